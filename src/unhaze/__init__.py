@@ -1,0 +1,1 @@
+"""unhaze clears haze from photos, and trains the networks that do so."""

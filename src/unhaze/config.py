@@ -1,0 +1,205 @@
+"""A training run described: frozen dataclasses, strict TOML in, complete TOML out."""
+
+import dataclasses
+import tomllib
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from unhaze.errors import UnhazeError
+from unhaze.names import nearest
+
+
+@dataclass(frozen=True)
+class Part:
+    """A named thing and its plain arguments: in TOML the keys beside `name` are the arguments."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LossPart:
+    """`[losses.NAME]`: its weight in the sum, and the loss's own arguments."""
+
+    weight: float = 1.0
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """crop: side in pixels. scale: range of the resize before the crop, drawn once a batch."""
+
+    crop: int = 240
+    flip: bool = True
+    rotate: bool = True
+    scale: tuple[float, float] = (1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Adam, or AdamW with decoupled weight decay."""
+
+    name: str = "adam"
+    lr: float = 2e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """steps: optimizer steps. batch: samples a step over all processes and accumulated parts.
+
+    Cosine from `optimizer.lr` to `final_lr` times it, after a linear warm-up. clip: largest gradient
+    norm, 0 for none. ema: decay of the averaged weights, 0 for none.
+    """
+
+    steps: int = 500_000
+    batch: int = 16
+    warmup: int = 0
+    final_lr: float = 0.0
+    accumulate: int = 1
+    clip: float = 0.0
+    ema: float = 0.999
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """precision: 32-true, bf16-mixed or 16-mixed. prefetch: batches drawn ahead in threads."""
+
+    precision: str = "32-true"
+    compile: bool = False
+    channels_last: bool = True
+    prefetch: int = 2
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How often, in steps, things are logged, pictured, validated; saves also go by the clock."""
+
+    log_every: int = 50
+    pictures_every: int = 1000
+    validate_every: int = 5000
+    validate_limit: int = 50
+    save_every: int = 1000
+    save_minutes: float = 2.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run. `source` says where the settings come from."""
+
+    title: str
+    net: Part
+    data: Part
+    losses: dict[str, LossPart]
+    source: str = ""
+    seed: int = 666
+    method: Part = Part("supervised")
+    validation: Part | None = None
+    augment: Augment = Augment()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    hardware: Hardware = Hardware()
+    watch: Watch = Watch()
+
+
+def load_config(path: Path | str, overrides: list[str] | None = None) -> Recipe:
+    """Reads a recipe; `overrides` are `a.b=value` with a TOML value (a bare word is a string).
+
+    UnhazeError for a missing file, broken TOML, an unknown key or a value of the wrong type.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UnhazeError(f"cannot read recipe '{path}': {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UnhazeError(f"recipe '{path}' is not valid TOML: {error}") from error
+    for override in overrides or []:
+        apply_override(table, override)
+    return from_table(Recipe, table, "")
+
+
+def apply_override(table: dict[str, Any], override: str) -> None:
+    """Sets `a.b=value` in the nested `table`."""
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UnhazeError(f"--set '{override}': expected KEY=VALUE, as in schedule.steps=1000")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.split(".")
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise UnhazeError(f"--set '{override}': '{parent}' is not a table")
+    table[last] = value
+
+
+def from_table(kind: type, table: Any, where: str) -> Any:
+    """Builds the dataclass `kind` from a TOML table; `where` is its dotted key for messages."""
+    if not isinstance(table, dict):
+        raise UnhazeError(f"recipe key '{where}' must be a table, not {table!r}")
+    table = dict(table)
+    fields = {each.name: each for each in dataclasses.fields(kind)}
+    if "arguments" in fields:
+        own = {key: table.pop(key) for key in list(table) if key in fields and key != "arguments"}
+        table = own | {"arguments": table}
+    hints = get_type_hints(kind)
+    values = {}
+    for key, value in table.items():
+        dotted = f"{where}.{key}" if where else key
+        if key not in fields:
+            raise UnhazeError(f"recipe has no key '{dotted}'; {nearest(key, fields)}")
+        values[key] = from_value(hints[key], value, dotted)
+    for name, each in fields.items():
+        required = each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise UnhazeError(f"recipe lacks the key '{where + '.' if where else ''}{name}'")
+    return kind(**values)
+
+
+def from_value(hint: Any, value: Any, dotted: str) -> Any:
+    """Checks one TOML value against a field's type; integers serve as floats, lists as tuples."""
+    if get_origin(hint) in (types.UnionType,):
+        hint = next(each for each in get_args(hint) if each is not type(None))
+    if dataclasses.is_dataclass(hint):
+        return from_table(hint, value, dotted)
+    if get_origin(hint) is dict:
+        if not isinstance(value, dict):
+            raise UnhazeError(f"recipe key '{dotted}' must be a table, not {value!r}")
+        inner = get_args(hint)[1]
+        return {key: from_value(inner, each, f"{dotted}.{key}") for key, each in value.items()}
+    if hint is Any:
+        return value
+    if get_origin(hint) is tuple:
+        inner = get_args(hint)
+        if not isinstance(value, list) or len(value) != len(inner):
+            raise UnhazeError(f"recipe key '{dotted}' must be a list of {len(inner)}, not {value!r}")
+        return tuple(from_value(kind, each, dotted) for kind, each in zip(inner, value))
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise UnhazeError(f"recipe key '{dotted}' must be {hint.__name__}, not {value!r}")
+    return value
+
+
+def to_toml(recipe: Recipe) -> str:
+    """Every setting of the run, defaults written out; `load_config` reads it back equal."""
+    import tomli_w
+
+    return tomli_w.dumps(to_table(recipe))
+
+
+def to_table(part: Any) -> Any:
+    """The inverse of `from_table`: nested plain dicts, absent optional keys left out."""
+    if dataclasses.is_dataclass(part):
+        table = {each.name: getattr(part, each.name) for each in dataclasses.fields(part)}
+        arguments = table.pop("arguments", {})
+        return {key: to_table(each) for key, each in table.items() if each is not None} | arguments
+    if isinstance(part, dict):
+        return {key: to_table(each) for key, each in part.items()}
+    return list(part) if isinstance(part, tuple) else part

@@ -1,0 +1,49 @@
+"""What datasets answer: two batch types, so that a loss against another scene is a type error."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from unhaze.config import Augment
+
+
+@dataclass(frozen=True)
+class PairedBatch:
+    """hazy and clear (B,3,H,W) in [0,1], the same scene at the same index."""
+
+    hazy: "Tensor"
+    clear: "Tensor"
+
+
+@dataclass(frozen=True)
+class UnpairedBatch:
+    """hazy and clear (B,3,H,W) in [0,1], never the same scene."""
+
+    hazy: "Tensor"
+    clear: "Tensor"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One whole picture: hazy and clear (3,H,W) float32 in [0,1]."""
+
+    name: str
+    hazy: "Tensor"
+    clear: "Tensor"
+
+
+class PairedData(Protocol):
+    """A dataset that supervised methods train and validate on."""
+
+    def __len__(self) -> int: ...
+
+    def pair(self, index: int) -> Pair: ...
+
+    def draw(
+        self, seed: int, step: int, *, size: int, augment: "Augment", device: "torch.device"
+    ) -> PairedBatch:
+        """The batch of `size` pairs of this seed and step: a pure function of its arguments."""
+        ...

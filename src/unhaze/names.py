@@ -1,0 +1,40 @@
+"""Looks names up in tables and arguments up in signatures; a wrong one is answered by the nearest."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from unhaze.errors import UnhazeError
+
+T = TypeVar("T")
+
+
+def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
+    """`table[name]`, or an UnhazeError that names the nearest key. `kind` is the word for an entry."""
+    if name in table:
+        return table[name]
+    raise UnhazeError(f"no {kind} '{name}'; {nearest(name, table)}")
+
+
+def check_arguments(
+    build: Callable[..., Any], arguments: Mapping[str, Any], owner: str, reserved: Iterable[str] = ()
+) -> None:
+    """Raises an UnhazeError unless `build(**arguments)` binds; `reserved` are filled in by the caller."""
+    parameters = inspect.signature(build).parameters
+    allowed = [name for name in parameters if name not in set(reserved) | {"self"}]
+    for name in arguments:
+        if name not in allowed:
+            raise UnhazeError(f"{owner} has no argument '{name}'; {nearest(name, allowed)}")
+    for name in allowed:
+        if parameters[name].default is inspect.Parameter.empty and name not in arguments:
+            raise UnhazeError(f"{owner} needs the argument '{name}'")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The second half of an error message: the closest of `names`, or all of them."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"there are: {', '.join(names)}" if names else "there are none"

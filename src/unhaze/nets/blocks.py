@@ -1,0 +1,54 @@
+"""Pieces that several networks share."""
+
+import torch
+from torch import Tensor, nn
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """`image` (B,C,H,W), mirrored at the bottom and right to the next multiple of `multiple`.
+
+    Works from 1x1 up, because the mirror may bounce more than once, and exports with free sizes,
+    because it is a gather and not a padding with data-dependent amounts. Crop with `[..., :H, :W]`.
+    """
+    height, width = image.shape[-2:]
+    rows = mirrored(height, multiple, image.device)
+    columns = mirrored(width, multiple, image.device)
+    return image.index_select(-2, rows).index_select(-1, columns)
+
+
+def mirrored(size: int, multiple: int, device: torch.device) -> Tensor:
+    """Indices 0, 1 ... size-1, size-2 ... up to the next multiple of `multiple`."""
+    period = max(2 * size - 2, 1) if isinstance(size, int) else torch.sym_max(2 * size - 2, 1)
+    padded = (size + multiple - 1) // multiple * multiple
+    position = torch.arange(padded, device=device) % period
+    return torch.minimum(position, period - position)
+
+
+class FABlock(nn.Module):
+    """Feature attention block of FFA-Net (arXiv:1911.07559): conv, channel and pixel attention.
+
+    (B,C,H,W) -> (B,C,H,W); `channels` must be divisible by `reduction`.
+    """
+
+    def __init__(self, channels: int, *, reduction: int = 8):
+        super().__init__()
+        squeezed = channels // reduction
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.channel_attention = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, squeezed, 1),
+            nn.ReLU(),
+            nn.Conv2d(squeezed, channels, 1),
+            nn.Sigmoid(),
+        )
+        self.pixel_attention = nn.Sequential(
+            nn.Conv2d(channels, squeezed, 1), nn.ReLU(), nn.Conv2d(squeezed, 1, 1), nn.Sigmoid()
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        inner = torch.relu(self.conv1(features)) + features
+        inner = self.conv2(inner)
+        inner = inner * self.channel_attention(inner)
+        inner = inner * self.pixel_attention(inner)
+        return inner + features

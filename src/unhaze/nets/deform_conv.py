@@ -1,0 +1,77 @@
+"""Modulated deformable convolution (DCNv2, arXiv:1811.11168) in plain PyTorch: nothing to compile."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class ModulatedDeformConv2d(nn.Module):
+    """3x3, stride 1, same-size deformable convolution whose offsets and mask come from its input.
+
+    (B,C_in,H,W) -> (B,C_out,H,W). The predicting convolution starts at zero, so that the layer
+    starts as a plain convolution with modulation 0.5.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        bound = (in_channels * 9) ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        self.offset_and_mask = nn.Conv2d(in_channels, 27, 3, padding=1)
+        nn.init.zeros_(self.offset_and_mask.weight)
+        nn.init.zeros_(self.offset_and_mask.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        predicted = self.offset_and_mask(features)
+        offset, mask = predicted[:, :18], torch.sigmoid(predicted[:, 18:])
+        if torch.compiler.is_exporting():
+            return torch.ops.unhaze.deform_conv2d(features, offset, mask, self.weight, self.bias)
+        return deform_conv2d(features, offset, mask, self.weight, self.bias)
+
+
+def deform_conv2d(
+    features: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    """Stride 1, "same" padding, one offset group; equal to torchvision's operator of that shape.
+
+    features (B,C,H,W); offset (B,2K,H,W) as (dy,dx) for each of the K kernel taps, in pixels;
+    mask (B,K,H,W); weight (O,C,k,k) with odd k and K = k*k; bias (O,). Outside is zero.
+    Each tap is sampled and multiplied apart: on a CPU faster than gathering all taps first, and K
+    times leaner. Positions are computed in float32 also under autocast, where 8 bits of mantissa
+    would move samples by whole pixels.
+    """
+    height, width = features.shape[-2:]
+    size = weight.shape[-1]
+    with torch.autocast(features.device.type, enabled=False):
+        offset = offset.float()
+        rows = torch.arange(height, device=features.device, dtype=torch.float32)[:, None]
+        columns = torch.arange(width, device=features.device, dtype=torch.float32)
+        sampled_from = features.float()
+    total = bias.view(1, -1, 1, 1)
+    for tap in range(size * size):
+        with torch.autocast(features.device.type, enabled=False):
+            row = rows + (tap // size - size // 2) + offset[:, 2 * tap]
+            column = columns + (tap % size - size // 2) + offset[:, 2 * tap + 1]
+            # The unnormalised form of align_corners=False: it is defined for a side of one pixel.
+            grid = torch.stack(
+                ((2 * column + 1) / width - 1, (2 * row + 1) / height - 1), dim=-1
+            )
+            sampled = functional.grid_sample(sampled_from, grid, align_corners=False)
+            sampled = sampled * mask[:, tap : tap + 1].float()
+        kernel = weight[:, :, tap // size, tap % size, None, None]
+        total = total + functional.conv2d(sampled, kernel)
+    return total.to(features.dtype)
+
+
+@torch.library.custom_op("unhaze::deform_conv2d", mutates_args=())
+def _deform_conv2d_operator(
+    features: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    """The same as one graph node, which `export.py` translates to ONNX `DeformConv`."""
+    return deform_conv2d(features, offset, mask, weight, bias).contiguous()
+
+
+@_deform_conv2d_operator.register_fake
+def _(features: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return features.new_empty(features.shape[0], weight.shape[0], *features.shape[2:])
