@@ -1,1 +1,87 @@
-"""unhaze clears haze from photos, and trains the networks that do so."""
+"""unhaze clears haze from photos, and trains the networks that do so.
+
+Importing it is instant: every public name loads its module when it is first used.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unhaze.config import load_config
+    from unhaze.dehaze import dehaze
+    from unhaze.errors import UnhazeError
+    from unhaze.evaluate import evaluate
+    from unhaze.export import export
+    from unhaze.nets import create_net, list_nets
+    from unhaze.restore.models import list_models
+    from unhaze.restore.restorer import Restorer
+    from unhaze.train import train
+
+# Public name: the module that defines it.
+PUBLIC = {
+    "Restorer": "unhaze.restore.restorer",
+    "UnhazeError": "unhaze.errors",
+    "create_net": "unhaze.nets",
+    "dehaze": "unhaze.dehaze",
+    "evaluate": "unhaze.evaluate",
+    "export": "unhaze.export",
+    "list_models": "unhaze.restore.models",
+    "list_nets": "unhaze.nets",
+    "load_config": "unhaze.config",
+    "train": "unhaze.train",
+}
+
+__all__ = [
+    "Restorer",
+    "UnhazeError",
+    "__version__",
+    "create_net",
+    "dehaze",
+    "evaluate",
+    "export",
+    "list_models",
+    "list_nets",
+    "load_config",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name; UnhazeError if it needs an extra that is not installed."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("unhaze")
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'unhaze' has no attribute '{name}'")
+    try:
+        value = getattr(import_module(PUBLIC[name]), name)
+    except ModuleNotFoundError as error:
+        from unhaze.extras import explain_missing
+
+        missing = explain_missing(error, f"unhaze.{name}")
+        if missing is None:
+            raise
+        raise missing from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class Package(ModuleType):
+    """Keeps `unhaze.train` the function although importing the file `unhaze/train.py` binds it.
+
+    Differs from house rule 4 (no subclassing): Python offers no other hook on that binding.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in PUBLIC and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = Package

@@ -1,6 +1,7 @@
 """A training run described: frozen dataclasses, strict TOML in, complete TOML out."""
 
 import dataclasses
+import sys
 import tomllib
 import types
 from dataclasses import dataclass, field
@@ -51,8 +52,8 @@ class Optimizer:
 class Schedule:
     """steps: optimizer steps. batch: samples a step over all processes and accumulated parts.
 
-    Cosine from `optimizer.lr` to `final_lr` times it, after a linear warm-up. clip: largest gradient
-    norm, 0 for none. ema: decay of the averaged weights, 0 for none.
+    Cosine from `optimizer.lr` to `final_lr` times it, after a linear warm-up. clip: largest norm of
+    the gradient, 0 for none. ema: decay of the averaged weights, 0 for none.
     """
 
     steps: int = 500_000
@@ -98,17 +99,45 @@ class Recipe:
     seed: int = 666
     method: Part = Part("supervised")
     validation: Part | None = None
-    augment: Augment = Augment()
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
-    hardware: Hardware = Hardware()
-    watch: Watch = Watch()
+    augment: Augment = field(default_factory=Augment)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    hardware: Hardware = field(default_factory=Hardware)
+    watch: Watch = field(default_factory=Watch)
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+
+
+# Key: the smallest and the largest value that make sense (of each number, for a list).
+LIMITS: dict[str, tuple[float, float | None]] = {
+    "seed": (0, 2**62),
+    "augment.crop": (1, None),
+    "augment.scale": (0.01, 100),
+    "optimizer.lr": (0, None),
+    "optimizer.betas": (0, 0.999999),
+    "optimizer.weight_decay": (0, None),
+    "schedule.steps": (1, None),
+    "schedule.batch": (1, None),
+    "schedule.warmup": (0, None),
+    "schedule.final_lr": (0, 1),
+    "schedule.accumulate": (1, None),
+    "schedule.clip": (0, None),
+    "schedule.ema": (0, 0.999999),
+    "hardware.prefetch": (0, 64),
+    "watch.log_every": (1, None),
+    "watch.pictures_every": (1, None),
+    "watch.validate_every": (1, None),
+    "watch.validate_limit": (1, None),
+    "watch.save_every": (1, None),
+    "watch.save_minutes": (0, None),
+}
 
 
 def load_config(path: Path | str, overrides: list[str] | None = None) -> Recipe:
     """Reads a recipe; `overrides` are `a.b=value` with a TOML value (a bare word is a string).
 
-    UnhazeError for a missing file, broken TOML, an unknown key or a value of the wrong type.
+    UnhazeError for a missing file, broken TOML, an unknown key, a value of wrong type or size.
     """
     path = Path(path)
     try:
@@ -131,7 +160,9 @@ def apply_override(table: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    *parents, last = key.split(".")
+    *parents, last = key.strip().split(".")
+    if not all((*parents, last)):
+        raise UnhazeError(f"--set '{override}': a part of its key is empty")
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
@@ -156,7 +187,9 @@ def from_table(kind: type, table: Any, where: str) -> Any:
             raise UnhazeError(f"recipe has no key '{dotted}'; {nearest(key, fields)}")
         values[key] = from_value(hints[key], value, dotted)
     for name, each in fields.items():
-        required = each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+        required = (
+            each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+        )
         if required and name not in values:
             raise UnhazeError(f"recipe lacks the key '{where + '.' if where else ''}{name}'")
     return kind(**values)
@@ -178,13 +211,32 @@ def from_value(hint: Any, value: Any, dotted: str) -> Any:
     if get_origin(hint) is tuple:
         inner = get_args(hint)
         if not isinstance(value, list) or len(value) != len(inner):
-            raise UnhazeError(f"recipe key '{dotted}' must be a list of {len(inner)}, not {value!r}")
+            raise UnhazeError(
+                f"recipe key '{dotted}' must be a list of {len(inner)}, not {value!r}"
+            )
         return tuple(from_value(kind, each, dotted) for kind, each in zip(inner, value))
-    if hint is float and type(value) is int:
+    if hint is float and type(value) in (int, float):
+        if not abs(value) <= sys.float_info.max:
+            raise UnhazeError(f"recipe key '{dotted}' must be a finite number, not {value}")
         return float(value)
     if type(value) is not hint:
         raise UnhazeError(f"recipe key '{dotted}' must be {hint.__name__}, not {value!r}")
     return value
+
+
+def check_limits(recipe: Recipe) -> None:
+    """Raises an UnhazeError for the first number outside its `LIMITS`."""
+    for dotted, (smallest, largest) in LIMITS.items():
+        value: Any = recipe
+        for name in dotted.split("."):
+            value = getattr(value, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if number < smallest or (largest is not None and number > largest):
+                expected = f"from {smallest} to {largest}" if largest else f"at least {smallest}"
+                raise UnhazeError(f"recipe key '{dotted}' must be {expected}, not {number}")
+    low, high = recipe.augment.scale
+    if low > high:
+        raise UnhazeError(f"recipe key 'augment.scale' must be [low, high], not [{low}, {high}]")
 
 
 def to_toml(recipe: Recipe) -> str:

@@ -22,7 +22,12 @@ def check_arguments(
 ) -> None:
     """Raises an UnhazeError unless `build(**arguments)` binds; `reserved` are filled in by the caller."""
     parameters = inspect.signature(build).parameters
-    allowed = [name for name in parameters if name not in set(reserved) | {"self"}]
+    keywords = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    allowed = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.kind in keywords and name not in {"self", *reserved}
+    ]
     for name in arguments:
         if name not in allowed:
             raise UnhazeError(f"{owner} has no argument '{name}'; {nearest(name, allowed)}")

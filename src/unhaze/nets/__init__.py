@@ -36,7 +36,7 @@ NETS = {
         presets={
             "code": {"whitening": True},
             "paper": {"whitening": False},
-            "slim": {"width": 24, "whitening": False, "head": "haze"},
+            "slim": {"width": 16, "whitening": False, "head": "haze"},
         },
     ),
 }

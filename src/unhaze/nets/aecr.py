@@ -43,6 +43,8 @@ class AECRNet(nn.Module):
         one_of("head", head, ("tanh", "haze"))
         if width < 8 or width % 2:
             raise ValueError(f"width is {width}; AECR-Net needs an even width of at least 8")
+        if fa_blocks < 0:
+            raise ValueError(f"fa_blocks is {fa_blocks}; it must be at least 0")
         self.fa_blocks, self.dfe_place, self.fusion, self.head = fa_blocks, dfe, fusion, head
         self.whitening = WhitenedConv2d() if whitening else nn.Identity()
         self.down1 = nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect")
@@ -54,6 +56,9 @@ class AECRNet(nn.Module):
         self.up2 = nn.ConvTranspose2d(2 * width, width, 3, 2, padding=1, output_padding=1)
         outputs = 3 if head == "tanh" else 4
         self.up3 = nn.Conv2d(width, outputs, 7, padding=3, padding_mode="reflect")
+        if head == "haze":
+            # Start near "little haze, bright airlight" and not at half of everything.
+            self.up3.bias.data = torch.tensor([-2.0, 2.0, 2.0, 2.0])
         # Starting points of the authors' code; the paper only says "learnable".
         self.mix1 = nn.Parameter(torch.tensor(-1.0)) if fusion == "mixup" else None
         self.mix2 = nn.Parameter(torch.tensor(-0.6)) if fusion == "mixup" else None

@@ -18,7 +18,8 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
 def mirrored(size: int, multiple: int, device: torch.device) -> Tensor:
     """Indices 0, 1 ... size-1, size-2 ... up to the next multiple of `multiple`."""
-    period = max(2 * size - 2, 1) if isinstance(size, int) else torch.sym_max(2 * size - 2, 1)
+    # A tensor and not a number, because torch.onnx cannot take a remainder by a symbolic number.
+    period = torch.full((1,), 2 * size - 2, device=device).clamp(min=1)
     padded = (size + multiple - 1) // multiple * multiple
     position = torch.arange(padded, device=device) % period
     return torch.minimum(position, period - position)

@@ -38,16 +38,17 @@ def deform_conv2d(
     features (B,C,H,W); offset (B,2K,H,W) as (dy,dx) for each of the K kernel taps, in pixels;
     mask (B,K,H,W); weight (O,C,k,k) with odd k and K = k*k; bias (O,). Outside is zero.
     Each tap is sampled and multiplied apart: on a CPU faster than gathering all taps first, and K
-    times leaner. Positions are computed in float32 also under autocast, where 8 bits of mantissa
-    would move samples by whole pixels.
+    times leaner. Positions are computed in at least float32 also under autocast, where 8 bits of
+    mantissa would move samples by whole pixels.
     """
     height, width = features.shape[-2:]
     size = weight.shape[-1]
+    precision = torch.promote_types(features.dtype, torch.float32)
     with torch.autocast(features.device.type, enabled=False):
-        offset = offset.float()
-        rows = torch.arange(height, device=features.device, dtype=torch.float32)[:, None]
-        columns = torch.arange(width, device=features.device, dtype=torch.float32)
-        sampled_from = features.float()
+        offset, mask = offset.to(precision), mask.to(precision)
+        rows = torch.arange(height, device=features.device, dtype=precision)[:, None]
+        columns = torch.arange(width, device=features.device, dtype=precision)
+        sampled_from = features.to(precision)
     total = bias.view(1, -1, 1, 1)
     for tap in range(size * size):
         with torch.autocast(features.device.type, enabled=False):
@@ -58,7 +59,7 @@ def deform_conv2d(
                 ((2 * column + 1) / width - 1, (2 * row + 1) / height - 1), dim=-1
             )
             sampled = functional.grid_sample(sampled_from, grid, align_corners=False)
-            sampled = sampled * mask[:, tap : tap + 1].float()
+            sampled = sampled * mask[:, tap : tap + 1]
         kernel = weight[:, :, tap // size, tap % size, None, None]
         total = total + functional.conv2d(sampled, kernel)
     return total.to(features.dtype)

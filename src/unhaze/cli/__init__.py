@@ -1,0 +1,107 @@
+"""The command `unhaze`: finds the verb, runs it, makes of what goes wrong one line and a status.
+
+Exit status: 0 done; 1 ran, some inputs failed; 2 wrong use, nothing ran; 130 stopped by Ctrl-C.
+stdout is results, stderr is talk. Nothing heavy is imported here or at the top of a verb's file.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import click
+
+from unhaze.cli.data import data
+from unhaze.cli.eval import evaluate
+from unhaze.cli.export import export
+from unhaze.cli.list import list_names
+from unhaze.cli.run import run
+from unhaze.cli.train import train
+from unhaze.errors import UnhazeError
+from unhaze.extras import explain_missing
+
+VERBS = {
+    "run": run,
+    "train": train,
+    "eval": evaluate,
+    "export": export,
+    "list": list_names,
+    "data": data,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `unhaze ARGUMENTS` (default: those of the process) and returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    print_any_name()
+    try:
+        status = unhaze.main(with_verb(words), prog_name="unhaze", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "unhaze"
+        return complain(f"{error.format_message()} (see '{where} --help')", 2)
+    except click.ClickException as error:
+        return complain(error.format_message(), 2)
+    except UnhazeError as error:
+        return complain(str(error), 2)
+    except ModuleNotFoundError as error:
+        missing = explain_missing(error, owner_of(words))
+        if missing is None:
+            raise
+        return complain(str(missing), 2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("unhaze: stopped", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (`unhaze list nets | head`); Python must not complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return complain(f"{error.filename or 'system'}: {error.strerror or error}", 2)
+    except MemoryError:
+        return complain("not enough memory", 2)
+    return status or 0
+
+
+def with_verb(words: list[str]) -> list[str]:
+    """`unhaze photo.jpg` means `unhaze run photo.jpg`; a mistyped verb is not taken for a photo."""
+    if not words or words[0] in VERBS or words[0] in ("-h", "--help", "--version"):
+        return words
+    close = get_close_matches(words[0], VERBS, n=1)
+    if close and not Path(words[0]).exists():
+        raise click.UsageError(f"no verb and no file '{words[0]}'; did you mean '{close[0]}'?")
+    return ["run", *words]
+
+
+def owner_of(words: list[str]) -> str:
+    """What an error says was asked for: the verb, for `data` and `list` with its second word."""
+    words = with_verb(words)
+    return " ".join(words[:2]) if words[0] in ("data", "list") else words[0]
+
+
+def complain(message: str, status: int) -> int:
+    """Prints the one line that an error is, whatever line breaks it came with."""
+    click.echo("unhaze: error: " + " ".join(message.split()), err=True)
+    return status
+
+
+def print_any_name() -> None:
+    """Lets stdout print file names that are no valid text, as the bytes that they are."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+        reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
+
+
+@click.group(
+    commands=VERBS,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="unhaze", message="%(prog)s %(version)s")
+def unhaze() -> None:
+    """Clears haze from photos, and trains the networks that do so.
+
+    The first word may be left out: `unhaze photo.jpg` is `unhaze run photo.jpg`.
+    """

@@ -1,0 +1,124 @@
+"""`unhaze eval`: a model and pictures in, numbers out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unhaze.cli.settings import parse_settings, settings_option
+
+if TYPE_CHECKING:
+    from unhaze.data.catalog import PairFiles
+    from unhaze.evaluate import Evaluation
+
+FOLDER = click.Path(path_type=Path)
+# What is printed, with its unit and number of decimals.
+SHOWN = {
+    "psnr": ("dB", 3),
+    "ssim": ("", 4),
+    "ciede2000": ("", 3),
+    "fade": ("", 4),
+    "fade_hazy": ("", 4),
+    "seconds": ("s", 2),
+}
+
+
+@click.command("eval")
+@click.argument("model")
+@click.option("--hazy", type=FOLDER, metavar="DIR", help="Folder of hazy pictures.")
+@click.option("--clear", type=FOLDER, metavar="DIR", help="Their clear ones; without, FADE alone.")
+@click.option("--data", metavar="NAME", help="Published dataset, see `unhaze list datasets`.")
+@click.option("--root", type=FOLDER, metavar="DIR", help="Where that dataset lies.")
+@settings_option
+@click.option("--protocol", default="aecr", metavar="NAME", help="How PSNR and SSIM are computed.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
+@click.option("--save", type=FOLDER, metavar="DIR", help="Keep pictures, strips and a CSV there.")
+@click.option("--result", type=FOLDER, metavar="FILE", help="Write the numbers as a JSON record.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--overwrite", is_flag=True, help="Replace --save and --result that exist.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def evaluate(
+    model: str,
+    hazy: Path | None,
+    clear: Path | None,
+    data: str | None,
+    root: Path | None,
+    settings: tuple[str, ...],
+    protocol: str,
+    limit: int | None,
+    save: Path | None,
+    result: Path | None,
+    device: str,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Restores hazy pictures with MODEL and measures them against the clear ones.
+
+    MODEL is a shipped name, an .onnx or .safetensors file, a run folder, or `identity`.
+    """
+    check_source(hazy, clear, data, root)
+
+    from unhaze.evaluate import evaluate as evaluate_model
+    from unhaze.evaluate import write_result
+
+    if result is not None and result.exists() and not overwrite:
+        raise click.UsageError(f"--result '{result}' exists; --overwrite replaces it")
+    evaluation = evaluate_model(
+        model,
+        pairs_of(hazy, clear, data, root, settings),
+        protocol=protocol,
+        limit=limit,
+        save=save,
+        overwrite=overwrite,
+        device=device,
+        progress=True,
+    )
+    click.echo(evaluation.to_json() if as_json else table(evaluation))
+    if result is not None:
+        source = data or " and ".join(str(folder) for folder in (hazy, clear) if folder)
+        write_result(evaluation, result, data=source, overwrite=overwrite)
+
+
+def check_source(
+    hazy: Path | None, clear: Path | None, data: str | None, root: Path | None
+) -> None:
+    """The pictures come from folders or from a dataset, not from both."""
+    if (hazy or clear) and (data or root):
+        raise click.UsageError("give --hazy and --clear, or --data and --root, not both")
+    if not hazy and not data:
+        raise click.UsageError("give --hazy DIR --clear DIR, or --data NAME --root DIR")
+    if data and not root:
+        raise click.UsageError(f"where is {data}? give --root DIR")
+
+
+def pairs_of(
+    hazy: Path | None,
+    clear: Path | None,
+    data: str | None,
+    root: Path | None,
+    settings: tuple[str, ...],
+) -> "list[PairFiles]":
+    """The pictures that the options name; UnhazeError for missing folders or partners."""
+    from unhaze.data.catalog import PairFiles, find_pairs, list_pictures
+    from unhaze.errors import UnhazeError
+
+    if data is not None:
+        return find_pairs(data, root, **parse_settings(settings))
+    if clear is not None:
+        folders = {"hazy": str(hazy.absolute()), "clear": str(clear.absolute())}
+        return find_pairs("folders", ".", **folders, **parse_settings(settings))
+    if not hazy.is_dir():
+        raise UnhazeError(f"there is no folder '{hazy}'")
+    return [PairFiles(path.stem, path, None) for path in list_pictures(hazy)]
+
+
+def table(evaluation: "Evaluation") -> str:
+    """The means for people, one a line."""
+    lines = [f"{name:<10} {getattr(evaluation, name)}" for name in ("model", "images", "protocol")]
+    if evaluation.params is not None:
+        lines.append(f"{'params':<10} {evaluation.params:,}")
+    for name, (unit, decimals) in SHOWN.items():
+        value = getattr(evaluation, name)
+        if value is not None:
+            lines.append(f"{name:<10} {value:.{decimals}f} {unit}".rstrip())
+    return "\n".join(lines)

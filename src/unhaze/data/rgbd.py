@@ -1,0 +1,120 @@
+"""Clear pictures with depth: the haze is drawn anew at every step, on whatever device trains."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unhaze import photo
+from unhaze.config import Augment
+from unhaze.data import Pair, PairedBatch
+from unhaze.data.transforms import crop_batch, generator_for
+from unhaze.errors import UnhazeError
+from unhaze.haze import add_haze, transmission
+
+
+class RGBD:
+    """PairedData over scenes held in memory as uint8; haze by the law of RESIDE indoor.
+
+    root: a folder with clear/ and depth/ (8 or 16 bit, larger is farther).
+    beta: range of the scattering coefficient for depth divided by its maximum in the image.
+    airlight: range of A; of all draws, the share `airlight_at_one` is exactly 1, as in SOTS indoor.
+    airlight_tint: largest deviation of a channel of A from grey.
+    border: pixels cut from every side (NYU has a white frame of 10).
+    scenes: first and last-plus-one index in the sorted list of scenes, for held-out splits.
+    resident: keep the scenes on the training device, so that no step waits for a copy.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        beta: tuple[float, float] = (0.5, 1.8),
+        airlight: tuple[float, float] = (0.7, 1.0),
+        airlight_at_one: float = 0.5,
+        airlight_tint: float = 0.0,
+        border: int = 0,
+        scenes: tuple[int, int] | None = None,
+        resident: bool = False,
+    ):
+        self.beta, self.airlight = tuple(beta), tuple(airlight)
+        self.airlight_at_one, self.airlight_tint = airlight_at_one, airlight_tint
+        self.resident = resident
+        self.names, self.clear, self.depth = read_scenes(Path(root), border, scenes)
+        self.deepest = torch.stack([depth.max() for depth in self.depth]).float() / 255
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def pair(self, index: int) -> Pair:
+        """Scene `index` in full, with haze that belongs to this index for good."""
+        generator = generator_for(index, 0)
+        beta, airlight = self.draw_haze(1, generator)
+        clear = self.clear[index].float() / 255
+        depth = self.depth[index].float() / 255 / self.deepest[index]
+        hazy = add_haze(clear, transmission(depth, beta[0]), airlight[0])
+        return Pair(self.names[index], hazy, clear)
+
+    def draw(
+        self, seed: int, step: int, *, size: int, augment: Augment, device: torch.device
+    ) -> PairedBatch:
+        """Random scenes, crops, beta and airlight of this seed and step."""
+        generator = generator_for(seed, step)
+        scenes = torch.randint(len(self), (size,), generator=generator)
+        if self.resident and self.clear[0].device != device:
+            self.clear = [clear.to(device) for clear in self.clear]
+            self.depth = [depth.to(device) for depth in self.depth]
+        images = [(self.clear[scene], self.depth[scene]) for scene in scenes]
+        clear, depth = crop_batch(images, augment, generator, device)
+        beta, airlight = (each.to(device) for each in self.draw_haze(size, generator))
+        deepest = self.deepest[scenes].to(device).view(-1, 1, 1, 1)
+        hazy = add_haze(clear, transmission(depth / deepest, beta), airlight)
+        return PairedBatch(hazy, clear)
+
+    def draw_haze(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """beta (size,1,1,1) and airlight (size,3,1,1)."""
+        low, high = self.beta
+        beta = low + (high - low) * torch.rand(size, 1, 1, 1, generator=generator)
+        low, high = self.airlight
+        airlight = low + (high - low) * torch.rand(size, 1, 1, 1, generator=generator)
+        at_one = torch.rand(size, 1, 1, 1, generator=generator) < self.airlight_at_one
+        airlight = torch.where(at_one, 1.0, airlight)
+        tint = 2 * torch.rand(size, 3, 1, 1, generator=generator) - 1
+        return beta, (airlight + self.airlight_tint * tint).clamp(0, 1)
+
+
+def read_scenes(
+    root: Path, border: int, scenes: tuple[int, int] | None
+) -> tuple[list[str], list[Tensor], list[Tensor]]:
+    """Names, clear (3,H,W) uint8 and depth (1,H,W) uint8 of the scenes under `root`."""
+    files = {path.stem: path for path in sorted((root / "clear").glob("*.*"))}
+    depths = {path.stem: path for path in (root / "depth").glob("*.*")}
+    missing = sorted(files.keys() ^ depths.keys())
+    if not files or missing:
+        wrong = f"'{missing[0]}' is in only one of them" if missing else "there are no images"
+        raise UnhazeError(f"'{root}' needs clear/ and depth/ with the same names; {wrong}")
+    names = list(files)[slice(*scenes)] if scenes else list(files)
+    if not names:
+        raise UnhazeError(f"scenes {scenes} of '{root}' are none; it has {len(files)}")
+    with ThreadPoolExecutor() as pool:
+        clear = list(pool.map(lambda name: as_tensor(files[name], border), names))
+        depth = list(pool.map(lambda name: as_tensor(depths[name], border)[:1], names))
+    for name, colours, distances in zip(names, clear, depth):
+        if colours.shape[1:] != distances.shape[1:]:
+            raise UnhazeError(f"scene '{name}': clear and depth differ in size")
+        if distances.max() == 0:
+            raise UnhazeError(f"scene '{name}': its depth is zero everywhere")
+    return names, clear, depth
+
+
+def as_tensor(path: Path, border: int) -> Tensor:
+    """The image as (3,H,W) uint8, `border` pixels cut from every side."""
+    pixels = photo.read_rgb(path)
+    height, width = pixels.shape[:2]
+    if min(height, width) <= 2 * border:
+        raise UnhazeError(f"'{path}' is {width}x{height}: too small to cut {border} px off each side")
+    pixels = pixels[border : height - border, border : width - border]
+    if pixels.dtype.itemsize == 2:
+        pixels = (pixels // 257).astype("uint8")
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())

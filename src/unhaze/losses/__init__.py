@@ -1,0 +1,51 @@
+"""The table of losses and the one way to build them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from unhaze.errors import UnhazeError
+from unhaze.losses.contrastive import Contrastive
+from unhaze.losses.perceptual import Perceptual
+from unhaze.losses.pixel import L1, L2, SmoothL1
+from unhaze.names import check_arguments, lookup
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One entry of `LOSSES`.
+
+    build: class whose keyword arguments are the keys of the recipe's `[losses.NAME]`; its
+        forward(restored, clear, hazy) takes (B,3,H,W) un-normalised, clear and hazy in [0,1] and
+        restored perhaps outside, and answers a scalar.
+    """
+
+    build: Callable[..., nn.Module]
+    title: str
+    source: str = ""
+
+
+LOSSES = {
+    "l1": Loss(L1, title="mean absolute difference"),
+    "l2": Loss(L2, title="mean squared difference"),
+    "smooth_l1": Loss(SmoothL1, title="squared near zero, absolute beyond beta"),
+    "contrastive": Loss(
+        Contrastive, title="contrastive regularization (CR)", source="arXiv:2104.09367"
+    ),
+    "perceptual": Loss(Perceptual, title="distance of VGG-19 features", source="arXiv:1603.08155"),
+}
+
+
+def create_loss(name: str, **arguments: Any) -> nn.Module:
+    """Builds loss `name`; UnhazeError for an unknown name, argument, value or weight file.
+
+    A loss holds no parameters and an empty state dict: nothing of it trains or is saved.
+    """
+    loss = lookup(LOSSES, name, "loss")
+    check_arguments(loss.build, arguments, f"loss '{name}'")
+    try:
+        return loss.build(**arguments)
+    except (ValueError, TypeError) as error:
+        raise UnhazeError(f"loss '{name}': {error}") from error

@@ -1,0 +1,109 @@
+"""Contrastive regularization (CR) of AECR-Net: near the clear image, far from the hazy one.
+
+Contrastive Learning for Compact Single Image Dehazing (Wu et al., CVPR 2021, arXiv:2104.09367).
+Reproduces: the rows CR and CR* of Table 2, all rates of Table 4.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unhaze.errors import UnhazeError
+from unhaze.losses.vgg import TAPS, VGG19
+
+LAYER_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
+
+
+class Contrastive(nn.Module):
+    """Sum over VGG layers of weight * d(restored, clear) / d(restored, hazy).
+
+    d is the mean absolute difference of features over the whole batch. restored is the anchor and
+    alone receives gradients, through numerator and denominator.
+
+    positives, negatives: how many clear and how many hazy images each anchor is compared with, its
+        own first, then those of the next samples of the batch (sample i's k-th is sample
+        (i+k) mod B: the batch is random already, and the loss stays a function of it). Distances
+        are averaged over them. The rates of Table 4: 1:r is negatives=r, r:1 positives=r. No
+        negatives is CR* of Table 2: the sum of weight * d(restored, clear).
+    weights, normalize: see VGG19. layer_weights: of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1; a
+        0 skips a layer, and the network ends at the last one used.
+    epsilon: added to the denominator, as in the authors' code.
+    floor: Differs: the authors have none. The denominator is at least floor * d(clear, hazy): a
+        network that starts as the identity has d(restored, hazy) = 0, and the bare ratio explodes.
+        In a layer where the floor holds, the gradient pulls towards the clear image only. By the
+        triangle inequality it never holds where d(restored, clear) < (1 - floor) * d(clear, hazy),
+        so it is out of the way soon, and a network that does not start near the identity never
+        meets it. 0 switches it off.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: str = "torchvision",
+        positives: int = 1,
+        negatives: int = 1,
+        layer_weights: Sequence[float] = LAYER_WEIGHTS,
+        normalize: bool = False,
+        epsilon: float = 1e-7,
+        floor: float = 0.1,
+    ):
+        super().__init__()
+        counts = type(positives) is type(negatives) is int
+        if not counts or positives < 1 or negatives < 0:
+            raise ValueError(
+                f"positives is {positives}, negatives {negatives}; expected whole numbers, at least "
+                "1 and 0"
+            )
+        if epsilon < 0 or not 0 <= floor < 1:
+            raise ValueError(f"epsilon is {epsilon}, floor {floor}; expected >= 0 and in [0, 1)")
+        self.layer_weights = checked_layer_weights(layer_weights)
+        self.positives, self.negatives = positives, negatives
+        self.epsilon, self.floor = epsilon, floor
+        self.vgg = VGG19(weights, normalize=normalize, taps=len(self.layer_weights))
+
+    def forward(self, restored: Tensor, clear: Tensor, hazy: Tensor) -> Tensor:
+        batch = len(clear)
+        if max(self.positives, self.negatives) > batch:
+            raise UnhazeError(
+                f"contrastive loss: positives = {self.positives} and negatives = {self.negatives} "
+                f"come from the batch, and one step's batch here has {batch} images; enlarge it"
+            )
+        with torch.no_grad():
+            others = clear if self.negatives == 0 else torch.cat([clear, hazy])
+            features = [layer.split(batch) for layer in self.vgg(others)]
+        terms = [
+            weight * self.term(anchor, *layer)
+            for weight, anchor, layer in zip(self.layer_weights, self.vgg(restored), features)
+            if weight > 0
+        ]
+        return torch.stack(terms).sum()
+
+    def term(self, anchor: Tensor, clear: Tensor, hazy: Tensor | None = None) -> Tensor:
+        """One layer's share, from features (B,C,H,W)."""
+        to_positive = distance(anchor, clear, self.positives)
+        if hazy is None:
+            return to_positive
+        to_negative = distance(anchor, hazy, self.negatives) + self.epsilon
+        if self.floor > 0:
+            lowest = self.floor * distance(clear, hazy, self.negatives)
+            to_negative = torch.maximum(to_negative, lowest)
+        return to_positive / to_negative
+
+
+def distance(anchor: Tensor, others: Tensor, count: int) -> Tensor:
+    """Mean |anchor - other| over all elements and over `count` rolls of the batch, in float32."""
+    rolled = (others.roll(-k, 0) if k else others for k in range(count))
+    return sum((anchor - other).abs().mean(dtype=torch.float32) for other in rolled) / count
+
+
+def checked_layer_weights(layer_weights: Sequence[float]) -> tuple[float, ...]:
+    """One weight a tap, none negative, without the zeros at the end."""
+    given = tuple(layer_weights)
+    if len(given) != len(TAPS) or min(given) < 0 or max(given) <= 0:
+        raise ValueError(
+            f"layer_weights is {list(given)}; expected {len(TAPS)} numbers of at least 0, not all "
+            f"0, for {', '.join(TAPS)}"
+        )
+    last = max(index for index, weight in enumerate(given) if weight > 0)
+    return given[: last + 1]

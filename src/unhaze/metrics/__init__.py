@@ -1,0 +1,161 @@
+"""How good a restored picture is: the table of measures, and the protocols that papers measure by.
+
+Numbers of different protocols cannot be compared: the same picture has an SSIM of 0.67 by one and
+0.90 by another. NumPy only.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unhaze.errors import UnhazeError
+from unhaze.metrics.ciede2000 import ciede2000
+from unhaze.metrics.fade import fade
+from unhaze.metrics.psnr_ssim import (
+    luma,
+    psnr,
+    ssim_pooled,
+    ssim_uniform,
+    ssim_valid,
+    ssim_zero_padded,
+)
+from unhaze.names import lookup
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One entry of `METRICS`.
+
+    function: (restored_hwc) or, where needs_clear, (restored_hwc, clear_hwc) -> number; None where
+        the protocol says which function.
+    """
+
+    title: str
+    unit: str
+    lower_is_better: bool
+    needs_clear: bool
+    source: str
+    function: Callable[..., float] | None = None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One entry of `PROTOCOLS`: PSNR and SSIM of (H,W,3) floats clamped to [0,1], never rounded.
+
+    ssim: the variant. luma: both are taken on BT.601 luma instead of all three channels together.
+    """
+
+    title: str
+    source: str
+    ssim: Callable[[np.ndarray, np.ndarray], float]
+    luma: bool = False
+
+
+METRICS = {
+    "psnr": Metric(
+        "peak signal-to-noise ratio; 100 for equal pictures",
+        unit="dB",
+        lower_is_better=False,
+        needs_clear=True,
+        source="10 log10(1 / MSE) by protocol; over pictures the mean of the PSNRs",
+    ),
+    "ssim": Metric(
+        "structural similarity",
+        unit="",
+        lower_is_better=False,
+        needs_clear=True,
+        source="Wang et al., IEEE TIP 13(4), 2004, by protocol",
+    ),
+    "ciede2000": Metric(
+        "mean colour difference",
+        unit="Delta E",
+        lower_is_better=True,
+        needs_clear=True,
+        source="Sharma et al., Color Research and Application 30(1), 2005; sRGB, D65",
+        function=ciede2000,
+    ),
+    "fade": Metric(
+        "perceptual fog density; depends on the picture's size, rewards over-enhancement",
+        unit="",
+        lower_is_better=True,
+        needs_clear=False,
+        source="Choi, You, Bovik, IEEE TIP 24(11), 2015",
+        function=fade,
+    ),
+}
+
+PROTOCOLS = {
+    "aecr": Protocol(
+        "RGB PSNR; SSIM with an 11x11 Gaussian on zero-padded channels",
+        source="code of AECR-Net, FFA-Net, GridDehazeNet, DEA-Net",
+        ssim=ssim_zero_padded,
+    ),
+    "dehazeformer": Protocol(
+        "RGB PSNR; SSIM after average pooling by round(shorter side / 256), 11x11 Gaussian, valid",
+        source="code of DehazeFormer, gUNet, MixDehazeNet, ConvIR",
+        ssim=ssim_pooled,
+    ),
+    "skimage": Protocol(
+        "RGB PSNR; SSIM with a 7x7 uniform window and sample covariance, valid",
+        source="scikit-image's defaults with data_range 1",
+        ssim=ssim_uniform,
+    ),
+    "y": Protocol(
+        "PSNR and SSIM (11x11 Gaussian, valid) of BT.601 studio-swing luma, peak 1",
+        source="MATLAB's rgb2ycbcr; 3-6 dB above RGB",
+        ssim=ssim_valid,
+        luma=True,
+    ),
+}
+
+WITH_CLEAR = ("psnr", "ssim", "ciede2000")
+
+
+def measure(
+    restored_hwc: np.ndarray,
+    clear_hwc: np.ndarray | None,
+    protocol: str = "aecr",
+    *,
+    metrics: Sequence[str] = WITH_CLEAR,
+) -> dict[str, float]:
+    """Each of `metrics` by the rules of `protocol`, from (H,W,3) floats; both are clamped to [0,1].
+
+    clear_hwc may be None if no metric needs it. UnhazeError: unknown names, sizes that differ, NaN
+    or infinity, no float type, a picture that is too small for the protocol's window.
+    """
+    rules = lookup(PROTOCOLS, protocol, "protocol")
+    entries = {name: lookup(METRICS, name, "metric") for name in metrics}
+    restored = checked("restored", restored_hwc)
+    clear = None if clear_hwc is None else checked("clear", clear_hwc)
+    if clear is not None and clear.shape != restored.shape:
+        sizes = " and ".join(f"{each.shape[1]}x{each.shape[0]}" for each in (restored, clear))
+        raise UnhazeError(f"restored and clear picture are {sizes}; they must have one size")
+    by_protocol = {"psnr": psnr, "ssim": rules.ssim}
+    values = {}
+    for name, entry in entries.items():
+        if not entry.needs_clear:
+            values[name] = entry.function(restored)
+        elif clear is None:
+            raise UnhazeError(f"the metric '{name}' needs the clear picture, and there is none")
+        elif entry.function is not None:
+            values[name] = entry.function(restored, clear)
+        elif rules.luma:
+            values[name] = by_protocol[name](luma(restored), luma(clear))
+        else:
+            values[name] = by_protocol[name](restored, clear)
+    return values
+
+
+def checked(role: str, picture: np.ndarray) -> np.ndarray:
+    """`picture` clamped; UnhazeError unless it is a finite (H,W,3) array of floats with a pixel."""
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+        raise UnhazeError(f"the {role} picture has shape {picture.shape}; expected (H, W, 3)")
+    if picture.dtype.kind != "f":
+        raise UnhazeError(
+            f"the {role} picture is {picture.dtype}; expected floats in [0,1] (photo.to_float)"
+        )
+    broken = int(np.count_nonzero(~np.isfinite(picture)))
+    if broken:
+        raise UnhazeError(f"the {role} picture has {broken} values that are NaN or infinite")
+    return np.clip(picture, 0, 1)

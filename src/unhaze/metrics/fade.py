@@ -1,0 +1,166 @@
+"""FADE: how much fog a picture shows, without a clear picture to compare with. Lower is clearer.
+
+Choi, You, Bovik, "Referenceless Prediction of Perceptual Fog Density and Perceptual Image
+Defogging", IEEE TIP 24(11), 2015. The stored statistics come from the authors' MATLAB release
+(FADE-NOTICE.txt). The value depends on the size of the picture, and rewards contrast and
+saturation: an over-enhanced picture can score best, so never report it alone.
+"""
+
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+from unhaze.errors import UnhazeError
+
+PATCH = 8
+SMALLEST = 16
+BORDER = 10
+# Noise thresholds of the contrast energy of gray, blue-yellow and red-green, on a 0-255 scale.
+THRESHOLDS = (255 * 9.225496406e-4, 255 * 8.969246660e-4, 255 * 2.069284034e-4)
+
+
+def fade(picture_hwc: np.ndarray) -> float:
+    """Perceptual fog density of (H,W,3) RGB in [0,1], at least 16x16; about 0.1 clear, 1-4 foggy.
+
+    The picture is rounded to 8 bits and cropped to multiples of 8, as the measure defines it.
+    NaN when every patch is flat, where the measure has no value.
+    """
+    height, width = (side - side % PATCH for side in picture_hwc.shape[:2])
+    if min(height, width) < SMALLEST:
+        given = f"{picture_hwc.shape[1]}x{picture_hwc.shape[0]}"
+        raise UnhazeError(f"FADE needs a picture of at least {SMALLEST}x{SMALLEST}, not {given}")
+    rgb = np.rint(np.clip(picture_hwc[:height, :width], 0, 1).astype(np.float64) * 255)
+    features = fog_features(rgb)
+    fogfree, foggy = (distances(features, kind) for kind in ("fogfree", "foggy"))
+    if np.isnan(fogfree).all():
+        return float("nan")
+    return float(np.nanmean(fogfree) / np.nanmean(foggy))
+
+
+def fog_features(rgb: np.ndarray) -> np.ndarray:
+    """log(1 + the twelve features of Table I) of each 8x8 patch: (patches, 12) from 0-255 RGB.
+
+    NaN where a patch has fewer than two products of one sign.
+    """
+    red, green, blue = np.moveaxis(rgb, -1, 0)
+    gray = np.rint(0.2989 * red + 0.5870 * green + 0.1140 * blue)
+    mean = blur(gray)
+    deviation = np.sqrt(np.abs(blur(gray**2) - mean**2))
+    normalised = (gray - mean) / (deviation + 1)
+    products = patches(normalised * np.roll(normalised, 1, axis=0))
+    darkest, brightest = rgb.min(axis=-1), rgb.max(axis=-1)
+    saturation = (brightest - darkest) / np.where(brightest > 0, brightest, 1)
+    opponents = (0.299 * red + 0.587 * green + 0.114 * blue, (red + green) / 2 - blue, red - green)
+    energies = [contrast_energy(each, limit) for each, limit in zip(opponents, THRESHOLDS)]
+    red_green, yellow_blue = patches(red - green), patches((red + green) / 2 - blue)
+    colourfulness = np.sqrt(
+        red_green.var(axis=1, ddof=1) + yellow_blue.var(axis=1, ddof=1)
+    ) + 0.3 * np.hypot(red_green.mean(axis=1), yellow_blue.mean(axis=1))
+    relative = deviation / np.where(mean > 0, mean, np.nan)
+    columns = [
+        patches(normalised).var(axis=1, ddof=1),
+        variance_where(products, products >= 0),
+        variance_where(products, products <= 0),
+        patches(deviation).mean(axis=1),
+        patches(relative).mean(axis=1),
+        *(patches(energy).mean(axis=1) for energy in energies),
+        entropy(patches(gray)),
+        patches(darkest / 255).mean(axis=1),
+        patches(saturation).mean(axis=1),
+        colourfulness,
+    ]
+    return np.log1p(np.stack(columns, axis=1))
+
+
+def distances(features: np.ndarray, kind: str) -> np.ndarray:
+    """Mahalanobis-like distance (equation 8) of each patch to a corpus, "fogfree" or "foggy".
+
+    sqrt(d^T ((C + v)/2)^-1 d): v, the variance of the patch's twelve features, is added to every
+    entry of C. That is a rank-one change, inverted for all patches at once (Sherman-Morrison).
+    """
+    stored = statistics()
+    inverse = np.linalg.inv(stored[f"{kind}_covariance"])
+    difference = features - stored[f"{kind}_mean"]
+    spread = features.var(axis=1, ddof=1)
+    weighted = difference @ inverse
+    along = weighted.sum(axis=1)
+    square = (weighted * difference).sum(axis=1) - spread * along**2 / (1 + spread * inverse.sum())
+    return np.sqrt(2 * square)
+
+
+def patches(plane: np.ndarray) -> np.ndarray:
+    """(H,W) with sides in multiples of 8 -> (patches, 64)."""
+    height, width = plane.shape
+    blocks = plane.reshape(height // PATCH, PATCH, width // PATCH, PATCH)
+    return blocks.swapaxes(1, 2).reshape(-1, PATCH * PATCH)
+
+
+def variance_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Sample variance of the chosen entries of each row; NaN for rows with fewer than two."""
+    count = chosen.sum(axis=1)
+    mean = np.where(chosen, values, 0).sum(axis=1) / np.maximum(count, 1)
+    squares = np.where(chosen, (values - mean[:, None]) ** 2, 0).sum(axis=1)
+    return np.where(count > 1, squares / np.maximum(count - 1, 1), np.nan)
+
+
+def entropy(levels: np.ndarray) -> np.ndarray:
+    """Shannon entropy in bits of the whole numbers 0-255 in each row."""
+    rows, length = levels.shape
+    keys = levels.astype(np.int64) + 256 * np.arange(rows)[:, None]
+    share = np.bincount(keys.ravel(), minlength=256 * rows).reshape(rows, 256) / length
+    return -(share * np.log2(np.where(share > 0, share, 1))).sum(axis=1)
+
+
+def blur(plane: np.ndarray) -> np.ndarray:
+    """7x7 Gaussian of sigma 7/6, borders repeated, summed tap by tap in reading order.
+
+    The order matters: where a patch is flat, the sign of MSCN is the sign of the rounding error,
+    and features 2 and 3 see it. This order gives the reference's scores on skies burnt to white.
+    """
+    height, width = plane.shape
+    padded = np.pad(plane, 3, mode="edge")
+    taps = np.exp(-(np.arange(-3, 4) ** 2) / (2 * (7 / 6) ** 2))
+    kernel = np.outer(taps, taps) / np.outer(taps, taps).sum()
+    total = np.zeros_like(plane)
+    for (row, column), tap in np.ndenumerate(kernel):
+        total += tap * padded[row : row + height, column : column + width]
+    return total
+
+
+def contrast_energy(plane: np.ndarray, threshold: float) -> np.ndarray:
+    """Divisively normalised second-derivative energy above the noise threshold (section III-A)."""
+    sigma = 3.25
+    offset = np.arange(-3 * sigma, 3 * sigma + 1e-9)
+    taps = (offset**2 / sigma**4 - 1 / sigma**2) * np.exp(-(offset**2) / (2 * sigma**2))
+    taps -= taps.mean()
+    taps /= (0.5 * offset**2 * taps).sum()
+    # 20 taps reach 9 and 10 samples far; the outer ten rows and columns are repeated as blocks.
+    rows, columns = (repeat_blocks(each) for each in (plane, plane.T))
+    energy = np.hypot(along_rows(rows, taps), along_rows(columns, taps).T)
+    largest = energy.max()
+    if largest == 0:
+        return energy
+    return np.maximum(energy * largest / (energy + 0.1 * largest) - threshold, 0)
+
+
+def repeat_blocks(plane: np.ndarray) -> np.ndarray:
+    """Puts the outer ten columns once more on either side; drops the one that no tap reaches."""
+    return np.concatenate([plane[:, :BORDER], plane, plane[:, -BORDER:]], axis=1)[:, 1:]
+
+
+def along_rows(plane: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """Convolves each row where the taps fit wholly: (H,W) -> (H, W - taps + 1).
+
+    One long convolution over all rows laid end to end; what mixes two rows is cut off.
+    """
+    height, width = plane.shape
+    line = np.convolve(plane.ravel(), taps)
+    return line[: height * width].reshape(height, width)[:, taps.size - 1 :]
+
+
+@cache
+def statistics() -> dict[str, np.ndarray]:
+    """{fogfree,foggy}_{mean,covariance} of the authors' corpora, made by tools/."""
+    with (files("unhaze.metrics") / "fade_statistics.npz").open("rb") as file:
+        return dict(np.load(file))

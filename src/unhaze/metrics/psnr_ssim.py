@@ -1,0 +1,130 @@
+"""PSNR and the four ways in which the dehazing literature computes SSIM, on NumPy arrays."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from unhaze.errors import UnhazeError
+
+C1, C2 = 0.01**2, 0.03**2
+Filter = Callable[[np.ndarray], np.ndarray]
+
+
+def psnr(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
+    """10 log10(1 / mean square error) over pixels and channels, in dB; 100 for no error at all."""
+    error = np.mean(np.square(restored_hwc - clear_hwc, dtype=np.float64))
+    return 100.0 if error == 0 else float(-10 * np.log10(error))
+
+
+def ssim_zero_padded(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
+    """11x11 Gaussian, borders padded with zeros, a map of the picture's own size.
+
+    AECR-Net, FFA-Net and GridDehazeNet are scored so; the borders differ from every other SSIM.
+    """
+    taps = gaussian()
+    margin = taps.size // 2
+
+    def window(plane: np.ndarray) -> np.ndarray:
+        return slide(np.pad(plane, margin), taps)
+
+    return ssim(restored_hwc, clear_hwc, window)
+
+
+def ssim_valid(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
+    """11x11 Gaussian where it fits wholly, as Wang et al. (IEEE TIP 13(4), 2004) published it."""
+    taps = gaussian()
+    require(restored_hwc, taps.size)
+    return ssim(restored_hwc, clear_hwc, lambda plane: slide(plane, taps))
+
+
+def ssim_pooled(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
+    """`ssim_valid` after shrinking by round(shorter side / 256), as DehazeFormer and gUNet do."""
+    height, width = clear_hwc.shape[:2]
+    ratio = max(1, round(min(height, width) / 256))
+    if ratio > 1:
+        size = (height // ratio, width // ratio)
+        restored_hwc, clear_hwc = (average_pool(each, size) for each in (restored_hwc, clear_hwc))
+    return ssim_valid(restored_hwc, clear_hwc)
+
+
+def ssim_uniform(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
+    """7x7 uniform window, sample covariance, where it fits wholly: scikit-image's defaults."""
+    side = 7
+    require(restored_hwc, side)
+    taps = np.full(side, 1 / side)
+    sample = side**2 / (side**2 - 1)
+    return ssim(restored_hwc, clear_hwc, lambda plane: slide(plane, taps), sample)
+
+
+def ssim(
+    restored_hwc: np.ndarray, clear_hwc: np.ndarray, window: Filter, sample: float = 1.0
+) -> float:
+    """Mean over all channels and positions of structural similarity, for a peak of 1.
+
+    window: weighted local mean of a plane. sample: n/(n-1) to make variances those of a sample.
+    """
+    means = []
+    for channel in range(clear_hwc.shape[-1]):
+        restored, clear = (
+            np.ascontiguousarray(each[..., channel], dtype=np.float64)
+            for each in (restored_hwc, clear_hwc)
+        )
+        mean_restored, mean_clear = window(restored), window(clear)
+        product, squares = mean_restored * mean_clear, mean_restored**2 + mean_clear**2
+        covariance = sample * (window(restored * clear) - product)
+        # The formula needs only the sum of the two variances: one window fewer.
+        variances = sample * (window(restored**2 + clear**2) - squares)
+        similarity = (2 * product + C1) * (2 * covariance + C2)
+        means.append(np.mean(similarity / ((squares + C1) * (variances + C2))))
+    return float(np.mean(means))
+
+
+def luma(picture_hwc: np.ndarray) -> np.ndarray:
+    """(H,W,3) RGB in [0,1] -> (H,W,1) ITU-R BT.601 studio-swing luma in [16/255, 235/255].
+
+    What MATLAB's rgb2ycbcr answers for floating-point pictures; nothing is rounded.
+    """
+    weights = np.array([65.481, 128.553, 24.966]) / 255
+    return (picture_hwc.astype(np.float64) @ weights + 16 / 255)[..., None]
+
+
+def average_pool(picture_hwc: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Adaptive average pooling to `size` = (rows, columns).
+
+    Window i of m over n samples spans floor(i n / m) to ceil((i + 1) n / m); windows may overlap.
+    """
+    for axis, target in enumerate(size):
+        length = picture_hwc.shape[axis]
+        starts = np.arange(target) * length // target
+        ends = -(-(np.arange(target) + 1) * length // target)
+        sums = np.cumsum(picture_hwc, axis=axis, dtype=np.float64)
+        sums = np.insert(sums, 0, 0, axis=axis)
+        spans = (ends - starts).reshape([-1 if each == axis else 1 for each in range(3)])
+        picture_hwc = (sums.take(ends, axis) - sums.take(starts, axis)) / spans
+    return picture_hwc
+
+
+def gaussian() -> np.ndarray:
+    """Eleven samples of a Gaussian of sigma 1.5 that sum to 1."""
+    taps = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    return taps / taps.sum()
+
+
+def slide(plane: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """Symmetric `taps` along both axes where they fit: (H,W) -> (H-n+1, W-n+1)."""
+    for _ in range(2):
+        height, width = plane.shape
+        # All rows end to end in one long convolution; positions that mix two rows are cut off.
+        line = np.convolve(plane.ravel(), taps)[: plane.size].reshape(height, width)
+        plane = np.ascontiguousarray(line[:, taps.size - 1 :].T)
+    return plane
+
+
+def require(picture_hwc: np.ndarray, side: int) -> None:
+    """UnhazeError for a picture that the SSIM window does not fit into."""
+    height, width = picture_hwc.shape[:2]
+    if min(height, width) < side:
+        raise UnhazeError(
+            f"SSIM needs at least {side}x{side} pixels under this protocol, not {width}x{height}; "
+            "use larger pictures or the protocol 'aecr'"
+        )

@@ -1,0 +1,119 @@
+"""The run folder: recipe, log, pictures, and a state that any kill leaves whole.
+
+RUN/recipe.toml, log.jsonl, events.*, strips/, best.safetensors, and state-000001000/ with
+restorer.safetensors, ema.safetensors, optimizer-NAME.safetensors (each at most 16 MiB, else in
+numbered parts) and progress.json.
+"""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unhaze.config import Recipe, load_config, to_table, to_toml
+from unhaze.errors import UnhazeError
+from unhaze.tensors import load_tensors, save_tensors
+
+# A run may go on elsewhere (hardware, roots), be watched otherwise, or be made longer.
+FREE_TO_CHANGE = ("hardware", "watch", "title", "source", "data.root", "validation.root")
+FREE_TO_CHANGE += ("schedule.steps", "data.resident")
+
+
+def create_run(recipe: Recipe, folder: Path | None) -> Path:
+    """A new run folder with its recipe; by default runs/TITLE-DATE. Refuses one that exists."""
+    if folder is None:
+        slug = "".join(c if c.isalnum() else "-" for c in recipe.title.lower()).strip("-")
+        folder = Path("runs") / f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if folder.exists() and any(folder.iterdir()):
+        raise UnhazeError(f"'{folder}' exists; resume it with --resume, or choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "recipe.toml").write_text(to_toml(recipe), encoding="utf-8")
+    except OSError as error:
+        raise UnhazeError(f"cannot create the run folder '{folder}': {error.strerror}") from error
+    return folder
+
+
+def open_run(recipe: Recipe, folder: Path) -> None:
+    """Checks that `folder` was started with the same recipe, but for what may change on the way."""
+    before = flat(to_table(load_config(folder / "recipe.toml")))
+    now = flat(to_table(recipe))
+    for key in sorted(before.keys() | now.keys()):
+        if key.startswith(FREE_TO_CHANGE) or before.get(key) == now.get(key):
+            continue
+        change = f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
+        raise UnhazeError(f"'{folder}' was started with another recipe: {change}")
+
+
+def save_state(
+    folder: Path,
+    networks: dict[str, nn.Module],
+    optimizers: dict[str, torch.optim.Optimizer],
+    *,
+    progress: dict[str, Any],
+    facts: dict[str, Any],
+) -> Path:
+    """Writes state-STEP aside, renames it into place, then removes the older ones."""
+    final = folder / f"state-{progress['step']:09d}"
+    if final.exists():
+        return final
+    for abandoned in folder.glob(".state-*"):
+        shutil.rmtree(abandoned)
+    aside = folder / f".{final.name}"
+    aside.mkdir()
+    for name, net in networks.items():
+        save_tensors(aside, name, net.state_dict(), facts | {"step": progress["step"]})
+    for name, optimizer in optimizers.items():
+        tensors = {
+            f"{index}.{key}": torch.as_tensor(value)
+            for index, entries in optimizer.state_dict()["state"].items()
+            for key, value in entries.items()
+        }
+        save_tensors(aside, f"optimizer-{name}", tensors)
+    (aside / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
+    for file in aside.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    aside.rename(final)
+    for old in folder.glob("state-*"):
+        if old != final:
+            shutil.rmtree(old)
+    return final
+
+
+def load_state(
+    state: Path, networks: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]
+) -> dict[str, Any]:
+    """Fills networks and optimizers from a state folder; answers its progress."""
+    for name, net in networks.items():
+        net.load_state_dict(load_tensors(state, name)[0])
+    for name, optimizer in optimizers.items():
+        entries: dict[int, dict[str, torch.Tensor]] = {}
+        for key, tensor in load_tensors(state, f"optimizer-{name}")[0].items():
+            index, _, entry = key.partition(".")
+            entries.setdefault(int(index), {})[entry] = tensor
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": entries, "param_groups": groups})
+    return json.loads((state / "progress.json").read_text(encoding="utf-8"))
+
+
+def append_log(folder: Path, entry: dict[str, Any]) -> None:
+    """One JSON line in log.jsonl."""
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'a': {'b': 1}} -> {'a.b': 1}."""
+    items: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            items |= flat(value, f"{prefix}{key}.")
+        else:
+            items[prefix + key] = value
+    return items

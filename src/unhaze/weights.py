@@ -1,0 +1,77 @@
+"""Networks with their weights: a safetensors file whose header rebuilds the network."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from unhaze.config import Part
+from unhaze.errors import UnhazeError
+from unhaze.nets import create_net
+from unhaze.tensors import load_tensors, save_tensors
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network in evaluation mode, the recipe part that builds it, and what its file says of it."""
+
+    net: nn.Module
+    part: Part
+    facts: dict[str, Any]
+
+
+def load_model(source: Path | str) -> Weights:
+    """The network of a `.safetensors` file or of a run folder (its averaged weights, newest state)."""
+    source = Path(source)
+    if source.is_dir():
+        return load_weights(newest_state(source) / "ema.safetensors")
+    if source.suffix != ".safetensors":
+        raise UnhazeError(f"'{source}' is neither a .safetensors file nor a run folder")
+    return load_weights(source)
+
+
+def newest_state(run: Path) -> Path:
+    """The newest complete `state-STEP` folder of a run; unfinished ones carry another name."""
+    states = sorted(run.glob("state-" + "[0-9]" * 9))
+    if not states:
+        raise UnhazeError(f"'{run}' is no run folder: it holds no state-* folder")
+    return states[-1]
+
+
+def load_weights(path: Path | str) -> Weights:
+    """Reads what `save_weights` wrote. UnhazeError for missing, damaged or foreign files."""
+    path = Path(path)
+    tensors, facts = load_tensors(path.parent, path.stem)
+    if "net" not in facts:
+        raise UnhazeError(f"'{path}' does not say which network it is for; unhaze did not write it")
+    part = Part(facts["net"], facts["arguments"])
+    net = create_net(part.name, **part.arguments)
+    load_into(net, tensors, str(path))
+    return Weights(net.eval(), part, facts)
+
+
+def load_into(net: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
+    """Fills `net` with `tensors`; every name and shape must match, or an UnhazeError says which."""
+    own = net.state_dict()
+    for name in sorted(own.keys() ^ tensors.keys()):
+        where = "the file has" if name in own else "the net has"
+        raise UnhazeError(f"{origin}: {where} no tensor '{name}'")
+    for name, tensor in tensors.items():
+        if own[name].shape != tensor.shape:
+            shapes = f"{tuple(tensor.shape)}, the net needs {tuple(own[name].shape)}"
+            raise UnhazeError(f"{origin}: tensor '{name}' is {shapes}")
+    net.load_state_dict(tensors)
+
+
+def save_weights(path: Path | str, net: nn.Module, part: Part, **facts: Any) -> None:
+    """Writes `path` (or its shards, see tensors.py); `facts` are plain JSON values for the header.
+
+    Each file is replaced atomically.
+    """
+    path = Path(path)
+    header = {"net": part.name, "arguments": part.arguments} | facts
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".weights-") as folder:
+        for shard in save_tensors(Path(folder), path.stem, net.state_dict(), header):
+            shard.replace(path.parent / shard.name)

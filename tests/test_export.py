@@ -1,0 +1,184 @@
+"""An export is one checked ONNX file for pictures of any size, or there is no file at all."""
+
+import json
+from importlib.metadata import version
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from unhaze.config import Part
+from unhaze.errors import UnhazeError
+from unhaze.export import CHECKED_SIZES, export
+from unhaze.nets import NETS, Net, create_net
+from unhaze.weights import save_weights
+
+SMALL = {
+    "code": {"width": 8, "whitening": True, "fa_blocks": 1},
+    "haze": {"width": 8, "whitening": False, "fa_blocks": 1, "head": "haze", "dfe": "before"},
+}
+
+
+def write_weights(path, arguments, *, name="aecr", **facts):
+    """A network that has seen one picture, with parameters away from their starting values."""
+    torch.manual_seed(11)
+    net = create_net(name, **arguments).train()
+    with torch.no_grad():
+        net(torch.rand(2, 3, 24, 20))
+        for parameter in net.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    save_weights(path, net, Part(name, arguments), **facts)
+    return net.eval()
+
+
+@pytest.fixture(scope="module", params=SMALL)
+def exported(request, tmp_path_factory):
+    """The network and the report of its export, once for each of `SMALL`."""
+    folder = tmp_path_factory.mktemp("export")
+    source = folder / "weights.safetensors"
+    facts = {"recipe": "a small test", "step": 1200, "psnr": 21.5}
+    net = write_weights(source, SMALL[request.param], **facts)
+    return net, SMALL[request.param], export(source, folder / "new" / "model.onnx")
+
+
+def session_of(path):
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1, 1), (1, 1, 2), (1, 2, 1), (3, 7, 5), (1, 100, 3), (2, 31, 64)]
+)
+def test_any_batch_and_size_equals_pytorch(exported, size):
+    net, _, report = exported
+    batch, height, width = size
+    hazy = torch.rand(batch, 3, height, width)
+    with torch.no_grad():
+        expected = net(hazy).numpy()
+    (restored,) = session_of(report.path).run(None, {"hazy": hazy.numpy()})
+    np.testing.assert_allclose(restored, expected, atol=2e-5)
+
+
+def test_report_tells_what_was_checked(exported):
+    net, _, report = exported
+    assert 0 < report.max_difference < 2e-5
+    assert report.sizes == CHECKED_SIZES
+    assert (1, 1, 1) in report.sizes
+    assert report.params == sum(parameter.numel() for parameter in net.parameters())
+    assert report.seconds > 0
+
+
+def test_model_is_one_file_with_native_nodes_and_named_sizes(exported):
+    net, _, report = exported
+    assert [path.name for path in report.path.parent.iterdir()] == ["model.onnx"]
+    model = onnx.load(report.path, load_external_data=False)
+    assert [node.op_type for node in model.graph.node].count("DeformConv") == 2
+    assert {node.domain for node in model.graph.node} == {""}
+    assert [(each.domain, each.version) for each in model.opset_import] == [("", 19)]
+    session = session_of(report.path)
+    (hazy,), (restored,) = session.get_inputs(), session.get_outputs()
+    assert (hazy.name, hazy.shape) == ("hazy", ["batch", 3, "height", "width"])
+    assert (restored.name, restored.shape) == ("restored", ["batch", 3, "height", "width"])
+    assert report.path.stat().st_size < 4 * report.params + 60_000
+
+
+def test_metadata_is_the_card(exported):
+    _, arguments, report = exported
+    card = session_of(report.path).get_modelmeta().custom_metadata_map
+    assert card["net"] == "aecr"
+    assert json.loads(card["arguments"]) == arguments
+    assert json.loads(card["params"]) == report.params
+    assert (card["title"], card["paper"]) == (NETS["aecr"].title, NETS["aecr"].paper)
+    assert card["unhaze"] == version("unhaze")
+    assert (card["recipe"], card["step"], card["psnr"]) == ("a small test", "1200", "21.5")
+
+
+def test_file_holds_no_path_of_this_computer(exported):
+    _, _, report = exported
+    content = report.path.read_bytes()
+    assert b".py" not in content
+    assert str(report.path.parent).encode() not in content
+
+
+def test_export_is_silent(tmp_path, capfd):
+    source = tmp_path / "weights.safetensors"
+    write_weights(source, SMALL["code"] | {"dfe": "none"})
+    capfd.readouterr()
+    export(source, tmp_path / "model.onnx")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_existing_file_is_kept_unless_overwriting(tmp_path):
+    source, out = tmp_path / "weights.safetensors", tmp_path / "model.onnx"
+    write_weights(source, SMALL["code"] | {"dfe": "none"})
+    out.write_text("precious")
+    with pytest.raises(UnhazeError, match="exists"):
+        export(source, out)
+    assert out.read_text() == "precious"
+    export(source, out, overwrite=True)
+    assert onnx.load(out).graph.input[0].name == "hazy"
+
+
+def test_disagreement_leaves_no_file(tmp_path):
+    """No two engines agree bitwise on a tanh network, so a tolerance of zero must refuse."""
+    source = tmp_path / "weights.safetensors"
+    write_weights(source, SMALL["code"] | {"dfe": "none"})
+    with pytest.raises(UnhazeError, match="differ by .*more than 0"):
+        export(source, tmp_path / "model.onnx", tolerance=0)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_broken_weights_leave_no_file(tmp_path):
+    source = tmp_path / "weights.safetensors"
+    arguments = SMALL["haze"] | {"dfe": "none"}
+    net = write_weights(source, arguments)
+    nn.init.constant_(net.up3.bias, float("nan"))
+    save_weights(source, net, Part("aecr", arguments))
+    with pytest.raises(UnhazeError, match="differ by nan"):
+        export(source, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize(
+    "source, out, message",
+    [
+        ("weights.safetensors", "model.onx", "must end in .onnx"),
+        ("weights.safetensors", "folder.onnx", "exists"),
+        ("nothing.safetensors", "model.onnx", "nothing.safetensors"),
+        ("picture.jpg", "model.onnx", "picture.jpg"),
+        ("folder.onnx", "model.onnx", "run folder"),
+        ("weights.safetensors", "picture.jpg/model.onnx", "cannot write"),
+    ],
+)
+def test_wrong_files_are_named(tmp_path, source, out, message):
+    write_weights(tmp_path / "weights.safetensors", SMALL["code"] | {"dfe": "none"})
+    (tmp_path / "picture.jpg").write_text("no picture")
+    (tmp_path / "folder.onnx").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UnhazeError, match=message) as raised:
+        export(tmp_path / source, tmp_path / out)
+    assert "\n" not in str(raised.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+class Stubborn(nn.Module):
+    """Branches on a pixel's value, which no graph can hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, hazy):
+        return hazy * self.gain if hazy.mean().item() > 0.5 else hazy
+
+
+def test_network_without_a_graph_says_so(tmp_path, monkeypatch):
+    entry = Net(Stubborn, title="Stubborn", paper="none", reproduces="nothing")
+    monkeypatch.setitem(NETS, "stubborn", entry)
+    source = tmp_path / "weights.safetensors"
+    write_weights(source, {}, name="stubborn")
+    with pytest.raises(UnhazeError, match="net 'stubborn' cannot be exported") as raised:
+        export(source, tmp_path / "model.onnx")
+    assert "\n" not in str(raised.value)

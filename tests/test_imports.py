@@ -1,0 +1,179 @@
+"""Imports point down (docs/design.md, "Levels"), and the light half never loads the heavy one."""
+
+import ast
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+# The levels of docs/design.md. Level 0 has an order of its own, written as fractions.
+LEVELS = {
+    "errors": 0,
+    "names": 0.1,
+    "extras": 0.1,
+    "config": 0.2,
+    "photo": 0.2,
+    "haze": 0.2,
+    "fetch": 0.2,
+    "tensors": 0.2,
+    "restore": 1,
+    "nets": 1,
+    "losses": 1,
+    "data": 1,
+    "metrics": 1,
+    "methods": 2,
+    "weights": 2,
+    "runs": 2,
+    "train": 3,
+    "evaluate": 3,
+    "export": 3,
+    "batch": 3,
+    "dehaze": 3,
+    "cli": 4,
+    "__init__": 4,
+    "__main__": 4.1,
+}
+LEARNING = {"torch", "lightning", "lightning_fabric", "safetensors", "onnx", "onnxscript"}
+LEARNING |= {"tensorboard", "tqdm", "tomli_w"}
+NETWORK = {"aiohttp", "ftplib", "http", "httpx", "requests", "socket", "socketserver", "ssl"}
+NETWORK |= {"telnetlib", "urllib", "urllib3", "websockets"}
+
+
+def part_of(file: Path) -> str:
+    """src/unhaze/nets/aecr.py -> nets; src/unhaze/train.py -> train."""
+    return file.relative_to(SOURCE / "unhaze").parts[0].removesuffix(".py")
+
+
+def imports(file: Path, *, typing: bool = True, inside: bool = True) -> Iterator[str]:
+    """Dotted names that the import statements of `file` bring in.
+
+    typing: also those under `if TYPE_CHECKING`. inside: also those inside functions.
+    """
+    waiting: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not typing:
+            waiting += node.orelse
+        elif inside or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            waiting += ast.iter_child_nodes(node)
+
+
+def own_parts(file: Path) -> set[str]:
+    """The parts of unhaze that `file` imports, its own folder left out."""
+    parts = {name.split(".")[1] for name in imports(file) if name.startswith("unhaze.")}
+    return {part if part in LEVELS else "__init__" for part in parts} - {part_of(file)}
+
+
+def packages(file: Path, **which: bool) -> set[str]:
+    return {name.split(".")[0] for name in imports(file, **which)}
+
+
+def test_every_file_has_a_level():
+    assert {part_of(file) for file in FILES} <= LEVELS.keys()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_imports_point_down(file: Path):
+    level = LEVELS[part_of(file)]
+    upward = {part for part in own_parts(file) if LEVELS[part] >= level}
+    # The package's own file names its public things for type checkers only, and may point anywhere.
+    assert not upward or file == SOURCE / "unhaze" / "__init__.py", f"imports {upward}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_only_fetch_opens_the_network(file: Path):
+    if part_of(file) != "fetch":
+        assert not packages(file) & NETWORK
+
+
+@pytest.mark.parametrize(
+    "part", ["errors", "names", "extras", "photo", "haze", "fetch", "restore", "metrics", "batch"]
+)
+def test_the_runtime_half_never_imports_the_learning_half(part: str):
+    files = [file for file in FILES if part_of(file) == part]
+    assert files
+    for file in files:
+        assert not packages(file, typing=False) & LEARNING, file
+
+
+@pytest.mark.parametrize("part", ["cli", "__init__", "__main__", "dehaze"])
+def test_surfaces_import_the_heavy_inside_functions(part: str):
+    heavy = LEARNING | {"numpy", "onnxruntime", "pyvips", "PIL"}
+    files = [file for file in FILES if part_of(file) == part]
+    assert files
+    for file in files:
+        assert not packages(file, typing=False, inside=False) & heavy, file
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Top-level modules in memory after `statement` ran in a fresh Python."""
+    program = f"import sys\n{statement}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement", ["import unhaze; dir(unhaze)", "import unhaze.cli", "import unhaze.__main__"]
+)
+def test_importing_is_light(statement: str):
+    heavy = LEARNING | {"numpy", "onnxruntime", "pyvips", "PIL"}
+    assert not loaded_after(statement) & heavy
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["restore.restorer", "restore.models", "batch", "dehaze", "metrics", "data.catalog"],
+)
+def test_the_default_install_is_enough(module: str):
+    loaded = loaded_after(f"import unhaze.{module}")
+    assert {"unhaze", "numpy"} & loaded
+    assert not loaded & LEARNING
+
+
+def test_help_is_quick():
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "unhaze", "--help"], capture_output=True, check=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.3, times
+
+
+def test_help_loads_nothing_heavy():
+    program = [sys.executable, "-X", "importtime", "-m", "unhaze", "--help"]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "click" in loaded
+    assert not loaded & (LEARNING | {"numpy", "onnxruntime", "pyvips", "PIL"})
+
+
+def test_public_names_survive_the_import_of_their_files():
+    statement = "import unhaze.config, unhaze.errors, unhaze.evaluate, unhaze\n"
+    statement += "assert callable(unhaze.evaluate), unhaze.evaluate\n"
+    statement += "from unhaze.evaluate import evaluate\nassert evaluate is unhaze.evaluate"
+    loaded_after(statement)
+
+
+def test_public_names_are_listed_and_load():
+    import unhaze
+
+    assert dir(unhaze) == sorted(unhaze.__all__)
+    assert set(unhaze.PUBLIC) | {"__version__"} == set(unhaze.__all__)
+    for name in unhaze.__all__:
+        assert getattr(unhaze, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'dehase'"):
+        _ = unhaze.dehase

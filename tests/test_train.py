@@ -1,0 +1,301 @@
+"""Training end to end on scenes made here: learning, exact resume, kills, several processes."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unhaze import photo, runs
+from unhaze.config import LossPart, Part, Recipe, load_config
+from unhaze.errors import UnhazeError
+from unhaze.tensors import load_tensors
+from unhaze.train import learning_rate, train
+from unhaze.weights import load_model, newest_state
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> Path:
+    """Six scenes of 48x40 with depth: coloured ramps and boxes."""
+    root = tmp_path_factory.mktemp("rgbd")
+    random = np.random.default_rng(0)
+    for kind in ("clear", "depth"):
+        (root / kind).mkdir()
+    for index in range(6):
+        ramp = np.linspace(0, 1, 48)[None, :, None] * random.random(3) * np.ones((40, 1, 1))
+        top, left = random.integers(5, 20, 2)
+        ramp[top : top + 15, left : left + 20] = random.random(3)
+        depth = np.linspace(255, 30, 40)[:, None, None] * np.ones((1, 48, 3))
+        photo.write_rgb(root / "clear" / f"{index}.png", (ramp * 255).astype(np.uint8))
+        photo.write_rgb(root / "depth" / f"{index}.png", depth.astype(np.uint8))
+    return root
+
+
+@pytest.fixture(scope="module")
+def recipe_file(scenes, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "small.toml"
+    path.write_text(
+        f"""
+title = "small"
+seed = 3
+[net]
+name = "aecr"
+width = 8
+head = "haze"
+[losses.l1]
+[losses.contrastive]
+weight = 0.1
+weights = "random"
+[data]
+name = "rgbd"
+root = "{scenes}"
+[validation]
+name = "rgbd"
+root = "{scenes}"
+[augment]
+crop = 16
+[optimizer]
+lr = 2e-3
+[schedule]
+steps = 6
+batch = 4
+[watch]
+log_every = 1
+pictures_every = 3
+validate_every = 6
+validate_limit = 2
+save_every = 3
+"""
+    )
+    return path
+
+
+@pytest.fixture
+def recipe(recipe_file) -> Recipe:
+    return load_config(recipe_file)
+
+
+def logged(run: Path, key: str = "total") -> dict[int, float]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return {line["step"]: line[key] for line in lines if key in line}
+
+
+def python(code: str, *arguments: object, module: tuple[str, ...] = ()) -> subprocess.Popen:
+    """A process of its own that runs `code`, one thread each."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *module] if module else [sys.executable, "-c", code]
+    command += [str(argument) for argument in arguments]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_leaves_a_run_folder_that_rebuilds_the_net(recipe, tmp_path):
+    result = train(recipe, out=tmp_path / "run")
+    run = result.run
+    assert result.finished and result.step == 6
+    assert load_config(run / "recipe.toml") == recipe
+    assert [path.name for path in run.glob("state-*")] == ["state-000000006"]
+    assert sorted(path.name for path in (run / "strips").iterdir()) == [
+        "000000003.png",
+        "000000006.png",
+    ]
+    assert list(run.glob("events.*"))
+    weights = load_model(run)
+    assert weights.part == recipe.net
+    assert weights.facts["step"] == 6
+    pair = torch.rand(1, 3, 9, 7)
+    assert torch.equal(weights.net(pair), load_model(run / "best.safetensors").net(pair))
+
+
+def test_no_frozen_feature_network_in_the_state(recipe, tmp_path):
+    train(recipe, out=tmp_path / "run")
+    state = newest_state(tmp_path / "run")
+    tensors, _ = load_tensors(state, "restorer")
+    assert not [name for name in tensors if "vgg" in name]
+    assert max(file.stat().st_size for file in state.iterdir()) < 16 * 2**20
+
+
+def test_resume_equals_an_uninterrupted_run_bitwise(recipe, tmp_path, monkeypatch):
+    train(recipe, out=tmp_path / "whole")
+    monkeypatch.setattr(sys.modules["unhaze.train"], "average", stopping_average(after=3))
+    stopped = train(recipe, out=tmp_path / "parts")
+    monkeypatch.undo()
+    assert (stopped.step, stopped.finished) == (4, False)
+    resumed = train(recipe, resume=tmp_path / "parts")
+    assert resumed.finished
+    assert logged(tmp_path / "whole") == logged(tmp_path / "parts")
+    for name in ("restorer", "ema", "optimizer-restorer"):
+        one, _ = load_tensors(newest_state(tmp_path / "whole"), name)
+        other, _ = load_tensors(newest_state(tmp_path / "parts"), name)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def stopping_average(after: int):
+    """The averaging of weights, which sends this process a SIGTERM in step `after`."""
+    from unhaze.train import average
+
+    def average_and_stop(ema, net, decay, step):
+        average(ema, net, decay, step)
+        if step == after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return average_and_stop
+
+
+def test_sigterm_saves_and_leaves(recipe_file, tmp_path):
+    run = tmp_path / "run"
+    code = """
+import sys
+from unhaze.config import load_config
+from unhaze.train import train
+recipe = load_config(sys.argv[1], ["schedule.steps=100000"])
+result = train(recipe, out=sys.argv[2])
+sys.exit(7 if not result.finished and result.step > 0 else 1)
+"""
+    process = python(code, recipe_file, run)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (run / "log.jsonl").exists():
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 7, errors
+    assert load_model(run).facts["step"] == max(logged(run))
+
+
+@pytest.mark.parametrize("moment", ["rename", "rmtree"])
+def test_kill_during_a_save_leaves_a_whole_state(moment, recipe, recipe_file, tmp_path):
+    run = tmp_path / "run"
+    code = """
+import os, pathlib, shutil, sys
+from unhaze import runs
+from unhaze.config import load_config
+from unhaze.train import train
+def die(path, *rest, **options):
+    name = pathlib.Path(path).name.lstrip(".")
+    if name.startswith("state-") and list(pathlib.Path(sys.argv[2]).glob("state-*")):
+        os.kill(os.getpid(), 9)
+    return before(path, *rest, **options)
+if sys.argv[3] == "rename":
+    before, pathlib.Path.rename = pathlib.Path.rename, die
+else:
+    before, shutil.rmtree = shutil.rmtree, die
+train(load_config(sys.argv[1]), out=sys.argv[2])
+"""
+    process = python(code, recipe_file, run, moment)
+    process.communicate(timeout=120)
+    assert process.returncode == -9
+    assert newest_state(run).name == {"rename": "state-000000003", "rmtree": "state-000000006"}[moment]
+    result = train(recipe, resume=run)
+    assert result.finished and result.step == 6
+    assert newest_state(run).name == "state-000000006"
+    assert not list(run.glob(".state-*"))
+
+
+def test_two_processes_equal_one_that_accumulates(recipe_file, tmp_path):
+    code = tmp_path / "train.py"
+    code.write_text(
+        """
+import sys
+from unhaze.config import load_config
+from unhaze.train import train
+train(load_config(sys.argv[1], ["net.whitening=false"] + sys.argv[3:]), out=sys.argv[2])
+"""
+    )
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(code))
+    process = python("", recipe_file, tmp_path / "two", module=launch)
+    errors = process.communicate(timeout=240)[1]
+    assert process.returncode == 0, errors
+    recipe = load_config(recipe_file, ["net.whitening=false", "schedule.accumulate=2"])
+    train(recipe, out=tmp_path / "one")
+    one, _ = load_tensors(newest_state(tmp_path / "one"), "restorer")
+    two, _ = load_tensors(newest_state(tmp_path / "two"), "restorer")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5)
+
+
+def test_overfits_one_pair(scenes, tmp_path):
+    haze = {"beta": [1.5, 1.5], "airlight": [1, 1]}
+    one_pair = Part("rgbd", {"root": str(scenes), "scenes": [0, 1]} | haze)
+    recipe = Recipe(
+        title="one pair",
+        net=Part("aecr", {"width": 8, "whitening": False, "head": "haze"}),
+        data=one_pair,
+        validation=one_pair,
+        losses={"l1": LossPart()},
+    )
+    recipe = dataclasses.replace(
+        recipe,
+        augment=dataclasses.replace(recipe.augment, crop=40, flip=False, rotate=False),
+        optimizer=dataclasses.replace(recipe.optimizer, lr=3e-3),
+        schedule=dataclasses.replace(recipe.schedule, steps=120, batch=2, ema=0.9),
+    )
+    result = train(recipe, out=tmp_path / "run")
+    assert result.psnr > result.hazy_psnr + 6
+
+
+def test_check_takes_one_step_and_leaves_nothing(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = train(recipe, check=True)
+    assert result.run is None and result.psnr > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(recipe, tmp_path):
+    recipe = dataclasses.replace(
+        recipe, optimizer=dataclasses.replace(recipe.optimizer, lr=float("inf"))
+    )
+    with pytest.raises(UnhazeError, match="step 1: the loss is not finite") as caught:
+        train(recipe, out=tmp_path / "run")
+    assert "nonfinite-000000001-rank0.safetensors" in str(caught.value)
+    tensors, facts = load_tensors(tmp_path / "run", "nonfinite-000000001-rank0")
+    assert tensors["hazy-0"].shape == (4, 3, 16, 16)
+    assert facts["step"] == 1
+
+
+def test_resume_refuses_another_recipe(recipe, tmp_path):
+    train(recipe, out=tmp_path / "run")
+    other = dataclasses.replace(recipe, seed=4)
+    with pytest.raises(UnhazeError, match="seed was 3 and is 4"):
+        train(other, resume=tmp_path / "run")
+    with pytest.raises(UnhazeError, match="no run folder"):
+        (tmp_path / "empty").mkdir()
+        runs.create_run(recipe, tmp_path / "empty")
+        train(recipe, resume=tmp_path / "empty")
+    with pytest.raises(UnhazeError, match="exists; resume it"):
+        train(recipe, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("net.name=aecrnt", "did you mean 'aecr'"),
+        ("net.widht=8", "did you mean 'width'"),
+        ("losses.contrastive.weigths=random", "did you mean 'weights'"),
+        ("method.name=supervize", "did you mean 'supervised'"),
+        ("data.root=/nowhere", "/nowhere"),
+        ("schedule.batch=5", "must be a multiple of"),
+        ("schedule.steps=0", "schedule.steps"),
+        ("optimizer.name=adamm", "did you mean 'adam'"),
+        ("hardware.precision=8-bit", "32-true"),
+        ("augment.crop=64", "does not fit"),
+    ],
+)
+def test_wrong_settings_end_before_the_first_step(recipe_file, tmp_path, override, message):
+    overrides = [override, "schedule.accumulate=2"]
+    with pytest.raises(UnhazeError, match=message):
+        train(load_config(recipe_file, overrides), out=tmp_path / "run", check=True)
+
+
+def test_learning_rate_warms_up_and_follows_a_cosine(recipe):
+    schedule = dataclasses.replace(recipe.schedule, steps=110, warmup=10, final_lr=0.1)
+    assert learning_rate(0, schedule, 1.0) == pytest.approx(0.1)
+    assert learning_rate(9, schedule, 1.0) == pytest.approx(1.0)
+    assert learning_rate(60, schedule, 1.0) == pytest.approx(0.55)
+    assert learning_rate(110, schedule, 1.0) == pytest.approx(0.1)
