@@ -35,7 +35,7 @@ LEVELS = {
     "evaluate": 3,
     "export": 3,
     "batch": 3,
-    "dehaze": 3,
+    "dehaze": 4,
     "cli": 4,
     "__init__": 4,
     "__main__": 4.1,

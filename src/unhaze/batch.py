@@ -1,21 +1,24 @@
 """Many photos: which file becomes which, then one after the other; a broken one stops nothing."""
 
+import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
 
 from unhaze import photo
 from unhaze.errors import UnhazeError
-from unhaze.restore.restorer import Restorer
 
 MARK = ".unhazed"
 
 # What a folder is searched for: all that can be written, and what is read only and becomes PNG.
 SUFFIXES = (*photo.SAVERS, ".bmp", ".jp2", ".jxl", ".pgm", ".ppm")
+
+# What clears one photo: `Restorer.restore`, its strength settled.
+Restore = Callable[[photo.Photo], photo.Photo]
 
 
 @dataclass(frozen=True)
@@ -38,20 +41,21 @@ class FileResult:
 
 
 def restore_files(
-    jobs: Sequence[FileJob], restorer: Restorer, *, strength: float = 1.0, overwrite: bool = False
+    jobs: Sequence[FileJob], restore: Restore, *, overwrite: bool = False
 ) -> Iterator[FileResult]:
     """Restores each job's photo and yields its result; goes on after a failed one.
 
-    strength: 0 changes nothing, 1 clears fully. Targets are written whole or not at all.
+    Targets are written whole or not at all.
     """
     for job in jobs:
         start = time.perf_counter()
         error = job.problem
         if error is None:
             try:
-                restore_file(job, restorer, strength, overwrite)
+                restore_file(job, restore, overwrite=overwrite)
             except UnhazeError as failure:
-                error = str(failure)
+                named = str(job.source) in str(failure) or str(job.target) in str(failure)
+                error = str(failure) if named else f"'{job.source}': {failure}"
             except OSError as failure:
                 error = f"'{failure.filename or job.target}': {failure.strerror or failure}"
             except MemoryError:
@@ -59,13 +63,15 @@ def restore_files(
         yield FileResult(job.source, job.target, time.perf_counter() - start, error)
 
 
-def restore_file(job: FileJob, restorer: Restorer, strength: float, overwrite: bool) -> None:
+def restore_file(job: FileJob, restore: Restore, *, overwrite: bool) -> None:
     """Read, restore, write. A target that must stay is refused before the work, not after it."""
     if job.target.exists() and job.target.samefile(job.source):
-        raise UnhazeError(f"'{job.source}' is the original, which is never touched; choose another")
+        raise UnhazeError(
+            f"'{job.target}' is the original, which is never touched; set another out"
+        )
     if job.target.exists() and not overwrite:
         raise UnhazeError(f"'{job.target}' exists; --overwrite replaces it")
-    restored = restorer.restore(photo.read(job.source), strength=strength)
+    restored = restore(photo.read(job.source))
     job.target.parent.mkdir(parents=True, exist_ok=True)
     photo.write(restored, job.target, overwrite=overwrite)
 
@@ -74,8 +80,9 @@ def plan_files(inputs: Sequence[str | Path], out: str | Path | None = None) -> l
     """The photos that `inputs` (files, folders, globs) name, each with its target.
 
     Without `out`, photo.jpg becomes photo.unhazed.jpg beside it. `out` is the target of a single
-    file, or a folder, in which names and the structure below an input folder are kept. Folders are
-    searched in depth, past hidden files and earlier results (*.unhazed.*).
+    file, or a folder, in which names and the structure below an input folder (or below the part
+    before a glob's first wildcard) are kept. Folders are searched in depth, past hidden files and
+    earlier results (*.unhazed.*).
     UnhazeError if nothing can be done at all, or two photos would become the same file.
     """
     if not inputs:
@@ -110,17 +117,23 @@ def expand(given: Path, out: Path | None) -> list[tuple[Path, Path]]:
         matches = sorted(Path(given.anchor).glob(str(given.relative_to(given.anchor))))
     except (ValueError, NotImplementedError):  # No pattern that pathlib takes: it matches nothing.
         return []
-    return [(file, Path(file.name)) for file in matches if is_input(file)]
+    fixed = Path(*itertools.takewhile(lambda part: not has_magic(part), given.parts))
+    return [(file, file.relative_to(fixed)) for file in matches if is_input(file)]
 
 
 def photos_below(folder: Path, out: Path | None) -> list[Path]:
     """Photos in `folder` and below; `out` is not searched, it holds earlier results."""
     files = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=raise_it):
         inner = [Path(parent, name) for name in sorted(folders) if not name.startswith(".")]
         folders[:] = [each.name for each in inner if not (out and same(each, out))]
         files += [Path(parent, name) for name in sorted(names)]
     return [file for file in files if is_input(file) and file.suffix.lower() in SUFFIXES]
+
+
+def raise_it(error: OSError) -> None:
+    """A folder that cannot be read is not passed over in silence."""
+    raise error
 
 
 def is_input(file: Path) -> bool:

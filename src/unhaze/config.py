@@ -67,10 +67,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Hardware:
-    """precision: 32-true, bf16-mixed or 16-mixed. prefetch: batches drawn ahead in threads."""
+    """precision: 32-true, bf16-mixed or 16-mixed. prefetch: batches drawn ahead in threads.
+
+    compile: none, or a mode of torch.compile (default, reduce-overhead, max-autotune) for the
+    network and the losses.
+    """
 
     precision: str = "32-true"
-    compile: bool = False
+    compile: str = "none"
     channels_last: bool = True
     prefetch: int = 2
 

@@ -182,13 +182,10 @@ def evaluate_pair(
     clear = None
     if pair.clear is not None:
         clear = fit_clear(pair, photo.to_float(photo.read_rgb(pair.clear)), hazy)
-    started = time.perf_counter()
-    restored = model.restore(hazy)
-    seconds = time.perf_counter() - started
-    if restored.shape != hazy.shape:
-        sizes = f"shape {restored.shape} for a picture of {hazy.shape}"
-        raise UnhazeError(f"'{pair.hazy}': the model answers {sizes}; it cannot be evaluated")
     try:
+        started = time.perf_counter()
+        restored = model.restore(hazy)
+        seconds = time.perf_counter() - started
         numbers = measure(restored, clear, protocol, metrics=metrics)
         if "fade" in metrics:
             numbers["fade_hazy"] = fade(hazy)
@@ -212,12 +209,12 @@ def load(model: str, device: str) -> Model:
 
     path = find_model(model)
     engine = Engine(path, device=device)
-    params = engine.metadata.get("params")
+    params = engine.card.get("params")
     return Model(
         lambda hazy: from_bchw(engine(to_bchw(hazy))),
-        None if params is None else int(params),
+        params if isinstance(params, int) else None,
         sha256([path]),
-        describe_cpu(),
+        describe_cpu() if engine.device == "cpu" else f"{engine.device} by ONNX Runtime",
     )
 
 
@@ -236,13 +233,16 @@ def load_torch(source: Path, device: str) -> Model:
 
     def restore(hazy: np.ndarray) -> np.ndarray:
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
-            return from_bchw(net(torch.from_numpy(to_bchw(hazy)).to(kind)).float().cpu().numpy())
+        try:
+            with torch.inference_mode(), exact:
+                restored = net(torch.from_numpy(to_bchw(hazy)).to(kind))
+                return from_bchw(restored.float().cpu().numpy())
+        except torch.OutOfMemoryError as error:
+            raise UnhazeError("not enough GPU memory for this picture; use --device cpu") from error
 
-    stem, home = (source.stem, source.parent) if source.is_file() else ("ema", None)
-    home = newest_state(source) if home is None else home
-    single = home / f"{stem}.safetensors"
-    shards = [single] if single.exists() else sorted(home.glob(f"{stem}-[0-9]*.safetensors"))
+    file = newest_state(source) / "ema.safetensors" if source.is_dir() else source
+    parts = sorted(file.parent.glob(f"{file.stem}-[0-9]*.safetensors"))
+    shards = [file] if file.exists() else parts
     params = sum(parameter.numel() for parameter in net.parameters())
     hardware = torch.cuda.get_device_name() if kind == "cuda" else describe_cpu()
     return Model(restore, params, sha256(shards), hardware)
@@ -312,7 +312,7 @@ def write_tables(evaluation: Evaluation, folder: Path) -> None:
 
 
 def mean(rows: list[dict[str, Any]], name: str) -> float | None:
-    """Over the pictures that have the number: FADE has none for a picture of one flat colour."""
+    """Over the pictures that have the number: FADE has none for a black one."""
     values = [row[name] for row in rows if name in row and not math.isnan(row[name])]
     return math.fsum(values) / len(values) if values else None
 

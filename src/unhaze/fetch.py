@@ -98,7 +98,8 @@ def locked(path: Path) -> Iterator[None]:
         ) from error
     with lock:
         if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            with contextlib.suppress(OSError):  # Some network file systems cannot lock.
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -32,8 +32,8 @@ LOADERS = {
     "ppmload": "ppm",
     "bmpload": "bmp",
 }
-CARRIED = ("exif-data", "xmp-data", "iptc-data", "icc-profile-data", "image-description")
-LUMA = [[0.2126, 0.7152, 0.0722]]  # Rec. 709; equal channels give back exactly their value
+THUMBNAIL = "jpeg-thumbnail-data"  # the small JPEG inside EXIF
+CARRIED = {"exif-data", "xmp-data", "iptc-data", "icc-profile-data", "image-description", THUMBNAIL}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Photo:
     """A decoded picture, upright, and all that is written back with it.
 
     `pixels` (H,W,3) uint8 or uint16, RGB as encoded (sRGB, or the profile in `metadata`); `alpha`
-    (H,W) of the same type or None. `grey`: the file had one channel and is written with one.
+    (H,W) of the same type or None. `grey`: three equal channels, written as one.
     `metadata`: libvips fields (EXIF, XMP, IPTC, ICC as bytes; comments as text); the orientation in
     it is already applied. `format`: the source's, e.g. "jpeg"; `quality`: estimated, of a JPEG
     source; `lossless`: of a WebP source; `full_chroma`: False for a JPEG source with 4:2:0.
@@ -69,7 +69,7 @@ def read(source: str | Path | bytes, *, max_pixels: int | None = None) -> Photo:
     four channels.
     """
     name = "the given bytes" if isinstance(source, bytes) else f"'{source}'"
-    with _one_line_errors(f"cannot read {name}"), _open(source) as stream:
+    with _one_line_errors(f"cannot read {name}", "damaged or cut off"), _open(source) as stream:
         image, loader = _decoder(source, stream, name)
         _check_size(image, name, max_pixels)
         facts = _encoding_facts(stream, loader)
@@ -124,7 +124,7 @@ def write(photo: Photo, path: str | Path, *, overwrite: bool = False) -> None:
     if path.exists() and not overwrite:
         raise UnhazeError(f"'{path}' exists; give another name or ask to overwrite it")
     partial = path.with_name(f".{secrets.token_hex(8)}.part")
-    with _one_line_errors(f"cannot write '{path}'"):
+    with _one_line_errors(f"cannot write '{path}'", "perhaps the disk is full"):
         try:
             descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
             try:
@@ -140,7 +140,7 @@ def write(photo: Photo, path: str | Path, *, overwrite: bool = False) -> None:
 def encode(photo: Photo, suffix: str) -> bytes:
     """The bytes of the file that `write` would make; `suffix` with its dot, e.g. ".png"."""
     check_suffix(suffix)
-    with _one_line_errors(f"cannot encode '{suffix}'"):
+    with _one_line_errors(f"cannot encode '{suffix}'", "perhaps too large for the format"):
         target = pyvips.Target.new_to_memory()
         _save(photo, suffix, target)
         return target.get("blob")
@@ -153,19 +153,20 @@ def write_rgb(path: str | Path, rgb_hwc_u8: np.ndarray) -> None:
 
 def check_suffix(suffix: str) -> None:
     """UnhazeError unless pictures can be written with this suffix."""
-    if suffix.lower() not in FORMATS:
-        known = ", ".join(FORMATS)
+    if suffix.lower() not in SAVERS:
+        known = ", ".join(SAVERS)
         raise UnhazeError(f"cannot write pictures as '{suffix}'; expected one of {known}")
 
 
 @contextmanager
-def _one_line_errors(doing: str) -> Iterator[None]:
-    """libvips' and the system's errors become an UnhazeError that says what was being done."""
+def _one_line_errors(doing: str, guess: str) -> Iterator[None]:
+    """libvips' and the system's errors become an UnhazeError; `guess`: why libvips usually fails."""
     try:
         yield
     except pyvips.Error as error:
-        lines = dict.fromkeys(line.strip() for line in error.detail.splitlines() if line.strip())
-        raise UnhazeError(f"{doing}: {'; '.join(lines) or error.message}") from error
+        said = [line for line in error.detail.splitlines() if line and "bad seek" not in line]
+        reason = f" ({'; '.join(dict.fromkeys(said))})" if said else ""
+        raise UnhazeError(f"{doing}: {guess}{reason}") from error
     except OSError as error:
         raise UnhazeError(f"{doing}: {error.strerror or error}") from error
 
@@ -195,17 +196,20 @@ def _decoder(source: str | Path | bytes, stream: BinaryIO, name: str) -> tuple[p
     except pyvips.Error as error:
         if "known format" in error.detail:
             raise UnhazeError(
-                f"{name} is no picture: expected JPEG, PNG, TIFF, WebP, ..."
+                f"{name} is no picture that can be read; expected a whole JPEG, PNG, TIFF ..."
             ) from error
         raise
     loader = image.get("vips-loader").removesuffix("_source")
     if loader not in LOADERS:
-        raise UnhazeError(f"{name} is no photo but read by '{loader}'; expected JPEG, PNG, ...")
+        raise UnhazeError(f"{name} is no photo (it needs '{loader}'); expected JPEG, PNG, TIFF ...")
     return image, loader
 
 
 def _check_size(image: pyvips.Image, name: str, max_pixels: int | None) -> None:
-    limit = max_pixels or int(os.environ.get("UNHAZE_MAX_PIXELS", MAX_PIXELS))
+    setting = os.environ.get("UNHAZE_MAX_PIXELS", str(MAX_PIXELS))
+    if not setting.isdecimal():
+        raise UnhazeError(f"UNHAZE_MAX_PIXELS is '{setting}'; expected a number of pixels")
+    limit = max_pixels or int(setting)
     if image.width * image.height > limit:
         raise UnhazeError(
             f"{name} says it has {image.width} x {image.height} pixels, over the limit of {limit};"
@@ -270,30 +274,32 @@ def _jpeg_quality(stream: BinaryIO) -> int | None:
 
 
 def _save(photo: Photo, suffix: str, target: pyvips.Target) -> None:
-    form = FORMATS[suffix.lower()]
-    image = _from_pixels(photo, form, suffix)
+    saver = SAVERS[suffix.lower()]
+    image = _from_pixels(photo, saver, suffix)
     for key, value in photo.metadata.items():
+        if key == THUMBNAIL:  # the old one shows the picture as it was
+            value = image.thumbnail_image(160).colourspace("srgb").jpegsave_buffer(keep="none")
         kind = pyvips.GValue.blob_type if isinstance(value, bytes) else pyvips.GValue.gstr_type
         image.set_type(kind, key, value)
     image.set_type(pyvips.GValue.gint_type, "orientation", 1)
     # libvips would invent an EXIF block for a picture that had none.
     keep = "icc|xmp|iptc|other" + ("|exif" if "exif-data" in photo.metadata else "")
-    pyvips.Operation.call(form.operation, image, target, keep=keep, **form.options(photo))
+    pyvips.Operation.call(saver.operation, image, target, keep=keep, **saver.options(photo))
 
 
-def _from_pixels(photo: Photo, form: "Format", suffix: str) -> pyvips.Image:
+def _from_pixels(photo: Photo, saver: "Saver", suffix: str) -> pyvips.Image:
     """A libvips picture of what the format can hold; says what it cannot."""
     image = _wrap(photo.pixels)
     if photo.grey:
-        image = image.recomb(LUMA).rint().cast(image.format)
+        image = image[0]
     if photo.alpha is not None:
         image = image.bandjoin(_wrap(photo.alpha))
-        if not form.alpha:
+        if not saver.alpha:
             log.warning("'%s' holds no transparency; blended onto white", suffix)
             white = np.iinfo(photo.pixels.dtype).max
             image = image.flatten(background=[white], max_alpha=white)
     wide = photo.pixels.dtype == np.uint16
-    if wide and not form.wide:
+    if wide and not saver.wide:
         log.warning("'%s' holds no 16 bits a channel; rounded to 8", suffix)
         image, wide = (image / 257).rint().cast("uchar"), False
     space = {False: ("srgb", "rgb16"), True: ("b-w", "grey16")}[photo.grey][wide]
@@ -302,11 +308,7 @@ def _from_pixels(photo: Photo, form: "Format", suffix: str) -> pyvips.Image:
 
 
 def _wrap(pixels: np.ndarray) -> pyvips.Image:
-    pixels = np.ascontiguousarray(pixels)
-    height, width = pixels.shape[:2]
-    bands = pixels.shape[2] if pixels.ndim == 3 else 1
-    kind = {"uint8": "uchar", "uint16": "ushort"}[pixels.dtype.name]
-    return pyvips.Image.new_from_memory(pixels.data, width, height, bands, kind)
+    return pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
 
 
 def _jpeg_options(photo: Photo) -> dict[str, Any]:
@@ -339,7 +341,7 @@ def _gif_options(photo: Photo) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Format:
+class Saver:
     """libvips' saver, whether it holds transparency and 16 bits a channel, and its settings."""
 
     operation: str
@@ -348,19 +350,19 @@ class Format:
     options: Callable[[Photo], dict[str, Any]]
 
 
-JPEG = Format("jpegsave_target", alpha=False, wide=False, options=_jpeg_options)
-TIFF = Format("tiffsave_target", alpha=True, wide=True, options=_tiff_options)
-FORMATS = {
+JPEG = Saver("jpegsave_target", alpha=False, wide=False, options=_jpeg_options)
+TIFF = Saver("tiffsave_target", alpha=True, wide=True, options=_tiff_options)
+SAVERS = {
     ".jpg": JPEG,
     ".jpeg": JPEG,
-    ".png": Format("pngsave_target", alpha=True, wide=True, options=_png_options),
+    ".png": Saver("pngsave_target", alpha=True, wide=True, options=_png_options),
     ".tif": TIFF,
     ".tiff": TIFF,
-    ".webp": Format("webpsave_target", alpha=True, wide=False, options=_webp_options),
-    ".avif": Format("heifsave_target", alpha=True, wide=True, options=_avif_options),
-    ".gif": Format("gifsave_target", alpha=True, wide=False, options=_gif_options),
+    ".webp": Saver("webpsave_target", alpha=True, wide=False, options=_webp_options),
+    ".avif": Saver("heifsave_target", alpha=True, wide=True, options=_avif_options),
+    ".gif": Saver("gifsave_target", alpha=True, wide=False, options=_gif_options),
 }
-SUFFIXES = tuple(FORMATS)  # of every file that can be written, all of which can be read
+SUFFIXES = tuple(SAVERS)  # of every file that can be written, all of which can be read
 
 
 def _publish(partial: Path, path: Path, overwrite: bool) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -31,6 +32,10 @@ from unhaze.names import check_arguments, lookup
 from unhaze.nets import create_net
 from unhaze.tensors import save_tensors
 from unhaze.weights import newest_state, save_weights
+
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+COMPILE_MODES = ("none", "default", "reduce-overhead", "max-autotune")
 
 
 @dataclass(frozen=True)
@@ -92,10 +97,8 @@ def make_fabric(recipe: Recipe) -> Fabric:
     else:
         devices, nodes = 1, 1
     strategy = "ddp" if devices * nodes > 1 else "auto"
-    precisions = ("32-true", "bf16-mixed", "16-mixed")
-    if recipe.hardware.precision not in precisions:
-        given = f"hardware.precision is '{recipe.hardware.precision}'"
-        raise UnhazeError(f"{given}; it must be one of {', '.join(precisions)}")
+    one_of("hardware.precision", recipe.hardware.precision, PRECISIONS)
+    one_of("hardware.compile", recipe.hardware.compile, COMPILE_MODES)
     fabric = Fabric(
         accelerator="cuda" if torch.cuda.is_available() else "cpu",
         devices=devices,
@@ -123,20 +126,26 @@ def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, n
     entry = lookup(METHODS, recipe.method.name, "method")
     reserved = ("fabric", "net", "forward", "losses", "weights", "optimizer", "clip")
     check_arguments(entry.build, recipe.method.arguments, f"method '{recipe.method.name}'", reserved)
+    mode = recipe.hardware.compile
     layout = torch.channels_last if recipe.hardware.channels_last else torch.contiguous_format
     net = net.to(fabric.device, memory_format=layout)
     ema = copy.deepcopy(net).eval().requires_grad_(False)
     method = entry.build(
         fabric=fabric,
         net=net,
-        forward=torch.compile(net) if recipe.hardware.compile else net,
-        losses=losses,
+        forward=compiled(net, mode),
+        losses={name: compiled(loss, mode) for name, loss in losses.items()},
         weights={name: part.weight for name, part in recipe.losses.items()},
         optimizer=recipe.optimizer,
         clip=recipe.schedule.clip,
         **recipe.method.arguments,
     )
     return method, ema
+
+
+def compiled(module: nn.Module, mode: str) -> nn.Module:
+    """`module`, or a compiled module over the same parameters."""
+    return module if mode == "none" else torch.compile(module, mode=mode)
 
 
 class Trainer:
@@ -227,8 +236,8 @@ class Trainer:
             with torch.no_grad(), self.fabric.autocast():
                 restored = self.ema(pair.hazy[None].to(self.fabric.device))[0].float().cpu()
             clear = as_hwc(pair.clear)
-            restored_sum += measure(as_hwc(restored), clear, "aecr")["psnr"]
-            hazy_sum += measure(as_hwc(pair.hazy), clear, "aecr")["psnr"]
+            restored_sum += psnr(as_hwc(restored), clear)
+            hazy_sum += psnr(as_hwc(pair.hazy), clear)
         return restored_sum / count, hazy_sum / count
 
     def keep_best(self, writer, step: int, scores: tuple[float, float], best: float) -> float:
@@ -320,6 +329,12 @@ def batches_from(
             yield batches
 
 
+def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    """UnhazeError unless the recipe's `key` is one of `allowed`."""
+    if value not in allowed:
+        raise UnhazeError(f"{key} is '{value}'; it must be one of {', '.join(allowed)}")
+
+
 def learning_rate(step: int, schedule: Schedule, lr: float) -> float:
     """Linear warm-up, then cosine from `lr` to `final_lr * lr` at the last step."""
     if step < schedule.warmup:
@@ -360,6 +375,11 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def as_hwc(image: torch.Tensor):
+def psnr(image_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
+    """In dB, under protocol `aecr`."""
+    return measure(image_hwc, clear_hwc, "aecr", metrics=("psnr",))["psnr"]
+
+
+def as_hwc(image: torch.Tensor) -> np.ndarray:
     """(3,H,W) tensor -> (H,W,3) NumPy array."""
     return image.permute(1, 2, 0).numpy()

@@ -15,7 +15,7 @@ import click
 from unhaze.cli.data import data
 from unhaze.cli.eval import evaluate
 from unhaze.cli.export import export
-from unhaze.cli.list import list_names
+from unhaze.cli.listing import list_names
 from unhaze.cli.run import run
 from unhaze.cli.train import train
 from unhaze.errors import UnhazeError
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader has gone (`unhaze list nets | head`); Python must not complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 141  # As for a program that the signal SIGPIPE ended.
     except OSError as error:
         return complain(f"{error.filename or 'system'}: {error.strerror or error}", 2)
     except MemoryError:
@@ -66,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def with_verb(words: list[str]) -> list[str]:
     """`unhaze photo.jpg` means `unhaze run photo.jpg`; a mistyped verb is not taken for a photo."""
-    if not words or words[0] in VERBS or words[0] in ("-h", "--help", "--version"):
+    if not words:
+        raise click.UsageError("give a photo, a folder or a verb")
+    if words[0] in VERBS or words[0] in ("-h", "--help", "--version"):
         return words
     close = get_close_matches(words[0], VERBS, n=1)
     if close and not Path(words[0]).exists():
@@ -103,5 +105,8 @@ def print_any_name() -> None:
 def unhaze() -> None:
     """Clears haze from photos, and trains the networks that do so.
 
-    The first word may be left out: `unhaze photo.jpg` is `unhaze run photo.jpg`.
+    The verb run may be left out: `unhaze photo.jpg` is `unhaze run photo.jpg`.
     """
+    import logging
+
+    logging.basicConfig(format="unhaze: %(message)s", level=logging.WARNING)

@@ -1,5 +1,6 @@
 """`unhaze run`: hazy photos in, restored photos out."""
 
+import functools
 import json
 import sys
 from collections.abc import Iterator
@@ -10,8 +11,7 @@ import click
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
-    from unhaze.batch import FileResult
-    from unhaze.restore.restorer import Restorer
+    from unhaze.batch import FileResult, Restore
 
 OUT_HELP = "File for one input, folder for several, - for stdout. [default: beside the input]"
 
@@ -59,9 +59,10 @@ def run(
     piped = "-" in inputs or out == "-"
     jobs = [] if piped else plan_files(inputs, out)
     restorer = Restorer(model, device=device, analysis=analysis or 1024, native=native)
+    restore = functools.partial(restorer.restore, strength=strength)
     if piped:
-        return restore_pipe(inputs[0], out or "-", restorer, strength, overwrite)
-    results = restore_files(jobs, restorer, strength=strength, overwrite=overwrite)
+        return restore_pipe(inputs[0], out or "-", restore, overwrite)
+    results = restore_files(jobs, restore, overwrite=overwrite)
     return report(results, len(jobs), model, as_json)
 
 
@@ -104,9 +105,7 @@ def report(results: Iterator["FileResult"], total: int, model: str, as_json: boo
     return 1 if failures else 0
 
 
-def restore_pipe(
-    source: str, out: str, restorer: "Restorer", strength: float, overwrite: bool
-) -> int:
+def restore_pipe(source: str, out: str, restore: "Restore", overwrite: bool) -> int:
     """Restores one picture from stdin, or to stdout, or both, and answers the exit status.
 
     On stdout the picture keeps its format, or becomes PNG where that is only read.
@@ -115,7 +114,7 @@ def restore_pipe(
 
     try:
         hazy = photo.read(sys.stdin.buffer.read() if source == "-" else source)
-        restored = restorer.restore(hazy, strength=strength)
+        restored = restore(hazy)
         if out == "-":
             suffix = f".{hazy.format}" if f".{hazy.format}" in photo.SAVERS else ".png"
             sys.stdout.buffer.write(photo.encode(restored, suffix))

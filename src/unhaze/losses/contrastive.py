@@ -31,10 +31,9 @@ class Contrastive(nn.Module):
     epsilon: added to the denominator, as in the authors' code.
     floor: Differs: the authors have none. The denominator is at least floor * d(clear, hazy): a
         network that starts as the identity has d(restored, hazy) = 0, and the bare ratio explodes.
-        In a layer where the floor holds, the gradient pulls towards the clear image only. By the
-        triangle inequality it never holds where d(restored, clear) < (1 - floor) * d(clear, hazy),
-        so it is out of the way soon, and a network that does not start near the identity never
-        meets it. 0 switches it off.
+        In a layer where the floor holds, the gradient pulls towards the clear image only. At rate
+        1:1 it holds, by the triangle inequality, in no layer where d(restored, clear) is below
+        (1 - floor) * d(clear, hazy); there the loss is the authors'. 0 switches it off.
     """
 
     def __init__(
@@ -46,14 +45,14 @@ class Contrastive(nn.Module):
         layer_weights: Sequence[float] = LAYER_WEIGHTS,
         normalize: bool = False,
         epsilon: float = 1e-7,
-        floor: float = 0.1,
+        floor: float = 0.25,
     ):
         super().__init__()
         counts = type(positives) is type(negatives) is int
         if not counts or positives < 1 or negatives < 0:
             raise ValueError(
-                f"positives is {positives}, negatives {negatives}; expected whole numbers, at least "
-                "1 and 0"
+                f"positives is {positives}, negatives {negatives}; expected whole numbers, at "
+                "least 1 and 0"
             )
         if epsilon < 0 or not 0 <= floor < 1:
             raise ValueError(f"epsilon is {epsilon}, floor {floor}; expected >= 0 and in [0, 1)")

@@ -21,10 +21,11 @@ THRESHOLDS = (255 * 9.225496406e-4, 255 * 8.969246660e-4, 255 * 2.069284034e-4)
 
 
 def fade(picture_hwc: np.ndarray) -> float:
-    """Perceptual fog density of (H,W,3) RGB in [0,1], at least 16x16; about 0.1 clear, 1-4 foggy.
+    """Perceptual fog density of (H,W,3) RGB in [0,1], at least 16x16.
 
+    Clear photos score 0.1 to 0.3, dense fog 4 and more.
     The picture is rounded to 8 bits and cropped to multiples of 8, as the measure defines it.
-    NaN when every patch is flat, where the measure has no value.
+    NaN if no patch has a score: a black picture for one.
     """
     height, width = (side - side % PATCH for side in picture_hwc.shape[:2])
     if min(height, width) < SMALLEST:
@@ -39,7 +40,7 @@ def fade(picture_hwc: np.ndarray) -> float:
 
 
 def fog_features(rgb: np.ndarray) -> np.ndarray:
-    """log(1 + the twelve features of Table I) of each 8x8 patch: (patches, 12) from 0-255 RGB.
+    """log(1 + each of the twelve features) of each 8x8 patch: (patches, 12) from 0-255 RGB.
 
     NaN where a patch has fewer than two products of one sign.
     """
@@ -74,7 +75,7 @@ def fog_features(rgb: np.ndarray) -> np.ndarray:
 
 
 def distances(features: np.ndarray, kind: str) -> np.ndarray:
-    """Mahalanobis-like distance (equation 8) of each patch to a corpus, "fogfree" or "foggy".
+    """Mahalanobis-like distance of each patch to a corpus, "fogfree" or "foggy".
 
     sqrt(d^T ((C + v)/2)^-1 d): v, the variance of the patch's twelve features, is added to every
     entry of C. That is a rank-one change, inverted for all patches at once (Sherman-Morrison).
@@ -129,7 +130,7 @@ def blur(plane: np.ndarray) -> np.ndarray:
 
 
 def contrast_energy(plane: np.ndarray, threshold: float) -> np.ndarray:
-    """Divisively normalised second-derivative energy above the noise threshold (section III-A)."""
+    """Divisively normalised second-derivative energy above the noise threshold."""
     sigma = 3.25
     offset = np.arange(-3 * sigma, 3 * sigma + 1e-9)
     taps = (offset**2 / sigma**4 - 1 / sigma**2) * np.exp(-(offset**2) / (2 * sigma**2))

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,18 @@ def list_nets() -> list[dict[str, Any]]:
         }
         for name, net in NETS.items()
     ]
+
+
+def list_models() -> list[dict[str, Any]]:
+    """The cards of the models that come with the package, the default one first."""
+    from unhaze.restore.models import list_models as list_cards
+
+    rows = []
+    for card in list_cards():
+        default = "default, " if card.default else ""
+        title = f"{default}{card.params:,} parameters: {card.purpose}"
+        rows.append({"title": title} | asdict(card))
+    return rows
 
 
 def list_datasets() -> list[dict[str, Any]]:
@@ -88,3 +101,37 @@ def list_recipes() -> list[dict[str, Any]]:
             table = {"title": f"unreadable: {error}"}
         rows.append({"name": path.as_posix(), "title": str(table.get("title", ""))})
     return rows
+
+
+def list_metrics() -> list[dict[str, Any]]:
+    """Measures, and the protocols by which `unhaze eval` takes PSNR and SSIM."""
+    from unhaze.metrics import METRICS, PROTOCOLS
+
+    metrics = [
+        {
+            "name": name,
+            "title": each.title,
+            "kind": "metric",
+            "lower_is_better": each.lower_is_better,
+            "needs_clear": each.needs_clear,
+            "source": each.source,
+        }
+        for name, each in METRICS.items()
+    ]
+    protocols = [
+        {"name": name, "title": f"protocol: {each.title}", "kind": "protocol"}
+        | {"source": each.source}
+        for name, each in PROTOCOLS.items()
+    ]
+    return metrics + protocols
+
+
+LISTS = {
+    "nets": list_nets,
+    "models": list_models,
+    "datasets": list_datasets,
+    "losses": list_losses,
+    "methods": list_methods,
+    "metrics": list_metrics,
+    "recipes": list_recipes,
+}

@@ -1,0 +1,25 @@
+# The chores of a developer. `make venv` once, then the others inside it.
+PYTHON ?= python3.11
+
+.PHONY: venv test lint tables pictures ci
+
+venv:
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install torch==2.13.0
+	.venv/bin/pip install -e ".[dev]"
+
+test:
+	pytest
+
+lint:
+	ruff check .
+	ruff format --check .
+
+tables:
+	python tools/readme_tables.py
+
+pictures:
+	python tools/make_readme_pictures.py
+
+ci:
+	bash .ci/run

@@ -1,0 +1,159 @@
+"""`unhaze.dehaze`: one call that answers in the type it was given."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from unhaze.errors import UnhazeError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from unhaze.restore.restorer import Restorer
+
+Picture = TypeVar("Picture")
+# (H,W,3) uint8, uint16 or float32 in [0,1], grey=bool -> the same, restored.
+Clear = Callable[..., "np.ndarray"]
+
+
+def dehaze(
+    picture: Picture,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    strength: float = 1.0,
+    model: str = "auto",
+    device: str = "auto",
+    analysis: int = 1024,
+    native: bool = False,
+) -> Picture:
+    """Clears `picture`, and answers in its type, size and number range.
+
+    path (str or Path): writes `out`, or photo.unhazed.jpg beside photo.jpg, and answers that path.
+    bytes of an image file: bytes in the same format (PNG where that is only read).
+    NumPy (H,W), (H,W,3) or (H,W,4: alpha is kept), RGB, uint8, uint16 or float in [0,1].
+    PIL image of 8 bits a channel: one of mode L, LA, RGB or RGBA, with the same `info`.
+    PyTorch (3,H,W) or (B,3,H,W), uint8 or float in [0,1], on any device.
+    strength: 0 changes nothing, 1 clears fully; model, device, analysis, native: as for Restorer,
+    which is kept for later calls with the same ones.
+    UnhazeError for everything else, and for an `out` that exists without `overwrite`.
+    """
+    restorer = restorer_for(str(model), device, analysis, native)
+    if isinstance(picture, str | os.PathLike):
+        return type(picture)(dehaze_file(Path(picture), out, overwrite, restorer, strength))
+    if out is not None:
+        raise UnhazeError("out is for a picture given by its path; here the result is the answer")
+    if isinstance(picture, bytes):
+        return dehaze_bytes(picture, restorer, strength)
+    clear = functools.partial(restorer.restore_pixels, strength=strength)
+    if is_a(picture, "numpy", "ndarray"):
+        return dehaze_array(picture, clear)
+    if is_a(picture, "PIL.Image", "Image"):
+        return dehaze_pil(picture, clear)
+    if is_a(picture, "torch", "Tensor"):
+        return dehaze_tensor(picture, clear)
+    kinds = "a path, bytes, a NumPy array, a PIL image or a PyTorch tensor"
+    raise UnhazeError(f"cannot dehaze a {type(picture).__name__}; expected {kinds}")
+
+
+@functools.lru_cache(maxsize=4)
+def restorer_for(model: str, device: str, analysis: int, native: bool) -> "Restorer":
+    """A Restorer that later calls with the same settings share."""
+    from unhaze.restore.restorer import Restorer
+
+    return Restorer(model, device, analysis=analysis, native=native)
+
+
+def is_a(picture: Any, module: str, name: str) -> bool:
+    """isinstance without importing: who has such an object has imported its module."""
+    return module in sys.modules and isinstance(picture, getattr(sys.modules[module], name))
+
+
+def dehaze_file(
+    path: Path, out: str | Path | None, overwrite: bool, restorer: "Restorer", strength: float
+) -> Path:
+    """Writes the restored photo and answers where."""
+    from unhaze.batch import plan_files, restore_file
+
+    if path.is_dir():
+        raise UnhazeError(f"'{path}' is a folder; give one photo, or use unhaze.batch for many")
+    if not path.exists():
+        raise UnhazeError(f"no file '{path}'")
+    [job] = plan_files([path], out)
+    restore_file(job, functools.partial(restorer.restore, strength=strength), overwrite=overwrite)
+    return job.target
+
+
+def dehaze_bytes(encoded: bytes, restorer: "Restorer", strength: float) -> bytes:
+    """The bytes of an image file -> the same."""
+    from unhaze import photo
+
+    hazy = photo.read(encoded)
+    suffix = f".{hazy.format}" if f".{hazy.format}" in photo.SAVERS else ".png"
+    return photo.encode(restorer.restore(hazy, strength), suffix)
+
+
+def dehaze_array(picture: "np.ndarray", clear: Clear) -> "np.ndarray":
+    """(H,W), (H,W,3) or (H,W,4) -> the same shape and type."""
+    import numpy as np
+
+    grey = picture.ndim == 2
+    samples = np.repeat(picture[..., None], 3, axis=2) if grey else picture
+    if samples.ndim != 3 or samples.shape[2] not in (3, 4) or samples.size == 0:
+        raise UnhazeError(f"the array is {picture.shape}; expected (H,W), (H,W,3) or (H,W,4)")
+    check_range(samples)
+    pixels = samples.astype(np.float32) if samples.dtype.kind == "f" else samples
+    restored = clear(np.ascontiguousarray(pixels[..., :3]), grey=grey).astype(picture.dtype)
+    if grey:
+        return restored[..., 0]
+    return np.dstack([restored, picture[..., 3]]) if samples.shape[2] == 4 else restored
+
+
+def check_range(samples: "np.ndarray") -> None:
+    """UnhazeError unless uint8, uint16, or float in [0,1]."""
+    if samples.dtype in ("uint8", "uint16"):
+        return
+    if samples.dtype.kind != "f":
+        raise UnhazeError(f"the array is {samples.dtype}; expected uint8, uint16 or float in [0,1]")
+    low, high = float(samples.min()), float(samples.max())
+    if not (low >= 0 and high <= 1):
+        raise UnhazeError(f"the array has values from {low:g} to {high:g}; expected [0,1]")
+
+
+def dehaze_pil(picture: Any, clear: Clear) -> Any:
+    """A PIL image of 8 bits a channel -> one of the same size, with its transparency and `info`."""
+    import numpy as np
+    from PIL import Image
+
+    if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"):
+        raise UnhazeError(f"cannot dehaze a PIL image of mode {picture.mode}; convert it to RGB")
+    has_alpha = "A" in picture.getbands() or "transparency" in picture.info
+    grey = picture.mode in ("1", "L", "LA")
+    samples = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
+    pixels = np.ascontiguousarray(samples[..., :3])
+    restored = Image.fromarray(clear(pixels, grey=grey))
+    if grey:
+        restored = restored.getchannel(0)
+    if has_alpha:
+        restored.putalpha(Image.fromarray(np.ascontiguousarray(samples[..., 3])))
+    restored.info = {key: value for key, value in picture.info.items() if key != "transparency"}
+    return restored
+
+
+def dehaze_tensor(picture: Any, clear: Clear) -> Any:
+    """(3,H,W) or (B,3,H,W) -> the same shape, type and device."""
+    import numpy as np
+    import torch
+
+    if picture.ndim == 4 and len(picture):
+        return torch.stack([dehaze_tensor(each, clear) for each in picture])
+    if picture.ndim != 3 or picture.shape[0] != 3:
+        raise UnhazeError(f"the tensor is {tuple(picture.shape)}; expected (3,H,W) or (B,3,H,W)")
+    samples = picture.detach().cpu()
+    samples = samples.float() if samples.is_floating_point() else samples
+    restored = dehaze_array(samples.permute(1, 2, 0).numpy(), clear)
+    channels_first = torch.from_numpy(np.ascontiguousarray(restored.transpose(2, 0, 1)))
+    return channels_first.to(picture.device, picture.dtype)

@@ -1,0 +1,241 @@
+"""Every verb but `run`, end to end: status, stdout, JSON, and one line for each mistake."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unhaze import photo
+from unhaze.cli import main
+
+RECIPE = """
+title = "tiny"
+net = { name = "aecr", preset = "slim", width = 8 }
+data = { name = "folders", root = "pairs" }
+validation = { name = "folders", root = "pairs" }
+losses = { l1 = {} }
+augment = { crop = 16 }
+schedule = { steps = 3, batch = 2 }
+hardware = { prefetch = 0 }
+"""
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch) -> Path:
+    """A working directory with three pairs of pictures and a recipe."""
+    random = np.random.default_rng(0)
+    for name in ("1", "2", "3"):
+        clear = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        for kind, pixels in (("clear", clear), ("hazy", 128 + clear // 2)):
+            (tmp_path / "pairs" / kind).mkdir(parents=True, exist_ok=True)
+            photo.write_rgb(tmp_path / "pairs" / kind / f"{name}.png", pixels)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "tiny.toml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def unhaze(work: Path, capfd) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line in `work`; answers status, stdout, stderr."""
+
+    def call(line: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        status = main(line.split())
+        return status, *capfd.readouterr()
+
+    return call
+
+
+def test_train_eval_export_run(unhaze, work: Path):
+    """The whole way, each step on what the one before has left."""
+    status, stdout, _ = unhaze("train recipes/tiny.toml --set schedule.steps=2 --out first")
+    assert (status, stdout) == (0, "first\n")
+    assert (work / "first" / "recipe.toml").exists()
+
+    status, stdout, _ = unhaze("train --resume first --set schedule.steps=3")
+    assert (status, stdout) == (0, "first\n")
+
+    status, stdout, _ = unhaze("eval first --hazy pairs/hazy --clear pairs/clear --json")
+    measured = json.loads(stdout)
+    assert status == 0
+    assert {"model", "images", "protocol", "psnr", "ssim", "params", "seconds"} <= measured.keys()
+    assert (measured["model"], measured["images"], measured["protocol"]) == ("first", 3, "aecr")
+    assert measured["params"] > 1000
+
+    status, stdout, stderr = unhaze("export first -o first.onnx")
+    assert (status, stdout) == (0, "first.onnx\n")
+    assert "differ by at most" in stderr
+    status, _, stderr = unhaze("export first -o first.onnx")
+    assert status == 2
+    assert "exists" in stderr
+    assert unhaze("export first -o first.onnx --overwrite")[0] == 0
+
+    status, stdout, _ = unhaze("eval first.onnx --hazy pairs/hazy --clear pairs/clear --json")
+    assert json.loads(stdout)["psnr"] == pytest.approx(measured["psnr"], abs=1e-3)
+
+    status, stdout, _ = unhaze("pairs/hazy/1.png --model first.onnx -o restored.png")
+    assert (status, stdout) == (0, "restored.png\n")
+    assert photo.read_rgb(work / "restored.png").shape == (24, 32, 3)
+
+
+def test_check_leaves_nothing(unhaze, work: Path):
+    before = sorted(work.rglob("*"))
+    status, stdout, stderr = unhaze("train recipes/tiny.toml --check")
+    assert (status, stdout) == (0, "")
+    assert "checked" in stderr
+    assert sorted(work.rglob("*")) == before
+
+
+def test_eval_of_the_input_itself(unhaze, work: Path):
+    line = "eval identity --hazy pairs/hazy --clear pairs/clear"
+    status, stdout, _ = unhaze(f"{line} --limit 2 --json")
+    clear, hazy = (photo.read_rgb(work / "pairs" / kind / "1.png") for kind in ("clear", "hazy"))
+    mse = np.mean((clear / 255 - hazy / 255) ** 2)
+    measured = json.loads(stdout)
+    assert (status, measured["images"]) == (0, 2)
+    assert measured["per_image"][0]["psnr"] == pytest.approx(-10 * np.log10(mse), abs=1e-4)
+
+    status, stdout, _ = unhaze(f"{line} --protocol y --save kept --result results/one.json")
+    assert status == 0
+    assert "psnr" in stdout
+    assert "images     3" in stdout
+    assert (work / "kept" / "per_image.csv").exists()
+    assert json.loads((work / "results" / "one.json").read_text())["protocol"] == "y"
+    status, _, stderr = unhaze(f"{line} --result results/one.json")
+    assert (status, stderr.count("\n")) == (2, 1)
+    assert unhaze(f"{line} --result results/one.json --overwrite")[0] == 0
+
+    status, stdout, _ = unhaze("eval identity --data folders --root pairs --json")
+    assert json.loads(stdout)["images"] == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("nets", "aecr"),
+        ("models", None),
+        ("datasets", "sots-indoor"),
+        ("losses", "contrastive"),
+        ("methods", "supervised"),
+        ("metrics", "psnr"),
+        ("recipes", "recipes/tiny.toml"),
+    ],
+)
+def test_list(unhaze, kind: str, expected: str | None):
+    status, stdout, stderr = unhaze(f"list {kind}")
+    assert (status, stderr) == (0, "")
+    status, document, _ = unhaze(f"list {kind} --json")
+    rows = json.loads(document)
+    assert len(stdout.splitlines()) == len(rows)
+    assert all(row["name"] and "title" in row for row in rows)
+    assert expected is None or expected in {row["name"] for row in rows}
+    assert all(row["name"] in stdout for row in rows)
+
+
+def test_a_broken_recipe_is_still_listed(unhaze, work: Path):
+    (work / "recipes" / "broken.toml").write_text("title = ")
+    status, stdout, _ = unhaze("list recipes")
+    assert status == 0
+    assert "recipes/broken.toml  unreadable: " in stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train", "Missing argument 'RECIPE'."),
+        ("train absent.toml", "cannot read recipe 'absent.toml': No such file"),
+        ("train recipes/tiny.toml --set schedule.stepz=1", "did you mean 'steps'?"),
+        ("train recipes/tiny.toml --set steps", "expected KEY=VALUE"),
+        ("train recipes/tiny.toml --set net.name=aecrnt", "no net 'aecrnt'; did you mean 'aecr'?"),
+        ("train recipes/tiny.toml --set net.widht=8", "did you mean 'width'?"),
+        ("train recipes/tiny.toml --set losses.l3.weight=1", "no loss 'l3'"),
+        ("train recipes/tiny.toml --set data.name=fodlers", "did you mean 'folders'?"),
+        ("train recipes/tiny.toml --set data.root=absent", "absent"),
+        ("train recipes/tiny.toml --set method.name=supervized", "did you mean 'supervised'?"),
+        ("train recipes/tiny.toml --set augment.crop=400", "crop"),
+        ("train recipes/tiny.toml --set schedule.accumulate=0", "must be at least 1, not 0"),
+        ("train recipes/tiny.toml --out pairs", "'pairs' exists"),
+        ("train recipes/tiny.toml --resume absent", "absent"),
+        ("train --resume pairs", "pairs/recipe.toml"),
+        ("train recipes/tiny.toml --resume pairs --out other", "leave out --out"),
+        ("eval", "Missing argument 'MODEL'."),
+        ("eval identity", "give --hazy DIR --clear DIR, or --data NAME --root DIR"),
+        ("eval identity --data folders", "give --root DIR"),
+        ("eval identity --hazy pairs/hazy --data its", "not both"),
+        ("eval identity --hazy absent --clear pairs/clear", "absent"),
+        ("eval identity --hazy absent", "there is no folder 'absent'"),
+        ("eval identity --data fodlers --root pairs", "did you mean 'folders'?"),
+        ("eval identity --data folders --root pairs --set clera=x", "did you mean 'clear'?"),
+        ("eval identity --data folders --root pairs --protocol aecrr", "did you mean 'aecr'?"),
+        ("eval identity --data folders --root pairs --limit 0", "'--limit'"),
+        ("eval fotoo --data folders --root pairs", "'fotoo'"),
+        ("eval absent.safetensors --data folders --root pairs", "absent.safetensors"),
+        ("eval pairs --data folders --root pairs", "'pairs' is no run folder"),
+        ("export", "Missing argument 'RUN|WEIGHTS'."),
+        ("export pairs", "Missing option '-o'"),
+        ("export pairs -o new.onnx", "'pairs' is no run folder"),
+        ("export recipes/tiny.toml -o new.onnx", "neither a .safetensors file nor a run folder"),
+        ("list", "Missing argument 'KIND'."),
+        ("list netz", "no list 'netz'; did you mean 'nets'?"),
+        ("data", "Missing command."),
+        ("data chekc", "No such command 'chekc'."),
+        ("data check fodlers --root pairs", "did you mean 'folders'?"),
+        ("data check folders --root absent", "absent"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(unhaze, work: Path, line: str, message: str):
+    before = sorted(work.rglob("*"))
+    status, stdout, stderr = unhaze(line)
+    assert (status, stdout) == (2, "")
+    assert message in stderr
+    assert stderr.startswith("unhaze: error: ")
+    assert stderr.count("\n") == 1
+    assert sorted(work.rglob("*")) == before
+
+
+HIDE = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {hidden}:
+            raise ModuleNotFoundError(f"No module named '{{name}}'", name=name)
+
+sys.meta_path.insert(0, Hidden())
+from unhaze.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "hidden", "message"),
+    [
+        ("train recipes/tiny.toml", "torch", 'train needs PyTorch: pip install "unhaze[train]"'),
+        ("export run -o new.onnx", "onnx", 'export needs onnx: pip install "unhaze[train]"'),
+        ("list nets", "torch", 'list nets needs PyTorch: pip install "unhaze[train]"'),
+        (
+            "eval x.safetensors --data folders --root pairs",
+            "torch",
+            'eval needs PyTorch: pip install "unhaze[train]"',
+        ),
+    ],
+)
+def test_a_missing_extra_says_what_to_install(work: Path, line: str, hidden: str, message: str):
+    program = HIDE.format(hidden={hidden})
+    command = [sys.executable, "-c", program, *line.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"unhaze: error: {message}\n"
+
+
+@pytest.mark.parametrize("line", ["list datasets", "list metrics", "list models", "list recipes"])
+def test_what_needs_no_extra(work: Path, line: str):
+    hidden = {"torch", "onnx", "onnxscript", "safetensors", "lightning_fabric", "tqdm", "tomli_w"}
+    command = [sys.executable, "-c", HIDE.format(hidden=hidden), *line.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
