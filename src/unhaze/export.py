@@ -21,6 +21,7 @@ from torch import nn
 
 from unhaze.errors import UnhazeError
 from unhaze.nets import NETS
+from unhaze.nets.deform_conv import ModulatedDeformConv2d
 from unhaze.weights import Weights, load_model
 
 # The first opset with DeformConv.
@@ -80,7 +81,13 @@ def export(
 
 
 def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
-    """The graph of `net` with its weights inside; `name` is for the message if it has no graph."""
+    """The graph of `net` with its weights inside; `name` is for the message if it has no graph.
+
+    Sets its deformable convolutions to `as_one_node`: `net` cannot be trained afterwards.
+    """
+    for layer in net.modules():
+        if isinstance(layer, ModulatedDeformConv2d):
+            layer.as_one_node = True
     free = torch.export.Dim.DYNAMIC
     operators = {torch.ops.unhaze.deform_conv2d.default: deform_conv_node}
     try:

@@ -70,9 +70,9 @@ def read(source: str | Path | bytes, *, max_pixels: int | None = None) -> Photo:
     """
     name = "the given bytes" if isinstance(source, bytes) else f"'{source}'"
     with _one_line_errors(f"cannot read {name}", "damaged or cut off"), _open(source) as stream:
+        facts = _encoding_facts(stream, name)
         image, loader = _decoder(source, stream, name)
         _check_size(image, name, max_pixels)
-        facts = _encoding_facts(stream, loader)
         fields = set(image.get_fields())
         orientation = image.get("orientation") if "orientation" in fields else 1
         if "n-pages" in fields and image.get("n-pages") > 1:
@@ -160,7 +160,7 @@ def check_suffix(suffix: str) -> None:
 
 @contextmanager
 def _one_line_errors(doing: str, guess: str) -> Iterator[None]:
-    """libvips' and the system's errors become an UnhazeError; `guess`: why libvips usually fails."""
+    """libvips' and the system's errors as one UnhazeError; `guess`: why libvips usually fails."""
     try:
         yield
     except pyvips.Error as error:
@@ -176,7 +176,7 @@ def _open(source: str | Path | bytes) -> BinaryIO:
         return io.BytesIO(source)
     if Path(source).is_dir():
         raise UnhazeError(f"'{source}' is a folder; expected a picture file")
-    return Path(source).open("rb")
+    return Path(source).open("rb", buffering=0)  # its position is shared with libvips
 
 
 def _decoder(source: str | Path | bytes, stream: BinaryIO, name: str) -> tuple[pyvips.Image, str]:
@@ -184,8 +184,6 @@ def _decoder(source: str | Path | bytes, stream: BinaryIO, name: str) -> tuple[p
 
     A descriptor, not a name, goes to libvips: to it, brackets in a name mean options.
     """
-    if not stream.read(1):
-        raise UnhazeError(f"{name} is empty; expected a picture")
     stream.seek(0)
     if isinstance(source, bytes):
         origin = pyvips.Source.new_from_memory(source)
@@ -245,15 +243,15 @@ def _upright(samples: np.ndarray, orientation: int) -> np.ndarray:
     return turned[:, ::-1] if orientation in (2, 4, 5, 7) else turned
 
 
-def _encoding_facts(stream: BinaryIO, loader: str) -> dict[str, int | bool]:
+def _encoding_facts(stream: BinaryIO, name: str) -> dict[str, int | bool]:
     """How strongly the source was compressed, as far as its header tells."""
-    stream.seek(0)
-    if loader == "jpegload":
+    head = stream.read(64)
+    if not head:
+        raise UnhazeError(f"{name} is empty; expected a picture")
+    if head.startswith(b"\xff\xd8"):
         quality = _jpeg_quality(stream)
         return {} if quality is None else {"quality": quality}
-    if loader == "webpload":
-        return {"lossless": b"VP8L" in stream.read(64)}
-    return {}
+    return {"lossless": b"VP8L" in head} if head[8:12] == b"WEBP" else {}
 
 
 def _jpeg_quality(stream: BinaryIO) -> int | None:
@@ -264,12 +262,15 @@ def _jpeg_quality(stream: BinaryIO) -> int | None:
         if len(length) < 2:
             return None
         segment = stream.read(struct.unpack(">H", length)[0] - 2)
-        if marker[1] == 0xDB and segment and segment[0] & 15 == 0:
-            wide = segment[0] >> 4
-            table = np.frombuffer(segment[1 : 65 + 64 * wide], ">u2" if wide else "u1")
-            percent = 100 * float(table.sum()) / 3694
-            quality = 5000 / percent if percent > 100 else (200 - percent) / 2
-            return int(np.clip(round(quality), 1, 100))
+        if marker[1] == 0xDB and len(segment) >= 129 and segment[0] == 0x10:
+            table = np.frombuffer(segment[1:129], ">u2")
+        elif marker[1] == 0xDB and len(segment) >= 65 and segment[0] == 0:
+            table = np.frombuffer(segment[1:65], "u1")
+        else:
+            continue
+        percent = 100 * float(table.sum()) / 3694
+        quality = 5000 / percent if percent > 100 else (200 - percent) / 2
+        return int(np.clip(round(quality), 1, 100))
     return None
 
 

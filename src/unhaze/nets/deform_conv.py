@@ -9,8 +9,12 @@ class ModulatedDeformConv2d(nn.Module):
     """3x3, stride 1, same-size deformable convolution whose offsets and mask come from its input.
 
     (B,C_in,H,W) -> (B,C_out,H,W). The predicting convolution starts at zero, so that the layer
-    starts as a plain convolution with modulation 0.5.
+    starts as a plain convolution with modulation 0.5. `as_one_node` makes it one node of an exported
+    graph; such a layer has no gradients. It is set by hand because what PyTorch answers to "is this
+    an export?" is wrong inside torch.compile in 2.7 to 2.11.
     """
+
+    as_one_node = False
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -25,9 +29,8 @@ class ModulatedDeformConv2d(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         predicted = self.offset_and_mask(features)
         offset, mask = predicted[:, :18], torch.sigmoid(predicted[:, 18:])
-        if torch.compiler.is_exporting():
-            return torch.ops.unhaze.deform_conv2d(features, offset, mask, self.weight, self.bias)
-        return deform_conv2d(features, offset, mask, self.weight, self.bias)
+        operator = torch.ops.unhaze.deform_conv2d if self.as_one_node else deform_conv2d
+        return operator(features, offset, mask, self.weight, self.bias)
 
 
 def deform_conv2d(

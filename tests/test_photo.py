@@ -1,0 +1,424 @@
+"""Photos: everything survives the round trip, and what is broken ends in one clear line."""
+
+import os
+import resource
+import struct
+import subprocess
+import sys
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvips
+
+from unhaze import photo
+from unhaze.errors import UnhazeError
+from unhaze.photo import Photo
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF/></x:xmpmeta>'
+EXIF = {
+    "exif-ifd0-Make": "Maker",
+    "exif-ifd0-DateTime": "2020:01:02 03:04:05",
+    "exif-ifd0-Copyright": "(c) somebody",
+    "exif-ifd2-ExposureTime": "1/250",
+    "exif-ifd2-MakerNote": "a b c",
+    "exif-ifd3-GPSLatitude": "50 30 10",
+}
+
+
+def colours(height: int = 40, width: int = 60, dtype: type = np.uint8) -> np.ndarray:
+    """A smooth coloured picture that no two corners of share."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    planes = [rows / height, columns / width, (rows + 2 * columns) / (height + 2 * width)]
+    return (np.stack(planes, -1) * np.iinfo(dtype).max).astype(dtype)
+
+
+def profile() -> bytes:
+    return pyvips.Operation.call("profile_load", "p3")
+
+
+def rich(pixels: np.ndarray) -> pyvips.Image:
+    """A libvips picture with EXIF, XMP and a wide-gamut ICC profile."""
+    space = "rgb16" if pixels.dtype == np.uint16 else "srgb"
+    image = pyvips.Image.new_from_array(pixels).copy(interpretation=space)
+    for key, text in EXIF.items():
+        image.set_type(pyvips.GValue.gstr_type, key, text)
+    image.set_type(pyvips.GValue.blob_type, "xmp-data", XMP)
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile())
+    return image
+
+
+def shown(path: Path) -> dict[str, str]:
+    """EXIF as libvips shows it."""
+    image = pyvips.Image.new_from_file(str(path))
+    return {key: image.get(key) for key in image.get_fields() if key.startswith("exif-ifd")}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif"])
+def test_exif_xmp_and_icc_survive(tmp_path, suffix):
+    source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    rich(colours()).write_to_file(str(source))
+    photo.write(photo.read(source), target)
+    assert EXIF.keys() <= shown(source).keys()
+    assert shown(target) == shown(source)
+    written = photo.read(target)
+    assert written.metadata["xmp-data"] == XMP
+    assert written.metadata["icc-profile-data"] == profile()
+
+
+def test_tiff_keeps_icc_xmp_and_density(tmp_path):
+    rich(colours()).copy(xres=4.0, yres=5.0).tiffsave(str(tmp_path / "in.tif"))
+    photo.write(photo.read(tmp_path / "in.tif"), tmp_path / "out.tif")
+    written = photo.read(tmp_path / "out.tif")
+    assert written.metadata["icc-profile-data"] == profile()
+    assert written.metadata["xmp-data"] == XMP
+    assert written.density == pytest.approx((4, 5), rel=1e-3)
+
+
+def test_iptc_survives_and_nothing_is_invented(tmp_path):
+    iptc = b"\x1c\x02\x50\x00\x06Author"
+    image = pyvips.Image.new_from_array(colours())
+    image.set_type(pyvips.GValue.blob_type, "iptc-data", iptc)
+    image.jpegsave(str(tmp_path / "in.jpg"), keep="iptc")
+    photo.write(photo.read(tmp_path / "in.jpg"), tmp_path / "out.jpg")
+    assert iptc in photo.read(tmp_path / "out.jpg").metadata["iptc-data"]
+    assert "exif-data" not in photo.read(tmp_path / "out.jpg").metadata
+
+
+def test_the_thumbnail_in_exif_shows_the_new_picture(tmp_path):
+    image = rich(colours(300, 400))
+    old = image.thumbnail_image(160).jpegsave_buffer(keep="none")
+    image.set_type(pyvips.GValue.blob_type, photo.THUMBNAIL, old)
+    image.jpegsave(str(tmp_path / "in.jpg"))
+    hazy = photo.read(tmp_path / "in.jpg")
+    photo.write(replace(hazy, pixels=255 - hazy.pixels), tmp_path / "out.jpg")
+    thumbnail = pyvips.Image.new_from_file(str(tmp_path / "out.jpg")).get(photo.THUMBNAIL)
+    expected = 255 - photo.read(old).pixels.astype(int)
+    assert np.abs(photo.read(thumbnail).pixels - expected).mean() < 4
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("has_alpha", [False, True])
+def test_lossless_formats_give_back_every_sample(tmp_path, suffix, dtype, grey, has_alpha):
+    pixels = colours(dtype=dtype)
+    pixels = np.repeat(pixels[..., 2:], 3, axis=2) if grey else pixels
+    alpha = pixels[::-1, :, 0].copy() if has_alpha else None
+    photo.write(Photo(pixels, alpha, grey=grey), tmp_path / f"one{suffix}")
+    once = photo.read(tmp_path / f"one{suffix}")
+    photo.write(once, tmp_path / f"two{suffix}")
+    twice = photo.read(tmp_path / f"two{suffix}")
+    bands = pyvips.Image.new_from_file(str(tmp_path / f"two{suffix}")).bands
+    assert bands == (1 if grey else 3) + has_alpha
+    for got in (once, twice):
+        assert got.grey == grey
+        assert got.pixels.dtype == dtype
+        np.testing.assert_array_equal(got.pixels, pixels)
+        assert (got.alpha is None) != has_alpha
+        if has_alpha:
+            np.testing.assert_array_equal(got.alpha, alpha)
+
+
+@pytest.mark.parametrize(("suffix", "error"), [(".jpg", 3), (".webp", 4), (".avif", 3)])
+def test_lossy_formats_stay_close(suffix, error):
+    pixels = colours(120, 160)
+    got = photo.read(photo.encode(Photo(pixels), suffix))
+    assert np.abs(got.pixels.astype(int) - pixels).mean() < error
+
+
+def test_avif_keeps_more_than_8_bits():
+    pixels = colours(64, 64, np.uint16) // 64 + 20000
+    got = photo.read(photo.encode(Photo(pixels), ".avif"))
+    assert got.pixels.dtype == np.uint16
+    assert len(np.unique(got.pixels)) > 20
+
+
+def test_palette_becomes_true_colour(tmp_path):
+    pixels = colours() // 64 * 64
+    pyvips.Image.new_from_array(pixels).pngsave(str(tmp_path / "in.png"), palette=True, dither=0)
+    assert pyvips.Image.new_from_file(str(tmp_path / "in.png")).get("palette")
+    np.testing.assert_array_equal(photo.read(tmp_path / "in.png").pixels, pixels)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_and_its_tag_reset(tmp_path, orientation, suffix):
+    image = pyvips.Image.new_from_array(colours(30, 50))
+    image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    image.write_to_file(str(tmp_path / f"in{suffix}"))
+    upright = pyvips.Image.new_from_file(str(tmp_path / f"in{suffix}")).autorot().numpy()
+    got = photo.read(tmp_path / f"in{suffix}")
+    np.testing.assert_array_equal(got.pixels, upright)
+    photo.write(got, tmp_path / f"out{suffix}")
+    written = pyvips.Image.new_from_file(str(tmp_path / f"out{suffix}"))
+    assert "orientation" not in written.get_fields() or written.get("orientation") == 1
+    np.testing.assert_array_equal(photo.read(tmp_path / f"out{suffix}").pixels, upright)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_cmyk_is_converted_and_said(tmp_path, caplog, suffix):
+    pixels = colours() // 2 + 64
+    image = pyvips.Image.new_from_array(pixels).icc_export(output_profile="cmyk")
+    image.write_to_file(str(tmp_path / f"in{suffix}"))
+    got = photo.read(tmp_path / f"in{suffix}")
+    assert "CMYK" in caplog.text
+    assert got.pixels.shape == pixels.shape
+    assert np.abs(got.pixels.astype(int) - pixels).mean() < 12
+
+
+def test_floating_point_rgb_becomes_16_bits_and_is_said(tmp_path, caplog):
+    pixels = colours()
+    image = pyvips.Image.new_from_array(pixels).copy(interpretation="srgb").colourspace("scrgb")
+    image.tiffsave(str(tmp_path / "in.tif"))
+    got = photo.read(tmp_path / "in.tif")
+    assert "16-bit" in caplog.text
+    assert np.abs(got.pixels / 257.0 - pixels).max() < 1
+
+
+def test_only_the_first_page_is_read_and_said(tmp_path, caplog):
+    pages = pyvips.Image.new_from_array(np.concatenate([colours(), 255 - colours()]))
+    pages.set_type(pyvips.GValue.gint_type, "page-height", 40)
+    pages.tiffsave(str(tmp_path / "in.tif"))
+    np.testing.assert_array_equal(photo.read(tmp_path / "in.tif").pixels, colours())
+    assert "2 pages" in caplog.text
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2000), (2000, 1)])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_extreme_shapes(shape, suffix):
+    pixels = np.full((*shape, 3), 77, np.uint8)
+    got = photo.read(photo.encode(Photo(pixels), suffix)).pixels
+    assert got.shape == pixels.shape
+    assert np.abs(got.astype(int) - 77).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "name", ["münchen 東京.png", "100%.png", "a%20b%s.png", "a[1].png", "line\nbreak.png", "-.PNG"]
+)
+def test_odd_names(tmp_path, name):
+    photo.write(Photo(colours()), tmp_path / name)
+    np.testing.assert_array_equal(photo.read_rgb(tmp_path / name), colours())
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("quality", [40, 75, 90, 98])
+@pytest.mark.parametrize("chroma", ["on", "off"])
+def test_jpeg_quality_and_chroma_are_seen_and_kept(tmp_path, quality, chroma):
+    image = pyvips.Image.new_from_array(colours(64, 64))
+    image.jpegsave(str(tmp_path / "in.jpg"), Q=quality, subsample_mode=chroma)
+    got = photo.read(tmp_path / "in.jpg")
+    assert got.quality == pytest.approx(quality, abs=1)
+    assert got.full_chroma == (chroma == "off")
+    again = photo.read(photo.encode(got, ".jpg"))
+    assert again.quality == pytest.approx(max(quality, 75), abs=1)
+    assert again.full_chroma == got.full_chroma
+
+
+def test_lossless_webp_stays_lossless(tmp_path):
+    pyvips.Image.new_from_array(colours()).webpsave(str(tmp_path / "in.webp"), lossless=True)
+    got = photo.read(tmp_path / "in.webp")
+    np.testing.assert_array_equal(photo.read(photo.encode(got, ".webp")).pixels, colours())
+
+
+def test_what_jpeg_cannot_hold_is_said(caplog):
+    alpha = np.full((40, 60), 65535, np.uint16)
+    alpha[:20] = 0
+    got = photo.read(photo.encode(Photo(colours(dtype=np.uint16), alpha), ".jpg"))
+    assert "transparency" in caplog.text
+    assert "16 bits" in caplog.text
+    assert got.pixels.dtype == np.uint8
+    assert got.pixels[:18].min() > 250  # transparent: white
+    assert np.abs(got.pixels[22:].astype(int) - colours()[22:]).mean() < 3
+
+
+def damaged(suffix: str) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    whole = photo.encode(Photo(noise), suffix)
+    return whole[: len(whole) * 2 // 3]
+
+
+def bomb() -> bytes:
+    """A PNG of a hundred bytes that promises 30,000 x 30,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
+    packed = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed)
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>'
+SIX = pyvips.Image.new_from_array(colours()).bandjoin(pyvips.Image.new_from_array(colours()))
+BROKEN = {
+    "cut.png": (lambda: damaged(".png"), "cut off"),
+    "cut.jpg": (lambda: damaged(".jpg"), "cut off"),
+    "cut.tif": (lambda: damaged(".tif"), "whole"),
+    "cut.webp": (lambda: damaged(".webp"), "cut off"),
+    "cut.avif": (lambda: damaged(".avif"), "cut off"),
+    "empty.jpg": (lambda: b"", "empty"),
+    "text.jpg": (lambda: b"not a picture at all\n" * 9, "no picture"),
+    "drawing.png": (lambda: SVG, "no photo"),
+    "bomb.png": (bomb, "30000 x 30000"),
+    "six.tif": (SIX.tiffsave_buffer, "6 channels"),
+    "wide.tif": (lambda: SIX[0].cast("uint").tiffsave_buffer(), "'uint'"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_end_in_one_line(tmp_path, name, capfd):
+    make, expected = BROKEN[name]
+    path = tmp_path / name
+    path.write_bytes(make())
+    for source, said in ((path, name), (path.read_bytes(), "the given bytes")):
+        with pytest.raises(UnhazeError) as caught:
+            photo.read(source)
+        assert said in str(caught.value)
+        assert expected in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_missing_file_folder_and_loop(tmp_path):
+    with pytest.raises(UnhazeError, match="gone.jpg.*No such file"):
+        photo.read(tmp_path / "gone.jpg")
+    with pytest.raises(UnhazeError, match="folder"):
+        photo.read(tmp_path)
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    with pytest.raises(UnhazeError, match="symbolic links"):
+        photo.read(tmp_path / "loop.jpg")
+
+
+def test_size_limit_is_an_argument_and_a_variable(monkeypatch):
+    encoded = photo.encode(Photo(colours(40, 60)), ".png")
+    with pytest.raises(UnhazeError, match="60 x 40 pixels, over the limit of 2399"):
+        photo.read(encoded, max_pixels=2399)
+    assert photo.read(encoded, max_pixels=2400).pixels.shape == (40, 60, 3)
+    monkeypatch.setenv("UNHAZE_MAX_PIXELS", "100")
+    with pytest.raises(UnhazeError, match="limit of 100"):
+        photo.read(encoded)
+    monkeypatch.setenv("UNHAZE_MAX_PIXELS", "many")
+    with pytest.raises(UnhazeError, match="'many'"):
+        photo.read(encoded)
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path):
+    target = tmp_path / "out.png"
+    target.write_bytes(b"mine")
+    with pytest.raises(UnhazeError, match="exists"):
+        photo.write(Photo(colours()), target)
+    assert target.read_bytes() == b"mine"
+    photo.write(Photo(colours()), target, overwrite=True)
+    np.testing.assert_array_equal(photo.read_rgb(target), colours())
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_original_is_never_touched(tmp_path):
+    source = tmp_path / "in.png"
+    photo.write(Photo(colours()), source)
+    before = source.read_bytes()
+    (tmp_path / "link.png").symlink_to(source)
+    for target in (source, tmp_path / "link.png"):
+        with pytest.raises(UnhazeError, match="original"):
+            photo.write(photo.read(source), target, overwrite=True)
+    assert source.read_bytes() == before
+
+
+def test_a_file_that_appears_while_writing_is_not_clobbered(tmp_path, monkeypatch):
+    target = tmp_path / "out.png"
+    save = photo._save
+
+    def slow_save(picture: Photo, suffix: str, sink: pyvips.Target) -> None:
+        save(picture, suffix, sink)
+        target.write_bytes(b"mine")
+
+    monkeypatch.setattr(photo, "_save", slow_save)
+    with pytest.raises(UnhazeError, match="exists"):
+        photo.write(Photo(colours()), target)
+    assert target.read_bytes() == b"mine"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_without_hard_links_writing_still_works_and_still_spares(tmp_path, monkeypatch):
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError("no hard links on this file system")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    photo.write(Photo(colours()), tmp_path / "out.png")
+    np.testing.assert_array_equal(photo.read_rgb(tmp_path / "out.png"), colours())
+    with pytest.raises(UnhazeError, match="exists"):
+        photo.write(Photo(colours()), tmp_path / "out.png")
+    assert [each.name for each in tmp_path.iterdir()] == ["out.png"]
+
+
+@pytest.mark.parametrize("failure", [pyvips.Error("broken"), KeyboardInterrupt(), MemoryError()])
+def test_a_crash_while_writing_leaves_nothing(tmp_path, monkeypatch, failure):
+    target = tmp_path / "out.png"
+
+    def crash(picture: Photo, suffix: str, sink: pyvips.Target) -> None:
+        assert (
+            len(list(tmp_path.iterdir())) == 1
+        )  # the unfinished file is there, under another name
+        assert not target.exists()
+        raise failure
+
+    monkeypatch.setattr(photo, "_save", crash)
+    with pytest.raises(UnhazeError if isinstance(failure, pyvips.Error) else type(failure)):
+        photo.write(Photo(colours()), target)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    target = tmp_path / "out.tif"
+    target.write_bytes(b"old")
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(UnhazeError, match="cannot write .*out.tif"):
+            photo.write(Photo(noise), target, overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_unknown_suffix_and_missing_folder(tmp_path):
+    with pytest.raises(UnhazeError, match="'.xyz'.*.jpg"):
+        photo.write(Photo(colours()), tmp_path / "out.xyz")
+    with pytest.raises(UnhazeError, match="'.bmp'"):
+        photo.encode(Photo(colours()), ".bmp")
+    with pytest.raises(UnhazeError, match="No such file"):
+        photo.write(Photo(colours()), tmp_path / "nowhere" / "out.png")
+
+
+def test_new_files_get_the_usual_permissions(tmp_path):
+    previous = os.umask(0o022)
+    try:
+        photo.write(Photo(colours()), tmp_path / "out.png")
+    finally:
+        os.umask(previous)
+    assert (tmp_path / "out.png").stat().st_mode & 0o777 == 0o644
+
+
+def test_bare_pixels(tmp_path):
+    photo.write_rgb(tmp_path / "out.png", colours())
+    photo.write_rgb(tmp_path / "out.png", colours()[:, ::-1])
+    np.testing.assert_array_equal(photo.read_rgb(tmp_path / "out.png"), colours()[:, ::-1])
+
+
+def test_to_float_spans_zero_to_one():
+    for dtype in (np.uint8, np.uint16):
+        values = photo.to_float(np.array([0, np.iinfo(dtype).max], dtype))
+        assert values.dtype == np.float32
+        assert values.tolist() == [0, 1]
+
+
+def test_reading_and_writing_need_no_torch():
+    code = "import sys, unhaze.photo, unhaze.restore.restorer; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,66 @@
+"""Weights files: they rebuild the net, stay small, and refuse what does not fit."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from unhaze import tensors
+from unhaze.config import Part
+from unhaze.errors import UnhazeError
+from unhaze.nets import create_net
+from unhaze.weights import load_model, load_weights, save_weights
+
+SMALL = Part("aecr", {"width": 8, "head": "haze"})
+
+
+@pytest.fixture
+def saved(tmp_path):
+    net = create_net(SMALL.name, **SMALL.arguments).eval()
+    save_weights(tmp_path / "small.safetensors", net, SMALL, recipe="test", step=5)
+    return net, tmp_path / "small.safetensors"
+
+
+def test_the_header_rebuilds_the_net(saved):
+    net, path = saved
+    loaded = load_weights(path)
+    hazy = torch.rand(1, 3, 9, 12)
+    assert torch.equal(loaded.net(hazy), net(hazy))
+    assert loaded.part == SMALL
+    assert (loaded.facts["recipe"], loaded.facts["step"]) == ("test", 5)
+    assert not loaded.net.training
+    assert [file.name for file in path.parent.iterdir()] == ["small.safetensors"]
+
+
+def test_large_networks_are_split_into_parts(saved, tmp_path, monkeypatch):
+    net, _ = saved
+    monkeypatch.setattr(tensors, "LARGEST_FILE", 40_000)
+    save_weights(tmp_path / "large.safetensors", net, SMALL)
+    parts = sorted(tmp_path.glob("large*"))
+    assert len(parts) > 2 and not (tmp_path / "large.safetensors").exists()
+    assert max(part.stat().st_size for part in parts) < 45_000
+    hazy = torch.rand(1, 3, 8, 8)
+    assert torch.equal(load_weights(tmp_path / "large.safetensors").net(hazy), net(hazy))
+
+
+def test_what_does_not_fit_is_refused(saved, tmp_path):
+    net, path = saved
+    state = net.state_dict()
+    other = Part("aecr", {"width": 16, "head": "haze"})
+    save_weights(tmp_path / "other.safetensors", net, other)
+    with pytest.raises(UnhazeError, match="tensor 'dfe.bias' is .*, the net needs"):
+        load_weights(tmp_path / "other.safetensors")
+    save_weights(tmp_path / "fewer.safetensors", net, Part("aecr", {"width": 8, "fusion": "none"}))
+    with pytest.raises(UnhazeError, match="the net has no tensor 'mix1'"):
+        load_weights(tmp_path / "fewer.safetensors")
+    save_file(state, tmp_path / "foreign.safetensors")
+    with pytest.raises(UnhazeError, match="does not say which network"):
+        load_weights(tmp_path / "foreign.safetensors")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UnhazeError, match="not a readable safetensors file"):
+        load_weights(path)
+    with pytest.raises(UnhazeError, match="no file"):
+        load_weights(tmp_path / "none.safetensors")
+    with pytest.raises(UnhazeError, match="neither a .safetensors file nor a run folder"):
+        load_model(tmp_path / "model.pth")
+    with pytest.raises(UnhazeError, match="is no run folder"):
+        load_model(tmp_path)
