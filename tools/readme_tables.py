@@ -1,7 +1,7 @@
 """Writes the tables of README.md from the cards of the shipped models and from results/*.json.
 
-`python tools/readme_tables.py` rewrites the README; with `--check` it only exits with 1 if the README
-is not what it would write.
+`python tools/readme_tables.py` rewrites the README; with `--check` it only exits with 1 if the
+README is not what it would write.
 """
 
 import argparse

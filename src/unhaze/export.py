@@ -88,24 +88,24 @@ def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
     for layer in net.modules():
         if isinstance(layer, ModulatedDeformConv2d):
             layer.as_one_node = True
-    free = torch.export.Dim.DYNAMIC
-    operators = {torch.ops.unhaze.deform_conv2d.default: deform_conv_node}
+    # A free size must not be 0 or 1 in the example: torch.export would take it for a constant.
+    example, free = torch.rand(2, 3, 37, 50), torch.export.Dim.DYNAMIC
     try:
         with quiet():
+            graph = torch.export.export(
+                net, (example,), dynamic_shapes=({0: free, 2: free, 3: free},), strict=False
+            )
             program = torch.onnx.export(
-                net,
-                # A free size must not be 0 or 1 here: torch.export would take it for a constant.
-                (torch.rand(2, 3, 37, 50),),
+                graph,
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=["hazy"],
                 output_names=["restored"],
-                dynamic_shapes=({0: free, 2: free, 3: free},),
-                custom_translation_table=operators,
+                custom_translation_table={torch.ops.unhaze.deform_conv2d.default: deform_conv_node},
                 verbose=False,
             )
-    except torch.onnx.OnnxExporterError as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
         raise UnhazeError(f"net '{name}' cannot be exported to ONNX: {reason}") from error
     return tidy(program.model_proto)
 

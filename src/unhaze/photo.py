@@ -33,7 +33,8 @@ LOADERS = {
     "bmpload": "bmp",
 }
 THUMBNAIL = "jpeg-thumbnail-data"  # the small JPEG inside EXIF
-CARRIED = {"exif-data", "xmp-data", "iptc-data", "icc-profile-data", "image-description", THUMBNAIL}
+IPTC = "iptc-data"
+CARRIED = {"exif-data", "xmp-data", "icc-profile-data", "image-description", IPTC, THUMBNAIL}
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,7 @@ def read(source: str | Path | bytes, *, max_pixels: int | None = None) -> Photo:
         if "jpeg-chroma-subsample" in fields:
             facts["full_chroma"] = image.get("jpeg-chroma-subsample") == "4:4:4"
         image = _integer_rgb_or_grey(image, name)
-        metadata = {
-            key: image.get(key)
-            for key in image.get_fields()
-            if key in CARRIED or key.startswith("png-comment-")
-        }
+        metadata = _metadata(image, name)
         samples = _upright(image.numpy().reshape(image.height, image.width, -1), orientation)
     grey = samples.shape[2] <= 2
     pixels = np.repeat(samples[..., :1], 3, axis=2) if grey else samples[..., :3]
@@ -236,6 +233,14 @@ def _integer_rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
     return image
 
 
+def _metadata(image: pyvips.Image, name: str) -> dict[str, bytes | str]:
+    found = [key for key in image.get_fields() if key in CARRIED or key.startswith("png-comment-")]
+    if IPTC in found and image.get("vips-loader").startswith("tiff"):
+        log.warning("%s: its IPTC block cannot be carried over", name)
+        found.remove(IPTC)  # libvips reads a quarter of it: a count of 32-bit words taken for bytes
+    return {key: image.get(key) for key in found}
+
+
 def _upright(samples: np.ndarray, orientation: int) -> np.ndarray:
     """(H,W,C) as it should be seen; `orientation` 1-8 as in EXIF."""
     turns = {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}.get(orientation, 0)
@@ -278,6 +283,9 @@ def _save(photo: Photo, suffix: str, target: pyvips.Target) -> None:
     saver = SAVERS[suffix.lower()]
     image = _from_pixels(photo, saver, suffix)
     for key, value in photo.metadata.items():
+        if key == IPTC and saver is not JPEG:
+            log.warning("'%s' holds no IPTC block; left out", suffix)
+            continue
         if key == THUMBNAIL:  # the old one shows the picture as it was
             value = image.thumbnail_image(160).colourspace("srgb").jpegsave_buffer(keep="none")
         kind = pyvips.GValue.blob_type if isinstance(value, bytes) else pyvips.GValue.gstr_type

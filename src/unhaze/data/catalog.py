@@ -1,41 +1,25 @@
-"""The published dehazing datasets: how they lie on disk, which files pair, how many there must be."""
+"""The published dehazing datasets: their layout on disk, how files pair, how many there are."""
 
 import itertools
-import os
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unhaze.data.pairing import (
+    CLEAR_MARK,
+    HAZY_MARK,
+    Found,
+    PairFiles,
+    list_pictures,
+    match_files,
+    resolve,
+    scene_number,
+)
 from unhaze.errors import UnhazeError
 from unhaze.names import check_arguments, lookup
 
 Array = TypeVar("Array")
-
-
-@dataclass(frozen=True)
-class PairFiles:
-    """One hazy picture and its clear one (None where a set has none).
-
-    border: pixels that the clear picture may have more on each side; `fit_clear` cuts them off.
-    """
-
-    name: str
-    hazy: Path
-    clear: Path | None
-    border: int = 0
-
-
-@dataclass(frozen=True)
-class Found:
-    """What lies in a dataset's folders. The alone have no partner; counts are before any split."""
-
-    pairs: list[PairFiles]
-    hazy_alone: list[Path] = field(default_factory=list)
-    clear_alone: list[Path] = field(default_factory=list)
-    hazy_count: int = 0
-    clear_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +80,9 @@ def find_files(name: str, root: Path | str = ".", **arguments: Any) -> Found:
     check_arguments(dataset.find, arguments, f"dataset '{name}'", reserved=("dataset", "root"))
     root = Path(root)
     if not root.is_dir():
-        raise UnhazeError(f"{name}: there is no folder '{root}'; pass the folder of {dataset.title}")
+        raise UnhazeError(
+            f"{name}: there is no folder '{root}'; pass the folder of {dataset.title}"
+        )
     return dataset.find(dataset, root, **arguments)
 
 
@@ -118,7 +104,11 @@ def fit_clear(pair: PairFiles, clear: Array, hazy: Array) -> Array:
 
 
 def find_published(dataset: Dataset, root: Path, *, partial: bool = False) -> Found:
-    """A set with a hazy and a clear folder. partial: only a part of the published files is here."""
+    """A set with a hazy and a clear folder.
+
+    partial (here and below, heeded by `find_pairs` and by the check): only a part of the published
+    files is here, so clear pictures without a hazy one are left out and nothing is counted.
+    """
     return match_files(*locate(dataset, root), dataset.border)
 
 
@@ -175,8 +165,8 @@ def find_hazy_only(dataset: Dataset, root: Path, *, partial: bool = False) -> Fo
 
 
 RESIDE = "RESIDE: Li et al., TIP 2019, arXiv:1712.04143"
-RESIDE_TERMS = "No licence is stated; published for research. Cite the paper, pass no copy on."
-NTIRE_TERMS = "For research, from the NTIRE challenge pages; cite the paper, pass no copy on."
+RESIDE_TERMS = "Published for research, no licence known to us. Cite the paper, pass no copy on."
+NTIRE_TERMS = "Published for research, no licence known to us. Cite the paper, pass no copy on."
 
 DATASETS = {
     "its": Dataset(
@@ -331,89 +321,11 @@ def locate(dataset: Dataset, root: Path) -> tuple[list[Path], list[Path]]:
             return list_pictures(folders[0]), list_pictures(folders[1])
     for inside in dataset.inside if dataset.flat else ():
         folder = resolve(root, inside)
-        pictures = [path for path in list_pictures(folder) if path.parent == folder] if folder else []
+        pictures = (
+            [path for path in list_pictures(folder) if path.parent == folder] if folder else []
+        )
         hazy = [path for path in pictures if HAZY_MARK.search(path.stem)]
         clear = [path for path in pictures if CLEAR_MARK.search(path.stem)]
         if hazy and clear:
             return hazy, clear
     raise UnhazeError(f"'{root}' does not look like {dataset.title}: {dataset.pairing}")
-
-
-def resolve(root: Path, *parts: str) -> Path | None:
-    """The folder `root/parts`, whatever its case; None where there is none."""
-    for part in Path(*parts).parts:
-        if (root / part).is_dir():
-            root = root / part
-            continue
-        same = [each for each in root.iterdir() if each.name.lower() == part.lower()]
-        if not same or not same[0].is_dir():
-            return None
-        root = same[0]
-    return root
-
-
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp"}
-HAZY_MARK = re.compile(r"_(hazy|haze)$", re.IGNORECASE)
-CLEAR_MARK = re.compile(r"_(gt|clear|clean)$", re.IGNORECASE)
-
-
-def list_pictures(folder: Path) -> list[Path]:
-    """Every picture under `folder` (large sets come in parts), hidden files left out."""
-    pictures = []
-    for where, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if Path(name).suffix.lower() in PICTURES and not name.startswith("."):
-                pictures.append(Path(where, name))
-    return sorted(pictures, key=natural_order)
-
-
-def natural_order(path: Path) -> list[tuple[int, str]]:
-    """Sorts 2 before 10."""
-    pieces = re.split(r"(\d+)", path.stem)
-    return [(int(piece), "") if piece.isdigit() else (0, piece) for piece in pieces]
-
-
-def match_files(hazy_files: list[Path], clear_files: list[Path], border: int) -> Found:
-    """Pairs by name, a `_hazy` or `_GT` at the end not counted.
-
-    The clear partner is named as the hazy file or as the longest part of it that ends before an
-    underscore: `1400_3` goes with `1400`, `1_2_0.90179` with `1`.
-    """
-    clear_by_name = by_name(clear_files, CLEAR_MARK)
-    pairs, hazy_alone, used = [], [], set()
-    for name, hazy in by_name(hazy_files, HAZY_MARK).items():
-        partner = next((each for each in prefixes(name) if each in clear_by_name), None)
-        if partner is None:
-            hazy_alone.append(hazy)
-            continue
-        used.add(partner)
-        pairs.append(PairFiles(name, hazy, clear_by_name[partner], border))
-    clear_alone = [path for name, path in clear_by_name.items() if name not in used]
-    return Found(pairs, hazy_alone, clear_alone, len(hazy_files), len(clear_files))
-
-
-def by_name(files: list[Path], mark: re.Pattern[str]) -> dict[str, Path]:
-    """Files by stem without `mark`; two files of one name are an error, since either could pair."""
-    names: dict[str, Path] = {}
-    for path in files:
-        name = mark.sub("", path.stem)
-        if name in names:
-            raise UnhazeError(f"'{names[name]}' and '{path}' have one name; remove one of them")
-        names[name] = path
-    return names
-
-
-def prefixes(name: str) -> Iterable[str]:
-    """`a_b_c`, `a_b`, `a`."""
-    while name:
-        yield name
-        name = name.rpartition("_")[0]
-
-
-def scene_number(pair: PairFiles) -> int:
-    """The number that the name of a pair starts with."""
-    digits = re.match(r"\d+", pair.name)
-    if digits is None:
-        raise UnhazeError(f"'{pair.hazy}': expected a name that starts with the scene's number")
-    return int(digits[0])

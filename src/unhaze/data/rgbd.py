@@ -5,10 +5,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
+from unhaze.data.pack import is_pack, read_pack
+from unhaze.data.pairing import find_scenes
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze, transmission
@@ -17,7 +20,7 @@ from unhaze.haze import add_haze, transmission
 class RGBD:
     """PairedData over scenes held in memory as uint8; haze by the law of RESIDE indoor.
 
-    root: a folder with clear/ and depth/ (8 or 16 bit, larger is farther).
+    root: a folder with clear/ and depth/ (8 or 16 bit, larger is farther), or a pack of one.
     beta: range of the scattering coefficient for depth divided by its maximum in the image.
     airlight: range of A; of all draws, the share `airlight_at_one` is exactly 1, as in SOTS indoor.
     airlight_tint: largest deviation of a channel of A from grey.
@@ -41,8 +44,12 @@ class RGBD:
         self.beta, self.airlight = tuple(beta), tuple(airlight)
         self.airlight_at_one, self.airlight_tint = airlight_at_one, airlight_tint
         self.resident = resident
-        self.names, self.clear, self.depth = read_scenes(Path(root), border, scenes)
-        self.deepest = torch.stack([depth.max() for depth in self.depth]).float() / 255
+        if is_pack(root):
+            self.names, self.clear, self.depth = unpack(Path(root), border, scenes)
+            self.deepest = torch.ones(len(self.names))  # a pack's depth is scaled already
+        else:
+            self.names, self.clear, self.depth = read_scenes(Path(root), border, scenes)
+            self.deepest = torch.stack([depth.max() for depth in self.depth]).float() / 255
 
     def __len__(self) -> int:
         return len(self.names)
@@ -88,18 +95,13 @@ def read_scenes(
     root: Path, border: int, scenes: tuple[int, int] | None
 ) -> tuple[list[str], list[Tensor], list[Tensor]]:
     """Names, clear (3,H,W) uint8 and depth (1,H,W) uint8 of the scenes under `root`."""
-    files = {path.stem: path for path in sorted((root / "clear").glob("*.*"))}
-    depths = {path.stem: path for path in (root / "depth").glob("*.*")}
-    missing = sorted(files.keys() ^ depths.keys())
-    if not files or missing:
-        wrong = f"'{missing[0]}' is in only one of them" if missing else "there are no images"
-        raise UnhazeError(f"'{root}' needs clear/ and depth/ with the same names; {wrong}")
+    files = {scene.name: scene for scene in find_scenes(root)}
     names = list(files)[slice(*scenes)] if scenes else list(files)
     if not names:
         raise UnhazeError(f"scenes {scenes} of '{root}' are none; it has {len(files)}")
     with ThreadPoolExecutor() as pool:
-        clear = list(pool.map(lambda name: as_tensor(files[name], border), names))
-        depth = list(pool.map(lambda name: as_tensor(depths[name], border)[:1], names))
+        clear = list(pool.map(lambda name: as_tensor(files[name].clear, border), names))
+        depth = list(pool.map(lambda name: as_tensor(files[name].depth, border)[:1], names))
     for name, colours, distances in zip(names, clear, depth):
         if colours.shape[1:] != distances.shape[1:]:
             raise UnhazeError(f"scene '{name}': clear and depth differ in size")
@@ -108,12 +110,25 @@ def read_scenes(
     return names, clear, depth
 
 
+def unpack(
+    pack: Path, border: int, scenes: tuple[int, int] | None
+) -> tuple[list[str], list[Tensor], list[Tensor]]:
+    """As `read_scenes`, from a pack: depth, half as large in it, is brought to full size."""
+    names, clear, depth = read_pack(pack, scenes=scenes, border=border)
+    size = clear.shape[-2:]
+    full = [
+        functional.interpolate(each[None].float(), size=size, mode="bilinear")[0].round().byte()
+        for each in depth
+    ]
+    return names, list(clear), full
+
+
 def as_tensor(path: Path, border: int) -> Tensor:
     """The image as (3,H,W) uint8, `border` pixels cut from every side."""
     pixels = photo.read_rgb(path)
     height, width = pixels.shape[:2]
     if min(height, width) <= 2 * border:
-        raise UnhazeError(f"'{path}' is {width}x{height}: too small to cut {border} px off each side")
+        raise UnhazeError(f"'{path}' is {width}x{height}, too small for a border of {border}")
     pixels = pixels[border : height - border, border : width - border]
     if pixels.dtype.itemsize == 2:
         pixels = (pixels // 257).astype("uint8")

@@ -42,6 +42,11 @@ NETS = {
 }
 
 
+def list_nets() -> list[str]:
+    """The names that `create_net` takes."""
+    return list(NETS)
+
+
 def create_net(name: str, *, preset: str | None = None, **arguments: Any) -> nn.Module:
     """Builds network `name` with random weights; `arguments` override those of `preset`.
 

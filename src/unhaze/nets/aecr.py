@@ -1,6 +1,7 @@
-"""AECR-Net: Contrastive Learning for Compact Single Image Dehazing (Wu et al., CVPR 2021, arXiv:2104.09367).
+"""AECR-Net: Contrastive Learning for Compact Single Image Dehazing (Wu et al., CVPR 2021).
 
-Reproduces: Table 1 (SOTS indoor 37.17 dB / 0.9901), the rows of Table 2, 2.61 M parameters.
+arXiv:2104.09367. Reproduces: Table 1 (SOTS indoor 37.17 dB / 0.9901), the rows of Table 2,
+2.61 M parameters.
 """
 
 import torch
@@ -93,7 +94,7 @@ class AECRNet(nn.Module):
 
 
 def invert_haze(hazy: Tensor, predicted: Tensor) -> Tensor:
-    """J = k I - (k-1) A with gain k = 1/t >= 1 from channel 0 and A in [0,1] from channels 1 to 3."""
+    """J = k I - (k-1) A: gain k = 1/t >= 1 from channel 0, A in [0,1] from channels 1 to 3."""
     gain = 1 + functional.softplus(predicted[:, :1].float())
     airlight = torch.sigmoid(predicted[:, 1:].float())
     return gain * hazy - (gain - 1) * airlight

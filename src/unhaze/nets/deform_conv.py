@@ -1,4 +1,4 @@
-"""Modulated deformable convolution (DCNv2, arXiv:1811.11168) in plain PyTorch: nothing to compile."""
+"""Modulated deformable convolution (DCNv2, arXiv:1811.11168) in plain PyTorch, never compiled."""
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +9,10 @@ class ModulatedDeformConv2d(nn.Module):
     """3x3, stride 1, same-size deformable convolution whose offsets and mask come from its input.
 
     (B,C_in,H,W) -> (B,C_out,H,W). The predicting convolution starts at zero, so that the layer
-    starts as a plain convolution with modulation 0.5. `as_one_node` makes it one node of an exported
-    graph; such a layer has no gradients. It is set by hand because what PyTorch answers to "is this
-    an export?" is wrong inside torch.compile in 2.7 to 2.11.
+    starts as a plain convolution with modulation 0.5.
+
+    as_one_node: makes it one node of an exported graph, without gradients. It is set by hand,
+        because PyTorch 2.7 to 2.11 answer "is this an export?" wrongly inside torch.compile.
     """
 
     as_one_node = False
@@ -58,9 +59,7 @@ def deform_conv2d(
             row = rows + (tap // size - size // 2) + offset[:, 2 * tap]
             column = columns + (tap % size - size // 2) + offset[:, 2 * tap + 1]
             # The unnormalised form of align_corners=False: it is defined for a side of one pixel.
-            grid = torch.stack(
-                ((2 * column + 1) / width - 1, (2 * row + 1) / height - 1), dim=-1
-            )
+            grid = torch.stack(((2 * column + 1) / width - 1, (2 * row + 1) / height - 1), dim=-1)
             sampled = functional.grid_sample(sampled_from, grid, align_corners=False)
             sampled = sampled * mask[:, tap : tap + 1]
         kernel = weight[:, :, tap // size, tap % size, None, None]

@@ -1,0 +1,80 @@
+"""Pairs of hazy and clear files: each seen once an epoch, in an order that seed and step decide."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unhaze import photo
+from unhaze.config import Augment
+from unhaze.data import Pair, PairedBatch
+from unhaze.data.catalog import fit_clear
+from unhaze.data.pairing import PairFiles
+from unhaze.data.transforms import crop_batch, generator_for
+from unhaze.errors import UnhazeError
+
+
+class PairedFolders:
+    """PairedData over files; a clear picture is cut by its declared border and never resized.
+
+    cache: keep what was decoded in memory (H*W*3 bytes a picture, 16-bit ones the double).
+    """
+
+    def __init__(self, pairs: list[PairFiles], *, cache: bool = False):
+        blind = [pair.name for pair in pairs if pair.clear is None]
+        if blind:
+            raise UnhazeError(f"'{blind[0]}' has no clear picture; paired training needs one")
+        if not pairs:
+            raise UnhazeError("there are no pairs to train on")
+        self.pairs = pairs
+        self.decode = lru_cache(maxsize=None)(photo.read_rgb) if cache else photo.read_rgb
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def pair(self, index: int) -> Pair:
+        """Pair `index` in full."""
+        hazy, clear = self.pixels(index)
+        name = self.pairs[index].name
+        return Pair(name, as_tensor(photo.to_float(hazy)), as_tensor(photo.to_float(clear)))
+
+    def draw(
+        self, seed: int, step: int, *, size: int, augment: Augment, device: torch.device
+    ) -> PairedBatch:
+        """The next `size` pairs of the endless row of shuffled epochs, decoded in threads."""
+        indices = [pair_at(seed, step * size + place, len(self)) for place in range(size)]
+        with ThreadPoolExecutor(min(size, 16)) as pool:
+            decoded = list(pool.map(self.pixels, indices))
+        images = [[as_tensor(small(picture)) for picture in pair] for pair in decoded]
+        return PairedBatch(*crop_batch(images, augment, generator_for(seed, step), device))
+
+    def pixels(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """hazy and clear of pair `index`, (H,W,3) as decoded, of one size."""
+        pair = self.pairs[index]
+        hazy, clear = self.decode(pair.hazy), self.decode(pair.clear)
+        return hazy, fit_clear(pair, clear, hazy)
+
+
+def pair_at(seed: int, place: int, count: int) -> int:
+    """The pair at `place` in the endless row of epochs; each epoch is a permutation of `count`."""
+    epoch, within = divmod(place, count)
+    return permutation(seed, epoch, count)[within]
+
+
+@lru_cache(maxsize=4)
+def permutation(seed: int, epoch: int, count: int) -> list[int]:
+    # Not the generator of any step, or the first crop would follow from the order.
+    generator = generator_for(~seed, epoch)
+    return torch.randperm(count, generator=generator).tolist()
+
+
+def small(pixels: np.ndarray) -> np.ndarray:
+    """8-bit pixels as they are, a quarter of float32; 16-bit ones as float32 in [0, 1]."""
+    return pixels if pixels.dtype == np.uint8 else photo.to_float(pixels)
+
+
+def as_tensor(hwc: np.ndarray) -> Tensor:
+    """(H,W,3) -> (3,H,W) of the same type."""
+    return torch.from_numpy(np.ascontiguousarray(hwc.transpose(2, 0, 1)))

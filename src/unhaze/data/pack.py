@@ -1,0 +1,242 @@
+"""The training pack: a clear + depth folder as one small file, for a machine far away.
+
+It is an uncompressed zip that any tool opens: clear/NAME.avif (or .webp), depth/NAME.webp at half
+size, and index.json, which says how each was made.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unhaze import photo
+from unhaze.data.pairing import SceneFiles, find_scenes
+from unhaze.errors import UnhazeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = "unhaze pack 1"
+LIMIT = 32 * 2**20
+DEPTH_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What was written: sizes are bytes, of the file and of a scene on average."""
+
+    path: Path
+    scenes: int
+    size: tuple[int, int]
+    bytes: int
+    clear_bytes: float
+    depth_bytes: float
+
+
+@dataclass(frozen=True)
+class PackedScene:
+    """One scene, encoded. deepest: largest depth of the original as a share of its range."""
+
+    name: str
+    size: tuple[int, int]
+    clear: bytes
+    depth: bytes
+    deepest: float
+
+
+def make_pack(
+    root: Path | str,
+    out: Path | str,
+    *,
+    border: int = 0,
+    codec: str = "avif",
+    quality: int = 58,
+    source: str = "",
+    limit: int = LIMIT,
+    overwrite: bool = False,
+) -> PackReport:
+    """Packs `root`/clear and `root`/depth into the file `out`.
+
+    border: pixels cut from every side first (10 for NYU). codec: "avif" or "webp" for the clear
+    pictures; AVIF is smaller for the same error and ten times slower to write. source: a note on
+    where the scenes are from. limit: largest size in bytes; past it nothing is left behind.
+    Depth is divided by its largest value in the picture (so its 8 bits span each scene, and haze by
+    the law of RESIDE needs no more), halved by averaging and stored lossy.
+    UnhazeError: no scenes, scenes of several sizes, constant depth, file exists, pack over limit.
+    """
+    root, out = Path(root), Path(out)
+    if codec not in ("avif", "webp"):
+        raise UnhazeError(f"pack codec '{codec}': expected 'avif' or 'webp'")
+    if out.exists() and not overwrite:
+        raise UnhazeError(f"'{out}' exists; give another name or ask to overwrite it")
+    scenes = gather(encoded(find_scenes(root), border, codec, quality), limit)
+    index = {
+        "format": FORMAT,
+        "source": source or root.name,
+        "border": border,
+        "size": scenes[0].size,
+        "clear": {"codec": codec, "quality": quality},
+        "depth": {"codec": "webp", "quality": DEPTH_QUALITY, "scale": 0.5},
+        "scenes": [{"name": scene.name, "deepest": scene.deepest} for scene in scenes],
+    }
+    partial = out.with_name(f".{out.name}.part")
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr("index.json", json.dumps(index, indent=1))
+            for scene in scenes:
+                archive.writestr(f"clear/{scene.name}.{codec}", scene.clear)
+                archive.writestr(f"depth/{scene.name}.webp", scene.depth)
+        check_limit(partial.stat().st_size, limit, len(scenes))
+        partial.replace(out)
+    except OSError as error:
+        raise UnhazeError(f"cannot write '{out}': {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    clear_bytes = sum(len(scene.clear) for scene in scenes) / len(scenes)
+    depth_bytes = sum(len(scene.depth) for scene in scenes) / len(scenes)
+    size = out.stat().st_size
+    return PackReport(out, len(scenes), scenes[0].size, size, clear_bytes, depth_bytes)
+
+
+def gather(scenes: Iterator[PackedScene], limit: int) -> list[PackedScene]:
+    """All of them, of one size; stops as soon as they cannot fit."""
+    gathered: list[PackedScene] = []
+    total = 0
+    for scene in scenes:
+        gathered.append(scene)
+        if scene.size != gathered[0].size:
+            sizes = "{}x{} and {}x{}".format(*gathered[0].size, *scene.size)
+            names = f"'{gathered[0].name}' and '{scene.name}'"
+            raise UnhazeError(f"a pack needs scenes of one size; {names} are {sizes}")
+        total += len(scene.clear) + len(scene.depth)
+        check_limit(total, limit, len(gathered))
+    return gathered
+
+
+def check_limit(size: int, limit: int, scenes: int) -> None:
+    if size > limit:
+        raise UnhazeError(
+            f"{scenes} scenes take {size / 2**20:.1f} MiB already, over the limit of"
+            f" {limit / 2**20:.1f} MiB; set a lower quality"
+        )
+
+
+def encoded(
+    files: list[SceneFiles], border: int, codec: str, quality: int
+) -> Iterator[PackedScene]:
+    """The scenes in order, encoded in threads, a few at a time so that memory stays small."""
+    rest = iter(files)
+    with ThreadPoolExecutor() as pool:
+        while some := list(islice(rest, 16)):
+            yield from pool.map(lambda scene: encode(scene, border, codec, quality), some)
+
+
+def encode(files: SceneFiles, border: int, codec: str, quality: int) -> PackedScene:
+    """Reads, cuts and encodes one scene."""
+    import pyvips
+
+    clear = cut(photo.read_rgb(files.clear), border, files.clear)
+    depth = photo.to_float(cut(photo.read_rgb(files.depth), border, files.depth)[..., 0])
+    if clear.shape[:2] != depth.shape:
+        raise UnhazeError(f"scene '{files.name}': clear and depth differ in size")
+    if depth.min() == depth.max():
+        raise UnhazeError(f"scene '{files.name}': its depth is the same everywhere")
+    if clear.dtype != np.uint8:
+        clear = np.round(photo.to_float(clear) * 255).astype(np.uint8)
+    deepest = float(depth.max())
+    image = pyvips.Image.new_from_array(clear)
+    if codec == "avif":
+        # Full chroma: half a decibel better than 4:2:0 of the same size.
+        options = {"Q": quality, "compression": "av1", "effort": 4, "subsample_mode": "off"}
+        packed = image.heifsave_buffer(keep="none", **options)
+    else:
+        packed = image.webpsave_buffer(keep="none", Q=quality, effort=6, smart_subsample=True)
+    halved = np.round(255 * half(depth / deepest)).astype(np.uint8)
+    near = pyvips.Image.new_from_array(halved).webpsave_buffer(
+        keep="none", Q=DEPTH_QUALITY, effort=6
+    )
+    return PackedScene(files.name, (clear.shape[1], clear.shape[0]), packed, near, deepest)
+
+
+def cut(pixels: np.ndarray, border: int, path: Path) -> np.ndarray:
+    """`border` pixels off every side."""
+    height, width = pixels.shape[:2]
+    if min(height, width) <= 2 * border:
+        raise UnhazeError(f"'{path}' is {width}x{height}, too small for a border of {border}")
+    return np.ascontiguousarray(pixels[border : height - border, border : width - border])
+
+
+def half(depth: np.ndarray) -> np.ndarray:
+    """Means of 2x2 blocks; an odd last row or column is repeated first."""
+    rows, columns = (side % 2 for side in depth.shape)
+    depth = np.pad(depth, ((0, rows), (0, columns)), mode="edge")
+    return depth.reshape(depth.shape[0] // 2, 2, depth.shape[1] // 2, 2).mean(axis=(1, 3))
+
+
+def read_pack(
+    path: Path | str, *, scenes: tuple[int, int] | None = None, border: int = 0
+) -> "tuple[list[str], Tensor, Tensor]":
+    """(names, clear (N,3,H,W) uint8, depth (N,1,h,w) uint8 at half size, 255 the deepest).
+
+    scenes: first and last-plus-one index, to decode only those. border: what a reader of the
+    folder would cut; it was cut in packing, so it must be the pack's own, or 0.
+    UnhazeError for a file that is no pack, is damaged, has no such scenes or another border.
+    """
+    import torch
+
+    with open_pack(path) as archive:
+        index = read_index(archive, path)
+        if border not in (0, index["border"]):
+            raise UnhazeError(f"pack '{path}' was cut by {index['border']} px, not by {border}")
+        names = [scene["name"] for scene in index["scenes"]]
+        chosen = names[slice(*scenes)] if scenes else names
+        if not chosen:
+            raise UnhazeError(f"scenes {scenes} of '{path}' are none; it has {len(names)}")
+        codec = index["clear"]["codec"]
+        stored = [
+            (archive.read(f"clear/{name}.{codec}"), archive.read(f"depth/{name}.webp"))
+            for name in chosen
+        ]
+    width, height = index["size"]
+    clear = torch.empty(len(chosen), 3, height, width, dtype=torch.uint8)
+    depth = torch.empty(len(chosen), 1, -(-height // 2), -(-width // 2), dtype=torch.uint8)
+
+    def decode(place: int) -> None:
+        near, far = (photo.read(data).pixels for data in stored[place])
+        clear[place] = torch.from_numpy(near).permute(2, 0, 1)
+        depth[place, 0] = torch.from_numpy(far[..., 0].copy())
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(decode, range(len(chosen))))
+    return chosen, clear, depth
+
+
+def is_pack(path: Path | str) -> bool:
+    """Whether `path` is a file that could be a pack (any zip)."""
+    return Path(path).is_file() and zipfile.is_zipfile(path)
+
+
+def open_pack(path: Path | str) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except OSError as error:
+        raise UnhazeError(f"cannot read pack '{path}': {error.strerror}") from error
+    except zipfile.BadZipFile as error:
+        raise UnhazeError(f"'{path}' is no pack; make one with `unhaze data pack`") from error
+
+
+def read_index(archive: zipfile.ZipFile, path: Path | str) -> dict[str, Any]:
+    """The index.json of an open pack."""
+    try:
+        index = json.loads(archive.read("index.json"))
+    except (KeyError, ValueError) as error:
+        raise UnhazeError(f"'{path}' is no pack: it has no index.json") from error
+    if index.get("format") != FORMAT:
+        raise UnhazeError(f"'{path}' is '{index.get('format')}'; this version reads '{FORMAT}'")
+    return index

@@ -1,0 +1,141 @@
+"""Which hazy file belongs to which clear one: one rule of names for every dataset."""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unhaze.errors import UnhazeError
+
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp"}
+HAZY_MARK = re.compile(r"_(hazy|haze)$", re.IGNORECASE)
+NO_MARK = re.compile(r"(?!)")
+CLEAR_MARK = re.compile(r"_(gt|clear|clean)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """One hazy picture and its clear one (None where a set has none).
+
+    border: pixels that the clear picture may have more on each side; `fit_clear` cuts them off.
+    """
+
+    name: str
+    hazy: Path
+    clear: Path | None
+    border: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in a dataset's folders. The alone have no partner; counts are before any split."""
+
+    pairs: list[PairFiles]
+    hazy_alone: list[Path] = field(default_factory=list)
+    clear_alone: list[Path] = field(default_factory=list)
+    hazy_count: int = 0
+    clear_count: int = 0
+
+
+@dataclass(frozen=True)
+class SceneFiles:
+    """One clear picture and its depth."""
+
+    name: str
+    clear: Path
+    depth: Path
+
+
+def match_files(hazy_files: list[Path], clear_files: list[Path], border: int) -> Found:
+    """Pairs by name, a `_hazy` or `_GT` at the end not counted.
+
+    The clear partner is named as the hazy file or as the longest part of it that ends before an
+    underscore: `1400_3` goes with `1400`, `1_2_0.90179` with `1`.
+    """
+    clear_by_name = by_name(clear_files, CLEAR_MARK)
+    pairs, hazy_alone, used = [], [], set()
+    for name, hazy in by_name(hazy_files, HAZY_MARK).items():
+        partner = next((each for each in prefixes(name) if each in clear_by_name), None)
+        if partner is None:
+            hazy_alone.append(hazy)
+            continue
+        used.add(partner)
+        pairs.append(PairFiles(name, hazy, clear_by_name[partner], border))
+    clear_alone = [path for name, path in clear_by_name.items() if name not in used]
+    return Found(pairs, hazy_alone, clear_alone, len(hazy_files), len(clear_files))
+
+
+def by_name(files: list[Path], mark: re.Pattern[str] = NO_MARK) -> dict[str, Path]:
+    """Files by stem without `mark`; two files of one name are an error, since either could pair."""
+    names: dict[str, Path] = {}
+    for path in files:
+        name = mark.sub("", path.stem)
+        if name in names:
+            raise UnhazeError(f"'{names[name]}' and '{path}' have one name; remove one of them")
+        names[name] = path
+    return names
+
+
+def prefixes(name: str) -> Iterable[str]:
+    """`a_b_c`, `a_b`, `a`."""
+    while name:
+        yield name
+        name = name.rpartition("_")[0]
+
+
+def scene_number(pair: PairFiles) -> int:
+    """The number that the name of a pair starts with."""
+    digits = re.match(r"\d+", pair.name)
+    if digits is None:
+        raise UnhazeError(f"'{pair.hazy}': expected a name that starts with the scene's number")
+    return int(digits[0])
+
+
+def find_scenes(root: Path) -> list[SceneFiles]:
+    """The scenes of `root`/clear and `root`/depth, paired by name; UnhazeError if one is alone."""
+    clear, depth = match_scenes(root)
+    missing = sorted(clear.keys() ^ depth.keys())
+    if not clear or missing:
+        wrong = f"'{missing[0]}' is in only one of them" if missing else "there are no images"
+        raise UnhazeError(f"'{root}' needs clear/ and depth/ with the same names; {wrong}")
+    return [SceneFiles(name, clear[name], depth[name]) for name in clear]
+
+
+def match_scenes(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The files of `root`/clear and of `root`/depth by name."""
+    folders = resolve(root, "clear"), resolve(root, "depth")
+    clear, depth = (list_pictures(folder) if folder else [] for folder in folders)
+    return by_name(clear), by_name(depth)
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """Every picture under `folder` (large sets come in parts), hidden files left out."""
+    pictures = []
+    for where, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if Path(name).suffix.lower() in PICTURES and not name.startswith("."):
+                pictures.append(Path(where, name))
+    return sorted(pictures, key=natural_order)
+
+
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """Sorts 2 before 10."""
+    pieces = re.split(r"(\d+)", path.stem)
+    return [(int(piece), "") if piece.isdigit() else (0, piece) for piece in pieces]
+
+
+def resolve(root: Path, *parts: str) -> Path | None:
+    """The folder `root/parts`, whatever its case; None where there is none."""
+    if not root.is_dir():
+        return None
+    for part in Path(*parts).parts:
+        if (root / part).is_dir():
+            root = root / part
+            continue
+        same = [each for each in root.iterdir() if each.name.lower() == part.lower()]
+        if not same or not same[0].is_dir():
+            return None
+        root = same[0]
+    return root
