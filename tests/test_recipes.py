@@ -13,8 +13,10 @@ from unhaze.losses import LOSSES
 from unhaze.methods import METHODS
 from unhaze.names import check_arguments, lookup
 from unhaze.nets import create_net
+from unhaze.train import train
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "recipes"
 AECR = RECIPES / "aecr"
 ALL = sorted(RECIPES.rglob("*.toml"))
 
@@ -120,3 +122,22 @@ def test_scenes_are_held_out(path: Path):
             part.arguments["scenes"] for part in (recipe.data, recipe.validation)
         )
         assert start >= end
+
+
+def test_the_tiny_scenes_are_small_and_complete():
+    files = [path for path in (ROOT / "samples" / "tiny").rglob("*.*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 400_000
+    clear, depth = (
+        sorted(path.stem for path in files if path.parent.name == part)
+        for part in ("clear", "depth")
+    )
+    assert clear == depth
+    assert len(clear) == 12
+
+
+def test_the_tiny_recipe_soon_beats_the_hazy_input(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    shorter = ["schedule.steps=40", "schedule.batch=4", "augment.crop=48"]
+    result = train(load_config(RECIPES / "tiny_paired.toml", shorter), out=tmp_path / "run")
+    assert result.finished
+    assert result.psnr > result.hazy_psnr + 1

@@ -29,7 +29,7 @@ def ground(east, north, footprint) -> np.ndarray:
     wall = smooth(side, 330, 3300)
     closing = smooth(north + 0.2 * np.abs(east), 4600, 12500)
     height = 9 + 5 * rolling + 150 * smooth(side, 250, 1000) + wall * (120 + 820 * relief)
-    height = height + closing * (120 + 2700 * relief * relief)
+    height = height + closing * (120 + 2050 * relief**1.6)
     height = height + smooth(side, 300, 900) * 32 * rolling
     lake = lake_share(east, north) + 0.22 * fbm(east / 330, north / 330, 5, 31, footprint / 330)
     height = height - 60 * (1 - smooth(lake, 0.55, 1.12)) * (1 - wall)
@@ -159,6 +159,7 @@ def ground_material(east, north, height, steep, footprint) -> np.ndarray:
         color, rgb(0.24, 0.22, 0.17) * (1 + 0.15 * fine)[:, None], 1 - smooth(height, 0.4, 1.6)
     )
     bare = smooth(steep + 0.25 * broad + smooth(height, 520, 1000) * 0.45, 0.62, 0.86)
+    bare = bare * smooth(height, 40, 120)
     strata = 0.5 * fbm(height / 40 + 2 * broad, east / 500, 5, 13) + broad
     rock = mix(rgb(0.17, 0.155, 0.14), rgb(0.36, 0.335, 0.30), 0.5 + 0.5 * strata + 0.2 * fine)
     color = mix(color, rock, bare)

@@ -67,10 +67,10 @@ def render_valley(folder: Path, width: int) -> None:
     view = View(place=(-60.0, 300.0), rise=150.0, heading=9.0)
     clear, depth = render(view, width, width * 2 // 3, samples=2)
     airlight = np.array([0.86, 0.885, 0.91], np.float32)
-    hazy = add_haze(clear, transmission(depth, 0.22 / 1000)[..., None], airlight)
+    hazy = add_haze(clear, transmission(depth, 0.30 / 1000)[..., None], airlight)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, picture, quality in (("valley-clear", clear, 84), ("valley", hazy, 88)):
-        save(folder / f"{name}.jpg", shrink(picture, 2), Q=quality, optimize_coding=True)
+    for name, picture in (("valley-clear", clear), ("valley", hazy)):
+        save_within(folder / f"{name}.jpg", shrink(picture, 2), 400_000)
 
 
 def render_tiny(folder: Path) -> None:
@@ -148,16 +148,26 @@ def shade(view: View, columns, rows, distance) -> tuple[np.ndarray, np.ndarray]:
     # The sky's depth is what the ray crosses of a haze layer of finite height.
     up = np.maximum(-down / length, 1e-4)
     depth = np.minimum(HAZE_LAYER / up, FAR).astype(np.float32)
-    near = distance[land]
+    near = on_top(view, right[land], down[land], distance[land], len(columns))
     depth[land] = near * length[land]
     east, north = to_world(view, right[land] * near, near)
     height = eye_height(view) - down[land] * near
-    color[land] = land_color(view, east, north, height, near / (view.focal * 3200))
+    color[land] = land_color(view, east, north, height, near / (view.focal * len(columns)))
     water = land.copy()
     water[land] = (height < 0.25) & (ground(east, north, 1.0) < 0)
     if water.any():
         color[water] = water_color(view, right[water], down[water], distance[water])
     return color, depth
+
+
+def on_top(view: View, right, down, distance, width: int) -> np.ndarray:
+    """Moves points that interpolation left in the air before a tree onto it, a step on."""
+    for _ in range(2):
+        east, north = to_world(view, right * distance, distance)
+        height = eye_height(view) - down * distance
+        before = height > surface(east, north, distance / width) + 0.4
+        distance = np.where(before, distance * np.float32(1 + 2.4 / width), distance)
+    return distance
 
 
 def land_color(view: View, east, north, height, footprint) -> np.ndarray:
@@ -294,6 +304,15 @@ def shrink(picture: np.ndarray, factor: int) -> np.ndarray:
     height, width, channels = picture.shape
     blocks = picture.reshape(height // factor, factor, width // factor, factor, channels)
     return blocks.mean((1, 3))
+
+
+def save_within(path: Path, picture: np.ndarray, limit: int) -> None:
+    """A JPEG of the best quality that fits into `limit` bytes."""
+    for quality in range(92, 40, -1):
+        save(path, picture, Q=quality, optimize_coding=True)
+        if path.stat().st_size <= limit:
+            return
+    raise SystemExit(f"{path} does not fit into {limit} bytes")
 
 
 def save(path: Path, picture: np.ndarray, **options: int) -> None:

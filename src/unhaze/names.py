@@ -3,11 +3,14 @@
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from unhaze.errors import UnhazeError
 
 T = TypeVar("T")
+
+# Annotation of an argument: the types that its value may have. Others are checked by the builder.
+ACCEPTED = {bool: (bool,), int: (int,), float: (float, int), str: (str,)}
 
 
 def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
@@ -20,7 +23,10 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
 def check_arguments(
     build: Callable[..., Any], arguments: Mapping[str, Any], owner: str, reserved: Iterable[str] = ()
 ) -> None:
-    """Raises an UnhazeError unless `build(**arguments)` binds; `reserved` are filled in by the caller."""
+    """Raises an UnhazeError unless `build(**arguments)` binds and plain types match.
+
+    `owner` opens the message, as in "net 'aecr'"; `reserved` arguments are the caller's to fill in.
+    """
     parameters = inspect.signature(build).parameters
     keywords = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     allowed = [
@@ -34,6 +40,12 @@ def check_arguments(
     for name in allowed:
         if parameters[name].default is inspect.Parameter.empty and name not in arguments:
             raise UnhazeError(f"{owner} needs the argument '{name}'")
+    hints = get_type_hints(build.__init__ if inspect.isclass(build) else build)
+    for name, value in arguments.items():
+        accepted = ACCEPTED.get(hints.get(name))
+        if accepted and type(value) not in accepted:
+            wanted = f"must be of type {hints[name].__name__}"
+            raise UnhazeError(f"{owner}: '{name}' {wanted}, not {value!r}")
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

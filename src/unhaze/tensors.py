@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from unhaze.errors import UnhazeError
@@ -33,7 +33,8 @@ def save_tensors(
     names = [stem] if len(shards) == 1 else [f"{stem}-{i}" for i in range(1, len(shards) + 1)]
     paths = [folder / f"{name}.safetensors" for name in names]
     for path, shard in zip(paths, shards):
-        save_file(shard, path, {"unhaze": json.dumps(facts or {})})
+        # Not save_file, which makes files that only their owner can read.
+        path.write_bytes(save(shard, {"unhaze": json.dumps(facts or {})}))
     return paths
 
 

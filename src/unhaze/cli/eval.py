@@ -8,7 +8,7 @@ import click
 from unhaze.cli.settings import parse_settings, settings_option
 
 if TYPE_CHECKING:
-    from unhaze.data.catalog import PairFiles
+    from unhaze.data.pairing import PairFiles
     from unhaze.evaluate import Evaluation
 
 FOLDER = click.Path(path_type=Path)
@@ -99,7 +99,8 @@ def pairs_of(
     settings: tuple[str, ...],
 ) -> "list[PairFiles]":
     """The pictures that the options name; UnhazeError for missing folders or partners."""
-    from unhaze.data.catalog import PairFiles, find_pairs, list_pictures
+    from unhaze.data.catalog import find_pairs
+    from unhaze.data.pairing import PairFiles, list_pictures
     from unhaze.errors import UnhazeError
 
     if data is not None:

@@ -11,6 +11,7 @@ from unhaze.data.pairing import (
     HAZY_MARK,
     Found,
     PairFiles,
+    find_folder,
     list_pictures,
     match_files,
     resolve,
@@ -155,12 +156,10 @@ def find_folders(
 
 def find_hazy_only(dataset: Dataset, root: Path, *, partial: bool = False) -> Found:
     """A set of hazy pictures that nobody has seen clear."""
-    for inside, hazy in itertools.product(dataset.inside, dataset.hazy):
-        folder = resolve(root, inside, hazy)
-        pictures = list_pictures(folder) if folder else []
-        if pictures:
-            pairs = [PairFiles(path.stem, path, None) for path in pictures]
-            return Found(pairs, hazy_count=len(pairs))
+    folder = find_folder(root, dataset.inside, dataset.hazy)
+    pairs = [PairFiles(path.stem, path, None) for path in list_pictures(folder)] if folder else []
+    if pairs:
+        return Found(pairs, hazy_count=len(pairs))
     raise UnhazeError(f"no pictures of {dataset.title} in '{root}'; {dataset.pairing}")
 
 

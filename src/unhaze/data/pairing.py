@@ -1,5 +1,6 @@
 """Which hazy file belongs to which clear one: one rule of names for every dataset."""
 
+import itertools
 import os
 import re
 from collections.abc import Iterable
@@ -124,6 +125,15 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
     """Sorts 2 before 10."""
     pieces = re.split(r"(\d+)", path.stem)
     return [(int(piece), "") if piece.isdigit() else (0, piece) for piece in pieces]
+
+
+def find_folder(root: Path, inside: Iterable[str], names: Iterable[str]) -> Path | None:
+    """The first folder of these names in one of the folders `inside` of `root`."""
+    for middle, name in itertools.product(inside, names):
+        folder = resolve(root, middle, name)
+        if folder is not None:
+            return folder
+    return None
 
 
 def resolve(root: Path, *parts: str) -> Path | None:

@@ -58,6 +58,8 @@ def find_model(name: str | Path, *, folder: Path = FOLDER) -> Path:
         raise UnhazeError(
             f"'{name}' is not .onnx; make it so: unhaze export {name} -o {path.stem}.onnx"
         )
+    if path.exists():
+        raise UnhazeError(f"'{name}' is no model; expected a .onnx file or the name of a model")
     cards = {card.name: card for card in list_models(folder)}
     if str(name) == "auto":
         if not cards:

@@ -38,10 +38,7 @@ class Restorer:
         self.threads = threads
 
     def restore(self, photo: Photo, strength: float = 1.0) -> Photo:
-        """The photo without its haze; all but the colours is kept. At strength 0 it is `photo`."""
-        check_strength(strength)
-        if strength == 0:
-            return photo
+        """The photo without its haze; all but the colours is kept."""
         pixels = self.restore_pixels(photo.pixels, strength, grey=photo.grey)
         return replace(photo, pixels=pixels)
 
@@ -50,9 +47,11 @@ class Restorer:
     ) -> np.ndarray:
         """(H,W,3) uint8, uint16 or float32 in [0,1] -> the same type and size, restored.
 
-        `strength` 0 (no change) to 1. `grey`: the answer has three equal channels.
+        `strength` 0 (exactly no change) to 1. `grey`: the answer has three equal channels.
         """
         check_strength(strength)
+        if strength == 0:
+            return pixels.copy()
         if self.native:
             return self._restore_every_pixel(pixels, strength, grey)
         hazy = analysis_image(pixels, self.analysis)

@@ -1,0 +1,269 @@
+"""Finds what is wrong with a dataset on disk before it costs weeks: names, sizes, scenes, files."""
+
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unhaze import photo
+from unhaze.data.catalog import DATASETS, Dataset, find_files, fit_clear
+from unhaze.data.pack import is_pack, open_pack, read_index
+from unhaze.data.pairing import Found, PairFiles, SceneFiles, find_folder, match_scenes
+from unhaze.errors import UnhazeError
+from unhaze.names import check_arguments, lookup
+
+# Of 100 NYU scenes under the thickest haze of RESIDE (beta 1.8, A 1) the lowest likeness to their
+# own clear picture is 0.48, the highest to any other 0.15; the lowest PSNR is 3.9 dB.
+LIKENESS = 0.2
+LOWEST_PSNR = 3.0
+GREY = 0.1  # a lossy codec tints greys a little
+
+
+@dataclass(frozen=True)
+class Problem:
+    """kind: unpaired, count, version, corrupt, size, identical, psnr, scene, depth; or border,
+    which is for information only and no error."""
+
+    kind: str
+    file: Path
+    text: str
+    error: bool = True
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One scene: its problems, its clear picture's structure, and the hazy pictures unlike it."""
+
+    problems: list[Problem]
+    clear: Path | None = None
+    structure: np.ndarray | None = None
+    unlike: list[tuple[PairFiles, np.ndarray]] = field(default_factory=list)
+
+
+def check(
+    name: str, root: Path | str, *, sample: int | None = None, **arguments: Any
+) -> list[Problem]:
+    """Every problem of dataset `name` under `root`; all of its files are decoded in full.
+
+    sample: decode so many scenes only, evenly spread; names and counts are always checked whole.
+    arguments: as of `find_pairs`; a set with splits is checked whole unless `split` is given.
+    UnhazeError: unknown name or argument, or nothing there that looks like the dataset.
+    """
+    dataset = lookup(DATASETS, name, "dataset")
+    root = Path(root)
+    if dataset.find is None:
+        check_arguments(check_scenes, arguments, f"dataset '{name}'", ("root", "sample"))
+        return check_scenes(root, sample)
+    if dataset.splits:
+        arguments = {"split": "all"} | arguments
+    found = find_files(name, root, **arguments)
+    partial = bool(arguments.get("partial"))
+    problems = check_names(found, partial)
+    if not partial:
+        problems += check_counts(dataset, found, root)
+    scenes: dict[Path, list[PairFiles]] = {}
+    for pair in found.pairs:
+        scenes.setdefault(pair.clear or pair.hazy, []).append(pair)
+    return problems + check_pictures(spread(list(scenes.values()), sample))
+
+
+def check_names(found: Found, partial: bool) -> list[Problem]:
+    """Files without a partner; in a part of a set, clear ones may well be alone."""
+    problems = [
+        Problem("unpaired", path, "no clear picture has its name or the start of it")
+        for path in found.hazy_alone
+    ]
+    if not partial:
+        text = "no hazy picture has its name"
+        problems += [Problem("unpaired", path, text) for path in found.clear_alone]
+    return problems
+
+
+def check_counts(dataset: Dataset, found: Found, root: Path) -> list[Problem]:
+    """Against the published numbers of files; tells the old, bad version of ITS."""
+    problems = []
+    counts = (
+        ("hazy", found.hazy_count, dataset.hazy_counts),
+        ("clear", found.clear_count, dataset.clear_counts),
+    )
+    for kind, count, published in counts:
+        if published and count not in published:
+            expected = " or ".join(f"{each:,}" for each in published)
+            text = f"{count:,} {kind} pictures, published are {expected}; set partial for a part"
+            problems.append(Problem("count", root, text))
+    if dataset is DATASETS["its"]:
+        last = max((int(re.match(r"\d*", pair.name)[0] or 0) for pair in found.pairs), default=0)
+        if last > 1399 or find_folder(root, ("", "train", "ITS/train"), ("ITS_haze",)):
+            text = (
+                "this is ITS of RESIDE-v0, its haze drawn from uncorrected depth; those who"
+                " trained on it got 17 to 21 dB: take RESIDE-Standard (scenes 1 to 1399)"
+            )
+            problems.append(Problem("version", root, text))
+    return problems
+
+
+def check_pictures(scenes: list[list[PairFiles]]) -> list[Problem]:
+    """Decodes all pictures in threads; a hazy one unlike its partner is held against the others."""
+    with ThreadPoolExecutor() as pool:
+        looked = list(pool.map(look_at, scenes))
+    problems = [problem for each in looked for problem in each.problems if problem.error]
+    framed = [problem for each in looked for problem in each.problems if not problem.error]
+    if framed:
+        text = f"{len(framed)} clear pictures have a frame: {framed[0].text}"
+        problems.append(Problem("border", framed[0].file, text, error=False))
+    structures = {each.clear: each.structure for each in looked if each.structure is not None}
+    for pair, hazy in (one for each in looked for one in each.unlike):
+        likeness = {path: float(hazy @ structure) for path, structure in structures.items()}
+        best = max(likeness, key=likeness.get)
+        text = f"not the scene of '{pair.clear.name}' (likeness {likeness[pair.clear]:.2f})"
+        if likeness[best] > LIKENESS:
+            text += f" but that of '{best.name}' ({likeness[best]:.2f})"
+        problems.append(Problem("scene", pair.hazy, text))
+    return problems
+
+
+def look_at(pairs: list[PairFiles]) -> Looked:
+    """One clear picture (or none) and all hazy ones of it."""
+    problems: list[Problem] = []
+    path = pairs[0].clear
+    clear = decode(path, problems) if path else None
+    structure, unlike = None, []
+    for pair in pairs:
+        hazy = decode(pair.hazy, problems)
+        if hazy is None or clear is None:
+            continue
+        try:
+            fitted = fit_clear(pair, clear, hazy)
+        except UnhazeError as error:
+            problems.append(Problem("size", pair.hazy, str(error)))
+            continue
+        if structure is None:
+            structure = structure_of(fitted)
+            if fitted.shape != clear.shape:
+                text = f"{pair.border} px of each side are cut off, nothing is resized"
+                problems.append(Problem("border", path, text, error=False))
+        problems += compare(pair, hazy, fitted)
+        hazy_structure = structure_of(hazy)
+        if hazy_structure @ structure < LIKENESS:
+            unlike.append((pair, hazy_structure))
+    return Looked(problems, path, structure, unlike)
+
+
+def compare(pair: PairFiles, hazy: np.ndarray, clear: np.ndarray) -> list[Problem]:
+    """Haze changes a picture, and only so much."""
+    if np.array_equal(hazy, clear):
+        text = f"the very same picture as '{pair.clear.name}'"
+        return [Problem("identical", pair.hazy, text)]
+    psnr = -10 * np.log10(np.mean(np.square(photo.to_float(hazy) - photo.to_float(clear))))
+    if psnr < LOWEST_PSNR:
+        text = f"PSNR {psnr:.1f} dB to '{pair.clear.name}', lower than haze makes it"
+        return [Problem("psnr", pair.hazy, text)]
+    return []
+
+
+def decode(path: Path, problems: list[Problem]) -> np.ndarray | None:
+    """The pixels, or None and a problem added."""
+    try:
+        return photo.read_rgb(path)
+    except UnhazeError as error:
+        problems.append(Problem("corrupt", path, str(error)))
+        return None
+
+
+def structure_of(pixels: np.ndarray) -> np.ndarray:
+    """Unit vector of a picture's structure: directions of the slopes of its 64x48 miniature.
+
+    Each slope is divided by its own length (plus the median one), because haze flattens slopes by
+    t, which differs from place to place, and turns none. The product of two is their likeness.
+    """
+    grey = photo.to_float(pixels).mean(axis=2)
+    miniature = average(average(grey, 48).T, 64).T
+    down = np.diff(miniature, axis=0)[:, :-1]
+    right = np.diff(miniature, axis=1)[:-1]
+    steepness = np.hypot(down, right)
+    slopes = np.stack([down, right]) / (steepness + np.median(steepness) + 1e-5)
+    slopes = slopes.ravel() - slopes.mean()
+    return slopes / max(float(np.linalg.norm(slopes)), 1e-12)
+
+
+def average(grey: np.ndarray, rows: int) -> np.ndarray:
+    """Means over `rows` bands of equal height; a picture with fewer rows has them repeated."""
+    if len(grey) < rows:
+        grey = np.repeat(grey, -(-rows // len(grey)), axis=0)
+    edges = np.linspace(0, len(grey), rows + 1).astype(int)
+    return np.add.reduceat(grey, edges[:-1], axis=0) / np.diff(edges)[:, None]
+
+
+def check_scenes(root: Path, sample: int | None = None) -> list[Problem]:
+    """Clear pictures with depth: a folder, or a pack of one."""
+    if is_pack(root):
+        return check_pack(root, sample)
+    if not root.exists():
+        raise UnhazeError(f"there is no '{root}'; pass a folder with clear/ and depth/, or a pack")
+    clear, depth = match_scenes(root)
+    if not clear and not depth:
+        raise UnhazeError(f"'{root}' needs clear/ and depth/ with the same names; they are empty")
+    problems = [
+        Problem("unpaired", clear.get(name) or depth[name], "clear/ and depth/ do not both have it")
+        for name in sorted(clear.keys() ^ depth.keys())
+    ]
+    scenes = [SceneFiles(name, path, depth[name]) for name, path in clear.items() if name in depth]
+    with ThreadPoolExecutor() as pool:
+        for found in pool.map(look_at_scene, spread(scenes, sample)):
+            problems += found
+    return problems
+
+
+def look_at_scene(scene: SceneFiles) -> list[Problem]:
+    """Decodes both; sizes and depth must make sense."""
+    problems: list[Problem] = []
+    clear, depth = decode(scene.clear, problems), decode(scene.depth, problems)
+    if clear is not None and depth is not None and clear.shape != depth.shape:
+        sizes = f"clear {clear.shape[1]}x{clear.shape[0]}, depth {depth.shape[1]}x{depth.shape[0]}"
+        problems.append(Problem("size", scene.depth, sizes))
+    return problems + (check_depth(depth, scene.depth) if depth is not None else [])
+
+
+def check_depth(depth: np.ndarray, path: Path) -> list[Problem]:
+    """A depth map is grey and not flat; without distance there is no haze to draw."""
+    if depth.min() == depth.max():
+        return [Problem("depth", path, f"the depth is {depth.max()} everywhere")]
+    if np.ptp(photo.to_float(depth), axis=2).max() > GREY:
+        return [Problem("depth", path, "a colour picture; expected grey, larger is farther")]
+    return []
+
+
+def check_pack(path: Path, sample: int | None) -> list[Problem]:
+    """Every picture of a pack is there, whole, and of the size that its index says."""
+    problems: list[Problem] = []
+    with open_pack(path) as archive:
+        index = read_index(archive, path)
+        width, height = index["size"]
+        sizes = {"clear": (height, width), "depth": (-(-height // 2), -(-width // 2))}
+        for scene in spread(index["scenes"], sample):
+            for kind, size in sizes.items():
+                member = f"{kind}/{scene['name']}.{index[kind]['codec']}"
+                try:
+                    pixels = photo.read(archive.read(member)).pixels
+                except (UnhazeError, KeyError, OSError) as error:
+                    problems.append(Problem("corrupt", path / member, str(error)))
+                    continue
+                if pixels.shape[:2] != size:
+                    text = f"{pixels.shape[1]}x{pixels.shape[0]}, expected {size[1]}x{size[0]}"
+                    problems.append(Problem("size", path / member, text))
+                if kind == "depth":
+                    problems += check_depth(pixels, path / member)
+    return problems
+
+
+def spread(scenes: list[Any], sample: int | None) -> Iterable[Any]:
+    """All, or `sample` of them at equal distances."""
+    if sample is None or sample >= len(scenes):
+        return scenes
+    if sample < 1:
+        raise UnhazeError(f"sample is {sample}; expected a number of scenes from 1 up")
+    return [scenes[place * len(scenes) // sample] for place in range(sample)]

@@ -1,0 +1,107 @@
+"""Hazy files from clear pictures with depth, for those who want a dataset of pairs on disk."""
+
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unhaze import photo
+from unhaze.data.pack import cut
+from unhaze.data.pairing import SceneFiles, find_scenes
+from unhaze.errors import UnhazeError
+from unhaze.haze import add_haze, transmission
+
+
+@dataclass(frozen=True)
+class HazeLaw:
+    """What is drawn for each hazy picture, as RESIDE indoor does it; ranges are [low, high].
+
+    beta: scattering coefficient for depth divided by its maximum in the picture. airlight: A, in
+    [0,1]; the share `airlight_at_one` of all draws is exactly 1. airlight_tint: largest deviation
+    of a channel of A from grey.
+    """
+
+    beta: tuple[float, float] = (0.6, 1.8)
+    airlight: tuple[float, float] = (0.7, 1.0)
+    airlight_at_one: float = 0.0
+    airlight_tint: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, (low, high), largest in (
+            ("beta", self.beta, 100.0),
+            ("airlight", self.airlight, 1.0),
+            ("airlight_at_one", (self.airlight_at_one, self.airlight_at_one), 1.0),
+            ("airlight_tint", (self.airlight_tint, self.airlight_tint), 1.0),
+        ):
+            if not 0 <= low <= high <= largest:
+                given = low if low == high else f"{low} {high}"
+                raise UnhazeError(f"{name} is {given}; expected low <= high, in [0, {largest:g}]")
+
+
+def synthesize(
+    root: Path | str,
+    out: Path | str,
+    *,
+    law: HazeLaw | None = None,
+    each: int = 10,
+    seed: int = 0,
+    border: int = 0,
+    limit: int | None = None,
+) -> int:
+    """Writes `out`/hazy/SCENE_K_A_BETA.png and `out`/clear/SCENE.png; answers how many hazy ones.
+
+    `root` holds clear/ and depth/ (8 or 16 bit, larger is farther). each: hazy pictures a scene.
+    border: pixels cut from every side first. limit: only the first so many scenes. The haze of a
+    picture depends on `seed`, its scene's name and K alone. `out` appears whole at the end.
+    UnhazeError: no scenes, depth that is zero or of another size, `out` exists.
+    """
+    root, out = Path(root), Path(out)
+    law = law or HazeLaw()
+    if each < 1:
+        raise UnhazeError(f"each is {each}; expected at least one hazy picture a scene")
+    if out.exists():
+        raise UnhazeError(f"'{out}' exists; choose another folder")
+    scenes = find_scenes(root)[:limit]
+    aside = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+    try:
+        for kind in ("hazy", "clear"):
+            (aside / kind).mkdir(parents=True)
+        for scene in scenes:
+            synthesize_scene(scene, aside, law=law, each=each, seed=seed, border=border)
+        aside.rename(out)
+    except OSError as error:
+        raise UnhazeError(f"cannot write '{out}': {error.strerror}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return each * len(scenes)
+
+
+def synthesize_scene(
+    scene: SceneFiles, out: Path, *, law: HazeLaw, each: int, seed: int, border: int
+) -> None:
+    """One clear picture and its hazy ones."""
+    clear_u8 = cut(photo.read_rgb(scene.clear), border, scene.clear)
+    clear = photo.to_float(clear_u8)
+    depth = photo.to_float(cut(photo.read_rgb(scene.depth), border, scene.depth)[..., :1])
+    if depth.shape[:2] != clear.shape[:2]:
+        raise UnhazeError(f"scene '{scene.name}': clear and depth differ in size")
+    if depth.max() == 0:
+        raise UnhazeError(f"scene '{scene.name}': its depth is zero everywhere")
+    photo.write_rgb(out / "clear" / f"{scene.name}.png", clear_u8)
+    random = np.random.default_rng([seed, *scene.name.encode()])
+    for number in range(1, each + 1):
+        beta, airlight = draw(law, random)
+        hazy = add_haze(clear, transmission(depth / depth.max(), beta), airlight)
+        name = f"{scene.name}_{number}_{airlight.mean():.5f}_{beta:.5f}.png"
+        photo.write_rgb(out / "hazy" / name, np.rint(255 * hazy).astype(np.uint8))
+
+
+def draw(law: HazeLaw, random: np.random.Generator) -> tuple[float, np.ndarray]:
+    """beta, and airlight (3,) in [0,1]."""
+    beta = float(random.uniform(*law.beta))
+    grey = random.uniform(*law.airlight)
+    at_one = random.random() < law.airlight_at_one
+    tint = law.airlight_tint * random.uniform(-1, 1, 3)
+    return beta, np.clip((1.0 if at_one else grey) + tint, 0, 1)
