@@ -1,4 +1,4 @@
-"""Pairs from files: drawn as a pure function of seed and step, each once an epoch, never resized."""
+"""Pairs from files: a pure function of seed and step, each once an epoch, never resized."""
 
 import numpy as np
 import pytest
@@ -115,7 +115,7 @@ def test_create_data_builds_what_a_recipe_names(root):
     scenes = root / "scenes"
     for kind in ("clear", "depth"):
         (scenes / kind).mkdir(parents=True)
-        photo.write_rgb(scenes / kind / "1.png", np.arange(300, dtype=np.uint8).reshape(10, 10, 3))
+        photo.write_rgb(scenes / kind / "1.png", np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
     assert isinstance(create_data(Part("rgbd", {"root": str(scenes)})), RGBD)
 
 

@@ -71,10 +71,11 @@ def _save(photo: Photo, suffix: str, target: pyvips.Target) -> None:
         if key == IPTC and saver is not JPEG:
             log.warning("'%s' holds no IPTC block; left out", suffix)
             continue
-        if key == THUMBNAIL:  # the old one shows the picture as it was
-            value = image.thumbnail_image(160).colourspace("srgb").jpegsave_buffer(keep="none")
         kind = pyvips.GValue.blob_type if isinstance(value, bytes) else pyvips.GValue.gstr_type
         image.set_type(kind, key, value)
+    if THUMBNAIL in photo.metadata:  # the old one shows the picture as it was
+        thumbnail = image.thumbnail_image(160).colourspace("srgb").jpegsave_buffer(keep="none")
+        image.set_type(pyvips.GValue.blob_type, THUMBNAIL, thumbnail)
     image.set_type(pyvips.GValue.gint_type, "orientation", 1)
     # libvips would invent an EXIF block for a picture that had none.
     keep = "icc|xmp|iptc|other" + ("|exif" if "exif-data" in photo.metadata else "")
