@@ -83,6 +83,13 @@ def test_train_eval_export_run(unhaze, work: Path):
     assert photo.read_rgb(work / "restored.png").shape == (24, 32, 3)
 
 
+def test_what_shows_only_while_training_is_one_line_after_the_progress(unhaze, work: Path):
+    status, stdout, stderr = unhaze("train recipes/tiny.toml --set augment.crop=400")
+    assert (status, stdout) == (2, "")
+    assert stderr.splitlines()[-1].startswith("unhaze: error: crop 400 does not fit")
+    assert "Traceback" not in stderr
+
+
 def test_check_leaves_nothing(unhaze, work: Path):
     before = sorted(work.rglob("*"))
     status, stdout, stderr = unhaze("train recipes/tiny.toml --check")
@@ -112,6 +119,66 @@ def test_eval_of_the_input_itself(unhaze, work: Path):
 
     status, stdout, _ = unhaze("eval identity --data folders --root pairs --json")
     assert json.loads(stdout)["images"] == 3
+
+
+def test_data_check(unhaze, work: Path):
+    """Noise alone is like no other noise: whole pairs pass, and a lone file is named."""
+    status, stdout, stderr = unhaze("data check folders --root pairs")
+    assert (status, stdout) == (0, "")
+    assert "no problems" in stderr
+    (work / "pairs" / "clear" / "2.png").unlink()
+    (work / "pairs" / "hazy" / "3.png").write_bytes(b"no picture")
+    status, stdout, _ = unhaze("data check folders --root pairs")
+    assert status == 1
+    assert "pairs/hazy/2.png: unpaired: " in stdout
+    assert "pairs/hazy/3.png: corrupt: " in stdout
+    status, stdout, _ = unhaze("data check folders --root pairs --json")
+    document = json.loads(stdout)
+    assert (status, document["errors"]) == (1, 2)
+    assert {problem["kind"] for problem in document["problems"]} == {"unpaired", "corrupt"}
+
+
+@pytest.fixture
+def scenes(work: Path) -> Path:
+    """Two clear pictures with depth that grows to the right."""
+    depth = np.broadcast_to(np.linspace(0, 200, 32)[None, :, None], (24, 32, 3))
+    for name in ("1", "2"):
+        for kind in ("clear", "depth"):
+            (work / "scenes" / kind).mkdir(parents=True, exist_ok=True)
+        clear = photo.read_rgb(work / "pairs" / "clear" / f"{name}.png")
+        photo.write_rgb(work / "scenes" / "clear" / f"{name}.png", clear)
+        photo.write_rgb(work / "scenes" / "depth" / f"{name}.png", depth.astype(np.uint8))
+    return work / "scenes"
+
+
+def test_data_pack(unhaze, work: Path, scenes: Path):
+    status, stdout, stderr = unhaze("data pack scenes -o scenes.pack --codec webp --border 2")
+    assert (status, stdout) == (0, "scenes.pack\n")
+    assert "2 scenes of 28x20" in stderr
+    status, _, stderr = unhaze("data pack scenes -o scenes.pack --codec webp")
+    assert (status, stderr.count("\n")) == (2, 1)
+    assert unhaze("data check rgbd --root scenes.pack")[0] == 0
+
+
+def test_data_synth(unhaze, work: Path, scenes: Path):
+    line = "data synth scenes -o made --each 2 --beta 1 1 --airlight 0.8 0.8 --border 2"
+    status, stdout, _ = unhaze(line)
+    assert (status, stdout) == (0, "made\n")
+    names = sorted(path.name for path in (work / "made" / "hazy").iterdir())
+    assert names == [f"{scene}_{k}_0.80000_1.00000.png" for scene in (1, 2) for k in (1, 2)]
+    hazy = photo.read_rgb(work / "made" / "hazy" / names[0]) / 255
+    clear = photo.read_rgb(work / "made" / "clear" / "1.png") / 255
+    depth = photo.read_rgb(scenes / "depth" / "1.png")[2:-2, 2:-2] / 255
+    transmission = np.exp(-depth / depth.max())
+    assert np.abs(hazy - (clear * transmission + 0.8 * (1 - transmission))).max() < 0.003
+    status, _, stderr = unhaze(line)
+    assert status == 2
+    assert "'made' exists" in stderr
+    assert unhaze(line.replace("made", "again"))[0] == 0
+    again = photo.read_rgb(work / "again" / "hazy" / names[0]) / 255
+    assert np.array_equal(again, hazy)
+    status, stdout, _ = unhaze("eval identity --data folders --root made --json")
+    assert (status, json.loads(stdout)["images"]) == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +224,6 @@ def test_a_broken_recipe_is_still_listed(unhaze, work: Path):
         ("train recipes/tiny.toml --set data.name=fodlers", "did you mean 'folders'?"),
         ("train recipes/tiny.toml --set data.root=absent", "absent"),
         ("train recipes/tiny.toml --set method.name=supervized", "did you mean 'supervised'?"),
-        ("train recipes/tiny.toml --set augment.crop=400", "crop"),
         ("train recipes/tiny.toml --set schedule.accumulate=0", "must be at least 1, not 0"),
         ("train recipes/tiny.toml --out pairs", "'pairs' exists"),
         ("train recipes/tiny.toml --resume absent", "absent"),
@@ -186,6 +252,16 @@ def test_a_broken_recipe_is_still_listed(unhaze, work: Path):
         ("data chekc", "No such command 'chekc'."),
         ("data check fodlers --root pairs", "did you mean 'folders'?"),
         ("data check folders --root absent", "absent"),
+        ("data check folders --root pairs --set clera=x", "did you mean 'clear'?"),
+        ("data pack absent -o new.pack", "absent"),
+        ("data pack pairs -o new.pack", "'pairs' needs clear/ and depth/"),
+        ("data pack pairs -o new.pack --quality 0", "'--quality'"),
+        ("data synth pairs -o new", "'pairs' needs clear/ and depth/"),
+        ("data synth pairs -o pairs", "'pairs' exists"),
+        ("data synth pairs -o new --each 0", "each is 0"),
+        ("data synth pairs -o new --beta 2 1", "beta is 2.0 1.0; expected low <= high"),
+        ("data synth pairs -o new --airlight nan 1", "airlight is nan 1.0"),
+        ("data synth pairs -o new --airlight 0.5 1.5", "in [0, 1]"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(unhaze, work: Path, line: str, message: str):

@@ -51,7 +51,9 @@ LAYOUTS = [
         "o-haze",
         {"split": "all"},
         {
-            "# O-HAZY NTIRE 2018/hazy/01_outdoor_hazy.jpg": "# O-HAZY NTIRE 2018/GT/01_outdoor_GT.jpg"
+            "# O-HAZY NTIRE 2018/hazy/01_outdoor_hazy.jpg": (
+                "# O-HAZY NTIRE 2018/GT/01_outdoor_GT.jpg"
+            )
         },
     ),
     (

@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Four 40x32 scenes whose red channel is the column, green the row, and whose depth is the row."""
+    """Four 40x32 scenes: red is the column, green the row, and depth the row."""
     root = tmp_path_factory.mktemp("scenes")
     rows, columns = np.mgrid[0:32, 0:40].astype(np.uint8)
     for kind in ("clear", "depth"):

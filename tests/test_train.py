@@ -20,7 +20,6 @@ from unhaze.tensors import load_tensors
 from unhaze.train import learning_rate, train
 from unhaze.weights import load_model, newest_state
 
-
 # Total loss of the six steps of `recipe`, recorded with PyTorch 2.13 on a CPU.
 GOLDEN = [0.75146, 0.74370, 0.71976, 0.76114, 0.69676, 0.69279]
 
@@ -202,7 +201,9 @@ train(load_config(sys.argv[1]), out=sys.argv[2])
     process = python(code, recipe_file, run, moment)
     process.communicate(timeout=120)
     assert process.returncode == -9
-    assert newest_state(run).name == {"rename": "state-000000003", "rmtree": "state-000000006"}[moment]
+    assert (
+        newest_state(run).name == {"rename": "state-000000003", "rmtree": "state-000000006"}[moment]
+    )
     result = train(recipe, resume=run)
     assert result.finished and result.step == 6
     assert newest_state(run).name == "state-000000006"

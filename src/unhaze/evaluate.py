@@ -249,10 +249,12 @@ def load_torch(source: Path, device: str) -> Model:
 
 
 def to_bchw(picture_hwc: np.ndarray) -> np.ndarray:
+    """(H,W,3) -> (1,3,H,W)."""
     return np.ascontiguousarray(picture_hwc.transpose(2, 0, 1)[None])
 
 
 def from_bchw(batch: np.ndarray) -> np.ndarray:
+    """(1,3,H,W) -> (H,W,3)."""
     return np.ascontiguousarray(batch[0].transpose(1, 2, 0))
 
 

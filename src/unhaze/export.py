@@ -150,6 +150,7 @@ def card(weights: Weights) -> dict[str, str]:
 
 
 def count_parameters(net: nn.Module) -> int:
+    """All that train; buffers are not counted."""
     return sum(parameter.numel() for parameter in net.parameters())
 
 

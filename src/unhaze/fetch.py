@@ -129,10 +129,12 @@ def download(url: str, partial: Path, path: Path) -> None:
 
 
 def size(partial: Path) -> int:
+    """Bytes downloaded so far."""
     return partial.stat().st_size if partial.exists() else 0
 
 
 def by_hand(url: str, path: Path, reason: str) -> str:
+    """The message of a failed download: why, and the way without it."""
     return f"cannot download {url} ({reason}); or get it elsewhere and put it at '{path}'"
 
 
@@ -171,5 +173,6 @@ def write(source: BinaryIO, file: BinaryIO, have: int, total: int | None, name: 
 
 
 def digest(path: Path) -> str:
+    """sha256 of the file, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

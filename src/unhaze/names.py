@@ -1,4 +1,4 @@
-"""Looks names up in tables and arguments up in signatures; a wrong one is answered by the nearest."""
+"""Looks names up in tables and arguments up in signatures; names the nearest to a wrong one."""
 
 import difflib
 import inspect
@@ -14,14 +14,17 @@ ACCEPTED = {bool: (bool,), int: (int,), float: (float, int), str: (str,)}
 
 
 def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
-    """`table[name]`, or an UnhazeError that names the nearest key. `kind` is the word for an entry."""
+    """`table[name]`, or an UnhazeError that names the nearest key; `kind` says what it is."""
     if name in table:
         return table[name]
     raise UnhazeError(f"no {kind} '{name}'; {nearest(name, table)}")
 
 
 def check_arguments(
-    build: Callable[..., Any], arguments: Mapping[str, Any], owner: str, reserved: Iterable[str] = ()
+    build: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    owner: str,
+    reserved: Iterable[str] = (),
 ) -> None:
     """Raises an UnhazeError unless `build(**arguments)` binds and plain types match.
 

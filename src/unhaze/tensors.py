@@ -39,7 +39,7 @@ def save_tensors(
 
 
 def load_tensors(folder: Path, stem: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and facts that `save_tensors` wrote; UnhazeError if they are not there or broken."""
+    """The tensors and facts that `save_tensors` wrote; UnhazeError if missing or broken."""
     single = folder / f"{stem}.safetensors"
     paths = [single] if single.exists() else sorted(folder.glob(f"{stem}-[0-9]*.safetensors"))
     if not paths:

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
 from unhaze import photo, runs
 from unhaze.config import Recipe, Schedule
@@ -32,7 +34,6 @@ from unhaze.names import check_arguments, lookup
 from unhaze.nets import create_net
 from unhaze.tensors import save_tensors
 from unhaze.weights import newest_state, save_weights
-
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 COMPILE_MODES = ("none", "default", "reduce-overhead", "max-autotune")
@@ -68,6 +69,7 @@ def train(
     method, ema = build_method(recipe, fabric, net)
     data = create_data(recipe.data)
     validation = create_data(recipe.validation) if recipe.validation else None
+    first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit ends here.
     run, progress = None, {"step": 0, "best": -math.inf, "seconds": 0.0}
     if resume is not None:
         run = Path(resume)
@@ -79,8 +81,7 @@ def train(
     run = fabric.broadcast(run)
     trainer = Trainer(recipe, fabric, method, ema, data, validation, run)
     if check:
-        trainer.one_step(0, next(batches_from(recipe, fabric, data, 0)))
-        trainer.validate(limit=1)
+        trainer.one_step(0, first)
         return TrainResult(None, 1, True, *trainer.validate(limit=1))
     return trainer.go(progress)
 
@@ -125,7 +126,9 @@ def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, n
         raise UnhazeError("the recipe has no loss; add for example [losses.l1]")
     entry = lookup(METHODS, recipe.method.name, "method")
     reserved = ("fabric", "net", "forward", "losses", "weights", "optimizer", "clip")
-    check_arguments(entry.build, recipe.method.arguments, f"method '{recipe.method.name}'", reserved)
+    check_arguments(
+        entry.build, recipe.method.arguments, f"method '{recipe.method.name}'", reserved
+    )
     mode = recipe.hardware.compile
     layout = torch.channels_last if recipe.hardware.channels_last else torch.contiguous_format
     net = net.to(fabric.device, memory_format=layout)
@@ -166,9 +169,6 @@ class Trainer:
 
     def go(self, progress: dict[str, Any]) -> TrainResult:
         """Steps from `progress` to the end of the schedule, or until SIGTERM or SIGINT."""
-        from torch.utils.tensorboard import SummaryWriter
-        from tqdm import tqdm
-
         recipe, watch, first = self.recipe, self.recipe.watch, self.fabric.is_global_zero
         step, steps = progress["step"], recipe.schedule.steps
         writer = SummaryWriter(self.run, purge_step=step) if first else None
@@ -240,7 +240,9 @@ class Trainer:
             hazy_sum += psnr(as_hwc(pair.hazy), clear)
         return restored_sum / count, hazy_sum / count
 
-    def keep_best(self, writer, step: int, scores: tuple[float, float], best: float) -> float:
+    def keep_best(
+        self, writer: SummaryWriter, step: int, scores: tuple[float, float], best: float
+    ) -> float:
         """Logs a validation and keeps best.safetensors; answers the best PSNR so far."""
         psnr, hazy_psnr = scores
         if not self.fabric.is_global_zero or math.isnan(psnr):
@@ -253,7 +255,14 @@ class Trainer:
             save_weights(self.run / "best.safetensors", self.ema, self.recipe.net, **facts)
         return max(psnr, best)
 
-    def log(self, writer, bar, step: int, terms: dict[str, torch.Tensor], seconds: float) -> None:
+    def log(
+        self,
+        writer: SummaryWriter,
+        bar: tqdm,
+        step: int,
+        terms: dict[str, torch.Tensor],
+        seconds: float,
+    ) -> None:
         """Scalars to TensorBoard, to log.jsonl and beside the progress bar."""
         values = {name: float(value) for name, value in terms.items()}
         for name, value in values.items():
@@ -261,7 +270,7 @@ class Trainer:
         bar.set_postfix({name: f"{values[name]:.4g}" for name in values if name != "lr"})
         runs.append_log(self.run, {"step": step, "seconds": round(seconds, 1)} | values)
 
-    def picture(self, writer, step: int, batch: PairedBatch) -> None:
+    def picture(self, writer: SummaryWriter, step: int, batch: PairedBatch) -> None:
         """A strip hazy | restored | clear of up to four samples."""
         hazy, clear = batch.hazy[:4], batch.clear[:4]
         with torch.no_grad(), self.fabric.autocast():
@@ -278,9 +287,7 @@ class Trainer:
         if self.fabric.is_global_zero:
             networks = self.method.networks | {"ema": self.ema}
             optimizers = self.method.optimizers
-            runs.save_state(
-                self.run, networks, optimizers, progress=progress, facts=self.facts()
-            )
+            runs.save_state(self.run, networks, optimizers, progress=progress, facts=self.facts())
         self.fabric.barrier()
 
     def facts(self) -> dict[str, Any]:
@@ -321,7 +328,9 @@ def batches_from(
         yield from map(draw, range(step, schedule.steps))
         return
     with ThreadPoolExecutor(prefetch) as pool:
-        ahead = [pool.submit(draw, each) for each in range(step, min(step + prefetch, schedule.steps))]
+        ahead = [
+            pool.submit(draw, each) for each in range(step, min(step + prefetch, schedule.steps))
+        ]
         for following in range(step + prefetch, schedule.steps + prefetch):
             batches = ahead.pop(0).result()
             if following < schedule.steps:
@@ -346,7 +355,7 @@ def learning_rate(step: int, schedule: Schedule, lr: float) -> float:
 
 @torch.no_grad()
 def average(ema: nn.Module, net: nn.Module, decay: float, step: int) -> None:
-    """ema <- decay * ema + (1 - decay) * net; a young average forgets faster. Buffers are copied."""
+    """ema <- decay * ema + (1 - decay) * net; a young average forgets faster. Copies buffers."""
     decay = min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
     for averaged, current in zip(ema.buffers(), net.buffers()):
@@ -381,5 +390,5 @@ def psnr(image_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
 
 
 def as_hwc(image: torch.Tensor) -> np.ndarray:
-    """(3,H,W) tensor -> (H,W,3) NumPy array."""
+    """(3,H,W) tensor -> (H,W,3)."""
     return image.permute(1, 2, 0).numpy()

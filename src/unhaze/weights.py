@@ -15,7 +15,7 @@ from unhaze.tensors import load_tensors, save_tensors
 
 @dataclass(frozen=True)
 class Weights:
-    """A network in evaluation mode, the recipe part that builds it, and what its file says of it."""
+    """A network in evaluation mode, the recipe part that builds it, what its file says of it."""
 
     net: nn.Module
     part: Part
@@ -23,7 +23,7 @@ class Weights:
 
 
 def load_model(source: Path | str) -> Weights:
-    """The network of a `.safetensors` file or of a run folder (its averaged weights, newest state)."""
+    """The network of a `.safetensors` file or of a run folder (its newest averaged weights)."""
     source = Path(source)
     if source.is_dir():
         return load_weights(newest_state(source) / "ema.safetensors")

@@ -9,6 +9,9 @@ import click
 from unhaze.cli.settings import parse_settings, settings_option
 
 FOLDER = click.Path(path_type=Path)
+border_option = click.option(
+    "--border", type=click.IntRange(min=0), default=0, metavar="PX", help="Cut this off every side."
+)
 
 
 @click.group(no_args_is_help=False)

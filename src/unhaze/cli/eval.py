@@ -23,7 +23,7 @@ SHOWN = {
 }
 
 
-@click.command("eval")
+@click.command("eval", short_help="Measures a model on hazy pictures.")
 @click.argument("model")
 @click.option("--hazy", type=FOLDER, metavar="DIR", help="Folder of hazy pictures.")
 @click.option("--clear", type=FOLDER, metavar="DIR", help="Their clear ones; without, FADE alone.")

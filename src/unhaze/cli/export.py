@@ -3,7 +3,7 @@
 import click
 
 
-@click.command()
+@click.command(short_help="Writes a trained network as a checked ONNX file.")
 @click.argument("source", metavar="RUN|WEIGHTS")
 @click.option("-o", "--out", required=True, metavar="MODEL.onnx", help="The file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")

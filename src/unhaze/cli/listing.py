@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 
-@click.command("list")
+@click.command("list", short_help="Lists what there is to choose from.")
 @click.argument("kind", metavar="KIND")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def list_names(kind: str, as_json: bool) -> None:

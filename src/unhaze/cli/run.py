@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 OUT_HELP = "File for one input, folder for several, - for stdout. [default: beside the input]"
 
 
-@click.command()
+@click.command(short_help="Clears haze from photos.")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--out", metavar="OUT", help=OUT_HELP)
 @click.option("--model", default="auto", metavar="NAME|FILE", help="Shipped name or .onnx file.")

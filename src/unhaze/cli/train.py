@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Trains the network that a recipe describes.")
 @click.argument("recipe", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--set",

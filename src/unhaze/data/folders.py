@@ -65,6 +65,7 @@ def pair_at(seed: int, place: int, count: int) -> int:
 
 @lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, count: int) -> list[int]:
+    """The order in which epoch `epoch` takes the `count` pairs."""
     # Not the generator of any step, or the first crop would follow from the order.
     generator = generator_for(~seed, epoch)
     return torch.randperm(count, generator=generator).tolist()

@@ -120,6 +120,7 @@ def gather(scenes: Iterator[PackedScene], limit: int) -> list[PackedScene]:
 
 
 def check_limit(size: int, limit: int, scenes: int) -> None:
+    """UnhazeError once the pack is larger than it may be."""
     if size > limit:
         raise UnhazeError(
             f"{scenes} scenes take {size / 2**20:.1f} MiB already, over the limit of"
@@ -199,10 +200,11 @@ def read_pack(
         if not chosen:
             raise UnhazeError(f"scenes {scenes} of '{path}' are none; it has {len(names)}")
         codec = index["clear"]["codec"]
-        stored = [
-            (archive.read(f"clear/{name}.{codec}"), archive.read(f"depth/{name}.webp"))
-            for name in chosen
-        ]
+        members = [(f"clear/{name}.{codec}", f"depth/{name}.webp") for name in chosen]
+        try:
+            stored = [tuple(archive.read(member) for member in pair) for pair in members]
+        except (KeyError, OSError, zipfile.BadZipFile) as error:
+            raise UnhazeError(f"pack '{path}' is damaged: {error}; make or copy it anew") from error
     width, height = index["size"]
     clear = torch.empty(len(chosen), 3, height, width, dtype=torch.uint8)
     depth = torch.empty(len(chosen), 1, -(-height // 2), -(-width // 2), dtype=torch.uint8)
@@ -223,6 +225,7 @@ def is_pack(path: Path | str) -> bool:
 
 
 def open_pack(path: Path | str) -> zipfile.ZipFile:
+    """The container; UnhazeError if it cannot be read or is none."""
     try:
         return zipfile.ZipFile(path)
     except OSError as error:

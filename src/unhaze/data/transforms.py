@@ -16,9 +16,12 @@ def generator_for(seed: int, step: int) -> torch.Generator:
 
 
 def crop_batch(
-    images: Sequence[Sequence[Tensor]], augment: Augment, generator: torch.Generator, device
+    images: Sequence[Sequence[Tensor]],
+    augment: Augment,
+    generator: torch.Generator,
+    device: torch.device,
 ) -> list[Tensor]:
-    """Aligned random crops: `images[k]` are the tensors (C_k,H,W) of sample k, all the same H and W.
+    """Aligned random crops: `images[k]` are the tensors (C_k,H,W) of sample k, of one H and W.
 
     Returns one (B,C_k,crop,crop) tensor a position, uint8 becoming float32 in [0,1], moved to
     `device` before the arithmetic. One scale is drawn for the whole batch, the rest per sample.

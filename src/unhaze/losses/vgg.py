@@ -135,6 +135,7 @@ def load(weights: str, names: Sequence[str]) -> Tensors:
 
 
 def check_shapes(tensors: Tensors, path: Path) -> None:
+    """UnhazeError unless every kernel and bias has the shape that VGG-19 needs."""
     inputs = 3
     for name, (kernel, bias) in tensors.items():
         outputs = CONVOLUTIONS[name][1]
@@ -160,6 +161,7 @@ def random_tensors(names: Sequence[str]) -> Tensors:
 
 
 def read_pth(path: Path, names: Sequence[str]) -> Tensors:
+    """Kernels and biases of a PyTorch file in torchvision's layout; runs no pickled code."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
@@ -170,6 +172,7 @@ def read_pth(path: Path, names: Sequence[str]) -> Tensors:
 
 
 def read_safetensors(path: Path, names: Sequence[str]) -> Tensors:
+    """Kernels and biases of a safetensors file in torchvision's layout."""
     import safetensors.torch
 
     try:
@@ -219,5 +222,6 @@ def read_npz(path: Path, names: Sequence[str]) -> Tensors:
 
 
 def dequantise(file: np.lib.npyio.NpzFile, key: str) -> Tensor:
+    """value = q * scale + minimum, as float32."""
     scale, minimum = file[f"{key}.scale_min"]
     return torch.from_numpy((file[f"{key}.q"] * scale + minimum).astype(np.float32))

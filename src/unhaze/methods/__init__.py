@@ -11,9 +11,10 @@ from unhaze.methods.supervised import Supervised
 class Method:
     """One entry of `METHODS`.
 
-    build: called with `fabric`, `net`, `losses`, `weights`, `optimizer`, `clip` and the method's own
-    arguments; the result holds `networks` and `optimizers` (what a checkpoint holds; the network
-    that is evaluated and exported is `networks["restorer"]`) and has `step(batches, lr)`.
+    build: called with `fabric`, `net`, `forward` (the net, perhaps compiled), `losses`, `weights`,
+        `optimizer`, `clip` and the method's own arguments. The result holds `networks` and
+        `optimizers`, what a checkpoint holds, and has `step(batches, lr)`; the network that is
+        evaluated and exported is `networks["restorer"]`.
     """
 
     build: Callable[..., Any]

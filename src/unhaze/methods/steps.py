@@ -1,6 +1,7 @@
 """What every method's step ends with: a checked, clipped, scheduled update."""
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from unhaze.config import Optimizer
@@ -34,7 +35,7 @@ def require_finite(terms: dict[str, Tensor]) -> None:
 
 
 def apply_gradients(
-    fabric, net: nn.Module, optimizer: torch.optim.Optimizer, *, lr: float, clip: float
+    fabric: Fabric, net: nn.Module, optimizer: torch.optim.Optimizer, *, lr: float, clip: float
 ) -> None:
     """One optimizer step at learning rate `lr`, gradients clipped to the norm `clip` (0: not)."""
     for group in optimizer.param_groups:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from unhaze.config import Optimizer
@@ -19,7 +20,7 @@ class Supervised:
     def __init__(
         self,
         *,
-        fabric,
+        fabric: Fabric,
         net: nn.Module,
         forward: nn.Module,
         losses: dict[str, nn.Module],

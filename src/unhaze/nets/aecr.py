@@ -151,5 +151,6 @@ def inverse_square_root(matrix: Tensor, iterations: int) -> Tensor:
 
 
 def one_of(argument: str, value: str, allowed: tuple[str, ...]) -> None:
+    """ValueError unless `value` is one of `allowed`."""
     if value not in allowed:
         raise ValueError(f"{argument} is '{value}'; it must be one of {', '.join(allowed)}")
