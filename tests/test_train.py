@@ -271,6 +271,18 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(recipe, tmp
     assert facts["step"] == 1
 
 
+def test_starts_from_the_weights_of_another_run(recipe, tmp_path):
+    train(recipe, out=tmp_path / "first")
+    still = dataclasses.replace(recipe.optimizer, lr=0.0)
+    fine = dataclasses.replace(recipe, start=str(tmp_path / "first"), optimizer=still)
+    train(fine, out=tmp_path / "second")
+    first, second = (load_model(tmp_path / name).net for name in ("first", "second"))
+    assert torch.equal(first.up3.weight, second.up3.weight)
+    other = dataclasses.replace(fine, net=Part("aecr", {"width": 16, "head": "haze"}))
+    with pytest.raises(UnhazeError, match="the net needs"):
+        train(other, out=tmp_path / "third")
+
+
 def test_resume_refuses_another_recipe(recipe, tmp_path):
     train(recipe, out=tmp_path / "run")
     other = dataclasses.replace(recipe, seed=4)

@@ -93,7 +93,11 @@ class Watch:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run. `source` says where the settings come from."""
+    """One training run. `source` says where the settings come from.
+
+    start: weights file or run folder that the network starts from (fine-tuning); "" for a random
+    start.
+    """
 
     title: str
     net: Part
@@ -101,6 +105,7 @@ class Recipe:
     losses: dict[str, LossPart]
     source: str = ""
     seed: int = 666
+    start: str = ""
     method: Part = Part("supervised")
     validation: Part | None = None
     augment: Augment = field(default_factory=Augment)

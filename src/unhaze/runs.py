@@ -20,7 +20,7 @@ from unhaze.errors import UnhazeError
 from unhaze.tensors import load_tensors, save_tensors
 
 # A run may go on elsewhere (hardware, roots), be watched otherwise, or be made longer.
-FREE_TO_CHANGE = ("hardware", "watch", "title", "source", "data.root", "validation.root")
+FREE_TO_CHANGE = ("hardware", "watch", "title", "source", "start", "data.root", "validation.root")
 FREE_TO_CHANGE += ("schedule.steps", "data.resident")
 
 

@@ -33,7 +33,7 @@ from unhaze.metrics import measure
 from unhaze.names import check_arguments, lookup
 from unhaze.nets import create_net
 from unhaze.tensors import save_tensors
-from unhaze.weights import newest_state, save_weights
+from unhaze.weights import load_into, load_model, newest_state, save_weights
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 COMPILE_MODES = ("none", "default", "reduce-overhead", "max-autotune")
@@ -66,6 +66,8 @@ def train(
     fabric = make_fabric(recipe)
     torch.manual_seed(recipe.seed)
     net = create_net(recipe.net.name, **recipe.net.arguments)
+    if recipe.start and resume is None:
+        load_into(net, load_model(recipe.start).net.state_dict(), recipe.start)
     method, ema = build_method(recipe, fabric, net)
     data = create_data(recipe.data)
     validation = create_data(recipe.validation) if recipe.validation else None
