@@ -33,7 +33,8 @@ def unhaze_lines() -> list[tuple[str, str]]:
     lines = []
     for name, text in TEXTS.items():
         for block in code_blocks(text, "sh"):
-            lines += [(name, line) for line in block.splitlines() if re.search(r"\bunhaze ", line)]
+            whole = block.replace("\\\n", " ")
+            lines += [(name, line) for line in whole.splitlines() if re.search(r"\bunhaze ", line)]
     return lines
 
 

@@ -1,8 +1,9 @@
 """Makes the picture at the top of README.md: samples/valley.jpg beside what the tool makes of it.
 
-Runs the very command of the README in a folder of its own, and puts the two pictures side by side.
+Runs the very command of the README on a copy, and puts the two pictures side by side.
 """
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -16,13 +17,15 @@ WIDTH, GAP = 800, 8
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="auto", help="as in `unhaze run --model`")
+    model = parser.parse_args().model
     with tempfile.TemporaryDirectory() as folder:
         hazy = Path(shutil.copy(ROOT / "samples" / "valley.jpg", folder))
-        subprocess.run([sys.executable, "-m", "unhaze", str(hazy)], check=True)
-        pictures = [
-            pyvips.Image.thumbnail(str(path), WIDTH)
-            for path in (hazy, hazy.with_suffix(".unhazed.jpg"))
-        ]
+        command = [sys.executable, "-m", "unhaze", str(hazy), "--model", model]
+        subprocess.run(command, check=True)
+        restored = hazy.with_suffix(".unhazed.jpg")
+        pictures = [pyvips.Image.thumbnail(str(path), WIDTH) for path in (hazy, restored)]
         strip = pyvips.Image.arrayjoin(pictures, across=2, shim=GAP, background=[255])
         target = ROOT / "docs" / "images" / "valley-before-after.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
