@@ -17,7 +17,8 @@ from unhaze import photo, runs
 from unhaze.config import LossPart, Part, Recipe, load_config
 from unhaze.errors import UnhazeError
 from unhaze.tensors import load_tensors
-from unhaze.train import learning_rate, train
+from unhaze.train import train
+from unhaze.train.steps import learning_rate
 from unhaze.weights import load_model, newest_state
 
 # Total loss of the six steps of `recipe`, recorded with PyTorch 2.13 on a CPU.
@@ -133,7 +134,7 @@ def test_no_frozen_feature_network_in_the_state(recipe, tmp_path):
 
 def test_resume_equals_an_uninterrupted_run_bitwise(recipe, tmp_path, monkeypatch):
     train(recipe, out=tmp_path / "whole")
-    monkeypatch.setattr(sys.modules["unhaze.train"], "average", stopping_average(after=3))
+    monkeypatch.setattr(sys.modules["unhaze.train.loop"], "average", stopping_average(after=3))
     stopped = train(recipe, out=tmp_path / "parts")
     monkeypatch.undo()
     assert (stopped.step, stopped.finished) == (4, False)
@@ -149,7 +150,7 @@ def test_resume_equals_an_uninterrupted_run_bitwise(recipe, tmp_path, monkeypatc
 
 def stopping_average(after: int):
     """The averaging of weights, which sends this process a SIGTERM in step `after`."""
-    from unhaze.train import average
+    from unhaze.train.steps import average
 
     def average_and_stop(ema, net, decay, step):
         average(ema, net, decay, step)

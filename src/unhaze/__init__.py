@@ -74,7 +74,7 @@ def __dir__() -> list[str]:
 
 
 class Package(ModuleType):
-    """Keeps `unhaze.train` the function although importing the file `unhaze/train.py` binds it.
+    """Keeps `unhaze.train` the function although importing the module `unhaze.train` binds it.
 
     Differs from house rule 4 (no subclassing): Python offers no other hook on that binding.
     """

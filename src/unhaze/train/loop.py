@@ -1,15 +1,8 @@
-"""Trains a recipe: build everything, then step, log, validate, save, until done or told to stop."""
+"""The training loop: step, log, validate, save, until done or told to stop."""
 
 import contextlib
-import copy
 import math
-import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,21 +15,14 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from unhaze import photo, runs
-from unhaze.config import Recipe, Schedule
+from unhaze.config import Recipe
 from unhaze.data import PairedBatch, PairedData
-from unhaze.data.build import create_data
 from unhaze.errors import UnhazeError
-from unhaze.losses import create_loss
-from unhaze.methods import METHODS
 from unhaze.methods.steps import NonFiniteLoss
 from unhaze.metrics import measure
-from unhaze.names import check_arguments, lookup
-from unhaze.nets import create_net
 from unhaze.tensors import save_tensors
-from unhaze.weights import load_into, load_model, newest_state, save_weights
-
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-COMPILE_MODES = ("none", "default", "reduce-overhead", "max-autotune")
+from unhaze.train.steps import average, batches_from, learning_rate, stop_signals
+from unhaze.weights import save_weights
 
 
 @dataclass(frozen=True)
@@ -49,108 +35,6 @@ class TrainResult:
     finished: bool
     psnr: float
     hazy_psnr: float
-
-
-def train(
-    recipe: Recipe,
-    *,
-    out: Path | str | None = None,
-    resume: Path | str | None = None,
-    check: bool = False,
-) -> TrainResult:
-    """Trains `recipe` in the new run folder `out`, or goes on in the folder `resume`.
-
-    `check` does one step and one validation picture and leaves nothing behind. Under torchrun or
-    SLURM all processes call this. UnhazeError for whatever the user can mend, before step 0.
-    """
-    fabric = make_fabric(recipe)
-    torch.manual_seed(recipe.seed)
-    net = create_net(recipe.net.name, **recipe.net.arguments)
-    if recipe.start and resume is None:
-        load_into(net, load_model(recipe.start).net.state_dict(), recipe.start)
-    method, ema = build_method(recipe, fabric, net)
-    data = create_data(recipe.data)
-    validation = create_data(recipe.validation) if recipe.validation else None
-    first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit ends here.
-    run, progress = None, {"step": 0, "best": -math.inf, "seconds": 0.0}
-    if resume is not None:
-        run = Path(resume)
-        runs.open_run(recipe, run)
-        networks = method.networks | {"ema": ema}
-        progress = runs.load_state(newest_state(run), networks, method.optimizers)
-    elif not check and fabric.is_global_zero:
-        run = runs.create_run(recipe, Path(out) if out else None)
-    run = fabric.broadcast(run)
-    trainer = Trainer(recipe, fabric, method, ema, data, validation, run)
-    if check:
-        trainer.one_step(0, first)
-        return TrainResult(None, 1, True, *trainer.validate(limit=1))
-    return trainer.go(progress)
-
-
-def make_fabric(recipe: Recipe) -> Fabric:
-    """One process, or as many as torchrun or SLURM started."""
-    environment = os.environ
-    if "LOCAL_WORLD_SIZE" in environment:
-        devices = int(environment["LOCAL_WORLD_SIZE"])
-        nodes = int(environment["WORLD_SIZE"]) // devices
-    elif "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") != "bash":
-        nodes = int(environment.get("SLURM_NNODES", 1))
-        devices = int(environment["SLURM_NTASKS"]) // nodes
-    else:
-        devices, nodes = 1, 1
-    strategy = "ddp" if devices * nodes > 1 else "auto"
-    one_of("hardware.precision", recipe.hardware.precision, PRECISIONS)
-    one_of("hardware.compile", recipe.hardware.compile, COMPILE_MODES)
-    fabric = Fabric(
-        accelerator="cuda" if torch.cuda.is_available() else "cpu",
-        devices=devices,
-        num_nodes=nodes,
-        strategy=strategy,
-        precision=recipe.hardware.precision,
-    )
-    fabric.launch()
-    parts = fabric.world_size * recipe.schedule.accumulate
-    if recipe.schedule.batch % parts:
-        given = f"schedule.batch is {recipe.schedule.batch}; it must be a multiple of {parts}"
-        raise UnhazeError(f"{given}, the number of processes times schedule.accumulate")
-    torch.set_float32_matmul_precision("high")
-    return fabric
-
-
-def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, nn.Module]:
-    """The method over `net`, on the device, and the copy that averages its weights."""
-    losses = {
-        name: create_loss(name, **part.arguments).to(fabric.device)
-        for name, part in recipe.losses.items()
-    }
-    if not losses:
-        raise UnhazeError("the recipe has no loss; add for example [losses.l1]")
-    entry = lookup(METHODS, recipe.method.name, "method")
-    reserved = ("fabric", "net", "forward", "losses", "weights", "optimizer", "clip")
-    check_arguments(
-        entry.build, recipe.method.arguments, f"method '{recipe.method.name}'", reserved
-    )
-    mode = recipe.hardware.compile
-    layout = torch.channels_last if recipe.hardware.channels_last else torch.contiguous_format
-    net = net.to(fabric.device, memory_format=layout)
-    ema = copy.deepcopy(net).eval().requires_grad_(False)
-    method = entry.build(
-        fabric=fabric,
-        net=net,
-        forward=compiled(net, mode),
-        losses={name: compiled(loss, mode) for name, loss in losses.items()},
-        weights={name: part.weight for name, part in recipe.losses.items()},
-        optimizer=recipe.optimizer,
-        clip=recipe.schedule.clip,
-        **recipe.method.arguments,
-    )
-    return method, ema
-
-
-def compiled(module: nn.Module, mode: str) -> nn.Module:
-    """`module`, or a compiled module over the same parameters."""
-    return module if mode == "none" else torch.compile(module, mode=mode)
 
 
 class Trainer:
@@ -303,87 +187,6 @@ class Trainer:
             return here
         flags = torch.tensor([float(each) for each in here], device=self.fabric.device)
         return tuple(bool(flag > 0) for flag in self.fabric.all_reduce(flags, reduce_op="sum"))
-
-
-def batches_from(
-    recipe: Recipe, fabric: Fabric, data: PairedData, step: int
-) -> Iterator[list[PairedBatch]]:
-    """The parts of each step's batch that this process works on, drawn ahead in threads."""
-    schedule, prefetch = recipe.schedule, recipe.hardware.prefetch
-    parts = fabric.world_size * schedule.accumulate
-
-    def draw(step: int) -> list[PairedBatch]:
-        batches = []
-        for turn in range(schedule.accumulate):
-            part = step * parts + turn * fabric.world_size + fabric.global_rank
-            batch = data.draw(
-                recipe.seed,
-                part,
-                size=schedule.batch // parts,
-                augment=recipe.augment,
-                device=fabric.device,
-            )
-            batches.append(batch)
-        return batches
-
-    if prefetch == 0:
-        yield from map(draw, range(step, schedule.steps))
-        return
-    with ThreadPoolExecutor(prefetch) as pool:
-        ahead = [
-            pool.submit(draw, each) for each in range(step, min(step + prefetch, schedule.steps))
-        ]
-        for following in range(step + prefetch, schedule.steps + prefetch):
-            batches = ahead.pop(0).result()
-            if following < schedule.steps:
-                ahead.append(pool.submit(draw, following))
-            yield batches
-
-
-def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    """UnhazeError unless the recipe's `key` is one of `allowed`."""
-    if value not in allowed:
-        raise UnhazeError(f"{key} is '{value}'; it must be one of {', '.join(allowed)}")
-
-
-def learning_rate(step: int, schedule: Schedule, lr: float) -> float:
-    """Linear warm-up, then cosine from `lr` to `final_lr * lr` at the last step."""
-    if step < schedule.warmup:
-        return lr * (step + 1) / schedule.warmup
-    progress = (step - schedule.warmup) / max(schedule.steps - schedule.warmup, 1)
-    share = 0.5 * (1 + math.cos(math.pi * progress))
-    return lr * (schedule.final_lr + (1 - schedule.final_lr) * share)
-
-
-@torch.no_grad()
-def average(ema: nn.Module, net: nn.Module, decay: float, step: int) -> None:
-    """ema <- decay * ema + (1 - decay) * net; a young average forgets faster. Copies buffers."""
-    decay = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
-    for averaged, current in zip(ema.buffers(), net.buffers()):
-        averaged.copy_(current)
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """A list that a SIGTERM or SIGINT fills; a second one interrupts at once."""
-    received: list[int] = []
-
-    def note(number: int, _frame: Any) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        print("stopping after this step; the state is being saved", file=sys.stderr)
-
-    # Only the main thread may set handlers; a training in another thread is stopped by its owner.
-    main = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGTERM, signal.SIGINT) if main else ()
-    before = {number: signal.signal(number, note) for number in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def psnr(image_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:

@@ -1,0 +1,134 @@
+"""Trains a recipe: builds everything before step 0, then hands it to the loop."""
+
+import copy
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from unhaze import runs
+from unhaze.config import Recipe
+from unhaze.data.build import create_data
+from unhaze.errors import UnhazeError
+from unhaze.losses import create_loss
+from unhaze.methods import METHODS
+from unhaze.names import check_arguments, lookup
+from unhaze.nets import create_net
+from unhaze.train.loop import Trainer, TrainResult
+from unhaze.train.steps import batches_from
+from unhaze.weights import load_into, load_model, newest_state
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+COMPILE_MODES = ("none", "default", "reduce-overhead", "max-autotune")
+
+
+def train(
+    recipe: Recipe,
+    *,
+    out: Path | str | None = None,
+    resume: Path | str | None = None,
+    check: bool = False,
+) -> TrainResult:
+    """Trains `recipe` in the new run folder `out`, or goes on in the folder `resume`.
+
+    `check` does one step and one validation picture and leaves nothing behind. Under torchrun or
+    SLURM all processes call this. UnhazeError for whatever the user can mend, before step 0.
+    """
+    fabric = make_fabric(recipe)
+    torch.manual_seed(recipe.seed)
+    net = create_net(recipe.net.name, **recipe.net.arguments)
+    if recipe.start and resume is None:
+        load_into(net, load_model(recipe.start).net.state_dict(), recipe.start)
+    method, ema = build_method(recipe, fabric, net)
+    data = create_data(recipe.data)
+    validation = create_data(recipe.validation) if recipe.validation else None
+    first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit ends here.
+    run, progress = None, {"step": 0, "best": -math.inf, "seconds": 0.0}
+    if resume is not None:
+        run = Path(resume)
+        runs.open_run(recipe, run)
+        networks = method.networks | {"ema": ema}
+        progress = runs.load_state(newest_state(run), networks, method.optimizers)
+    elif not check and fabric.is_global_zero:
+        run = runs.create_run(recipe, Path(out) if out else None)
+    run = fabric.broadcast(run)
+    trainer = Trainer(recipe, fabric, method, ema, data, validation, run)
+    if check:
+        trainer.one_step(0, first)
+        return TrainResult(None, 1, True, *trainer.validate(limit=1))
+    return trainer.go(progress)
+
+
+def make_fabric(recipe: Recipe) -> Fabric:
+    """One process, or as many as torchrun or SLURM started."""
+    environment = os.environ
+    if "LOCAL_WORLD_SIZE" in environment:
+        devices = int(environment["LOCAL_WORLD_SIZE"])
+        nodes = int(environment["WORLD_SIZE"]) // devices
+    elif "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") != "bash":
+        nodes = int(environment.get("SLURM_NNODES", 1))
+        devices = int(environment["SLURM_NTASKS"]) // nodes
+    else:
+        devices, nodes = 1, 1
+    strategy = "ddp" if devices * nodes > 1 else "auto"
+    one_of("hardware.precision", recipe.hardware.precision, PRECISIONS)
+    one_of("hardware.compile", recipe.hardware.compile, COMPILE_MODES)
+    fabric = Fabric(
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        devices=devices,
+        num_nodes=nodes,
+        strategy=strategy,
+        precision=recipe.hardware.precision,
+    )
+    fabric.launch()
+    parts = fabric.world_size * recipe.schedule.accumulate
+    if recipe.schedule.batch % parts:
+        given = f"schedule.batch is {recipe.schedule.batch}; it must be a multiple of {parts}"
+        raise UnhazeError(f"{given}, the number of processes times schedule.accumulate")
+    torch.set_float32_matmul_precision("high")
+    return fabric
+
+
+def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, nn.Module]:
+    """The method over `net`, on the device, and the copy that averages its weights."""
+    losses = {
+        name: create_loss(name, **part.arguments).to(fabric.device)
+        for name, part in recipe.losses.items()
+    }
+    if not losses:
+        raise UnhazeError("the recipe has no loss; add for example [losses.l1]")
+    entry = lookup(METHODS, recipe.method.name, "method")
+    reserved = ("fabric", "net", "forward", "losses", "weights", "optimizer", "clip")
+    check_arguments(
+        entry.build, recipe.method.arguments, f"method '{recipe.method.name}'", reserved
+    )
+    mode = recipe.hardware.compile
+    layout = torch.channels_last if recipe.hardware.channels_last else torch.contiguous_format
+    net = net.to(fabric.device, memory_format=layout)
+    ema = copy.deepcopy(net).eval().requires_grad_(False)
+    method = entry.build(
+        fabric=fabric,
+        net=net,
+        forward=compiled(net, mode),
+        losses={name: compiled(loss, mode) for name, loss in losses.items()},
+        weights={name: part.weight for name, part in recipe.losses.items()},
+        optimizer=recipe.optimizer,
+        clip=recipe.schedule.clip,
+        **recipe.method.arguments,
+    )
+    return method, ema
+
+
+def compiled(module: nn.Module, mode: str) -> nn.Module:
+    """`module`, or a compiled module over the same parameters."""
+    return module if mode == "none" else torch.compile(module, mode=mode)
+
+
+def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    """UnhazeError unless the recipe's `key` is one of `allowed`."""
+    if value not in allowed:
+        raise UnhazeError(f"{key} is '{value}'; it must be one of {', '.join(allowed)}")

@@ -1,0 +1,92 @@
+"""What belongs to each step: its batches, its learning rate, the averaging, the wish to stop."""
+
+import contextlib
+import math
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from unhaze.config import Recipe, Schedule
+from unhaze.data import PairedBatch, PairedData
+
+
+def batches_from(
+    recipe: Recipe, fabric: Fabric, data: PairedData, step: int
+) -> Iterator[list[PairedBatch]]:
+    """The parts of each step's batch that this process works on, drawn ahead in threads."""
+    schedule, prefetch = recipe.schedule, recipe.hardware.prefetch
+    parts = fabric.world_size * schedule.accumulate
+
+    def draw(step: int) -> list[PairedBatch]:
+        batches = []
+        for turn in range(schedule.accumulate):
+            part = step * parts + turn * fabric.world_size + fabric.global_rank
+            batch = data.draw(
+                recipe.seed,
+                part,
+                size=schedule.batch // parts,
+                augment=recipe.augment,
+                device=fabric.device,
+            )
+            batches.append(batch)
+        return batches
+
+    if prefetch == 0:
+        yield from map(draw, range(step, schedule.steps))
+        return
+    with ThreadPoolExecutor(prefetch) as pool:
+        ahead = [
+            pool.submit(draw, each) for each in range(step, min(step + prefetch, schedule.steps))
+        ]
+        for following in range(step + prefetch, schedule.steps + prefetch):
+            batches = ahead.pop(0).result()
+            if following < schedule.steps:
+                ahead.append(pool.submit(draw, following))
+            yield batches
+
+
+def learning_rate(step: int, schedule: Schedule, lr: float) -> float:
+    """Linear warm-up, then cosine from `lr` to `final_lr * lr` at the last step."""
+    if step < schedule.warmup:
+        return lr * (step + 1) / schedule.warmup
+    progress = (step - schedule.warmup) / max(schedule.steps - schedule.warmup, 1)
+    share = 0.5 * (1 + math.cos(math.pi * progress))
+    return lr * (schedule.final_lr + (1 - schedule.final_lr) * share)
+
+
+@torch.no_grad()
+def average(ema: nn.Module, net: nn.Module, decay: float, step: int) -> None:
+    """ema <- decay * ema + (1 - decay) * net; a young average forgets faster. Copies buffers."""
+    decay = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
+    for averaged, current in zip(ema.buffers(), net.buffers()):
+        averaged.copy_(current)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that a SIGTERM or SIGINT fills; a second one interrupts at once."""
+    received: list[int] = []
+
+    def note(number: int, _frame: Any) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        print("stopping after this step; the state is being saved", file=sys.stderr)
+
+    # Only the main thread may set handlers; a training in another thread is stopped by its owner.
+    main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGTERM, signal.SIGINT) if main else ()
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
