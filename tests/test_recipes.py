@@ -105,13 +105,17 @@ def test_the_papers_settings():
 
 
 @pytest.mark.parametrize("name", ["dense-haze", "nh-haze"])
-def test_small_sets_train_and_test_on_different_scenes(name: str):
+def test_small_sets_train_on_scenes_1_to_50(name: str):
     recipe = load_config(AECR / f"{name}.toml")
-    assert recipe.data.name == recipe.validation.name == name
-    splits = recipe.data.arguments["split"], recipe.validation.arguments["split"]
-    assert splits == ("train", "test")
-    (first, last), (start, _) = (DATASETS[name].splits[split] for split in splits)
-    assert (first, last, start) == (1, 50, 51)
+    assert recipe.data.name == name
+    assert recipe.data.arguments["split"] == "train"
+    assert DATASETS[name].splits == {"train": (1, 50), "test": (51, 55)}
+
+
+@pytest.mark.parametrize("path", ALL, ids=name_of)
+def test_no_step_is_chosen_on_a_test_set(path: Path):
+    validation = load_config(path).validation
+    assert validation is None or validation.name == "rgbd"
 
 
 @pytest.mark.parametrize("path", ALL, ids=name_of)
