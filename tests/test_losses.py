@@ -295,7 +295,7 @@ def test_compiles_without_graph_breaks(name, arguments, pictures):
         ("smooth_l1", {"beta": "wide"}, "loss 'smooth_l1'"),
         ("contrastive", {"negative": 4}, "did you mean 'negatives'?"),
         ("contrastive", {"positives": 0}, "positives is 0"),
-        ("contrastive", {"negatives": 1.5}, "negatives 1.5; expected whole numbers"),
+        ("contrastive", {"negatives": 1.5}, "'negatives' must be of type int, not 1.5"),
         ("contrastive", {"layer_weights": [1, 1]}, "expected 5 numbers"),
         ("contrastive", {"layer_weights": [0] * 5}, "not all 0"),
         ("contrastive", {"layer_weights": [1, 1, 1, 1, -1]}, "at least 0"),

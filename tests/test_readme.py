@@ -137,7 +137,7 @@ def test_tables_show_measurements_and_leave_other_files_out(tmp_path: Path, monk
 
     measured = {"data": "sots", "protocol": "aecr", "images": 80, "fade": None, "recipe": None}
     good = measured | {"model": "runs/good", "psnr": 21.456, "ssim": 0.91234, "params": 397155}
-    hazy = measured | {"model": "identity", "psnr": 11.975, "ssim": 0.7, "params": None}
+    hazy = measured | {"model": "identity", "psnr": 11.975, "ssim": 0.7, "params": 0}
     for name, content in (("a-hazy", hazy), ("b-good", good), ("speed", {"steps_per_s": 3})):
         (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     results = readme_tables.read_results(tmp_path)

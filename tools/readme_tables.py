@@ -83,7 +83,7 @@ def results_table(results: Sequence[dict[str, Any]]) -> str:
             number(result["psnr"], "{:.2f}"),
             number(result["ssim"], "{:.4f}"),
             number(result["fade"], "{:.3f}"),
-            number(result["params"], "{:,}"),
+            number(result["params"] or None, "{:,}"),
         ]
         for result in results
     ]

@@ -75,7 +75,8 @@ def evaluate(
     )
     click.echo(evaluation.to_json() if as_json else table(evaluation))
     if result is not None:
-        source = data or " and ".join(str(folder) for folder in (hazy, clear) if folder)
+        folders = " and ".join(str(folder) for folder in (hazy, clear) if folder)
+        source = " ".join([data, *settings]) if data else folders
         write_result(evaluation, result, data=source, overwrite=overwrite)
 
 
