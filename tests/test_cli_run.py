@@ -1,5 +1,6 @@
 """`unhaze run` as people call it: files in and out, exit status, what goes to stdout, bad input."""
 
+import functools
 import json
 import os
 import signal
@@ -267,7 +268,13 @@ def test_control_c_is_clean(folder: Path, half: Path):
     for number in range(300):
         photo.write_rgb(folder / f"many-{number}.png", picture())
     command = [sys.executable, "-m", "unhaze", str(folder), "--model", str(half)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Whoever runs the tests in the background has SIGINT ignored, and children inherit that.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         process.stdout.readline()
         time.sleep(0.05)
         process.send_signal(signal.SIGINT)

@@ -91,9 +91,14 @@ def logged(run: Path, key: str = "total") -> dict[int, float]:
     return {line["step"]: line[key] for line in lines if key in line}
 
 
-def python(code: str, *arguments: object, module: tuple[str, ...] = ()) -> subprocess.Popen:
-    """A process of its own that runs `code`, one thread each."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def python(
+    code: str,
+    *arguments: object,
+    module: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
+) -> subprocess.Popen:
+    """A process of its own that runs `code` (or `module`), one thread each."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
     command = [sys.executable, *module] if module else [sys.executable, "-c", code]
     command += [str(argument) for argument in arguments]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -211,26 +216,38 @@ train(load_config(sys.argv[1]), out=sys.argv[2])
     assert not list(run.glob(".state-*"))
 
 
-def test_two_processes_equal_one_that_accumulates(recipe_file, tmp_path):
-    code = tmp_path / "train.py"
-    code.write_text(
-        """
+@pytest.mark.parametrize("launcher", ["torchrun", "SLURM"])
+def test_two_processes_equal_one_that_accumulates(launcher, recipe_file, tmp_path):
+    code = """
 import sys
 from unhaze.config import load_config
 from unhaze.train import train
-train(load_config(sys.argv[1], ["net.whitening=false"] + sys.argv[3:]), out=sys.argv[2])
+train(load_config(sys.argv[1], ["net.whitening=false"]), out=sys.argv[2])
 """
-    )
-    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(code))
-    process = python("", recipe_file, tmp_path / "two", module=launch)
-    errors = process.communicate(timeout=240)[1]
-    assert process.returncode == 0, errors
+    (tmp_path / "train.py").write_text(code)
+    arguments = (recipe_file, tmp_path / "two")
+    if launcher == "torchrun":
+        module = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+        processes = [python("", *arguments, module=(*module, str(tmp_path / "train.py")))]
+    else:
+        processes = [python(code, *arguments, environment=slurm_task(rank)) for rank in (0, 1)]
+    for process in processes:
+        errors = process.communicate(timeout=240)[1]
+        assert process.returncode == 0, errors
     recipe = load_config(recipe_file, ["net.whitening=false", "schedule.accumulate=2"])
     train(recipe, out=tmp_path / "one")
     one, _ = load_tensors(newest_state(tmp_path / "one"), "restorer")
     two, _ = load_tensors(newest_state(tmp_path / "two"), "restorer")
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5)
+
+
+def slurm_task(rank: int) -> dict[str, str]:
+    """What SLURM tells task `rank` of two on this computer."""
+    job = {"JOB_ID": 4242, "JOB_NAME": "train", "JOB_NODELIST": "127.0.0.1", "NODEID": 0}
+    job |= {"NODELIST": "127.0.0.1", "NNODES": 1, "NTASKS": 2, "NTASKS_PER_NODE": 2}
+    job |= {"PROCID": rank, "LOCALID": rank}
+    return {f"SLURM_{name}": str(value) for name, value in job.items()}
 
 
 def test_overfits_one_pair(scenes, tmp_path):

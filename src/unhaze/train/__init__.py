@@ -23,6 +23,8 @@ from unhaze.train.steps import batches_from
 from unhaze.weights import load_into, load_model, newest_state
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+# Names of SLURM jobs that are shells: a training started there by hand is one process.
+INTERACTIVE = ("bash", "interactive")
 COMPILE_MODES = ("none", "default", "reduce-overhead", "max-autotune")
 
 
@@ -69,7 +71,7 @@ def make_fabric(recipe: Recipe) -> Fabric:
     if "LOCAL_WORLD_SIZE" in environment:
         devices = int(environment["LOCAL_WORLD_SIZE"])
         nodes = int(environment["WORLD_SIZE"]) // devices
-    elif "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") != "bash":
+    elif "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in INTERACTIVE:
         nodes = int(environment.get("SLURM_NNODES", 1))
         devices = int(environment["SLURM_NTASKS"]) // nodes
     else:
