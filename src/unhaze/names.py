@@ -51,6 +51,13 @@ def check_arguments(
             raise UnhazeError(f"{owner}: '{name}' {wanted}, not {value!r}")
 
 
+def one_of(what: str, value: str, allowed: Iterable[str]) -> None:
+    """UnhazeError unless `value` is one of `allowed`; `what` opens the message."""
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise UnhazeError(f"{what} is '{value}'; it must be one of {', '.join(allowed)}")
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """The second half of an error message: the closest of `names`, or all of them."""
     names = list(names)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from unhaze.losses.contrastive import checked_layer_weights
 from unhaze.losses.vgg import VGG19
+from unhaze.names import one_of
 
 DISTANCES = {"l1": functional.l1_loss, "l2": functional.mse_loss}
 
@@ -34,8 +35,7 @@ class Perceptual(nn.Module):
         normalize: bool = False,
     ):
         super().__init__()
-        if distance not in DISTANCES:
-            raise ValueError(f"distance is '{distance}'; it must be one of {', '.join(DISTANCES)}")
+        one_of("loss 'perceptual': distance", distance, DISTANCES)
         self.layer_weights = checked_layer_weights(layer_weights)
         self.distance = distance
         self.vgg = VGG19(weights, normalize=normalize, taps=len(self.layer_weights))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unhaze.names import one_of
 from unhaze.nets.blocks import FABlock, pad_to_multiple
 from unhaze.nets.deform_conv import ModulatedDeformConv2d
 
@@ -39,9 +40,9 @@ class AECRNet(nn.Module):
         head: str = "tanh",
     ):
         super().__init__()
-        one_of("dfe", dfe, ("after", "before", "none"))
-        one_of("fusion", fusion, ("mixup", "sum", "none"))
-        one_of("head", head, ("tanh", "haze"))
+        one_of("net 'aecr': dfe", dfe, ("after", "before", "none"))
+        one_of("net 'aecr': fusion", fusion, ("mixup", "sum", "none"))
+        one_of("net 'aecr': head", head, ("tanh", "haze"))
         if width < 8 or width % 2:
             raise ValueError(f"width is {width}; AECR-Net needs an even width of at least 8")
         if fa_blocks < 0:
@@ -148,9 +149,3 @@ def inverse_square_root(matrix: Tensor, iterations: int) -> Tensor:
         step = 0.5 * (3 * identity - inverse_root @ root)
         root, inverse_root = root @ step, step @ inverse_root
     return inverse_root / norm.sqrt()
-
-
-def one_of(argument: str, value: str, allowed: tuple[str, ...]) -> None:
-    """ValueError unless `value` is one of `allowed`."""
-    if value not in allowed:
-        raise ValueError(f"{argument} is '{value}'; it must be one of {', '.join(allowed)}")

@@ -16,7 +16,7 @@ from unhaze.data.build import create_data
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss
 from unhaze.methods import METHODS
-from unhaze.names import check_arguments, lookup
+from unhaze.names import check_arguments, lookup, one_of
 from unhaze.nets import create_net
 from unhaze.train.loop import Trainer, TrainResult
 from unhaze.train.steps import batches_from
@@ -128,9 +128,3 @@ def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, n
 def compiled(module: nn.Module, mode: str) -> nn.Module:
     """`module`, or a compiled module over the same parameters."""
     return module if mode == "none" else torch.compile(module, mode=mode)
-
-
-def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    """UnhazeError unless the recipe's `key` is one of `allowed`."""
-    if value not in allowed:
-        raise UnhazeError(f"{key} is '{value}'; it must be one of {', '.join(allowed)}")
