@@ -165,6 +165,7 @@ def test_splits_are_ranges_of_scenes(tmp_path, arguments, scenes):
         ("nh-haze", {"spilt": "test"}, "no argument 'spilt'; did you mean 'split'?"),
         ("nh-haze", {"split": "trian"}, "did you mean 'train'?"),
         ("nh-haze", {"test": [9]}, r"test = \[9\]: expected \[first, last\]"),
+        ("nh-haze", {"test": 5}, "'test' must be of type list"),
         ("its", {"split": "train"}, "no argument 'split'"),
         ("its", {}, r"does not look like RESIDE ITS.*expected hazy/SCENE_INDEX_A.png"),
         ("folders", {"hazy": "absent"}, "there is no folder '.*absent'"),

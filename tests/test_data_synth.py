@@ -6,9 +6,9 @@ import pytest
 from unhaze import photo
 from unhaze.data.catalog import find_pairs
 from unhaze.data.check import check
-from unhaze.data.synth import HazeLaw, synthesize
+from unhaze.data.synth import synthesize
 from unhaze.errors import UnhazeError
-from unhaze.haze import add_haze
+from unhaze.haze import HazeLaw, add_haze
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from unhaze import photo
-from unhaze.config import Augment
+from unhaze.config import Augment, Part
+from unhaze.data.build import create_data
 from unhaze.data.rgbd import RGBD
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
@@ -96,6 +97,23 @@ def test_a_validation_pair_never_changes(root):
 def test_wrong_settings_say_so(root, settings, message):
     with pytest.raises(UnhazeError, match=message):
         RGBD(root, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"beta": 0.5}, r"'beta' must be of type tuple\[float, float\], not 0.5"),
+        ({"beta": [0.5]}, "'beta' must be of type"),
+        ({"beta": ["a", 1]}, "'beta' must be of type"),
+        ({"beta": [2.0, 1.0]}, "beta is 2.0 1.0; expected low <= high"),
+        ({"airlight": [0.7, 1.5]}, "airlight is 0.7 1.5; expected low <= high"),
+        ({"scenes": [1]}, "'scenes' must be of type"),
+        ({"root": 5}, "'root' must be of type"),
+    ],
+)
+def test_a_recipe_with_wrong_values_ends_in_one_line(root, settings, message):
+    with pytest.raises(UnhazeError, match=message):
+        create_data(Part("rgbd", {"root": str(root)} | settings))
 
 
 def test_unpaired_or_empty_depth_says_so(root, tmp_path):

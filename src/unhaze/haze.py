@@ -4,7 +4,10 @@ Koschmieder's law as RESIDE uses it: hazy = clear * t + A * (1 - t), t = exp(-be
 """
 
 import math
+from dataclasses import dataclass
 from typing import TypeVar
+
+from unhaze.errors import UnhazeError
 
 Array = TypeVar("Array")
 
@@ -22,3 +25,29 @@ def add_haze(clear: Array, transmission: Array, airlight: float | Array) -> Arra
 def remove_haze(hazy: Array, transmission: Array, airlight: float | Array) -> Array:
     """The inverse: (hazy - A) / t + A; not clamped. `transmission` must be positive."""
     return (hazy - airlight) / transmission + airlight
+
+
+@dataclass(frozen=True)
+class HazeLaw:
+    """What is drawn for each hazy picture, as RESIDE indoor does it; ranges are [low, high].
+
+    beta: scattering coefficient for depth divided by its maximum in the picture. airlight: A, in
+    [0,1]; the share `airlight_at_one` of all draws is exactly 1. airlight_tint: largest deviation
+    of a channel of A from grey.
+    """
+
+    beta: tuple[float, float] = (0.6, 1.8)
+    airlight: tuple[float, float] = (0.7, 1.0)
+    airlight_at_one: float = 0.0
+    airlight_tint: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, (low, high), largest in (
+            ("beta", self.beta, 100.0),
+            ("airlight", self.airlight, 1.0),
+            ("airlight_at_one", (self.airlight_at_one, self.airlight_at_one), 1.0),
+            ("airlight_tint", (self.airlight_tint, self.airlight_tint), 1.0),
+        ):
+            if not 0 <= low <= high <= largest:
+                given = low if low == high else f"{low} {high}"
+                raise UnhazeError(f"{name} is {given}; expected low <= high, in [0, {largest:g}]")

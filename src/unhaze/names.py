@@ -2,14 +2,15 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from unhaze.errors import UnhazeError
 
 T = TypeVar("T")
 
-# Annotation of an argument: the types that its value may have. Others are checked by the builder.
+# Annotation of an argument: the types that its value may have; True is no number.
 ACCEPTED = {bool: (bool,), int: (int,), float: (float, int), str: (str,)}
 
 
@@ -45,10 +46,25 @@ def check_arguments(
             raise UnhazeError(f"{owner} needs the argument '{name}'")
     hints = get_type_hints(build.__init__ if inspect.isclass(build) else build)
     for name, value in arguments.items():
-        accepted = ACCEPTED.get(hints.get(name))
-        if accepted and type(value) not in accepted:
-            wanted = f"must be of type {hints[name].__name__}"
-            raise UnhazeError(f"{owner}: '{name}' {wanted}, not {value!r}")
+        if name in hints and not fits(value, hints[name]):
+            plain = hints[name] in ACCEPTED
+            wanted = hints[name].__name__ if plain else str(hints[name])
+            raise UnhazeError(f"{owner}: '{name}' must be of type {wanted}, not {value!r}")
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether `value`, as TOML gives it (lists for tuples), is of the annotated type `hint`."""
+    if hint in ACCEPTED:
+        return type(value) in ACCEPTED[hint]
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (UnionType, Union):
+        return any(fits(value, each) for each in inner)
+    if origin is tuple:
+        of_length = isinstance(value, (list, tuple)) and len(value) == len(inner)
+        return of_length and all(map(fits, value, inner))
+    if origin in (list, Sequence):
+        return isinstance(value, (list, tuple)) and all(fits(each, inner[0]) for each in value)
+    return not isinstance(hint, type) or hint is Any or isinstance(value, hint)
 
 
 def one_of(what: str, value: str, allowed: Iterable[str]) -> None:

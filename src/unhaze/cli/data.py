@@ -100,7 +100,8 @@ def synth(
 
     The law is that of RESIDE indoor; depth counts relative to the deepest point of its picture.
     """
-    from unhaze.data.synth import HazeLaw, synthesize
+    from unhaze.data.synth import synthesize
+    from unhaze.haze import HazeLaw
 
     law = HazeLaw(beta, airlight, airlight_at_one, airlight_tint)
     count = synthesize(root, out, law=law, each=each, seed=seed, border=border, limit=limit)

@@ -37,4 +37,4 @@ def create_data(part: Part) -> PairedData:
         splits = ", ".join(f"'{name}'" for name in dataset.splits)
         raise UnhazeError(f"data '{part.name}' needs split: one of {splits} or 'all'")
     root, cache = arguments.pop("root", "."), arguments.pop("cache", False)
-    return PairedFolders(find_pairs(part.name, Path(root), **arguments), cache=cache)
+    return PairedFolders(find_pairs(part.name, Path(str(root)), **arguments), cache=cache)

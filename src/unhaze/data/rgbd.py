@@ -10,11 +10,11 @@ from torch.nn import functional
 from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
-from unhaze.data.pack import is_pack, read_pack
+from unhaze.data.pack import cut, is_pack, read_pack
 from unhaze.data.pairing import find_scenes
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
-from unhaze.haze import add_haze, transmission
+from unhaze.haze import HazeLaw, add_haze, transmission
 
 
 class RGBD:
@@ -41,8 +41,7 @@ class RGBD:
         scenes: tuple[int, int] | None = None,
         resident: bool = False,
     ):
-        self.beta, self.airlight = tuple(beta), tuple(airlight)
-        self.airlight_at_one, self.airlight_tint = airlight_at_one, airlight_tint
+        self.law = HazeLaw(tuple(beta), tuple(airlight), airlight_at_one, airlight_tint)
         self.resident = resident
         if is_pack(root):
             self.names, self.clear, self.depth = unpack(Path(root), border, scenes)
@@ -81,14 +80,14 @@ class RGBD:
 
     def draw_haze(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """beta (size,1,1,1) and airlight (size,3,1,1)."""
-        low, high = self.beta
+        low, high = self.law.beta
         beta = low + (high - low) * torch.rand(size, 1, 1, 1, generator=generator)
-        low, high = self.airlight
+        low, high = self.law.airlight
         airlight = low + (high - low) * torch.rand(size, 1, 1, 1, generator=generator)
-        at_one = torch.rand(size, 1, 1, 1, generator=generator) < self.airlight_at_one
+        at_one = torch.rand(size, 1, 1, 1, generator=generator) < self.law.airlight_at_one
         airlight = torch.where(at_one, 1.0, airlight)
         tint = 2 * torch.rand(size, 3, 1, 1, generator=generator) - 1
-        return beta, (airlight + self.airlight_tint * tint).clamp(0, 1)
+        return beta, (airlight + self.law.airlight_tint * tint).clamp(0, 1)
 
 
 def read_scenes(
@@ -125,11 +124,7 @@ def unpack(
 
 def as_tensor(path: Path, border: int) -> Tensor:
     """The image as (3,H,W) uint8, `border` pixels cut from every side."""
-    pixels = photo.read_rgb(path)
-    height, width = pixels.shape[:2]
-    if min(height, width) <= 2 * border:
-        raise UnhazeError(f"'{path}' is {width}x{height}, too small for a border of {border}")
-    pixels = pixels[border : height - border, border : width - border]
+    pixels = cut(photo.read_rgb(path), border, path)
     if pixels.dtype.itemsize == 2:
         pixels = (pixels // 257).astype("uint8")
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())

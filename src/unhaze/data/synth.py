@@ -2,7 +2,6 @@
 
 import secrets
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,33 +10,7 @@ from unhaze import photo
 from unhaze.data.pack import cut
 from unhaze.data.pairing import SceneFiles, find_scenes
 from unhaze.errors import UnhazeError
-from unhaze.haze import add_haze, transmission
-
-
-@dataclass(frozen=True)
-class HazeLaw:
-    """What is drawn for each hazy picture, as RESIDE indoor does it; ranges are [low, high].
-
-    beta: scattering coefficient for depth divided by its maximum in the picture. airlight: A, in
-    [0,1]; the share `airlight_at_one` of all draws is exactly 1. airlight_tint: largest deviation
-    of a channel of A from grey.
-    """
-
-    beta: tuple[float, float] = (0.6, 1.8)
-    airlight: tuple[float, float] = (0.7, 1.0)
-    airlight_at_one: float = 0.0
-    airlight_tint: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, (low, high), largest in (
-            ("beta", self.beta, 100.0),
-            ("airlight", self.airlight, 1.0),
-            ("airlight_at_one", (self.airlight_at_one, self.airlight_at_one), 1.0),
-            ("airlight_tint", (self.airlight_tint, self.airlight_tint), 1.0),
-        ):
-            if not 0 <= low <= high <= largest:
-                given = low if low == high else f"{low} {high}"
-                raise UnhazeError(f"{name} is {given}; expected low <= high, in [0, {largest:g}]")
+from unhaze.haze import HazeLaw, add_haze, transmission
 
 
 def synthesize(
