@@ -1,9 +1,13 @@
 """`unhaze run`: hazy photos in, restored photos out."""
 
+import contextlib
 import functools
 import json
+import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -62,8 +66,42 @@ def run(
     restore = functools.partial(restorer.restore, strength=strength)
     if piped:
         return restore_pipe(inputs[0], out or "-", restore, overwrite)
-    results = restore_files(jobs, restore, overwrite=overwrite)
-    return report(results, len(jobs), model, as_json)
+    with noted_interrupts() as interrupts:
+        results = until_interrupted(restore_files(jobs, restore, overwrite=overwrite), interrupts)
+        return report(results, len(jobs), model, as_json)
+
+
+@contextlib.contextmanager
+def noted_interrupts() -> Iterator[list[int]]:
+    """A list that Ctrl-C fills while it also raises KeyboardInterrupt, but for inside pyvips.
+
+    There libvips may be calling Python back, and an exception in such a call is printed and lost.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        while frame is not None:
+            if "pyvips" in Path(frame.f_code.co_filename).parts:
+                return
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def until_interrupted(
+    results: Iterator["FileResult"], interrupts: list[int]
+) -> Iterator["FileResult"]:
+    """Passes results on; stops after the photo in which an interrupt was only noted."""
+    for result in results:
+        yield result
+        if interrupts:
+            raise KeyboardInterrupt
 
 
 def check_pipes(inputs: tuple[str, ...], out: str | None, as_json: bool) -> None:
