@@ -54,10 +54,17 @@ class Restorer:
             return pixels.copy()
         if self.native:
             return self._restore_every_pixel(pixels, strength, grey)
+        maps = self.estimate(pixels, grey=grey)
+        return apply_field(maps, pixels, strength=strength, threads=self.threads)
+
+    def estimate(self, pixels: np.ndarray, *, grey: bool = False) -> np.ndarray:
+        """The affine field of a picture, (3,4,h,w) float32 at analysis size, for `apply_field`.
+
+        pixels: (H,W,3) uint8, uint16 or float32 in [0,1].
+        """
         hazy = analysis_image(pixels, self.analysis)
         restored = restore_whole(self.engine, hazy)
-        maps = fit_field(hazy, restored, grey=grey, threads=self.threads)
-        return apply_field(maps, pixels, strength=strength, threads=self.threads)
+        return fit_field(hazy, restored, grey=grey, threads=self.threads)
 
     def _restore_every_pixel(self, pixels: np.ndarray, strength: float, grey: bool) -> np.ndarray:
         hazy = as_float(pixels)
