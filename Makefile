@@ -16,7 +16,7 @@ lint:
 	ruff format --check .
 
 tables:
-	python tools/readme_tables.py
+	unhaze report readme
 
 pictures:
 	python tools/make_readme_pictures.py

@@ -1,9 +1,14 @@
 """What every test shares: one thread, and the optional data that lies beside the project."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+from halving import write_model
+
+from unhaze.cli import main
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,3 +27,22 @@ def shared_data() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no data at '{folder}'; set UNHAZE_DATA to the folder that holds data/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def half(tmp_path_factory) -> Path:
+    """A model that halves every value: its effect is easily told."""
+    return write_model(tmp_path_factory.mktemp("model") / "half.onnx", 0.5)
+
+
+@pytest.fixture
+def unhaze(capfdbinary, monkeypatch) -> Callable[..., CompletedProcess]:
+    """The command, in this process because that is quicker; stdout and stderr are bytes."""
+
+    def run(*words: object, cwd: Path | None = None) -> CompletedProcess:
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        words = list(map(str, words))
+        return CompletedProcess(words, main(words), *capfdbinary.readouterr())
+
+    return run

@@ -8,7 +8,8 @@ import pytest
 from unhaze.config import LossPart, Part, Recipe, load_config, to_table, to_toml
 from unhaze.errors import UnhazeError
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.toml"))
+FOLDER = Path(__file__).parents[1] / "recipes"
+RECIPES = sorted(set(FOLDER.rglob("*.toml")) - set((FOLDER / "overlays").iterdir()))
 
 SMALL = """
 title = "small"
@@ -123,6 +124,8 @@ def test_overrides_reach_arguments_and_the_later_wins(recipe_file: Path):
         ("schedule.accumulate=0", "recipe key 'schedule.accumulate' must be at least 1, not 0"),
         ("optimizer.lr=-1", "recipe key 'optimizer.lr' must be at least 0, not -1.0"),
         ("augment.scale=[0, 1]", "recipe key 'augment.scale' must be from 0.01 to 100, not 0.0"),
+        ("schedule.decay=cosin", "recipe key 'schedule.decay' is 'cosin'; it must be one of"),
+        ("published.sots=[1]", "recipe key 'published.sots' must be a list of 2, not [1]"),
         ("augment.scale=[2, 1]", "recipe key 'augment.scale' must be [low, high], not [2.0, 1.0]"),
     ],
 )
@@ -133,13 +136,12 @@ def test_each_mistake_has_its_message(recipe_file: Path, override: str, message:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["title", "net", "data", "losses"])
+@pytest.mark.parametrize("key", ["title", "net", "data"])
 def test_a_missing_key_is_named(tmp_path: Path, key: str):
     lines = {
         "title": 'title = "small"',
         "net": 'net = { name = "aecr" }',
         "data": 'data = { name = "folders" }',
-        "losses": "losses = { l1 = {} }",
     }
     path = tmp_path / "lacking.toml"
     path.write_text("\n".join(line for name, line in lines.items() if name != key))
@@ -166,7 +168,7 @@ def test_files_that_are_no_recipes(tmp_path: Path):
 def test_every_recipe_loads_and_round_trips(path: Path, tmp_path: Path):
     recipe = load_config(path)
     assert recipe.title
-    assert recipe.losses
+    assert recipe.losses or recipe.method.name == "cddgan"
     written = tmp_path / "written.toml"
     written.write_text(to_toml(recipe), encoding="utf-8")
     assert load_config(written) == recipe

@@ -9,23 +9,6 @@ from PIL import Image
 import unhaze
 from unhaze import UnhazeError, photo
 
-onnx = pytest.importorskip("onnx")
-
-
-@pytest.fixture(scope="module")
-def half(tmp_path_factory) -> str:
-    """A model that halves every value: its effect is easily told."""
-    tensor, shape = onnx.TensorProto.FLOAT, (1, 3, "height", "width")
-    hazy = onnx.helper.make_tensor_value_info("hazy", tensor, shape)
-    restored = onnx.helper.make_tensor_value_info("restored", tensor, shape)
-    factor = onnx.helper.make_tensor("factor", tensor, [], [0.5])
-    node = onnx.helper.make_node("Mul", ["hazy", "factor"], ["restored"])
-    graph = onnx.helper.make_graph([node], "half", [hazy], [restored], [factor])
-    opset = onnx.helper.make_opsetid("", 19)
-    path = tmp_path_factory.mktemp("model") / "half.onnx"
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), path)
-    return str(path)
-
 
 def colours(*shape: int) -> np.ndarray:
     """Smooth values from 0 to 1."""
@@ -35,7 +18,7 @@ def colours(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32", "float64"])
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (20, 30, 4), (1, 1, 3)])
-def test_arrays(half: str, shape: tuple[int, ...], dtype: str, native: bool):
+def test_arrays(half: Path, shape: tuple[int, ...], dtype: str, native: bool):
     top = 1 if dtype.startswith("float") else np.iinfo(dtype).max
     hazy = (colours(*shape) * top).astype(dtype)
     kept = hazy.copy()
@@ -49,12 +32,34 @@ def test_arrays(half: str, shape: tuple[int, ...], dtype: str, native: bool):
     assert difference.mean() < (0.003 if native else 0.02)
 
 
+@pytest.mark.parametrize("dtype", [">u2", ">f4", "<u2", "float64"])
+def test_arrays_in_any_layout(half: Path, dtype: str):
+    top = np.float64(65535 if "u" in dtype else 1)
+    plain = (colours(20, 30, 4) * top).astype(dtype).astype(np.uint16 if "u" in dtype else float)
+    expected = unhaze.dehaze(plain, model=half)
+    backwards = plain.astype(dtype)[::-1, ::-1][::-1, ::-1]
+    wide = np.repeat(plain.astype(dtype), 2, axis=1)[:, ::2]
+    frozen = np.asfortranarray(plain.astype(dtype))
+    frozen.setflags(write=False)
+    for hazy in (backwards, wide, frozen):
+        restored = unhaze.dehaze(hazy, model=half)
+        assert (restored.dtype, restored.shape) == (hazy.dtype, hazy.shape)
+        assert np.array_equal(restored, expected)
+
+
+def test_stacks_of_arrays(half: Path):
+    frames = (colours(3, 20, 30, 3) * 255).astype(np.uint8)
+    restored = unhaze.dehaze(frames, model=half)
+    assert (restored.shape, restored.dtype) == (frames.shape, frames.dtype)
+    assert np.array_equal(restored[1], unhaze.dehaze(frames[1], model=half))
+
+
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [("1", "L"), ("L", "L"), ("LA", "LA"), ("P", "RGB"), ("RGB", "RGB"), ("RGBA", "RGBA")]
     + [("CMYK", "RGB"), ("YCbCr", "RGB")],
 )
-def test_pil_images(half: str, mode: str, expected: str):
+def test_pil_images(half: Path, mode: str, expected: str):
     hazy = Image.fromarray((colours(20, 30, 4) * 255).astype(np.uint8)).convert("RGB").convert(mode)
     hazy.info["dpi"] = (300, 300)
     restored = unhaze.dehaze(hazy, model=half, native=True)
@@ -64,7 +69,37 @@ def test_pil_images(half: str, mode: str, expected: str):
     assert np.abs(after - before / 2).mean() < 2
 
 
-def test_tensors(half: str):
+@pytest.mark.parametrize(
+    ("mode", "dtype", "expected"),
+    [("I;16", "<u2", "I;16"), ("I;16B", ">u2", "I;16"), ("I;16L", "<u2", "I;16"), ("I", "i4", "I")],
+)
+def test_pil_images_of_16_bits(half: Path, mode: str, dtype: str, expected: str):
+    samples = (colours(20, 30) * 65535).astype(dtype)
+    hazy = Image.frombytes(mode, (30, 20), samples.tobytes())
+    hazy.info["dpi"] = (300, 300)
+    restored = unhaze.dehaze(hazy, model=half, native=True)
+    assert (restored.size, restored.mode) == (hazy.size, expected)
+    assert restored.info == {"dpi": (300, 300)}
+    before, after = (np.asarray(each).astype(float) for each in (hazy, restored))
+    assert before.max() == 65535
+    assert np.abs(after - before / 2).max() < 2
+
+
+def test_pil_keeps_what_belongs_to_the_picture(half: Path, tmp_path: Path):
+    hazy = Image.fromarray((colours(20, 30, 3) * 255).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    hazy.save(tmp_path / "a.jpg", exif=exif, icc_profile=b"profile")
+    with Image.open(tmp_path / "a.jpg") as opened:
+        restored = unhaze.dehaze(opened, model=half)
+    assert restored.getexif()[0x010F] == "maker"
+    assert restored.info["icc_profile"] == b"profile"
+    four_inks = hazy.convert("CMYK")
+    four_inks.info["icc_profile"] = b"of inks"
+    assert "icc_profile" not in unhaze.dehaze(four_inks, model=half).info
+
+
+def test_tensors(half: Path):
     import torch
 
     hazy = torch.linspace(0, 1, 2 * 3 * 20 * 30).view(2, 3, 20, 30)
@@ -75,9 +110,14 @@ def test_tensors(half: str):
     bytes_ = unhaze.dehaze((hazy * 255).byte(), model=half, native=True)
     assert bytes_.dtype == torch.uint8
     assert abs(bytes_.float().mean() - 63.5) < 1
+    deep = unhaze.dehaze((hazy * 65535).to(torch.uint16), model=half, native=True)
+    assert deep.dtype == torch.uint16
+    assert abs(deep.float().mean() / 65535 - 0.25) < 0.01
+    transposed = hazy[0].transpose(1, 2).requires_grad_()
+    assert torch.allclose(unhaze.dehaze(transposed, model=half, native=True), transposed / 2)
 
 
-def test_paths_and_bytes(half: str, tmp_path: Path):
+def test_paths_and_bytes(half: Path, tmp_path: Path):
     pixels = (colours(20, 30, 3) * 255).astype(np.uint8)
     path = tmp_path / "photo.png"
     photo.write_rgb(path, pixels)
@@ -93,7 +133,22 @@ def test_paths_and_bytes(half: str, tmp_path: Path):
     assert np.abs(photo.read(encoded).pixels - pixels / 2).max() <= 0.5
 
 
-def test_strength_zero_is_the_input(half: str):
+def test_a_path_may_be_a_video(half: Path, tmp_path: Path):
+    av = pytest.importorskip("av")
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        pixels = np.full((48, 64, 3), 200, np.uint8)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert unhaze.dehaze(path, model=half) == tmp_path / "clip.unhazed.mkv"
+    with av.open(str(tmp_path / "clip.unhazed.mkv")) as container:
+        [frame] = container.decode(video=0)
+    assert abs(frame.to_ndarray(format="rgb24").astype(float).mean() - 100) < 4
+
+
+def test_strength_zero_is_the_input(half: Path):
     hazy = (colours(20, 30, 3) * 255).astype(np.uint8)
     assert np.array_equal(unhaze.dehaze(hazy, model=half, strength=0), hazy)
 
@@ -110,21 +165,29 @@ def test_strength_zero_is_the_input(half: str):
         (np.zeros((4, 4, 3), np.uint8), {"strength": 2}, "strength"),
         (np.zeros((4, 4, 3), np.uint8), {"strength": float("nan")}, "strength"),
         (np.zeros((4, 4, 3), np.uint8), {"model": "fotoo"}, "fotoo"),
+        (np.zeros((4, 4, 3), np.uint8), {"strength": "much"}, "strength"),
+        (np.zeros((4, 4, 3), np.uint8), {"model": 3}, "no model '3'"),
+        (np.zeros((4, 4, 3), np.uint8), {"device": 5}, "'device' must be of type str, not 5"),
+        (np.zeros((4, 4, 3), np.uint8), {"analysis": [9]}, "'analysis' must be of type int"),
+        (np.zeros((4, 4, 3), np.uint8), {"native": "yes"}, "'native' must be of type bool"),
         (b"no picture", {}, "no picture"),
         ("absent.jpg", {}, "no file 'absent.jpg'"),
         (Path(__file__).parent, {}, "is a folder"),
         (Path(__file__), {}, "test_dehaze.py"),
         ([1, 2, 3], {}, "cannot dehaze a list; expected a path, bytes"),
         (Image.new("F", (4, 4)), {}, "mode F"),
+        (Image.new("I", (4, 4), 70000), {}, "from 70000 to 70000; expected 0 to 65535"),
+        (np.zeros((0, 4, 4, 3), np.uint8), {}, r"\(0, 4, 4, 3\)"),
+        (np.zeros((4, 4, 3), np.uint32), {}, "uint32"),
     ],
 )
-def test_mistakes(half: str, picture, settings: dict, message: str):
+def test_mistakes(half: Path, picture, settings: dict, message: str):
     with pytest.raises(UnhazeError, match=message) as caught:
         unhaze.dehaze(picture, **{"model": half} | settings)
     assert "\n" not in str(caught.value)
 
 
-def test_later_calls_share_the_model(half: str):
+def test_later_calls_share_the_model(half: Path):
     from unhaze.dehaze import restorer_for
 
     unhaze.dehaze(np.zeros((4, 4, 3), np.uint8), model=half)

@@ -180,9 +180,9 @@ def test_json_has_the_keys_of_the_contract_and_no_nan(tmp_path):
 def test_results_file(pairs, tmp_path):
     result = evaluate("identity", pairs, protocol="y")
     path = tmp_path / "results" / "identity.json"
-    write_result(result, path, data="folders", recipe="recipes/none.toml")
+    write_result(result, path, data="folders")
     table = json.loads(path.read_text(encoding="utf-8"))
-    assert (table["data"], table["recipe"]) == ("folders", "recipes/none.toml")
+    assert (table["data"], table["recipe"]) == ("folders", None)
     assert (table["psnr"], table["protocol"], table["images"]) == (result.psnr, "y", 3)
     assert table["hardware"] and table["date"] == result.date and "per_image" not in table
     with pytest.raises(UnhazeError, match="exists"):

@@ -14,6 +14,9 @@ from unhaze.config import Part
 from unhaze.errors import UnhazeError
 from unhaze.export import CHECKED_SIZES, export
 from unhaze.nets import NETS, Net, create_net
+from unhaze.restore import native
+from unhaze.restore.engine import Engine
+from unhaze.restore.native import restore_whole
 from unhaze.weights import save_weights
 
 SMALL = {
@@ -95,6 +98,55 @@ def test_metadata_is_the_card(exported):
     assert (card["recipe"], card["step"], card["psnr"]) == ("a small test", "1200", "21.5")
 
 
+def test_metadata_says_what_running_it_takes(exported):
+    net, _, report = exported
+    facts = session_of(report.path).get_modelmeta().custom_metadata_map
+    macs, context, memory = (
+        int(facts[name]) for name in ("macs_per_pixel", "context", "bytes_per_pixel")
+    )
+    # Both networks are of width 8: its first and last layers, at full size, are 7x7 convolutions.
+    assert 3 * 8 * 49 + 8 * 3 * 49 < macs < 20_000
+    assert 0 < context <= 256 and context % 32 == 0
+    assert 8 * 4 < memory < 2000
+    assert json.loads(facts["pools"]) == [4]  # one mean, at a quarter of the size
+
+
+def test_tiles_with_the_measured_context_equal_the_whole_picture(exported):
+    _, _, report = exported
+    engine = Engine(report.path, "cpu", threads=1)
+    hazy = np.random.default_rng(3).random((330, 500, 3), dtype=np.float32)
+    whole = restore_whole(engine, hazy)
+    tiled = np.concatenate([strip for _, strip in native._restore_tiles(engine, hazy, 192, 0)])
+    assert np.abs(tiled - whole).max() < 0.1 / 255
+
+
+class Sharing(nn.Module):
+    """Takes its mean without keeping the axes, and its brightest place: no mean is handed over."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Linear(3, 3)
+
+    def forward(self, hazy):
+        light = self.mix(hazy.mean((-2, -1)))[..., None, None]
+        return hazy * light + hazy.amax((-2, -1), keepdim=True)
+
+
+def test_a_net_that_needs_the_whole_picture_says_so(tmp_path, monkeypatch):
+    entry = Net(f"{__name__}:Sharing", title="Sharing")
+    monkeypatch.setitem(NETS, "sharing", entry)
+    source, out = tmp_path / "weights.safetensors", tmp_path / "model.onnx"
+    write_weights(source, {}, name="sharing")
+    export(source, out)
+    engine = Engine(out, "cpu", threads=1)
+    assert engine.card["context"] is None
+    hazy = np.random.default_rng(0).random((1, 3, 40, 50), dtype=np.float32)
+    (mean,) = engine.pools(hazy)
+    np.testing.assert_allclose(mean, hazy.mean((2, 3)), atol=1e-6)
+    with pytest.raises(UnhazeError, match="leave out --native"):
+        restore_whole(engine, hazy[0].transpose(1, 2, 0), memory=1000)
+
+
 def test_file_holds_no_path_of_this_computer(exported):
     _, _, report = exported
     content = report.path.read_bytes()
@@ -169,7 +221,9 @@ class Stubborn(nn.Module):
 
 
 def test_network_without_a_graph_says_so(tmp_path, monkeypatch):
-    entry = Net(Stubborn, title="Stubborn", paper="none", reproduces="nothing")
+    entry = Net(
+        f"{__name__}:Stubborn", title="Stubborn", paper="none", reproduces="nothing", licence="none"
+    )
     monkeypatch.setitem(NETS, "stubborn", entry)
     source = tmp_path / "weights.safetensors"
     write_weights(source, {}, name="stubborn")

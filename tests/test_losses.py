@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from unhaze.errors import UnhazeError
 from unhaze.losses import LOSSES, create_loss
 from unhaze.losses.contrastive import LAYER_WEIGHTS
-from unhaze.losses.vgg import VGG19
+from unhaze.losses.vgg import TAPS, VGG
 
 FIRST = (1.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -22,7 +22,8 @@ class Pixels(nn.Module):
 
 
 def on_pixels(name: str, **arguments) -> nn.Module:
-    loss = create_loss(name, weights="random", layer_weights=FIRST, **arguments)
+    layers = {"layers": {"relu1_1": 1}} if name == "perceptual" else {"layer_weights": FIRST}
+    loss = create_loss(name, weights="random", **layers, **arguments)
     loss.vgg = Pixels()
     return loss
 
@@ -67,12 +68,26 @@ def test_perceptual_by_hand(distance, expected):
 
 def test_perceptual_is_the_weighted_sum(pictures):
     clear, hazy = pictures
-    loss = create_loss("perceptual", weights="random", layer_weights=(0, 2, 0, 0.5, 0))
+    arguments = {"network": "vgg19", "layers": {"relu4_1": 0.5, "relu1_1": 0, "relu2_1": 2}}
+    loss = create_loss("perceptual", weights="random", **arguments)
     assert len(loss.vgg.convolutions) == 9, "no layer after relu4_1 is computed"
-    pairs = list(zip(VGG19("random")(hazy), VGG19("random")(clear)))
+    vgg = VGG("random", taps=TAPS)
+    pairs = list(zip(vgg(hazy), vgg(clear)))
     expected = 2 * (pairs[1][0] - pairs[1][1]).square().mean()
     expected += 0.5 * (pairs[3][0] - pairs[3][1]).square().mean()
     torch.testing.assert_close(loss(hazy, clear, hazy), expected)
+
+
+def test_perceptual_is_griddehazenets_by_default(pictures):
+    """The mean over three layers of VGG-16, which has three convolutions in its third block."""
+    clear, hazy = pictures
+    loss = create_loss("perceptual", weights="random")
+    assert [each.kernel.shape[0] for each in loss.vgg.convolutions] == 2 * [64] + 2 * [128] + [
+        256
+    ] * 3
+    vgg = VGG("random", network="vgg16", taps=("relu1_2", "relu2_2", "relu3_3"))
+    gaps = [(one - other).square().mean() for one, other in zip(vgg(hazy), vgg(clear))]
+    torch.testing.assert_close(loss(hazy, clear, hazy), sum(gaps) / 3)
 
 
 def test_contrastive_by_hand():
@@ -117,7 +132,7 @@ def test_contrastive_equals_slow_loop(pictures, positives, negatives):
     )
     (gradient,) = torch.autograd.grad(value, restored)
 
-    vgg = VGG19("random")
+    vgg = VGG("random")
     anchor_features = [vgg(image[None]) for image in restored]
     clear_features = [vgg(image[None]) for image in clear]
     hazy_features = [vgg(image[None]) for image in hazy]
@@ -305,7 +320,12 @@ def test_compiles_without_graph_breaks(name, arguments, pictures):
         ("contrastive", {"weights": "nowhere/vgg.npz"}, "there is no such file"),
         ("contrastive", {"weights": 19}, "loss 'contrastive'"),
         ("perceptual", {"distance": "l3"}, "must be one of l1, l2"),
-        ("perceptual", {"layer_weights": []}, "expected 5 numbers"),
+        ("perceptual", {"network": "vgg11"}, "must be one of vgg16, vgg19"),
+        ("perceptual", {"layers": {"relu3_4": 1}}, "layer of vgg16 is 'relu3_4'"),
+        ("perceptual", {"layers": {"relu1_1": -1}}, "relu1_1 has weight -1"),
+        ("perceptual", {"layers": {"relu1_1": 0}}, "give at least one"),
+        ("perceptual", {"layers": {"relu1_1": "all"}}, "'layers' must be of type"),
+        ("perceptual", {"layers": 5}, "'layers' must be of type"),
     ],
 )
 def test_mistakes_have_one_line_each(name, arguments, message):
@@ -319,7 +339,8 @@ def test_true_weights_prefer_clear_over_blur_over_haze(shared_data, pictures):
     clear, hazy = pictures
     weights = str(shared_data / "weights" / "vgg19_conv1_1_to_conv5_1_uint8.npz")
     for name in ("contrastive", "perceptual"):
-        loss = create_loss(name, weights=weights)
+        arguments = {"network": "vgg19"} if name == "perceptual" else {}
+        loss = create_loss(name, weights=weights, **arguments)
         blurred = nn.functional.avg_pool2d(clear, 3, stride=1, padding=1, count_include_pad=False)
         order = (clear, 0.8 * clear + 0.2 * blurred, blurred, 0.2 * clear + 0.8 * hazy, hazy)
         values = [loss(restored, clear, hazy).item() for restored in order]

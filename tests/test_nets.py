@@ -1,13 +1,13 @@
 """Every network in every preset keeps the contract; AECR-Net has the paper's counts, switches."""
 
 import copy
-import inspect
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from variants import EVERY_NET
 
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze
@@ -17,20 +17,14 @@ from unhaze.nets.blocks import pad_to_multiple
 
 SIZES = [(1, 1), (1, 7), (5, 3), (33, 64)]
 
-EVERY_NET = pytest.mark.parametrize(
-    "name, preset",
-    [(name, preset) for name, net in NETS.items() for preset in net.presets or [None]],
-)
-
 
 def small_net(name: str, preset: str | None) -> nn.Module:
-    """The preset at a small width; its parameters are shaken so that none is at a special value."""
+    """The preset, made tiny; its parameters are shaken so that none is at a special value."""
     torch.manual_seed(5)
-    slim = {"width": 8} if "width" in inspect.signature(NETS[name].build).parameters else {}
-    net = create_net(name, preset=preset, **slim)
+    net = create_net(name, preset=preset, **NETS[name].tiny)
     with torch.no_grad():
         for parameter in net.parameters():
-            parameter += 0.05 * torch.randn_like(parameter)
+            parameter += 0.03 * torch.randn_like(parameter)
     return net
 
 
@@ -98,7 +92,8 @@ def test_bf16_autocast_is_finite_and_near(name, preset):
     exact = copy.deepcopy(net)(hazy)
     with torch.autocast("cpu", torch.bfloat16):
         restored = net(hazy)
-    assert (restored.float() - exact).abs().mean() < 0.01
+    # Shaken networks without a last activation answer far more than 1.
+    assert (restored.float() - exact).abs().mean() < 0.01 * exact.abs().max().clamp(min=1)
     restored.float().square().mean().backward()
     assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
 

@@ -3,6 +3,8 @@
 import os
 import struct
 import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pyvips
 
 from unhaze import photo
 from unhaze.errors import UnhazeError
-from unhaze.photo import Photo, writing
+from unhaze.photo import Photo, Stream, Traits, files
 
 
 def colours() -> np.ndarray:
@@ -115,22 +117,51 @@ def test_the_original_is_never_touched(tmp_path):
     assert source.read_bytes() == before
 
 
-def test_a_file_that_appears_while_writing_is_not_clobbered(tmp_path, monkeypatch):
+@pytest.fixture(params=["nameless", "hidden"])
+def kind(request, monkeypatch) -> str:
+    """How the unfinished file is kept: without a name, or with one where there is no such thing."""
+    if request.param == "hidden":
+        monkeypatch.setattr(files, "_nameless", lambda folder: None)
+    elif not hasattr(os, "O_TMPFILE"):
+        pytest.skip("this system has no nameless files")
+    return request.param
+
+
+def strips(after: Callable[[], object] = lambda: None) -> Stream:
+    """A picture that is 99 rows high; before its last strip something happens."""
+
+    def rows() -> Iterator[np.ndarray]:
+        yield np.zeros((50, 70, 3), np.uint8)
+        after()
+        yield np.full((49, 70, 3), 200, np.uint8)
+
+    return Stream(rows(), (99, 70, 3), np.dtype(np.uint8), Traits())
+
+
+def test_a_stream_is_written_as_it_comes(tmp_path, kind):
+    photo.write(strips(), tmp_path / "out.png")
+    assert photo.read_rgb(tmp_path / "out.png")[[0, 49, 50, 98], 69, 2].tolist() == [0, 0, 200, 200]
+    assert [each.name for each in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_a_file_that_appears_while_writing_is_not_clobbered(tmp_path, kind):
     target = tmp_path / "out.png"
-    save = writing._save
-
-    def slow_save(picture: Photo, suffix: str, sink: pyvips.Target) -> None:
-        save(picture, suffix, sink)
-        target.write_bytes(b"mine")
-
-    monkeypatch.setattr(writing, "_save", slow_save)
     with pytest.raises(UnhazeError, match="exists"):
-        photo.write(Photo(colours()), target)
+        photo.write(strips(lambda: target.write_bytes(b"mine")), target)
     assert target.read_bytes() == b"mine"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_without_hard_links_writing_still_works_and_still_spares(tmp_path, monkeypatch):
+def test_an_original_that_appears_under_the_targets_name_is_spared(tmp_path, kind):
+    source, target = tmp_path / "in.png", tmp_path / "out.png"
+    photo.write(Photo(colours()), source)
+    stream = replace(strips(lambda: target.symlink_to(source)), traits=Traits(path=source))
+    with pytest.raises(UnhazeError, match="original"):
+        photo.write(stream, target, overwrite=True)
+    np.testing.assert_array_equal(photo.read_rgb(source), colours())
+
+
+def test_without_hard_links_writing_still_works_and_still_spares(tmp_path, monkeypatch, kind):
     def refuse(self: Path, target: Path) -> None:
         raise PermissionError("no hard links on this file system")
 
@@ -142,32 +173,58 @@ def test_without_hard_links_writing_still_works_and_still_spares(tmp_path, monke
     assert [each.name for each in tmp_path.iterdir()] == ["out.png"]
 
 
-@pytest.mark.parametrize("failure", [pyvips.Error("broken"), KeyboardInterrupt(), MemoryError()])
-def test_a_crash_while_writing_leaves_nothing(tmp_path, monkeypatch, failure):
-    target = tmp_path / "out.png"
-
-    def crash(picture: Photo, suffix: str, sink: pyvips.Target) -> None:
-        assert (
-            len(list(tmp_path.iterdir())) == 1
-        )  # the unfinished file is there, under another name
-        assert not target.exists()
+def raising(failure: BaseException) -> Callable[[], None]:
+    def fail() -> None:
         raise failure
 
-    monkeypatch.setattr(writing, "_save", crash)
-    with pytest.raises(UnhazeError if isinstance(failure, pyvips.Error) else type(failure)):
-        photo.write(Photo(colours()), target)
+    return fail
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".avif"])
+@pytest.mark.parametrize("failure", [UnhazeError("broken"), KeyboardInterrupt(), MemoryError()])
+def test_a_crash_while_writing_leaves_nothing(tmp_path, kind, suffix, failure, capfd):
+    seen = []
+
+    def crash() -> None:
+        seen.extend(each.suffix for each in tmp_path.iterdir())
+        raise failure
+
+    with pytest.raises(type(failure)) as caught:
+        photo.write(strips(crash), tmp_path / f"out{suffix}")
+    assert caught.value is failure
+    assert seen == ([".part"] if kind == "hidden" else [])
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
+
+
+def test_a_picture_that_ends_too_early_is_no_picture(tmp_path):
+    short = replace(strips(), shape=(150, 70, 3))
+    with pytest.raises(UnhazeError, match="cannot write"):
+        photo.write(short, tmp_path / "out.png")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path):
+def test_what_libvips_says_against_writing_is_said(tmp_path):
+    wide = Stream(
+        [np.zeros((1, 20_000, 3), np.uint8)] * 2, (2, 20_000, 3), np.dtype(np.uint8), Traits()
+    )
+    with pytest.raises(UnhazeError, match="cannot write .*out.webp.*too large"):
+        photo.write(wide, tmp_path / "out.webp")
+    with pytest.raises(UnhazeError, match="cannot encode '.webp'.*too large"):
+        photo.encode(wide, ".webp")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".avif"])
+def test_a_full_disk_leaves_the_old_file(tmp_path, kind, suffix):
     resource = pytest.importorskip("resource")
-    target = tmp_path / "out.tif"
+    target = tmp_path / f"out{suffix}"
     target.write_bytes(b"old")
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
-        with pytest.raises(UnhazeError, match="cannot write .*out.tif"):
+        with pytest.raises(UnhazeError, match=f"cannot write .*out{suffix}"):
             photo.write(Photo(noise), target, overwrite=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -175,12 +232,32 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_target_that_is_no_regular_file_is_refused(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    for name in ("folder.png", "pipe.png"):
+        with pytest.raises(UnhazeError, match="no regular file"):
+            photo.write(Photo(colours()), tmp_path / name, overwrite=True)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts what /proc/self/fd lists")
+def test_descriptors_are_given_back(tmp_path):
+    """Each picture opens a pipe, a file and a folder."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for suffix in (".png", ".jpg", ".tif", ".webp"):
+        photo.write(Photo(colours()), tmp_path / f"out{suffix}")
+        photo.read(tmp_path / f"out{suffix}")
+        with pytest.raises(MemoryError):
+            photo.write(strips(raising(MemoryError())), tmp_path / f"no{suffix}")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_unknown_suffix_and_missing_folder(tmp_path):
     with pytest.raises(UnhazeError, match="'.xyz'.*.jpg"):
         photo.write(Photo(colours()), tmp_path / "out.xyz")
     with pytest.raises(UnhazeError, match="'.bmp'"):
         photo.encode(Photo(colours()), ".bmp")
-    with pytest.raises(UnhazeError, match="No such file"):
+    with pytest.raises(UnhazeError, match="no folder .*nowhere"):
         photo.write(Photo(colours()), tmp_path / "nowhere" / "out.png")
 
 

@@ -1,11 +1,9 @@
 """The documentation says what is true: commands parse, files exist, tables are up to date."""
 
 import ast
-import json
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -13,6 +11,7 @@ import pytest
 
 import unhaze
 from unhaze.cli import VERBS, with_verb
+from unhaze.report.readme import update_readme
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -126,25 +125,4 @@ def test_pages_keep_to_themselves():
 
 
 def test_tables_are_up_to_date():
-    command = [sys.executable, str(ROOT / "tools" / "readme_tables.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_tables_show_measurements_and_leave_other_files_out(tmp_path: Path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    import readme_tables
-
-    measured = {"data": "sots", "protocol": "aecr", "images": 80, "fade": None, "recipe": None}
-    good = measured | {"model": "runs/good", "psnr": 21.456, "ssim": 0.91234, "params": 397155}
-    hazy = measured | {"model": "identity", "psnr": 11.975, "ssim": 0.7, "params": 0}
-    for name, content in (("a-hazy", hazy), ("b-good", good), ("speed", {"steps_per_s": 3})):
-        (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
-    results = readme_tables.read_results(tmp_path)
-    rows = readme_tables.results_table(results).splitlines()[2:]
-    assert rows == [
-        "| [good](results/b-good.json) | sots | 80 | aecr | 21.46 | 0.9123 | - | 397,155 |",
-        "| [hazy input](results/a-hazy.json) | sots | 80 | aecr | 11.97 | 0.7000 | - | - |",
-    ]
-    with pytest.raises(SystemExit, match="needs <!-- models:start -->"):
-        readme_tables.with_tables("no markers here", [], results)
+    assert not update_readme(ROOT / "README.md", ROOT / "results", check=True), "make tables"

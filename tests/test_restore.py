@@ -10,7 +10,7 @@ import pytest
 from unhaze import photo
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze
-from unhaze.photo import Photo
+from unhaze.photo import Photo, Traits
 from unhaze.restore import field
 from unhaze.restore.restorer import Restorer, analysis_image
 
@@ -114,6 +114,7 @@ def test_strips_and_threads_do_not_show(monkeypatch):
     whole = field.apply_field(maps, hazy)
     monkeypatch.setattr(field, "BAND", 7)
     monkeypatch.setattr(field, "STRIP", 500)
+    monkeypatch.setattr(field, "TILE", 37)
     banded = field.fit_field(hazy, clear, threads=3)
     np.testing.assert_allclose(banded, maps, atol=1e-5)
     np.testing.assert_array_equal(field.apply_field(maps, hazy, threads=3), whole)
@@ -148,7 +149,7 @@ def test_strength_is_linear_and_bounded():
     maps = field.fit_field(hazy, clear)
     half = field.apply_field(maps, hazy, strength=0.5)
     np.testing.assert_allclose(half, (hazy + field.apply_field(maps, hazy)) / 2, atol=1e-5)
-    for strength in (-0.1, 1.1, float("nan")):
+    for strength in (-0.1, 1.1, float("nan"), "1", None):
         with pytest.raises(UnhazeError, match="expected 0 .* to 1"):
             field.apply_field(maps, hazy, strength=strength)
 
@@ -188,10 +189,7 @@ def test_all_but_the_colours_is_kept(dehazer):
     hazy = Photo(
         pixels,
         pixels[..., 0].copy(),
-        metadata={"xmp-data": b"<x/>"},
-        format="tiff",
-        density=(4.0, 4.0),
-        path=Path("in.tif"),
+        Traits(metadata={"xmp-data": b"<x/>"}, format="tiff", density=(4.0, 4.0)),
     )
     restored = Restorer(dehazer).restore(hazy)
     assert not np.array_equal(restored.pixels, pixels)
@@ -207,20 +205,10 @@ def test_grey_stays_grey(tinter, native):
     pixels = np.repeat(integers(40, 50, np.uint8)[..., :1], 3, axis=2)
     restorer = Restorer(tinter, native=native)
     coloured = restorer.restore(Photo(pixels)).pixels
-    grey = restorer.restore(Photo(pixels, grey=True)).pixels
+    grey = restorer.restore(Photo(pixels, traits=Traits(grey=True))).pixels
     assert np.ptp(coloured.astype(int), axis=2).max() > 20
     assert np.ptp(grey, axis=2).max() == 0
     assert np.abs(grey[..., 0] - coloured @ field.LUMA).mean() < 1
-
-
-def test_strength_zero_gives_identical_files(tmp_path, dehazer):
-    restorer = Restorer(dehazer, analysis=32)
-    for suffix, dtype in ((".png", np.uint8), (".png", np.uint16), (".tif", np.uint16)):
-        source = tmp_path / f"{np.dtype(dtype)}{suffix}"
-        photo.write(Photo(integers(50, 60, dtype)), source)
-        target = source.with_stem(f"{source.stem}-out")
-        photo.write(restorer.restore(photo.read(source), strength=0), target)
-        np.testing.assert_array_equal(photo.read_rgb(target), integers(50, 60, dtype))
 
 
 def test_the_analysis_image_is_small_exact_and_never_enlarged():
@@ -237,6 +225,13 @@ def test_the_analysis_image_is_small_exact_and_never_enlarged():
 def test_wrong_settings_are_refused(dehazer):
     with pytest.raises(UnhazeError, match="at least 16"):
         Restorer(dehazer, analysis=8)
+    with pytest.raises(UnhazeError, match="analysis is '64'"):
+        Restorer(dehazer, analysis="64")
+    with pytest.raises(UnhazeError, match="threads is -1"):
+        Restorer(dehazer, threads=-1)
+    for pixels in (None, np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(UnhazeError, match="pixels are"):
+            Restorer(dehazer).restore_pixels(pixels)
     with pytest.raises(UnhazeError, match="strength is 2"):
         Restorer(dehazer).restore(Photo(integers(4, 4, np.uint8)), strength=2)
 
@@ -244,11 +239,11 @@ def test_wrong_settings_are_refused(dehazer):
 def test_memory_beyond_input_and_output_does_not_grow():
     maps = np.ones((3, 4, 24, 32), np.float32)
     extra = []
-    for height in (500, 4000):
+    for height in (2000, 8000):
         pixels = np.full((height, 1000, 3), 100, np.uint8)
         tracemalloc.start()
         restored = field.apply_field(maps, pixels, threads=2)
         extra.append(tracemalloc.get_traced_memory()[1] - restored.nbytes)
         tracemalloc.stop()
     assert max(extra) < 16 * 2**20
-    assert extra[1] < 1.5 * extra[0]
+    assert extra[1] < 1.2 * extra[0]

@@ -1,16 +1,14 @@
-"""The engine refuses what is no model, and the shipped models are what their cards say."""
+"""The engine runs what is a model, on the device that works, and refuses all else in one line."""
 
-import hashlib
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from unhaze.errors import UnhazeError
-from unhaze.restore import native
-from unhaze.restore.engine import DEVICES, Engine
-from unhaze.restore.models import FOLDER, ModelCard, find_model, list_models
-from unhaze.restore.native import restore_whole
+from unhaze.restore.devices import DEVICES, choose_device
+from unhaze.restore.engine import Engine, OutOfMemory
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -54,18 +52,124 @@ def test_a_model_runs_and_shows_its_card(tmp_path):
     assert engine.path == tmp_path / "m.onnx"
 
 
-def test_auto_takes_what_is_there(tmp_path):
-    cuda = DEVICES["cuda"] in onnxruntime.get_available_providers()
-    assert Engine(make_model(tmp_path / "m.onnx")).device in (("cpu", "cuda") if cuda else ("cpu",))
+def offer(monkeypatch, *devices: str) -> None:
+    """Lets ONNX Runtime look like a build with these devices."""
+    providers = [DEVICES[name].provider for name in devices]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["Azure", *providers])
 
 
-def test_a_device_that_is_not_there(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (("cpu",), "cpu"),
+        (("cpu", "cuda"), "cuda"),
+        (("cpu", "directml", "cuda"), "cuda"),
+        (("directml", "cpu"), "directml"),
+        # These compile anew for each size of picture, or are not exact: only on request.
+        (("rocm", "openvino", "coreml", "cpu"), "cpu"),
+    ],
+)
+def test_auto_takes_the_best_that_suits_pictures(monkeypatch, offered, chosen):
+    offer(monkeypatch, *offered)
+    assert choose_device("auto") == chosen
+    for name in offered:
+        assert choose_device(name) == name
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_device_that_is_not_there(tmp_path, monkeypatch, device):
     path = make_model(tmp_path / "m.onnx")
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [DEVICES["cpu"]])
-    with pytest.raises(UnhazeError, match="'cuda' needs .*onnxruntime-gpu"):
-        Engine(path, "cuda")
+    offer(monkeypatch)
+    provider = DEVICES[device].provider
+    with pytest.raises(
+        UnhazeError, match=f"^device '{device}' needs .*{provider}; install [^\n]+$"
+    ):
+        Engine(path, device)
+
+
+def test_an_unknown_device(tmp_path):
     with pytest.raises(UnhazeError, match="no device 'cudo'; did you mean 'cuda'"):
-        Engine(path, "cudo")
+        Engine(make_model(tmp_path / "m.onnx"), "cudo")
+
+
+def test_auto_goes_on_with_the_cpu_and_says_so_where_a_device_does_not_start(
+    tmp_path, monkeypatch, caplog, capfd
+):
+    path = make_model(tmp_path / "m.onnx")
+    offer(monkeypatch, "cuda", "cpu")
+    with caplog.at_level(logging.WARNING):
+        engine = Engine(path)
+    assert engine.device == "cpu"
+    np.testing.assert_array_equal(engine(picture()), picture())
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("device 'cuda' failed (") and line.endswith("; going on with the CPU")
+    assert "\n" not in line
+    assert capfd.readouterr().out == ""
+
+
+def test_a_device_that_was_asked_for_is_not_replaced(tmp_path, monkeypatch):
+    offer(monkeypatch, "cuda", "cpu")
+    with pytest.raises(UnhazeError, match="device 'cuda' does not start: .*; use --device cpu$"):
+        Engine(make_model(tmp_path / "m.onnx"), "cuda")
+
+
+class Failing:
+    """A session of a device that starts and then fails with `error`."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, error: Exception) -> None:
+        self.get_inputs, self.error = session.get_inputs, error
+
+    def run(self, *_: object) -> None:
+        raise self.error
+
+
+def failing_engine(path: Path, error: Exception, *, free: bool) -> Engine:
+    """As if its device had been chosen by "auto" (`free`) or by name."""
+    engine = Engine(path, "cpu", threads=1)
+    engine.device, engine.device_is_free = "cuda", free
+    engine.sessions["closed"] = Failing(engine.sessions["closed"], error)
+    return engine
+
+
+def test_auto_goes_on_with_the_cpu_where_a_device_fails_at_work(tmp_path, caplog):
+    path = make_model(tmp_path / "m.onnx")
+    broken = RuntimeError("CUDA failure 700:\nillegal address")
+    engine = failing_engine(path, broken, free=True)
+    np.testing.assert_array_equal(engine(picture()), picture())
+    assert engine.device == "cpu"
+    assert "device 'cuda' failed (CUDA failure 700: illegal address)" in caplog.text
+    with pytest.raises(UnhazeError, match="failed on 7 x 5 pixels: CUDA failure 700"):
+        failing_engine(path, broken, free=False)(picture())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error 2: out of memory"),
+        RuntimeError("Failed to allocate memory for requested buffer of size 123"),
+        RuntimeError("BFCArena::AllocateRawInternal ... Available memory of 0"),
+        RuntimeError("DmlExecutionProvider: 8007000E Not enough memory resources"),
+    ],
+)
+def test_the_end_of_memory_is_no_failure_of_the_device(tmp_path, error):
+    engine = failing_engine(make_model(tmp_path / "m.onnx"), error, free=True)
+    with pytest.raises(OutOfMemory, match="^not enough memory to run the model on 7 x 5 pixels"):
+        engine(picture())
+    assert engine.device == "cuda"
+
+
+@pytest.mark.parametrize("threads", [-1, 1.5, "2", True, None])
+def test_threads_that_make_no_sense(tmp_path, threads):
+    with pytest.raises(UnhazeError, match="^threads is .*; expected a whole number"):
+        Engine(make_model(tmp_path / "m.onnx"), threads=threads)
+
+
+def test_a_session_has_the_threads_that_were_asked_for(tmp_path):
+    engine = Engine(make_model(tmp_path / "m.onnx"), "cpu", threads=3)
+    options = engine.sessions["closed"].get_session_options()
+    assert options.intra_op_num_threads == engine.threads == 3
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x09" * 99])
@@ -126,122 +230,3 @@ def test_a_picture_with_nan_is_refused(tmp_path):
     hazy[0, 0, 0, 0] = np.nan
     with pytest.raises(UnhazeError, match="the picture holds 1 of 105 values"):
         Engine(make_model(tmp_path / "m.onnx"))(hazy)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (5, 7), (8, 8), (9, 3)])
-def test_the_border_is_mirrored_if_the_card_asks_for_it(tmp_path, size):
-    facts = {"multiple": "8"}
-    engine = Engine(make_model(tmp_path / "m.onnx", facts=facts))
-    seen = []
-
-    def watch(hazy: np.ndarray) -> np.ndarray:
-        seen.append(hazy)
-        return hazy
-
-    watch.card, watch.device = engine.card, engine.device
-    hazy_hwc = picture(*size)[0].transpose(1, 2, 0)
-    np.testing.assert_array_equal(restore_whole(watch, hazy_hwc), hazy_hwc)
-    height, width = size
-    assert seen[0].shape == (1, 3, -(-height // 8) * 8, -(-width // 8) * 8)
-    if height == 5:
-        np.testing.assert_array_equal(seen[0][:, :, 5, :7], seen[0][:, :, 3, :7])
-    np.testing.assert_array_equal(restore_whole(engine, hazy_hwc), hazy_hwc)
-
-
-def test_a_picture_too_large_for_the_memory_is_refused_before(tmp_path, monkeypatch):
-    engine = Engine(make_model(tmp_path / "m.onnx"), "cpu")
-    monkeypatch.setattr(native, "_free_memory", lambda: 2000.0 * 100 * 100)
-    restore_whole(engine, np.zeros((100, 100, 3), np.float32))
-    with pytest.raises(UnhazeError, match="100 x 101 pixels.*leave out --native"):
-        restore_whole(engine, np.zeros((101, 100, 3), np.float32))
-    light = Engine(make_model(tmp_path / "l.onnx", facts={"bytes_per_pixel": "50"}), "cpu")
-    restore_whole(light, np.zeros((101, 100, 3), np.float32))
-
-
-CARD = """
-[small]
-file = "small.onnx"
-sha256 = "{sha256}"
-net = "aecr"
-recipe = "recipes/aecr/its.toml"
-data = "NYU depth"
-licence = "Apache-2.0"
-params = 3
-purpose = "Tests."
-
-[large]
-file = "large.onnx"
-sha256 = "{sha256}"
-net = "aecr"
-arguments = {{ width = 16 }}
-recipe = "recipes/aecr/its.toml"
-data = "NYU depth"
-licence = "Apache-2.0"
-params = 4
-purpose = "Tests."
-measured = {{ "psnr on sots-indoor-part (aecr)" = 20.5 }}
-default = true
-"""
-
-
-@pytest.fixture
-def shelf(tmp_path) -> Path:
-    """A folder of two shipped models."""
-    for name in ("small", "large"):
-        make_model(tmp_path / f"{name}.onnx")
-    digest = hashlib.sha256((tmp_path / "small.onnx").read_bytes()).hexdigest()
-    (tmp_path / "models.toml").write_text(CARD.format(sha256=digest), encoding="utf-8")
-    return tmp_path
-
-
-def test_models_are_listed_default_first_and_found_by_name(shelf):
-    cards = list_models(shelf)
-    assert [card.name for card in cards] == ["large", "small"]
-    assert cards[0].arguments == {"width": 16}
-    assert cards[0].measured["psnr on sots-indoor-part (aecr)"] == 20.5
-    assert find_model("auto", folder=shelf) == shelf / "large.onnx"
-    assert find_model("small", folder=shelf) == shelf / "small.onnx"
-    with pytest.raises(UnhazeError, match="no model 'smal'; did you mean 'small'"):
-        find_model("smal", folder=shelf)
-
-
-def test_damaged_and_missing_shipped_models(shelf):
-    with (shelf / "small.onnx").open("ab") as file:
-        file.write(b"\0")
-    with pytest.raises(UnhazeError, match="'small' is damaged"):
-        find_model("small", folder=shelf)
-    (shelf / "small.onnx").unlink()
-    with pytest.raises(UnhazeError, match="'small' is missing"):
-        find_model("small", folder=shelf)
-
-
-def test_models_by_path(tmp_path):
-    path = make_model(tmp_path / "mine.onnx")
-    assert find_model(path) == find_model(str(path)) == path
-    with pytest.raises(UnhazeError, match="no model file 'gone.onnx'"):
-        find_model("gone.onnx")
-    (tmp_path / "weights.safetensors").touch()
-    for other in (tmp_path / "weights.safetensors", tmp_path):
-        with pytest.raises(UnhazeError, match="unhaze export"):
-            find_model(other)
-    (tmp_path / "photo.jpg").touch()
-    with pytest.raises(UnhazeError, match="expected a .onnx file"):
-        find_model(tmp_path / "photo.jpg")
-
-
-def test_no_shipped_model_at_all(tmp_path):
-    (tmp_path / "models.toml").touch()
-    with pytest.raises(UnhazeError, match="give a .onnx file"):
-        find_model("auto", folder=tmp_path)
-
-
-def test_what_is_shipped_is_whole_and_described():
-    cards = list_models()
-    files = {path.name for path in FOLDER.glob("*.onnx")}
-    assert {card.file for card in cards} == files
-    assert sum(card.default for card in cards) == (1 if cards else 0)
-    for card in cards:
-        assert isinstance(card, ModelCard)
-        engine = Engine(find_model(card.name), "cpu", threads=1)
-        assert (engine.card["net"], engine.card["params"]) == (card.net, card.params)
-        assert np.isfinite(engine(picture(33, 50))).all()

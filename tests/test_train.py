@@ -341,3 +341,17 @@ def test_learning_rate_warms_up_and_follows_a_cosine(recipe):
     assert learning_rate(9, schedule, 1.0) == pytest.approx(1.0)
     assert learning_rate(60, schedule, 1.0) == pytest.approx(0.55)
     assert learning_rate(110, schedule, 1.0) == pytest.approx(0.1)
+
+
+def test_learning_rate_in_stairs_straight_or_not_at_all(recipe):
+    """GridDehazeNet halves it every fifth, MSBDN divides it by ten in the middle."""
+    stairs = dataclasses.replace(recipe.schedule, steps=100, decay="stairs", stairs=5, factor=0.5)
+    rates = [learning_rate(step, stairs, 1.0) for step in (0, 19, 20, 39, 40, 80, 99)]
+    assert rates == [1, 1, 0.5, 0.5, 0.25, 0.0625, 0.0625]
+    once = dataclasses.replace(stairs, stairs=2, factor=0.1)
+    assert [learning_rate(step, once, 1.0) for step in (49, 50, 99)] == [1, 0.1, 0.1]
+    straight = dataclasses.replace(recipe.schedule, steps=100, hold=0.5, decay="linear")
+    rates = [learning_rate(step, straight, 1.0) for step in (0, 50, 75, 100)]
+    assert rates == pytest.approx([1, 1, 0.5, 0])
+    constant = dataclasses.replace(recipe.schedule, steps=100, decay="none", warmup=10)
+    assert [learning_rate(step, constant, 1.0) for step in (4, 10, 99)] == [0.5, 1, 1]

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss, vgg
-from unhaze.losses.vgg import VGG19
+from unhaze.losses.vgg import TAPS, VGG
 
 # The published architecture, written out a second time: (block, convolutions, channels).
 BLOCKS = [(1, 2, 64), (2, 2, 128), (3, 4, 256), (4, 4, 512), (5, 4, 512)]
@@ -81,12 +81,30 @@ def test_local_file_in_torchvision_layout(how, tmp_path, image):
         path = tmp_path / "vgg.pth"
         torch.save(state, path, _use_new_zipfile_serialization=how == "zip")
     taps = 5 if how == "legacy" else 2
-    features = VGG19(str(path), taps=taps)(image)
+    features = VGG(str(path), taps=TAPS[:taps])(image)
     reference = torchvision_features(state)
     assert len(features) == taps
     # The layers after which the authors' code takes the features.
     for last, feature in zip((1, 6, 11, 20, 29), features):
         torch.testing.assert_close(feature, reference[: last + 1](image), rtol=1e-4, atol=1e-5)
+
+
+def test_vgg16_has_three_convolutions_in_its_third_block(tmp_path, image):
+    state = torchvision_state(3)
+    torch.save(state, tmp_path / "vgg19.pth")
+    for key in ("weight", "bias"):
+        del state[f"features.16.{key}"]
+    torch.save(state, tmp_path / "vgg16.pth")
+    taps = ("relu1_2", "relu3_3")
+    features = VGG(str(tmp_path / "vgg16.pth"), network="vgg16", taps=taps)(image)
+    reference = torchvision_features(state)
+    for last, feature in zip((3, 15), features):
+        torch.testing.assert_close(feature, reference[: last + 1](image), rtol=1e-4, atol=1e-5)
+    with pytest.raises(UnhazeError, match=r"hold 'features\.16', which vgg16 has not"):
+        VGG(str(tmp_path / "vgg19.pth"), network="vgg16", taps=taps)
+    write_npz(tmp_path / "vgg19.npz", torchvision_state(3), 3)
+    with pytest.raises(UnhazeError, match="hold 'block3_conv4', which vgg16 has not"):
+        VGG(str(tmp_path / "vgg19.npz"), network="vgg16", taps=taps)
 
 
 def test_published_file_is_fetched_and_checked(tmp_path, image, monkeypatch):
@@ -100,18 +118,18 @@ def test_published_file_is_fetched_and_checked(tmp_path, image, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("UNHAZE_CACHE", str(tmp_path / "cache"))
     url = f"http://127.0.0.1:{server.server_port}/vgg19-12345678.pth"
-    monkeypatch.setattr(vgg, "TORCHVISION_URL", url)
+    monkeypatch.setitem(vgg.PUBLISHED, "vgg19", (url, "dcbb9e9d"))
     try:
         with pytest.raises(UnhazeError, match="expected dcbb9e9d"):
-            VGG19("torchvision", taps=1)
-        monkeypatch.setattr(vgg, "TORCHVISION_SHA256", sha256[:8])
-        (feature,) = VGG19("torchvision", taps=1)(image)
+            VGG("torchvision", taps=TAPS[:1])
+        monkeypatch.setitem(vgg.PUBLISHED, "vgg19", (url, sha256[:8]))
+        (feature,) = VGG("torchvision", taps=TAPS[:1])(image)
     finally:
         server.shutdown()
         server.server_close()
-    (expected,) = VGG19(str(site / "vgg19-12345678.pth"), taps=1)(image)
+    (expected,) = VGG(str(site / "vgg19-12345678.pth"), taps=TAPS[:1])(image)
     assert torch.equal(feature, expected)
-    (again,) = VGG19("torchvision", taps=1)(image)
+    (again,) = VGG("torchvision", taps=TAPS[:1])(image)
     assert torch.equal(again, expected), "the second time comes from the cache: the server is gone"
 
 
@@ -124,7 +142,7 @@ class SilentHandler(SimpleHTTPRequestHandler):
 def test_8_bit_file_means_the_same_network(normalize, tmp_path, image):
     """Against the original's own convention: BGR, gray levels, in and out."""
     stored = write_npz(tmp_path / "vgg.npz", torchvision_state(2), 2)
-    features = VGG19(str(tmp_path / "vgg.npz"), normalize=normalize, taps=2)(image)
+    features = VGG(str(tmp_path / "vgg.npz"), normalize=normalize, taps=TAPS[:2])(image)
     standard = torch.tensor(vgg.STD).view(3, 1, 1)
     levels = (
         255 * (image - torch.tensor(vgg.MEAN).view(3, 1, 1))
@@ -139,7 +157,7 @@ def test_8_bit_file_means_the_same_network(normalize, tmp_path, image):
 
 
 def test_normalize_is_imagenets(image):
-    plain, normalizing = VGG19("random", taps=1), VGG19("random", taps=1, normalize=True)
+    plain, normalizing = VGG("random", taps=TAPS[:1]), VGG("random", taps=TAPS[:1], normalize=True)
     by_hand = torch.stack(
         [
             (image[:, channel] - mean) / std
@@ -152,7 +170,7 @@ def test_normalize_is_imagenets(image):
 
 def test_true_8_bit_file(shared_data):
     """All taps of the original network are alive, and its first kernels see edges and colours."""
-    network = VGG19(str(shared_data / "weights" / "vgg19_conv1_1_to_conv5_1_uint8.npz"))
+    network = VGG(str(shared_data / "weights" / "vgg19_conv1_1_to_conv5_1_uint8.npz"))
     shapes = [tuple(convolution.kernel.shape[:2]) for convolution in network.convolutions]
     assert shapes == [
         (64, 3), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256), (256, 256), (256, 256),
@@ -181,16 +199,16 @@ def test_8_bits_lose_little(tmp_path, image):
     write_npz(tmp_path / "vgg.npz", state, 2)
     levels = 255 * torch.tensor(vgg.STD).view(3, 1, 1) * image
     exact = torchvision_features(state)[:7](levels.flip(1)) / (255 * sum(vgg.STD) / 3)
-    feature = VGG19(str(tmp_path / "vgg.npz"), taps=2)(image)[1]
+    feature = VGG(str(tmp_path / "vgg.npz"), taps=TAPS[:2])(image)[1]
     assert 0 < (feature - exact).abs().mean() / exact.abs().mean() < 0.06
 
 
 def test_random_weights_are_always_the_same(image):
     before = torch.get_rng_state()
-    first = VGG19("random", taps=3)
+    first = VGG("random", taps=TAPS[:3])
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(123)
-    second = VGG19("random", taps=3)
+    second = VGG("random", taps=TAPS[:3])
     assert torch.equal(first(image)[2], second(image)[2])
     assert all(0.2 < feature.mean() < 1 for feature in first(image)), "no layer fades or explodes"
 
@@ -208,13 +226,13 @@ def test_frozen_and_in_no_checkpoint():
 
 
 def test_follows_device_and_type():
-    network = VGG19("random", taps=2).double()
+    network = VGG("random", taps=TAPS[:2]).double()
     assert network(torch.rand(1, 3, 8, 8))[1].dtype == torch.float64
     assert network.to("meta").convolutions[0].kernel.device.type == "meta"
 
 
 def test_channels_last_and_autocast(image):
-    network = VGG19("random", taps=3)
+    network = VGG("random", taps=TAPS[:3])
     expected = network(image)
     channels_last = network.to(memory_format=torch.channels_last)
     answered = channels_last(image.contiguous(memory_format=torch.channels_last))
@@ -228,7 +246,7 @@ def test_channels_last_and_autocast(image):
 
 @pytest.mark.parametrize(("taps", "side"), [(5, 16), (3, 4), (1, 1)])
 def test_smallest_image(taps, side):
-    network = VGG19("random", taps=taps)
+    network = VGG("random", taps=TAPS[:taps])
     assert network(torch.rand(1, 3, side, side + 3))[-1].shape[-2:] == (1, (side + 3) // side)
     if side > 1:
         with pytest.raises(
@@ -243,7 +261,7 @@ def test_broken_files(suffix, content, tmp_path):
     path = tmp_path / f"vgg{suffix}"
     path.write_bytes(content)
     with pytest.raises(UnhazeError, match="not a readable") as error:
-        VGG19(str(path))
+        VGG(str(path))
     assert str(path) in str(error.value)
 
 
@@ -255,28 +273,28 @@ def test_truncated_files(tmp_path):
     for path in sorted(tmp_path.iterdir()):
         path.write_bytes(path.read_bytes()[:-2000])
         with pytest.raises(UnhazeError, match="not a readable"):
-            VGG19(str(path), taps=1)
+            VGG(str(path), taps=TAPS[:1])
 
 
 def test_other_files(tmp_path):
     state = torchvision_state(1)
     torch.save(state, tmp_path / "short.pth")
     with pytest.raises(UnhazeError, match=r"lack the tensor 'features\.5\.weight'"):
-        VGG19(str(tmp_path / "short.pth"))
+        VGG(str(tmp_path / "short.pth"))
     state["features.0.weight"] = torch.zeros(64, 3, 5, 5)
     torch.save(state, tmp_path / "shape.pth")
     with pytest.raises(UnhazeError, match=r"conv1_1 has shapes \(\(64, 3, 5, 5\)"):
-        VGG19(str(tmp_path / "shape.pth"), taps=1)
+        VGG(str(tmp_path / "shape.pth"), taps=TAPS[:1])
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(UnhazeError, match="hold a list, not a state dict"):
-        VGG19(str(tmp_path / "list.pth"))
+        VGG(str(tmp_path / "list.pth"))
     np.savez(tmp_path / "other.npz", weights=np.zeros(3))
     with pytest.raises(UnhazeError, match=r"lack the tensor .*block1_conv1\.kernel"):
-        VGG19(str(tmp_path / "other.npz"))
+        VGG(str(tmp_path / "other.npz"))
     with pytest.raises(UnhazeError, match="there is no such file"):
-        VGG19(str(tmp_path / "absent.pth"))
+        VGG(str(tmp_path / "absent.pth"))
     with pytest.raises(UnhazeError, match="expected 'torchvision', 'random', or a .pth"):
-        VGG19("torchvison")
+        VGG("torchvison")
 
 
 def test_pth_runs_no_code(tmp_path):
@@ -288,12 +306,12 @@ def test_pth_runs_no_code(tmp_path):
 
     torch.save({"features.0.weight": Trap()}, tmp_path / "trap.pth")
     with pytest.raises(UnhazeError, match="not a readable"):
-        VGG19(str(tmp_path / "trap.pth"))
+        VGG(str(tmp_path / "trap.pth"))
     assert not (tmp_path / "ran").exists()
 
 
 def test_gradient_reaches_the_image_only():
-    network = VGG19("random", taps=2)
+    network = VGG("random", taps=TAPS[:2])
     image = torch.rand(1, 3, 8, 8, requires_grad=True)
     functional.mse_loss(network(image)[1], torch.zeros(1, 128, 4, 4)).backward()
     assert image.grad.abs().max() > 0

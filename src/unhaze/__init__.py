@@ -1,4 +1,4 @@
-"""unhaze clears haze from photos, and trains the networks that do so.
+"""unhaze clears haze from photos and videos, and trains the networks that do so.
 
 Importing it is instant: every public name loads its module when it is first used.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from unhaze.nets import create_net, list_nets
     from unhaze.restore.models import list_models
     from unhaze.restore.restorer import Restorer
+    from unhaze.restore.video import restore_frames, restore_video
     from unhaze.train import train
 
 # Public name: the module that defines it.
@@ -30,6 +31,8 @@ PUBLIC = {
     "list_models": "unhaze.restore.models",
     "list_nets": "unhaze.nets",
     "load_config": "unhaze.config",
+    "restore_frames": "unhaze.restore.video",
+    "restore_video": "unhaze.restore.video",
     "train": "unhaze.train",
 }
 
@@ -44,6 +47,8 @@ __all__ = [
     "list_models",
     "list_nets",
     "load_config",
+    "restore_frames",
+    "restore_video",
     "train",
 ]
 

@@ -2,14 +2,15 @@
 
 import dataclasses
 import sys
-import tomllib
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from unhaze.errors import UnhazeError
-from unhaze.names import nearest
+from unhaze.layering import read_layers
+from unhaze.names import nearest, one_of
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Part:
 
 @dataclass(frozen=True)
 class LossPart:
-    """`[losses.NAME]`: its weight in the sum, and the loss's own arguments."""
+    """`[losses.NAME]`: its weight in the sum (0: not built), and the loss's own arguments."""
 
     weight: float = 1.0
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -52,14 +53,21 @@ class Optimizer:
 class Schedule:
     """steps: optimizer steps. batch: samples a step over all processes and accumulated parts.
 
-    Cosine from `optimizer.lr` to `final_lr` times it, after a linear warm-up. clip: largest norm of
-    the gradient, 0 for none. ema: decay of the averaged weights, 0 for none.
+    The learning rate warms up linearly in `warmup` steps to `optimizer.lr`, stays there for the
+    share `hold` of the others, then decays: by "cosine" or "linear" to `final_lr` times it; in
+    "stairs", times `factor` from each of `stairs` equal pieces to the next; or, by "none", not at
+    all. As pieces and shares they shrink with the run.
+    clip: largest norm of the gradient, 0 for none. ema: decay of the averaged weights, 0 for none.
     """
 
     steps: int = 500_000
     batch: int = 16
     warmup: int = 0
+    hold: float = 0.0
+    decay: str = "cosine"
     final_lr: float = 0.0
+    stairs: int = 1
+    factor: float = 0.5
     accumulate: int = 1
     clip: float = 0.0
     ema: float = 0.999
@@ -96,16 +104,17 @@ class Recipe:
     """One training run. `source` says where the settings come from.
 
     start: weights file or run folder that the network starts from (fine-tuning); "" for a random
-    start.
+    start. published: dataset -> PSNR in dB and SSIM that the source prints for this run.
     """
 
     title: str
     net: Part
     data: Part
-    losses: dict[str, LossPart]
+    losses: dict[str, LossPart] = field(default_factory=dict)
     source: str = ""
     seed: int = 666
     start: str = ""
+    published: dict[str, tuple[float, float]] = field(default_factory=dict)
     method: Part = Part("supervised")
     validation: Part | None = None
     augment: Augment = field(default_factory=Augment)
@@ -129,7 +138,10 @@ LIMITS: dict[str, tuple[float, float | None]] = {
     "schedule.steps": (1, None),
     "schedule.batch": (1, None),
     "schedule.warmup": (0, None),
+    "schedule.hold": (0, 1),
     "schedule.final_lr": (0, 1),
+    "schedule.stairs": (1, None),
+    "schedule.factor": (0, 1),
     "schedule.accumulate": (1, None),
     "schedule.clip": (0, None),
     "schedule.ema": (0, 0.999999),
@@ -143,40 +155,18 @@ LIMITS: dict[str, tuple[float, float | None]] = {
 }
 
 
-def load_config(path: Path | str, overrides: list[str] | None = None) -> Recipe:
+DECAYS = ("cosine", "linear", "stairs", "none")
+
+
+def load_config(
+    path: Path | str, overrides: Sequence[str] = (), *, overlays: Sequence[Path | str] = ()
+) -> Recipe:
     """Reads a recipe; `overrides` are `a.b=value` with a TOML value (a bare word is a string).
 
+    overlays: files laid over it before those, see `layering.read_layers`.
     UnhazeError for a missing file, broken TOML, an unknown key, a value of wrong type or size.
     """
-    path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnhazeError(f"cannot read recipe '{path}': {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UnhazeError(f"recipe '{path}' is not valid TOML: {error}") from error
-    for override in overrides or []:
-        apply_override(table, override)
-    return from_table(Recipe, table, "")
-
-
-def apply_override(table: dict[str, Any], override: str) -> None:
-    """Sets `a.b=value` in the nested `table`."""
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise UnhazeError(f"--set '{override}': expected KEY=VALUE, as in schedule.steps=1000")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *parents, last = key.strip().split(".")
-    if not all((*parents, last)):
-        raise UnhazeError(f"--set '{override}': a part of its key is empty")
-    for parent in parents:
-        table = table.setdefault(parent, {})
-        if not isinstance(table, dict):
-            raise UnhazeError(f"--set '{override}': '{parent}' is not a table")
-    table[last] = value
+    return from_table(Recipe, read_layers(Path(path), [*map(Path, overlays)], overrides), "")
 
 
 def from_table(kind: type, table: Any, where: str) -> Any:
@@ -243,6 +233,7 @@ def check_limits(recipe: Recipe) -> None:
             if number < smallest or (largest is not None and number > largest):
                 expected = f"from {smallest} to {largest}" if largest else f"at least {smallest}"
                 raise UnhazeError(f"recipe key '{dotted}' must be {expected}, not {number}")
+    one_of("recipe key 'schedule.decay'", recipe.schedule.decay, DECAYS)
     low, high = recipe.augment.scale
     if low > high:
         raise UnhazeError(f"recipe key 'augment.scale' must be [low, high], not [{low}, {high}]")

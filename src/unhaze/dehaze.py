@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unhaze.errors import UnhazeError
+from unhaze.names import check_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,22 +33,26 @@ def dehaze(
 ) -> Picture:
     """Clears `picture`, and answers in its type, size and number range.
 
-    path (str or Path): writes `out`, or photo.unhazed.jpg beside photo.jpg, and answers that path.
-    bytes of an image file: bytes in the same format (PNG where that is only read).
-    NumPy (H,W), (H,W,3) or (H,W,4: alpha is kept), RGB, uint8, uint16 or float in [0,1].
-    PIL image of 8 bits a channel: one of mode L, LA, RGB or RGBA, with the same `info`.
-    PyTorch (3,H,W) or (B,3,H,W), uint8 or float in [0,1], on any device.
+    path (str or Path) of a photo or video: writes `out`, or photo.unhazed.jpg beside photo.jpg, and
+    answers that path. bytes of an image file: bytes in the same format (PNG where it is only read).
+    NumPy (H,W), (H,W,3), (H,W,4: alpha is kept) or (B,H,W,3 or 4), RGB, uint8, uint16 or float in
+    [0,1]. PIL image of 8 bits a channel: one of mode L, LA, RGB or RGBA, with the same `info`; of
+    16 bits: one of mode I;16, or I if it was. PyTorch (3,H,W) or (B,3,H,W), uint8, uint16 or float
+    in [0,1], on any device.
     strength: 0 changes nothing, 1 clears fully; model, device, analysis, native: as for Restorer,
     which is kept for later calls with the same ones.
     UnhazeError for everything else, and for an `out` that exists without `overwrite`.
     """
-    restorer = restorer_for(str(model), device, analysis, native)
+    given = {"device": device, "analysis": analysis, "native": native, "overwrite": overwrite}
+    check_arguments(dehaze, {"picture": picture} | given, "dehaze")
     if isinstance(picture, str | os.PathLike):
+        restorer = restorer_for(str(model), device, analysis, native, use_of(Path(picture)))
         return type(picture)(dehaze_file(Path(picture), out, overwrite, restorer, strength))
+    restorer = restorer_for(str(model), device, analysis, native)
     if out is not None:
         raise UnhazeError("out is for a picture given by its path; here the result is the answer")
     if isinstance(picture, bytes):
-        return dehaze_bytes(picture, restorer, strength)
+        return restorer.restore_bytes(picture, strength=strength)
     clear = functools.partial(restorer.restore_pixels, strength=strength)
     if is_a(picture, "numpy", "ndarray"):
         return dehaze_array(picture, clear)
@@ -60,11 +65,20 @@ def dehaze(
 
 
 @functools.lru_cache(maxsize=4)
-def restorer_for(model: str, device: str, analysis: int, native: bool) -> "Restorer":
+def restorer_for(
+    model: str, device: str, analysis: int, native: bool, use: str = "photo"
+) -> "Restorer":
     """A Restorer that later calls with the same settings share."""
     from unhaze.restore.restorer import Restorer
 
-    return Restorer(model, device, analysis=analysis, native=native)
+    return Restorer(model, device, analysis=analysis, native=native, use=use)
+
+
+def use_of(path: Path) -> str:
+    """What "auto" chooses a model for."""
+    from unhaze.batch import is_video
+
+    return "video" if is_video(path) else "photo"
 
 
 def is_a(picture: Any, module: str, name: str) -> bool:
@@ -75,46 +89,44 @@ def is_a(picture: Any, module: str, name: str) -> bool:
 def dehaze_file(
     path: Path, out: str | Path | None, overwrite: bool, restorer: "Restorer", strength: float
 ) -> Path:
-    """Writes the restored photo and answers where."""
-    from unhaze.batch import plan_files, restore_file
+    """Writes the restored photo or video and answers where."""
+    from unhaze.batch import Settings, plan_files, restore_file
 
     if path.is_dir():
-        raise UnhazeError(f"'{path}' is a folder; give one photo, or use unhaze.batch for many")
+        raise UnhazeError(f"'{path}' is a folder; give one file, or use unhaze.batch for many")
     if not path.exists():
         raise UnhazeError(f"no file '{path}'")
     [job] = plan_files([path], out)
-    restore_file(job, functools.partial(restorer.restore, strength=strength), overwrite=overwrite)
+    restore_file(job, restorer, Settings(strength=strength, overwrite=overwrite))
     return job.target
 
 
-def dehaze_bytes(encoded: bytes, restorer: "Restorer", strength: float) -> bytes:
-    """The bytes of an image file -> the same."""
-    from unhaze import photo
-
-    hazy = photo.read(encoded)
-    suffix = f".{hazy.format}" if f".{hazy.format}" in photo.SAVERS else ".png"
-    return photo.encode(restorer.restore(hazy, strength), suffix)
-
-
 def dehaze_array(picture: "np.ndarray", clear: Clear) -> "np.ndarray":
-    """(H,W), (H,W,3) or (H,W,4) -> the same shape and type."""
+    """(H,W), (H,W,3), (H,W,4), or (B,H,W,3 or 4) -> the same shape and type."""
     import numpy as np
 
+    if picture.ndim == 4 and len(picture):
+        stack = np.stack([dehaze_array(each, clear) for each in picture])
+        return stack.astype(picture.dtype, copy=False)
     grey = picture.ndim == 2
     samples = np.repeat(picture[..., None], 3, axis=2) if grey else picture
     if samples.ndim != 3 or samples.shape[2] not in (3, 4) or samples.size == 0:
-        raise UnhazeError(f"the array is {picture.shape}; expected (H,W), (H,W,3) or (H,W,4)")
+        expected = "(H,W), (H,W,3), (H,W,4), or (B,H,W,3 or 4)"
+        raise UnhazeError(f"the array is {picture.shape}; expected {expected}")
     check_range(samples)
-    pixels = samples.astype(np.float32) if samples.dtype.kind == "f" else samples
-    restored = clear(np.ascontiguousarray(pixels[..., :3]), grey=grey).astype(picture.dtype)
+    native = np.float32 if samples.dtype.kind == "f" else samples.dtype.newbyteorder("=")
+    pixels = np.ascontiguousarray(samples[..., :3], native)
+    restored = clear(pixels, grey=grey)
     if grey:
-        return restored[..., 0]
-    return np.dstack([restored, picture[..., 3]]) if samples.shape[2] == 4 else restored
+        restored = restored[..., 0]
+    elif samples.shape[2] == 4:
+        restored = np.dstack([restored, picture[..., 3]])
+    return restored.astype(picture.dtype, copy=False)
 
 
 def check_range(samples: "np.ndarray") -> None:
     """UnhazeError unless uint8, uint16, or float in [0,1]."""
-    if samples.dtype in ("uint8", "uint16"):
+    if samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
         return
     if samples.dtype.kind != "f":
         raise UnhazeError(f"the array is {samples.dtype}; expected uint8, uint16 or float in [0,1]")
@@ -124,23 +136,38 @@ def check_range(samples: "np.ndarray") -> None:
 
 
 def dehaze_pil(picture: Any, clear: Clear) -> Any:
-    """A PIL image of 8 bits a channel -> one of the same size, with its transparency and `info`."""
+    """A PIL image -> one of the same size, with its transparency and `info`."""
     import numpy as np
     from PIL import Image
 
+    if picture.mode == "I" or picture.mode.startswith("I;16"):
+        restored = Image.fromarray(dehaze_deep_grey(np.asarray(picture), clear))
+        restored.info = dict(picture.info)
+        return restored
     if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"):
         raise UnhazeError(f"cannot dehaze a PIL image of mode {picture.mode}; convert it to RGB")
     has_alpha = "A" in picture.getbands() or "transparency" in picture.info
     grey = picture.mode in ("1", "L", "LA")
     samples = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
-    pixels = np.ascontiguousarray(samples[..., :3])
-    restored = Image.fromarray(clear(pixels, grey=grey))
+    restored = Image.fromarray(clear(np.ascontiguousarray(samples[..., :3]), grey=grey))
     if grey:
         restored = restored.getchannel(0)
     if has_alpha:
         restored.putalpha(Image.fromarray(np.ascontiguousarray(samples[..., 3])))
-    restored.info = {key: value for key, value in picture.info.items() if key != "transparency"}
+    lost = {"transparency"} | ({"icc_profile"} if picture.mode == "CMYK" else set())
+    restored.info = {key: value for key, value in picture.info.items() if key not in lost}
     return restored
+
+
+def dehaze_deep_grey(samples: "np.ndarray", clear: Clear) -> "np.ndarray":
+    """(H,W) uint16 of any byte order -> uint16; int32 with values of 16 bits -> int32."""
+    import numpy as np
+
+    if samples.dtype.kind == "i" and not (samples.min() >= 0 and samples.max() <= 65535):
+        low, high = samples.min(), samples.max()
+        raise UnhazeError(f"the PIL image has values from {low} to {high}; expected 0 to 65535")
+    restored = dehaze_array(samples.astype(np.uint16), clear)
+    return restored.astype(np.int32) if samples.dtype.kind == "i" else restored
 
 
 def dehaze_tensor(picture: Any, clear: Clear) -> Any:

@@ -5,15 +5,13 @@ import csv
 import hashlib
 import json
 import math
-import os
-import platform
 import secrets
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +22,7 @@ import numpy as np
 from unhaze import photo
 from unhaze.data.catalog import PairFiles, fit_clear
 from unhaze.errors import UnhazeError
+from unhaze.hardware import describe_cpu
 from unhaze.metrics import METRICS, PROTOCOLS, WITH_CLEAR, measure
 from unhaze.metrics.fade import fade
 from unhaze.names import lookup
@@ -35,6 +34,8 @@ SAVED = ("restored", "strips", "per_image.csv", "evaluation.json")
 @dataclass(frozen=True)
 class Evaluation:
     """What was measured, on what, with what. Means over the pictures; None was not measured.
+
+    recipe, step, training (samples, seconds, hardware): where the weights come from, if they say.
 
     psnr in dB; fade_hazy is the FADE of the inputs. change: mean |restored - hazy| in [0,1].
     params: None where an .onnx file does not say. seconds: restoring all pictures, without reading
@@ -54,6 +55,9 @@ class Evaluation:
     seconds: float
     weights_sha256: str | None
     hardware: str
+    recipe: str | None
+    step: int | None
+    training: dict[str, Any] | None
     version: str
     commit: str | None
     date: str
@@ -66,12 +70,16 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Model:
-    """restore: hazy (H,W,3) float32 in [0,1] -> restored, same shape, not clamped."""
+    """restore: hazy (H,W,3) float32 in [0,1] -> restored, same shape, not clamped.
+
+    facts: what the file says of itself.
+    """
 
     restore: Callable[[np.ndarray], np.ndarray]
     params: int | None
     weights_sha256: str | None
     hardware: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -88,7 +96,7 @@ def evaluate(
 ) -> Evaluation:
     """Restores the whole hazy picture of each pair and measures the unrounded result.
 
-    model: shipped name, .onnx, .safetensors, run folder (averaged weights, newest state), or
+    model: shipped name, prior, .onnx, .safetensors, run folder (averaged weights, newest state), or
     `identity`. metrics: by default those that need a clear picture, or FADE where none of the pairs
     has one. limit: only the first so many. save: a new folder for restored/ and strips/ (hazy |
     restored | clear) of PNGs, per_image.csv and evaluation.json; it appears whole at the end, and
@@ -112,6 +120,7 @@ def evaluate(
             seconds=sum(row["seconds"] for row in rows),
             weights_sha256=loaded.weights_sha256,
             hardware=loaded.hardware,
+            **{name: loaded.facts.get(name) for name in ("recipe", "step", "training")},
             version=version("unhaze"),
             commit=commit(),
             date=datetime.now(UTC).date().isoformat(),
@@ -127,14 +136,14 @@ def write_result(
     path: Path | str,
     *,
     data: str,
-    recipe: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """One file of results/: `data` and `recipe` by name, and the evaluation without `per_image`."""
+    """One file of results/: the name of the data, and the evaluation without `per_image`."""
     path = Path(path)
     if path.exists() and not overwrite:
         raise UnhazeError(f"'{path}' exists; choose another name or overwrite it")
-    table = {"recipe": recipe, "data": data} | without_nan(asdict(evaluation))
+    table = {"data": data} | without_nan(asdict(evaluation))
+    table["model"] = Path(evaluation.model).name  # Where it lies on this computer is no result.
     del table["per_image"]
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -199,22 +208,22 @@ def evaluate_pair(
 
 
 def load(model: str, device: str) -> Model:
-    """Whatever may stand for a model, ready to restore on `device`: auto, cpu or cuda."""
+    """Whatever may stand for a model, ready to restore whole pictures on `device`."""
     if model == "identity":
         return Model(lambda hazy: hazy, 0, None, describe_cpu())
     if Path(model).is_dir() or Path(model).suffix == ".safetensors":
         return load_torch(Path(model), device)
-    from unhaze.restore.engine import Engine
-    from unhaze.restore.models import find_model
+    from unhaze.restore.models import open_model
+    from unhaze.restore.native import restore_whole
 
-    path = find_model(model)
-    engine = Engine(path, device=device)
-    params = engine.card.get("params")
+    opened = open_model(model, device)
+    params = opened.card.get("params")
     return Model(
-        lambda hazy: from_bchw(engine(to_bchw(hazy))),
+        lambda hazy: restore_whole(opened, hazy),
         params if isinstance(params, int) else None,
-        sha256([path]),
-        describe_cpu() if engine.device == "cpu" else f"{engine.device} by ONNX Runtime",
+        None if opened.path is None else sha256([opened.path]),
+        describe_cpu() if opened.device == "cpu" else f"{opened.device} by ONNX Runtime",
+        opened.card,
     )
 
 
@@ -229,7 +238,8 @@ def load_torch(source: Path, device: str) -> Model:
     if device == "cuda" and not torch.cuda.is_available():
         raise UnhazeError("there is no CUDA device for PyTorch; use --device cpu")
     kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    net = load_model(source).net.to(kind)
+    weights = load_model(source)
+    net = weights.net.to(kind)
 
     def restore(hazy: np.ndarray) -> np.ndarray:
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
@@ -245,7 +255,7 @@ def load_torch(source: Path, device: str) -> Model:
     shards = [file] if file.exists() else parts
     params = sum(parameter.numel() for parameter in net.parameters())
     hardware = torch.cuda.get_device_name() if kind == "cuda" else describe_cpu()
-    return Model(restore, params, sha256(shards), hardware)
+    return Model(restore, params, sha256(shards), hardware, weights.facts)
 
 
 def to_bchw(picture_hwc: np.ndarray) -> np.ndarray:
@@ -334,15 +344,6 @@ def sha256(files: list[Path]) -> str:
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def describe_cpu() -> str:
-    """For example "AMD EPYC 7B13, 2 cores"."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        named = next(line for line in lines if line.startswith("model name"))
-        return f"{named.partition(':')[2].strip()}, {os.cpu_count()} cores"
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def commit() -> str | None:

@@ -4,7 +4,9 @@ from unhaze.errors import UnhazeError
 
 # Imported module: what people call it, and the extra that installs it.
 EXTRAS = {
+    "av": ("PyAV", "video"),
     "torch": ("PyTorch", "train"),
+    "matplotlib": ("Matplotlib", "report"),
     "lightning": ("Lightning Fabric", "train"),
     "lightning_fabric": ("Lightning Fabric", "train"),
     "onnx": ("onnx", "train"),

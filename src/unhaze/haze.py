@@ -33,13 +33,16 @@ class HazeLaw:
 
     beta: scattering coefficient for depth divided by its maximum in the picture. airlight: A, in
     [0,1]; the share `airlight_at_one` of all draws is exactly 1. airlight_tint: largest deviation
-    of a channel of A from grey.
+    of a channel of A from grey. clear_share: share of pictures that get no haze at all. uneven: by
+    how much (0.3: 30 %) density and, half as much, airlight vary smoothly across the picture.
     """
 
     beta: tuple[float, float] = (0.6, 1.8)
     airlight: tuple[float, float] = (0.7, 1.0)
     airlight_at_one: float = 0.0
     airlight_tint: float = 0.0
+    clear_share: float = 0.0
+    uneven: float = 0.0
 
     def __post_init__(self) -> None:
         for name, (low, high), largest in (
@@ -47,6 +50,8 @@ class HazeLaw:
             ("airlight", self.airlight, 1.0),
             ("airlight_at_one", (self.airlight_at_one, self.airlight_at_one), 1.0),
             ("airlight_tint", (self.airlight_tint, self.airlight_tint), 1.0),
+            ("clear_share", (self.clear_share, self.clear_share), 1.0),
+            ("uneven", (self.uneven, self.uneven), 1.0),
         ):
             if not 0 <= low <= high <= largest:
                 given = low if low == high else f"{low} {high}"

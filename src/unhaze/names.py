@@ -64,6 +64,8 @@ def fits(value: Any, hint: Any) -> bool:
         return of_length and all(map(fits, value, inner))
     if origin in (list, Sequence):
         return isinstance(value, (list, tuple)) and all(fits(each, inner[0]) for each in value)
+    if origin is Mapping:
+        return isinstance(value, dict) and all(fits(each, inner[1]) for each in value.values())
     return not isinstance(hint, type) or hint is Any or isinstance(value, hint)
 
 

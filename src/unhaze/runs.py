@@ -21,7 +21,14 @@ from unhaze.tensors import load_tensors, save_tensors
 
 # A run may go on elsewhere (hardware, roots), be watched otherwise, or be made longer.
 FREE_TO_CHANGE = ("hardware", "watch", "title", "source", "start", "data.root", "validation.root")
-FREE_TO_CHANGE += ("schedule.steps", "data.resident")
+FREE_TO_CHANGE += (
+    "schedule.steps",
+    "data.resident",
+    "data.hazy.root",
+    "data.clear.root",
+    "published",
+    "method.teacher",
+)
 
 
 def create_run(recipe: Recipe, folder: Path | None) -> Path:
@@ -67,7 +74,7 @@ def save_state(
     aside = folder / f".{final.name}"
     aside.mkdir()
     for name, net in networks.items():
-        save_tensors(aside, name, net.state_dict(), facts | {"step": progress["step"]})
+        save_tensors(aside, name, net.state_dict(), facts)
     for name, optimizer in optimizers.items():
         tensors = {
             f"{index}.{key}": torch.as_tensor(value)

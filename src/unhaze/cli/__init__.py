@@ -16,8 +16,10 @@ from unhaze.cli.data import data
 from unhaze.cli.eval import evaluate
 from unhaze.cli.export import export
 from unhaze.cli.listing import list_names
+from unhaze.cli.report import report
 from unhaze.cli.run import run
 from unhaze.cli.train import train
+from unhaze.cli.weights import weights
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
 
@@ -28,6 +30,8 @@ VERBS = {
     "export": export,
     "list": list_names,
     "data": data,
+    "weights": weights,
+    "report": report,
 }
 
 
@@ -79,7 +83,7 @@ def with_verb(words: list[str]) -> list[str]:
 def owner_of(words: list[str]) -> str:
     """What an error says was asked for: the verb, for `data` and `list` with its second word."""
     words = with_verb(words)
-    return " ".join(words[:2]) if words[0] in ("data", "list") else words[0]
+    return " ".join(words[:2]) if words[0] in ("data", "list", "report", "weights") else words[0]
 
 
 def complain(message: str, status: int) -> int:

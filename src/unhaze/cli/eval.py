@@ -75,9 +75,14 @@ def evaluate(
     )
     click.echo(evaluation.to_json() if as_json else table(evaluation))
     if result is not None:
-        folders = " and ".join(str(folder) for folder in (hazy, clear) if folder)
-        source = " ".join([data, *settings]) if data else folders
+        source = " ".join([data, *settings]) if data else name_of(hazy)
         write_result(evaluation, result, data=source, overwrite=overwrite)
+
+
+def name_of(hazy: Path) -> str:
+    """What a folder's pictures are called: NAME for NAME/hazy, else the folder's own name."""
+    hazy = hazy.absolute()
+    return hazy.parent.name if hazy.name.lower() in ("hazy", "haze") else hazy.name
 
 
 def check_source(

@@ -1,12 +1,16 @@
 """`unhaze list`: what there is to choose from."""
 
 import json
+import math
 import tomllib
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+
+Row = dict[str, Any]
 
 
 @click.command("list", short_help="Lists what there is to choose from.")
@@ -19,44 +23,75 @@ def list_names(kind: str, as_json: bool) -> None:
     """
     from unhaze.names import lookup
 
-    rows = lookup(LISTS, kind, "list")()
+    rows_of, line_of = lookup(LISTS, kind, "list")
+    rows = rows_of()
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        click.echo(f"{row['name']:<{width}}  {row['title']}".rstrip())
+        click.echo(f"{row['name']:<{width}}  {line_of(row)}".rstrip())
 
 
-def list_nets() -> list[dict[str, Any]]:
-    """Networks with their papers, presets and the published numbers they stand for."""
+def title_of(row: Row) -> str:
+    """What most rows say of themselves."""
+    return row["title"]
+
+
+def list_nets() -> list[Row]:
+    """Networks and priors with their papers, terms and the published numbers they stand for."""
     from unhaze.nets import NETS
+    from unhaze.restore.priors import PRIORS
 
-    return [
-        {
-            "name": name,
-            "title": f"{net.title} ({net.paper}): {net.reproduces}",
-            "paper": net.paper,
-            "reproduces": net.reproduces,
-            "presets": list(net.presets),
-        }
+    nets = [
+        {"name": name, "kind": "net", "title": net.title, "paper": net.paper}
+        | {"reproduces": net.reproduces, "licence": net.licence, "presets": list(net.presets)}
         for name, net in NETS.items()
     ]
+    priors = [
+        {"name": name, "kind": "prior", "title": prior.title, "paper": prior.paper}
+        | {"reproduces": prior.reproduces, "licence": prior.licence}
+        for name, prior in PRIORS.items()
+    ]
+    return nets + priors
 
 
-def list_models() -> list[dict[str, Any]]:
-    """The cards of the models that come with the package, the default one first."""
+def line_of_net(row: Row) -> str:
+    """Of `list_nets`: title, paper, what it reproduces, terms."""
+    kind = "" if row["kind"] == "net" else "prior, no training: "
+    return f"{kind}{row['title']} ({row['paper']}): {row['reproduces']} [{row['licence']}]"
+
+
+def list_models() -> list[Row]:
+    """The cards of the models that come with the package, in the order in which "auto" tries them.
+
+    With `bytes`, the size of the file, and `speed`, its class.
+    """
+    from unhaze.restore.models import FOLDER
     from unhaze.restore.models import list_models as list_cards
 
     rows = []
     for card in list_cards():
-        default = "default, " if card.default else ""
-        title = f"{default}{card.params:,} parameters: {card.purpose}"
-        rows.append({"title": title} | asdict(card))
+        rules = [
+            {key: each for key, each in asdict(rule).items() if each not in (None, 0, math.inf)}
+            for rule in card.auto
+        ]
+        size = (FOLDER / card.file).stat().st_size
+        rows.append(asdict(card) | {"auto": rules, "bytes": size, "speed": card.speed})
     return rows
 
 
-def list_datasets() -> list[dict[str, Any]]:
+def line_of_model(row: Row) -> str:
+    """Of `list_models`: size, speed, what it is for, when "auto" takes it."""
+    rules = [" and ".join(f"{key} {each}" for key, each in rule.items()) for rule in row["auto"]]
+    auto = f" [auto: {', or '.join(rule or 'all else' for rule in rules)}]" if rules else ""
+    size = f"{row['params']:,} parameters, {row['bytes'] / 1e6:.1f} MB"
+    # One GMAC for a megapixel is 1000 multiplications for each of its pixels.
+    speed = f"{row['speed']} ({row['macs_per_pixel'] / 1000:.0f} GMAC a megapixel)"
+    return f"{size}, {speed}: {row['purpose']}{auto}"
+
+
+def list_datasets() -> list[Row]:
     """Datasets with their sources, terms and what a folder of theirs must look like."""
     from unhaze.data.catalog import DATASETS
 
@@ -73,7 +108,7 @@ def list_datasets() -> list[dict[str, Any]]:
     ]
 
 
-def list_losses() -> list[dict[str, Any]]:
+def list_losses() -> list[Row]:
     """Losses that a recipe can weigh and add."""
     from unhaze.losses import LOSSES
 
@@ -82,7 +117,7 @@ def list_losses() -> list[dict[str, Any]]:
     ]
 
 
-def list_methods() -> list[dict[str, Any]]:
+def list_methods() -> list[Row]:
     """Ways to train."""
     from unhaze.methods import METHODS
 
@@ -91,7 +126,7 @@ def list_methods() -> list[dict[str, Any]]:
     ]
 
 
-def list_recipes() -> list[dict[str, Any]]:
+def list_recipes() -> list[Row]:
     """Every recipes/**/*.toml with the title it gives itself."""
     rows = []
     for path in sorted(Path("recipes").rglob("*.toml")):
@@ -103,7 +138,7 @@ def list_recipes() -> list[dict[str, Any]]:
     return rows
 
 
-def list_metrics() -> list[dict[str, Any]]:
+def list_metrics() -> list[Row]:
     """Measures, and the protocols by which `unhaze eval` takes PSNR and SSIM."""
     from unhaze.metrics import METRICS, PROTOCOLS
 
@@ -126,12 +161,13 @@ def list_metrics() -> list[dict[str, Any]]:
     return metrics + protocols
 
 
-LISTS = {
-    "nets": list_nets,
-    "models": list_models,
-    "datasets": list_datasets,
-    "losses": list_losses,
-    "methods": list_methods,
-    "metrics": list_metrics,
-    "recipes": list_recipes,
+# What `unhaze list KIND` shows: the rows, as JSON has them, and the line that a person reads.
+LISTS: dict[str, tuple[Callable[[], list[Row]], Callable[[Row], str]]] = {
+    "nets": (list_nets, line_of_net),
+    "models": (list_models, line_of_model),
+    "datasets": (list_datasets, title_of),
+    "losses": (list_losses, title_of),
+    "methods": (list_methods, title_of),
+    "metrics": (list_metrics, title_of),
+    "recipes": (list_recipes, title_of),
 }

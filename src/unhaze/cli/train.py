@@ -16,6 +16,15 @@ import click
     help="Replace a setting of the recipe, as in schedule.steps=1000. May be repeated.",
 )
 @click.option(
+    "--over",
+    "overlays",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Lay the settings of a file over the recipe's, such as recipes/overlays/*.toml. May be "
+    "repeated; --set wins.",
+)
+@click.option(
     "--resume",
     type=click.Path(path_type=Path),
     metavar="RUN",
@@ -31,6 +40,7 @@ import click
 def train(
     recipe: Path | None,
     settings: tuple[str, ...],
+    overlays: tuple[Path, ...],
     resume: Path | None,
     check: bool,
     out: Path | None,
@@ -46,7 +56,7 @@ def train(
 
     from unhaze.config import load_config
 
-    described = load_config(recipe or resume / "recipe.toml", list(settings))
+    described = load_config(recipe or resume / "recipe.toml", settings, overlays=overlays)
 
     from unhaze.train import train as train_recipe
 

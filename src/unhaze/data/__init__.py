@@ -26,6 +26,9 @@ class UnpairedBatch:
     clear: "Tensor"
 
 
+Batch = PairedBatch | UnpairedBatch
+
+
 @dataclass(frozen=True)
 class Pair:
     """One whole picture: hazy and clear (3,H,W) float32 in [0,1]."""
@@ -46,4 +49,16 @@ class PairedData(Protocol):
         self, seed: int, step: int, *, size: int, augment: "Augment", device: "torch.device"
     ) -> PairedBatch:
         """The batch of `size` pairs of this seed and step: a pure function of its arguments."""
+        ...
+
+
+class UnpairedData(Protocol):
+    """A dataset that unpaired methods train on."""
+
+    def __len__(self) -> int: ...
+
+    def draw(
+        self, seed: int, step: int, *, size: int, augment: "Augment", device: "torch.device"
+    ) -> UnpairedBatch:
+        """`size` hazy and `size` clear pictures of this seed and step: a pure function."""
         ...

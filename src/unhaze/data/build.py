@@ -2,17 +2,21 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 from unhaze.config import Part
-from unhaze.data import PairedData
+from unhaze.data import PairedData, UnpairedData
 from unhaze.data.catalog import DATASETS, find_pairs
 from unhaze.data.folders import PairedFolders
+from unhaze.data.mixed import Camera, Mixed
+from unhaze.data.outdoor import Outdoor
 from unhaze.data.rgbd import RGBD
+from unhaze.data.unpaired import Unpaired, UnpairedFolders
 from unhaze.errors import UnhazeError
 from unhaze.names import check_arguments, lookup, nearest
 
 
-def create_data(part: Part) -> PairedData:
+def create_data(part: Part) -> PairedData | UnpairedData:
     """The dataset `part.name` of `DATASETS`, its files found (and those of `rgbd` decoded).
 
     Arguments are those of the dataset's `find` (of `RGBD` for `rgbd`), `root`, and `cache`.
@@ -24,6 +28,16 @@ def create_data(part: Part) -> PairedData:
     if part.name == "rgbd":
         check_arguments(RGBD, arguments, "data 'rgbd'")
         return RGBD(arguments.pop("root"), **arguments)
+    if part.name == "outdoor":
+        check_arguments(Outdoor, arguments, "data 'outdoor'")
+        return Outdoor(arguments.pop("roots"), **arguments)
+    if part.name == "mixed":
+        return create_mixed(arguments)
+    if part.name == "unpaired":
+        return create_unpaired(arguments)
+    if part.name == "unpaired-folders":
+        check_arguments(UnpairedFolders, arguments, "data 'unpaired-folders'")
+        return UnpairedFolders(**arguments)
     own = inspect.signature(dataset.find).parameters
     allowed = ["root", "cache", *(name for name in own if name not in ("dataset", "root"))]
     for name in arguments:
@@ -38,3 +52,37 @@ def create_data(part: Part) -> PairedData:
         raise UnhazeError(f"data '{part.name}' needs split: one of {splits} or 'all'")
     root, cache = arguments.pop("root", "."), arguments.pop("cache", False)
     return PairedFolders(find_pairs(part.name, Path(str(root)), **arguments), cache=cache)
+
+
+def create_mixed(arguments: dict[str, Any]) -> Mixed:
+    """`parts`: a list of tables, each a [data] table with its `share`; the rest is the camera."""
+    tables = arguments.pop("parts", None)
+    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+        raise UnhazeError(f"data 'mixed' has parts = {tables!r}; expected a list of tables")
+    parts, shares = [], []
+    for table in tables:
+        rest = {"share": 1.0, "name": ""} | table
+        share, name = rest.pop("share"), rest.pop("name")
+        if isinstance(share, bool) or not isinstance(share, int | float):
+            raise UnhazeError(f"data 'mixed': share is {share!r}; expected a number")
+        parts.append(create_data(Part(name, rest)))
+        shares.append(float(share))
+    check_arguments(Camera, arguments, "data 'mixed'")
+    return Mixed(parts, shares, Camera(**arguments))
+
+
+def create_unpaired(arguments: dict[str, Any]) -> Unpaired:
+    """`hazy` and `clear`: each the [data] table of a paired dataset."""
+    sides = {}
+    for side in ("hazy", "clear"):
+        table = arguments.pop(side, None)
+        if not isinstance(table, dict) or "name" not in table:
+            raise UnhazeError(f"data 'unpaired' needs a table [data.{side}] with a name")
+        rest = dict(table)
+        name = rest.pop("name")
+        if str(name).startswith("unpaired"):
+            raise UnhazeError(f"data 'unpaired': '{name}' is no paired dataset; use such as rgbd")
+        sides[side] = create_data(Part(name, rest))
+    for name in arguments:
+        raise UnhazeError(f"data 'unpaired' has no argument '{name}'; there are: hazy, clear")
+    return Unpaired(**sides)

@@ -77,7 +77,7 @@ def find_files(name: str, root: Path | str = ".", **arguments: Any) -> Found:
     """As `find_pairs`, but files without a partner are part of the answer and not an error."""
     dataset = lookup(DATASETS, name, "dataset")
     if dataset.find is None:
-        raise UnhazeError(f"'{name}' has no hazy files: its haze is drawn from depth in training")
+        raise UnhazeError(f"'{name}' has no pairs of files: its batches are drawn in training")
     check_arguments(dataset.find, arguments, f"dataset '{name}'", reserved=("dataset", "root"))
     root = Path(root)
     if not root.is_dir():
@@ -308,6 +308,34 @@ DATASETS = {
         source="yours, NYU Depth v2 for one, or a pack made by `unhaze data pack`",
         terms="yours",
         pairing="expected clear/NAME with depth/NAME, the same names in both",
+    ),
+    "outdoor": Dataset(
+        title="Clear outdoor photos: an assumed depth and haze drawn at every step",
+        paper="",
+        source="yours, in `roots`, a list of folders",
+        terms="yours",
+        pairing="expected pictures in every folder of roots",
+    ),
+    "mixed": Dataset(
+        title="Several datasets in one batch, through a camera (gamma, noise, JPEG)",
+        paper="",
+        source="`parts`: a list of [data] tables, each with its share",
+        terms="those of the parts",
+        pairing="expected at least one part",
+    ),
+    "unpaired": Dataset(
+        title="The hazy side of one dataset and the clear side of another, for unpaired training",
+        paper="",
+        source="`hazy` and `clear`: the [data] tables of two datasets",
+        terms="those of the two",
+        pairing="expected scenes that are not on both sides",
+    ),
+    "unpaired-folders": Dataset(
+        title="Folders of hazy and of clear pictures, for unpaired training",
+        paper="",
+        source="yours",
+        terms="yours",
+        pairing="expected pictures of different scenes in hazy and in clear",
     ),
 }
 

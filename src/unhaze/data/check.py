@@ -57,7 +57,7 @@ def check(
     """
     dataset = lookup(DATASETS, name, "dataset")
     root = Path(root)
-    if dataset.find is None:
+    if name == "rgbd":
         check_arguments(check_scenes, arguments, f"dataset '{name}'", ("root", "sample"))
         return check_scenes(root, sample)
     if dataset.splits:

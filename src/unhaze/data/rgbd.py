@@ -10,20 +10,20 @@ from torch.nn import functional
 from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
+from unhaze.data.hazing import haze_batch
 from unhaze.data.pack import cut, is_pack, read_pack
 from unhaze.data.pairing import find_scenes
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
-from unhaze.haze import HazeLaw, add_haze, transmission
+from unhaze.haze import HazeLaw
 
 
 class RGBD:
     """PairedData over scenes held in memory as uint8; haze by the law of RESIDE indoor.
 
     root: a folder with clear/ and depth/ (8 or 16 bit, larger is farther), or a pack of one.
-    beta: range of the scattering coefficient for depth divided by its maximum in the image.
-    airlight: range of A; of all draws, the share `airlight_at_one` is exactly 1, as in SOTS indoor.
-    airlight_tint: largest deviation of a channel of A from grey.
+    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven: as in `HazeLaw`, for depth
+        divided by its maximum in the picture.
     border: pixels cut from every side (NYU has a white frame of 10).
     scenes: first and last-plus-one index in the sorted list of scenes, for held-out splits.
     resident: keep the scenes on the training device, so that no step waits for a copy.
@@ -37,11 +37,15 @@ class RGBD:
         airlight: tuple[float, float] = (0.7, 1.0),
         airlight_at_one: float = 0.5,
         airlight_tint: float = 0.0,
+        clear_share: float = 0.0,
+        uneven: float = 0.0,
         border: int = 0,
         scenes: tuple[int, int] | None = None,
         resident: bool = False,
     ):
-        self.law = HazeLaw(tuple(beta), tuple(airlight), airlight_at_one, airlight_tint)
+        self.law = HazeLaw(
+            tuple(beta), tuple(airlight), airlight_at_one, airlight_tint, clear_share, uneven
+        )
         self.resident = resident
         if is_pack(root):
             self.names, self.clear, self.depth = unpack(Path(root), border, scenes)
@@ -56,11 +60,10 @@ class RGBD:
     def pair(self, index: int) -> Pair:
         """Scene `index` in full, with haze that belongs to this index for good."""
         generator = generator_for(index, 0)
-        beta, airlight = self.draw_haze(1, generator)
         clear = self.clear[index].float() / 255
         depth = self.depth[index].float() / 255 / self.deepest[index]
-        hazy = add_haze(clear, transmission(depth, beta[0]), airlight[0])
-        return Pair(self.names[index], hazy, clear)
+        hazy = haze_batch(self.law, clear[None], depth[None], generator)
+        return Pair(self.names[index], hazy[0], clear)
 
     def draw(
         self, seed: int, step: int, *, size: int, augment: Augment, device: torch.device
@@ -73,21 +76,8 @@ class RGBD:
             self.depth = [depth.to(device) for depth in self.depth]
         images = [(self.clear[scene], self.depth[scene]) for scene in scenes]
         clear, depth = crop_batch(images, augment, generator, device)
-        beta, airlight = (each.to(device) for each in self.draw_haze(size, generator))
         deepest = self.deepest[scenes].to(device).view(-1, 1, 1, 1)
-        hazy = add_haze(clear, transmission(depth / deepest, beta), airlight)
-        return PairedBatch(hazy, clear)
-
-    def draw_haze(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """beta (size,1,1,1) and airlight (size,3,1,1)."""
-        low, high = self.law.beta
-        beta = low + (high - low) * torch.rand(size, 1, 1, 1, generator=generator)
-        low, high = self.law.airlight
-        airlight = low + (high - low) * torch.rand(size, 1, 1, 1, generator=generator)
-        at_one = torch.rand(size, 1, 1, 1, generator=generator) < self.law.airlight_at_one
-        airlight = torch.where(at_one, 1.0, airlight)
-        tint = 2 * torch.rand(size, 3, 1, 1, generator=generator) - 1
-        return beta, (airlight + self.law.airlight_tint * tint).clamp(0, 1)
+        return PairedBatch(haze_batch(self.law, clear, depth / deepest, generator), clear)
 
 
 def read_scenes(

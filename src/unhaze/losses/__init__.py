@@ -34,7 +34,7 @@ LOSSES = {
     "contrastive": Loss(
         Contrastive, title="contrastive regularization (CR)", source="arXiv:2104.09367"
     ),
-    "perceptual": Loss(Perceptual, title="distance of VGG-19 features", source="arXiv:1603.08155"),
+    "perceptual": Loss(Perceptual, title="distance of VGG features", source="arXiv:1603.08155"),
 }
 
 

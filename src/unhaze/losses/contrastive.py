@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unhaze.errors import UnhazeError
-from unhaze.losses.vgg import TAPS, VGG19
+from unhaze.losses.vgg import TAPS, VGG
 
 LAYER_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
 
@@ -26,7 +26,7 @@ class Contrastive(nn.Module):
         (i+k) mod B: the batch is random already, and the loss stays a function of it). Distances
         are averaged over them. The rates of Table 4: 1:r is negatives=r, r:1 positives=r. No
         negatives is CR* of Table 2: the sum of weight * d(restored, clear).
-    weights, normalize: see VGG19. layer_weights: of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1; a
+    weights, normalize: see VGG. layer_weights: of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1; a
         0 skips a layer, and the network ends at the last one used.
     epsilon: added to the denominator, as in the authors' code.
     floor: Differs: the authors have none. The denominator is at least floor * d(clear, hazy): a
@@ -59,7 +59,7 @@ class Contrastive(nn.Module):
         self.layer_weights = checked_layer_weights(layer_weights)
         self.positives, self.negatives = positives, negatives
         self.epsilon, self.floor = epsilon, floor
-        self.vgg = VGG19(weights, normalize=normalize, taps=len(self.layer_weights))
+        self.vgg = VGG(weights, normalize=normalize, taps=TAPS[: len(self.layer_weights)])
 
     def forward(self, restored: Tensor, clear: Tensor, hazy: Tensor) -> Tensor:
         batch = len(clear)

@@ -4,41 +4,42 @@ Perceptual Losses for Real-Time Style Transfer and Super-Resolution (Johnson et 
 arXiv:1603.08155), as GridDehazeNet (arXiv:1908.03245) uses it for dehazing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.losses.contrastive import checked_layer_weights
-from unhaze.losses.vgg import VGG19
+from unhaze.losses.vgg import VGG, convolutions_of
 from unhaze.names import one_of
 
 DISTANCES = {"l1": functional.l1_loss, "l2": functional.mse_loss}
+GRIDDEHAZENET = {"relu1_2": 1 / 3, "relu2_2": 1 / 3, "relu3_3": 1 / 3}
 
 
 class Perceptual(nn.Module):
     """Sum over VGG layers of weight * mean distance of features ("l1" or squared, "l2").
 
-    layer_weights: of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1. Differs: GridDehazeNet takes the
-        mean over relu1_2, relu2_2 and relu3_3 of VGG-16; these are the nearest taps of VGG-19.
-        KDDN takes all five by "l1".
-    weights, normalize: see VGG19. Not a ratio: its size depends on which weights are used.
+    network, layers: "vgg16" or "vgg19", and the weights of its layers by name, such as relu3_3. As
+        they are, GridDehazeNet's; KDDN takes relu1_1 to relu5_1 of VGG-19 by "l1".
+    weights, normalize: see VGG. Not a ratio: its size depends on which weights are used.
     """
 
     def __init__(
         self,
         *,
         weights: str = "torchvision",
-        layer_weights: Sequence[float] = (1 / 3, 1 / 3, 1 / 3, 0, 0),
+        network: str = "vgg16",
+        layers: Mapping[str, float] = GRIDDEHAZENET,
         distance: str = "l2",
         normalize: bool = False,
     ):
         super().__init__()
         one_of("loss 'perceptual': distance", distance, DISTANCES)
-        self.layer_weights = checked_layer_weights(layer_weights)
+        one_of("loss 'perceptual': network", network, ("vgg16", "vgg19"))
+        self.layers = checked_layers(layers, network)
         self.distance = distance
-        self.vgg = VGG19(weights, normalize=normalize, taps=len(self.layer_weights))
+        self.vgg = VGG(weights, network=network, normalize=normalize, taps=tuple(self.layers))
 
     def forward(self, restored: Tensor, clear: Tensor, hazy: Tensor) -> Tensor:
         with torch.no_grad():
@@ -47,8 +48,20 @@ class Perceptual(nn.Module):
         terms = [
             weight * compare(anchor.float(), target.float())
             for weight, anchor, target in zip(
-                self.layer_weights, self.vgg(restored), clear_features
+                self.layers.values(), self.vgg(restored), clear_features
             )
-            if weight > 0
         ]
         return torch.stack(terms).sum()
+
+
+def checked_layers(layers: Mapping[str, float], network: str) -> dict[str, float]:
+    """The layers of positive weight in the order of the network."""
+    order = [name.replace("conv", "relu") for name in convolutions_of(network)]
+    for name, weight in layers.items():
+        one_of(f"loss 'perceptual': layer of {network}", name, order)
+        if type(weight) not in (int, float) or not weight >= 0:
+            raise ValueError(f"layer {name} has weight {weight!r}; expected a number of at least 0")
+    used = {name: layers[name] for name in order if layers.get(name)}
+    if not used:
+        raise ValueError(f"layers is {dict(layers)}; give at least one of them a weight")
+    return used

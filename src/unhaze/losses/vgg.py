@@ -1,4 +1,4 @@
-"""VGG-19 as a frozen ruler: features up to relu5_1, from three kinds of weight files.
+"""VGG-16 and VGG-19 as frozen rulers: their features, from three kinds of weight files.
 
 Simonyan and Zisserman, Very Deep Convolutional Networks, arXiv:1409.1556.
 """
@@ -6,6 +6,7 @@ Simonyan and Zisserman, Very Deep Convolutional Networks, arXiv:1409.1556.
 import pickle
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,46 +16,58 @@ from torch.nn import functional
 
 from unhaze.errors import UnhazeError
 from unhaze.fetch import fetch
+from unhaze.names import one_of
 
-# The 8 digits in the file's name are the first of its sha256, as in all names of that publisher.
-TORCHVISION_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
-TORCHVISION_SHA256 = "dcbb9e9d"
+# Network: convolutions in each of its five blocks.
+BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+CHANNELS = (64, 128, 256, 512, 512)
+
+# torchvision's files. The 8 digits in a name are the first of the file's sha256.
+PUBLISHED = {
+    "vgg16": ("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af"),
+    "vgg19": ("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "dcbb9e9d"),
+}
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-# Name: index in torchvision's `features`, channels. A name ending in _1 is a tap and, but for the
-# first, comes after a pooling.
-CONVOLUTIONS = {
-    "conv1_1": (0, 64),
-    "conv1_2": (2, 64),
-    "conv2_1": (5, 128),
-    "conv2_2": (7, 128),
-    "conv3_1": (10, 256),
-    "conv3_2": (12, 256),
-    "conv3_3": (14, 256),
-    "conv3_4": (16, 256),
-    "conv4_1": (19, 512),
-    "conv4_2": (21, 512),
-    "conv4_3": (23, 512),
-    "conv4_4": (25, 512),
-    "conv5_1": (28, 512),
-}
+# What contrastive regularization looks at.
 TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 Tensors = dict[str, tuple[Tensor, Tensor]]
 
 
-class VGG19(nn.Module):
-    """image (B,3,H,W) in [0,1] -> features after relu1_1, relu2_1, relu3_1 ..., `taps` of them.
+@dataclass(frozen=True)
+class Convolution:
+    """One 3x3 convolution: its index in torchvision's `features`, channels out."""
 
-    Tap k from 0 is (B,C_k,H//2^k,W//2^k). The smallest side is 2^(taps-1) pixels, 16 for all five.
-    Images may leave [0,1]; nothing is clamped or resized.
+    index: int
+    channels: int
 
-    weights: "torchvision" (published, 548 MB, fetched once), or a file: torchvision's layout as
+
+def convolutions_of(network: str) -> dict[str, Convolution]:
+    """conv1_1, conv1_2, conv2_1 ...: a ReLU follows each, a pooling each block."""
+    found, index = {}, 0
+    for block, (count, channels) in enumerate(zip(BLOCKS[network], CHANNELS), 1):
+        for number in range(1, count + 1):
+            found[f"conv{block}_{number}"] = Convolution(index, channels)
+            index += 2
+        index += 1
+    return found
+
+
+class VGG(nn.Module):
+    """image (B,3,H,W) in [0,1] -> the features at `taps`, such as relu3_1 after conv3_1 and ReLU.
+
+    Features of block k, from 1, are (B,C_k,H//2^(k-1),W//2^(k-1)), so that the smallest side is 16
+    pixels for block 5. Images may leave [0,1]; nothing is clamped or resized.
+
+    network: "vgg16" or "vgg19".
+    weights: "torchvision" (published, 550 MB, fetched once), or a file: torchvision's layout as
         .pth or .safetensors, or the original network's convolutions in 8 bits as .npz; or "random"
         (He initialisation, always the same), which judges no picture well and is there for tests
         and for trying a recipe without any file.
+    taps: in the order of the network.
     normalize: subtract ImageNet's mean and divide by its deviation first, as the network was
         trained. The dehazing papers that use VGG do not.
 
@@ -62,13 +75,24 @@ class VGG19(nn.Module):
     in no optimizer, and gradients reach the image only.
     """
 
-    def __init__(self, weights: str = "torchvision", *, normalize: bool = False, taps: int = 5):
+    def __init__(
+        self,
+        weights: str = "torchvision",
+        *,
+        network: str = "vgg19",
+        taps: Sequence[str] = TAPS,
+        normalize: bool = False,
+    ):
         super().__init__()
-        names = list(CONVOLUTIONS)
-        self.names = names[: names.index(f"conv{taps}_1") + 1]
-        self.smallest = 2 ** (taps - 1)
+        one_of("VGG network", network, BLOCKS)
+        names = list(convolutions_of(network))
+        for tap in taps:
+            one_of(f"layer of {network}", tap, [name.replace("conv", "relu") for name in names])
+        self.taps = tuple(taps)
+        self.names = names[: names.index(taps[-1].replace("relu", "conv")) + 1]
+        self.smallest = 2 ** (int(self.names[-1][4]) - 1)
         self.normalize = normalize
-        tensors = load(weights, self.names)
+        tensors = load(weights, network, self.names)
         self.convolutions = nn.ModuleList(FrozenConv2d(*tensors[name]) for name in self.names)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
@@ -83,15 +107,14 @@ class VGG19(nn.Module):
         features = image.to(self.mean.dtype)
         if self.normalize:
             features = (features - self.mean) / self.std
-        taps = []
+        seen = []
         for name, convolution in zip(self.names, self.convolutions):
-            is_tap = name.endswith("_1")
-            if is_tap and taps:
+            if name.endswith("_1") and name != "conv1_1":
                 features = functional.max_pool2d(features, 2)
             features = convolution(features)
-            if is_tap:
-                taps.append(features)
-        return taps
+            if name.replace("conv", "relu") in self.taps:
+                seen.append(features)
+        return seen
 
 
 class FrozenConv2d(nn.Module):
@@ -106,14 +129,11 @@ class FrozenConv2d(nn.Module):
         return functional.conv2d(features, self.kernel, self.bias, padding=1).relu_()
 
 
-def load(weights: str, names: Sequence[str]) -> Tensors:
+def load(weights: str, network: str, names: Sequence[str]) -> Tensors:
     """Kernel (O,I,3,3) and bias (O,) of each convolution, for RGB input (image - mean) / std."""
     if weights == "random":
-        return random_tensors(names)
-    if weights == "torchvision":
-        path = fetch(TORCHVISION_URL, TORCHVISION_SHA256)
-    else:
-        path = Path(weights).expanduser()
+        return random_tensors(network, names)
+    path = fetch(*PUBLISHED[network]) if weights == "torchvision" else Path(weights).expanduser()
     read = {".pth": read_pth, ".safetensors": read_safetensors, ".npz": read_npz}.get(path.suffix)
     if read is None:
         raise UnhazeError(
@@ -125,20 +145,20 @@ def load(weights: str, names: Sequence[str]) -> Tensors:
             f"VGG weights '{path}': there is no such file; 'torchvision' downloads them"
         )
     try:
-        tensors = read(path, names)
+        tensors = read(path, network, names)
     except KeyError as error:
         raise UnhazeError(
-            f"VGG weights '{path}' lack the tensor {error}; is it a VGG-19?"
+            f"VGG weights '{path}' lack the tensor {error}; is it a {network}?"
         ) from error
-    check_shapes(tensors, path)
+    check_shapes(tensors, network, path)
     return tensors
 
 
-def check_shapes(tensors: Tensors, path: Path) -> None:
-    """UnhazeError unless every kernel and bias has the shape that VGG-19 needs."""
+def check_shapes(tensors: Tensors, network: str, path: Path) -> None:
+    """UnhazeError unless every kernel and bias has the shape that `network` needs."""
     inputs = 3
     for name, (kernel, bias) in tensors.items():
-        outputs = CONVOLUTIONS[name][1]
+        outputs = convolutions_of(network)[name].channels
         shapes = tuple(kernel.shape), tuple(bias.shape)
         expected = (outputs, inputs, 3, 3), (outputs,)
         if shapes != expected:
@@ -148,19 +168,19 @@ def check_shapes(tensors: Tensors, path: Path) -> None:
         inputs = outputs
 
 
-def random_tensors(names: Sequence[str]) -> Tensors:
+def random_tensors(network: str, names: Sequence[str]) -> Tensors:
     """He initialisation from its own seed: equal everywhere, the global generator untouched."""
     generator = torch.Generator().manual_seed(19)
     tensors, inputs = {}, 3
     for name in names:
-        outputs = CONVOLUTIONS[name][1]
+        outputs = convolutions_of(network)[name].channels
         kernel = torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5
         tensors[name] = kernel, torch.zeros(outputs)
         inputs = outputs
     return tensors
 
 
-def read_pth(path: Path, names: Sequence[str]) -> Tensors:
+def read_pth(path: Path, network: str, names: Sequence[str]) -> Tensors:
     """Kernels and biases of a PyTorch file in torchvision's layout; runs no pickled code."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -168,10 +188,10 @@ def read_pth(path: Path, names: Sequence[str]) -> Tensors:
         raise UnhazeError(f"VGG weights '{path}' are not a readable PyTorch file") from error
     if not isinstance(state, dict):
         raise UnhazeError(f"VGG weights '{path}' hold a {type(state).__name__}, not a state dict")
-    return pick(state, names)
+    return pick(state, network, names)
 
 
-def read_safetensors(path: Path, names: Sequence[str]) -> Tensors:
+def read_safetensors(path: Path, network: str, names: Sequence[str]) -> Tensors:
     """Kernels and biases of a safetensors file in torchvision's layout."""
     import safetensors.torch
 
@@ -179,12 +199,15 @@ def read_safetensors(path: Path, names: Sequence[str]) -> Tensors:
         state = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise UnhazeError(f"VGG weights '{path}' are not a readable safetensors file") from error
-    return pick(state, names)
+    return pick(state, network, names)
 
 
-def pick(state: dict[str, Tensor], names: Sequence[str]) -> Tensors:
+def pick(state: dict[str, Tensor], network: str, names: Sequence[str]) -> Tensors:
     """torchvision's layout: `features.0.weight`, `features.0.bias`, `features.2.weight` ..."""
-    keys = {name: f"features.{CONVOLUTIONS[name][0]}" for name in names}
+    indices = {name: each.index for name, each in convolutions_of(network).items()}
+    found = {key.rpartition(".")[0] for key in state if key.startswith("features.")}
+    refuse_others(found - {f"features.{index}" for index in indices.values()}, network)
+    keys = {name: f"features.{indices[name]}" for name in names}
     # Cloned, so that the file's other 120 million numbers (the classifier) can be freed.
     return {
         name: (state[f"{key}.weight"].float().clone(), state[f"{key}.bias"].float().clone())
@@ -192,7 +215,15 @@ def pick(state: dict[str, Tensor], names: Sequence[str]) -> Tensors:
     }
 
 
-def read_npz(path: Path, names: Sequence[str]) -> Tensors:
+def refuse_others(layers: set[str], network: str) -> None:
+    """The first blocks of both networks have the same shapes: what tells them apart comes later."""
+    if layers:
+        raise UnhazeError(
+            f"these VGG weights hold '{min(layers)}', which {network} has not; are they another's?"
+        )
+
+
+def read_npz(path: Path, network: str, names: Sequence[str]) -> Tensors:
     """The original network in 8 bits, brought to the input that torchvision's network takes.
 
     Tensors `blockB_convN.kernel` (3,3,I,O) and `.bias`, each as `.q` uint8 and `.scale_min`; the
@@ -210,6 +241,9 @@ def read_npz(path: Path, names: Sequence[str]) -> Tensors:
     unit = 255 * sum(STD) / 3
     try:
         with np.load(path, allow_pickle=False) as file:
+            found = {key.partition(".")[0] for key in file if key.startswith("block")}
+            known = {f"block{name[4]}_conv{name[6]}" for name in convolutions_of(network)}
+            refuse_others(found - known, network)
             for name in names:
                 key = f"block{name[4]}_conv{name[6]}"
                 kernel = dequantise(file, f"{key}.kernel").permute(3, 2, 0, 1)

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from unhaze.data import PairedBatch, UnpairedBatch
+from unhaze.methods.cddgan import CDDGAN
+from unhaze.methods.distilled import Distilled
 from unhaze.methods.supervised import Supervised
 
 
@@ -12,18 +15,33 @@ class Method:
     """One entry of `METHODS`.
 
     build: called with `fabric`, `net`, `forward` (the net, perhaps compiled), `losses`, `weights`,
-        `optimizer`, `clip` and the method's own arguments. The result holds `networks` and
-        `optimizers`, what a checkpoint holds, and has `step(batches, lr)`; the network that is
-        evaluated and exported is `networks["restorer"]`.
+        `optimizer`, `clip` and the method's own arguments. The result has `step(batches, lr)` and
+        holds `networks`, `optimizers` and `memories`, what a checkpoint holds. The network that is
+        evaluated and exported is `networks["restorer"]`; "hazer", if there is one, goes the other
+        way. `facts` are plain values that say what else it depends on; a run goes on only if they
+        are as they were. `alarms` say which terms the run is to watch (alarms.py).
+    batch: the type of batch that it steps on. accumulates: whether a step takes several.
     """
 
     build: Callable[..., Any]
     title: str
     source: str
+    batch: type = PairedBatch
+    accumulates: bool = True
 
 
 METHODS = {
     "supervised": Method(
         Supervised, title="Supervised by pairs", source="AECR-Net, arXiv:2104.09367, equation 5"
+    ),
+    "distilled": Method(
+        Distilled, title="By pairs, imitating a teacher", source="KDDN, Hong et al., CVPR 2020"
+    ),
+    "cddgan": Method(
+        CDDGAN,
+        title="CDD-GAN, reconstructed: unpaired, by cycles, critics and adversarial contrast",
+        source="arXiv:2203.07677, body not public; docs/cddgan.md",
+        batch=UnpairedBatch,
+        accumulates=False,
     ),
 }

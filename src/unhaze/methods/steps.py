@@ -1,17 +1,21 @@
 """What every method's step ends with: a checked, clipped, scheduled update."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from unhaze.config import Optimizer
+from unhaze.data import PairedBatch
+from unhaze.errors import UnhazeError
 from unhaze.names import lookup
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 class NonFiniteLoss(ArithmeticError):
-    """A loss was NaN or infinite; the weights are as they were before the step."""
+    """A loss was NaN or infinite; the weights are as they were before the update."""
 
 
 def build_optimizer(net: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
@@ -25,6 +29,42 @@ def build_optimizer(net: nn.Module, settings: Optimizer) -> torch.optim.Optimize
         weight_decay=settings.weight_decay,
         fused=fused or None,
     )
+
+
+def accumulate(
+    fabric: Fabric,
+    module: nn.Module,
+    batches: Sequence[PairedBatch],
+    measure: Callable[[PairedBatch], dict[str, Tensor]],
+) -> dict[str, Tensor]:
+    """Gradients of the mean over `batches` of `measure(batch)["total"]`; answers the mean terms.
+
+    `measure` is to call `module`, which is in step with other processes' after the last batch.
+    """
+    sums: dict[str, Tensor] = {}
+    for index, batch in enumerate(batches):
+        last = index == len(batches) - 1
+        with fabric.no_backward_sync(module, enabled=not last):
+            terms = measure(batch)
+            require_finite(terms)
+            fabric.backward(terms["total"] / len(batches))
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0) + value.detach() / len(batches)
+    return sums
+
+
+def weigh(
+    losses: dict[str, nn.Module], weights: dict[str, float], restored: Tensor, batch: PairedBatch
+) -> dict[str, Tensor]:
+    """Each loss and, as "total", the sum of weight * loss."""
+    terms = {name: loss(restored, batch.clear, batch.hazy) for name, loss in losses.items()}
+    return terms | {"total": sum(weights[name] * value for name, value in terms.items())}
+
+
+def require_losses(losses: dict[str, nn.Module]) -> None:
+    """UnhazeError if there is none."""
+    if not losses:
+        raise UnhazeError("the recipe has no loss; add for example [losses.l1]")
 
 
 def require_finite(terms: dict[str, Tensor]) -> None:
@@ -44,3 +84,19 @@ def apply_gradients(
         fabric.clip_gradients(net, optimizer, max_norm=clip)
     optimizer.step()
     optimizer.zero_grad()
+
+
+def gather(fabric: Fabric, tensor: Tensor) -> Tensor:
+    """(B,...) of all processes in order, (processes * B,...); in one process `tensor` itself."""
+    return fabric.all_gather(tensor).flatten(0, 1) if fabric.world_size > 1 else tensor
+
+
+def average_gradients(fabric: Fabric, net: nn.Module) -> None:
+    """Makes each gradient the mean over all processes.
+
+    For methods with several networks and passes a step, whose order no wrapper has to guess.
+    """
+    if fabric.world_size > 1:
+        for parameter in net.parameters():
+            if parameter.grad is not None:
+                parameter.grad = fabric.all_reduce(parameter.grad, reduce_op="mean")

@@ -7,7 +7,16 @@ from torch import Tensor, nn
 
 from unhaze.config import Optimizer
 from unhaze.data import PairedBatch
-from unhaze.methods.steps import apply_gradients, build_optimizer, require_finite
+from unhaze.methods.alarms import Alarm
+from unhaze.methods.memories import Memory
+from unhaze.methods.steps import (
+    accumulate,
+    apply_gradients,
+    build_optimizer,
+    require_losses,
+    weigh,
+)
+from unhaze.names import one_of
 
 
 class Supervised:
@@ -15,6 +24,9 @@ class Supervised:
 
     `net` is trained where it lies (the caller moves it to the device); compiling and wrapping for
     several processes happen on the way in, so that `networks` holds the plain module.
+
+    input: what the network restores from, "hazy", or "clear" for an autoencoder such as KDDN's
+        teacher.
     """
 
     def __init__(
@@ -27,30 +39,28 @@ class Supervised:
         weights: dict[str, float],
         optimizer: Optimizer,
         clip: float,
+        input: str = "hazy",
     ):
+        one_of("method 'supervised': input", input, ("hazy", "clear"))
+        require_losses(losses)
         self.fabric, self.losses, self.weights, self.clip = fabric, losses, weights, clip
+        self.input = input
+        self.facts: dict[str, str] = {}
         self.networks = {"restorer": net}
+        self.memories: dict[str, Memory] = {}
+        self.alarms: tuple[Alarm, ...] = ()
         self.restorer, wrapped = fabric.setup(forward, build_optimizer(net, optimizer))
         self.optimizers = {"restorer": wrapped}
 
     def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
         """One optimizer step over `batches` (more than one: accumulated). Answers mean terms."""
-        sums: dict[str, Tensor] = {}
-        for index, batch in enumerate(batches):
-            last = index == len(batches) - 1
-            with self.fabric.no_backward_sync(self.restorer, enabled=not last):
-                restored = self.restorer(batch.hazy)
-                with self.fabric.autocast():
-                    terms = {
-                        name: loss(restored, batch.clear, batch.hazy)
-                        for name, loss in self.losses.items()
-                    }
-                total = sum(self.weights[name] * value for name, value in terms.items())
-                terms["total"] = total
-                require_finite(terms)
-                self.fabric.backward(total / len(batches))
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + value.detach() / len(batches)
+        terms = accumulate(self.fabric, self.restorer, batches, self.measure)
         optimizer = self.optimizers["restorer"]
         apply_gradients(self.fabric, self.restorer, optimizer, lr=lr, clip=self.clip)
-        return sums
+        return terms
+
+    def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
+        """The losses of one batch and their weighted sum, "total"."""
+        restored = self.restorer(batch.clear if self.input == "clear" else batch.hazy)
+        with self.fabric.autocast():
+            return weigh(self.losses, self.weights, restored, batch)

@@ -1,43 +1,163 @@
 """The table of networks and the one way to build them."""
 
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from unhaze.errors import UnhazeError
 from unhaze.names import check_arguments, lookup
-from unhaze.nets.aecr import AECRNet
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
 class Net:
     """One entry of `NETS`.
 
-    build: class whose keyword arguments are the recipe's `[net]` keys; forward (B,3,H,W) in [0,1]
-        -> same shape, any size from 1x1.
-    presets: named sets of arguments. reproduces: the published numbers that the network stands for.
+    location: "module:class", so that one line adds a network and listing them needs no PyTorch. The
+        class's keyword arguments are the recipe's `[net]` keys; forward (B,3,H,W) in [0,1] -> same
+        shape, any size from 1x1.
+    presets: named sets of arguments; "slim" is what a CPU can train in minutes (0.1 to 0.4 M
+        parameters). tiny: arguments laid over any preset, so that a test takes moments.
+    reproduces: the published numbers that the network stands for. licence: the terms of the
+        published code and weights; what is here was written anew and is under this package's own.
     """
 
-    build: Callable[..., nn.Module]
+    location: str
     title: str
-    paper: str
-    reproduces: str
+    paper: str = "ours"
+    reproduces: str = "nothing published"
+    licence: str = "Apache-2.0"
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tiny: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def build(self) -> Callable[..., "nn.Module"]:
+        """The class itself."""
+        return pkgutil.resolve_name(self.location)
 
 
 NETS = {
     "aecr": Net(
-        AECRNet,
+        "unhaze.nets.aecr:AECRNet",
         title="AECR-Net",
         paper="arXiv:2104.09367",
         reproduces="SOTS indoor 37.17 dB / 0.9901, 2.61 M parameters",
+        licence="official code and weights: none stated",
         presets={
             "code": {"whitening": True},
             "paper": {"whitening": False},
             "slim": {"width": 16, "whitening": False, "head": "haze"},
         },
+        tiny={"width": 8},
+    ),
+    "quarter": Net(
+        "unhaze.nets.quarter:QuarterNet",
+        title="QuarterNet",
+        paper="ours",
+        reproduces="nothing published; the fast model of this package",
+        licence="Apache-2.0",
+        presets={"slim": {"width": 16}},
+        tiny={"width": 4},
+    ),
+    "dehazenet": Net(
+        "unhaze.nets.dehazenet:DehazeNet",
+        title="DehazeNet",
+        paper="arXiv:1601.07661",
+        reproduces="SOTS indoor 21.14 dB / 0.8472, 8,305 parameters",
+        licence="official code and weights: none stated",
+        presets={
+            "official": {},
+            "paired": {
+                "padding": "reflect",
+                "last_kernel": 7,
+                "bound": "sigmoid",
+                "airlight": "white",
+                "refine_radius": 0,
+            },
+        },
+    ),
+    "aodnet": Net(
+        "unhaze.nets.aodnet:AODNet",
+        title="AOD-Net",
+        paper="arXiv:1707.06543",
+        reproduces="SOTS indoor 19.06 dB / 0.8504, 1,761 parameters",
+        licence="official code and weights: none stated; PyTorch port: a licence file",
+    ),
+    "griddehazenet": Net(
+        "unhaze.nets.griddehazenet:GridDehazeNet",
+        title="GridDehazeNet",
+        paper="arXiv:1908.03245",
+        reproduces="SOTS indoor 32.16 dB / 0.9836, 958,051 parameters",
+        licence="official code: MIT by its README",
+        presets={"paper": {}, "slim": {"width": 8, "growth": 8}},
+        tiny={"width": 4, "growth": 4},
+    ),
+    "ffanet": Net(
+        "unhaze.nets.ffanet:FFANet",
+        title="FFA-Net",
+        paper="arXiv:1911.07559",
+        reproduces="SOTS indoor 36.39 dB / 0.9886, 4,455,913 parameters (20 blocks: 4,682,356)",
+        licence="official code and weights: none stated",
+        presets={
+            "19-blocks": {"blocks": 19},
+            "20-blocks": {"blocks": 20},
+            "slim": {"width": 32, "blocks": 3},
+        },
+        tiny={"width": 32, "blocks": 1},
+    ),
+    "msbdn": Net(
+        "unhaze.nets.msbdn:MSBDN",
+        title="MSBDN-DFF",
+        paper="arXiv:2004.13388",
+        reproduces="SOTS indoor 33.79 dB / 0.9840, 31,353,061 parameters",
+        licence="official code and weights: none stated",
+        presets={
+            "paper": {},
+            "slim": {"width": 6, "levels": 3, "blocks": 2, "bottleneck_blocks": 2},
+        },
+        tiny={"width": 4, "levels": 2, "blocks": 1, "bottleneck_blocks": 1},
+    ),
+    "kddn": Net(
+        "unhaze.nets.kddn:KDDN",
+        title="KDDN, student",
+        paper="Hong et al., CVPR 2020",
+        reproduces="SOTS indoor 34.72 dB / 0.9845, 5,853,187 parameters (published: 5.99 M)",
+        licence="no official code known",
+        presets={"8-blocks": {}, "3-blocks": {"blocks": 3}, "slim": {"width": 24, "blocks": 3}},
+        tiny={"width": 8, "groups": 2, "blocks": 1},
+    ),
+    "kddn-teacher": Net(
+        "unhaze.nets.kddn:KDDNTeacher",
+        title="KDDN, teacher",
+        paper="Hong et al., CVPR 2020",
+        reproduces="no published number of its own, 557,443 parameters",
+        licence="no official code known",
+        presets={"paper": {}, "slim": {"width": 24}},
+        tiny={"width": 8, "blocks": 2},
+    ),
+    "pfdn": Net(
+        "unhaze.nets.pfdn:PFDN",
+        title="PFDN (FDU)",
+        paper="Dong and Pan, ECCV 2020",
+        reproduces="SOTS indoor 32.68 dB / 0.9760, 11,268,611 parameters (of gUNet's version)",
+        licence="no official code known; gUNet's version: MIT",
+        presets={"gunet": {}, "slim": {"width": 16, "blocks": 4}},
+        tiny={"width": 8, "blocks": 2},
+    ),
+    "cddgan": Net(
+        "unhaze.nets.cddgan:CDDGenerator",
+        title="CDD-GAN, reconstructed: hazy-to-clear generator",
+        paper="arXiv:2203.07677",
+        reproduces="no published number; 11,378,179 parameters",
+        licence="no official code known",
+        presets={
+            "paper": {},
+            "slim": {"width": 16, "blocks": 4, "norm": "none", "head": "haze", "shrink": 2},
+        },
+        tiny={"width": 4},
     ),
 }
 
@@ -47,7 +167,7 @@ def list_nets() -> list[str]:
     return list(NETS)
 
 
-def create_net(name: str, *, preset: str | None = None, **arguments: Any) -> nn.Module:
+def create_net(name: str, *, preset: str | None = None, **arguments: Any) -> "nn.Module":
     """Builds network `name` with random weights; `arguments` override those of `preset`.
 
     UnhazeError for an unknown name, preset, argument or value.

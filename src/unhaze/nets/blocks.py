@@ -4,23 +4,24 @@ import torch
 from torch import Tensor, nn
 
 
-def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+def pad_to_multiple(image: Tensor, multiple: int, *, smallest: int = 1) -> Tensor:
     """`image` (B,C,H,W), mirrored at the bottom and right to the next multiple of `multiple`.
 
+    A side becomes at least `smallest` pixels, for networks that mirror again on a coarse level.
     Works from 1x1 up, because the mirror may bounce more than once, and exports with free sizes,
     because it is a gather and not a padding with data-dependent amounts. Crop with `[..., :H, :W]`.
     """
     height, width = image.shape[-2:]
-    rows = mirrored(height, multiple, image.device)
-    columns = mirrored(width, multiple, image.device)
+    rows = mirrored(height, multiple, smallest, image.device)
+    columns = mirrored(width, multiple, smallest, image.device)
     return image.index_select(-2, rows).index_select(-1, columns)
 
 
-def mirrored(size: int, multiple: int, device: torch.device) -> Tensor:
-    """Indices 0, 1 ... size-1, size-2 ... up to the next multiple of `multiple`."""
+def mirrored(size: int, multiple: int, smallest: int, device: torch.device) -> Tensor:
+    """Indices 0, 1 ... size-1, size-2 ... up to a multiple of `multiple`, `smallest` or more."""
     # A tensor and not a number, because torch.onnx cannot take a remainder by a symbolic number.
     period = torch.full((1,), 2 * size - 2, device=device).clamp(min=1)
-    padded = (size + multiple - 1) // multiple * multiple
+    padded = torch.sym_max((size + multiple - 1) // multiple * multiple, smallest)
     position = torch.arange(padded, device=device) % period
     return torch.minimum(position, period - position)
 

@@ -1,18 +1,37 @@
 """Photos in and out: what must survive travels with the pixels; no file is ever half written."""
 
-from unhaze.photo.picture import Photo, to_float
-from unhaze.photo.reading import read, read_rgb
-from unhaze.photo.writing import SAVERS, SUFFIXES, check_suffix, encode, write, write_rgb
+from unhaze.photo.files import check_target, make_folder
+from unhaze.photo.picture import Photo, Stream, Traits, as_stored, to_float, upright
+from unhaze.photo.reading import Opened, open_photo, read, read_rgb, whole
+from unhaze.photo.writing import (
+    SAVERS,
+    SUFFIXES,
+    check_suffix,
+    encode,
+    kept_suffix,
+    write,
+    write_rgb,
+)
 
 __all__ = [
     "SAVERS",
     "SUFFIXES",
+    "Opened",
     "Photo",
+    "Stream",
+    "Traits",
+    "as_stored",
     "check_suffix",
+    "check_target",
     "encode",
+    "kept_suffix",
+    "make_folder",
+    "open_photo",
     "read",
     "read_rgb",
     "to_float",
+    "upright",
+    "whole",
     "write",
     "write_rgb",
 ]

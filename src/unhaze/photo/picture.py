@@ -1,6 +1,7 @@
-"""What a photo is: pixels and everything that must survive beside them."""
+"""What a photo is: pixels, whole or in strips, and everything that must survive beside them."""
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,35 +12,82 @@ import pyvips
 from unhaze.errors import UnhazeError
 
 pyvips.cache_set_max(0)  # libvips would otherwise keep whole pictures of past operations in memory
+logging.getLogger("pyvips").setLevel(logging.ERROR)  # what its warnings say follows as an error
 
-# libvips' names for what is carried from file to file.
-THUMBNAIL = "jpeg-thumbnail-data"  # the small JPEG inside EXIF
-IPTC = "iptc-data"
-CARRIED = ("exif-data", "xmp-data", "icc-profile-data", "image-description", IPTC, THUMBNAIL)
+# Keys of `Traits.metadata`: libvips' names for what is carried from file to file.
+EXIF = "exif-data"  # a TIFF structure, from its "II" or "MM" on
+XMP = "xmp-data"
+ICC = "icc-profile-data"
+IPTC = "iptc-data"  # as in JPEG: "Photoshop 3.0", then Photoshop's resource blocks
+TEXTS = "png-texts"  # not libvips': whole chunks
 
 
 @dataclass(frozen=True)
-class Photo:
-    """A decoded picture, upright, and all that is written back with it.
+class Traits:
+    """All of a picture but its pixels, written back with them.
 
-    `pixels` (H,W,3) uint8 or uint16, RGB as encoded (sRGB, or the profile in `metadata`); `alpha`
-    (H,W) of the same type or None. `grey`: three equal channels, written as one.
-    `metadata`: libvips fields (EXIF, XMP, IPTC, ICC as bytes; comments as text); the orientation in
-    it is already applied. `format`: the source's, e.g. "jpeg"; `quality`: estimated, of a JPEG
-    source; `lossless`: of a WebP source; `full_chroma`: False for a JPEG source with 4:2:0.
-    `density`: pixels per millimetre.
+    `grey`: one channel in the file. `metadata`: by the keys above.
+    `orientation`: 1-8 as in EXIF, how the rows of the file are to be turned to be seen upright.
+    `format`: the source's, e.g. "jpeg"; `quality`: estimated, of a JPEG or WebP source; `lossless`:
+    of a WebP source; `full_chroma`: False for a source with 4:2:0. `density`: pixels per millimetre;
+    `inches`: whether it was given per inch. `path`: the file that was read.
     """
 
-    pixels: np.ndarray
-    alpha: np.ndarray | None = None
     grey: bool = False
-    metadata: Mapping[str, bytes | str] = field(default_factory=dict)
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+    orientation: int = 1
     format: str | None = None
     quality: int | None = None
     lossless: bool = False
     full_chroma: bool = True
     density: tuple[float, float] | None = None
+    inches: bool = True
     path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded picture, upright.
+
+    `pixels` (H,W,3) uint8 or uint16, RGB as encoded (sRGB, or the profile in the metadata); three
+    equal channels if `traits.grey`. `alpha` (H,W) of the same type or None.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+    traits: Traits = Traits()
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A picture that comes in strips, from its first stored row to its last, and only once.
+
+    `strips`: (n,W,channels) uint8 or uint16, grey or RGB, then alpha if there is one; together they
+    have the `shape` (H,W,channels) and the `dtype`. `preview`: (h,w,3) uint8, the same in small,
+    stored alike, for the thumbnail in EXIF; None: the thumbnail there is right.
+    """
+
+    strips: Iterable[np.ndarray]
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    traits: Traits
+    preview: np.ndarray | None = None
+
+
+def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
+    """(H,W,C) as stored -> as it should be seen; `orientation` 1-8 as in EXIF. A view."""
+    turned = np.rot90(samples, _quarter_turns(orientation))
+    return turned[:, ::-1] if orientation in (2, 4, 5, 7) else turned
+
+
+def as_stored(samples: np.ndarray, orientation: int) -> np.ndarray:
+    """(H,W,C) as it is seen -> as stored: undoes `upright`. A view."""
+    turned = samples[:, ::-1] if orientation in (2, 4, 5, 7) else samples
+    return np.rot90(turned, -_quarter_turns(orientation))
+
+
+def _quarter_turns(orientation: int) -> int:
+    return {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}.get(orientation, 0)
 
 
 def to_float(pixels: np.ndarray) -> np.ndarray:

@@ -1,9 +1,13 @@
-"""Any picture file becomes a Photo; a broken or strange one becomes one clear line."""
+"""Any picture file becomes a Photo or a Stream; a broken or strange one becomes one clear line."""
 
 import io
 import logging
 import os
-import struct
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,11 +15,25 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo.picture import CARRIED, IPTC, Photo, one_line_errors
+from unhaze.photo import exif, headers, png
+from unhaze.photo.picture import (
+    EXIF,
+    ICC,
+    IPTC,
+    TEXTS,
+    XMP,
+    Photo,
+    Stream,
+    Traits,
+    one_line_errors,
+    upright,
+)
 
 log = logging.getLogger(__name__)
 
 MAX_PIXELS = 400_000_000  # a header that promises more is taken for a decompression bomb
+STRIP = 1 << 19  # pixels that are decoded at once
+HEAD = 1 << 14  # bytes in which AVIF says how it is encoded
 LOADERS = {
     "jpegload": "jpeg",
     "pngload": "png",
@@ -28,41 +46,65 @@ LOADERS = {
     "ppmload": "ppm",
     "bmpload": "bmp",
 }
+COMPUTED = ("lab", "labs", "labq", "xyz", "lch", "scrgb")  # colour spaces that become RGB
 
 
-def read(source: str | Path | bytes, *, max_pixels: int | None = None) -> Photo:
-    """Decodes a file or the bytes of one.
+@dataclass(frozen=True)
+class Opened:
+    """A picture of which only the header has been read; its pixels can be read repeatedly.
+
+    `shape` (H,W,channels) as stored: grey or RGB, then alpha if there is one. `image()`: all of it,
+    not decoded yet, to be used from its first row to its last.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    traits: Traits
+    image: Callable[[], pyvips.Image]
+
+    def stream(self) -> Stream:
+        """The rows as stored. UnhazeError, when they are used: damaged or truncated."""
+        return Stream(self._strips(), self.shape, self.dtype, self.traits)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """In it, libvips' errors become one line that names the picture."""
+        return one_line_errors(f"cannot read {self.name}", "damaged or cut off")
+
+    def _strips(self) -> Iterator[np.ndarray]:
+        height, width, channels = self.shape
+        rows = max(1, STRIP // width)
+        with self.reading():
+            region = pyvips.Region.new(self.image())
+        for start in range(0, height, rows):
+            count = min(rows, height - start)
+            with self.reading():
+                data = region.fetch(0, start, width, count)
+            yield np.frombuffer(data, self.dtype).reshape(count, width, channels)
+
+
+@contextmanager
+def open_photo(source: str | Path | bytes, *, max_pixels: int | None = None) -> Iterator[Opened]:
+    """Reads the header of a file or of the bytes of one.
 
     `max_pixels` bounds width * height as the header states it (default: environment variable
     UNHAZE_MAX_PIXELS, else 400 million). CMYK, Lab and floating-point RGB are converted, which is
-    logged. UnhazeError: missing, a folder, no picture, damaged or truncated, too large, more than
-    four channels.
+    logged. UnhazeError: missing, no regular file, no picture, damaged, too large, more than four
+    channels.
     """
     name = "the given bytes" if isinstance(source, bytes) else f"'{source}'"
-    with one_line_errors(f"cannot read {name}", "damaged or cut off"), _open(source) as stream:
-        facts = _encoding_facts(stream, name)
-        image, loader = _decoder(source, stream, name)
-        _check_size(image, name, max_pixels)
-        orientation = _get(image, "orientation", 1)
-        facts["full_chroma"] = _get(image, "jpeg-chroma-subsample", "4:4:4") == "4:4:4"
-        if (pages := _get(image, "n-pages", 1)) > 1:
-            log.warning("%s has %d pages; only the first is read", name, pages)
-        image = _integer_rgb_or_grey(image, name)
-        metadata = _metadata(image, name)
-        samples = _upright(image.numpy().reshape(image.height, image.width, -1), orientation)
-    grey = samples.shape[2] <= 2
-    pixels = np.repeat(samples[..., :1], 3, axis=2) if grey else samples[..., :3]
-    alpha = samples[..., -1] if samples.shape[2] in (2, 4) else None
-    return Photo(
-        np.ascontiguousarray(pixels),
-        None if alpha is None else np.ascontiguousarray(alpha),
-        grey=grey,
-        metadata=metadata,
-        format=LOADERS[loader],
-        density=(image.xres, image.yres),
-        path=None if isinstance(source, bytes) else Path(source),
-        **facts,
-    )
+    with one_line_errors(f"cannot read {name}", "damaged or cut off"):
+        file = _open(source)
+    with file:
+        with one_line_errors(f"cannot read {name}", "damaged or cut off"):
+            opened = _opened(source, file, name, max_pixels)
+        yield opened
+
+
+def read(source: str | Path | bytes, *, max_pixels: int | None = None) -> Photo:
+    """Decodes a file or the bytes of one. UnhazeError as for `open_photo`, or truncated."""
+    with open_photo(source, max_pixels=max_pixels) as opened:
+        return whole(opened.stream())
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
@@ -70,24 +112,93 @@ def read_rgb(path: str | Path) -> np.ndarray:
     return read(path).pixels
 
 
+def whole(stream: Stream) -> Photo:
+    """All strips in one picture, upright, and what EXIF and XMP say of orientation changed."""
+    samples = np.empty(stream.shape, stream.dtype)
+    start = 0
+    for strip in stream.strips:
+        samples[start : start + len(strip)] = strip
+        start += len(strip)
+    samples = upright(samples, stream.traits.orientation)
+    grey = stream.traits.grey
+    pixels = np.repeat(samples[..., :1], 3, axis=2) if grey else samples[..., :3]
+    alpha = np.ascontiguousarray(samples[..., -1]) if samples.shape[2] in (2, 4) else None
+    return Photo(np.ascontiguousarray(pixels), alpha, _turned(stream.traits))
+
+
+def _turned(traits: Traits) -> Traits:
+    if traits.orientation == 1:
+        return traits
+    metadata = dict(traits.metadata)
+    if EXIF in metadata:
+        metadata[EXIF] = exif.edited(metadata[EXIF], 1, traits.orientation > 4, None)
+    if XMP in metadata:
+        tag = rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[1-8]"
+        metadata[XMP] = re.sub(tag, rb"\g<1>1", metadata[XMP])
+    density = traits.density
+    if density is not None and traits.orientation > 4:
+        density = density[::-1]
+    return replace(traits, metadata=metadata, orientation=1, density=density)
+
+
 def _open(source: str | Path | bytes) -> BinaryIO:
     if isinstance(source, bytes):
         return io.BytesIO(source)
-    if Path(source).is_dir():
+    mode = Path(source).stat().st_mode
+    if stat.S_ISDIR(mode):
         raise UnhazeError(f"'{source}' is a folder; expected a picture file")
+    if not stat.S_ISREG(mode):  # reading a pipe or device might never end
+        raise UnhazeError(f"'{source}' is a pipe or device; expected a file, or - for stdin")
     return Path(source).open("rb", buffering=0)  # its position is shared with libvips
 
 
-def _decoder(source: str | Path | bytes, stream: BinaryIO, name: str) -> tuple[pyvips.Image, str]:
-    """The picture with only its header read, and its loader's name as in LOADERS.
+def _opened(
+    source: str | Path | bytes, file: BinaryIO, name: str, max_pixels: int | None
+) -> Opened:
+    head = file.read(HEAD)
+    if not head:
+        raise UnhazeError(f"{name} is empty; expected a picture")
+    image = _decoder(source, file, name)
+    loader = LOADERS[_loader(image)]
+    _check_size(image, name, max_pixels)
+    if (pages := _get(image, "n-pages", 1)) > 1:
+        log.warning("%s has %d pages; only the first is read", name, pages)
+    if image.interpretation == "cmyk":
+        log.warning("%s is CMYK; converted to sRGB", name)
+    elif image.interpretation in COMPUTED:
+        log.warning("%s is %s; converted to 16-bit sRGB", name, image.interpretation)
+    converted = _integer_rgb_or_grey(image, name)
+    metadata = _metadata(converted, file, loader)
+    has_density = loader != "jpeg" or EXIF in metadata  # libvips does not see that of JFIF
+    traits = Traits(
+        grey=converted.bands <= 2,
+        metadata=metadata,
+        orientation=_get(image, "orientation", 1),
+        format=loader,
+        full_chroma=_get(image, "jpeg-chroma-subsample", "4:4:4") == "4:4:4",
+        density=(image.xres, image.yres) if has_density else None,
+        inches=_get(image, "resolution-unit", "in") == "in",
+        path=None if isinstance(source, bytes) else Path(source),
+    )
+    return Opened(
+        name,
+        (image.height, image.width, converted.bands),
+        np.dtype(np.uint8 if converted.format == "uchar" else np.uint16),
+        replace(traits, **headers.encoding(file, head, density=not has_density)),
+        lambda: _integer_rgb_or_grey(_decoder(source, file, name), name),
+    )
+
+
+def _decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Image:
+    """The picture with only its header read.
 
     A descriptor, not a name, goes to libvips: to it, brackets in a name mean options.
     """
-    stream.seek(0)
+    file.seek(0)
     if isinstance(source, bytes):
         origin = pyvips.Source.new_from_memory(source)
     else:
-        origin = pyvips.Source.new_from_descriptor(stream.fileno())
+        origin = pyvips.Source.new_from_descriptor(file.fileno())
     try:
         image = pyvips.Image.new_from_source(origin, "", access="sequential", fail_on="error")
     except pyvips.Error as error:
@@ -96,10 +207,14 @@ def _decoder(source: str | Path | bytes, stream: BinaryIO, name: str) -> tuple[p
                 f"{name} is no picture that can be read; expected a whole JPEG, PNG, TIFF ..."
             ) from error
         raise
-    loader = image.get("vips-loader").removesuffix("_source")
+    loader = _loader(image)
     if loader not in LOADERS:
         raise UnhazeError(f"{name} is no photo (it needs '{loader}'); expected JPEG, PNG, TIFF ...")
-    return image, loader
+    return image
+
+
+def _loader(image: pyvips.Image) -> str:
+    return image.get("vips-loader").removesuffix("_source")
 
 
 def _check_size(image: pyvips.Image, name: str, max_pixels: int | None) -> None:
@@ -117,13 +232,11 @@ def _check_size(image: pyvips.Image, name: str, max_pixels: int | None) -> None:
 def _integer_rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
     """Still lazy: uint8 or uint16, one to four channels; other colour spaces become RGB."""
     if image.interpretation == "cmyk":
-        log.warning("%s is CMYK; converted to sRGB", name)
         depth = 16 if image.format == "ushort" else 8
         image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
-    elif image.interpretation in ("lab", "labs", "labq", "xyz", "lch", "scrgb"):
-        log.warning("%s is %s; converted to 16-bit sRGB", name, image.interpretation)
+    elif image.interpretation in COMPUTED:
         image = image.colourspace("rgb16").copy()
-        image.remove("icc-profile-data")
+        image.remove(ICC)
     if image.format not in ("uchar", "ushort"):
         raise UnhazeError(
             f"{name} has '{image.format}' samples; expected 8 or 16 bits: convert it first"
@@ -135,16 +248,16 @@ def _integer_rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
     return image
 
 
-def _metadata(image: pyvips.Image, name: str) -> dict[str, bytes | str]:
-    found = {key: _get(image, key, None) for key in CARRIED}
-    try:
-        names = [key for key in image.get_fields() if key.startswith("png-comment-")]
-        found |= {key: image.get(key) for key in names}
-    except UnicodeDecodeError:
-        log.warning("%s: its comments are not UTF-8 and are left out", name)
-    if found[IPTC] is not None and image.get("vips-loader").startswith("tiff"):
-        log.warning("%s: its IPTC block cannot be carried over", name)
-        del found[IPTC]  # libvips reads a quarter of it: a count of 32-bit words taken for bytes
+def _metadata(image: pyvips.Image, file: BinaryIO, loader: str) -> dict[str, bytes]:
+    found = {key: _get(image, key, None) for key in (EXIF, XMP, ICC, IPTC)}
+    if found[EXIF] is not None:
+        found[EXIF] = found[EXIF].removeprefix(b"Exif\0\0")
+    if loader == "tiff":  # where libvips reads no EXIF and a quarter of IPTC
+        found[EXIF], found[IPTC] = exif.from_tiff(file)
+    elif loader == "avif" and found[EXIF] is not None:  # libvips has turned it, whatever EXIF says
+        found[EXIF] = exif.edited(found[EXIF], 1, False, None)
+    elif loader == "png":
+        found[TEXTS], found[IPTC] = png.texts_of(file)
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -154,41 +267,3 @@ def _get(image: pyvips.Image, key: str, default: Any) -> Any:
         return image.get(key) if image.get_typeof(key) else default
     except UnicodeDecodeError:
         return default
-
-
-def _upright(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """(H,W,C) as it should be seen; `orientation` 1-8 as in EXIF."""
-    turns = {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}.get(orientation, 0)
-    turned = np.rot90(samples, turns)
-    return turned[:, ::-1] if orientation in (2, 4, 5, 7) else turned
-
-
-def _encoding_facts(stream: BinaryIO, name: str) -> dict[str, int | bool]:
-    """How strongly the source was compressed, as far as its header tells."""
-    head = stream.read(64)
-    if not head:
-        raise UnhazeError(f"{name} is empty; expected a picture")
-    if head.startswith(b"\xff\xd8"):
-        quality = _jpeg_quality(stream)
-        return {} if quality is None else {"quality": quality}
-    return {"lossless": b"VP8L" in head} if head[8:12] == b"WEBP" else {}
-
-
-def _jpeg_quality(stream: BinaryIO) -> int | None:
-    """1-100, by the luminance table's scale (JPEG, annex K.1: the standard one sums to 3694)."""
-    stream.seek(2)
-    while len(marker := stream.read(2)) == 2 and marker[0] == 0xFF and marker[1] != 0xDA:
-        length = stream.read(2)
-        if len(length) < 2:
-            return None
-        segment = stream.read(struct.unpack(">H", length)[0] - 2)
-        if marker[1] == 0xDB and len(segment) >= 129 and segment[0] == 0x10:
-            table = np.frombuffer(segment[1:129], ">u2")
-        elif marker[1] == 0xDB and len(segment) >= 65 and segment[0] == 0:
-            table = np.frombuffer(segment[1:65], "u1")
-        else:
-            continue
-        percent = 100 * float(table.sum()) / 3694
-        quality = 5000 / percent if percent > 100 else (200 - percent) / 2
-        return int(np.clip(round(quality), 1, 100))
-    return None

@@ -1,9 +1,9 @@
-"""A Photo becomes a file that appears whole or not at all, and never in place of another."""
+"""A Photo or a Stream becomes a file."""
 
+import functools
+import io
 import logging
-import os
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,44 +12,54 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo.picture import IPTC, THUMBNAIL, Photo, one_line_errors
+from unhaze.photo import metadata
+from unhaze.photo.files import new_file
+from unhaze.photo.picture import (
+    EXIF,
+    ICC,
+    IPTC,
+    TEXTS,
+    XMP,
+    Photo,
+    Stream,
+    Traits,
+    one_line_errors,
+)
+from unhaze.photo.pipe import save_through_pipe
+from unhaze.photo.reading import whole
 
 log = logging.getLogger(__name__)
 
 
-def write(photo: Photo, path: str | Path, *, overwrite: bool = False) -> None:
+def write(photo: Photo | Stream, path: str | Path, *, overwrite: bool = False) -> None:
     """Encodes by the suffix of `path`; the file appears whole or not at all.
 
-    What the format cannot hold (16 bits, transparency) is logged. UnhazeError: unknown suffix, the
-    file exists and not `overwrite`, `path` is the photo's own source, no such folder, disk full.
+    Rows stay stored as they were, with the orientation that says how to turn them; into another
+    format they go upright. What a format cannot hold (16 bits, transparency, IPTC) is logged.
+    UnhazeError: unknown suffix, the file exists and not `overwrite`, `path` is the photo's own
+    source, no such folder, disk full, too large for the format; and what the strips raise.
     """
     path = Path(path)
     check_suffix(path.suffix)
-    with one_line_errors(f"cannot write '{path}'", "perhaps the disk is full"):
-        if photo.path is not None and path.exists() and path.samefile(photo.path):
-            raise UnhazeError(f"'{path}' is the original, never touched; give another name")
-        if path.exists() and not overwrite:
-            raise UnhazeError(f"'{path}' exists; give another name or ask to overwrite it")
-        partial = path.with_name(f".{secrets.token_hex(8)}.part")
-        try:
-            descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-            try:
-                _save(photo, path.suffix, pyvips.Target.new_to_descriptor(descriptor))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            _publish(partial, path, overwrite)
-        finally:
-            partial.unlink(missing_ok=True)
+    stream = _as_stream(photo)
+    with (
+        one_line_errors(f"cannot write '{path}'", "perhaps the disk is full"),
+        new_file(path, original=stream.traits.path, overwrite=overwrite) as descriptor,
+    ):
+        finish = _save(stream, path.suffix, pyvips.Target.new_to_descriptor(descriptor))
+        with open(descriptor, "r+b", closefd=False) as file:
+            finish(file)
 
 
-def encode(photo: Photo, suffix: str) -> bytes:
+def encode(photo: Photo | Stream, suffix: str) -> bytes:
     """The bytes of the file that `write` would make; `suffix` with its dot, e.g. ".png"."""
     check_suffix(suffix)
     with one_line_errors(f"cannot encode '{suffix}'", "perhaps too large for the format"):
         target = pyvips.Target.new_to_memory()
-        _save(photo, suffix, target)
-        return target.get("blob")
+        finish = _save(_as_stream(photo), suffix, target)
+        file = io.BytesIO(target.get("blob"))
+        finish(file)
+        return file.getvalue()
 
 
 def write_rgb(path: str | Path, rgb_hwc_u8: np.ndarray) -> None:
@@ -64,111 +74,135 @@ def check_suffix(suffix: str) -> None:
         raise UnhazeError(f"cannot write pictures as '{suffix}'; expected one of {known}")
 
 
-def _save(photo: Photo, suffix: str, target: pyvips.Target) -> None:
+def kept_suffix(traits: Traits, name: str = "") -> str:
+    """Of a result in the format of its source, PNG where that is only read; that of the file `name`
+    where it says the same, so that .jpg stays .jpg.
+    """
+    suffix = Path(name).suffix.lower()
+    if suffix in SAVERS and SAVERS[suffix].format == traits.format:
+        return suffix
+    kept = f".{traits.format}"
+    return kept if kept in SAVERS else ".png"
+
+
+def _as_stream(photo: Photo | Stream) -> Stream:
+    if isinstance(photo, Stream):
+        return photo
+    planes = [photo.pixels[..., :1] if photo.traits.grey else photo.pixels]
+    planes += [] if photo.alpha is None else [photo.alpha[..., None]]
+    samples = np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
+    step = max(1, max(samples.shape) // 320)
+    preview = photo.pixels[::step, ::step]
+    if preview.dtype == np.uint16:
+        preview = (preview >> 8).astype(np.uint8)
+    return Stream([samples], samples.shape, samples.dtype, photo.traits, preview)
+
+
+def _save(stream: Stream, suffix: str, target: pyvips.Target) -> Callable[[io.IOBase], None]:
+    """Writes what libvips can; answers what is still to be done to the file."""
     saver = SAVERS[suffix.lower()]
-    image = _from_pixels(photo, saver, suffix)
-    for key, value in photo.metadata.items():
-        if key == IPTC and saver is not JPEG:
-            log.warning("'%s' holds no IPTC block; left out", suffix)
-            continue
-        kind = pyvips.GValue.blob_type if isinstance(value, bytes) else pyvips.GValue.gstr_type
-        image.set_type(kind, key, value)
-    if THUMBNAIL in photo.metadata:  # the old one shows the picture as it was
-        thumbnail = image.thumbnail_image(160).colourspace("srgb").jpegsave_buffer(keep="none")
-        image.set_type(pyvips.GValue.blob_type, THUMBNAIL, thumbnail)
-    image.set_type(pyvips.GValue.gint_type, "orientation", 1)
-    # libvips would invent an EXIF block for a picture that had none.
-    keep = "icc|xmp|iptc|other" + ("|exif" if "exif-data" in photo.metadata else "")
-    pyvips.Operation.call(saver.operation, image, target, keep=keep, **saver.options(photo))
+    if stream.traits.orientation != 1 and saver.format != stream.traits.format:
+        stream = _as_stream(whole(stream))
+    found = metadata.to_write(stream, suffix, saver.format, saver.holds)
+
+    def save(image: pyvips.Image) -> None:
+        image = metadata.attach(_fitted(image, stream, saver, suffix), found, saver.format)
+        # libvips would invent an EXIF block for a picture that had none.
+        keep = "icc|xmp|iptc|other" + ("|exif" if EXIF in found else "")
+        options = saver.options(stream.traits, image)
+        pyvips.Operation.call(saver.operation, image, target, keep=keep, **options)
+
+    save_through_pipe(stream, save)
+    return functools.partial(metadata.complete, found=found, saver=saver.format)
 
 
-def _from_pixels(photo: Photo, saver: "Saver", suffix: str) -> pyvips.Image:
-    """A libvips picture of what the format can hold; says what it cannot."""
-    image = _wrap(photo.pixels)
-    if photo.grey:
-        image = image[0]
-    if photo.alpha is not None:
-        image = image.bandjoin(_wrap(photo.alpha))
-        if not saver.alpha:
-            log.warning("'%s' holds no transparency; blended onto white", suffix)
-            white = np.iinfo(photo.pixels.dtype).max
-            image = image.flatten(background=[white], max_alpha=white)
-    wide = photo.pixels.dtype == np.uint16
+def _fitted(image: pyvips.Image, stream: Stream, saver: "Saver", suffix: str) -> pyvips.Image:
+    """What the format can hold of the picture, still lazy; says what it cannot."""
+    wide = stream.dtype == np.uint16
+    space = {False: ("srgb", "rgb16"), True: ("b-w", "grey16")}[stream.traits.grey]
+    image = image.copy(interpretation=space[wide])
+    if image.hasalpha() and not saver.alpha:
+        log.warning("'%s' holds no transparency; blended onto white", suffix)
+        white = np.iinfo(stream.dtype).max
+        image = image.flatten(background=[white], max_alpha=white)
     if wide and not saver.wide:
         log.warning("'%s' holds no 16 bits a channel; rounded to 8", suffix)
-        image, wide = (image / 257).rint().cast("uchar"), False
-    space = {False: ("srgb", "rgb16"), True: ("b-w", "grey16")}[photo.grey][wide]
-    density = photo.density or (image.xres, image.yres)
-    return image.copy(interpretation=space, xres=density[0], yres=density[1])
+        image = (image / 257).rint().cast("uchar").copy(interpretation=space[False])
+    profile = stream.traits.metadata.get(ICC)
+    if profile and ICC not in saver.holds:
+        log.warning("'%s' holds no ICC profile; converted to sRGB", suffix)
+        image.set_type(pyvips.GValue.blob_type, ICC, profile)
+        image = image.icc_transform("srgb", embedded=True)
+    across, down = stream.traits.density or (1.0, 1.0)  # 1: not known
+    image = image.copy(xres=across, yres=down)
+    image.set_type(pyvips.GValue.gint_type, "orientation", stream.traits.orientation)
+    return image
 
 
-def _wrap(pixels: np.ndarray) -> pyvips.Image:
-    return pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
+def _jpeg_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
+    # Optimal codes would save two percent, for the price of all coefficients in memory.
+    chroma = "off" if traits.full_chroma else "on"
+    return {"Q": _quality(traits, "jpeg", 92), "subsample_mode": chroma}
 
 
-def _jpeg_options(photo: Photo) -> dict[str, Any]:
-    quality = min(max(photo.quality or 92, 75), 98)  # clearing haze amplifies coarse artefacts
-    chroma = "off" if photo.full_chroma else "on"
-    return {"Q": quality, "subsample_mode": chroma, "optimize_coding": True}
+def _quality(traits: Traits, format: str, usual: int) -> int:
+    """The source's, if it was encoded alike; not very low: clearing haze amplifies artefacts."""
+    same = traits.quality is not None and traits.format == format
+    return min(max(traits.quality, 75), 98) if same else usual
 
 
-def _png_options(photo: Photo) -> dict[str, Any]:
+def _png_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
     return {"compression": 6}
 
 
-def _tiff_options(photo: Photo) -> dict[str, Any]:
-    huge = photo.pixels.nbytes > 3_500_000_000  # classic TIFF ends at 4 GiB
-    return {"compression": "lzw", "predictor": "horizontal", "bigtiff": huge}
+def _tiff_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
+    size = image.width * image.height * image.bands * (2 if image.format == "ushort" else 1)
+    return {
+        "compression": "lzw",
+        "predictor": "horizontal",
+        "bigtiff": size > 3_500_000_000,  # classic TIFF ends at 4 GiB
+        "resunit": "inch" if traits.inches else "cm",
+    }
 
 
-def _webp_options(photo: Photo) -> dict[str, Any]:
-    return {"lossless": photo.lossless, "Q": 90, "smart_subsample": True}
+def _webp_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
+    quality = _quality(traits, "webp", 90)
+    return {"lossless": traits.lossless, "Q": quality, "smart_subsample": True}
 
 
-def _avif_options(photo: Photo) -> dict[str, Any]:
-    depth = 12 if photo.pixels.dtype == np.uint16 else 8
-    chroma = "off" if photo.full_chroma else "on"
+def _avif_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
+    depth = 12 if image.format == "ushort" else 8
+    chroma = "off" if traits.full_chroma else "on"
     return {"compression": "av1", "Q": 80, "bitdepth": depth, "effort": 3, "subsample_mode": chroma}
 
 
-def _gif_options(photo: Photo) -> dict[str, Any]:
+def _gif_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
     return {"dither": 1.0}
 
 
 @dataclass(frozen=True)
 class Saver:
-    """libvips' saver, whether it holds transparency and 16 bits a channel, and its settings."""
+    """libvips' saver; whether it holds transparency and 16 bits a channel; which metadata."""
 
+    format: str
     operation: str
     alpha: bool
     wide: bool
-    options: Callable[[Photo], dict[str, Any]]
+    options: Callable[[Traits, pyvips.Image], dict[str, Any]]
+    holds: Set[str]
 
 
-JPEG = Saver("jpegsave_target", alpha=False, wide=False, options=_jpeg_options)
-TIFF = Saver("tiffsave_target", alpha=True, wide=True, options=_tiff_options)
+MODERN = {EXIF, XMP, ICC}
+JPEG = Saver("jpeg", "jpegsave_target", False, False, _jpeg_options, MODERN | {IPTC})
+TIFF = Saver("tiff", "tiffsave_target", True, True, _tiff_options, MODERN | {IPTC})
 SAVERS = {
     ".jpg": JPEG,
     ".jpeg": JPEG,
-    ".png": Saver("pngsave_target", alpha=True, wide=True, options=_png_options),
+    ".png": Saver("png", "pngsave_target", True, True, _png_options, MODERN | {IPTC, TEXTS}),
     ".tif": TIFF,
     ".tiff": TIFF,
-    ".webp": Saver("webpsave_target", alpha=True, wide=False, options=_webp_options),
-    ".avif": Saver("heifsave_target", alpha=True, wide=True, options=_avif_options),
-    ".gif": Saver("gifsave_target", alpha=True, wide=False, options=_gif_options),
+    ".webp": Saver("webp", "webpsave_target", True, False, _webp_options, MODERN),
+    ".avif": Saver("avif", "heifsave_target", True, True, _avif_options, MODERN),
+    ".gif": Saver("gif", "gifsave_target", True, False, _gif_options, set()),
 }
 SUFFIXES = tuple(SAVERS)  # of every file that can be written, all of which can be read
-
-
-def _publish(partial: Path, path: Path, overwrite: bool) -> None:
-    """Gives the finished file its name; without `overwrite`, a file that came meanwhile wins."""
-    if overwrite:
-        partial.replace(path)
-        return
-    try:
-        path.hardlink_to(partial)
-    except FileExistsError as error:
-        raise UnhazeError(f"'{path}' exists; give another name or ask to overwrite it") from error
-    except OSError:  # a file system without hard links: claim the name, then move over the claim
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        partial.replace(path)

@@ -9,8 +9,10 @@ and that towards 1, not towards 0: detail that is too fine for the small picture
 """
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from numbers import Real
 
 import numpy as np
 
@@ -19,7 +21,8 @@ from unhaze.errors import UnhazeError
 RADIUS = 2  # window of 5 x 5: 51 dB on SOTS-indoor pictures at 1x where 8 gives 46
 EPSILON = 1e-4  # variance (contrast of 2.5/255) below which a window is too flat to trust
 BAND = 64  # rows that are fitted at once
-STRIP = 1 << 15  # pixels that are restored at once; small enough for the processor's cache
+STRIP = 1 << 18  # pixels that one thread restores at once
+TILE = 4096  # pixels of a row that are restored at once
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
 
 
@@ -56,55 +59,123 @@ def apply_field(
     `maps` (3,4,h,w) as from `fit_field`, of any size. `strength` in [0,1] blends with the identity.
     Float pixels are in [0,1], and so is their answer. Memory beyond the answer is small and fixed.
     """
-    check_strength(strength)
-    if strength == 0:
-        return pixels.copy()
-    height = len(pixels)
-    blended = _identity() + np.float32(strength) * (maps - _identity())
     restored = np.empty_like(pixels)
     rows = max(1, STRIP // pixels.shape[1])
-
-    def restore(start: int) -> None:
-        strip = pixels[start : start + rows]
-        restored[start : start + rows] = apply_to_rows(blended, strip, start, height)
-
-    _in_parallel(restore, range(0, height, rows), threads)
+    strips = (pixels[start : start + rows] for start in range(0, len(pixels), rows))
+    start = 0
+    for strip in apply_to_strips(maps, strips, len(pixels), strength=strength, threads=threads):
+        restored[start : start + len(strip)] = strip
+        start += len(strip)
     return restored
 
 
-def apply_to_rows(maps: np.ndarray, strip: np.ndarray, start: int, height: int) -> np.ndarray:
-    """Rows `start`... of a picture with `height` rows, restored: (n,W,3) -> same, type kept.
+def apply_to_strips(
+    maps: np.ndarray,
+    strips: Iterable[np.ndarray],
+    height: int,
+    *,
+    strength: float = 1.0,
+    threads: int = 0,
+) -> Iterator[np.ndarray]:
+    """The strips of a picture of `height` rows, from its first row to its last, restored.
 
-    The maps are interpolated bilinearly, first along the rows, then down the columns.
+    strips: (n,W,channels) uint8, uint16 or float32. The first channels are the colours that `maps`
+    is for: three with (3,4,h,w), grey with (1,2,h,w) from `grey_field`; those behind them stay.
+    Answered in order, while the next are read and worked on.
     """
-    above, below, down = (each[start : start + len(strip)] for each in _lerp(maps, -2, height))
-    left, right, along = _lerp(maps, -1, strip.shape[1])
-    block = maps[:, :, above[0] : below[-1] + 1]
-    wide = np.take(block, left, -1)
-    wide += along * (np.take(block, right, -1) - wide)
-    above, below, down = above - above[0], below - above[0], down[:, None]
-    top = 1.0 if strip.dtype == np.float32 else float(np.iinfo(strip.dtype).max)
-    rounding = np.float32(0 if strip.dtype == np.float32 else 0.5)
-    channels = [strip[..., channel].astype(np.float32) for channel in range(3)]
-    restored = np.empty_like(strip)
-    for i in range(3):
-        parts = np.take(wide[i], above, 1)
-        parts += down * (np.take(wide[i], below, 1) - parts)
-        value = parts[3]
-        value *= np.float32(top)
-        for part, channel in zip(parts, channels):
-            part *= channel
-            value += part
-        np.clip(value, 0, top, out=value)
-        value += rounding
-        restored[..., i] = value
-    return restored
+    check_strength(strength)
+    if strength == 0:
+        yield from strips
+        return
+    identity = np.eye(*maps.shape[:2], dtype=np.float32)[:, :, None, None]
+    blended = identity + np.float32(strength) * (maps - identity)
+    workers = threads or os.cpu_count() or 1
+    waiting: deque[Future[np.ndarray]] = deque()
+    start = 0
+    with ThreadPoolExecutor(workers) as pool:
+        for strip in strips:
+            waiting.append(pool.submit(_apply_to_rows, blended, strip, start, height))
+            start += len(strip)
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def grey_field(maps: np.ndarray) -> np.ndarray:
+    """(1,2,h,w), for one grey channel: what (3,4,h,w) with three equal rows does to three."""
+    return np.stack([maps[:1, :3].sum(1), maps[:1, 3]], axis=1)
 
 
 def check_strength(strength: float) -> None:
-    """UnhazeError unless `strength` is in [0,1]."""
-    if not 0 <= strength <= 1:
-        raise UnhazeError(f"strength is {strength:g}; expected 0 (no change) to 1 (full)")
+    """UnhazeError unless `strength` is a number in [0,1]."""
+    if not isinstance(strength, Real) or not 0 <= strength <= 1:
+        raise UnhazeError(f"strength is {strength}; expected 0 (no change) to 1 (full)")
+
+
+def _apply_to_rows(maps: np.ndarray, strip: np.ndarray, start: int, height: int) -> np.ndarray:
+    """Rows `start`... of a picture with `height` rows: (n,W,channels) -> same, type kept."""
+    colours, width = len(maps), strip.shape[1]
+    restored = np.empty_like(strip)
+    restored[..., colours:] = strip[..., colours:]
+    rows = [each[start : start + len(strip)] for each in _lerp(maps.shape[2], height)]
+    columns = _lerp(maps.shape[3], width)
+    for left in range(0, width, TILE):
+        tile = slice(left, left + TILE)
+        inside = [each[tile] for each in columns]
+        _apply_to_tile(maps, strip[:, tile, :colours], rows, inside, restored[:, tile, :colours])
+    return restored
+
+
+def _apply_to_tile(
+    maps: np.ndarray,
+    hazy_hwc: np.ndarray,
+    rows: Sequence[np.ndarray],
+    columns: Sequence[np.ndarray],
+    restored_hwc: np.ndarray,
+) -> None:
+    """Fills `restored_hwc`; `rows`, `columns`: where its pixels lie in the maps (see `_lerp`).
+
+    The maps are interpolated bilinearly: along the rows once for all pixels between two map rows,
+    then down the columns. All arrays of this are small enough for the processor's cache.
+    """
+    colours, width = len(maps), hazy_hwc.shape[1]
+    is_float = hazy_hwc.dtype == np.float32
+    top = np.float32(1 if is_float else np.iinfo(hazy_hwc.dtype).max)
+    half = np.float32(0 if is_float else 0.5)  # what becomes an integer is cut off, not rounded
+    upper, lower, slope, mixed = np.empty((4, colours, colours + 1, width), np.float32)
+    hazy = np.empty((colours, width), np.float32)
+
+    def widen(map_row: int, wide: np.ndarray) -> None:
+        left, right, share = columns
+        line = maps[:, :, map_row].copy()
+        line[:, -1] *= top
+        line[:, -1] += half
+        np.take(line, left, 2, wide, "clip")
+        np.take(line, right, 2, mixed, "clip")
+        np.subtract(mixed, wide, out=mixed)
+        np.multiply(mixed, share, out=mixed)
+        np.add(wide, mixed, out=wide)
+
+    current = -2
+    for row, (above, below, share) in enumerate(zip(*rows)):
+        if above != current:
+            if above == current + 1:
+                upper, lower = lower, upper
+            else:
+                widen(above, upper)
+            widen(below, lower)
+            np.subtract(lower, upper, out=slope)
+            current = above
+        np.multiply(slope, share, out=mixed)
+        np.add(mixed, upper, out=mixed)
+        np.copyto(hazy, hazy_hwc[row].T, casting="unsafe")
+        np.multiply(mixed[:, :-1], hazy, out=mixed[:, :-1])
+        value = mixed[:, -1]
+        for channel in range(colours):
+            np.add(value, mixed[:, channel], out=value)
+        np.clip(value, 0, top + half, out=value)
+        np.copyto(restored_hwc[row].T, value, casting="unsafe")
 
 
 def _fit_band(hazy: np.ndarray, restored: np.ndarray) -> np.ndarray:
@@ -118,7 +189,7 @@ def _fit_band(hazy: np.ndarray, restored: np.ndarray) -> np.ndarray:
     trace = covariance[0, 0] + covariance[1, 1] + covariance[2, 2]
     gain = (trace + EPSILON) / (variance[:3].sum(0) + EPSILON)
     full = variance[[[0, 3, 4], [3, 1, 5], [4, 5, 2]]]  # (3,3,...) symmetric
-    inverse = _inverse(variance[:3] + EPSILON, *variance[3:])
+    inverse = symmetric_inverse(variance[:3] + EPSILON, *variance[3:])
     maps = np.empty((3, 4, *gain.shape), np.float32)
     for i in range(3):
         rest = covariance[i] - gain * full[i]
@@ -129,7 +200,7 @@ def _fit_band(hazy: np.ndarray, restored: np.ndarray) -> np.ndarray:
     return _window_mean(maps)
 
 
-def _inverse(
+def symmetric_inverse(
     diagonal: np.ndarray, red_green: np.ndarray, red_blue: np.ndarray, green_blue: np.ndarray
 ) -> np.ndarray:
     """(3,3,...): the inverses of symmetric positive definite 3x3 matrices, by cofactors."""
@@ -161,16 +232,11 @@ def _window_mean(planes: np.ndarray) -> np.ndarray:
     return windows
 
 
-def _lerp(maps: np.ndarray, axis: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For `size` pixels along `axis`: the map pixel before, the one after, and its share."""
-    count = maps.shape[axis]
+def _lerp(count: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `size` pixels over `count` map pixels: the one before, the one after, a share."""
     centre = np.clip((np.arange(size) + 0.5) * (count / size) - 0.5, 0, count - 1)
     before = np.floor(centre).astype(np.intp)
     return before, np.minimum(before + 1, count - 1), (centre - before).astype(np.float32)
-
-
-def _identity() -> np.ndarray:
-    return np.eye(3, 4, dtype=np.float32)[:, :, None, None]
 
 
 def _in_parallel(work: Callable[[int], None], starts: Iterable[int], threads: int) -> None:

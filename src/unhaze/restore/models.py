@@ -1,17 +1,59 @@
-"""The models that come with the package: their cards, and how a name becomes a checked file."""
+"""The models that come with the package, and how whatever names a model becomes one that runs."""
 
 import hashlib
+import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.names import lookup
+from unhaze.names import nearest, one_of
+from unhaze.restore.devices import choose_device
 
 FOLDER = Path(__file__).parents[1] / "models"
+USES = ("photo", "video")
+# Speed classes: the multiplications a pixel below which a model is in the class.
+SPEEDS = {"fast": 20_000, "medium": 200_000, "slow": math.inf}
+
+
+class Model(Protocol):
+    """hazy (1,3,H,W) float32 in [0,1] -> restored of the same shape, finite, not clamped.
+
+    card: facts, such as `params`, `bytes_per_pixel` (of memory while it runs) and `context` (pixels
+    that it looks around; None: the whole picture). device: where it runs. path: its file, if any.
+    """
+
+    card: Mapping[str, Any]
+    device: str
+    path: Path | None
+
+    def __call__(self, hazy: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class AutoRule:
+    """When "auto" takes a model: where all that is said here holds.
+
+    use: "photo" or "video". device: "cpu" or "gpu" (any other one). megapixels: of the picture at
+    full size; a rule that asks for them does not hold where they are not known.
+    """
+
+    use: str | None = None
+    device: str | None = None
+    min_megapixels: float = 0
+    max_megapixels: float = math.inf
+
+    def holds(self, use: str, device: str, megapixels: float | None) -> bool:
+        """`device` is one of `DEVICES`; `megapixels` None where not known."""
+        kind = "cpu" if device == "cpu" else "gpu"
+        any_size = self.min_megapixels == 0 and self.max_megapixels == math.inf
+        fits = megapixels is not None and self.min_megapixels <= megapixels <= self.max_megapixels
+        return self.use in (None, use) and self.device in (None, kind) and (any_size or fits)
 
 
 @dataclass(frozen=True)
@@ -20,8 +62,9 @@ class ModelCard:
 
     `file`: in the folder of the cards; `sha256`: of it. `net`, `arguments`: what `create_net`
     takes. `recipe`, `data`: how and on what it was trained. `params`: number of weights.
-    `measured`: numbers by name, e.g. "psnr on sots-indoor-part (aecr)". `purpose`: what it is for,
-    in one sentence.
+    `macs_per_pixel`: multiplications for each pixel that the network sees. `purpose`: what it is
+    for, in one sentence. `measured`: numbers by name, e.g. "psnr on sots-indoor-part (aecr)".
+    `auto`: rules; "auto" takes the first card of which one holds.
     """
 
     name: str
@@ -32,22 +75,59 @@ class ModelCard:
     data: str
     licence: str
     params: int
+    macs_per_pixel: int
     purpose: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
-    default: bool = False
+    auto: tuple[AutoRule, ...] = ()
+
+    @property
+    def speed(self) -> str:
+        """Its class in `SPEEDS`."""
+        return next(name for name, limit in SPEEDS.items() if self.macs_per_pixel < limit)
 
 
 def list_models(folder: Path = FOLDER) -> list[ModelCard]:
-    """The cards in `folder`, the default model first."""
-    cards = _read_cards(folder / "models.toml")
-    return sorted(cards, key=lambda card: not card.default)
+    """The cards in `folder`, in the order in which "auto" tries them."""
+    return list(_read_cards(folder / "models.toml"))
 
 
-def find_model(name: str | Path, *, folder: Path = FOLDER) -> Path:
-    """The file of a shipped model ("auto": the default one), its sha256 checked; or a given path.
+def open_model(
+    name: str | Path,
+    device: str = "auto",
+    *,
+    threads: int = 0,
+    picture_size: tuple[int, int] | None = None,
+    use: str = "photo",
+) -> Model:
+    """Loads a shipped model, a .onnx file or a prior such as "dcp"; "auto" picks a shipped model.
 
-    UnhazeError: unknown name (with the nearest), no such file, not .onnx, or a damaged shipped one.
+    `device`: "auto" or one of `DEVICES`; priors always run on the CPU. `threads`: 0 for one per
+    core. "auto" goes by the device, by `picture_size`, (height, width) at full size where known,
+    and by `use`, "photo" or "video". UnhazeError: as `find_model` and `Engine`.
+    """
+    from unhaze.restore.engine import Engine
+    from unhaze.restore.priors import PRIORS, create_prior
+
+    chosen = choose_device(device)
+    if isinstance(name, str) and name in PRIORS:
+        return create_prior(name)
+    path = find_model(name, device=chosen, picture_size=picture_size, use=use)
+    return Engine(path, device, threads=threads)
+
+
+def find_model(
+    name: str | Path,
+    *,
+    device: str = "cpu",
+    picture_size: tuple[int, int] | None = None,
+    use: str = "photo",
+    folder: Path = FOLDER,
+) -> Path:
+    """The file of a shipped model, its sha256 checked; or a given path of a .onnx file.
+
+    "auto" goes by the rest. UnhazeError: unknown name (with the nearest), no such file, not .onnx,
+    or a damaged shipped one.
     """
     path = Path(name)
     if path.suffix == ".onnx":
@@ -62,19 +142,39 @@ def find_model(name: str | Path, *, folder: Path = FOLDER) -> Path:
         raise UnhazeError(f"'{name}' is no model; expected a .onnx file or the name of a model")
     cards = {card.name: card for card in list_models(folder)}
     if str(name) == "auto":
-        if not cards:
-            raise UnhazeError("no model comes with this copy of unhaze; give a .onnx file as model")
-        card = next(iter(cards.values()))
+        card = pick_card(list(cards.values()), device, picture_size, use)
+    elif str(name) in cards:
+        card = cards[str(name)]
     else:
-        card = lookup(cards, str(name), "model")
+        from unhaze.restore.priors import PRIORS
+
+        raise UnhazeError(f"no model '{name}'; {nearest(str(name), ['auto', *cards, *PRIORS])}")
     return _checked(folder / card.file, card)
+
+
+def pick_card(
+    cards: Sequence[ModelCard], device: str, picture_size: tuple[int, int] | None, use: str
+) -> ModelCard:
+    """What "auto" takes of `cards`: the first of which a rule holds. UnhazeError if none does."""
+    one_of("use", use, USES)
+    megapixels = None if picture_size is None else picture_size[0] * picture_size[1] / 1e6
+    for card in cards:
+        if any(rule.holds(use, device, megapixels) for rule in card.auto):
+            return card
+    raise UnhazeError(
+        "no model that comes with this copy of unhaze is for this; give a .onnx file as model"
+    )
 
 
 @cache
 def _read_cards(table: Path) -> tuple[ModelCard, ...]:
     with table.open("rb") as file:
         entries = tomllib.load(file)
-    return tuple(ModelCard(name=name, **entry) for name, entry in entries.items())
+    return tuple(
+        ModelCard(name=name, auto=tuple(AutoRule(**rule) for rule in rules), **entry)
+        for name, entry in entries.items()
+        for rules in [entry.pop("auto", [])]
+    )
 
 
 def _checked(path: Path, card: ModelCard) -> Path:

@@ -1,40 +1,253 @@
-"""The network on every pixel of a picture, mirrored at the border if the network asks for it."""
+"""The network on every pixel: the whole picture at once if memory allows, else tiles that blend.
+
+A tile is run with `context` pixels around it, as many as the network looks far, so that it comes
+out as in the whole picture. Means over the whole picture (channel attention and the like) are found
+beforehand, first on the picture shrunk until it fits at once, then over all tiles, and handed to
+each tile. Neighbours blend over 2 FEATHER pixels.
+
+Measured on three real photos, tiles of 256 pixels against the whole picture: AECR-Net slim differs
+by 0.001/255 at most; a training of it that leans on its channel attention by 0.2/255, where plain
+tiles, each with means of its own, differ by 40/255.
+"""
 
 import math
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.restore.engine import Engine
+from unhaze.photo import to_float
+from unhaze.restore.engine import EVERYTHING, Engine, OutOfMemory
+from unhaze.restore.models import Model
+from unhaze.restore.resources import free_memory
 
-BYTES_PER_PIXEL = 2000  # of memory while AECR-Net runs; a model card may say `bytes_per_pixel`
+# For models whose card does not say; `unhaze export` measures both.
+BYTES_PER_PIXEL = 2000  # of memory while it runs
+CONTEXT = 128  # pixels that it looks around
+
+PICTURE_BYTES = 36  # a pixel of the hazy and the restored picture and a copy, as float32
+ROW_BYTES = 24  # a pixel of a row of restored tiles, and of a copy
+SHARE = 0.7  # of the free memory that a run may take: others live here, too
+STEP = 64  # tiles start at its multiples, so that networks that halve the size halve it alike
+FEATHER = 32
+SMALLEST = 128  # side of a tile below which giving up is better
+ROUNDS = 3  # of finding the means on tiles; each divides what is wrong with them by about ten
+SETTLED = 0.01  # relative change of the means below which a round was the last
 
 
-def restore_whole(engine: Engine, hazy_hwc: np.ndarray) -> np.ndarray:
-    """(H,W,3) float32 in [0,1] -> restored (H,W,3) float32, not clamped, from one run of the model.
+@dataclass(frozen=True)
+class Tile:
+    """Rows top...bottom and columns left...right of a picture."""
 
-    UnhazeError, before memory runs out, for a picture that is too large.
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def restore_whole(model: Model, pixels: np.ndarray, *, memory: float | None = None) -> np.ndarray:
+    """(H,W,3) uint8, uint16 or float32 in [0,1] -> restored (H,W,3) float32, not clamped.
+
+    `memory`: bytes that may be used; by default what is free, less a reserve. UnhazeError: not even
+    small tiles fit, or the whole picture does not and the model only works on that (a prior).
     """
-    height, width = hazy_hwc.shape[:2]
-    needed = height * width * int(engine.card.get("bytes_per_pixel", BYTES_PER_PIXEL))
-    if engine.device == "cpu" and needed > (free := _free_memory()):
+    try:
+        restored = np.empty(pixels.shape, np.float32)
+        for top, strip in restore_strips(model, pixels, memory=memory):
+            restored[top : top + len(strip)] = strip
+    except MemoryError as error:
+        height, width = pixels.shape[:2]
         raise UnhazeError(
-            f"running the model on {width} x {height} pixels at once needs about"
-            f" {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; leave out --native,"
-            " or choose a smaller --analysis"
-        )
-    multiple = int(engine.card.get("multiple", 1))
+            f"not enough memory to hold {width} x {height} pixels as floats; leave out --native"
+        ) from error
+    return restored
+
+
+def restore_strips(
+    model: Model, pixels: np.ndarray, *, memory: float | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The same in strips (first row, (n,W,3) float32) from top to bottom, to be used at once.
+
+    Beside `pixels`, nothing of the size of the picture is held unless it is restored in one run.
+    """
+    height, width = pixels.shape[:2]
+    side = _largest_side(model, height, width, memory)
+    done = 0
+    while done < height:
+        try:
+            if side is None:
+                yield 0, _run(model, pixels, Tile(0, height, 0, width))
+                return
+            for top, strip in _restore_tiles(model, pixels, side, done):
+                yield top, strip
+                done = top + len(strip)
+        except OutOfMemory as error:
+            # The estimate was too bold, or the memory is a graphics card's: smaller tiles, from the
+            # first row that is not done.
+            if model.card.get("context", CONTEXT) is None or side == SMALLEST:
+                raise
+            side = max(SMALLEST, (side or max(height, width)) // 2 // STEP * STEP)
+            if side >= max(height, width):
+                raise UnhazeError(str(error)) from error
+
+
+def _largest_side(model: Model, height: int, width: int, memory: float | None) -> int | None:
+    """Side of the tiles in pixels, a multiple of STEP; None if the whole picture fits at once."""
+    per_pixel = int(model.card.get("bytes_per_pixel", BYTES_PER_PIXEL))
+    if memory is None:
+        # What a graphics card has free is not known: try, and take less if that fails.
+        memory = SHARE * free_memory() if model.device == "cpu" else math.inf
+    needed = height * width * (per_pixel + PICTURE_BYTES)
+    if needed <= memory:
+        return None
+    context = model.card.get("context", CONTEXT)
+    if context is not None:
+        for side in range(max(height, width) // STEP * STEP, SMALLEST - STEP, -STEP):
+            around = side + 2 * (FEATHER + context) + STEP
+            tile = min(around, height) * min(around, width)
+            row = min(side + 2 * FEATHER, height) * width  # of tiles, restored
+            if tile * (per_pixel + PICTURE_BYTES) + row * ROW_BYTES <= memory:
+                return side
+    raise UnhazeError(
+        f"running the model on {width} x {height} pixels needs about {needed / 1e9:.1f} GB, and"
+        f" {memory / 1e9:.1f} GB may be used; leave out --native, or choose a smaller --analysis"
+    )
+
+
+def _restore_tiles(
+    model: Engine, pixels: np.ndarray, side: int, done: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Strips of restored rows from row `done` on, blended from the tiles."""
+    height, width = pixels.shape[:2]
+    pools = _find_pools(model, pixels, side)
+    rows, columns = _edges(height, side), _edges(width, side)
+    tail = np.zeros((0, width, 3), np.float32)  # what the strip above gives to the first rows
+    for top, bottom in zip(rows, rows[1:]):
+        if bottom + FEATHER <= done:
+            continue
+        end = min(height, bottom + FEATHER)
+        start = max(0, top - FEATHER)
+        band = np.zeros((end - start, width, 3), np.float32)
+        for left, right in zip(columns, columns[1:]):
+            tile = Tile(start, end, max(0, left - FEATHER), min(width, right + FEATHER))
+            restored = _run(model, pixels, tile, pools)
+            restored *= _weights(tile.left, tile.right, left, right, width)[None, :, None]
+            band[:, tile.left : tile.right] += restored
+        band *= _weights(start, end, top, bottom, height)[:, None, None]
+        band[: len(tail)] += tail
+        finished = bottom - FEATHER if bottom < height else height
+        first = max(start, done)
+        if finished > first:
+            yield first, band[first - start : finished - start]
+        tail = band[finished - start :].copy()
+
+
+def _edges(length: int, side: int) -> list[int]:
+    """0 ... length in nearly equal parts of at most `side`, all but the last multiples of STEP."""
+    parts = math.ceil(length / side)
+    step = math.ceil(length / parts / STEP) * STEP
+    return [*range(0, length, step), length]
+
+
+def _weights(start: int, end: int, first: int, last: int, length: int) -> np.ndarray:
+    """Of pixels start...end for a tile between the edges `first` and `last`: a cosine at each edge.
+
+    The weights of neighbours add up to 1; there are no neighbours at 0 and `length`.
+    """
+    position = np.arange(start, end) + 0.5
+    weights = np.ones(end - start)
+    for edge, outside in ((first, first - position), (last, position - last)):
+        if 0 < edge < length:
+            share = np.clip((outside + FEATHER) / (2 * FEATHER), 0, 1)
+            weights *= 0.5 + 0.5 * np.cos(np.pi * share)
+    return weights.astype(np.float32)
+
+
+def _find_pools(model: Engine, pixels: np.ndarray, side: int) -> list[np.ndarray]:
+    """What the network averages over the whole picture, found without running it as a whole."""
+    pools = model.pools(_prepared(model, _shrunk(pixels, side)))
+    if not pools:
+        return []
+    height, width = pixels.shape[:2]
+    rows, columns = _edges(height, side), _edges(width, side)
+    for _ in range(ROUNDS):
+        found = [np.zeros_like(each) for each in pools]
+        for top, bottom in zip(rows, rows[1:]):
+            for left, right in zip(columns, columns[1:]):
+                tile = Tile(top, bottom, left, right)
+                share = np.float32((bottom - top) * (right - left) / (height * width))
+                for total, each in zip(found, _means(model, pixels, tile, pools)):
+                    total += share * each
+        change = max(_change(new, old) for new, old in zip(found, pools))
+        pools = found
+        if change < SETTLED:
+            break
+    return pools
+
+
+def _change(new: np.ndarray, old: np.ndarray) -> float:
+    """Largest change relative to the largest value."""
+    return float(np.abs(new - old).max() / max(np.abs(new).max(), 1e-12))
+
+
+def _shrunk(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Means of k x k pixels, (h,w,3) float32 with at most side x side pixels."""
+    height, width = pixels.shape[:2]
+    factor = min(math.ceil(math.sqrt(height * width) / side), height, width)
+    columns = width // factor
+    rows = [
+        _as_float(pixels[top : top + factor, : columns * factor])
+        .reshape(factor, columns, factor, 3)
+        .mean((0, 2))
+        for top in range(0, height // factor * factor, factor)
+    ]
+    return np.stack(rows)
+
+
+def _run(
+    model: Model, pixels: np.ndarray, tile: Tile, pools: list[np.ndarray] | None = None
+) -> np.ndarray:
+    """The restored tile, (n,m,3) float32, run with its context."""
+    hazy, (top, left) = _with_context(model, pixels, tile)
+    restored = model(hazy, pools) if pools else model(hazy)
+    rows, columns = slice(tile.top - top, tile.bottom - top), slice(tile.left - left, None)
+    return restored[0, :, rows, columns][..., : tile.right - tile.left].transpose(1, 2, 0)
+
+
+def _means(
+    model: Engine, pixels: np.ndarray, tile: Tile, pools: list[np.ndarray]
+) -> list[np.ndarray]:
+    """The means that the network takes, over this tile alone but run with its context."""
+    height, width = pixels.shape[:2]
+    hazy, (top, left) = _with_context(model, pixels, tile)
+    # At the end of the picture, to the end of what the network makes of it, its padding included.
+    bottom = tile.bottom - top if tile.bottom < height else EVERYTHING[2]
+    right = tile.right - left if tile.right < width else EVERYTHING[3]
+    return model.pools(hazy, pools, (tile.top - top, tile.left - left, bottom, right))
+
+
+def _with_context(
+    model: Model, pixels: np.ndarray, tile: Tile
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """(1,3,n,m) float32 around the tile, and its first row and column, which are multiples of STEP.
+
+    So networks that halve the size halve each tile as they halve the whole picture.
+    """
+    context = model.card.get("context", CONTEXT) or 0
+    top, left = (max(0, edge - context) // STEP * STEP for edge in (tile.top, tile.left))
+    part = pixels[top : tile.bottom + context, left : tile.right + context]
+    return _prepared(model, _as_float(part)), (top, left)
+
+
+def _prepared(model: Model, hazy_hwc: np.ndarray) -> np.ndarray:
+    """(1,3,H,W), mirrored at the bottom and right if the model's card asks for a `multiple`."""
+    height, width = hazy_hwc.shape[:2]
+    multiple = int(model.card.get("multiple", 1))
     margin = ((0, -height % multiple), (0, -width % multiple), (0, 0))
     padded = np.pad(hazy_hwc, margin, "reflect") if any(map(any, margin)) else hazy_hwc
-    restored = engine(np.ascontiguousarray(padded.transpose(2, 0, 1))[None])
-    return restored[0, :, :height, :width].transpose(1, 2, 0)
+    return np.ascontiguousarray(padded.transpose(2, 0, 1))[None]
 
 
-def _free_memory() -> float:
-    """Bytes that can still be used, as far as this system says."""
-    facts = Path("/proc/meminfo")
-    for line in facts.read_text().splitlines() if facts.exists() else ():
-        if line.startswith("MemAvailable:"):
-            return 1024.0 * int(line.split()[1])
-    return math.inf
+def _as_float(pixels: np.ndarray) -> np.ndarray:
+    return pixels if pixels.dtype == np.float32 else to_float(pixels)

@@ -1,21 +1,41 @@
 """Photo in, photo out: what the network does to a small analysis image is applied to the photo."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyvips
 
+from unhaze import photo as photos
 from unhaze.errors import UnhazeError
-from unhaze.photo import Photo, to_float
-from unhaze.restore.engine import Engine
-from unhaze.restore.field import LUMA, apply_field, check_strength, fit_field
-from unhaze.restore.models import find_model
-from unhaze.restore.native import restore_whole
+from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, to_float, upright
+from unhaze.restore.field import (
+    LUMA,
+    apply_field,
+    apply_to_strips,
+    check_strength,
+    fit_field,
+    grey_field,
+)
+from unhaze.restore.models import Model, find_model, open_model
+from unhaze.restore.native import restore_strips, restore_whole
+from unhaze.restore.preview import comparison, field_pictures
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A photo in small, upright: `hazy`, `restored` (h,w,3) float32 in [0,1], and the field between
+    them, `maps` (3,4,h,w).
+    """
+
+    hazy: np.ndarray
+    restored: np.ndarray
+    maps: np.ndarray
 
 
 class Restorer:
-    """A loaded model that restores any number of photos; `engine.card` says which model it is."""
+    """A loaded model that restores any number of photos; `model.card` says which one it is."""
 
     def __init__(
         self,
@@ -25,21 +45,83 @@ class Restorer:
         analysis: int = 1024,
         native: bool = False,
         threads: int = 0,
+        memory: float | None = None,
+        use: str = "photo",
     ) -> None:
-        """`model`: shipped name, "auto" or .onnx file. `device`: "auto", "cpu", "cuda". `analysis`:
-        long side in pixels of the picture that the network sees. `native`: it sees every pixel
-        instead. `threads`: 0 for one per core. UnhazeError: unknown model or device, analysis < 16.
+        """`model`: a shipped name, "auto", a .onnx file or a prior such as "dcp". `device`: "auto",
+        "cpu", "cuda" ... `analysis`: long side in pixels of the picture that the network sees.
+        `native`: it sees every pixel instead. `threads`: 0 for one per core. `memory`: bytes
+        that the network may take; None: what is free. `use`: "photo" or "video", by which "auto"
+        goes, too. UnhazeError: unknown model or device, analysis < 16.
         """
-        if analysis < 16:
-            raise UnhazeError(f"analysis is {analysis} pixels; expected at least 16")
-        self.engine = Engine(find_model(model), device, threads=threads)
+        if not isinstance(analysis, int) or analysis < 16:
+            raise UnhazeError(f"analysis is {analysis!r} pixels; expected at least 16")
+        if not isinstance(threads, int) or threads < 0:
+            raise UnhazeError(f"threads is {threads!r}; expected 0 (one per core) or more")
+        self.model = open_model(model, device, threads=threads, use=use)
+        self.automatic = str(model) == "auto"
+        self.others: dict[Path, Model] = {}  # that "auto" has taken for single pictures
+        self.device = device
+        self.use = use
         self.analysis = analysis
         self.native = native
         self.threads = threads
+        self.memory = memory
+
+    def restore_file(
+        self,
+        source: str | Path,
+        target: str | Path,
+        *,
+        strength: float = 1.0,
+        overwrite: bool = False,
+        compare: Path | None = None,
+        save_field: Path | None = None,
+        glance: Glance | None = None,
+    ) -> None:
+        """Writes `source` without its haze to `target`, in strips: memory does not grow with it.
+
+        All but the colours is kept. `compare`: a picture to write, before and after side by side.
+        `save_field`: a folder in which to write NAME.transmission.png and NAME.airlight.png, NAME
+        being that of `target`. All are written whole or not at all. `glance`: what `look` answered
+        for this file, so that the network need not run again. UnhazeError: `source` cannot be read,
+        something cannot be written, or exists and not `overwrite`.
+        """
+        check_strength(strength)
+        source, target = Path(source), Path(target)
+        extra = [] if compare is None else [Path(compare)]
+        if save_field is not None:
+            photos.make_folder(Path(save_field))
+            kinds = ("transmission", "airlight")
+            extra += [Path(save_field) / f"{target.name}.{kind}.png" for kind in kinds]
+        for path in (target, *extra):
+            photos.check_suffix(path.suffix)
+            photos.check_target(path, source, overwrite)
+        with photos.open_photo(source) as hazy:
+            restored, glance = self._restore_opened(hazy, strength, bool(extra), glance)
+            photos.write(restored, target, overwrite=overwrite)
+        if glance is not None:
+            sides = [as_u8(each) for each in (glance.hazy, glance.restored)]
+            pictures = [comparison(*sides)] if compare is not None else []
+            if save_field is not None:
+                pictures += field_pictures(glance.maps, glance.hazy)
+            for path, pixels in zip(extra, pictures):
+                photos.write(Photo(pixels), path, overwrite=overwrite)
+
+    def restore_bytes(
+        self, encoded: bytes, suffix: str | None = None, *, strength: float = 1.0
+    ) -> bytes:
+        """The bytes of an image file -> those of the restored one. `suffix`: of the format to
+        write, e.g. ".png"; None: that of `encoded`, or PNG where that is only read.
+        """
+        check_strength(strength)
+        with photos.open_photo(encoded) as hazy:
+            restored, _ = self._restore_opened(hazy, strength)
+            return photos.encode(restored, suffix or photos.kept_suffix(hazy.traits))
 
     def restore(self, photo: Photo, strength: float = 1.0) -> Photo:
         """The photo without its haze; all but the colours is kept."""
-        pixels = self.restore_pixels(photo.pixels, strength, grey=photo.grey)
+        pixels = self.restore_pixels(photo.pixels, strength, grey=photo.traits.grey)
         return replace(photo, pixels=pixels)
 
     def restore_pixels(
@@ -50,49 +132,147 @@ class Restorer:
         `strength` 0 (exactly no change) to 1. `grey`: the answer has three equal channels.
         """
         check_strength(strength)
+        _check_pixels(pixels)
         if strength == 0:
             return pixels.copy()
         if self.native:
-            return self._restore_every_pixel(pixels, strength, grey)
+            strips = list(self._restore_every_pixel(pixels, strength, grey))
+            return np.concatenate(strips) if len(strips) > 1 else strips[0]
         maps = self.estimate(pixels, grey=grey)
         return apply_field(maps, pixels, strength=strength, threads=self.threads)
+
+    def look(self, opened: Opened) -> Glance:
+        """The fully restored photo in small and its field, for previews and for `restore_file`."""
+        traits = opened.traits
+        with opened.reading():
+            hazy = upright(analysis_image(opened.image(), self.analysis), traits.orientation)
+        maps = self._field(self._model_for(*opened.shape[:2]), hazy, traits.grey)
+        return Glance(hazy, apply_field(maps, hazy, threads=self.threads), maps)
+
+    def name_for(self, height: int, width: int) -> str:
+        """The model that clears a picture of this size: a file name without suffix, or a prior."""
+        model = self._model_for(height, width)
+        return Path(model.path).stem if model.path else str(model.card["net"])
 
     def estimate(self, pixels: np.ndarray, *, grey: bool = False) -> np.ndarray:
         """The affine field of a picture, (3,4,h,w) float32 at analysis size, for `apply_field`.
 
         pixels: (H,W,3) uint8, uint16 or float32 in [0,1].
         """
-        hazy = analysis_image(pixels, self.analysis)
-        restored = restore_whole(self.engine, hazy)
+        model = self._model_for(*pixels.shape[:2])
+        return self._field(model, analysis_image(pixels, self.analysis), grey)
+
+    def _model_for(self, height: int, width: int) -> Model:
+        """The loaded model, or, for "auto", the one for a picture of this size."""
+        if not self.automatic:
+            return self.model
+        size = (height, width)
+        path = find_model("auto", device=self.model.device, picture_size=size, use=self.use)
+        if path == self.model.path:
+            return self.model
+        if path not in self.others:
+            self.others[path] = open_model(path, self.device, threads=self.threads)
+        return self.others[path]
+
+    def _field(self, model: Model, hazy: np.ndarray, grey: bool) -> np.ndarray:
+        restored = restore_whole(model, hazy, memory=self.memory)
         return fit_field(hazy, restored, grey=grey, threads=self.threads)
 
-    def _restore_every_pixel(self, pixels: np.ndarray, strength: float, grey: bool) -> np.ndarray:
-        hazy = as_float(pixels)
-        restored = restore_whole(self.engine, hazy)
-        if grey:
-            restored = np.repeat(restored @ LUMA[:, None], 3, axis=2)
-        blended = np.clip(hazy + np.float32(strength) * (restored - hazy), 0, 1)
-        if pixels.dtype == np.float32:
-            return blended
-        return np.rint(blended * np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+    def _restore_opened(
+        self, opened: Opened, strength: float, look: bool = False, glance: Glance | None = None
+    ) -> tuple[Photo | Stream, Glance | None]:
+        """The restored photo, as a stream not yet worked on; a Glance at it, at least if `look`.
+
+        `glance`: from an earlier look, at full strength.
+        """
+        stream, traits = opened.stream(), opened.traits
+        if strength == 0 and not look:
+            return stream, None
+        if self.native and strength:
+            whole = photos.whole(stream)
+            done = self.restore(whole, strength)
+            small = [analysis_image(each.pixels, self.analysis) for each in (whole, done)]
+            return done, Glance(*small, fit_field(*small, threads=self.threads))
+        glance = glance or self.look(opened)
+        hazy, maps = glance.hazy, glance.maps
+        restored = apply_field(maps, hazy, strength=strength, threads=self.threads)
+        stored = _turned_back(maps, traits)
+        strips = apply_to_strips(
+            grey_field(stored) if traits.grey else stored,
+            stream.strips,
+            stream.shape[0],
+            strength=strength,
+            threads=self.threads,
+        )
+        preview = as_u8(as_stored(restored, traits.orientation)) if strength else None
+        return replace(stream, strips=strips, preview=preview), Glance(hazy, restored, maps)
+
+    def _restore_every_pixel(
+        self, pixels: np.ndarray, strength: float, grey: bool
+    ) -> Iterator[np.ndarray]:
+        """Strips of (H,W,3) pixels through the network, blended with them, of the same type."""
+        model = self._model_for(*pixels.shape[:2])
+        for top, restored in restore_strips(model, pixels, memory=self.memory):
+            strip = pixels[top : top + len(restored)]
+            hazy = as_float(strip)
+            if grey:
+                restored = np.repeat(restored @ LUMA[:, None], 3, axis=2)
+            blended = np.clip(hazy + np.float32(strength) * (restored - hazy), 0, 1)
+            if pixels.dtype != np.float32:
+                blended = np.rint(blended * np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+            yield blended
 
 
-def analysis_image(pixels: np.ndarray, long_side: int) -> np.ndarray:
-    """(H,W,3) of any type -> (h,w,3) float32 in [0,1] with max(h,w) <= long_side; never enlarged.
+def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.ndarray:
+    """(h,w,3) float32 in [0,1] with max(h,w) <= long_side; never enlarged.
 
-    Shrunk by libvips' Lanczos-3 on floats, so that 8-bit pictures gain the precision of the mean.
+    `picture`: (H,W,3) uint8, uint16 or float32, or a libvips picture of the first two types, not
+    decoded yet, grey or RGB, whose alpha is left out. Shrunk by libvips' Lanczos-3 on floats, so
+    that 8-bit pictures gain the precision of the mean.
     """
-    height, width = pixels.shape[:2]
-    scale = long_side / max(height, width)
-    if scale >= 1:
-        return as_float(pixels)
-    size = [max(1, round(side * scale)) for side in (height, width)]
-    top = 1 if pixels.dtype == np.float32 else np.iinfo(pixels.dtype).max
-    image = pyvips.Image.new_from_array(pixels).cast("float") / top
-    small = image.resize(size[1] / width, vscale=size[0] / height)
-    return np.clip(small.numpy(), 0, 1)
+    image = picture if isinstance(picture, pyvips.Image) else _wrapped(picture)
+    scale = min(1.0, long_side / max(image.height, image.width))
+    size = [max(1, round(side * scale)) for side in (image.height, image.width)]
+    small = image[0] if image.bands <= 2 else image.extract_band(0, n=3)
+    cell = int(1 / (2 * scale))
+    if cell > 1:  # means of cells first: floats of whole rows would take much memory
+        if small.format == "uchar":
+            small = small.linear(257, 0).cast("ushort")
+        small = small.shrink(min(cell, image.width), min(cell, image.height))
+    top = {"uchar": 255, "ushort": 65535, "float": 1}[small.format]
+    small = small.cast("float")
+    if scale < 1:
+        small = small.resize(size[1] / small.width, vscale=size[0] / small.height)
+    samples = np.clip(small.numpy().reshape(*size, -1) / np.float32(top), 0, 1)
+    return np.repeat(samples, 3, axis=2) if samples.shape[2] == 1 else samples
 
 
 def as_float(pixels: np.ndarray) -> np.ndarray:
     """float32 in [0,1]; what is float already is taken as it is."""
     return pixels if pixels.dtype == np.float32 else to_float(pixels)
+
+
+def as_u8(pixels: np.ndarray) -> np.ndarray:
+    """Floats in [0,1], rounded to uint8."""
+    return np.rint(pixels * 255).astype(np.uint8)
+
+
+def _wrapped(pixels: np.ndarray) -> pyvips.Image:
+    return pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
+
+
+def _turned_back(maps: np.ndarray, traits: Traits) -> np.ndarray:
+    """The field of the upright photo, turned as the rows of the file are."""
+    turned = as_stored(maps.transpose(2, 3, 0, 1), traits.orientation)
+    return np.ascontiguousarray(turned.transpose(2, 3, 0, 1))
+
+
+def _check_pixels(pixels: np.ndarray) -> None:
+    if not isinstance(pixels, np.ndarray):
+        raise UnhazeError(f"pixels are a {type(pixels).__name__}; expected a NumPy array (H,W,3)")
+    kinds = ("uint8", "uint16", "float32")
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size or pixels.dtype not in kinds:
+        raise UnhazeError(
+            f"pixels are {pixels.dtype} {pixels.shape};"
+            " expected (H,W,3), uint8, uint16 or float32 in [0,1]"
+        )

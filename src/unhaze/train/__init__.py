@@ -3,6 +3,7 @@
 import copy
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from unhaze import runs
 from unhaze.config import Recipe
+from unhaze.data import Batch, PairedBatch
 from unhaze.data.build import create_data
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss
@@ -49,12 +51,14 @@ def train(
     data = create_data(recipe.data)
     validation = create_data(recipe.validation) if recipe.validation else None
     first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit ends here.
-    run, progress = None, {"step": 0, "best": -math.inf, "seconds": 0.0}
+    check_batches(recipe, first)
+    run, progress = None, {"step": 0, "best": -math.inf, "seconds": 0.0, "facts": method.facts}
     if resume is not None:
         run = Path(resume)
         runs.open_run(recipe, run)
-        networks = method.networks | {"ema": ema}
+        networks = method.networks | method.memories | {"ema": ema}
         progress = runs.load_state(newest_state(run), networks, method.optimizers)
+        check_facts(progress.setdefault("facts", {}), method.facts, run)
     elif not check and fabric.is_global_zero:
         run = runs.create_run(recipe, Path(out) if out else None)
     run = fabric.broadcast(run)
@@ -100,9 +104,8 @@ def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, n
     losses = {
         name: create_loss(name, **part.arguments).to(fabric.device)
         for name, part in recipe.losses.items()
+        if part.weight
     }
-    if not losses:
-        raise UnhazeError("the recipe has no loss; add for example [losses.l1]")
     entry = lookup(METHODS, recipe.method.name, "method")
     reserved = ("fabric", "net", "forward", "losses", "weights", "optimizer", "clip")
     check_arguments(
@@ -112,17 +115,43 @@ def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, n
     layout = torch.channels_last if recipe.hardware.channels_last else torch.contiguous_format
     net = net.to(fabric.device, memory_format=layout)
     ema = copy.deepcopy(net).eval().requires_grad_(False)
-    method = entry.build(
-        fabric=fabric,
-        net=net,
-        forward=compiled(net, mode),
-        losses={name: compiled(loss, mode) for name, loss in losses.items()},
-        weights={name: part.weight for name, part in recipe.losses.items()},
-        optimizer=recipe.optimizer,
-        clip=recipe.schedule.clip,
-        **recipe.method.arguments,
-    )
+    try:
+        method = entry.build(
+            fabric=fabric,
+            net=net,
+            forward=compiled(net, mode),
+            losses={name: compiled(loss, mode) for name, loss in losses.items()},
+            weights={name: part.weight for name, part in recipe.losses.items()},
+            optimizer=recipe.optimizer,
+            clip=recipe.schedule.clip,
+            **recipe.method.arguments,
+        )
+    except ValueError as error:
+        raise UnhazeError(f"method '{recipe.method.name}': {error}") from error
     return method, ema
+
+
+def check_batches(recipe: Recipe, batches: Sequence[Batch]) -> None:
+    """UnhazeError unless these, of one step, are what the method learns from."""
+    name, method = recipe.method.name, METHODS[recipe.method.name]
+    if len(batches) > 1 and not method.accumulates:
+        raise UnhazeError(
+            f"method '{name}' learns in turns and cannot accumulate; set schedule.accumulate = 1"
+        )
+    if not isinstance(batches[0], method.batch):
+        pairs = method.batch is PairedBatch
+        kind = "pairs of one scene" if pairs else "unpaired pictures"
+        advice = "paired data, or method.name = cddgan" if pairs else "data.name = unpaired"
+        given = f"data '{recipe.data.name}' does not draw"
+        raise UnhazeError(f"method '{name}' learns from {kind}, which {given}; use {advice}")
+
+
+def check_facts(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
+    """UnhazeError unless what the method depends on beside the recipe is as it was."""
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            change = f"{name} was {before.get(name)} and is {now.get(name)}"
+            raise UnhazeError(f"'{run}' cannot go on: {change}; give back what it started with")
 
 
 def compiled(module: nn.Module, mode: str) -> nn.Module:

@@ -2,7 +2,9 @@
 
 import contextlib
 import math
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ from tqdm import tqdm
 
 from unhaze import photo, runs
 from unhaze.config import Recipe
-from unhaze.data import PairedBatch, PairedData
+from unhaze.data import Batch, PairedData, UnpairedData
 from unhaze.errors import UnhazeError
+from unhaze.hardware import describe_cpu
+from unhaze.methods.alarms import Watcher
 from unhaze.methods.steps import NonFiniteLoss
 from unhaze.metrics import measure
 from unhaze.tensors import save_tensors
@@ -46,12 +50,13 @@ class Trainer:
         fabric: Fabric,
         method: Any,
         ema: nn.Module,
-        data: PairedData,
+        data: PairedData | UnpairedData,
         validation: PairedData | None,
         run: Path | None,
     ):
         self.recipe, self.fabric, self.method, self.ema = recipe, fabric, method, ema
         self.data, self.validation, self.run = data, validation, run
+        self.watcher = Watcher(method.alarms)
 
     def go(self, progress: dict[str, Any]) -> TrainResult:
         """Steps from `progress` to the end of the schedule, or until SIGTERM or SIGINT."""
@@ -72,7 +77,8 @@ class Trainer:
                     self.picture(writer, step, batches[0])
                 if step % watch.validate_every == 0 or step == steps:
                     scores = self.validate(watch.validate_limit)
-                    progress["best"] = self.keep_best(writer, step, scores, progress["best"])
+                    facts = self.facts(step, time.monotonic() - started)
+                    progress["best"] = self.keep_best(writer, facts, scores, progress["best"])
                 overdue = time.monotonic() - saved > 60 * watch.save_minutes
                 stop, overdue = self.agree(bool(stopped), overdue)
                 if stop or overdue or step == steps or step % watch.save_every == 0:
@@ -87,7 +93,7 @@ class Trainer:
             scores = self.validate(watch.validate_limit)
         return TrainResult(self.run, step, step >= steps, *scores)
 
-    def one_step(self, step: int, batches: list[PairedBatch]) -> dict[str, torch.Tensor]:
+    def one_step(self, step: int, batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
         """One optimisation step and the averaging of the weights."""
         # Whatever draws random numbers inside a net or loss is then a function of (seed, step) too.
         torch.manual_seed(self.recipe.seed + step)
@@ -99,7 +105,7 @@ class Trainer:
         average(self.ema, self.method.networks["restorer"], self.recipe.schedule.ema, step)
         return terms | {"lr": torch.tensor(lr, dtype=torch.float64)}
 
-    def describe_nonfinite(self, step: int, batches: list[PairedBatch], values: str) -> str:
+    def describe_nonfinite(self, step: int, batches: Sequence[Batch], values: str) -> str:
         """Saves the batch beside the run, so that the failure can be looked at."""
         message = f"step {step}: the loss is not finite ({values})"
         if self.run is None:
@@ -127,18 +133,22 @@ class Trainer:
         return restored_sum / count, hazy_sum / count
 
     def keep_best(
-        self, writer: SummaryWriter, step: int, scores: tuple[float, float], best: float
+        self,
+        writer: SummaryWriter,
+        facts: dict[str, Any],
+        scores: tuple[float, float],
+        best: float,
     ) -> float:
         """Logs a validation and keeps best.safetensors; answers the best PSNR so far."""
-        psnr, hazy_psnr = scores
+        (psnr, hazy_psnr), step = scores, facts["step"]
         if not self.fabric.is_global_zero or math.isnan(psnr):
             return best
         writer.add_scalar("validation/psnr", psnr, step)
         entry = {"step": step, "validation_psnr": psnr, "validation_hazy_psnr": hazy_psnr}
         runs.append_log(self.run, entry)
         if psnr > best:
-            facts = {"recipe": self.recipe.title, "step": step, "validation_psnr": psnr}
-            save_weights(self.run / "best.safetensors", self.ema, self.recipe.net, **facts)
+            path = self.run / "best.safetensors"
+            save_weights(path, self.ema, self.recipe.net, validation_psnr=psnr, **facts)
         return max(psnr, best)
 
     def log(
@@ -155,15 +165,26 @@ class Trainer:
             writer.add_scalar(f"train/{name}", value, step)
         bar.set_postfix({name: f"{values[name]:.4g}" for name in values if name != "lr"})
         runs.append_log(self.run, {"step": step, "seconds": round(seconds, 1)} | values)
+        for line in self.watcher.look(step, values):
+            bar.write(f"unhaze: {line}", file=sys.stderr)
+            writer.add_text("alarm", line, step)
+            runs.append_log(self.run, {"step": step, "alarm": line})
 
-    def picture(self, writer: SummaryWriter, step: int, batch: PairedBatch) -> None:
-        """A strip hazy | restored | clear of up to four samples."""
-        hazy, clear = batch.hazy[:4], batch.clear[:4]
+    def picture(self, writer: SummaryWriter, step: int, batch: Batch) -> None:
+        """A strip hazy | restored | clear of up to four samples; with the way back, if learned."""
+        columns = {"hazy": batch.hazy[:4], "clear": batch.clear[:4]}
         with torch.no_grad(), self.fabric.autocast():
-            restored = self.ema(hazy).float()
-        rows = torch.cat([torch.cat(list(each), -2) for each in (hazy, restored, clear)], -1)
+            columns["restored"] = self.ema(columns["hazy"])
+            names = ["hazy", "restored", "clear"]
+            if "hazer" in self.method.networks:
+                hazer = self.method.networks["hazer"]
+                columns["hazy again"] = hazer(columns["restored"])
+                columns["hazed"] = hazer(columns["clear"])
+                columns["clear again"] = self.ema(columns["hazed"])
+                names[2:] = ["hazy again", "clear", "hazed", "clear again"]
+        rows = torch.cat([torch.cat(list(columns[name].float()), -2) for name in names], -1)
         strip = rows.clamp(0, 1).cpu()
-        writer.add_image("hazy | restored | clear", strip, step)
+        writer.add_image(" | ".join(names), strip, step)
         (self.run / "strips").mkdir(exist_ok=True)
         pixels = (strip.permute(1, 2, 0) * 255).round().byte().numpy()
         photo.write_rgb(self.run / "strips" / f"{step:09d}.png", pixels)
@@ -171,15 +192,24 @@ class Trainer:
     def save(self, progress: dict[str, Any]) -> None:
         """The state of this step; only the first process writes."""
         if self.fabric.is_global_zero:
-            networks = self.method.networks | {"ema": self.ema}
+            networks = self.method.networks | self.method.memories | {"ema": self.ema}
             optimizers = self.method.optimizers
-            runs.save_state(self.run, networks, optimizers, progress=progress, facts=self.facts())
+            net = self.recipe.net
+            facts = {"net": net.name, "arguments": net.arguments}
+            facts |= self.facts(progress["step"], progress["seconds"])
+            runs.save_state(self.run, networks, optimizers, progress=progress, facts=facts)
         self.fabric.barrier()
 
-    def facts(self) -> dict[str, Any]:
-        """What a weights file of this run says of itself."""
-        net = self.recipe.net
-        return {"net": net.name, "arguments": net.arguments, "recipe": self.recipe.title}
+    def facts(self, step: int, seconds: float) -> dict[str, Any]:
+        """What a weights file of this run says of itself: recipe, step, and what it took so far."""
+        device = self.fabric.device
+        cuda = device.type == "cuda"
+        training = {
+            "samples": step * self.recipe.schedule.batch,
+            "seconds": round(seconds),
+            "hardware": torch.cuda.get_device_name(device) if cuda else describe_cpu(),
+        }
+        return {"recipe": self.recipe.title, "step": step, "training": training}
 
     def agree(self, *here: bool) -> tuple[bool, ...]:
         """Each true if true in any process: all must stop and save at the same step."""

@@ -14,17 +14,17 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from unhaze.config import Recipe, Schedule
-from unhaze.data import PairedBatch, PairedData
+from unhaze.data import Batch, PairedData, UnpairedData
 
 
 def batches_from(
-    recipe: Recipe, fabric: Fabric, data: PairedData, step: int
-) -> Iterator[list[PairedBatch]]:
+    recipe: Recipe, fabric: Fabric, data: PairedData | UnpairedData, step: int
+) -> Iterator[list[Batch]]:
     """The parts of each step's batch that this process works on, drawn ahead in threads."""
     schedule, prefetch = recipe.schedule, recipe.hardware.prefetch
     parts = fabric.world_size * schedule.accumulate
 
-    def draw(step: int) -> list[PairedBatch]:
+    def draw(step: int) -> list[Batch]:
         batches = []
         for turn in range(schedule.accumulate):
             part = step * parts + turn * fabric.world_size + fabric.global_rank
@@ -53,11 +53,17 @@ def batches_from(
 
 
 def learning_rate(step: int, schedule: Schedule, lr: float) -> float:
-    """Linear warm-up, then cosine from `lr` to `final_lr * lr` at the last step."""
+    """That of one step, from `lr` at the start; see `config.Schedule`."""
     if step < schedule.warmup:
         return lr * (step + 1) / schedule.warmup
-    progress = (step - schedule.warmup) / max(schedule.steps - schedule.warmup, 1)
-    share = 0.5 * (1 + math.cos(math.pi * progress))
+    start = schedule.warmup + schedule.hold * (schedule.steps - schedule.warmup)
+    since, span = max(step - start, 0), max(schedule.steps - start, 1)
+    if schedule.decay == "none":
+        return lr
+    if schedule.decay == "stairs":
+        return lr * schedule.factor ** int(schedule.stairs * since / span)
+    cosine = 0.5 * (1 + math.cos(math.pi * since / span))
+    share = cosine if schedule.decay == "cosine" else 1 - since / span
     return lr * (schedule.final_lr + (1 - schedule.final_lr) * share)
 
 

@@ -1,0 +1,184 @@
+"""Which files become which: inputs (files, folders, globs, lists) to jobs, each with its target."""
+
+import itertools
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from glob import has_magic
+from pathlib import Path
+
+from unhaze import photo
+from unhaze.errors import UnhazeError
+from unhaze.restore.video import TARGET_SUFFIXES, VIDEO_SUFFIXES
+
+MARK = ".unhazed"
+
+# What a folder is searched for: all that can be written, and what is read only and becomes PNG.
+PHOTO_SUFFIXES = (*photo.SAVERS, ".bmp", ".jp2", ".jxl", ".pgm", ".ppm")
+
+
+@dataclass(frozen=True)
+class FileJob:
+    """One photo or video to restore. `problem`: why it cannot be, known before anything ran."""
+
+    source: Path
+    target: Path
+    problem: str | None = None
+
+
+def plan_files(inputs: Sequence[str | Path], out: str | Path | None = None) -> list[FileJob]:
+    """The photos and videos that `inputs` (files, folders, globs) name, each with its target.
+
+    Without `out`, photo.jpg becomes photo.unhazed.jpg beside it. `out` is the target of a single
+    file, or a folder, in which names and the structure below an input folder (or below the part
+    before a glob's first wildcard) are kept. Folders are searched in depth, past hidden files and
+    earlier results (*.unhazed.*). What cannot be done has its job too, with the reason in it.
+    UnhazeError if nothing at all can be done.
+    """
+    if not inputs:
+        raise UnhazeError("no input given; name a photo, a video, a folder or a glob")
+    found: dict[Path, Path] = {}
+    problems: list[FileJob] = []
+    for each in map(Path, inputs):
+        files, unreadable = expand(each, Path(out) if out is not None else None)
+        for source, below in files:
+            found.setdefault(source, below)
+        if not files and not unreadable:
+            unreadable = {each: complaint(each)}
+        problems += [FileJob(path, path, why) for path, why in unreadable.items()]
+    single = len(inputs) == 1 and Path(inputs[0]) in found
+    jobs = [*checked(targets_of(found, out, single)), *problems]
+    if all(job.problem for job in jobs):
+        reasons = list(dict.fromkeys(str(job.problem) for job in jobs))
+        more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        raise UnhazeError("; ".join(reasons[:3]) + more)
+    return jobs
+
+
+def read_list(text: bytes) -> list[str]:
+    """File names from a list: one a line, or, as from `find -print0`, ended by zero bytes each."""
+    names = text.split(b"\0") if b"\0" in text else text.splitlines()
+    return [os.fsdecode(name) for name in names if name]
+
+
+def expand(given: Path, out: Path | None) -> tuple[list[tuple[Path, Path]], dict[Path, str]]:
+    """[(file, its path below the given folder)] for all that an INPUT names, and what failed."""
+    if given.is_dir():
+        files, unreadable = files_below(given, out)
+        return [(file, file.relative_to(given)) for file in files], unreadable
+    if given.exists():
+        return [(given, Path(given.name))], {}
+    try:
+        matches = sorted(Path(given.anchor).glob(str(given.relative_to(given.anchor))))
+    except (ValueError, NotImplementedError):  # No pattern that pathlib takes: it matches nothing.
+        return [], {}
+    fixed = Path(*itertools.takewhile(lambda part: not has_magic(part), given.parts))
+    return [(file, file.relative_to(fixed)) for file in matches if is_input(file)], {}
+
+
+def files_below(folder: Path, out: Path | None) -> tuple[list[Path], dict[Path, str]]:
+    """Photos and videos in `folder` and below, and folders that cannot be read, each with why.
+
+    `out` is not searched, it holds earlier results. Links to folders are not followed.
+    """
+    files: list[Path] = []
+    errors: list[OSError] = []
+    for parent, folders, names in os.walk(folder, onerror=errors.append):
+        inner = [Path(parent, name) for name in sorted(folders) if not name.startswith(".")]
+        folders[:] = [each.name for each in inner if not (out and same(each, out))]
+        files += [Path(parent, name) for name in sorted(names) if has_known_suffix(Path(name))]
+    unreadable = {
+        Path(error.filename): f"cannot read folder '{error.filename}': {error.strerror}"
+        for error in errors
+    }
+    return [file for file in files if is_input(file)], unreadable
+
+
+def is_video(file: Path) -> bool:
+    """Whether `file` is named like a video."""
+    return file.suffix.lower() in VIDEO_SUFFIXES
+
+
+def has_known_suffix(file: Path) -> bool:
+    """Whether `file` is named like a photo or a video."""
+    return file.suffix.lower() in PHOTO_SUFFIXES or is_video(file)
+
+
+def is_input(file: Path) -> bool:
+    """A file that is neither hidden nor a result: photo.unhazed.jpg, and what lies beside it."""
+    return not file.name.startswith(".") and MARK not in file.suffixes and file.is_file()
+
+
+def targets_of(found: dict[Path, Path], out: str | Path | None, single: bool) -> dict[Path, Path]:
+    """source -> target; `found` maps each source to its path below the folder that was given.
+
+    single: one file was given by its name, so that `out` may be a file.
+    """
+    if out is None:
+        return {source: source.with_name(marked(source)) for source in found}
+    folder = Path(out)
+    if single and not folder.is_dir() and folder.suffix and not str(out).endswith(os.sep):
+        [source] = found
+        check_kinds(source, folder)
+        return {source: folder}
+    if folder.exists() and not folder.is_dir():
+        raise UnhazeError(f"'{out}' is a file; several inputs need a folder")
+    if has_known_suffix(folder) and not folder.exists():
+        raise UnhazeError(f"'{out}' is named like a file; several inputs need a folder")
+    return {source: folder / below.with_suffix(kept(below)) for source, below in found.items()}
+
+
+def check_kinds(source: Path, target: Path) -> None:
+    """UnhazeError unless a photo becomes a photo, and a video a video."""
+    if is_video(source) and target.suffix.lower() not in TARGET_SUFFIXES:
+        known = ", ".join(TARGET_SUFFIXES)
+        raise UnhazeError(f"'{source}' is a video, '{target}' is not; expected one of {known}")
+    if not is_video(source):
+        photo.check_suffix(target.suffix)
+
+
+def marked(source: Path) -> str:
+    """photo.jpg -> photo.unhazed.jpg"""
+    return f"{source.stem}{MARK}{kept(source)}"
+
+
+def kept(source: Path) -> str:
+    """The suffix of the result: the source's own, or .png or .mkv where that is only read."""
+    if source.suffix.lower() in (*photo.SAVERS, *TARGET_SUFFIXES):
+        return source.suffix
+    return ".mkv" if is_video(source) else ".png"
+
+
+def checked(targets: dict[Path, Path]) -> Iterable[FileJob]:
+    """The jobs; those that would write over an original or over each other have a problem."""
+    originals = {identity(source) for source in targets}
+    rivals: dict[Path, list[str]] = defaultdict(list)
+    for source, target in targets.items():
+        rivals[target].append(f"'{source}'")
+    for source, target in targets.items():
+        problem = None
+        if target.exists() and identity(target) in originals:
+            problem = f"'{target}' is the original, which is never touched; set another out"
+        elif len(rivals[target]) > 1:
+            names = " and ".join(rivals[target])
+            problem = f"{names} would all become '{target}'; restore them in separate calls"
+        yield FileJob(source, target, problem)
+
+
+def identity(file: Path) -> tuple[int, int]:
+    """The same for two names of one file."""
+    facts = file.stat()
+    return facts.st_dev, facts.st_ino
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether both are one file or folder; `other` need not exist."""
+    return other.exists() and one.samefile(other)
+
+
+def complaint(path: Path) -> str:
+    """Why an INPUT names nothing that can be restored."""
+    if path.is_dir():
+        return f"no photos or videos in '{path}'"
+    return f"no photo matches '{path}'" if has_magic(str(path)) else f"no file '{path}'"

@@ -1,0 +1,118 @@
+"""One job to its result: the file is restored, found to be done before, or said to have failed."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from unhaze.batch.plan import FileJob, is_video
+from unhaze.errors import UnhazeError
+from unhaze.restore.restorer import Restorer
+from unhaze.restore.video import VideoReport, restore_video
+
+# What a video tells of itself after each frame: frames done, frames in all if known, seconds.
+Progress = Callable[[int, int | None, float], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is done to each file; which model does it is the Restorer's.
+
+    strength: 0 (no change) to 1. overwrite: targets that exist are replaced. resume: targets that
+    exist and are not older than their source are kept and count as done. compare, save_field:
+    photos get pictures for the curious beside the target. Of videos, start, end: seconds; codec:
+    by name; analysis: long side of what the network sees (default: restore_video's).
+    """
+
+    strength: float = 1.0
+    overwrite: bool = False
+    resume: bool = False
+    compare: bool = False
+    save_field: bool = False
+    start: float | None = None
+    end: float | None = None
+    codec: str | None = None
+    analysis: int | None = None
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of a job. error: one line, or None when `target` is written, now or before.
+
+    skipped: it was there before and `Settings.resume` was set. video: what is known of a video.
+    """
+
+    source: Path
+    target: Path
+    seconds: float
+    error: str | None = None
+    skipped: bool = False
+    video: VideoReport | None = None
+
+
+def restore_job(
+    job: FileJob, restorer: Restorer, settings: Settings, *, progress: Progress | None = None
+) -> FileResult:
+    """Does one job. What the user can mend ends in the result; targets appear whole or not at all.
+
+    `progress` hears of a video's frames; what it raises ends the work, and comes out here.
+    """
+    start = time.perf_counter()
+    error, video = job.problem, None
+    skipped = error is None and settings.resume and is_done(job)
+    if error is None and not skipped:
+        try:
+            video = restore_file(job, restorer, settings, progress)
+        except UnhazeError as failure:
+            named = str(job.source) in str(failure) or str(job.target) in str(failure)
+            error = str(failure) if named else f"'{job.source}': {failure}"
+        except OSError as failure:
+            error = f"'{failure.filename or job.target}': {failure.strerror or failure}"
+        except MemoryError:
+            error = f"'{job.source}': not enough memory"
+    return FileResult(job.source, job.target, time.perf_counter() - start, error, skipped, video)
+
+
+def is_done(job: FileJob) -> bool:
+    """Whether the target was made from the source as it is: it exists and is not older.
+
+    It needs no look inside, because targets appear whole or not at all.
+    """
+    return job.target.exists() and job.target.stat().st_mtime >= job.source.stat().st_mtime
+
+
+def restore_file(
+    job: FileJob, restorer: Restorer, settings: Settings, progress: Progress | None = None
+) -> VideoReport | None:
+    """Writes `job.target`. UnhazeError, before any work, for a target that must stay."""
+    if job.problem is not None:
+        raise UnhazeError(job.problem)
+    if job.target.exists() and not settings.overwrite:
+        older = " and is older than its source" if settings.resume else ""
+        raise UnhazeError(f"'{job.target}' exists{older}; --overwrite replaces it")
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    if is_video(job.source):
+        analysis = {} if settings.analysis is None else {"analysis": settings.analysis}
+        return restore_video(
+            job.source,
+            job.target,
+            restorer=restorer,
+            strength=settings.strength,
+            start=settings.start,
+            end=settings.end,
+            codec=settings.codec,
+            overwrite=settings.overwrite,
+            progress=progress,
+            **analysis,
+        )
+    restorer.restore_file(
+        job.source,
+        job.target,
+        strength=settings.strength,
+        overwrite=settings.overwrite,
+        compare=job.target.with_name(f"{job.target.name}.compare.jpg")
+        if settings.compare
+        else None,
+        save_field=job.target.parent if settings.save_field else None,
+    )
+    return None

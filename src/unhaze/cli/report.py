@@ -1,0 +1,107 @@
+"""`unhaze report`: the paper's tables, figures and the README's tables, from what was measured."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from unhaze.cli.settings import settings_option
+
+PATH = click.Path(path_type=Path)
+recipes_option = click.option(
+    "--recipes", type=PATH, default="recipes", show_default=True, metavar="DIR"
+)
+results_option = click.option(
+    "--results", type=PATH, default="results", show_default=True, metavar="DIR"
+)
+out_option = click.option(
+    "-o", "--out", type=PATH, required=True, metavar="FILE", help="Picture to write."
+)
+
+
+@click.group(no_args_is_help=False)
+def report() -> None:
+    """Tables and figures from the measurements in results/."""
+
+
+@report.command()
+@recipes_option
+@results_option
+@click.option("--table", type=click.IntRange(1, 4), metavar="N", help="Only this one.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def paper(
+    recipes: Path, results: Path, table: int | None, as_markdown: bool, as_json: bool
+) -> None:
+    """Prints the AECR-Net paper's tables: its numbers, ours, the budget, the difference."""
+    from unhaze.report.paper import HEAD, TABLES, paper_rows, table_of
+    from unhaze.report.results import aligned, markdown
+
+    rows = paper_rows(recipes, results)
+    if table is not None:
+        rows = [row for row in rows if row.table == f"table{table}"]
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        return
+    for name, title in TABLES.items():
+        cells = table_of(rows, name)
+        if cells and as_markdown:
+            click.echo(f"## {title}\n\n{markdown(HEAD, cells)}")
+        elif cells:
+            click.echo(f"{title}\n\n{aligned(HEAD, cells)}")
+
+
+@report.command()
+@recipes_option
+@results_option
+@out_option
+def figure(recipes: Path, results: Path, out: Path) -> None:
+    """Draws PSNR against parameters (Figure 2): the paper's points and ours."""
+    from unhaze.report.figures import draw_parameters
+    from unhaze.report.paper import paper_rows
+
+    draw_parameters(paper_rows(recipes, results), out)
+    click.echo(out)
+
+
+@report.command()
+@click.argument("models", nargs=-1, required=True)
+@click.option("--hazy", type=PATH, required=True, metavar="DIR")
+@click.option("--clear", type=PATH, metavar="DIR")
+@click.option("--limit", type=click.IntRange(min=1), default=3, show_default=True, metavar="N")
+@click.option("--device", default="auto", show_default=True)
+@settings_option
+@out_option
+def strips(
+    models: tuple[str, ...],
+    hazy: Path,
+    clear: Path | None,
+    limit: int,
+    device: str,
+    settings: tuple[str, ...],
+    out: Path,
+) -> None:
+    """Writes rows of hazy | each of MODELS | clear (Figures 6 to 8), evenly chosen from DIR."""
+    from unhaze.cli.eval import pairs_of
+    from unhaze.report.figures import write_strips
+
+    pairs = pairs_of(hazy, clear, None, None, settings)
+    count = min(limit, len(pairs))
+    chosen = [pairs[index * len(pairs) // count] for index in range(count)]
+    write_strips(models, chosen, out, device=device)
+    click.echo(out)
+
+
+@report.command()
+@click.option("--readme", type=PATH, default="README.md", show_default=True, metavar="FILE")
+@results_option
+@click.option("--check", is_flag=True, help="Write nothing; status 1 if it is out of date.")
+def readme(readme: Path, results: Path, check: bool) -> int:
+    """Writes the README's tables of models and of results."""
+    from unhaze.report.readme import update_readme
+
+    stale = update_readme(readme, results, check=check)
+    if stale and check:
+        click.echo(f"{readme} is not what {results} says; run `unhaze report readme`", err=True)
+    return 1 if stale and check else 0

@@ -1,0 +1,33 @@
+"""`unhaze weights`: checkpoints that others published, for use here."""
+
+from pathlib import Path
+
+import click
+
+
+@click.group(no_args_is_help=False)
+def weights() -> None:
+    """Imports published checkpoints."""
+
+
+@weights.command("import")
+@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--net", required=True, metavar="NAME", help="See `unhaze list nets`.")
+@click.option("--preset", metavar="NAME", help="Of the net; by default the one that fits.")
+@click.option("-o", "--out", required=True, metavar="WEIGHTS.safetensors", help="File to write.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
+def import_file(source: Path, net: str, preset: str | None, out: str, overwrite: bool) -> None:
+    """Writes the weights of a published checkpoint as a file for `unhaze eval` and `unhaze export`.
+
+    FILE is a PyTorch, .npz, .mat or .safetensors file, in the layout of the network's authors.
+    Nothing in it is run, and every tensor must have its place and shape.
+    """
+    from unhaze.published import import_weights
+
+    report = import_weights(source, out, net=net, preset=preset, overwrite=overwrite)
+    named = net if report.preset is None else f"{net}, preset {report.preset}"
+    unused = f"; not needed: {', '.join(report.unused)}" if report.unused else ""
+    click.echo(
+        f"unhaze: {report.params:,} parameters of {named}, from: {report.layout}{unused}", err=True
+    )
+    click.echo(report.path)

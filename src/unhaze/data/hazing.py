@@ -1,0 +1,44 @@
+"""Haze for a batch: what a `HazeLaw` allows, drawn for each picture where the training runs."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unhaze.haze import HazeLaw, add_haze, transmission
+
+GRID = 4  # random values a side from which a smooth map is made
+
+
+def haze_batch(law: HazeLaw, clear: Tensor, depth: Tensor, generator: torch.Generator) -> Tensor:
+    """clear (B,3,H,W) and depth (B,1,H,W), both in [0,1] -> hazy (B,3,H,W).
+
+    `generator` is on the CPU, so that all devices draw the same haze.
+    """
+    beta, airlight = draw_haze(law, len(clear), generator)
+    device = clear.device
+    if law.clear_share:
+        beta = beta * (torch.rand(len(clear), 1, 1, 1, generator=generator) >= law.clear_share)
+    if law.uneven:
+        size = clear.shape[-2:]
+        depth = depth * (1 + law.uneven * smooth_maps(len(clear), size, generator).to(device))
+        swing = law.uneven / 2 * smooth_maps(len(clear), size, generator)
+        airlight = (airlight * (1 + swing)).clamp(0, 1)
+    return add_haze(clear, transmission(depth, beta.to(device)), airlight.to(device))
+
+
+def draw_haze(law: HazeLaw, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """beta (size,1,1,1) and airlight (size,3,1,1)."""
+    low, high = law.beta
+    beta = low + (high - low) * torch.rand(size, 1, 1, 1, generator=generator)
+    low, high = law.airlight
+    airlight = low + (high - low) * torch.rand(size, 1, 1, 1, generator=generator)
+    at_one = torch.rand(size, 1, 1, 1, generator=generator) < law.airlight_at_one
+    airlight = torch.where(at_one, 1.0, airlight)
+    tint = 2 * torch.rand(size, 3, 1, 1, generator=generator) - 1
+    return beta, (airlight + law.airlight_tint * tint).clamp(0, 1)
+
+
+def smooth_maps(count: int, size: torch.Size, generator: torch.Generator) -> Tensor:
+    """(count,1,H,W) in [-1,1], without edges."""
+    coarse = 2 * torch.rand(count, 1, GRID, GRID, generator=generator) - 1
+    return functional.interpolate(coarse, size=tuple(size), mode="bicubic").clamp(-1, 1)

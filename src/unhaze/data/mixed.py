@@ -1,0 +1,123 @@
+"""Several datasets in one batch, seen through a camera: what a model for photos learns from."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unhaze.config import Augment
+from unhaze.data import Pair, PairedBatch, PairedData
+from unhaze.data.transforms import generator_for
+from unhaze.errors import UnhazeError
+
+# Luminance table of JPEG (ITU-T T.81, annex K.1); for colour the same table is coarse enough.
+TABLE = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What lies between the scene and the file. gamma: range of the exponent that both hazy and
+    clear get; noise: largest standard deviation, of 1; jpeg: lowest quality, 100 for no JPEG.
+    """
+
+    gamma: tuple[float, float] = (1.0, 1.0)
+    noise: float = 0.0
+    jpeg: int = 100
+
+
+class Mixed:
+    """PairedData that fills every batch from `parts`, in the shares `shares`."""
+
+    def __init__(self, parts: Sequence[PairedData], shares: Sequence[float], camera: Camera):
+        if len(parts) != len(shares) or not shares or min(shares) <= 0:
+            raise UnhazeError(f"shares are {list(shares)}; expected a positive one for each part")
+        self.parts, self.camera = list(parts), camera
+        self.shares = torch.tensor(shares, dtype=torch.float64)
+
+    def __len__(self) -> int:
+        return len(self.parts) * min(len(part) for part in self.parts)
+
+    def pair(self, index: int) -> Pair:
+        """The parts take turns; the camera changes nothing here."""
+        return self.parts[index % len(self.parts)].pair(index // len(self.parts))
+
+    def draw(
+        self, seed: int, step: int, *, size: int, augment: Augment, device: torch.device
+    ) -> PairedBatch:
+        """Every sample's part is drawn, then each part's samples, then what the camera does."""
+        generator = generator_for(seed, step)
+        chosen = torch.multinomial(self.shares, size, replacement=True, generator=generator)
+        batches = [
+            part.draw(seed + number, step, size=count, augment=augment, device=device)
+            for number, part in enumerate(self.parts)
+            if (count := int((chosen == number).sum()))
+        ]
+        hazy = torch.cat([batch.hazy for batch in batches])
+        clear = torch.cat([batch.clear for batch in batches])
+        return photograph(hazy, clear, self.camera, generator)
+
+
+def photograph(
+    hazy: Tensor, clear: Tensor, camera: Camera, generator: torch.Generator
+) -> PairedBatch:
+    """Both (B,3,H,W) in [0,1] through the camera; noise and JPEG harm the hazy one alone."""
+    low, high = camera.gamma
+    drawn = torch.rand(len(hazy), 3, 1, 1, generator=generator).to(hazy.device)
+    gamma, noise, strength = drawn.split(1, dim=1)
+    if low != high:
+        exponent = low * (high / low) ** gamma
+        hazy, clear = hazy**exponent, clear**exponent
+    if camera.noise:
+        grain = torch.randn(hazy.shape, generator=generator).to(hazy.device)
+        hazy = (hazy + camera.noise * noise**2 * grain).clamp(0, 1)
+    if camera.jpeg < 100:
+        hazy = jpeg(hazy, camera.jpeg + (100 - camera.jpeg) * strength)
+    return PairedBatch(hazy, clear)
+
+
+def jpeg(image: Tensor, quality: Tensor) -> Tensor:
+    """What quantisation of 8x8 blocks leaves of (B,3,H,W); `quality` (B,1,1,1) from 1 to 100.
+
+    The colour transform is JPEG's, its chroma subsampling is left out. Edges that fill no block are
+    kept as they are.
+    """
+    height, width = (side // 8 * 8 for side in image.shape[-2:])
+    inner = image[..., :height, :width]
+    scale = torch.where(quality < 50, 50 / quality, (100 - quality) / 50)
+    steps = torch.tensor(TABLE, device=image.device) * scale.clamp(min=1e-3)  # (B,1,8,8)
+    basis = cosine_basis().to(image.device)
+    transform = torch.tensor(
+        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]],
+        device=image.device,
+    )
+    colours = functional.conv2d(inner * 255 - 128, transform[:, :, None, None])
+    blocks = colours.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).transpose(-3, -2)
+    steps = steps[:, :, None, None]
+    frequencies = basis @ blocks @ basis.T
+    blocks = basis.T @ (torch.round(frequencies / steps) * steps) @ basis
+    colours = blocks.transpose(-3, -2).flatten(-4, -3).flatten(-2)
+    back = torch.linalg.inv(transform)[:, :, None, None]
+    restored = (functional.conv2d(colours, back) + 128).div(255).clamp(0, 1)
+    answer = image.clone()
+    answer[..., :height, :width] = restored
+    return answer
+
+
+def cosine_basis() -> Tensor:
+    """(8,8) orthonormal DCT-II: row k holds the k-th cosine."""
+    place = torch.arange(8) + 0.5
+    basis = torch.cos(math.pi / 8 * torch.arange(8)[:, None] * place) / 2
+    basis[0] /= math.sqrt(2)
+    return basis

@@ -1,0 +1,158 @@
+"""Outdoor photos without depth: an assumed one, drawn anew for each sample, carries the haze.
+
+A pseudo-depth is an assumption and no measurement. Three cues that are true of many outdoor
+pictures are mixed in random shares: what stands higher in the picture is farther off, up to a
+horizon; what the photo's own aerial perspective veils is farther (its dark channel: He, Sun and
+Tang, CVPR 2009); and regions of one colour lie at one distance. Sky is as far as can be.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyvips
+import torch
+from torch import Tensor
+
+from unhaze import photo
+from unhaze.config import Augment
+from unhaze.data import Pair, PairedBatch
+from unhaze.data.hazing import haze_batch
+from unhaze.data.pairing import list_pictures
+from unhaze.data.transforms import crop_batch, generator_for
+from unhaze.errors import UnhazeError
+from unhaze.haze import HazeLaw
+
+LONG_SIDE = 800  # pixels; larger photos are shrunk, so that all of them fit in memory
+PATCH = 15  # of the dark channel, as in the paper
+CUES = 5  # channels: height, aerial perspective, and the three of the flattened colours
+
+
+class Outdoor:
+    """PairedData over folders of clear photos (`roots`), held in memory with the cues of depth.
+
+    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven: as in `HazeLaw`.
+    pictures: first and last-plus-one index in the list of all photos, for held-out splits.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[str],
+        *,
+        beta: tuple[float, float] = (0.1, 2.5),
+        airlight: tuple[float, float] = (0.6, 1.0),
+        airlight_at_one: float = 0.1,
+        airlight_tint: float = 0.08,
+        clear_share: float = 0.1,
+        uneven: float = 0.3,
+        pictures: tuple[int, int] | None = None,
+    ):
+        self.law = HazeLaw(
+            tuple(beta), tuple(airlight), airlight_at_one, airlight_tint, clear_share, uneven
+        )
+        found = [file for root in roots for file in list_pictures(Path(root))]
+        self.files = found[slice(*pictures)] if pictures else found
+        if not self.files:
+            raise UnhazeError(f"no pictures in {list(roots)} (of {len(found)} found)")
+        with ThreadPoolExecutor() as pool:
+            self.images = list(pool.map(read_with_cues, self.files))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def pair(self, index: int) -> Pair:
+        """Photo `index` in full, with depth and haze that belong to this index for good."""
+        generator = generator_for(index, 0)
+        clear, cues = (each[None].float() / 255 for each in self.images[index])
+        hazy = haze_batch(self.law, clear, pseudo_depth(cues, generator), generator)
+        return Pair(self.files[index].stem, hazy[0], clear[0])
+
+    def draw(
+        self, seed: int, step: int, *, size: int, augment: Augment, device: torch.device
+    ) -> PairedBatch:
+        """Random photos, crops, depths and haze of this seed and step."""
+        generator = generator_for(seed, step)
+        chosen = torch.randint(len(self), (size,), generator=generator)
+        images = [self.images[index] for index in chosen]
+        clear, cues = crop_batch(images, augment, generator, device)
+        depth = pseudo_depth(cues, generator)
+        return PairedBatch(haze_batch(self.law, clear, depth, generator), clear)
+
+
+def pseudo_depth(cues: Tensor, generator: torch.Generator) -> Tensor:
+    """(B,1,H,W) in [0,1] from cues (B,5,H,W); horizon and shares are drawn for each picture."""
+    count = len(cues)
+
+    def uniform(low: float, high: float, channels: int = 1) -> Tensor:
+        drawn = torch.rand(count, channels, 1, 1, generator=generator)
+        return (low + (high - low) * drawn).to(cues.device)
+
+    height, aerial, colours = cues[:, :1], cues[:, 1:2], cues[:, 2:]
+    horizon, steepness = uniform(0.4, 0.9), uniform(0.7, 2.5)
+    ground = (height / horizon).clamp(0, 1) ** steepness
+    regions = ((colours - 0.5) * uniform(-1, 1, 3)).sum(1, keepdim=True)
+    near = uniform(0.0, 0.4)
+    depth = near + uniform(0.2, 0.8) * ground + uniform(0.0, 0.6) * aerial + 0.6 * regions
+    sky = ((aerial - 0.6) * 4).clamp(0, 1) * (height > 0.4)
+    return torch.maximum(depth, sky).clamp(0, 1)
+
+
+def read_with_cues(path: Path) -> tuple[Tensor, Tensor]:
+    """A photo (3,H,W) and its cues (5,H,W), both uint8."""
+    pixels = photo.read_rgb(path)
+    if pixels.dtype.itemsize == 2:
+        pixels = (pixels // 257).astype("uint8")
+    image = pyvips.Image.new_from_array(pixels)
+    scale = LONG_SIDE / max(image.width, image.height)
+    if scale < 1:
+        image = image.resize(scale)
+    cues = np.dstack([height_of(image), aerial_perspective(image), flattened(image)])
+    return as_planes(image.numpy()), as_planes(np.rint(255 * cues.clip(0, 1)).astype("uint8"))
+
+
+def as_planes(samples_hwc: np.ndarray) -> Tensor:
+    """(H,W,C) array -> (C,H,W) tensor."""
+    return torch.from_numpy(np.ascontiguousarray(samples_hwc.transpose(2, 0, 1)))
+
+
+def height_of(image: pyvips.Image) -> np.ndarray:
+    """(H,W): 0 at the lower edge, 1 at the upper."""
+    rows = np.linspace(1, 0, image.height, dtype=np.float32)
+    return np.repeat(rows[:, None], image.width, axis=1)
+
+
+def aerial_perspective(image: pyvips.Image) -> np.ndarray:
+    """(H,W) in [0,1]: optical depth by the dark channel, its 99th percentile at 1.
+
+    The minimum over patches is smoothed along the edges of the photo (a guided filter on luma).
+    """
+    darkest = image[0].bandrank([image[1], image[2]], index=0)
+    dark = darkest.rank(PATCH, PATCH, 0).embed(
+        PATCH // 2, PATCH // 2, image.width, image.height, extend="copy"
+    )
+    luma = image.colourspace("b-w").cast("float") / 255
+    smooth = guided(luma, dark.cast("float") / 255, radius=30, epsilon=1e-3)
+    optical = -np.log(np.clip(1 - 0.95 * smooth.numpy(), 0.05, 1))
+    return optical / max(float(np.percentile(optical, 99)), 1e-3)
+
+
+def flattened(image: pyvips.Image) -> np.ndarray:
+    """(H,W,3) in [0,1]: colours without texture, with edges (a guided filter on itself)."""
+    planes = [image[band].cast("float") / 255 for band in range(3)]
+    return np.dstack([guided(each, each, radius=24, epsilon=0.1).numpy() for each in planes])
+
+
+def guided(
+    guide: pyvips.Image, image: pyvips.Image, *, radius: int, epsilon: float
+) -> pyvips.Image:
+    """Guided filter (He, Sun and Tang, TPAMI 2013) of one channel by one channel."""
+
+    def mean(each: pyvips.Image) -> pyvips.Image:
+        return each.gaussblur(radius / 2, precision="approximate")
+
+    mean_guide, mean_image = mean(guide), mean(image)
+    covariance = mean(guide * image) - mean_guide * mean_image
+    variance = mean(guide * guide) - mean_guide * mean_guide
+    slope = covariance / (variance + epsilon)
+    return mean(slope) * guide + mean(mean_image - slope * mean_guide)

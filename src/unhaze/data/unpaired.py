@@ -1,0 +1,185 @@
+"""Hazy and clear pictures of different scenes, which is checked before any training."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unhaze import photo
+from unhaze.config import Augment
+from unhaze.data import PairedData, UnpairedBatch
+from unhaze.data.folders import as_tensor, pair_at, small
+from unhaze.data.pack import cut
+from unhaze.data.pairing import CLEAR_MARK, HAZY_MARK, by_name, list_pictures, prefixes
+from unhaze.data.rgbd import RGBD
+from unhaze.data.transforms import crop_batch, generator_for
+from unhaze.errors import UnhazeError
+from unhaze.names import one_of
+
+
+class UnpairedFolders:
+    """UnpairedData over files; each picture is seen once in its epoch.
+
+    hazy, clear: a folder or a list of folders, absolute or under `root`.
+    hazy_names: names (without suffix) of the hazy pictures to train on; by default all.
+    same_scenes: what to do if hazy and clear pictures pair by name as in a paired dataset (a hazy
+        `1400_3` with a clear `1400`): "refuse", or "halve", which takes the hazy pictures of the
+        first half of these scenes and the clear ones of the second. Files with the same bytes on
+        both sides are always refused.
+    border: pixels cut from every side of the clear pictures (ITS has a white frame of 10).
+    short_side: pixels to which the short side is resized before the crop, aspect kept; 0: as it is.
+    cache: keep what was decoded in memory (H*W*3 bytes a picture).
+    """
+
+    def __init__(
+        self,
+        root: str = ".",
+        *,
+        hazy: str | Sequence[str] = "hazy",
+        clear: str | Sequence[str] = "clear",
+        hazy_names: Sequence[str] = (),
+        same_scenes: str = "refuse",
+        border: int = 0,
+        short_side: int = 0,
+        cache: bool = False,
+    ):
+        one_of("data 'unpaired-folders': same_scenes", same_scenes, ("refuse", "halve"))
+        if min(border, short_side) < 0:
+            raise UnhazeError(f"border {border} and short_side {short_side} must be at least 0")
+        hazy_files = chosen(pictures_in(Path(root), hazy), hazy_names)
+        clear_files = pictures_in(Path(root), clear)
+        self.hazy, self.clear = disjoint(hazy_files, clear_files, same_scenes)
+        refuse_copies(self.hazy, self.clear)
+        self.border, self.short_side = border, short_side
+        self.decode = lru_cache(maxsize=None)(self.read) if cache else self.read
+
+    def __len__(self) -> int:
+        return len(self.hazy)
+
+    def draw(
+        self, seed: int, step: int, *, size: int, augment: Augment, device: torch.device
+    ) -> UnpairedBatch:
+        """The next `size` of the endless rows of shuffled epochs, one row a side."""
+        sides = []
+        # Two seeds: the order, the crops and the flips of one side say nothing of the other's.
+        for files, own_seed, border in (
+            (self.hazy, seed, 0),
+            (self.clear, ~seed, self.border),
+        ):
+            places = range(step * size, (step + 1) * size)
+            drawn = [files[pair_at(own_seed, place, len(files))] for place in places]
+            with ThreadPoolExecutor(min(size, 16)) as pool:
+                decoded = pool.map(self.decode, drawn, [border] * size)
+            images = [[picture] for picture in decoded]
+            sides += crop_batch(images, augment, generator_for(own_seed, step), device)
+        return UnpairedBatch(*sides)
+
+    def read(self, file: Path, border: int) -> Tensor:
+        """(3,H,W), uint8 if nothing was resized."""
+        picture = as_tensor(small(cut(photo.read_rgb(file), border, file)))
+        return with_short_side(picture, self.short_side) if self.short_side else picture
+
+
+class Unpaired:
+    """UnpairedData of two PairedData: the hazy side of one and the clear side of the other."""
+
+    def __init__(self, hazy: PairedData, clear: PairedData):
+        if isinstance(hazy, RGBD) and isinstance(clear, RGBD):
+            both = sorted(set(hazy.names) & set(clear.names))
+            if both:
+                raise UnhazeError(
+                    f"data 'unpaired': scene '{both[0]}' is hazy and clear, as are {len(both)} in"
+                    " all; set scenes of both sides apart"
+                )
+        self.hazy, self.clear = hazy, clear
+
+    def __len__(self) -> int:
+        return len(self.hazy)
+
+    def draw(
+        self, seed: int, step: int, *, size: int, augment: Augment, device: torch.device
+    ) -> UnpairedBatch:
+        """Both sides of this seed and step, drawn independently."""
+        hazy = self.hazy.draw(seed, step, size=size, augment=augment, device=device).hazy
+        clear = self.clear.draw(~seed, step, size=size, augment=augment, device=device).clear
+        return UnpairedBatch(hazy, clear)
+
+
+def pictures_in(root: Path, folders: str | Sequence[str]) -> list[Path]:
+    """All pictures under the folders; UnhazeError for one that is missing or empty."""
+    files = []
+    for name in [folders] if isinstance(folders, str) else folders:
+        found = list_pictures(root / name)
+        if not found:
+            raise UnhazeError(f"no pictures in '{root / name}'; set root, hazy and clear")
+        files += found
+    return files
+
+
+def chosen(files: list[Path], names: Sequence[str]) -> list[Path]:
+    """Those of `files` that are named; UnhazeError for a name that none of them has."""
+    if not names:
+        return files
+    known = by_name(files)
+    for name in names:
+        if name not in known:
+            raise UnhazeError(f"data 'unpaired-folders': there is no hazy picture '{name}'")
+    return [known[name] for name in names]
+
+
+def disjoint(
+    hazy: list[Path], clear: list[Path], same_scenes: str
+) -> tuple[list[Path], list[Path]]:
+    """Both lists without a scene that is in both, by the rule of names of paired datasets."""
+    by_scene = {CLEAR_MARK.sub("", path.stem): path for path in clear}
+    scene_of = {}
+    for path in hazy:
+        names = prefixes(HAZY_MARK.sub("", path.stem))
+        scene_of[path] = next((name for name in names if name in by_scene), None)
+    shared = [name for name in by_scene if name in set(scene_of.values())]
+    if not shared:
+        return hazy, clear
+    if same_scenes == "refuse":
+        pair = next(path for path in hazy if scene_of[path]), by_scene
+        raise UnhazeError(
+            f"'{pair[0]}' and '{by_scene[scene_of[pair[0]]]}' are named as one scene, as are"
+            f' {len(shared)} in all; unpaired data needs different ones, or same_scenes = "halve"'
+        )
+    first = set(shared[: len(shared) // 2])
+    second = set(shared) - first
+    hazy = [path for path in hazy if scene_of[path] not in second]
+    clear = [path for name, path in by_scene.items() if name not in first]
+    if not hazy or not clear:
+        raise UnhazeError("there is one scene only; unpaired data needs different ones")
+    return hazy, clear
+
+
+def refuse_copies(hazy: list[Path], clear: list[Path]) -> None:
+    """UnhazeError if the bytes of a file are on both sides; reads only files of equal sizes."""
+    sizes: dict[int, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
+    for side, files in enumerate((hazy, clear)):
+        for path in files:
+            sizes[path.stat().st_size][side].append(path)
+    for here, there in sizes.values():
+        digests = {hashlib.sha256(path.read_bytes()).digest(): path for path in here if there}
+        for path in there if here else ():
+            copy = digests.get(hashlib.sha256(path.read_bytes()).digest())
+            if copy is not None:
+                raise UnhazeError(f"'{copy}' and '{path}' are the same file, hazy and clear")
+
+
+def with_short_side(picture: Tensor, length: int) -> Tensor:
+    """(3,H,W), uint8 or float in [0,1], resized with its aspect kept; float32 in [0,1]."""
+    height, width = picture.shape[-2:]
+    scale = length / min(height, width)
+    size = [max(round(height * scale), length), max(round(width * scale), length)]
+    pixels = picture.float() / 255 if picture.dtype == torch.uint8 else picture.float()
+    return functional.interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[
+        0
+    ].clamp(0, 1)

@@ -1,0 +1,110 @@
+"""What running a network takes: multiplications, memory, and how far it looks around."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from unhaze.restore.engine import Engine
+
+COUNTED = 128  # side in pixels of the picture on which multiplications and strides are counted
+MEASURED = (256, 320)  # height and width of the picture on which memory is measured
+PROBES = ((48, 512), (48, 1536))  # width and length of the pictures that show how far it looks
+TOLERANCE = 0.1 / 255
+ROUNDED = 32
+
+# VmHWM is the peak since the program started. What getrusage calls the peak is no use: it starts
+# with that of the parent, which holds PyTorch.
+RUN_ONCE = """
+import sys, numpy
+from unhaze.restore.engine import Engine
+def status(key):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(key))
+engine = Engine(sys.argv[1], "cpu", threads=1)
+hazy = numpy.full((1, 3, int(sys.argv[2]), int(sys.argv[3])), 0.5, "float32")
+before = status("VmRSS:")
+engine(hazy)
+print(status("VmHWM:") - before)
+"""
+
+
+def count_macs(net: nn.Module) -> int:
+    """Multiplications for each pixel of a picture, as PyTorch counts them."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        net(torch.rand(1, 3, COUNTED, COUNTED))
+    return round(counter.get_total_flops() / 2 / COUNTED**2)
+
+
+def measure_strides(model: onnx.ModelProto, values: list[str]) -> list[int]:
+    """Pixels of the picture for each row of the inner `values`, which are (1,C,h,w)."""
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in values)
+    session = onnxruntime.InferenceSession(
+        opened.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    hazy = np.full((1, 3, COUNTED, COUNTED), 0.5, np.float32)
+    found = session.run(values, {"hazy": hazy}) if values else []
+    return [max(1, COUNTED // each.shape[2]) for each in found]
+
+
+def measure_memory(model: Path) -> int | None:
+    """Bytes for each pixel at the peak of a run on the CPU; None where the system does not say."""
+    if not Path("/proc/self/status").exists():
+        return None
+    command = [sys.executable, "-c", RUN_ONCE, str(model), *map(str, MEASURED)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    return max(1, round(int(answer.stdout) / (MEASURED[0] * MEASURED[1])))
+
+
+def measure_context(model: Path) -> int | None:
+    """How many pixels around a part of a picture must be seen to restore it as in the whole.
+
+    Half of a picture is cut away: how far from the cut does the other half change by more than
+    TOLERANCE? The means over the whole picture are handed to both. None: it changes everywhere (the
+    network takes more than means from the whole picture), so that it cannot run on tiles.
+    """
+    engine = Engine(model, "cpu", threads=torch.get_num_threads())
+    for width, length in PROBES:
+        reach = max(reach_of(engine, hazy) for hazy in probe_pictures(width, length))
+        context = -(-reach // ROUNDED) * ROUNDED
+        if context <= 0.75 * length / 2:
+            return context
+    return None
+
+
+def reach_of(engine: Engine, hazy: np.ndarray) -> int:
+    """Distance in pixels from a cut across the longer side at which it still shows."""
+    axis = 2 if hazy.shape[2] > hazy.shape[3] else 3
+    rest = np.split(hazy, 2, axis)[1]
+    pools = engine.pools(hazy)
+    whole = np.split(engine(hazy, pools), 2, axis)[1]
+    half = engine(np.ascontiguousarray(rest), pools)
+    across = tuple({0, 1, 2, 3} - {axis})
+    changed = np.flatnonzero(np.abs(half - whole).max(across) > TOLERANCE)
+    return int(changed[-1]) + 1 if changed.size else 0
+
+
+def probe_pictures(width: int, length: int) -> list[np.ndarray]:
+    """(1,3,width,length) and (1,3,length,width) float32 in [0,1], on which networks look far.
+
+    A bright sky without any structure (there AECR-Net's deformable convolutions reach farthest: 135
+    pixels, on noise 76), noise that gets darker, and blocks in haze that grows. In the last two the
+    half that is not cut away differs from the whole in all statistics.
+    """
+    random = np.random.default_rng(0)
+    sky = np.full((1, 3, width, length), 0.9, np.float32)
+    noise = random.uniform(0.5, 1, sky.shape) * np.linspace(1, 0.6, length)
+    blocks = random.random((1, 3, width // 16, length // 16), dtype=np.float32)
+    clear = blocks.repeat(16, 2).repeat(16, 3)
+    transmission = np.linspace(0.9, 0.1, length)
+    hazy = clear * transmission + 0.85 * (1 - transmission)
+    lying = [each.astype(np.float32) for each in (sky, noise, hazy)]
+    return lying + [each.transpose(0, 1, 3, 2) for each in lying]

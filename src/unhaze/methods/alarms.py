@@ -1,0 +1,40 @@
+"""What a method lets the run watch: a term that stays out of its range for long is reported."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """term: of those that `step` answers. It is reported after `patience` steps in a row outside
+    [low, high], with `advice`: what that means and what to do."""
+
+    term: str
+    low: float
+    high: float
+    patience: int
+    advice: str
+
+
+class Watcher:
+    """Remembers since when each term has been out of range; reports each episode once."""
+
+    def __init__(self, alarms: tuple[Alarm, ...]):
+        self.alarms = alarms
+        self.since: dict[Alarm, int] = {}
+        self.reported: set[Alarm] = set()
+
+    def look(self, step: int, terms: dict[str, float]) -> list[str]:
+        """One line for each alarm that is due at `step`."""
+        lines = []
+        for alarm in self.alarms:
+            value = terms.get(alarm.term)
+            if value is None or alarm.low <= value <= alarm.high:
+                self.since.pop(alarm, None)
+                self.reported.discard(alarm)
+                continue
+            lasting = step - self.since.setdefault(alarm, step)
+            if lasting >= alarm.patience and alarm not in self.reported:
+                self.reported.add(alarm)
+                where = f"{value:.3g}, for {lasting} steps outside [{alarm.low:g}, {alarm.high:g}]"
+                lines.append(f"step {step}: {alarm.term} is {where}: {alarm.advice}")
+        return lines

@@ -1,0 +1,309 @@
+"""CDD-GAN, reconstructed: Unpaired Deep Image Dehazing Using Contrastive Disentanglement Learning
+(Chen et al., ECCV 2022).
+
+arXiv:2203.07677. The paper's body is not public to us and no code was published: the networks are
+those of its ancestor NEGCUT (Wang et al., ICCV 2021) and of CycleGAN. docs/cddgan.md lists which
+choice is stated and which inferred. Reproduces: no published number.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unhaze.haze import add_haze, remove_haze
+from unhaze.names import one_of
+from unhaze.nets.blocks import pad_to_multiple
+
+HEADS = ("tanh", "haze", "veil")
+CRITIC_NORMS = ("instance", "none")
+DEEPEST = 3.0  # bound of the predicted optical depth
+NORMS = ("instance", "early", "none")
+
+
+class CDDGenerator(nn.Module):
+    """ResNet generator with anti-aliased sampling: 4x down, residual blocks, 4x up.
+
+    hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, in [0,1] (head "tanh").
+
+    width: channels of the first convolution. blocks: residual blocks at quarter size.
+    norm: "instance", without parameters, after every convolution but the last, as all ancestors
+        have it. Differs: it erases the level and the contrast of the picture, by which haze is
+        known; "early" has none in the last third of the blocks and after them, "none" has none.
+    head: "tanh", the picture itself. Differs: "haze" predicts the optical depth of the haze and the
+        airlight A, t = exp(-depth), restored = (hazy - A) / t + A; "veil", for the way back, adds
+        such haze.
+    shrink: Differs: the network sees the picture as blocks of shrink x shrink pixels (pixel
+        unshuffle), and answers pictures so, but haze as one value a block; 1 is the ancestors'
+        network, 2 costs a quarter.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 64,
+        blocks: int = 9,
+        norm: str = "instance",
+        head: str = "tanh",
+        shrink: int = 1,
+    ):
+        super().__init__()
+        one_of("net 'cddgan': norm", norm, NORMS)
+        one_of("net 'cddgan': head", head, HEADS)
+        for name, value in (("width", width), ("blocks", blocks), ("shrink", shrink)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        self.width, self.norm, self.head, self.shrink = width, norm, head, shrink
+        early, late = norm != "none", norm == "instance"
+        plain = 0 if late else -(-blocks // 3)
+        outputs = 3 * shrink**2 if head == "tanh" else 4
+        self.stem = conv(3 * shrink**2, width, 7, padding=0, normalized=early)
+        self.down1 = conv(width, 2 * width, 3, normalized=early)
+        self.down2 = conv(2 * width, 4 * width, 3, normalized=early)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(4 * width, normalized=early and index < blocks - plain)
+            for index in range(blocks)
+        )
+        self.up1 = conv(4 * width, 2 * width, 3, normalized=late)
+        self.up2 = conv(2 * width, width, 3, normalized=late)
+        self.last = conv(width, outputs, 7, padding=0, normalized=True)
+        if head != "tanh":
+            # Start near "little haze, bright airlight" and not at half of everything.
+            self.last.bias.data = torch.tensor([0.1, 2.0, 2.0, 2.0])
+
+    def forward(self, hazy: Tensor) -> Tensor:
+        return self.translate(hazy, ())[0]
+
+    def translate(self, hazy: Tensor, layers: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """The restored picture, and the features of `layers` met on the way (see `encode`)."""
+        height, width = hazy.shape[-2:]
+        padded = self.pad(hazy)
+        features, found = self.walk(padded, layers, whole=True)
+        late = self.norm == "instance"
+        features = activate(self.up1(blur_up(features)), late)
+        features = activate(self.up2(blur_up(features)), late)
+        last = self.last(reflect(features, 3)).float()
+        return self.answer(padded, last)[..., :height, :width], found
+
+    def encode(self, image: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """Features (B,C,h,w) of `image` (B,3,H,W) in [0,1], computed up to the last of `layers`.
+
+        Layers are numbered as in the ancestors' code: 0 the padded picture, 4 and 8 the second and
+        third convolution before their norm, 12 the first residual block, 13 the second, ...
+        """
+        return self.walk(self.pad(image), layers, whole=False)[1]
+
+    def channels(self, layer: int) -> int:
+        """Of the features of `layer`. ValueError if the network has no such layer."""
+        known = {0: 3 * self.shrink**2, 4: 2 * self.width, 8: 4 * self.width}
+        known |= {12 + index: 4 * self.width for index in range(len(self.blocks))}
+        if layer not in known:
+            there = ", ".join(map(str, known))
+            raise ValueError(f"the generator has no layer {layer} to contrast; there are {there}")
+        return known[layer]
+
+    def opposite(self) -> "CDDGenerator":
+        """A generator of the same arguments for the way back, clear to hazy; random weights."""
+        return CDDGenerator(
+            width=self.width,
+            blocks=len(self.blocks),
+            norm=self.norm,
+            head="tanh" if self.head == "tanh" else "veil",
+            shrink=self.shrink,
+        )
+
+    def pad(self, image: Tensor) -> Tensor:
+        """To sides that can be halved twice, and that leave a reflection two pixels at the end."""
+        return pad_to_multiple(image, 4 * self.shrink, smallest=8 * self.shrink)
+
+    def walk(
+        self, padded: Tensor, layers: Sequence[int], *, whole: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Through the encoder and the blocks; unless `whole`, only to the last of `layers`."""
+        early = self.norm != "none"
+        end = 12 + len(self.blocks) if whole else max(layers)
+        features = 2 * padded - 1
+        if self.shrink > 1:
+            features = functional.pixel_unshuffle(features, self.shrink)
+        features = reflect(features, 3)
+        found = {0: features}
+        if end > 0:
+            features = self.down1(activate(self.stem(features), early))
+            found[4] = features
+        if end > 4:
+            features = self.down2(blur_down(activate(features, early)))
+            found[8] = features
+        if end > 8:
+            features = blur_down(activate(features, early))
+        for index, block in enumerate(self.blocks):
+            if end >= 12 + index:
+                features = block(features)
+                found[12 + index] = features
+        return features, [found[layer] for layer in layers]
+
+    def answer(self, padded: Tensor, last: Tensor) -> Tensor:
+        """The picture from what the last convolution says, in float32."""
+        if self.head == "tanh":
+            return (torch.tanh(functional.pixel_shuffle(last, self.shrink)) + 1) / 2
+        if self.shrink > 1:
+            # Smooth: one value for each pixel would let generators paint textures for the critics.
+            last = functional.interpolate(
+                last, scale_factor=self.shrink, mode="bilinear", align_corners=False
+            )
+        # A softplus would be flat where there is no haze, which is where cycles are perfect: two
+        # generators that do nothing would never leave it. The bound keeps 1/t under 20.
+        depth = DEEPEST * torch.tanh(last[:, :1] / DEEPEST)
+        transmission = torch.exp(-depth)
+        airlight = torch.sigmoid(last[:, 1:])
+        change = remove_haze if self.head == "haze" else add_haze
+        return change(padded, transmission, airlight)
+
+
+class ResidualBlock(nn.Module):
+    """features + (conv, norm, ReLU, conv, norm)(features); (B,C,H,W), H and W at least 2."""
+
+    def __init__(self, channels: int, *, normalized: bool):
+        super().__init__()
+        self.normalized = normalized
+        self.conv1 = conv(channels, channels, 3, padding=0, normalized=normalized)
+        self.conv2 = conv(channels, channels, 3, padding=0, normalized=normalized)
+        if not normalized:
+            # Or the features would grow with every block.
+            self.conv2.weight.data *= 0.1
+
+    def forward(self, features: Tensor) -> Tensor:
+        inner = activate(self.conv1(reflect(features, 1)), self.normalized)
+        inner = self.conv2(reflect(inner, 1))
+        return features + (functional.instance_norm(inner) if self.normalized else inner)
+
+
+class PatchCritic(nn.Module):
+    """PatchGAN (Isola et al., CVPR 2017) of the 70x70 kind, with anti-aliased sampling.
+
+    image (B,3,H,W) in [0,1], sides of at least 32 -> scores (B,1,h,w), any real number.
+    norm: "instance" as the ancestors. Differs: "none", because the norm hides from the critic what
+        tells haze from none, the level and the contrast of a picture.
+    """
+
+    def __init__(self, *, width: int = 64, norm: str = "instance"):
+        super().__init__()
+        one_of("critic_norm", norm, CRITIC_NORMS)
+        if width < 1:
+            raise ValueError(f"critic_width is {width}; it must be at least 1")
+        self.normalized = norm == "instance"
+        widths = (3, width, 2 * width, 4 * width, 8 * width)
+        self.convs = nn.ModuleList(
+            conv(before, after, 4, normalized=self.normalized)
+            for before, after in zip(widths, widths[1:])
+        )
+        self.last = conv(widths[-1], 1, 4, normalized=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = 2 * image - 1
+        for index, layer in enumerate(self.convs):
+            features = layer(features)
+            if self.normalized and index:
+                features = functional.instance_norm(features)
+            features = functional.leaky_relu(features, 0.2)
+            features = blur_down(features) if index < 3 else features
+        return self.last(features)
+
+
+class ProjectionHeads(nn.Module):
+    """One MLP a layer that brings patch features into the space where they are compared.
+
+    features (B,N,C) of `layer` (its place in `channels`) -> (B,N,dimension) of length 1, float32.
+    """
+
+    def __init__(self, channels: Sequence[int], *, dimension: int = 256):
+        super().__init__()
+        self.heads = nn.ModuleList(mlp(each, dimension) for each in channels)
+
+    def forward(self, features: Tensor, layer: int) -> Tensor:
+        return unit(self.heads[layer](features))
+
+
+class NegativeGenerators(nn.Module):
+    """One MLP a layer: the mean feature of a picture and noise -> a negative that never was.
+
+    context (B,dimension) of `layer` -> (B,count,dimension) of length 1, float32, each of its own
+    noise (Instance-wise Hard Negative Example Generation, Wang et al., arXiv:2108.04547).
+    """
+
+    def __init__(self, layers: int, *, dimension: int = 256, noise: int = 64, count: int = 256):
+        super().__init__()
+        self.noise, self.count = noise, count
+        self.generators = nn.ModuleList(
+            mlp(dimension + noise, dimension, hidden=dimension) for _ in range(layers)
+        )
+
+    def forward(self, context: Tensor, layer: int) -> Tensor:
+        noise = torch.randn(len(context), self.count, self.noise, device=context.device)
+        repeated = context[:, None].expand(-1, self.count, -1)
+        return unit(self.generators[layer](torch.cat((repeated, noise), -1)))
+
+
+class FreeNegatives(nn.Module):
+    """Negatives that are parameters, the same for every picture (AdCo, arXiv:2011.08435).
+
+    context (B,dimension) counts for nothing but its B -> (B,count,dimension) of length 1.
+    """
+
+    def __init__(self, layers: int, *, dimension: int = 256, count: int = 256):
+        super().__init__()
+        self.banks = nn.ParameterList(torch.randn(count, dimension) for _ in range(layers))
+
+    def forward(self, context: Tensor, layer: int) -> Tensor:
+        return unit(self.banks[layer]).expand(len(context), -1, -1)
+
+
+def conv(before: int, after: int, size: int, *, normalized: bool, padding: int = 1) -> nn.Conv2d:
+    """A convolution that starts as the ancestors' do (Xavier, gain 0.02, bias 0) where a norm
+    makes up for the small gain; else with the gain that ReLU needs."""
+    layer = nn.Conv2d(before, after, size, padding=padding)
+    if normalized:
+        nn.init.xavier_normal_(layer.weight, gain=0.02)
+    else:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def mlp(before: int, after: int, hidden: int | None = None) -> nn.Sequential:
+    """Linear, ReLU, Linear with the ancestors' start."""
+    layers = nn.Sequential(
+        nn.Linear(before, hidden or after), nn.ReLU(), nn.Linear(hidden or after, after)
+    )
+    for layer in (layers[0], layers[2]):
+        nn.init.xavier_normal_(layer.weight, gain=0.02)
+        nn.init.zeros_(layer.bias)
+    return layers
+
+
+def activate(features: Tensor, normalized: bool) -> Tensor:
+    """ReLU, after instance norm if `normalized`."""
+    return torch.relu(functional.instance_norm(features) if normalized else features)
+
+
+def reflect(features: Tensor, amount: int) -> Tensor:
+    """Mirrored at all four sides by `amount` pixels."""
+    return functional.pad(features, (amount, amount, amount, amount), mode="reflect")
+
+
+def blur_down(features: Tensor) -> Tensor:
+    """Every second pixel after the binomial filter 1 2 1 (Zhang, arXiv:1904.11486)."""
+    # 1 2 1 is 1 1 by 1 1, and the second of the two averages can do the sampling.
+    averaged = functional.avg_pool2d(reflect(features, 1), 2, stride=1)
+    return functional.avg_pool2d(averaged, 2, stride=2)
+
+
+def blur_up(features: Tensor) -> Tensor:
+    """Twice the size by the filter 1 3 3 1, which is bilinear interpolation."""
+    return functional.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Divided by their length along the last axis; float32, or 1e-7 would be lost."""
+    vectors = vectors.float()
+    return vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-7)

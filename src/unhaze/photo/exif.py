@@ -1,0 +1,276 @@
+"""EXIF blocks and the tags of TIFF files: both are TIFF structures (TIFF 6.0; Exif 3.0, 4.6).
+
+libvips drops tags that it does not know, and neither reads nor writes EXIF in TIFF files. So blocks
+are carried as they are and edited only in place: what points into them (maker notes do) still fits.
+"""
+
+import io
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from unhaze.photo.iptc import from_tags, records_of, resources_of
+
+EXIF_TAGS, GPS_TAGS, INTEROPERABILITY = 34665, 34853, 40965  # each points to another directory
+POINTERS = {EXIF_TAGS: {INTEROPERABILITY: {}}, GPS_TAGS: {}}
+ORIENTATION, RESOLUTION = 274, {282, 283, 296}
+PIXELS_ACROSS, PIXELS_DOWN = 40962, 40963
+THUMBNAIL_AT, THUMBNAIL_SIZE = 513, 514
+IPTC_RECORDS, PHOTOSHOP = 33723, 34377
+# How a TIFF file stores its pixels, previews of them, and what libvips carries (XMP, ICC).
+STORAGE = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284}
+STORAGE |= {288, 289, 290, 291, 292, 293, 297, 301, 317, 318, 319, 320, 321, *range(322, 348)}
+STORAGE |= {*range(512, 533), 559, 700, 34675, 37724, IPTC_RECORDS, PHOTOSHOP}
+
+# Bytes of one value by its kind, and how many of them change places with the byte order.
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+SIZES |= {16: 8, 17: 8, 18: 8}  # only in BigTIFF
+WORDS = SIZES | {5: 4, 10: 4}
+LARGEST = 1 << 22  # bytes of values: above, it is no photo's description
+MOST = 4096  # entries of a directory
+
+# Tag -> (kind, its values in little-endian order), or the directory that it points to.
+Tree = dict[int, "tuple[int, bytes] | Tree"]
+# Answers a JPEG of at most so many bytes, or None if there is none.
+MakeThumbnail = Callable[[int], bytes | None]
+
+
+def from_tiff(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
+    """(EXIF block, IPTC as in JPEG) of a TIFF file; None where there is none or it is damaged."""
+    tags = _unless_damaged(_read_tree, file, POINTERS)
+    if not tags:
+        return None, None
+    blocks, records = (tags.get(tag, (7, b""))[1] for tag in (PHOTOSHOP, IPTC_RECORDS))
+    described = _description(tags)
+    exif = None
+    if described.keys() - {ORIENTATION, *RESOLUTION}:
+        exif = b"II*\0\x08\0\0\0" + _packed(described, LITTLE, 8)
+    return exif, from_tags(blocks, records)
+
+
+def add_to_tiff(file: BinaryIO, exif: bytes | None, iptc: bytes | None) -> None:
+    """Adds what the blocks say to the first directory of a TIFF file, which moves to its end."""
+    tags = _unless_damaged(_read_tree, io.BytesIO(exif), POINTERS) if exif else None
+    added = _description(tags or {})
+    added.pop(ORIENTATION, None)  # libvips has written it
+    if iptc:
+        added |= {PHOTOSHOP: (7, resources_of(iptc)), IPTC_RECORDS: (7, records_of(iptc))}
+    if not added:
+        return
+    header = _header(file)
+    start = _number(file, header, header.pointer)
+    written = _read_tree(file, {}, start)
+    end = file.seek(0, io.SEEK_END)
+    end += file.write(bytes(-end % 8))
+    file.write(_packed(written | added, header, end))
+    file.seek(header.pointer)
+    file.write(struct.pack(header.order + header.number, end))
+
+
+def edited(exif: bytes, orientation: int, turned: bool, make: MakeThumbnail | None) -> bytes:
+    """The block with another orientation and, unless `make` is None, thumbnail; its size stays.
+
+    `turned`: width and height have changed places. A block that makes no sense stays as it is.
+    """
+    changed = io.BytesIO(exif)
+    done = _unless_damaged(_edit, changed, orientation, turned, make)
+    return changed.getvalue() if done and len(changed.getvalue()) == len(exif) else exif
+
+
+def resolution_only(density: tuple[float, float]) -> bytes:
+    """An EXIF block that says how many pixels there are to the inch; `density` is per mm."""
+    across, down = (struct.pack("<II", round(each * 25400), 1000) for each in density)
+    tags: Tree = {282: (5, across), 283: (5, down), 296: (3, b"\2\0")}
+    return b"II*\0\x08\0\0\0" + _packed(tags, LITTLE, 8)
+
+
+def opaque(data: bytes) -> bytes:
+    """An EXIF block with nothing but a maker note that says `data`."""
+    return b"II*\0\x08\0\0\0" + _packed({EXIF_TAGS: {37500: (7, data)}}, LITTLE, 8)
+
+
+@dataclass(frozen=True)
+class Header:
+    """`order`: "<" or ">"; `big`: BigTIFF; `pointer`: where the first directory's place stands."""
+
+    order: str
+    big: bool
+    pointer: int
+
+    @property
+    def number(self) -> str:
+        """The letter by which `struct` knows a place in the file."""
+        return "Q" if self.big else "I"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a directory: the `kind` and `count` of its values, and `at`, where they start."""
+
+    kind: int
+    count: int
+    at: int
+
+
+LITTLE = Header("<", False, 4)
+
+
+def _unless_damaged(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What `work` answers, or None where the structure leads nowhere."""
+    try:
+        return work(*arguments)
+    except (ValueError, KeyError, OverflowError, struct.error):
+        return None
+
+
+def _description(tags: Tree) -> Tree:
+    """What is said of the picture, without how it is stored."""
+    return {
+        tag: each
+        for tag, each in tags.items()
+        if tag not in STORAGE and (isinstance(each, dict) or each[0] <= 13)
+    }
+
+
+def _edit(file: BinaryIO, orientation: int, turned: bool, make: MakeThumbnail | None) -> bool:
+    header = _header(file)
+    first, pointer = _directory(file, header, _number(file, header, header.pointer))
+    if ORIENTATION in first:
+        _overwrite(file, header, first[ORIENTATION], orientation)
+    if turned and EXIF_TAGS in first:
+        exif, _ = _directory(file, header, _number(file, header, first[EXIF_TAGS].at))
+        across, down = (_integer(file, header, exif[tag]) for tag in (PIXELS_ACROSS, PIXELS_DOWN))
+        _overwrite(file, header, exif[PIXELS_ACROSS], down)
+        _overwrite(file, header, exif[PIXELS_DOWN], across)
+    place = _number(file, header, pointer)
+    if place and make is not None:
+        _replace_thumbnail(file, header, _directory(file, header, place)[0], pointer, make)
+    return True
+
+
+def _replace_thumbnail(
+    file: BinaryIO, header: "Header", second: dict[int, Entry], pointer: int, make: MakeThumbnail
+) -> None:
+    """Into the room of the old one; where none fits, the directory is cut off: better no picture
+    than the old one."""
+    small = None
+    if THUMBNAIL_AT in second:
+        place, size = (_integer(file, header, second[tag]) for tag in (513, 514))
+        small = make(size)
+    if small is None:
+        file.seek(pointer)
+        file.write(bytes(4))
+        return
+    file.seek(place)
+    file.write(small.ljust(size, b"\0"))
+    _overwrite(file, header, second[THUMBNAIL_SIZE], len(small))
+
+
+def _header(file: BinaryIO) -> Header:
+    file.seek(0)
+    start = file.read(4)
+    order = {b"II": "<", b"MM": ">"}.get(start[:2])
+    if order is None or len(start) < 4:
+        raise ValueError("no TIFF structure")
+    big = struct.unpack(order + "H", start[2:])[0] == 43
+    return Header(order, big, 8 if big else 4)
+
+
+def _number(file: BinaryIO, header: Header, at: int) -> int:
+    """The place that is written at `at`."""
+    file.seek(at)
+    return struct.unpack(header.order + header.number, file.read(8 if header.big else 4))[0]
+
+
+def _directory(file: BinaryIO, header: Header, start: int) -> tuple[dict[int, Entry], int]:
+    """Its entries by tag, and where the place of the next directory stands."""
+    room = 8 if header.big else 4
+    line = struct.Struct(header.order + "HH" + header.number)
+    file.seek(start)
+    size = struct.Struct(header.order + ("Q" if header.big else "H"))
+    (count,) = size.unpack(file.read(size.size))
+    if count > MOST:
+        raise ValueError(f"{count} entries in a directory")
+    lines = file.read(count * (line.size + room))
+    at = start + size.size
+    entries = {}
+    for i in range(count):
+        offset = i * (line.size + room)
+        tag, kind, length = line.unpack_from(lines, offset)
+        if kind not in SIZES:
+            continue
+        value = at + offset + line.size
+        if length * SIZES[kind] > room:
+            (value,) = struct.unpack_from(header.order + header.number, lines, offset + line.size)
+        entries[tag] = Entry(kind, length, value)
+    return entries, at + len(lines)
+
+
+def _read_tree(file: BinaryIO, pointers: dict[int, Any], start: int | None = None) -> Tree:
+    """The directory at `start` (default: the first), and those that its `pointers` lead to."""
+    header = _header(file)
+    place = _number(file, header, header.pointer) if start is None else start
+    tree: Tree = {}
+    size = 0
+    for tag, entry in _directory(file, header, place)[0].items():
+        if tag in pointers:
+            inner = _number(file, header, entry.at)
+            if branch := _unless_damaged(_read_tree, file, pointers[tag], inner):
+                tree[tag] = branch
+        elif (size := size + entry.count * SIZES[entry.kind]) <= LARGEST:
+            tree[tag] = (entry.kind, _value(file, header, tag, entry))
+    return tree
+
+
+def _value(file: BinaryIO, header: Header, tag: int, entry: Entry) -> bytes:
+    file.seek(entry.at)
+    data = file.read(entry.count * SIZES[entry.kind])
+    if len(data) < entry.count * SIZES[entry.kind]:
+        raise ValueError("a value lies outside the file")
+    # Bytes, whatever words some programs say they are.
+    return data if tag in (IPTC_RECORDS, PHOTOSHOP) else _ordered(data, entry.kind, header.order)
+
+
+def _ordered(data: bytes, kind: int, order: str) -> bytes:
+    """From little-endian to `order`, or back."""
+    swap = order == ">" and WORDS[kind] > 1
+    return np.frombuffer(data, f"u{WORDS[kind]}").byteswap().tobytes() if swap else data
+
+
+def _integer(file: BinaryIO, header: Header, entry: Entry) -> int:
+    file.seek(entry.at)
+    letter = {3: "H", 4: "I"}[entry.kind]
+    return struct.unpack(header.order + letter, file.read(SIZES[entry.kind]))[0]
+
+
+def _overwrite(file: BinaryIO, header: Header, entry: Entry, value: int) -> None:
+    file.seek(entry.at)
+    file.write(struct.pack(header.order + {3: "H", 4: "I"}[entry.kind], value))
+
+
+def _packed(tree: Tree, header: Header, start: int) -> bytes:
+    """The directory as it will lie at `start`, its values and inner directories behind it."""
+    room = 8 if header.big else 4
+    count = struct.pack(header.order + ("Q" if header.big else "H"), len(tree))
+    line = struct.Struct(header.order + "HH" + header.number)
+    behind = start + len(count) + len(tree) * (line.size + room) + room
+    lines, values = b"", b""
+    for tag, each in sorted(tree.items()):
+        place = struct.pack(header.order + header.number, behind + len(values))
+        if isinstance(each, dict):
+            kind, length, value = (16 if header.big else 4), 1, place
+            values += _packed(each, header, behind + len(values))
+        else:
+            kind, length = each[0], len(each[1]) // SIZES[each[0]]
+            value = each[1]
+            if tag not in (IPTC_RECORDS, PHOTOSHOP):
+                value = _ordered(value, kind, header.order)
+            if len(value) > room:
+                values += value
+                value = place
+        values += bytes(-len(values) % 2)
+        lines += line.pack(tag, kind, length) + value.ljust(room, b"\0")
+    return count + lines + bytes(room) + values

@@ -1,0 +1,109 @@
+"""A file that appears whole or not at all, and never in place of one that must stay."""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from unhaze.errors import UnhazeError
+
+# Errors of a system or file system that has no nameless files.
+NO_NAMELESS_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
+
+
+def check_target(path: Path, original: Path | None, overwrite: bool) -> None:
+    """UnhazeError if `path` is the original, exists and not `overwrite`, is no regular file, or
+    there is no folder for it.
+    """
+    try:
+        if not path.parent.is_dir():
+            raise UnhazeError(f"cannot write '{path}': there is no folder '{path.parent}'; make it")
+        if not path.exists():
+            return
+        is_original = original is not None and path.samefile(original)
+    except OSError as error:  # such as a name that is too long
+        raise UnhazeError(f"cannot write '{path}': {error.strerror or error}") from error
+    if is_original:
+        raise UnhazeError(f"'{path}' is the original, never touched; give another name")
+    if not path.is_file():
+        raise UnhazeError(f"'{path}' is no regular file and cannot be replaced; give another name")
+    if not overwrite:
+        raise UnhazeError(f"'{path}' exists; give another name or ask to overwrite it")
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it. UnhazeError: not allowed, or a file is in the way."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnhazeError(f"cannot make the folder '{path}': {error.strerror}") from error
+
+
+@contextmanager
+def new_file(path: Path, *, original: Path | None, overwrite: bool) -> Iterator[int]:
+    """A descriptor to read and write; what was written gets its name when all went well.
+
+    Where the system can, the file has no name until then, and even a kill leaves nothing behind;
+    elsewhere a kill leaves a hidden file that ends in .part.
+    """
+    check_target(path, original, overwrite)
+    descriptor, partial = _nameless(path.parent), None
+    try:
+        if descriptor is None:
+            partial = _hidden(path)
+            descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        yield descriptor
+        os.fsync(descriptor)
+        check_target(path, original, overwrite)  # once more: it may have come meanwhile
+        if partial is None:
+            partial = _hidden(path)
+            _link(descriptor, partial)
+        _publish(partial, path, overwrite)
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _nameless(folder: Path) -> int | None:
+    """A new file in `folder` without a name, or None where there is no such thing."""
+    flag = getattr(os, "O_TMPFILE", None)
+    if flag is None or not Path("/proc/self/fd").exists():
+        return None
+    try:
+        return os.open(folder, flag | os.O_RDWR, 0o666)
+    except OSError as error:
+        if error.errno in NO_NAMELESS_FILES:
+            return None
+        raise
+
+
+def _link(descriptor: int, path: Path) -> None:
+    """Gives the nameless file a name."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        # Only with a folder's descriptor does Python call linkat, which follows this link.
+        os.link(f"/proc/self/fd/{descriptor}", path.name, src_dir_fd=folder, dst_dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _hidden(path: Path) -> Path:
+    return path.with_name(f".{secrets.token_hex(8)}.part")
+
+
+def _publish(partial: Path, path: Path, overwrite: bool) -> None:
+    """Gives the finished file its name; without `overwrite`, a file that came meanwhile wins."""
+    if overwrite:
+        partial.replace(path)
+        return
+    try:
+        path.hardlink_to(partial)
+    except FileExistsError as error:
+        raise UnhazeError(f"'{path}' exists; give another name or ask to overwrite it") from error
+    except OSError:  # a file system without hard links: claim the name, then move over the claim
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        partial.replace(path)

@@ -1,0 +1,75 @@
+"""IPTC records in the three ways that files hold them, one of which travels: that of JPEG.
+
+JPEG: "Photoshop 3.0" and resource blocks, one of which holds the records. TIFF: a tag for the
+records and one for the blocks. PNG: a text of hexadecimal digits, as ImageMagick began and ExifTool
+reads. WebP, AVIF and GIF have no place for them.
+"""
+
+import struct
+from collections.abc import Iterator
+
+SIGNATURE = b"Photoshop 3.0\0"
+RECORDS, THUMBNAILS = 0x0404, (0x0409, 0x040C)
+PNG_TEXTS = ("Raw profile type iptc", "Raw profile type 8bim")
+DIGITS = 72  # in a line of such a text
+
+
+def from_tags(blocks: bytes, records: bytes) -> bytes | None:
+    """As in JPEG, from TIFF's Photoshop tag and its IPTC tag, either of which may be empty."""
+    if any(kind == RECORDS for kind, _, _ in _resources(blocks)) or not records:
+        return SIGNATURE + blocks if blocks else None
+    head = b"8BIM" + struct.pack(">HHI", RECORDS, 0, len(records))
+    return SIGNATURE + blocks + head + records + bytes(len(records) % 2)
+
+
+def from_text(text: str) -> bytes | None:
+    """As in JPEG, from PNG's text; None if it is damaged."""
+    words = text.split()
+    try:
+        data = bytes.fromhex("".join(words[2:]))
+    except ValueError:
+        return None
+    if data.startswith(b"\x1c"):
+        return from_tags(b"", data)
+    return SIGNATURE + data if data.startswith(b"8BIM") else None
+
+
+def text_of(iptc: bytes) -> str:
+    """PNG's text."""
+    digits = resources_of(iptc).hex()
+    lines = [digits[i : i + DIGITS] for i in range(0, len(digits), DIGITS)]
+    return "\n".join(["", "iptc", f"{len(digits) // 2:8d}", *lines, ""])
+
+
+def resources_of(iptc: bytes) -> bytes:
+    """The resource blocks, as TIFF's Photoshop tag holds them."""
+    return iptc.removeprefix(SIGNATURE)
+
+
+def records_of(iptc: bytes) -> bytes:
+    """The bare records, as TIFF's IPTC tag holds them."""
+    found = [data for kind, data, _ in _resources(resources_of(iptc)) if kind == RECORDS]
+    return found[0].rstrip(b"\0") if found else b""
+
+
+def without_thumbnails(iptc: bytes) -> bytes:
+    """Without Photoshop's small pictures, which would show the photo as it was."""
+    blocks = list(_resources(resources_of(iptc)))
+    if not any(kind in THUMBNAILS for kind, _, _ in blocks):
+        return iptc
+    return SIGNATURE + b"".join(whole for kind, _, whole in blocks if kind not in THUMBNAILS)
+
+
+def _resources(blocks: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """(kind, data, whole block) of every resource, up to where the blocks make no sense."""
+    at = 0
+    while blocks[at : at + 4] == b"8BIM" and len(blocks) >= at + 12:
+        (kind,) = struct.unpack_from(">H", blocks, at + 4)
+        name = blocks[at + 6] + 1
+        start = at + 6 + name + name % 2
+        if len(blocks) < start + 4:
+            return
+        (size,) = struct.unpack_from(">I", blocks, start)
+        end = start + 4 + size
+        yield kind, blocks[start + 4 : end], blocks[at : end + size % 2]
+        at = end + size % 2

@@ -1,0 +1,122 @@
+"""What is written beside the pixels: libvips carries most of it; EXIF goes in byte by byte.
+
+libvips writes EXIF anew, without the tags that it does not know and with others that it invents. So
+it is given a block of the right size that says nothing, in whose place ours is then put.
+"""
+
+import functools
+import io
+import logging
+import secrets
+import struct
+import zlib
+from collections.abc import Collection
+from typing import BinaryIO
+
+import numpy as np
+import pyvips
+
+from unhaze.errors import UnhazeError
+from unhaze.photo import exif, iptc, png
+from unhaze.photo.picture import EXIF, ICC, IPTC, TEXTS, XMP, Stream
+
+log = logging.getLogger(__name__)
+
+NAMES = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts of PNG"}
+# What libvips cannot write into a format, and is added to the finished file.
+OURS = {"tiff": {EXIF, IPTC}, "png": {IPTC, TEXTS}}
+LARGEST_EXIF = 65_000  # bytes: what a segment of JPEG holds, and what libvips writes anywhere
+TOKEN = secrets.token_bytes(16)  # by which the block is found again
+THUMBNAIL_SIDE, THUMBNAIL_QUALITIES = 160, (90, 75, 60, 40, 20)
+BLOCK = 1 << 20
+
+
+def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) -> dict[str, bytes]:
+    """What goes into a file of the format `saver`, which `holds` such kinds; says what does not."""
+    traits = stream.traits
+    found = dict(traits.metadata)
+    for key in NAMES.keys() & found.keys() - set(holds) - {ICC}:  # colours are converted instead
+        log.warning("'%s' holds no %s; left out", suffix, NAMES[key])
+        del found[key]
+    if EXIF not in found and saver == "jpeg" and traits.density:
+        found[EXIF] = exif.resolution_only(traits.density)
+    if stream.preview is not None and EXIF in found:
+        make = functools.partial(_thumbnail, stream.preview)
+        found[EXIF] = exif.edited(found[EXIF], traits.orientation, False, make)
+    if stream.preview is not None and IPTC in found:
+        found[IPTC] = iptc.without_thumbnails(found[IPTC])
+    if len(found.get(EXIF, b"")) > LARGEST_EXIF and saver != "tiff":
+        log.warning("'%s' holds no EXIF block of %d bytes; left out", suffix, len(found[EXIF]))
+        del found[EXIF]
+    return found
+
+
+def attach(image: pyvips.Image, found: dict[str, bytes], saver: str) -> pyvips.Image:
+    """A copy of the picture with its metadata, as libvips takes it."""
+    image = image.copy()
+    for key, value in found.items():
+        if key not in OURS.get(saver, ()):
+            block = _placeholder(len(value)) if key == EXIF else value
+            image.set_type(pyvips.GValue.blob_type, key, block)
+    return image
+
+
+def complete(file: BinaryIO, found: dict[str, bytes], saver: str) -> None:
+    """Puts into the finished file what libvips could not."""
+    if saver == "tiff":
+        exif.add_to_tiff(file, found.get(EXIF), found.get(IPTC))
+        return
+    if EXIF in found:
+        _replace_placeholder(file, found[EXIF])
+    if saver == "png" and found.keys() & OURS["png"]:
+        png.add_texts(file, found.get(TEXTS, b""), found.get(IPTC))
+
+
+def _thumbnail(preview: np.ndarray, largest: int) -> bytes | None:
+    """A small JPEG of at most so many bytes, if that can be."""
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(preview)).copy(interpretation="srgb")
+    image = image.thumbnail_image(THUMBNAIL_SIDE, size="down")
+    for quality in THUMBNAIL_QUALITIES:
+        encoded = image.jpegsave_buffer(Q=quality, keep="none")
+        if len(encoded) <= largest:
+            return encoded
+    return None
+
+
+def _placeholder(size: int) -> bytes:
+    """EXIF which libvips makes into `size` bytes, or some more if that is very few."""
+    return exif.opaque(TOKEN + bytes(max(0, size - _overhead())))
+
+
+@functools.cache
+def _overhead() -> int:
+    """Bytes that libvips makes of the smallest placeholder, the token included."""
+    image = pyvips.Image.black(1, 1)
+    image.set_type(pyvips.GValue.blob_type, EXIF, exif.opaque(TOKEN))
+    encoded = io.BytesIO(image.jpegsave_buffer(keep="exif"))
+    _, token = _find_placeholder(encoded)
+    return token + len(TOKEN)
+
+
+def _replace_placeholder(file: BinaryIO, block: bytes) -> None:
+    start, before = _find_placeholder(file)
+    room = before + len(TOKEN) + max(0, len(block) - _overhead())
+    file.seek(start)
+    file.write(block.ljust(room, b"\0"))
+    file.seek(start - 8)
+    size, kind = struct.unpack(">I4s", file.read(8))
+    if kind == b"eXIf":  # PNG has a checksum behind each chunk
+        checksum = zlib.crc32(file.read(size), zlib.crc32(kind))
+        file.write(struct.pack(">I", checksum))
+
+
+def _find_placeholder(file: BinaryIO) -> tuple[int, int]:
+    """Where its TIFF structure starts, and how many bytes before the token that is."""
+    at, before = file.seek(0), b""
+    while block := file.read(BLOCK):
+        window = before + block
+        if (token := window.find(TOKEN)) >= 0:
+            start = window.rindex(b"II*\0", 0, token)
+            return at - len(before) + start, token - start
+        at, before = at + len(block), window[-4096:]
+    raise UnhazeError("this libvips writes no EXIF; install the package pyvips[binary]")

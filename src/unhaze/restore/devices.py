@@ -1,0 +1,68 @@
+"""The devices a model can run on, and what ONNX Runtime is told for each."""
+
+from dataclasses import dataclass, field
+
+from unhaze.errors import UnhazeError
+from unhaze.names import lookup
+
+
+@dataclass(frozen=True)
+class Device:
+    """One entry of `DEVICES`.
+
+    provider: its name in ONNX Runtime. install: what brings that provider. automatic: whether
+    "auto" may take it. options: of the provider.
+    """
+
+    provider: str
+    install: str
+    automatic: bool = False
+    options: dict[str, str] = field(default_factory=dict)
+
+
+# Best first. "auto" takes only what runs pictures of any size at once and in float32: MIGraphX and
+# OpenVINO compile anew for each size, Core ML may compute in half precision. For the same reason
+# TensorRT is left out altogether: it would build an engine, for minutes, for each size of photo.
+DEVICES = {
+    "cuda": Device(
+        "CUDAExecutionProvider",
+        "onnxruntime-gpu in place of onnxruntime",
+        automatic=True,
+        options={
+            # The default tries all algorithms for each new size of picture; this one asks a table.
+            "cudnn_conv_algo_search": "HEURISTIC",
+            # The default doubles what it holds each time; pictures are large, so take what is due.
+            "arena_extend_strategy": "kSameAsRequested",
+            # The same picture on every device.
+            "use_tf32": "0",
+        },
+    ),
+    "directml": Device(
+        "DmlExecutionProvider",
+        "onnxruntime-directml in place of onnxruntime (Windows)",
+        automatic=True,
+    ),
+    "rocm": Device(
+        "MIGraphXExecutionProvider", "an onnxruntime with MIGraphX (AMD's, for ROCm on Linux)"
+    ),
+    "openvino": Device("OpenVINOExecutionProvider", "onnxruntime-openvino in place of onnxruntime"),
+    "coreml": Device("CoreMLExecutionProvider", "onnxruntime on a Mac"),
+    "cpu": Device("CPUExecutionProvider", "onnxruntime", automatic=True),
+}
+
+
+def choose_device(device: str) -> str:
+    """`device`, or the best one here for "auto". UnhazeError: unknown, or not in this install."""
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    if device == "auto":
+        here = (name for name, each in DEVICES.items() if each.automatic)
+        return next((name for name in here if DEVICES[name].provider in available), "cpu")
+    entry = lookup(DEVICES | {"auto": None}, device, "device")
+    if entry.provider not in available:
+        raise UnhazeError(
+            f"device '{device}' needs an ONNX Runtime with {entry.provider};"
+            f" install {entry.install}, or use --device cpu"
+        )
+    return device

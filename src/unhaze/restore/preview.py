@@ -1,0 +1,112 @@
+"""Pictures to look at: before beside after, and what the field says of haze and its light."""
+
+import numpy as np
+
+from unhaze.restore.field import LUMA
+
+DIVIDER = 0.004  # width of the line between before and after, as a share of the longer side
+
+STRUCTURE = 1e-4  # variance of a window's brightness (contrast of 2.5/255) above which it tells
+LIGHT_WINDOW = 0.1  # radius over which airlight is gathered, as a share of the longer side
+LIGHT_RIDGE = 0.05  # pull of the airlight of the whole picture on that of a place
+SMOOTH = 0.01  # radius over which transmission is gathered, as a share of the longer side
+EDGE = 1e-3  # variance of brightness above which an edge of the picture is one of the haze
+
+
+def comparison(hazy_hwc_u8: np.ndarray, restored_hwc_u8: np.ndarray) -> np.ndarray:
+    """Both (H,W,3) uint8 pictures in one: side by side, or wide ones (over 2:1) one on the other.
+
+    A white line divides them; before is left or on top.
+    """
+    height, width = hazy_hwc_u8.shape[:2]
+    line = max(2, round(DIVIDER * max(height, width)))
+    stacked = width > 2 * height
+    shape = (line, width, 3) if stacked else (height, line, 3)
+    parts = [hazy_hwc_u8, np.full(shape, 255, np.uint8), restored_hwc_u8]
+    return np.concatenate(parts, axis=0 if stacked else 1)
+
+
+def field_pictures(maps: np.ndarray, hazy_hwc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Transmission-like and airlight-like pictures, (h,w,3) uint8, from maps (3,4,h,w).
+
+    hazy_hwc: (h,w,3) float32 in [0,1] at the size of the maps. By the haze law,
+    hazy = t clear + (1 - t) A, a perfect restoration is clear = g hazy + (1 - g) A with the gain
+    g = 1/t. Here the field, restored = M hazy + o, is read that way:
+
+    * The gain is how much a change of brightness grows: the sum of all entries of M, over 3.
+    * restored - g hazy = (1 - g) A then gives A by least squares over wide windows. Windows without
+      structure and places with g near 1 tell nothing of A and weigh nothing; where no others are
+      near, the airlight of the whole picture stands in. No light is brighter than white: what is
+      gets scaled to it and keeps its hue.
+    * A - hazy = t (A - restored) gives t in [0,1], also where no structure shows the gain; it is
+      gathered along the edges of the picture, since it tells little where both are close to A.
+
+    Bright is clear in the first picture; the second one shows the colour of the haze, and grey if
+    nothing was changed anywhere.
+    """
+    side = max(hazy_hwc.shape[:2])
+    hazy = hazy_hwc.transpose(2, 0, 1)
+    restored = (maps[:, :3] * hazy).sum(1) + maps[:, 3]
+    brightness = np.tensordot(LUMA, hazy, 1)
+    airlight = _airlight(maps, hazy, restored, brightness, side)
+    transmission = _transmission(airlight, hazy, restored, brightness, side)
+    shown = np.repeat(transmission[..., None], 3, 2), airlight.transpose(1, 2, 0)
+    first, second = (np.rint(np.clip(each, 0, 1) * 255).astype(np.uint8) for each in shown)
+    return first, second
+
+
+def _airlight(
+    maps: np.ndarray, hazy: np.ndarray, restored: np.ndarray, brightness: np.ndarray, side: int
+) -> np.ndarray:
+    """(3,h,w) in [0,1], 0.5 if the field changes nothing."""
+    variance = np.maximum(_mean(brightness**2, 2) - _mean(brightness, 2) ** 2, 0)
+    weight = variance / (variance + STRUCTURE)
+    veil = 1 - np.clip(maps[:, :3].sum((0, 1)) / 3, 1, 50)
+    products = weight * veil * (restored - (1 - veil) * hazy)
+    squares = weight * veil**2
+    known = squares.mean()
+    if known < 1e-6:
+        return np.full_like(hazy, 0.5)
+    everywhere = products.mean((1, 2)) / known
+    radius = max(2, round(LIGHT_WINDOW * side))
+    both = np.concatenate([products, squares[None]])
+    for _ in range(3):  # three means in a row are nearly a Gaussian: no windows to be seen
+        both = _mean(both, radius)
+    pull = LIGHT_RIDGE * known
+    light = np.maximum((both[:3] + pull * everywhere[:, None, None]) / (both[3] + pull), 0)
+    return light / np.maximum(light.max(0), 1)
+
+
+def _transmission(
+    airlight: np.ndarray,
+    hazy: np.ndarray,
+    restored: np.ndarray,
+    brightness: np.ndarray,
+    side: int,
+) -> np.ndarray:
+    """(h,w) in [0,1]: |A - hazy| / |A - restored| through a weighted guided filter."""
+    away = airlight - restored
+    weight = (away**2).sum(0) + 1e-6
+    raw = np.clip(((airlight - hazy) * away).sum(0) / weight, 0, 1)
+    radius = max(2, round(SMOOTH * side))
+    total = _mean(weight, radius)
+    mean_light = _mean(weight * brightness, radius) / total
+    mean_raw = _mean(weight * raw, radius) / total
+    spread = _mean(weight * brightness**2, radius) / total - mean_light**2
+    together = _mean(weight * brightness * raw, radius) / total - mean_light * mean_raw
+    slope = together / (np.maximum(spread, 0) + EDGE)
+    offset = mean_raw - slope * mean_light
+    return np.clip(_mean(slope, radius) * brightness + _mean(offset, radius), 0, 1)
+
+
+def _mean(planes: np.ndarray, radius: int) -> np.ndarray:
+    """Mean over (2 radius + 1)^2 windows of the last two axes; the border is repeated."""
+    margin = [(0, 0)] * (planes.ndim - 2) + [(radius, radius)] * 2
+    padded = np.pad(planes, margin, "edge").astype(np.float64)
+    for axis in (-2, -1):
+        sums = np.cumsum(padded, axis)
+        sums = np.insert(sums, 0, 0, axis)
+        size = 2 * radius + 1
+        last = np.take(sums, range(size, sums.shape[axis]), axis)
+        padded = (last - np.take(sums, range(sums.shape[axis] - size), axis)) / size
+    return padded.astype(np.float32)

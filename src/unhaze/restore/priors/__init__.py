@@ -1,0 +1,133 @@
+"""Dehazing without training: the table of priors and the one way to build a model from one.
+
+A prior estimates transmission and airlight from what clear pictures are like; the haze law does the
+rest. A prior serves wherever a network does: `unhaze run --model dcp`, `unhaze eval dcp`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from unhaze.errors import UnhazeError
+from unhaze.haze import remove_haze
+from unhaze.names import check_arguments, lookup
+from unhaze.restore.priors.color_attenuation import ColorAttenuationPrior
+from unhaze.restore.priors.contrast import ContrastPrior
+from unhaze.restore.priors.dark_channel import DarkChannelPrior
+from unhaze.restore.priors.estimate import Estimate
+from unhaze.restore.priors.haze_lines import HazeLinesPrior
+
+
+class Estimator(Protocol):
+    """hazy (3,H,W) float32 in [0,1], any size from 1x1 -> what haze lies in it."""
+
+    def estimate(self, hazy: np.ndarray) -> Estimate: ...
+
+
+@dataclass(frozen=True)
+class Prior:
+    """One entry of `PRIORS`.
+
+    build: dataclass whose fields are the arguments; `arguments`: those that this entry changes.
+    reproduces: the published numbers that the prior stands for. bytes_per_pixel: of memory in use.
+    licence: of the code, which is written here from the paper.
+    """
+
+    build: Callable[..., Estimator]
+    title: str
+    paper: str
+    reproduces: str
+    bytes_per_pixel: int
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = "Apache-2.0, written from the paper"
+
+
+PRIORS = {
+    "dcp": Prior(
+        DarkChannelPrior,
+        title="Dark channel prior, guided filter",
+        paper="He, Sun and Tang, TPAMI 2011, doi:10.1109/TPAMI.2010.168",
+        reproduces="SOTS indoor 15.09 dB / 0.7649 (AECR-Net), 16.62 dB / 0.8179 (FFA-Net);"
+        " 0 parameters",
+        bytes_per_pixel=250,
+    ),
+    "dcp-soft-matting": Prior(
+        DarkChannelPrior,
+        title="Dark channel prior, soft matting",
+        paper="He, Sun and Tang, CVPR 2009, doi:10.1109/CVPR.2009.5206515",
+        reproduces="as dcp, with the refinement of the paper, ten times slower; 0 parameters",
+        bytes_per_pixel=550,
+        arguments={"refine": "soft-matting"},
+    ),
+    "cap": Prior(
+        ColorAttenuationPrior,
+        title="Colour attenuation prior",
+        paper="Zhu, Mai and Shao, TIP 2015, doi:10.1109/TIP.2015.2446191",
+        reproduces="none in AECR-Net's tables; published coefficients; 0 parameters",
+        bytes_per_pixel=120,
+    ),
+    "haze-lines": Prior(
+        HazeLinesPrior,
+        title="Non-local dehazing by haze-lines",
+        paper="Berman, Treibitz and Avidan, CVPR 2016, doi:10.1109/CVPR.2016.185",
+        reproduces="none in AECR-Net's tables; published settings; 0 parameters",
+        bytes_per_pixel=300,
+    ),
+    "contrast": Prior(
+        ContrastPrior,
+        title="Optimized contrast enhancement",
+        paper="Kim, Jang, Sim and Kim, JVCI 2013, doi:10.1016/j.jvcir.2013.02.004",
+        reproduces="none in AECR-Net's tables; published cost; 0 parameters",
+        bytes_per_pixel=120,
+    ),
+}
+
+
+class PriorModel:
+    """A prior in the place of a loaded network.
+
+    `card`: net, title, paper, arguments, params (0), ...; `device`: "cpu"; `path`: None.
+    """
+
+    def __init__(self, estimator: Estimator, card: dict[str, Any]) -> None:
+        """Serves `estimator` under the facts of `card`."""
+        self.estimator = estimator
+        self.card = card
+        self.device = "cpu"
+        self.path = None
+
+    def __call__(self, hazy: np.ndarray) -> np.ndarray:
+        """hazy (1,3,H,W) float32 in [0,1] -> restored of the same shape, finite, not clamped.
+
+        UnhazeError: wrong shape or type, NaN or infinity.
+        """
+        if hazy.dtype != np.float32 or hazy.ndim != 4 or hazy.shape[:2] != (1, 3) or not hazy.size:
+            raise UnhazeError(
+                f"the prior got {hazy.dtype} {hazy.shape}; expected float32 (1, 3, H, W)"
+            )
+        if not np.isfinite(hazy).all():
+            raise UnhazeError("the picture holds NaN or infinite values; expected [0, 1]")
+        found = self.estimator.estimate(hazy[0])
+        return remove_haze(hazy, found.transmission, found.airlight[:, None, None])
+
+
+def create_prior(name: str, **arguments: Any) -> PriorModel:
+    """The model of prior `name`; `arguments` are the fields of its class.
+
+    UnhazeError for an unknown name, an unknown argument or a value that makes no sense.
+    """
+    prior = lookup(PRIORS, name, "prior")
+    check_arguments(prior.build, arguments, f"prior '{name}'")
+    estimator = prior.build(**prior.arguments | arguments)
+    card = {
+        "net": name,
+        "title": prior.title,
+        "paper": prior.paper,
+        "params": 0,
+        "arguments": asdict(estimator),
+        "context": None,  # the airlight is that of the whole picture: never tiles
+        "bytes_per_pixel": prior.bytes_per_pixel,
+    }
+    return PriorModel(estimator, card)

@@ -1,0 +1,79 @@
+"""The dark channel prior: in a clear outdoor picture, some channel is dark near every pixel.
+
+Kaiming He, Jian Sun, Xiaoou Tang: "Single Image Haze Removal Using Dark Channel Prior", CVPR 2009
+and TPAMI 2011. The sky is not dark in any channel, so it gets too small a transmission: noise and
+bands show there and colours drift; that is the prior's own failure (their section 5).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unhaze.names import one_of
+from unhaze.restore.priors.airlight import brightest_of
+from unhaze.restore.priors.estimate import Estimate, check_range, scaled, scaled_patch
+from unhaze.restore.priors.matting import soft_matting
+from unhaze.restore.priors.windows import grey, guided_filter, window_minimum
+
+REFINEMENTS = ("guided", "soft-matting", "none")
+
+
+@dataclass(frozen=True)
+class DarkChannelPrior:
+    """t = 1 - omega * dark(hazy / A), refined.
+
+    patch: side in pixels of the window of the dark channel. omega: share of the haze that is taken
+    away. smallest: lower bound of t. airlight: A is the "brightest" pixel of the hazy picture among
+    the `share` of pixels with the largest dark channel, as in the paper, or their "mean", as in
+    widespread ports. refine: "guided" (with a "grey" or "colour" guide, its radius and epsilon),
+    "soft-matting" (CVPR 2009, eq. 14) or "none". reference: long side in pixels of the pictures for
+    which patch and radius are stated; they grow and shrink with the picture; 0 keeps them.
+    """
+
+    patch: int = 15
+    omega: float = 0.95
+    smallest: float = 0.1
+    airlight: str = "brightest"
+    share: float = 0.001
+    refine: str = "guided"
+    guide: str = "grey"
+    radius: int = 60
+    epsilon: float = 1e-4
+    reference: int = 620
+
+    def __post_init__(self) -> None:
+        check_range("dcp", "patch", self.patch, 1, 999)
+        check_range("dcp", "omega", self.omega, 0, 1)
+        check_range("dcp", "smallest", self.smallest, 0.001, 1)
+        check_range("dcp", "share", self.share, 0, 1)
+        check_range("dcp", "radius", self.radius, 1, 9999)
+        check_range("dcp", "epsilon", self.epsilon, 1e-9, 1)
+        check_range("dcp", "reference", self.reference, 0, 99999)
+        one_of("prior 'dcp': airlight", self.airlight, ("brightest", "mean"))
+        one_of("prior 'dcp': refine", self.refine, REFINEMENTS)
+        one_of("prior 'dcp': guide", self.guide, ("grey", "colour"))
+
+    def estimate(self, hazy: np.ndarray) -> Estimate:
+        """hazy: (3,H,W) float32 in [0,1]."""
+        patch = scaled_patch(self.patch, hazy.shape, self.reference)
+        airlight = brightest_of(hazy, dark_channel(hazy, patch), self.share, choice=self.airlight)
+        return Estimate(self.transmission(hazy, airlight), airlight)
+
+    def transmission(self, hazy: np.ndarray, airlight: np.ndarray) -> np.ndarray:
+        """(H,W) float32 of `hazy` (3,H,W) under the airlight (3,) (eq. 12)."""
+        patch = scaled_patch(self.patch, hazy.shape, self.reference)
+        # A black picture has a black airlight, which nothing can be divided by.
+        normalized = hazy / np.maximum(airlight, 1e-3)[:, None, None]
+        transmission = 1 - np.float32(self.omega) * dark_channel(normalized, patch)
+        if self.refine == "soft-matting":
+            transmission = soft_matting(hazy, transmission)
+        elif self.refine == "guided":
+            radius = scaled(self.radius, hazy.shape, self.reference)
+            guide = hazy if self.guide == "colour" else grey(hazy)
+            transmission = guided_filter(guide, transmission, radius=radius, epsilon=self.epsilon)
+        return np.clip(transmission, self.smallest, 1)
+
+
+def dark_channel(picture: np.ndarray, patch: int) -> np.ndarray:
+    """(3,H,W) -> (H,W): the least of the three channels in the patch around each pixel (eq. 5)."""
+    return window_minimum(picture.min(0), patch)

@@ -1,0 +1,36 @@
+"""What a prior finds in a picture, and how its settings are checked and scaled."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unhaze.errors import UnhazeError
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """transmission: (H,W) float32 in (0,1], the prior's lower bound included. airlight: (3,)."""
+
+    transmission: np.ndarray
+    airlight: np.ndarray
+
+
+def check_range(owner: str, name: str, value: float, low: float, high: float) -> None:
+    """UnhazeError unless low <= value <= high (NaN is not)."""
+    if not low <= value <= high:
+        raise UnhazeError(f"prior '{owner}': {name} is {value:g}; expected {low:g} to {high:g}")
+
+
+def scaled(pixels: int, shape: tuple[int, ...], reference: int) -> int:
+    """A length that is stated for pictures whose long side is `reference` pixels, for this one.
+
+    `shape` ends in (H,W). `reference` 0: the length is what it is. At least 1 (0 stays 0).
+    """
+    if reference == 0 or pixels == 0:
+        return pixels
+    return max(1, round(pixels * max(shape[-2:]) / reference))
+
+
+def scaled_patch(pixels: int, shape: tuple[int, ...], reference: int) -> int:
+    """Like `scaled`, for the side of a centred window: rounded down to an odd number."""
+    return scaled(pixels - 1, shape, reference) // 2 * 2 + 1

@@ -1,0 +1,60 @@
+"""Solves large symmetric systems over the pixels of a picture, and halves and doubles planes."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+Operator = Callable[[np.ndarray], np.ndarray]
+
+
+def conjugate_gradient(
+    operator: Operator,
+    right: np.ndarray,
+    start: np.ndarray,
+    *,
+    precondition: Operator,
+    iterations: int,
+    tolerance: float = 1e-6,
+) -> np.ndarray:
+    """The plane p with operator(p) = right, for a symmetric positive definite operator; type kept.
+
+    `precondition`: roughly its inverse, symmetric positive definite too. Ends when the residual is
+    `tolerance` times `right` in length, or after `iterations`. (Hestenes and Stiefel, 1952.)
+    """
+    solution = start.copy()
+    residual = right - operator(solution)
+    enough = tolerance * np.linalg.norm(right)
+    direction = precondition(residual)
+    power = np.vdot(residual, direction)
+    for _ in range(iterations):
+        if np.linalg.norm(residual) <= enough:
+            break
+        image = operator(direction)
+        step = power / np.vdot(direction, image)
+        solution += step * direction
+        residual -= step * image
+        conditioned = precondition(residual)
+        power, previous = np.vdot(residual, conditioned), power
+        direction = conditioned + (power / previous) * direction
+    return solution
+
+
+def halve(planes: np.ndarray) -> np.ndarray:
+    """(...,H,W) -> (...,ceil(H/2),ceil(W/2)): the means of 2 x 2 pixels, the border repeated."""
+    margin = [(0, 0)] * (planes.ndim - 2) + [(0, length % 2) for length in planes.shape[-2:]]
+    even = np.pad(planes, margin, "edge")
+    rows = even[..., ::2, :] + even[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
+
+
+def double(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(...,h,w) -> (...,H,W), `shape` being (H,W) of what was halved, bilinear."""
+    for axis in (-2, -1):
+        count, length = planes.shape[axis], shape[axis]
+        centre = np.clip((np.arange(length) - 0.5) / 2, 0, count - 1)
+        before = centre.astype(np.intp)
+        share = centre - before if axis == -1 else (centre - before)[:, None]
+        first = np.take(planes, before, axis)
+        after = np.take(planes, np.minimum(before + 1, count - 1), axis)
+        planes = first + share * (after - first)
+    return planes

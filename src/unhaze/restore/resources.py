@@ -1,0 +1,44 @@
+"""What this process may use: processor cores and memory, inside a container too."""
+
+import contextlib
+import math
+import os
+from pathlib import Path
+
+from unhaze.errors import UnhazeError
+
+CGROUP = Path("/sys/fs/cgroup")
+MEMORY_FACTS = Path("/proc/meminfo")
+
+
+def count_threads(threads: int) -> int:
+    """`threads`, or one for each core that this process may use where it is 0.
+
+    UnhazeError for anything but a whole number from 0.
+    """
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 0:
+        raise UnhazeError(f"threads is {threads!r}; expected a whole number, 0 for one per core")
+    return threads or usable_cores()
+
+
+def usable_cores() -> int:
+    """The cores that the affinity mask and the container's quota leave, at least 1."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux only
+    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (CGROUP / "cpu.max").read_text().split()
+        cores = min(cores, math.ceil(int(quota) / int(period)))  # "max" is no number: no quota
+    return max(1, cores)
+
+
+def free_memory() -> float:
+    """Bytes that can still be used, as far as the system and the container say; else infinity."""
+    free = math.inf
+    with contextlib.suppress(OSError, StopIteration):
+        lines = MEMORY_FACTS.read_text().splitlines()
+        line = next(line for line in lines if line.startswith("MemAvailable:"))
+        free = 1024.0 * int(line.split()[1])
+    with contextlib.suppress(OSError, ValueError):
+        limit = int((CGROUP / "memory.max").read_text())
+        free = min(free, limit - int((CGROUP / "memory.current").read_text()))
+    return free

@@ -1,0 +1,93 @@
+"""Iterators that work ahead in a thread of their own, so that all stages of a pipeline are busy."""
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any
+
+END = object()
+PATIENCE = 0.2  # seconds after which a waiting side looks whether the other one is still there
+
+
+@contextlib.contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Adds the time that its block takes to `seconds[stage]`; every stage has its own thread."""
+    begin = time.perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begin
+
+
+class Ahead:
+    """Takes from `items` in a thread, at most `depth` items ahead of the caller.
+
+    `newest`: never waits for the caller; what was not taken in time is dropped for what came later.
+    What `items` raises is raised here. An exception in the caller's own thread, such as a
+    KeyboardInterrupt while it waits, does no harm: iteration can go on after it.
+    """
+
+    def __init__(self, items: Iterable[Any], depth: int = 2, *, newest: bool = False) -> None:
+        self.ready: queue.Queue[Any] = queue.Queue(depth)
+        self.newest = newest
+        self.abandoned = threading.Event()
+        self.error: BaseException | None = None
+        # A daemon: a camera that nobody reads any more does not keep the program from ending.
+        self.thread = threading.Thread(target=self._take_all, args=(items,), daemon=True)
+        self.thread.start()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        item = None
+        while item is None:
+            try:
+                item = self.ready.get(timeout=PATIENCE)
+            except queue.Empty:
+                # An interrupt may have swallowed END, so the end of the thread counts as well.
+                if not self.thread.is_alive() and self.ready.empty():
+                    item = END
+        if item is not END:
+            return item
+        if self.error is not None:
+            raise self.error
+        raise StopIteration
+
+    def close(self) -> None:
+        """Ends the thread, and closes `items` if they can be; waits for both."""
+        self.abandoned.set()
+        self.thread.join()
+
+    def _take_all(self, items: Iterable[Any]) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.push(self._keep)
+            if hasattr(items, "close"):
+                stack.callback(items.close)
+            for item in items:
+                self._hand_over(item)
+                if self.abandoned.is_set():
+                    break
+        self._hand_over(END)
+
+    def _keep(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """What ends the thread is kept for the caller's, which is where it is raised."""
+        self.error = error
+        return True
+
+    def _hand_over(self, item: Any) -> None:
+        if self.newest and item is not END:
+            with contextlib.suppress(queue.Empty):
+                self.ready.get_nowait()
+        while not self.abandoned.is_set():
+            try:
+                self.ready.put(item, timeout=PATIENCE)
+            except queue.Full:
+                continue
+            return

@@ -1,0 +1,144 @@
+"""Frames of any origin as arrays: a camera, a network stream, a simulation, a file."""
+
+import functools
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+import pyvips
+
+from unhaze.errors import UnhazeError
+from unhaze.extras import explain_missing
+from unhaze.photo import to_float
+from unhaze.restore.field import apply_field, check_strength
+from unhaze.restore.restorer import analysis_image
+from unhaze.restore.video.ahead import Ahead
+from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
+
+if TYPE_CHECKING:
+    from unhaze.restore.restorer import Restorer
+    from unhaze.restore.video.reading import Reading
+
+ANALYSIS, SMOOTHING, HOLD = 640, 0.8, 4
+
+
+def restore_frames(
+    frames: Iterable[np.ndarray],
+    restorer: "Restorer",
+    *,
+    strength: float = 1.0,
+    analysis: int = ANALYSIS,
+    smoothing: float = SMOOTHING,
+    hold: int = HOLD,
+) -> Iterator[np.ndarray]:
+    """Restores frames (H,W,3), uint8, uint16 or float32 in [0,1], one by one as they come.
+
+    Each answer is a new array of the type and size of its frame. `analysis`, `smoothing`, `hold`:
+    as for `restore_video`. UnhazeError for a setting out of range, or what is no such frame.
+    """
+    check_strength(strength)
+    steadiness = Steadiness(analysis, smoothing, hold)
+    check_estimates(restorer)
+    return _restored(frames, restorer, strength, steadiness)
+
+
+def _restored(
+    frames: Iterable[np.ndarray], restorer: "Restorer", strength: float, steadiness: Steadiness
+) -> Iterator[np.ndarray]:
+    moment = None
+    for number, pixels in enumerate(frames, start=1):
+        _check_frame(pixels, number)
+        moment = follow(moment, pixels, restorer, steadiness)
+        yield apply_field(moment.maps, pixels, strength=strength, threads=restorer.threads)
+
+
+def _check_frame(pixels: np.ndarray, number: int) -> None:
+    kinds = (np.uint8, np.uint16, np.float32)
+    shape = getattr(pixels, "shape", ())
+    if len(shape) != 3 or shape[2] != 3 or 0 in shape or pixels.dtype not in kinds:
+        given = f"{pixels.dtype} {shape}" if shape else type(pixels).__name__
+        raise UnhazeError(
+            f"frame {number} is {given}; expected (H,W,3) of uint8, uint16, or float32 in [0,1]"
+        )
+
+
+def follow(
+    before: Moment | None,
+    pixels: np.ndarray,
+    restorer: "Restorer",
+    steadiness: Steadiness,
+    *,
+    grey: bool = False,
+) -> Moment:
+    """The field of the frame that comes after the moment `before`."""
+    small = _shrunk(pixels, min(steadiness.analysis, restorer.analysis))
+    estimate = functools.partial(restorer.estimate, grey=grey)
+    return next_moment(before, small, estimate, steadiness)
+
+
+def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
+    """The analysis image; of 8 bits eight times as fast, and rounded: less than a video's noise."""
+    if pixels.dtype != np.uint8 or max(pixels.shape) <= long_side:
+        return analysis_image(pixels, long_side)
+    height, width = pixels.shape[:2]
+    scale = long_side / max(height, width)
+    size = [max(1, round(side * scale)) for side in (height, width)]
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
+    return to_float(image.resize(size[1] / width, vscale=size[0] / height).numpy())
+
+
+def check_estimates(restorer: "Restorer") -> None:
+    """UnhazeError for a restorer that works without a field."""
+    if restorer.native:
+        raise UnhazeError("native is for photos; a video needs the field: leave native out")
+
+
+def read_frames(
+    source: str | Path | IO[bytes],
+    *,
+    format: str | None = None,
+    options: Mapping[str, str] | None = None,
+    newest: bool = False,
+    timeout: float = 10.0,
+) -> Iterator[np.ndarray]:
+    """Upright frames (H,W,3), uint8, or uint16 where the source has more than 8 bits.
+
+    `source`: what FFmpeg opens: a file, a URL (rtsp://, http://), "pipe:0", a device such as
+    /dev/video0 with `format` "v4l2", or an open binary file. `options`: FFmpeg's for that source.
+    `newest`: for live sources; frames that came while the caller was busy are dropped. `timeout`:
+    seconds without an answer after which a source is lost.
+    UnhazeError: PyAV is missing, the source cannot be opened, holds no video, or was lost.
+    """
+    require_av("reading a video")
+    from unhaze.restore.video.reading import Reading, find_video, open_container
+
+    container = open_container(source, format=format, options=options, timeout=timeout)
+    frames = _arrays(Reading(container, find_video(container, source)), str(source))
+    return _newest(frames) if newest else frames
+
+
+def _newest(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    with closing(Ahead(frames, 1, newest=True)) as ahead:
+        yield from ahead
+
+
+def _arrays(reading: "Reading", source: str) -> Iterator[np.ndarray]:
+    from unhaze.restore.video.pixels import to_pictures
+    from unhaze.restore.video.reading import read
+
+    with reading.container:
+        for picture in to_pictures(read(reading), reading.size, {}):
+            yield np.rot90(picture.pixels[..., :3], picture.turns).copy()
+    if reading.damage.end is not None:
+        raise UnhazeError(f"reading '{source}' ended early: {reading.damage.end}")
+
+
+def require_av(owner: str) -> None:
+    """UnhazeError that says how to install PyAV, without which `owner` does not work."""
+    try:
+        importlib.import_module("av")
+    except ModuleNotFoundError as error:
+        raise explain_missing(error, owner) or error from error

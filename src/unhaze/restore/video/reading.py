@@ -1,0 +1,207 @@
+"""Anything FFmpeg opens becomes decoded frames, and packets of the streams that are only copied."""
+
+import contextlib
+import math
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import IO
+
+import av
+from av import Packet, VideoFrame
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from unhaze.errors import UnhazeError
+
+MICRO = 1_000_000  # of a second, in which containers count
+# Formats without an index: a seek may land behind the key frame, so it aims earlier by this much.
+UNINDEXED, LEAD = ("mpegts", "mpeg"), 10.0
+
+
+@dataclass
+class Damage:
+    """What went wrong on the way: broken packets and frames, and why reading ended early."""
+
+    places: int = 0
+    end: str | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An open video. `origin`: seconds that its clock shows at its beginning.
+
+    `start`, `end`: the part that is wanted, in seconds from the beginning, None: from the first,
+    to the last. `stop`: when set, reading ends as if the file did.
+    """
+
+    container: InputContainer
+    video: VideoStream
+    start: float | None = None
+    end: float | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    damage: Damage = field(default_factory=Damage)
+
+    @property
+    def origin(self) -> float:
+        return (self.container.start_time or 0) / MICRO
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds, as far as the file says; of the whole, not of the wanted part."""
+        if self.video.duration:
+            return float(self.video.duration * self.video.time_base)
+        return self.container.duration / MICRO if self.container.duration else None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as decoded, not yet turned upright."""
+        return self.video.codec_context.width, self.video.codec_context.height
+
+    @property
+    def expected_frames(self) -> int | None:
+        """Frames of the wanted part, if the file can be believed; None if it says nothing."""
+        if self.start is None and self.end is None and self.video.frames:
+            return self.video.frames
+        if self.duration is None:
+            return None
+        seconds = min(self.end or math.inf, self.duration) - (self.start or 0)
+        return max(0, round(seconds * frame_rate(self.video)))
+
+    def time_of(self, moment: Packet | VideoFrame) -> float:
+        """Seconds from the beginning at which a packet or frame is due; 0 if it does not say."""
+        stamp = moment.dts if moment.pts is None else moment.pts
+        if stamp is None:
+            return 0.0
+        return float(stamp * moment.time_base) - self.origin
+
+
+def open_container(
+    source: str | Path | IO[bytes],
+    *,
+    format: str | None = None,
+    options: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> InputContainer:
+    """Opens a file, a URL or a device. `timeout`: seconds that it may keep silent.
+
+    UnhazeError in one line if FFmpeg cannot.
+    """
+    given = str(source) if isinstance(source, Path) else source
+    try:
+        return av.open(
+            given,
+            "r",
+            format=format,
+            options=dict(options or {}),
+            metadata_errors="surrogateescape",
+            timeout=timeout,
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise UnhazeError(f"cannot read '{name_of(source)}' as a video: {reason(error)}") from error
+
+
+def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> VideoStream:
+    """The stream to restore: FFmpeg's choice among those that are no cover pictures."""
+    covers = av.stream.Disposition.attached_pic
+    videos = [each for each in container.streams.video if not each.disposition & covers]
+    best = container.streams.best("video")
+    video = best if best in videos else next(iter(videos), None)
+    if video is None:
+        raise UnhazeError(f"'{name_of(source)}' holds no video; expected one with moving pictures")
+    if video.codec_context is None:
+        raise UnhazeError(f"no decoder for the video in '{name_of(source)}'; convert it first")
+    video.thread_type = "AUTO"
+    return video
+
+
+def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame | Packet]:
+    """Frames of the wanted part in order of time, and packets of the streams numbered `copied`.
+
+    Every frame has a `pts` greater than that of the frame before. Damaged places are passed over
+    and counted. Packets may lie outside the wanted part.
+    """
+    streams = [each for each in reading.container.streams if each.index in copied]
+    # Subtitles are sparse: nobody waits for their end.
+    open_ends = {each.index for each in streams if each.type == "audio"} | {reading.video.index}
+    _seek(reading)
+    last, rate = None, frame_rate(reading.video)
+    for packet in _packets(reading, [reading.video, *streams]):
+        if packet.stream_index == reading.video.index:
+            if reading.video.index not in open_ends:
+                continue
+            for frame in _decoded(packet, reading.damage):
+                last = _set_time(frame, last, rate)
+                if reading.end is not None and reading.time_of(frame) >= reading.end:
+                    open_ends.discard(reading.video.index)
+                    break
+                # Half a microsecond: what the user types is rounded, what the file says is not.
+                if reading.start is None or reading.time_of(frame) >= reading.start - 5e-7:
+                    yield frame
+        elif packet.size:  # the last packets of PyAV are empty, meant for decoders
+            if reading.end is not None and reading.time_of(packet) >= reading.end:
+                open_ends.discard(packet.stream_index)
+            yield packet
+        if not open_ends:
+            return
+
+
+def frame_rate(video: VideoStream) -> Fraction:
+    """Frames a second on average, or the usual where the file says nothing."""
+    return video.average_rate or video.guessed_rate or Fraction(25)
+
+
+def _set_time(frame: VideoFrame, last: int | None, rate: Fraction) -> int:
+    """Gives a frame without a time one, keeps times in order, and answers the frame's."""
+    if frame.time_base is None:
+        frame.time_base = 1 / rate
+    if frame.pts is None:
+        usual = frame.duration or round(1 / (rate * frame.time_base)) or 1
+        frame.pts = 0 if last is None else last + usual
+    if last is not None and frame.pts <= last:
+        frame.pts = last + 1
+    return frame.pts
+
+
+def _seek(reading: Reading) -> None:
+    if not reading.start:
+        return
+    early = LEAD if reading.container.format.name in UNINDEXED else 0.0
+    offset = max(0.0, reading.start - early) + reading.origin
+    # What cannot be wound forward, such as a pipe, is read from here on instead.
+    with contextlib.suppress(av.FFmpegError):
+        reading.container.seek(int(offset * MICRO))
+
+
+def _packets(reading: Reading, streams: list) -> Iterator[Packet]:
+    try:
+        for packet in reading.container.demux(streams):
+            if reading.stop.is_set():
+                return
+            yield packet
+    except (av.FFmpegError, OSError) as error:
+        reading.damage.end = reason(error)
+
+
+def _decoded(packet: Packet, damage: Damage) -> list[VideoFrame]:
+    try:
+        frames = packet.decode()
+    except av.FFmpegError:
+        damage.places += 1
+        return []
+    damage.places += sum(frame.is_corrupt for frame in frames)
+    return frames
+
+
+def name_of(source: str | Path | IO[bytes]) -> str:
+    """What to call a source in a message."""
+    if isinstance(source, str | Path):
+        return str(source)
+    return str(getattr(source, "name", "the stream"))
+
+
+def reason(error: BaseException) -> str:
+    """What FFmpeg or the system says, in one line."""
+    return " ".join((getattr(error, "strerror", None) or str(error)).split())

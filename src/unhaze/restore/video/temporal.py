@@ -1,0 +1,206 @@
+"""The affine field over time: it moves with the picture, flickers less, and starts anew at cuts.
+
+A network that sees one frame at a time answers noise with noise, and the eye sees that as flicker.
+Haze itself changes slowly, so the field of a video is a running mean in which old estimates fade:
+slowly where the picture rests, at once where it changed. For the same reason the network need not
+see every frame: its last answer is held, and moved along with the camera, until it is too old or
+too much of the picture has changed.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from unhaze.errors import UnhazeError
+from unhaze.restore.field import LUMA
+
+CELL = 4  # analysis pixels along the side of a cell, in which change is measured
+STILL, CHANGED = 0.015, 0.06  # change of a cell's luma that is noise; that is another content
+WORN = 0.02  # share of changed cells at which the network has to look again
+LIKENESS = 0.5  # correlation of two frames below which they belong to different scenes
+FLAT = 1e-4  # variance of luma below which likeness is noise, as in dense fog or black
+
+Estimate = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Steadiness:
+    """How the field of a video is held. `analysis`: long side in pixels of what the network sees.
+
+    `smoothing` in [0,1): the share of the old field that stays, where nothing changed, from one
+    estimate to the next; 0 is none. `hold`: frames for which one estimate may serve.
+    """
+
+    analysis: int
+    smoothing: float
+    hold: int
+
+    def __post_init__(self) -> None:
+        """UnhazeError for a value out of range or of a wrong type."""
+        for name, least in (("analysis", 16), ("hold", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise UnhazeError(f"{name} is {value!r}; expected a whole number from {least}")
+        if not isinstance(self.smoothing, int | float) or not 0 <= self.smoothing < 1:
+            raise UnhazeError(f"smoothing is {self.smoothing!r}; expected 0 (none) to below 1")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is known at a frame. Luma pictures are (h,w), maps (3,4,h,w), all moved onto that frame.
+
+    `luma`: of the frame. `target`: the last estimate, made `age` frames ago from `target_luma`.
+    `maps`: the smoothed field, and `maps_luma`, the luma that it belongs to, equally smoothed.
+    `frames`: of this scene before this one.
+    `rest`: motion (down, right) in pixels too small to be carried out so far.
+    `scenes`, `estimates`: how many there were from the first frame to this one.
+    """
+
+    luma: np.ndarray
+    target: np.ndarray
+    target_luma: np.ndarray
+    maps: np.ndarray
+    maps_luma: np.ndarray
+    age: int = 0
+    frames: int = 0
+    rest: tuple[float, float] = (0.0, 0.0)
+    scenes: int = 1
+    estimates: int = 1
+
+
+def next_moment(
+    before: Moment | None, small: np.ndarray, estimate: Estimate, steadiness: Steadiness
+) -> Moment:
+    """The field of the next frame, `small` (h,w,3) float32 in [0,1] at analysis size.
+
+    `before`: None for the first frame. `estimate`: `small` -> maps (3,4,h,w).
+    """
+    luma = small @ LUMA
+    if before is None:
+        return _first_moment(luma, estimate(small))
+    motion = (0.0, 0.0)
+    if before.luma.shape == luma.shape:
+        motion = find_motion(before.luma, luma)
+    if before.luma.shape != luma.shape or is_cut(_carried(before.luma, motion), luma):
+        first = _first_moment(luma, estimate(small))
+        counts = {"scenes": before.scenes + 1, "estimates": before.estimates + 1}
+        return replace(first, **counts)
+    now = _moved_moment(before, motion)
+    worn = np.mean(change(now.target_luma, luma) > CHANGED) > WORN
+    if now.age >= steadiness.hold or worn:
+        estimates = before.estimates + 1
+        now = replace(now, target=estimate(small), target_luma=luma, age=0, estimates=estimates)
+    # In a young scene all frames count alike, or the first would linger.
+    least = 1 - steadiness.smoothing ** (1 / steadiness.hold)
+    least = max(least, 1 / (now.frames + 1))
+    share = taken_up(change(now.maps_luma, luma), least)
+    share = share.repeat(CELL, 0).repeat(CELL, 1)[: luma.shape[0], : luma.shape[1]]
+    maps = _between(now.maps, now.target, share)
+    return replace(now, luma=luma, maps=maps, maps_luma=_between(now.maps_luma, luma, share))
+
+
+def find_motion(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    """Translation (down, right) in pixels from one luma picture (h,w) to another; (0,0) if unclear.
+
+    Phase correlation of halved pictures (Kuglin and Hines, "The phase correlation image alignment
+    method", 1975), refined by a parabola through the peak.
+    """
+    first, second = _windowed(cells(before, 2)), _windowed(cells(after, 2))
+    if min(first.shape) < 8:
+        return 0.0, 0.0
+    spectrum = np.fft.rfft2(second) * np.fft.rfft2(first).conj()
+    spectrum /= np.abs(spectrum) + 1e-9
+    surface = np.fft.irfft2(spectrum, first.shape)
+    peak = np.unravel_index(int(surface.argmax()), surface.shape)
+    down, right = (2 * _refined(surface, peak, axis) for axis in (0, 1))
+    with_motion = np.abs(after - _carried(before, (down, right))).mean()
+    return (down, right) if with_motion < np.abs(after - before).mean() else (0.0, 0.0)
+
+
+def is_cut(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether two luma pictures (h,w), motion made good, show different scenes."""
+    first, second = cells(before, CELL), cells(after, CELL)
+    first, second = first - first.mean(), second - second.mean()
+    energy = math.sqrt((first**2).mean() * (second**2).mean())
+    return bool(energy > FLAT and (first * second).mean() < LIKENESS * energy)
+
+
+def change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """(h,w) luma pictures -> the change of each cell, 0 to 1."""
+    return np.abs(cells(after - before, CELL))
+
+
+def taken_up(changes: np.ndarray, least: float) -> np.ndarray:
+    """Share of the new field that each cell takes up: `least` at rest, 1 in and beside changes."""
+    share = np.clip((changes - STILL) / (CHANGED - STILL), 0, 1)
+    height, width = share.shape
+    padded = np.pad(share, 1, "edge")
+    around = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return np.float32(least) + np.float32(1 - least) * np.maximum.reduce(around)
+
+
+def cells(luma: np.ndarray, size: int) -> np.ndarray:
+    """(h,w) -> means over squares of `size` pixels; the last ones are filled up from the border."""
+    height, width = luma.shape
+    filled = np.pad(luma, ((0, -height % size), (0, -width % size)), "edge")
+    rows, columns = filled.shape[0] // size, filled.shape[1] // size
+    return filled.reshape(rows, size, columns, size).mean((1, 3))
+
+
+def _first_moment(luma: np.ndarray, maps: np.ndarray) -> Moment:
+    return Moment(luma, maps, luma, maps, luma)
+
+
+def _moved_moment(before: Moment, motion: tuple[float, float]) -> Moment:
+    """Everything carried along by whole pixels; what is left of the motion is kept for later."""
+    wanted = (before.rest[0] + motion[0], before.rest[1] + motion[1])
+    return replace(
+        before,
+        target=_carried(before.target, wanted),
+        target_luma=_carried(before.target_luma, wanted),
+        maps=_carried(before.maps, wanted),
+        maps_luma=_carried(before.maps_luma, wanted),
+        age=before.age + 1,
+        frames=before.frames + 1,
+        rest=(wanted[0] - round(wanted[0]), wanted[1] - round(wanted[1])),
+    )
+
+
+def _carried(values: np.ndarray, motion: tuple[float, float]) -> np.ndarray:
+    """(...,h,w) moved by whole pixels; what comes in from outside repeats the border."""
+    height, width = values.shape[-2:]
+    down = min(max(round(motion[0]), 1 - height), height - 1)
+    right = min(max(round(motion[1]), 1 - width), width - 1)
+    if down == right == 0:
+        return values
+    stays = values[
+        ..., max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)
+    ]
+    margins = ((max(0, down), max(0, -down)), (max(0, right), max(0, -right)))
+    return np.pad(stays, ((0, 0),) * (values.ndim - 2) + margins, "edge")
+
+
+def _between(old: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """The way from old to new, gone by `share` of it."""
+    way = new - old
+    way *= share
+    way += old
+    return way
+
+
+def _windowed(luma: np.ndarray) -> np.ndarray:
+    """Without its mean, and fading towards the border: a Fourier transform sees no edge there."""
+    down, right = (np.hanning(size).astype(np.float32) for size in luma.shape)
+    return (luma - luma.mean()) * down[:, None] * right
+
+
+def _refined(surface: np.ndarray, peak: tuple[int, ...], axis: int) -> float:
+    """The position of a peak along `axis`, between pixels; negative beyond the middle."""
+    size = surface.shape[axis]
+    line = surface.take(peak[1 - axis], 1 - axis)
+    left, top, right = (float(line[(peak[axis] + step) % size]) for step in (-1, 0, 1))
+    curvature = left - 2 * top + right
+    position = peak[axis] + (0.5 * (left - right) / curvature if curvature else 0.0)
+    return position - size if position > size / 2 else position

@@ -1,0 +1,301 @@
+"""Restored frames become a video file, with all that the source held besides its pictures."""
+
+import contextlib
+import io
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av import Packet, VideoFrame
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.sidedata.sidedata import Type
+from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
+from av.video.frame import PictureType
+from av.video.reformatter import ColorRange, VideoReformatter
+from av.video.stream import VideoStream
+
+from unhaze.errors import UnhazeError
+from unhaze.restore.video.ahead import Ahead, timed
+from unhaze.restore.video.codecs import CODECS, choose_codec, choose_layout
+from unhaze.restore.video.containers import CONTAINERS
+from unhaze.restore.video.pixels import Picture, to_frame
+from unhaze.restore.video.reading import Reading, frame_rate, reason
+
+# Facts about the old encoding, or of the old container, that are not true of the new one.
+STALE = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id", "rotate")
+STALE += ("major_brand", "minor_version", "compatible_brands")
+PRORES_PROFILES = {"Proxy": "0", "LT": "1", "Standard": "2", "HQ": "3", "4444": "4", "XQ": "5"}
+EMPTY_TEXT = 2  # bytes of a gap between MP4's subtitles, which FFmpeg writes by itself
+REORDERED = 3  # frames; x265 gives arbitrary times to the packets of shorter videos with B-frames
+
+
+@dataclass
+class Output:
+    """An open target. `copies`: the stream for each number of a stream of the source.
+
+    `notes`: what the target could not hold.
+    """
+
+    container: OutputContainer
+    video: VideoStream
+    codec: str
+    copies: dict[int, Stream]
+    notes: list[str] = field(default_factory=list)
+
+
+def open_output(
+    file: Any, target: Path, reading: Reading, source: str, codec: str | None
+) -> Output:
+    """Prepares a target in an open file; the video stream waits for its first frame.
+
+    UnhazeError: the container does not hold the codec, or a sound or subtitle track of the source.
+    """
+    form = CONTAINERS[target.suffix.lower()].form
+    facts = _true_still(reading.container.metadata)
+    own_tags = form in ("mp4", "mov") and any(key.startswith("com.") for key in facts)
+    container = av.open(
+        file,
+        "w",
+        format=form,
+        container_options={"movflags": "use_metadata_tags"} if own_tags else {},
+        metadata_errors="surrogateescape",
+        buffer_size=1 << 20,
+    )
+    container.metadata.update(facts)
+    family = reading.video.codec_context.codec.canonical_name
+    chosen = choose_codec(codec, family, target.suffix.lower())
+    copies: dict[int, Stream] = {}
+    notes: list[str] = []
+    for stream in reading.container.streams:
+        if stream.index == reading.video.index:
+            rate = frame_rate(reading.video)
+            video = container.add_stream(CODECS[chosen].encoder, rate, dict(CODECS[chosen].options))
+            video.metadata.update(_true_still(stream.metadata))
+            video.disposition = stream.disposition
+        elif _holds(form, stream):
+            copies[stream.index] = _add_copy(container, stream)
+        elif stream.type in ("audio", "subtitle"):
+            raise UnhazeError(
+                f"'{target.suffix}' does not hold {_words(stream)} of '{source}';"
+                " choose a target that does, such as .mkv"
+            )
+        elif not (stream.type == "data" and reading.container.chapters()):
+            # (In MP4 that is where the chapters are kept, which are written anew.)
+            notes.append(f"'{target.suffix}' does not hold {_words(stream)}; left out")
+    return Output(container, video, chosen, copies, notes)
+
+
+def write(
+    items: Ahead, output: Output, reading: Reading, seconds: dict[str, float]
+) -> Iterator[float]:
+    """Encodes pictures, copies packets (`items` are both), ends the file; yields pictures' times.
+
+    UnhazeError: not one picture came, or the encoder refuses them.
+    """
+    converter = VideoReformatter()
+    layout, shift = None, reading.origin
+    waiting: list[Packet] = []
+    with contextlib.closing(items):
+        for item in items:
+            if isinstance(item, Packet):
+                waiting.append(item)
+            else:
+                if layout is None:
+                    layout = _configure(output, item, reading)
+                    if reading.start:  # sound is cut where the first picture is
+                        shift += reading.time_of(item.frame)
+                    _copy_chapters(output, reading, shift)
+                time = reading.time_of(item.frame)
+                with timed(seconds, "write"):
+                    full_range = _in_full_range(output, item)
+                    frame = to_frame(item, converter, layout, full_range)
+                    frame.pts -= round(shift / frame.time_base)
+                    frame.pict_type = PictureType.NONE  # the source's is no order to the encoder
+                    output.container.mux(output.video.encode(frame))
+                yield time
+            if layout is not None:
+                for packet in waiting:
+                    _copy(packet, output, reading, shift)
+                waiting.clear()
+    if layout is None:
+        length = "" if reading.duration is None else f" of its {reading.duration:g} s"
+        raise UnhazeError(f"no picture could be decoded in the wanted part{length}")
+    with timed(seconds, "write"):
+        output.container.mux(output.video.encode(None))
+        output.container.close()
+
+
+def _configure(output: Output, picture: Picture, reading: Reading) -> str:
+    """Sets the encoder up by the first picture, opens it, and answers its pixel format."""
+    frame, encoder = picture.frame, output.video.codec_context
+    layout, notes = choose_layout(output.codec, picture.layout, frame.width, frame.height)
+    output.notes += notes
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, layout
+    encoder.time_base, encoder.framerate = frame.time_base, frame_rate(reading.video)
+    encoder.flags |= Flags.frame_duration
+    ratio = reading.video.sample_aspect_ratio
+    if ratio:
+        encoder.sample_aspect_ratio = ratio
+    form = output.container.format.name
+    if ratio not in (None, 0, 1) and output.codec not in ("h264", "h265") and form == "matroska":
+        output.notes.append(f"{output.codec} in .mkv does not keep the pixel aspect ratio {ratio}")
+    _tag_colours(encoder, picture, _in_full_range(output, picture))
+    if picture.interlaced:
+        output.notes.append("interlaced: the two fields of a frame are restored as one picture")
+        encoder.flags |= Flags.interlaced_dct
+        encoder.field_order = reading.video.codec_context.field_order
+    if output.codec == "prores":
+        encoder.options["profile"] = _prores_profile(reading.video, layout)
+    if output.codec == "h265":
+        encoder.options["x265-params"] += hdr_options(frame)
+        if (reading.expected_frames or REORDERED) < REORDERED:
+            encoder.max_b_frames = 0
+        if form in ("mp4", "mov"):
+            encoder.codec_tag = "hvc1"  # Apple's players open no other
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is not None:
+        output.video.set_display_matrix(np.frombuffer(matrix, np.int32).tolist())
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder is talkative: errors only
+    try:
+        encoder.open()
+    except (av.FFmpegError, ValueError) as error:
+        size = f"{frame.width} x {frame.height}"
+        raise UnhazeError(
+            f"{output.codec} cannot encode {size} pixels as {layout} ({reason(error)});"
+            " choose another codec"
+        ) from error
+    return layout
+
+
+def _tag_colours(encoder: VideoCodecContext, picture: Picture, full_range: bool) -> None:
+    """The tags of the source; YUV that was RGB has a matrix and range of our choice to tell."""
+    frame = picture.frame
+    encoder.color_primaries, encoder.color_trc = frame.color_primaries, frame.color_trc
+    encoder.colorspace, encoder.color_range = frame.colorspace, frame.color_range
+    became_yuv = VideoFormat(picture.layout).is_rgb and not encoder.format.is_rgb
+    if became_yuv:
+        encoder.colorspace = picture.matrix
+    if became_yuv or full_range != (frame.color_range == ColorRange.JPEG):
+        encoder.color_range = ColorRange.JPEG if full_range else ColorRange.MPEG
+
+
+def _in_full_range(output: Output, picture: Picture) -> bool:
+    """ProRes knows the limited range only."""
+    return picture.full_range and output.codec != "prores"
+
+
+def _prores_profile(video: VideoStream, layout: str) -> str:
+    """The flavour of the source, or HQ; 4444 for what the others do not hold."""
+    if "444" in layout:
+        return PRORES_PROFILES["XQ" if video.profile == "XQ" else "4444"]
+    return PRORES_PROFILES.get(video.profile or "", PRORES_PROFILES["HQ"])
+
+
+def hdr_options(frame: VideoFrame) -> str:
+    """What the frame says of the display it was graded on, for x265: ":..." or nothing.
+
+    FFmpeg keeps it as AVMasteringDisplayMetadata (fractions: red, green, blue, white, darkest,
+    brightest; then what is valid) and AVContentLightMetadata (two numbers).
+    """
+    options = ""
+    mastering = frame.side_data.get(Type.MASTERING_DISPLAY_METADATA)
+    if mastering is not None:
+        values = np.frombuffer(mastering, np.int32)
+        if values[20] and values[21] and values[1:20:2].all():
+            red, green, blue, white = (values[0:16:2] / values[1:16:2]).reshape(4, 2) * 50000
+            dark, bright = values[16:20:2] / values[17:20:2] * 10000
+            named = {"G": green, "B": blue, "R": red, "WP": white, "L": (bright, dark)}
+            pairs = (f"{name}({one:.0f},{two:.0f})" for name, (one, two) in named.items())
+            options += f":master-display={''.join(pairs)}"
+    light = frame.side_data.get(Type.CONTENT_LIGHT_LEVEL)
+    if light is not None:
+        most, mean = np.frombuffer(light, np.uint32)[:2]
+        options += f":max-cll={most},{mean}"
+    return options
+
+
+def _copy(packet: Packet, output: Output, reading: Reading, shift: float) -> None:
+    """Puts a packet into its stream, `shift` seconds earlier, if it lies in the wanted part."""
+    stream = output.copies[packet.stream_index]
+    if packet.size <= EMPTY_TEXT and stream.codec_context.name == "mov_text":
+        return
+    if stream.disposition & Disposition.attached_pic:
+        packet.pts = packet.dts = 0
+    elif not _cut(packet, reading, shift):
+        return
+    packet.stream = stream
+    output.container.mux(packet)
+
+
+def _cut(packet: Packet, reading: Reading, shift: float) -> bool:
+    """Whether the packet lies in the wanted part; its times are set, subtitles shortened."""
+    if packet.pts is None and packet.dts is None:
+        return False
+    if packet.pts is None or packet.dts is None:
+        packet.pts = packet.dts = packet.dts if packet.pts is None else packet.pts
+    first = round(shift / packet.time_base)
+    packet.pts, packet.dts = packet.pts - first, packet.dts - first
+    subtitle = packet.stream.type == "subtitle" and packet.duration
+    if reading.end is not None:
+        left = round((reading.origin + reading.end) / packet.time_base) - first - packet.pts
+        if left <= 0:
+            return False
+        if subtitle:
+            packet.duration = min(packet.duration, left)
+    if reading.start and packet.pts < 0:
+        if not subtitle or packet.pts + packet.duration <= 0:
+            return False
+        packet.duration += packet.pts
+        packet.pts = packet.dts = 0
+    return True
+
+
+def _copy_chapters(output: Output, reading: Reading, shift: float) -> None:
+    """Chapters of the wanted part, with the times that they have there."""
+    begin, end = shift, math.inf if reading.end is None else reading.origin + reading.end
+    chapters = []
+    for chapter in reading.container.chapters():
+        base = chapter["time_base"]
+        if chapter["end"] * base <= begin or chapter["start"] * base >= end:
+            continue
+        first, last = max(chapter["start"] * base, begin), min(chapter["end"] * base, end)
+        times = {"start": round((first - shift) / base), "end": round((last - shift) / base)}
+        chapters.append(chapter | times)
+    output.container.set_chapters(chapters)
+
+
+def _holds(form: str, stream: Stream) -> bool:
+    """Whether a container of this form holds such a stream: tried out in memory."""
+    try:
+        with av.open(io.BytesIO(), "w", format=form) as trial:
+            _add_copy(trial, stream)
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _add_copy(container: OutputContainer, stream: Stream) -> Stream:
+    copy = container.add_stream_from_template(stream, opaque=True)
+    copy.metadata.update(_true_still(stream.metadata))
+    copy.disposition = stream.disposition
+    return copy
+
+
+def _words(stream: Stream) -> str:
+    kind = {"audio": "the sound track", "subtitle": "the subtitles", "video": "another video"}
+    what = kind.get(stream.type, f"the {stream.type} stream")
+    codec = stream.codec_context.name if stream.codec_context else stream.name
+    return f"{what} {stream.index} ({codec or 'unknown'})"
+
+
+def _true_still(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in metadata.items() if not key.lower().startswith(STALE)}

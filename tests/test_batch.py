@@ -1,0 +1,262 @@
+"""Which file becomes which, how the work is shared out, and what happens when it is stopped."""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from unhaze import UnhazeError
+from unhaze.batch import FileJob, FileResult, Settings, plan_files, pool, read_list, restore_job
+from unhaze.restore import resources
+
+
+def touch(folder: Path, *names: str) -> None:
+    """Empty files: a plan looks at names only."""
+    for name in names:
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+def planned(folder: Path, *inputs: str | Path, out: str | None = None) -> dict[str, str]:
+    """source -> target or "! problem", all relative to `folder`."""
+    given = [folder / each for each in inputs]
+    jobs = plan_files(given, None if out is None else folder / out)
+    names = {job.source: job.target.relative_to(folder).as_posix() for job in jobs}
+    names |= {job.source: f"! {job.problem}" for job in jobs if job.problem}
+    return {source.relative_to(folder).as_posix(): name for source, name in names.items()}
+
+
+def test_photos_and_videos_are_found_and_nothing_else(tmp_path: Path):
+    touch(tmp_path, "a.JPG", "b/c.tiff", "b/clip.MOV", "b/old.avi", "scan.bmp", "notes.txt")
+    touch(tmp_path, "a.unhazed.jpg", "a.unhazed.jpg.compare.jpg", ".hidden.jpg", ".cache/d.jpg")
+    assert planned(tmp_path, ".", out="out") == {
+        "a.JPG": "out/a.JPG",
+        "b/c.tiff": "out/b/c.tiff",
+        "b/clip.MOV": "out/b/clip.MOV",
+        "b/old.avi": "out/b/old.mkv",
+        "scan.bmp": "out/scan.png",
+    }
+    assert planned(tmp_path, "b") == {
+        "b/c.tiff": "b/c.unhazed.tiff",
+        "b/clip.MOV": "b/clip.unhazed.MOV",
+        "b/old.avi": "b/old.unhazed.mkv",
+    }
+
+
+def test_a_clash_stops_only_those_that_clash(tmp_path: Path):
+    touch(tmp_path, "one/a.png", "one/a.bmp", "one/b.png")
+    names = planned(tmp_path, "one", out="out")
+    assert names["one/b.png"] == "out/b.png"
+    assert "would all become" in names["one/a.png"]
+    assert "would all become" in names["one/a.bmp"]
+
+
+def test_no_target_is_the_original_of_another(tmp_path: Path):
+    touch(tmp_path, "one/a.png", "two/a.png", "two/b.png")
+    os.link(tmp_path / "two" / "b.png", tmp_path / "two" / "linked.png")
+    touch(tmp_path, "three/linked.png", "three/c.png")
+    names = planned(tmp_path, "one", "three", "two/a.png", "two/b.png", out="two")
+    assert names.pop("three/c.png") == "two/c.png"
+    assert len(names) == 4
+    assert all("is the original" in name for name in names.values()), names
+
+
+def test_links_in_a_circle_end(tmp_path: Path):
+    touch(tmp_path, "photos/a.png")
+    (tmp_path / "photos" / "again").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos" / "self.png").symlink_to(tmp_path / "photos" / "self.png")
+    assert list(planned(tmp_path, "photos")) == ["photos/a.png"]
+    assert list(planned(tmp_path, "photos/**/*.png")) == ["photos/a.png"]
+    with pytest.raises(UnhazeError, match=r"no file '.*self\.png'"):
+        plan_files([tmp_path / "photos" / "self.png"])
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path: Path, monkeypatch):
+    touch(tmp_path, "photos/a.png", "photos/secret/b.png")
+    scandir = os.scandir
+
+    def refusing(folder: str) -> object:
+        if Path(folder).name == "secret":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    names = planned(tmp_path, "photos")
+    assert names["photos/a.png"] == "photos/a.unhazed.png"
+    assert names["photos/secret"].endswith("secret': Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "message"),
+    [
+        ("clip.mp4", "clip.jpg", "'.*clip.jpg' is not; expected one of .*.mp4"),
+        ("a.png", "a.mp4", "'.mp4'; expected one of .jpg"),
+        ("a.png", "a", None),
+    ],
+)
+def test_a_photo_stays_a_photo_and_a_video_a_video(
+    tmp_path: Path, source: str, out: str, message: str | None
+):
+    touch(tmp_path, source)
+    if message is None:
+        assert planned(tmp_path, source, out=out) == {source: f"{out}/{source}"}
+        return
+    with pytest.raises(UnhazeError, match=message):
+        planned(tmp_path, source, out=out)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (b"a.jpg\nb c.jpg\r\n\nfolder/\n", ["a.jpg", "b c.jpg", "folder/"]),
+        (b"new\nline.jpg\0b.jpg\0", ["new\nline.jpg", "b.jpg"]),
+        (b"\xff.jpg", [os.fsdecode(b"\xff.jpg")]),
+        (b"", []),
+    ],
+)
+def test_lists(text: bytes, names: list[str]):
+    assert read_list(text) == names
+
+
+@pytest.mark.parametrize(
+    ("photos", "at_once", "threads", "expected"),
+    [
+        (1, 0, 0, (1, 0)),  # One photo: every library takes all cores, as it likes.
+        (1, 0, 3, (1, 3)),
+        (100, 0, 0, (8, 1)),
+        (3, 0, 0, (3, 2)),
+        (100, 0, 4, (4, 1)),
+        (100, 2, 0, (2, 4)),
+        (100, 20, 0, (20, 1)),
+        (100, 1, 0, (1, 0)),
+        (0, 0, 0, (1, 0)),
+    ],
+)
+def test_cores_are_shared_out(photos, at_once, threads, expected, monkeypatch):
+    monkeypatch.setattr(resources, "usable_cores", lambda: 8)
+    assert pool.shares(photos, at_once, threads, 1e12, 1024) == expected
+
+
+def test_memory_bounds_how_many_run_at_once(monkeypatch):
+    monkeypatch.setattr(resources, "usable_cores", lambda: 64)
+    at_once, threads = pool.shares(1000, 0, 0, 16e9, 1024)
+    assert 4 <= at_once <= 8
+    assert at_once * threads <= 64 < 2 * at_once * threads
+    assert pool.shares(1000, 0, 0, 16e9, 2048) == (1, 0)
+    assert pool.shares(1000, 0, 0, 1e6, 512) == (1, 0)
+    assert pool.shares(1000, 0, 0, math.inf, 4096) == (64, 1)
+
+
+def jobs_named(count: int) -> list[FileJob]:
+    return [FileJob(Path(f"{number}.png"), Path(f"{number}.out.png")) for number in range(count)]
+
+
+def recorded(seconds: float) -> tuple[Callable[[FileJob], FileResult], list[int]]:
+    """Work that takes `seconds`, and how many were at work whenever one began."""
+    lock, busy, seen = threading.Lock(), [0], []
+
+    def work(job: FileJob) -> FileResult:
+        with lock:
+            busy[0] += 1
+            seen.append(busy[0])
+        time.sleep(seconds)
+        with lock:
+            busy[0] -= 1
+        return FileResult(job.source, job.target, seconds)
+
+    return work, seen
+
+
+def test_the_pool_does_all_jobs_and_no_more_at_once_than_asked():
+    work, seen = recorded(0.01)
+    results = list(pool.in_pool(work, jobs_named(20), 3, threading.Event()))
+    assert sorted(each.source for each in results) == sorted(job.source for job in jobs_named(20))
+    assert 1 < max(seen) <= 3
+
+
+def test_when_stopped_what_is_at_work_is_finished_and_reported():
+    work, seen = recorded(0.05)
+    stop = threading.Event()
+    results = []
+    for result in pool.in_pool(work, jobs_named(50), 2, stop):
+        results.append(result)
+        stop.set()
+    assert len(results) == len(seen) < 10
+
+
+def test_when_the_caller_goes_away_nothing_else_begins():
+    work, seen = recorded(0.05)
+    results = pool.in_pool(work, jobs_named(50), 2, threading.Event())
+    next(results)
+    results.close()
+    begun = len(seen)
+    time.sleep(0.1)
+    assert len(seen) == begun < 10
+
+
+class Copier:
+    """Stands in for a Restorer: the restored photo is a copy."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple] = []
+
+    def restore_file(self, source, target, *, strength, overwrite, compare, save_field) -> None:
+        """Also notes what it was asked for."""
+        self.asked.append((strength, overwrite, compare, save_field))
+        target.write_bytes(source.read_bytes())
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_resume_trusts_a_result_that_is_not_older(tmp_path: Path, overwrite: bool):
+    source, target = tmp_path / "a.png", tmp_path / "out" / "a.png"
+    source.write_bytes(b"photo")
+    job = FileJob(source, target)
+    settings = Settings(resume=True, overwrite=overwrite)
+    first = restore_job(job, Copier(), settings)
+    assert (first.error, first.skipped, target.read_bytes()) == (None, False, b"photo")
+    target.write_bytes(b"result")
+    again = restore_job(job, Copier(), settings)
+    assert (again.error, again.skipped, target.read_bytes()) == (None, True, b"result")
+    source.write_bytes(b"other")
+    os.utime(source, (time.time() + 10, time.time() + 10))
+    changed = restore_job(job, Copier(), settings)
+    assert not changed.skipped
+    if overwrite:
+        assert (changed.error, target.read_bytes()) == (None, b"other")
+    else:
+        assert "is older than its source; --overwrite replaces it" in changed.error
+        assert target.read_bytes() == b"result"
+
+
+def test_what_is_asked_reaches_the_restorer(tmp_path: Path):
+    (tmp_path / "a.b.png").write_bytes(b"photo")
+    job = FileJob(tmp_path / "a.b.png", tmp_path / "a.b.unhazed.png")
+    copier = Copier()
+    restore_job(job, copier, Settings(strength=0.3, compare=True, save_field=True))
+    assert copier.asked == [(0.3, False, tmp_path / "a.b.unhazed.png.compare.jpg", tmp_path)]
+    restore_job(job, copier, Settings(overwrite=True))
+    assert copier.asked[1] == (1.0, True, None, None)
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (UnhazeError("too hazy"), "'{source}': too hazy"),
+        (OSError(28, "No space left on device"), "'{target}': No space left on device"),
+        (PermissionError(13, "Permission denied", "/mnt/a"), "'/mnt/a': Permission denied"),
+        (MemoryError(), "'{source}': not enough memory"),
+    ],
+)
+def test_failures_are_one_line_with_a_name(tmp_path: Path, failure: Exception, message: str):
+    class Failing(Copier):
+        def restore_file(self, *paths, **settings) -> None:
+            raise failure
+
+    job = FileJob(tmp_path / "a.png", tmp_path / "b.png")
+    result = restore_job(job, Failing(), Settings())
+    assert result.error == message.format(source=job.source, target=job.target)

@@ -1,0 +1,185 @@
+"""Tables and figures say what was measured, beside what the paper says."""
+
+import json
+
+import numpy as np
+import pytest
+
+from unhaze import photo
+from unhaze.cli import main
+from unhaze.errors import UnhazeError
+from unhaze.report.paper import Row, belongs, budget, paper_rows, table_of
+from unhaze.report.readme import results_table, with_tables
+from unhaze.report.results import aligned, markdown, read_results
+
+MEASURED = {
+    "data": "sots-indoor-part",
+    "protocol": "aecr",
+    "images": 80,
+    "psnr": 20.5,
+    "ssim": 0.8,
+    "fade": None,
+    "params": 1761,
+}
+RECIPE = """
+title = "AOD-Net"
+[net]
+name = "aecr"
+[data]
+name = "folders"
+[losses.l1]
+[published]
+sots-indoor = [19.82, 0.8178]
+nh-haze = [15.40, 0.5693]
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A recipe of Table 1; measurements of it, of a study of it, of DCP, of something else."""
+    (tmp_path / "recipes" / "table1").mkdir(parents=True)
+    (tmp_path / "recipes" / "table1" / "aodnet.toml").write_text(RECIPE)
+    training = {"samples": 1600, "seconds": 90, "hardware": "a CPU"}
+    for name, facts in {
+        "full": {"model": "aod", "recipe": "AOD-Net"},
+        "deep/study": {"model": "s", "recipe": "AOD-Net, short", "training": training},
+        "dcp": {"model": "dcp", "recipe": None, "psnr": 17.0, "params": 0},
+        "other": {"model": "x", "recipe": "AOD-Network"},
+        "luma": {"model": "aod", "recipe": "AOD-Net", "protocol": "y"},
+    }.items():
+        path = tmp_path / "results" / f"{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(MEASURED | facts))
+    (tmp_path / "results" / "speed.json").write_text('{"steps_per_s": 3}')
+    return tmp_path
+
+
+def test_each_row_has_the_measurements_that_belong_to_it_and_no_others(project):
+    rows = paper_rows(project / "recipes", project / "results")
+    found = [(row.title, row.data, row.recipe, row.psnr) for row in rows]
+    assert found == [
+        ("DCP", "sots-indoor", None, 17.0),
+        ("DCP", "dense-haze", None, None),
+        ("DCP", "nh-haze", None, None),
+        ("AOD-Net", "sots-indoor", "AOD-Net, short", 20.5),
+        ("AOD-Net", "sots-indoor", "AOD-Net", 20.5),
+        ("AOD-Net", "nh-haze", None, None),
+    ]
+
+
+def test_the_cells_show_paper_ours_difference_and_budget(project):
+    rows = paper_rows(project / "recipes", project / "results")
+    cells = table_of(rows, "table1")
+    assert cells[0][2:5] == ["15.09 / 0.7649", "17.00 / 0.8000", "+1.91 / +0.0351"]
+    assert cells[0][6] == "none"
+    assert cells[3][6] == "1,600 samples, 2 min, a CPU"
+    assert cells[4][6] == "not stated"
+    assert cells[5][3:] == ["-", "-", "-", "not measured"]
+    assert table_of(rows, "table2") == []
+
+
+def test_a_measurement_on_another_set_does_not_belong():
+    result = MEASURED | {"model": "dcp", "data": "nh-haze split=test"}
+    assert belongs(result, "DCP", "dcp", "nh-haze")
+    assert not belongs(result, "DCP", "dcp", "sots-indoor")
+
+
+def test_the_command_prints_text_markdown_and_json(project, capsys):
+    where = ["--recipes", str(project / "recipes"), "--results", str(project / "results")]
+    assert main(["report", "paper", *where]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Table 1: compared methods\n\nrow") and "+1.91" in text
+    assert main(["report", "paper", *where, "--markdown"]) == 0
+    assert "| DCP | sots-indoor | 15.09 / 0.7649 |" in capsys.readouterr().out
+    assert main(["report", "paper", *where, "--table", "1", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[3]["samples"] == 1600 and rows[3]["hardware"] == "a CPU"
+    assert main(["report", "paper", *where, "--table", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_missing_folders_end_in_one_line(project, capsys):
+    assert main(["report", "paper", "--recipes", str(project / "results")]) == 2
+    assert "holds no recipes of table1" in capsys.readouterr().err
+    where = ["--recipes", str(project / "recipes")]
+    assert main(["report", "paper", *where, "--results", str(project / "none")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    (project / "results" / "broken.json").write_text("{")
+    with pytest.raises(UnhazeError, match="not valid JSON"):
+        read_results(project / "results")
+
+
+def test_the_figure_is_a_picture(project):
+    out = project / "figure.png"
+    where = ["--recipes", str(project / "recipes"), "--results", str(project / "results")]
+    assert main(["report", "figure", *where, "-o", str(out)]) == 0
+    pixels = photo.read_rgb(out)
+    orange = (pixels == (255, 127, 14)).all(-1).sum()
+    blue = (pixels == (31, 119, 180)).all(-1).sum()
+    assert orange > 20 and blue > 20  # at least one point of ours and one of the paper
+
+
+def test_strips_hold_hazy_every_model_and_clear_under_their_names(tmp_path):
+    for kind, value in (("hazy", 200), ("clear", 90)):
+        (tmp_path / kind).mkdir()
+        for name in ("a", "b", "c", "d"):
+            pixels = np.full((40, 60, 3), value, np.uint8)
+            photo.write_rgb(tmp_path / kind / f"{name}.png", pixels)
+    out = tmp_path / "strips.png"
+    folders = ["--hazy", str(tmp_path / "hazy"), "--clear", str(tmp_path / "clear")]
+    assert main(["report", "strips", "identity", *folders, "--limit", "2", "-o", str(out)]) == 0
+    pixels = photo.read_rgb(out)
+    assert pixels.shape == (2 * (40 + 28), 3 * 60 + 2 * 6, 3)
+    assert (pixels[40, [30, 96, 162], 0] == [200, 200, 90]).all()
+    assert (pixels[:28, :60] < 128).any()  # the caption is written
+    assert main(["report", "strips", "identity", *folders, "-o", str(tmp_path / "x.foo")]) == 2
+
+
+def test_pictures_of_different_widths_make_no_strip(tmp_path, capsys):
+    for name, width in (("a", 50), ("b", 60)):
+        photo.write_rgb(tmp_path / f"{name}.png", np.zeros((40, width, 3), np.uint8))
+    command = [
+        "report",
+        "strips",
+        "identity",
+        "--hazy",
+        str(tmp_path),
+        "-o",
+        str(tmp_path / "s.png"),
+    ]
+    assert main(command) == 2
+    assert "differ in width" in capsys.readouterr().err
+
+
+def test_the_readme_is_rewritten_only_where_it_is_stale(project, capsys):
+    readme = project / "README.md"
+    marks = [f"<!-- {name}:{end} -->" for name in ("models", "results") for end in ("start", "end")]
+    readme.write_text("before\n{}\n{}\nbetween\n{}\n{}\nafter\n".format(*marks))
+    where = ["--readme", str(readme), "--results", str(project / "results")]
+    assert main(["report", "readme", *where, "--check"]) == 1
+    assert main(["report", "readme", *where]) == 0
+    assert main(["report", "readme", *where, "--check"]) == 0
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "\nbetween\n" in text
+    assert "(results/full.json)" in text and "study" not in text  # studies have their own tables
+    with pytest.raises(UnhazeError, match="needs <!-- models:start -->"):
+        with_tables("no markers here", [], [])
+
+
+def test_results_table_links_its_files():
+    hazy = MEASURED | {"model": "identity", "psnr": 11.975, "params": 0, "file": "hazy.json"}
+    hazy |= {"data": "sots"}
+    assert results_table([hazy]).splitlines()[2] == (
+        "| [hazy input](results/hazy.json) | sots | 80 | aecr | 11.97 | 0.8000 | - | - |"
+    )
+
+
+def test_tables_keep_their_columns():
+    assert aligned(["a", "bb"], [["ccc", "d"]]) == "a    bb\nccc  d\n"
+    assert markdown(["a"], [["x|y"]]).splitlines()[2] == "| x\\|y |"
+    assert markdown(["a"], []) == "Nothing yet.\n"
+
+
+def test_a_budget_without_facts_is_not_invented():
+    row = Row("table1", "AOD-Net", "sots-indoor", 19.82, 0.8178, psnr=20.0, ssim=0.8)
+    assert budget(row) == "not stated"

@@ -1,0 +1,51 @@
+"""Cores and memory are those that this process may use, not those of the computer."""
+
+import os
+
+import pytest
+
+from unhaze.errors import UnhazeError
+from unhaze.restore import resources
+from unhaze.restore.resources import count_threads, free_memory, usable_cores
+
+
+@pytest.fixture
+def container(tmp_path, monkeypatch):
+    """An empty control group and no other source, to be filled by the test."""
+    monkeypatch.setattr(resources, "CGROUP", tmp_path)
+    monkeypatch.setattr(resources, "MEMORY_FACTS", tmp_path / "meminfo")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    return tmp_path
+
+
+def test_without_limits_all_is_used(container):
+    assert usable_cores() == 8
+    assert free_memory() == float("inf")
+    (container / "cpu.max").write_text("max 100000\n")
+    (container / "memory.max").write_text("max\n")
+    (container / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    2000 kB\n")
+    assert usable_cores() == 8
+    assert free_memory() == 2000 * 1024
+
+
+def test_the_limits_of_a_container_hold(container):
+    (container / "cpu.max").write_text("150000 100000\n")
+    assert usable_cores() == 2
+    (container / "cpu.max").write_text("10000 100000\n")
+    assert usable_cores() == 1
+    (container / "meminfo").write_text("MemAvailable: 2000 kB\n")
+    (container / "memory.max").write_text("1000000\n")
+    (container / "memory.current").write_text("300000\n")
+    assert free_memory() == 700_000
+
+
+def test_threads(container):
+    assert (count_threads(0), count_threads(5)) == (8, 5)
+    for wrong in (-1, 2.0, "4", True, float("nan")):
+        with pytest.raises(UnhazeError, match="expected a whole number, 0 for one per core"):
+            count_threads(wrong)
+
+
+def test_here_there_is_at_least_a_core_and_some_memory():
+    assert usable_cores() >= 1
+    assert free_memory() > 1e6
