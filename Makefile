@@ -17,6 +17,7 @@ lint:
 
 tables:
 	unhaze report readme
+	unhaze report paper --markdown > docs/paper.md
 
 pictures:
 	python tools/make_readme_pictures.py

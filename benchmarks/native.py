@@ -1,7 +1,8 @@
 """`python -m benchmarks.native [PHOTO...]`: how much tiles differ from the whole picture.
 
 In steps of 8 bits, after rounding is left out: as `--native` makes tiles, and, for comparison,
-tiles of which each takes means of its own. Without a photo, of samples/valley.jpg. Takes a minute.
+tiles of which each takes means of its own. Photos should have a megapixel at least; without any,
+samples/valley.jpg is taken. Takes a minute.
 """
 
 import argparse
@@ -32,9 +33,9 @@ class Alone:
         """One tile for itself."""
         return self.engine(hazy)
 
-    def pools(self, hazy: np.ndarray) -> list[np.ndarray]:
+    def pools(self, hazy: np.ndarray) -> tuple[list[np.ndarray], list[int]]:
         """None."""
-        return []
+        return [], []
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ VARIANTS = {
     "patch 3": Variant({"patch": 3}),
     "airlight 0.9 of what was found": Variant(airlight=0.9),
     "airlight 0.8 of what was found": Variant(airlight=0.8),
-    "airlight 0.75 of what was found": Variant(airlight=0.75),
+    "airlight 0.76 of what was found": Variant(airlight=0.76),
     "cast to 8 bits without a clamp": Variant(finish=unclamped_bytes),
 }
 

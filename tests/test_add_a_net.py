@@ -25,7 +25,7 @@ def copy(tmp_path_factory) -> Path:
     for part in ("src", "tests", "samples/tiny"):
         ignored = shutil.ignore_patterns("__pycache__", "*.onnx")
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
-    file, line = blocks("python")
+    [file], [line] = blocks("python"), blocks("py")
     (folder / "src/unhaze/nets/sketch.py").write_text(file, encoding="utf-8")
     table = folder / "src/unhaze/nets/__init__.py"
     before = table.read_text(encoding="utf-8")

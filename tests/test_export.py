@@ -141,7 +141,8 @@ def test_a_net_that_needs_the_whole_picture_says_so(tmp_path, monkeypatch):
     engine = Engine(out, "cpu", threads=1)
     assert engine.card["context"] is None
     hazy = np.random.default_rng(0).random((1, 3, 40, 50), dtype=np.float32)
-    (mean,) = engine.pools(hazy)
+    (mean,), (size,) = engine.pools(hazy)
+    assert size == hazy.size
     np.testing.assert_allclose(mean, hazy.mean((2, 3)), atol=1e-6)
     with pytest.raises(UnhazeError, match="leave out --native"):
         restore_whole(engine, hazy[0].transpose(1, 2, 0), memory=1000)

@@ -39,6 +39,7 @@ LEVELS = {
     "published": 3,
     "report": 3.1,
     "batch": 3,
+    "web": 3,
     "dehaze": 4,
     "cli": 4,
     "__init__": 4,
@@ -103,7 +104,8 @@ def test_only_fetch_opens_the_network(file: Path):
 
 
 @pytest.mark.parametrize(
-    "part", ["errors", "names", "extras", "photo", "haze", "fetch", "restore", "metrics", "batch"]
+    "part",
+    ["errors", "names", "extras", "photo", "haze", "fetch", "restore", "metrics", "batch", "web"],
 )
 def test_the_runtime_half_never_imports_the_learning_half(part: str):
     files = [file for file in FILES if part_of(file) == part]

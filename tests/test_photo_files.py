@@ -173,11 +173,8 @@ def test_without_hard_links_writing_still_works_and_still_spares(tmp_path, monke
     assert [each.name for each in tmp_path.iterdir()] == ["out.png"]
 
 
-def raising(failure: BaseException) -> Callable[[], None]:
-    def fail() -> None:
-        raise failure
-
-    return fail
+def out_of_memory() -> None:
+    raise MemoryError
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".avif"])
@@ -248,7 +245,7 @@ def test_descriptors_are_given_back(tmp_path):
         photo.write(Photo(colours()), tmp_path / f"out{suffix}")
         photo.read(tmp_path / f"out{suffix}")
         with pytest.raises(MemoryError):
-            photo.write(strips(raising(MemoryError())), tmp_path / f"no{suffix}")
+            photo.write(strips(out_of_memory), tmp_path / f"no{suffix}")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 

@@ -231,15 +231,17 @@ def test_broken_exif_is_carried_and_harms_nothing(cut):
 
 
 @pytest.mark.parametrize("suffix", ALL)
-def test_exif_that_is_too_large_is_said(suffix, caplog):
-    large = exif.opaque(bytes(70_000))
-    source = Photo(colours(), traits=Traits(metadata={EXIF: large}))
-    found = photo.read(photo.encode(source, suffix)).traits.metadata
-    if suffix == ".tif":
-        assert len(found[EXIF]) > 70_000
-    else:
-        assert "holds no EXIF block of" in caplog.text
-        assert EXIF not in found
+def test_blocks_that_are_too_large_are_said(suffix, caplog):
+    blocks = {EXIF: exif.opaque(bytes(70_000)), XMP: PACKET + b" " * 70_000}
+    written = photo.encode(Photo(colours(), traits=Traits(metadata=blocks)), suffix)
+    found = photo.read(written).traits.metadata
+    said = caplog.text
+    for key, name in ((EXIF, "EXIF"), (XMP, "XMP")):
+        if key in found:
+            assert len(found[key]) > 70_000
+        else:
+            assert f"'{suffix}' holds no {name} of 70" in said
+    assert found.keys() == {".tif": {EXIF, XMP}, ".jpg": set()}.get(suffix, {XMP})
 
 
 def test_tags_of_maps_stay_in_tiff():

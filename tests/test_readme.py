@@ -10,7 +10,7 @@ import click
 import pytest
 
 import unhaze
-from unhaze.cli import VERBS, with_verb
+from unhaze.cli import VERBS, main, with_verb
 from unhaze.report.readme import update_readme
 
 ROOT = Path(__file__).parents[1]
@@ -122,6 +122,12 @@ def test_python_examples_use_public_names(page: str):
 def test_pages_keep_to_themselves():
     for name, text in TEXTS.items():
         assert "/work/" not in text and "../shared" not in text, name
+
+
+def test_the_page_of_the_papers_tables_is_up_to_date(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert main(["report", "paper", "--markdown"]) == 0
+    assert capsys.readouterr().out == TEXTS["docs/paper.md"], "make tables"
 
 
 def test_tables_are_up_to_date():

@@ -11,7 +11,7 @@ from unhaze import photo
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze
 from unhaze.photo import Photo, Traits
-from unhaze.restore import field
+from unhaze.restore import field, models, restorer
 from unhaze.restore.restorer import Restorer, analysis_image
 
 onnx = pytest.importorskip("onnx")
@@ -85,6 +85,23 @@ def test_a_field_from_a_small_picture_fits_the_big_one(times):
     assert psnr(restored, clear) > 35
     # A halo would be a bright or dark seam along hard edges: bound the worst pixel, too.
     assert np.abs(restored - clear).max() < 0.15
+
+
+def test_edges_of_depth_get_no_halo():
+    """Near things with hard edges before a far background, four times the size of the field."""
+    rows, columns = np.mgrid[0:480, 0:640]
+    near = ((rows - 240) ** 2 + (columns - 320) ** 2 < 120**2) | (columns % 160 < 8)
+    clear = np.where(near[..., None], 0.4 * scene(480, 640), 0.3 + 0.6 * scene(480, 640))
+    clear = clear.astype(np.float32)
+    hazy = add_haze(clear, np.where(near, 0.9, 0.35)[..., None].astype(np.float32), 0.9)
+    maps = field.fit_field(analysis_image(hazy, 160), analysis_image(clear, 160))
+    error = field.apply_field(maps, hazy) - clear
+    around = np.zeros_like(near)
+    for shift in range(-8, 9):
+        around |= np.roll(near, shift, 0) | np.roll(near, shift, 1)
+    assert abs(error[around & ~near].mean()) < 0.01
+    assert np.quantile(np.abs(error[around & ~near]), 0.95) < 0.12
+    assert psnr(clear + error, clear) > 35
 
 
 def test_detail_too_fine_for_the_small_picture_is_kept():
@@ -220,6 +237,22 @@ def test_the_analysis_image_is_small_exact_and_never_enlarged():
     assert analysis_image(pixels, 1000).shape == pixels.shape
     assert analysis_image(pixels[:1], 100).shape == (1, 100, 3)
     np.testing.assert_array_equal(analysis_image(pixels, 240), photo.to_float(pixels))
+
+
+def test_auto_goes_by_the_size_of_each_picture(dehazer, tinter, monkeypatch):
+    def find(name: str | Path, *, picture_size: tuple[int, int] | None = None, **_: str) -> Path:
+        if name != "auto":
+            return Path(name)
+        return tinter if picture_size and picture_size[0] * picture_size[1] > 1000 else dehazer
+
+    monkeypatch.setattr(restorer, "find_model", find)
+    monkeypatch.setattr(models, "find_model", find)
+    automatic = Restorer("auto", analysis=16)
+    for height, path in ((20, dehazer), (40, tinter), (30, dehazer), (50, tinter)):
+        pixels = integers(height, 30, np.uint8)
+        expected = Restorer(path, analysis=16).restore_pixels(pixels)
+        np.testing.assert_array_equal(automatic.restore_pixels(pixels), expected)
+    assert len(automatic.others) == 1
 
 
 def test_wrong_settings_are_refused(dehazer):

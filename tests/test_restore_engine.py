@@ -92,6 +92,7 @@ def test_an_unknown_device(tmp_path):
         Engine(make_model(tmp_path / "m.onnx"), "cudo")
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")  # it is made up
 def test_auto_goes_on_with_the_cpu_and_says_so_where_a_device_does_not_start(
     tmp_path, monkeypatch, caplog, capfd
 ):
@@ -107,6 +108,7 @@ def test_auto_goes_on_with_the_cpu_and_says_so_where_a_device_does_not_start(
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")  # it is made up
 def test_a_device_that_was_asked_for_is_not_replaced(tmp_path, monkeypatch):
     offer(monkeypatch, "cuda", "cpu")
     with pytest.raises(UnhazeError, match="device 'cuda' does not start: .*; use --device cpu$"):

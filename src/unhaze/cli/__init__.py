@@ -18,6 +18,7 @@ from unhaze.cli.export import export
 from unhaze.cli.listing import list_names
 from unhaze.cli.report import report
 from unhaze.cli.run import run
+from unhaze.cli.serve import serve
 from unhaze.cli.train import train
 from unhaze.cli.weights import weights
 from unhaze.errors import UnhazeError
@@ -32,6 +33,7 @@ VERBS = {
     "data": data,
     "weights": weights,
     "report": report,
+    "serve": serve,
 }
 
 

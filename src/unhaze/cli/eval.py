@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unhaze.cli.settings import parse_settings, settings_option
+from unhaze.restore.devices import DEVICES
 
 if TYPE_CHECKING:
     from unhaze.data.pairing import PairFiles
@@ -34,7 +35,7 @@ SHOWN = {
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
 @click.option("--save", type=FOLDER, metavar="DIR", help="Keep pictures, strips and a CSV there.")
 @click.option("--result", type=FOLDER, metavar="FILE", help="Write the numbers as a JSON record.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--device", type=click.Choice(["auto", *DEVICES]), default="auto")
 @click.option("--overwrite", is_flag=True, help="Replace --save and --result that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def evaluate(

@@ -35,7 +35,7 @@ def paper(
     recipes: Path, results: Path, table: int | None, as_markdown: bool, as_json: bool
 ) -> None:
     """Prints the AECR-Net paper's tables: its numbers, ours, the budget, the difference."""
-    from unhaze.report.paper import HEAD, TABLES, paper_rows, table_of
+    from unhaze.report.paper import HEAD, INTRODUCTION, TABLES, paper_rows, table_of
     from unhaze.report.results import aligned, markdown
 
     rows = paper_rows(recipes, results)
@@ -44,6 +44,8 @@ def paper(
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=2))
         return
+    if as_markdown:
+        click.echo(f"# The tables of the AECR-Net paper\n\n{INTRODUCTION}\n")
     for name, title in TABLES.items():
         cells = table_of(rows, name)
         if cells and as_markdown:

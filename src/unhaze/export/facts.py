@@ -84,7 +84,7 @@ def reach_of(engine: Engine, hazy: np.ndarray) -> int:
     """Distance in pixels from a cut across the longer side at which it still shows."""
     axis = 2 if hazy.shape[2] > hazy.shape[3] else 3
     rest = np.split(hazy, 2, axis)[1]
-    pools = engine.pools(hazy)
+    pools, _ = engine.pools(hazy)
     whole = np.split(engine(hazy, pools), 2, axis)[1]
     half = engine(np.ascontiguousarray(rest), pools)
     across = tuple({0, 1, 2, 3} - {axis})

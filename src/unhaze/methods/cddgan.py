@@ -57,8 +57,9 @@ class CDDGAN:
         generator, patches a layer, length of projected features and of noise, negatives a layer,
         temperature, and how much of itself a momentum head keeps each step.
     queue: so many negatives of earlier steps are added in each layer.
-    gan: "lsgan" or "hinge". critic_width: channels of the critics' first layer. critic_lr,
-        negatives_lr: learning rates as shares of the generators'. pool: made pictures remembered.
+    gan: "lsgan" or "hinge". critic_width, critic_norm, critic_shrink: see `PatchCritic`.
+        critic_lr, negatives_lr: learning rates as shares of the generators'. pool: so many made
+        pictures are remembered for each critic.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class CDDGAN:
         gan: str = "lsgan",
         critic_width: int = 64,
         critic_norm: str = "instance",
+        critic_shrink: int = 1,
         critic_lr: float = 1.0,
         negatives_lr: float = 1.0,
         pool: int = 50,
@@ -103,8 +105,8 @@ class CDDGAN:
         self.layers = tuple(layers) if contrast else ()
         self.loss = lookup(ADVERSARIAL, gan, "gan")
         self.networks = {"restorer": net, "hazer": net.opposite()}
-        for side in SIDES:
-            self.networks[f"critic-{side}"] = PatchCritic(width=critic_width, norm=critic_norm)
+        critic = partial(PatchCritic, width=critic_width, norm=critic_norm, shrink=critic_shrink)
+        self.networks |= {f"critic-{side}": critic() for side in SIDES}
         self.memories = {f"pool-{side}": ImagePool(pool) for side in SIDES}
         channels = [net.channels(layer) for layer in self.layers]
         build = partial(PatchContrast, channels, negatives=negatives, temperature=temperature)

@@ -162,8 +162,7 @@ class PatchContrast:
 def draw_places(features: Tensor, count: int) -> Tensor:
     """Indices of `count` random pixels of (B,C,h,w), or of all if there are fewer."""
     pixels = features.shape[-2] * features.shape[-1]
-    # Drawn on the CPU: the same in every process and on every device.
-    return torch.randperm(pixels)[:count].to(features.device)
+    return torch.randperm(pixels, device=features.device)[:count]
 
 
 def patches_at(features: Tensor, places: Tensor) -> Tensor:

@@ -181,17 +181,20 @@ class ResidualBlock(nn.Module):
 class PatchCritic(nn.Module):
     """PatchGAN (Isola et al., CVPR 2017) of the 70x70 kind, with anti-aliased sampling.
 
-    image (B,3,H,W) in [0,1], sides of at least 32 -> scores (B,1,h,w), any real number.
+    image (B,3,H,W) in [0,1], sides of at least 32 times `shrink` -> scores (B,1,h,w), any number.
     norm: "instance" as the ancestors. Differs: "none", because the norm hides from the critic what
         tells haze from none, the level and the contrast of a picture.
+    shrink: Differs: it judges the picture shrunk by this, for haze is no matter of fine texture;
+        patches then cover more of the scene, and 2 costs a quarter.
     """
 
-    def __init__(self, *, width: int = 64, norm: str = "instance"):
+    def __init__(self, *, width: int = 64, norm: str = "instance", shrink: int = 1):
         super().__init__()
         one_of("critic_norm", norm, CRITIC_NORMS)
-        if width < 1:
-            raise ValueError(f"critic_width is {width}; it must be at least 1")
-        self.normalized = norm == "instance"
+        for name, value in (("critic_width", width), ("critic_shrink", shrink)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        self.normalized, self.shrink = norm == "instance", shrink
         widths = (3, width, 2 * width, 4 * width, 8 * width)
         self.convs = nn.ModuleList(
             conv(before, after, 4, normalized=self.normalized)
@@ -200,7 +203,7 @@ class PatchCritic(nn.Module):
         self.last = conv(widths[-1], 1, 4, normalized=True)
 
     def forward(self, image: Tensor) -> Tensor:
-        features = 2 * image - 1
+        features = 2 * functional.avg_pool2d(image, self.shrink) - 1
         for index, layer in enumerate(self.convs):
             features = layer(features)
             if self.normalized and index:

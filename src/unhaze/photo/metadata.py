@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 NAMES = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts of PNG"}
 # What libvips cannot write into a format, and is added to the finished file.
 OURS = {"tiff": {EXIF, IPTC}, "png": {IPTC, TEXTS}}
-LARGEST_EXIF = 65_000  # bytes: what a segment of JPEG holds, and what libvips writes anywhere
+# What must fit into a segment of JPEG. So must EXIF in other formats, or libvips does not write it.
+LARGEST = 65_000  # bytes
+SMALL = {"jpeg": {EXIF, XMP, IPTC}, "tiff": set()}
 TOKEN = secrets.token_bytes(16)  # by which the block is found again
 THUMBNAIL_SIDE, THUMBNAIL_QUALITIES = 160, (90, 75, 60, 40, 20)
 BLOCK = 1 << 20
@@ -45,9 +47,10 @@ def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) ->
         found[EXIF] = exif.edited(found[EXIF], traits.orientation, False, make)
     if stream.preview is not None and IPTC in found:
         found[IPTC] = iptc.without_thumbnails(found[IPTC])
-    if len(found.get(EXIF, b"")) > LARGEST_EXIF and saver != "tiff":
-        log.warning("'%s' holds no EXIF block of %d bytes; left out", suffix, len(found[EXIF]))
-        del found[EXIF]
+    for key in SMALL.get(saver, {EXIF}) & found.keys():
+        if len(found[key]) > LARGEST:
+            size = len(found.pop(key))
+            log.warning("'%s' holds no %s of %d bytes; left out", suffix, NAMES[key], size)
     return found
 
 

@@ -28,9 +28,9 @@ class Traits:
 
     `grey`: one channel in the file. `metadata`: by the keys above.
     `orientation`: 1-8 as in EXIF, how the rows of the file are to be turned to be seen upright.
-    `format`: the source's, e.g. "jpeg"; `quality`: estimated, of a JPEG or WebP source; `lossless`:
-    of a WebP source; `full_chroma`: False for a source with 4:2:0. `density`: pixels per millimetre;
-    `inches`: whether it was given per inch. `path`: the file that was read.
+    `format`: the source's, e.g. "jpeg"; `quality`: of a JPEG or WebP source, estimated; `lossless`:
+    of a WebP source; `full_chroma`: False for a source with 4:2:0. `density`: pixels per
+    millimetre; `inches`: whether it was given per inch. `path`: the file that was read.
     """
 
     grey: bool = False

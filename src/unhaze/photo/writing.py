@@ -81,8 +81,7 @@ def kept_suffix(traits: Traits, name: str = "") -> str:
     suffix = Path(name).suffix.lower()
     if suffix in SAVERS and SAVERS[suffix].format == traits.format:
         return suffix
-    kept = f".{traits.format}"
-    return kept if kept in SAVERS else ".png"
+    return next((each for each in SAVERS if SAVERS[each].format == traits.format), ".png")
 
 
 def _as_stream(photo: Photo | Stream) -> Stream:

@@ -68,6 +68,7 @@ def import_weights(
     fill(fit, tensors)
     arguments = {} if fit.preset is None else {"preset": fit.preset}
     facts = {
+        "recipe": f"{NETS[net].title}, published weights",
         "published": fit.layout.title,
         "published_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
         "licence": NETS[net].licence,

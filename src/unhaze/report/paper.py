@@ -19,6 +19,11 @@ TABLES = {
     "table3": "Table 3: contrastive regularization on other networks",
     "table4": "Table 4: rates of positives and negatives",
 }
+INTRODUCTION = """\
+PSNR in dB and SSIM under protocol `aecr`: what the paper prints, and what was measured here.
+The difference says little unless the budget is the paper's: 500,000 steps of 16 crops, 100 hours
+on one GPU. A row with several budgets is there several times.
+`unhaze report paper --markdown` wrote this page."""
 HEAD = ("row", "test set", "paper", "ours", "difference", "pictures", "budget")
 PROTOCOL = "aecr"
 

@@ -85,12 +85,15 @@ class Engine:
 
     def pools(
         self, hazy: np.ndarray, pools: Sequence[np.ndarray] = (), part: Part = EVERYTHING
-    ) -> list[np.ndarray]:
-        """The means over all pixels, or those of `part`, that the network takes inside; [] if none.
+    ) -> tuple[list[np.ndarray], list[int]]:
+        """The means over all pixels, or those of `part`, that the network takes inside, if any.
 
-        Each is (1,C,1,1) or (1,C). `pools`: what to go on with after each of them, instead of it.
+        Each is (1,C,1,1) or (1,C); second, how many inner values each is the mean of. `pools`: what
+        to go on with after each of them, instead of it.
         """
-        return self._run(hazy, pools, part)[1:] if self.card.get("pools") else []
+        count = len(self.card.get("pools", ()))
+        found = self._run(hazy, pools, part)[1:] if count else []
+        return found[:count], [int(size) for size in found[count:]]
 
     def _run(
         self, hazy: np.ndarray, pools: Sequence[np.ndarray], part: Part | None = None
@@ -196,19 +199,28 @@ def _opening(pools: int) -> bytes:
     """What makes a model's means outputs, and what steers them inputs, written after the model.
 
     Serialized protobuf messages are merged by writing one after the other. This one is
-    ModelProto(graph=7: GraphProto(input=11: ..., output=12: ...)) with ValueInfoProto(name=1,
-    type=2: TypeProto(tensor_type=1: Tensor(elem_type=1))). `unhaze.export` makes the names.
+    ModelProto(graph=7: GraphProto(node=1: ..., input=11: ..., output=12: ...)); its nodes,
+    NodeProto(input=1, output=2, op_type=4), count what each mean is taken of. `unhaze.export` makes
+    the names.
     """
-    numbers = range(pools)
-    outputs = [_value(12, f"pool_{number}", FLOAT) for number in numbers]
-    inputs = [_value(11, f"given_{number}", FLOAT) for number in numbers]
-    inputs += [_value(11, f"{end}_{number}", INT64) for number in numbers for end in ("from", "to")]
-    return _field(7, b"".join([*outputs, *inputs, _value(11, "given", FLOAT)]))
+    numbers = [str(number).encode() for number in range(pools)]
+    nodes = [
+        _field(1, _field(1, b"part_" + each) + _field(2, b"size_" + each) + _field(4, b"Size"))
+        for each in numbers
+    ]
+    outputs = [_value(12, b"pool_" + each, FLOAT) for each in numbers]
+    outputs += [_value(12, b"size_" + each, INT64) for each in numbers]
+    inputs = [_value(11, b"given", FLOAT)]
+    for each in numbers:
+        inputs.append(_value(11, b"given_" + each, FLOAT))
+        inputs += [_value(11, end + each, INT64) for end in (b"from_", b"to_")]
+    return _field(7, b"".join([*nodes, *outputs, *inputs]))
 
 
-def _value(field: int, name: str, kind: int) -> bytes:
+def _value(field: int, name: bytes, kind: int) -> bytes:
+    """ValueInfoProto(name=1, type=2: TypeProto(tensor_type=1: Tensor(elem_type=1)))."""
     tensor = _field(1, bytes([1 << 3, kind]))
-    return _field(field, _field(1, name.encode()) + _field(2, tensor))
+    return _field(field, _field(1, name) + _field(2, tensor))
 
 
 def _field(number: int, content: bytes) -> bytes:

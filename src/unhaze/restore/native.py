@@ -107,11 +107,14 @@ def _largest_side(model: Model, height: int, width: int, memory: float | None) -
             around = side + 2 * (FEATHER + context) + STEP
             tile = min(around, height) * min(around, width)
             row = min(side + 2 * FEATHER, height) * width  # of tiles, restored
-            if tile * (per_pixel + PICTURE_BYTES) + row * ROW_BYTES <= memory:
+            needed = tile * (per_pixel + PICTURE_BYTES) + row * ROW_BYTES
+            if needed <= memory:
                 return side
+    way = "as a whole, which this model must see," if context is None else "in small tiles"
     raise UnhazeError(
-        f"running the model on {width} x {height} pixels needs about {needed / 1e9:.1f} GB, and"
-        f" {memory / 1e9:.1f} GB may be used; leave out --native, or choose a smaller --analysis"
+        f"running the model on {width} x {height} pixels {way} needs about {needed / 1e6:,.0f} MB,"
+        f" and {memory / 1e6:,.0f} MB may be used; leave out --native, or choose a smaller"
+        " --analysis"
     )
 
 
@@ -166,19 +169,19 @@ def _weights(start: int, end: int, first: int, last: int, length: int) -> np.nda
 
 def _find_pools(model: Engine, pixels: np.ndarray, side: int) -> list[np.ndarray]:
     """What the network averages over the whole picture, found without running it as a whole."""
-    pools = model.pools(_prepared(model, _shrunk(pixels, side)))
+    pools, _ = model.pools(_prepared(model, _shrunk(pixels, side)))
     if not pools:
         return []
-    height, width = pixels.shape[:2]
-    rows, columns = _edges(height, side), _edges(width, side)
+    rows, columns = (_edges(length, side) for length in pixels.shape[:2])
     for _ in range(ROUNDS):
-        found = [np.zeros_like(each) for each in pools]
+        sums, counts = [np.zeros_like(each) for each in pools], [0] * len(pools)
         for top, bottom in zip(rows, rows[1:]):
             for left, right in zip(columns, columns[1:]):
-                tile = Tile(top, bottom, left, right)
-                share = np.float32((bottom - top) * (right - left) / (height * width))
-                for total, each in zip(found, _means(model, pixels, tile, pools)):
-                    total += share * each
+                means, sizes = _means(model, pixels, Tile(top, bottom, left, right), pools)
+                for number, (mean, size) in enumerate(zip(means, sizes)):
+                    sums[number] += mean * np.float32(size)
+                    counts[number] += size
+        found = [each / np.float32(count) for each, count in zip(sums, counts)]
         change = max(_change(new, old) for new, old in zip(found, pools))
         pools = found
         if change < SETTLED:
@@ -217,8 +220,8 @@ def _run(
 
 def _means(
     model: Engine, pixels: np.ndarray, tile: Tile, pools: list[np.ndarray]
-) -> list[np.ndarray]:
-    """The means that the network takes, over this tile alone but run with its context."""
+) -> tuple[list[np.ndarray], list[int]]:
+    """The means that the network takes, and of how much, over this tile run with its context."""
     height, width = pixels.shape[:2]
     hazy, (top, left) = _with_context(model, pixels, tile)
     # At the end of the picture, to the end of what the network makes of it, its padding included.

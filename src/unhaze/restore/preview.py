@@ -7,8 +7,9 @@ from unhaze.restore.field import LUMA
 DIVIDER = 0.004  # width of the line between before and after, as a share of the longer side
 
 STRUCTURE = 1e-4  # variance of a window's brightness (contrast of 2.5/255) above which it tells
-LIGHT_WINDOW = 0.1  # radius over which airlight is gathered, as a share of the longer side
+WIDE = 0.1  # radius of the surroundings that stand in, as a share of the longer side
 LIGHT_RIDGE = 0.05  # pull of the airlight of the whole picture on that of a place
+DARKER = 3 * 0.05**2  # how much darker than airlight a place must be to tell of transmission
 SMOOTH = 0.01  # radius over which transmission is gathered, as a share of the longer side
 EDGE = 1e-3  # variance of brightness above which an edge of the picture is one of the haze
 
@@ -38,8 +39,9 @@ def field_pictures(maps: np.ndarray, hazy_hwc: np.ndarray) -> tuple[np.ndarray, 
       structure and places with g near 1 tell nothing of A and weigh nothing; where no others are
       near, the airlight of the whole picture stands in. No light is brighter than white: what is
       gets scaled to it and keeps its hue.
-    * A - hazy = t (A - restored) gives t in [0,1], also where no structure shows the gain; it is
-      gathered along the edges of the picture, since it tells little where both are close to A.
+    * A - hazy = t (A - restored) gives t in [0,1], also where no structure shows the gain. Where
+      the picture is as bright as A (a sky) any t would do; there it is that of the surroundings.
+      It is smoothed, but not across the edges of the picture.
 
     Bright is clear in the first picture; the second one shows the colour of the haze, and grey if
     nothing was changed anywhere.
@@ -68,10 +70,7 @@ def _airlight(
     if known < 1e-6:
         return np.full_like(hazy, 0.5)
     everywhere = products.mean((1, 2)) / known
-    radius = max(2, round(LIGHT_WINDOW * side))
-    both = np.concatenate([products, squares[None]])
-    for _ in range(3):  # three means in a row are nearly a Gaussian: no windows to be seen
-        both = _mean(both, radius)
+    both = _gathered(np.concatenate([products, squares[None]]), side)
     pull = LIGHT_RIDGE * known
     light = np.maximum((both[:3] + pull * everywhere[:, None, None]) / (both[3] + pull), 0)
     return light / np.maximum(light.max(0), 1)
@@ -85,9 +84,11 @@ def _transmission(
     side: int,
 ) -> np.ndarray:
     """(h,w) in [0,1]: |A - hazy| / |A - restored| through a weighted guided filter."""
-    away = airlight - restored
-    weight = (away**2).sum(0) + 1e-6
-    raw = np.clip(((airlight - hazy) * away).sum(0) / weight, 0, 1)
+    away = np.maximum(airlight - restored, 0)
+    products, squares = (away * np.maximum(airlight - hazy, 0)).sum(0), (away**2).sum(0)
+    coarse, around = _gathered(np.stack([products, squares]), side) + 1e-9
+    raw = np.clip((products + DARKER * coarse / around) / (squares + DARKER), 0, 1)
+    weight = squares + DARKER
     radius = max(2, round(SMOOTH * side))
     total = _mean(weight, radius)
     mean_light = _mean(weight * brightness, radius) / total
@@ -97,6 +98,13 @@ def _transmission(
     slope = together / (np.maximum(spread, 0) + EDGE)
     offset = mean_raw - slope * mean_light
     return np.clip(_mean(slope, radius) * brightness + _mean(offset, radius), 0, 1)
+
+
+def _gathered(planes: np.ndarray, side: int) -> np.ndarray:
+    """Means over wide surroundings; three in a row are nearly a Gaussian: no window shows."""
+    for _ in range(3):
+        planes = _mean(planes, max(2, round(WIDE * side)))
+    return planes
 
 
 def _mean(planes: np.ndarray, radius: int) -> np.ndarray:

@@ -1,0 +1,6 @@
+"""The web page and the HTTP API: `unhaze serve`."""
+
+from unhaze.web.app import create_app
+from unhaze.web.settings import Settings
+
+__all__ = ["Settings", "create_app"]

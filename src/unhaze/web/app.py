@@ -1,0 +1,144 @@
+"""The application: the page, its files, and the API that both the page and services use.
+
+FastAPI writes the OpenAPI document from the signatures; the page is static files without a build
+step, so that the server works offline and a reader sees all of it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+)
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.staticfiles import StaticFiles
+
+from unhaze.errors import UnhazeError
+from unhaze.web import photos, service, videos
+from unhaze.web.desk import Busy
+from unhaze.web.limits import COOKIE, Guard, TooLarge, TooSlow
+from unhaze.web.metrics import Counting, Metrics
+from unhaze.web.settings import Settings
+from unhaze.web.work import Clearer, Missing, NoRoom
+
+PAGE = Path(__file__).parent / "page"
+DESCRIPTION = "Clears haze from photos and short videos. A file is sent as the body, as it is."
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application; its state is in memory and in one private temporary folder."""
+    settings = settings or Settings()
+    clearer = Clearer(settings)
+    metrics = Metrics(clearer)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        clearer.close()
+
+    app = FastAPI(
+        title="unhaze",
+        version=version("unhaze"),
+        description=DESCRIPTION,
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.clearer = clearer
+    app.include_router(service.router)
+    app.include_router(photos.router)
+    app.include_router(videos.router)
+    add_errors(app)
+
+    @app.get("/metrics", include_in_schema=False)
+    def show_metrics() -> Response:
+        return Response(metrics.text(), media_type=metrics.media_type)
+
+    add_page(app)
+    add_middleware(app, settings, metrics)
+    return app
+
+
+def add_page(app: FastAPI) -> None:
+    """The page at /, its files beside it, and a plain list of the API at /docs."""
+
+    @app.get("/", include_in_schema=False)
+    def page(request: Request, token: str = "") -> Response:
+        if not token:
+            return FileResponse(PAGE / "index.html")
+        answer = RedirectResponse("./", 303)  # The token must not stay in the address.
+        secure = request.url.scheme == "https"
+        answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
+        return answer
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(service.docs_page(app.openapi()))
+
+    app.mount("/", StaticFiles(directory=PAGE), name="page")
+
+
+def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """What every request goes through; the last one added is the first."""
+    app.add_middleware(Guard, settings=settings)
+    if settings.hosts:  # Else a site whose name is made to mean this computer could use the API.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts))
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "content-type"],
+            expose_headers=["content-disposition", "retry-after"],
+        )
+    app.add_middleware(Counting, metrics=metrics)
+
+
+def add_errors(app: FastAPI) -> None:
+    """What went wrong becomes one JSON line and a fitting status."""
+
+    @app.exception_handler(UnhazeError)
+    def refused(_: Request, error: UnhazeError) -> JSONResponse:
+        return refusal(422, str(error))
+
+    @app.exception_handler(Missing)
+    def missing(_: Request, error: Missing) -> JSONResponse:
+        return refusal(404, str(error))
+
+    @app.exception_handler(Busy)
+    def busy(_: Request, error: Busy) -> JSONResponse:
+        return refusal(429, str(error), {"Retry-After": str(error.retry_after)})
+
+    @app.exception_handler(MemoryError)
+    def memory(_: Request, __: MemoryError) -> JSONResponse:
+        return refusal(413, "not enough memory for this picture")
+
+    @app.exception_handler(NoRoom)
+    def no_room(_: Request, error: NoRoom) -> JSONResponse:
+        return refusal(507, str(error))
+
+    @app.exception_handler(ClientDisconnect)
+    def gone(_: Request, __: ClientDisconnect) -> JSONResponse:
+        return refusal(400, "the body ended early")
+
+    @app.exception_handler(TooLarge)
+    def too_large(_: Request, error: TooLarge) -> JSONResponse:
+        return refusal(413, str(error), {"Connection": "close"})
+
+    @app.exception_handler(TooSlow)
+    def too_slow(_: Request, error: TooSlow) -> JSONResponse:
+        return refusal(408, str(error), {"Connection": "close"})
+
+
+def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """One line that says why not."""
+    return JSONResponse({"detail": detail}, status, headers)
