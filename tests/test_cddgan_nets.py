@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unhaze.errors import UnhazeError
 from unhaze.nets import create_net
 from unhaze.nets.cddgan import (
     CDDGenerator,
@@ -177,8 +178,37 @@ def test_each_generated_negative_has_its_own_noise_and_its_picture():
 def test_critic_judges_patches():
     critic = PatchCritic(width=4)
     assert critic(picture(2, 64)).shape == (2, 1, 6, 6)
-    with pytest.raises(ValueError, match="critic_width is 0"):
-        PatchCritic(width=0)
+    small_one = PatchCritic(width=4, shrink=2)
+    small_one.load_state_dict(critic.state_dict())
+    shrunk = functional.avg_pool2d(picture(2, 128), 2)
+    assert torch.equal(small_one(picture(2, 128)), critic(shrunk))
+
+
+def test_critic_norm_hides_the_contrast():
+    """Scores of a picture and of the same with a third of its contrast, about a level of zero."""
+    flat = 0.5 + (picture(1, 64) - 0.5) / 3
+    apart = {}
+    for norm in ("instance", "none"):
+        torch.manual_seed(0)
+        critic = PatchCritic(width=4, norm=norm)
+        for parameter in critic.parameters():  # The start is too small for the norm to bite.
+            parameter.data *= 50
+        scores = critic(picture(1, 64))
+        apart[norm] = ((critic(flat) - scores).abs().mean() / scores.abs().mean()).item()
+    assert apart["instance"] < 0.05 < 0.5 < apart["none"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"width": 0}, "critic_width is 0"),
+        ({"shrink": 0}, "critic_shrink is 0"),
+        ({"norm": "batch"}, "instance, none"),
+    ],
+)
+def test_wrong_critics(arguments, message):
+    with pytest.raises((UnhazeError, ValueError), match=message):
+        PatchCritic(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +222,5 @@ def test_critic_judges_patches():
     ],
 )
 def test_wrong_arguments(arguments, message):
-    from unhaze.errors import UnhazeError
-
     with pytest.raises(UnhazeError, match=message):
         create_net("cddgan", **arguments)
