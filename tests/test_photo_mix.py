@@ -136,7 +136,8 @@ def test_jpeg_harms_more_the_lower_its_quality_and_like_the_real_one():
         (jpeg(image, torch.full((1, 1, 1, 1), quality)) - image).std() for quality in (20.0, 50, 90)
     ]
     assert errors[0] > 1.5 * errors[1] > 2 * errors[2] > 0
-    encoded = photo.read(photo.encode(photo.Photo(pixels, quality=50), ".jpg")).pixels
+    traits = photo.Traits(format="jpeg", quality=50)
+    encoded = photo.read(photo.encode(photo.Photo(pixels, traits=traits), ".jpg")).pixels
     real = torch.from_numpy(encoded.transpose(2, 0, 1).copy()).float()[None] / 255
     assert 0.4 < errors[1] / (real - image)[..., :64, :64].std() < 2.5
     assert torch.equal(jpeg(image, torch.full((1, 1, 1, 1), 20.0))[..., 64:, :], image[..., 64:, :])

@@ -31,9 +31,9 @@ class CDDGenerator(nn.Module):
     norm: "instance", without parameters, after every convolution but the last, as all ancestors
         have it. Differs: it erases the level and the contrast of the picture, by which haze is
         known; "early" has none in the last third of the blocks and after them, "none" has none.
-    head: "tanh", the picture itself. Differs: "haze" predicts the optical depth of the haze and the
-        airlight A, t = exp(-depth), restored = (hazy - A) / t + A; "veil", for the way back, adds
-        such haze.
+    head: "tanh", the picture itself. Differs: "haze" predicts the optical depth of the haze and one
+        airlight A a picture, t = exp(-depth), restored = (hazy - A) / t + A; "veil", for the way
+        back, adds such haze.
     shrink: Differs: the network sees the picture as blocks of shrink x shrink pixels (pixel
         unshuffle), and answers pictures so, but haze as one value a block; 1 is the ancestors'
         network, 2 costs a quarter.
@@ -151,11 +151,12 @@ class CDDGenerator(nn.Module):
             last = functional.interpolate(
                 last, scale_factor=self.shrink, mode="bilinear", align_corners=False
             )
-        # A softplus would be flat where there is no haze, which is where cycles are perfect: two
-        # generators that do nothing would never leave it. The bound keeps 1/t under 20.
-        depth = DEEPEST * torch.tanh(last[:, :1] / DEEPEST)
-        transmission = torch.exp(-depth)
-        airlight = torch.sigmoid(last[:, 1:])
+        # A bound of 0 with no gradient under it would be a trap: where there is no haze cycles are
+        # perfect, and two generators that do nothing would never leave it. The other keeps 1/t
+        # under 20. One airlight a picture: with one for each pixel, generators paint lakes.
+        depth = functional.leaky_relu(last[:, :1], 0.1)
+        transmission = torch.exp(-DEEPEST * torch.tanh(depth / DEEPEST))
+        airlight = torch.sigmoid(last[:, 1:].mean((2, 3), keepdim=True))
         change = remove_haze if self.head == "haze" else add_haze
         return change(padded, transmission, airlight)
 
@@ -175,7 +176,7 @@ class ResidualBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         inner = activate(self.conv1(reflect(features, 1)), self.normalized)
         inner = self.conv2(reflect(inner, 1))
-        return features + (functional.instance_norm(inner) if self.normalized else inner)
+        return features + (instance_norm(inner) if self.normalized else inner)
 
 
 class PatchCritic(nn.Module):
@@ -286,7 +287,7 @@ def mlp(before: int, after: int, hidden: int | None = None) -> nn.Sequential:
 
 def activate(features: Tensor, normalized: bool) -> Tensor:
     """ReLU, after instance norm if `normalized`."""
-    return torch.relu(functional.instance_norm(features) if normalized else features)
+    return torch.relu(instance_norm(features) if normalized else features)
 
 
 def reflect(features: Tensor, amount: int) -> Tensor:
@@ -310,3 +311,8 @@ def unit(vectors: Tensor) -> Tensor:
     """Divided by their length along the last axis; float32, or 1e-7 would be lost."""
     vectors = vectors.float()
     return vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-7)
+
+
+def instance_norm(features: Tensor) -> Tensor:
+    """Without parameters. What is flat becomes exactly 0, and no rounding error made large."""
+    return functional.instance_norm(features - features[..., :1, :1])
