@@ -54,6 +54,7 @@ def draw_parameters(rows: Sequence[Row], out: Path) -> None:
     axes.plot([], [], "o", mfc="none", color="tab:blue", label="paper, SOTS indoor")
     axes.plot([], [], "o", color="tab:orange", label="measured here")
     axes.set(xscale="log", xlabel="parameters", ylabel="PSNR (dB)")
+    axes.margins(x=0.14, y=0.08)  # room for the names
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(out, dpi=130)

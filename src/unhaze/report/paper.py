@@ -138,7 +138,9 @@ def table_of(rows: Sequence[Row], table: str) -> list[list[str]]:
 def budget(row: Row) -> str:
     """What the training took, in words."""
     if row.samples is None:
-        return "none" if row.title in UNTRAINED else "not stated"
+        if row.title in UNTRAINED:
+            return "none"
+        return "its authors'" if "published weights" in (row.recipe or "") else "not stated"
     return (
         f"{row.samples:,} samples, {number((row.seconds or 0) / 60, '{:.0f}')} min, {row.hardware}"
     )
