@@ -205,7 +205,9 @@ def test_builds_and_does_one_step(path: Path, teacher: Path, monkeypatch):
         "data": small_data(recipe.data),
         "validation": recipe.validation and small_data(recipe.validation),
         "losses": {name: without_download(name, loss) for name, loss in recipe.losses.items()},
-        "augment": dataclasses.replace(recipe.augment, crop=32),
+        "augment": dataclasses.replace(
+            recipe.augment, crop=32 * recipe.method.arguments.get("critic_shrink", 1)
+        ),
         "hardware": dataclasses.replace(recipe.hardware, precision="32-true", prefetch=0),
     }
     batch = min(recipe.schedule.batch, 2)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze, remove_haze
 from unhaze.names import one_of
 from unhaze.nets.blocks import pad_to_multiple
@@ -204,6 +205,10 @@ class PatchCritic(nn.Module):
         self.last = conv(widths[-1], 1, 4, normalized=True)
 
     def forward(self, image: Tensor) -> Tensor:
+        smallest, side = 32 * self.shrink, min(image.shape[-2:])
+        if side < smallest:
+            needed = f"critics need pictures of at least {smallest} pixels, 32 times critic_shrink"
+            raise UnhazeError(f"{needed}; these have {side}: set augment.crop higher")
         features = 2 * functional.avg_pool2d(image, self.shrink) - 1
         for index, layer in enumerate(self.convs):
             features = layer(features)
