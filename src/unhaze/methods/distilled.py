@@ -72,8 +72,6 @@ class Distilled:
         self.networks = {"restorer": net}
         self.memories: dict[str, Memory] = {}
         self.alarms: tuple[Alarm, ...] = ()
-        self.memories: dict[str, Memory] = {}
-        self.alarms: tuple[Alarm, ...] = ()
         self.restorer, wrapped = fabric.setup(forward, build_optimizer(net, optimizer))
         self.optimizers = {"restorer": wrapped}
 
