@@ -81,6 +81,24 @@ def test_terms_by_hand(teacher: Path):
     torch.testing.assert_close(terms["total"], terms["l1"] + 0.5 * imitation)
 
 
+def test_answers_by_hand(tmp_path: Path):
+    """Any two networks will do: what the teacher makes of the hazy picture is the second truth."""
+    part = Part("quarter", {"width": 4})
+    method = build(
+        write_teacher(tmp_path / "t.safetensors", part=part),
+        student=part,
+        imitation=0.0,
+        answers=0.5,
+    )
+    pair = batch()
+    terms = method.measure(pair)
+    with torch.no_grad():
+        restored, taught = (net(pair.hazy) for net in (method.networks["restorer"], method.teacher))
+    torch.testing.assert_close(terms["answers"], functional.l1_loss(restored, taught))
+    torch.testing.assert_close(terms["total"], terms["l1"] + 0.5 * terms["answers"])
+    assert terms.keys() == {"l1", "answers", "total"}
+
+
 def test_by_default_the_last_of_each_third(teacher: Path):
     assert build(teacher).depths == (2, 4, 6)
 

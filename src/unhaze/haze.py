@@ -33,8 +33,9 @@ class HazeLaw:
 
     beta: scattering coefficient for depth divided by its maximum in the picture. airlight: A, in
     [0,1]; the share `airlight_at_one` of all draws is exactly 1. airlight_tint: largest deviation
-    of a channel of A from grey. clear_share: share of pictures that get no haze at all. uneven: by
-    how much (0.3: 30 %) density and, half as much, airlight vary smoothly across the picture.
+    of a channel of A from grey; most are much smaller (a uniform number cubed), as hazes are.
+    clear_share: share of pictures that get no haze at all. uneven: by how much (0.3: 30 %) density
+    and, half as much, airlight vary smoothly across the picture.
     """
 
     beta: tuple[float, float] = (0.6, 1.8)

@@ -34,8 +34,8 @@ def draw_haze(law: HazeLaw, size: int, generator: torch.Generator) -> tuple[Tens
     airlight = low + (high - low) * torch.rand(size, 1, 1, 1, generator=generator)
     at_one = torch.rand(size, 1, 1, 1, generator=generator) < law.airlight_at_one
     airlight = torch.where(at_one, 1.0, airlight)
-    tint = 2 * torch.rand(size, 3, 1, 1, generator=generator) - 1
-    return beta, (airlight + law.airlight_tint * tint).clamp(0, 1)
+    tint = law.airlight_tint * (2 * torch.rand(size, 3, 1, 1, generator=generator) - 1) ** 3
+    return beta, (airlight + tint).clamp(0, 1)
 
 
 def smooth_maps(count: int, size: torch.Size, generator: torch.Generator) -> Tensor:

@@ -76,5 +76,5 @@ def draw(law: HazeLaw, random: np.random.Generator) -> tuple[float, np.ndarray]:
     beta = float(random.uniform(*law.beta))
     grey = random.uniform(*law.airlight)
     at_one = random.random() < law.airlight_at_one
-    tint = law.airlight_tint * random.uniform(-1, 1, 3)
+    tint = law.airlight_tint * random.uniform(-1, 1, 3) ** 3
     return beta, np.clip((1.0 if at_one else grey) + tint, 0, 1)

@@ -35,7 +35,7 @@ METHODS = {
         Supervised, title="Supervised by pairs", source="AECR-Net, arXiv:2104.09367, equation 5"
     ),
     "distilled": Method(
-        Distilled, title="By pairs, imitating a teacher", source="KDDN, Hong et al., CVPR 2020"
+        Distilled, title="By pairs and a teacher", source="KDDN, Hong et al., CVPR 2020"
     ),
     "cddgan": Method(
         CDDGAN,

@@ -1,10 +1,13 @@
-"""Training by pairs and a teacher: the student's features imitate those of an autoencoder.
+"""Training by pairs and a teacher: its features are imitated, or its answers.
 
-Distilling Image Dehazing with Heterogeneous Task Imitation (Hong et al., CVPR 2020).
+Features: Distilling Image Dehazing with Heterogeneous Task Imitation (Hong et al., CVPR 2020).
+Answers: Distilling the Knowledge in a Neural Network (Hinton et al., arXiv:1503.02531), for
+pictures.
 """
 
 import hashlib
 import inspect
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,30 +19,25 @@ from torch.nn import functional
 from unhaze.config import Optimizer
 from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
-from unhaze.methods.alarms import Alarm
-from unhaze.methods.memories import Memory
-from unhaze.methods.steps import (
-    accumulate,
-    apply_gradients,
-    build_optimizer,
-    require_losses,
-    weigh,
-)
+from unhaze.methods.steps import weigh
+from unhaze.methods.supervised import Supervised
 from unhaze.weights import load_model
 
 
-class Distilled:
+class Distilled(Supervised):
     """total = sum of weight * loss(restored, clear, hazy) + imitation * sum over depths of
-    mean |student(hazy) - teacher(clear)|, features of the same depth.
+    mean |student(hazy) - teacher(clear)|, features of the same depth, + answers * mean
+    |student(hazy) - teacher(hazy)|, restored pictures.
 
     teacher: weights file or run folder of a trained teacher. It is frozen and no part of the state;
         `facts` hold the sha256 of its weights, so that no run goes on with another teacher.
-    imitation: the weight of imitation. The paper's is unknown to us; 1 as in a third party's port.
+    imitation: the weight of features. The paper's is unknown to us; 1 as in a third party's port.
+    answers: the weight of answers; KDDN's teacher, an autoencoder, has none to give.
     depths: which of the networks' outputs are compared, counted from 1: by default the last of each
         third of six. Differs from the port, whose third pair is never compared and whose teacher
         goes on training.
 
-    Student and teacher answer (restored, features) when called with `features=True`, as KDDN does.
+    For imitation both answer (restored, features) when called with `features=True`, as KDDN does.
     """
 
     def __init__(
@@ -54,48 +52,62 @@ class Distilled:
         clip: float,
         teacher: str,
         imitation: float = 1.0,
+        answers: float = 0.0,
         depths: Sequence[int] = (2, 4, 6),
     ):
-        require_losses(losses)
-        if not imitation >= 0:
-            raise UnhazeError(f"method 'distilled': imitation is {imitation}, expected at least 0")
+        for name, weight in (("imitation", imitation), ("answers", answers)):
+            if not 0 <= weight < math.inf:
+                raise UnhazeError(f"method 'distilled': {name} is {weight}, expected at least 0")
+        if not imitation and not answers:
+            raise UnhazeError("method 'distilled': imitation and answers are 0; set one of them")
         if not Path(teacher).exists():
             raise UnhazeError(
                 f"method 'distilled': there is no teacher '{teacher}'; train one first, as "
                 "recipes/table1/kddn-teacher.toml does, or set method.teacher"
             )
-        self.fabric, self.losses, self.weights, self.clip = fabric, losses, weights, clip
-        self.imitation, self.depths = imitation, tuple(depths)
+        super().__init__(
+            fabric=fabric,
+            net=net,
+            forward=forward,
+            losses=losses,
+            weights=weights,
+            optimizer=optimizer,
+            clip=clip,
+        )
+        self.imitation, self.answers, self.depths = imitation, answers, tuple(depths)
         self.teacher = load_model(teacher).net.to(fabric.device).requires_grad_(False)
-        check(net, self.teacher, self.depths, fabric.device)
+        if imitation:
+            check(net, self.teacher, self.depths, fabric.device)
         self.facts = {"teacher_sha256": digest(self.teacher)}
-        self.networks = {"restorer": net}
-        self.memories: dict[str, Memory] = {}
-        self.alarms: tuple[Alarm, ...] = ()
-        self.restorer, wrapped = fabric.setup(forward, build_optimizer(net, optimizer))
-        self.optimizers = {"restorer": wrapped}
-
-    def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
-        """One optimizer step over `batches` (more than one: accumulated). Answers mean terms."""
-        terms = accumulate(self.fabric, self.restorer, batches, self.measure)
-        optimizer = self.optimizers["restorer"]
-        apply_gradients(self.fabric, self.restorer, optimizer, lr=lr, clip=self.clip)
-        return terms
 
     def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
-        """The losses of one batch, "imitation", and the weighted sum of all, "total"."""
-        restored, features = self.restorer(batch.hazy, features=True)
+        """The losses of one batch, what is asked of "imitation" and "answers", and "total"."""
+        if self.imitation:
+            restored, features = self.restorer(batch.hazy, features=True)
+        else:
+            restored, features = self.restorer(batch.hazy), ()
         with self.fabric.autocast():
-            with torch.no_grad():
-                taught = self.teacher(batch.clear, features=True)[1]
             terms = weigh(self.losses, self.weights, restored, batch)
-            gaps = [
+            if self.imitation:
+                terms["imitation"] = self.imitated(features, batch.clear)
+                terms["total"] = terms["total"] + self.imitation * terms["imitation"]
+            if self.answers:
+                with torch.no_grad():
+                    taught = self.teacher(batch.hazy)
+                terms["answers"] = functional.l1_loss(restored.float(), taught.float())
+                terms["total"] = terms["total"] + self.answers * terms["answers"]
+        return terms
+
+    def imitated(self, features: Sequence[Tensor], clear: Tensor) -> Tensor:
+        """The distance of the student's features to the teacher's of `clear`, summed."""
+        with torch.no_grad():
+            taught = self.teacher(clear, features=True)[1]
+        return torch.stack(
+            [
                 functional.l1_loss(features[depth - 1].float(), taught[depth - 1].float())
                 for depth in self.depths
             ]
-        terms["imitation"] = torch.stack(gaps).sum()
-        terms["total"] = terms["total"] + self.imitation * terms["imitation"]
-        return terms
+        ).sum()
 
 
 def check(
