@@ -49,6 +49,8 @@ def pictures() -> tuple[Tensor, Tensor]:
         ("l2", {}, (0.25 + 0.0625) / 2),
         ("smooth_l1", {}, (0.125 + 0.03125) / 2),
         ("smooth_l1", {"beta": 0.25}, (0.375 + 0.125) / 2),
+        ("pinball", {"quantile": 0.6}, (0.8 * 0.5 + 1.2 * 0.25) / 2),
+        ("pinball", {"quantile": 0.5}, (0.5 + 0.25) / 2),
     ],
 )
 def test_pixel_losses(name, arguments, expected):
@@ -308,6 +310,7 @@ def test_compiles_without_graph_breaks(name, arguments, pictures):
         ("l1", {"beta": 1}, "loss 'l1' has no argument 'beta'"),
         ("smooth_l1", {"beta": 0}, "beta is 0; it must be positive"),
         ("smooth_l1", {"beta": "wide"}, "loss 'smooth_l1'"),
+        ("pinball", {"quantile": 1.0}, "quantile is 1.0; it must be between 0 and 1"),
         ("contrastive", {"negative": 4}, "did you mean 'negatives'?"),
         ("contrastive", {"positives": 0}, "positives is 0"),
         ("contrastive", {"negatives": 1.5}, "'negatives' must be of type int, not 1.5"),

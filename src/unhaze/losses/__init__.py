@@ -9,7 +9,7 @@ from torch import nn
 from unhaze.errors import UnhazeError
 from unhaze.losses.contrastive import Contrastive
 from unhaze.losses.perceptual import Perceptual
-from unhaze.losses.pixel import L1, L2, SmoothL1
+from unhaze.losses.pixel import L1, L2, Pinball, SmoothL1
 from unhaze.names import check_arguments, lookup
 
 
@@ -31,6 +31,9 @@ LOSSES = {
     "l1": Loss(L1, title="mean absolute difference"),
     "l2": Loss(L2, title="mean squared difference"),
     "smooth_l1": Loss(SmoothL1, title="squared near zero, absolute beyond beta"),
+    "pinball": Loss(
+        Pinball, title="absolute difference, dark errors weighing more", source="Koenker 1978"
+    ),
     "contrastive": Loss(
         Contrastive, title="contrastive regularization (CR)", source="arXiv:2104.09367"
     ),
