@@ -18,6 +18,7 @@ lint:
 tables:
 	unhaze report readme
 	unhaze report paper --markdown > docs/paper.md
+	unhaze report models > docs/models.md
 
 pictures:
 	python tools/make_readme_pictures.py

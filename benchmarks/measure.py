@@ -1,7 +1,4 @@
-"""What all benchmarks share: measured processes, a table for people, a record in results/.
-
-The measuring process stays small: on Linux the peak memory of a child starts at that of its parent.
-"""
+"""What all benchmarks share: measured processes, a table for people, a record in results/."""
 
 import json
 import os
@@ -11,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("unhaze", "numpy", "onnxruntime", "pyvips", "torch", "av")
+PACKAGES = ("unhaze", "numpy", "onnxruntime", "openvino", "pyvips", "torch", "av")
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,42 +32,100 @@ class Measured:
     peak_mb: float
     stdout: str
 
-    def facts(self) -> dict[str, float]:
+    def facts(self) -> Row:
         """The numbers, rounded for a record."""
         times = {"seconds": round(self.seconds, 2), "cpu_seconds": round(self.cpu_seconds, 2)}
         return times | {"peak_mb": round(self.peak_mb, 1)}
 
 
-def python(*words: object, runs: int = 1) -> Measured:
+@dataclass(frozen=True)
+class Times:
+    """Calls within a process. seconds, cpu_seconds: medians; spread: slowest less fastest, over the
+    median; fastest: in seconds.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    spread: float
+    fastest: float
+
+    def facts(self) -> Row:
+        """In milliseconds, rounded for a record."""
+        times = {"ms": round(self.seconds * 1e3, 3), "cpu_ms": round(self.cpu_seconds * 1e3, 3)}
+        return times | {"spread": round(self.spread, 2)}
+
+
+def python(
+    *words: object, runs: int = 1, program: Path | str = sys.executable, **environment: str
+) -> Measured:
     """`python WORDS` in a process of its own, `runs` times; SystemExit with its words if it fails.
 
-    Peak memory is that of the process or of any child that it has waited for.
+    Peak memory is that of the process or of any child that it has waited for. `program`: another
+    Python. `environment`: variables to set.
     """
     seconds, processor, peaks, said = [], [], [], ""
-    for _ in range(runs):
-        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-            start = time.perf_counter()
-            process = subprocess.Popen(
-                [sys.executable, *map(str, words)], stdout=stdout, stderr=stderr, cwd=ROOT
+    command = [str(program), *map(str, words)]
+    with tempfile.TemporaryDirectory() as folder:
+        facts = Path(folder, "facts")
+        launcher = [sys.executable, "-I", "-S", ROOT / "benchmarks" / "launch.py", facts]
+        for _ in range(runs):
+            done = subprocess.run(
+                [*launcher, *command],
+                cwd=ROOT,
+                env=os.environ | environment,
+                capture_output=True,
+                text=True,
+                errors="replace",
             )
-            _, status, usage = os.wait4(process.pid, 0)
-            seconds.append(time.perf_counter() - start)
-            processor.append(usage.ru_utime + usage.ru_stime)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            stdout.seek(0)
-            said = stdout.read().decode(errors="replace")
-            if process.returncode:
-                stderr.seek(0)
-                words_said = stderr.read().decode(errors="replace")
-                raise SystemExit(f"{' '.join(map(str, words))} failed:\n{words_said}")
-        # Kilobytes everywhere but on macOS.
-        peaks.append(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6)
+            if done.returncode:
+                raise SystemExit(f"{' '.join(command[1:])} failed:\n{done.stderr or done.stdout}")
+            took, busy, peak = map(float, facts.read_text().split())
+            seconds.append(took)
+            processor.append(busy)
+            peaks.append(peak / 1e6)
+            said = done.stdout
     return Measured(statistics.median(seconds), statistics.median(processor), max(peaks), said)
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Columns as the first row names them, numbers to the right."""
-    head = list(rows[0])
+def row_alone(module: str, row: Row, *, program: Path | str = sys.executable) -> Row:
+    """What `python -m MODULE --row ROW` prints last, a JSON table, and its peak memory in MB."""
+    path = {"PYTHONPATH": str(ROOT / "src")}  # another Python finds this project by it
+    measured = python("-m", module, "--row", json.dumps(row), program=program, **path)
+    return json.loads(measured.stdout.splitlines()[-1]) | {"peak_mb": round(measured.peak_mb, 1)}
+
+
+def repeated(work: Callable[[], object], runs: int, *, patience: float = 10.0) -> Times:
+    """`runs` calls after a first one that warms up.
+
+    Once `patience` seconds are over there are no more calls, and a first call that took all of them
+    is the measurement itself.
+    """
+    taken: list[tuple[float, float]] = []
+    began = time.perf_counter()
+    while len(taken) <= runs and (not taken or time.perf_counter() - began < patience):
+        start, busy = time.perf_counter(), time.process_time()
+        work()
+        taken.append((time.perf_counter() - start, time.process_time() - busy))
+    seconds, processor = zip(*(taken[1:] or taken))
+    middle = statistics.median(seconds)
+    spread = (max(seconds) - min(seconds)) / middle if middle else 0.0
+    return Times(middle, statistics.median(processor), spread, min(seconds))
+
+
+def with_ratios(rows: Sequence[Row], column: str, peer: Callable[[Row], bool]) -> list[Row]:
+    """`rows`, with "ratio": how many times the peer's `column` this one's is smaller (1: the peer);
+    None where either has none.
+    """
+    base = next((row[column] for row in rows if peer(row) and row.get(column)), None)
+    return [
+        row | {"ratio": round(base / row[column], 2) if base and row.get(column) else None}
+        for row in rows
+    ]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A column for each name in any row, numbers to the right."""
+    head = list(dict.fromkeys(name for row in rows for name in row))
     cells = [head, *([shown(row.get(name)) for name in head] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     lines = []

@@ -12,14 +12,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmarks.measure import ROOT, Measured, python, table, write_record
+from benchmarks.measure import ROOT, Measured, Row, python, table, write_record
 from benchmarks.pictures import write_picture
 from unhaze.restore.resources import free_memory
 
-Row = dict[str, Any]
 PEER_BYTES_PER_PIXEL = 2000
+SECONDS = ("seconds", "cpu_seconds")
 
 
 def main() -> None:
@@ -37,9 +36,12 @@ def main() -> None:
         folder = Path(made)
         photos = whole_runs(folder, given.megapixels, given.formats, given.model, given.runs)
         print(table(photos), end="\n\n")
-        numbers |= {"photos": photos, "growth": growth(photos)}
+        numbers |= {"photos": photos, "growth": growth(photos), "marginal": marginal(photos)}
         for what, factor in numbers["growth"].items():
             print(f"memory, {what}: x {factor}")
+        if numbers["marginal"]:
+            print("\neach further megapixel, without start-up and network:")
+            print(table(numbers["marginal"]))
         if given.peer:
             numbers["peer"] = peers(folder, given.peer, photos, given.model, given.runs)
             print("\nAECR-Net (paper) in eager PyTorch, whole picture:")
@@ -88,6 +90,27 @@ def growth(photos: Sequence[Row]) -> dict[str, float]:
             name = f"{small['photo']} to {large['photo']}"
             factors[name] = round(large["peak_mb"] / small["peak_mb"], 3)
     return factors
+
+
+def marginal(photos: Sequence[Row]) -> list[Row]:
+    """What a megapixel more costs, from each size to the next: decoding, field and encoding.
+
+    Start-up and the network, which sees a small picture of the same size, cancel out. `ratio`: this
+    step's time over that of the step before it; 1 if time grows in proportion.
+    """
+    rows: list[Row] = []
+    for suffix in dict.fromkeys(row["photo"].split()[-1] for row in photos):
+        sizes = [row for row in photos if row["photo"].endswith(suffix)]
+        before = None
+        for small, large in zip(sizes, sizes[1:]):
+            more = float(large["photo"].split()[0]) - float(small["photo"].split()[0])
+            step = {key: 1e3 * (large[key] - small[key]) / more for key in SECONDS}
+            row = {"from": small["photo"], "to": large["photo"]}
+            row |= {"ms_per_mp": round(step["seconds"], 2)}
+            row |= {"cpu_ms_per_mp": round(step["cpu_seconds"], 2)}
+            rows.append(row | {"ratio": round(step["seconds"] / before, 2) if before else None})
+            before = step["seconds"]
+    return rows
 
 
 def peers(

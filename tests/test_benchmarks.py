@@ -24,6 +24,10 @@ def test_the_photo_benchmark_runs_and_keeps_a_record(tmp_path: Path):
     assert record["growth"] == {
         "0.01 MP jpg to 0.02 MP jpg": round(large["peak_mb"] / small["peak_mb"], 3)
     }
+    (step,) = record["marginal"]
+    assert (step["from"], step["to"], step["ratio"]) == ("0.01 MP jpg", "0.02 MP jpg", None)
+    more = 1e3 * (large["seconds"] - small["seconds"]) / 0.01
+    assert abs(step["ms_per_mp"] - more) < 0.01
     assert [row["threads"] for row in record["field"]] == ["1", "all"]
     assert all(row["ns_per_pixel"] > 0 for row in record["field"])
     assert {"hardware", "python", "versions", "commit", "date", "load_before"} <= set(record)

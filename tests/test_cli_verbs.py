@@ -230,7 +230,7 @@ def test_a_broken_recipe_is_still_listed(unhaze, work: Path):
         ("train --resume pairs", "pairs/recipe.toml"),
         ("train recipes/tiny.toml --resume pairs --out other", "leave out --out"),
         ("eval", "Missing argument 'MODEL'."),
-        ("eval identity", "give --hazy DIR --clear DIR, or --data NAME --root DIR"),
+        ("eval identity", "give --hazy DIR --clear DIR, or --data NAME --root DIR, or"),
         ("eval identity --data folders", "give --root DIR"),
         ("eval identity --hazy pairs/hazy --data its", "not both"),
         ("eval identity --hazy absent --clear pairs/clear", "absent"),

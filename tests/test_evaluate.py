@@ -138,7 +138,7 @@ def test_what_is_saved(pairs, dehazer, tmp_path):
     )
     with (out / "per_image.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["name", "psnr", "fade", "fade_hazy", "change", "seconds"]
+    assert list(rows[0]) == ["name", "psnr", "fade", "fade_hazy", "change", "luminance", "seconds"]
     assert [float(row["psnr"]) for row in rows] == [row["psnr"] for row in result.per_image]
     assert json.loads((out / "evaluation.json").read_text()) == json.loads(result.to_json())
     restored = photo.read_rgb(out / "restored" / "0.png").astype(int)
@@ -208,7 +208,7 @@ def test_overwriting_never_takes_what_is_not_an_evaluation(pairs, tmp_path):
     out = tmp_path / "holiday"
     out.mkdir()
     (out / "beach.jpg").write_bytes(b"precious")
-    with pytest.raises(UnhazeError, match=r"'beach.jpg', which is no part of an evaluation"):
+    with pytest.raises(UnhazeError, match=r"'beach.jpg', which is no part of the evaluation"):
         evaluate("identity", pairs, save=out, overwrite=True)
     assert files_in(out) == ["beach.jpg"]
 

@@ -166,3 +166,10 @@ def test_the_notice_travels_with_the_statistics():
     notice = (files("unhaze.metrics") / "FADE-NOTICE.txt").read_text(encoding="utf-8")
     assert "Copyright (c) 2015 The University of Texas at Austin" in notice
     assert "NOTICE ENDS WITH THIS LINE" in notice
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int64, bool])
+def test_pictures_that_are_no_floats_are_refused(kind):
+    """Clipped to [0,1] they would be black and white, and the score NaN or a lie."""
+    with pytest.raises(UnhazeError, match=r"expected floats in \[0,1\]"):
+        fade(np.full((32, 32, 3), 1, kind))

@@ -30,10 +30,13 @@ sha256 = "{sha256}"
 net = "quarter"
 recipe = "recipes/photo/fast.toml"
 data = "NYU depth"
+budget = "a minute"
+hardware = "one core"
 licence = "Apache-2.0"
 params = 3
 macs_per_pixel = 14000
 purpose = "Video."
+limits = "Fog."
 auto = [{{ use = "video", device = "cpu" }}, {{ device = "cpu", min_megapixels = 50 }}]
 
 [thorough]
@@ -43,10 +46,13 @@ net = "aecr"
 arguments = {{ width = 16 }}
 recipe = "recipes/aecr/its.toml"
 data = "NYU depth"
+budget = "a minute"
+hardware = "one core"
 licence = "Apache-2.0"
 params = 4
 macs_per_pixel = 700000
 purpose = "Photos."
+limits = "Fog."
 measured = {{ "psnr on sots-indoor-part (aecr)" = 20.5 }}
 auto = [{{}}]
 
@@ -56,10 +62,13 @@ sha256 = "{sha256}"
 net = "aecr"
 recipe = "recipes/aecr/its.toml"
 data = "NYU depth"
+budget = "a minute"
+hardware = "one core"
 licence = "Apache-2.0"
 params = 4
 macs_per_pixel = 44000
 purpose = "On request."
+limits = "Fog."
 """
 
 
@@ -211,7 +220,7 @@ def test_the_list_says_size_speed_and_purpose():
             assert part in line
     made_up = {"params": 1200, "bytes": 2_340_000, "speed": "fast", "macs_per_pixel": 14000}
     rules = [{"use": "video", "device": "cpu"}, {}]
-    assert line_of_model(made_up | {"purpose": "Video.", "auto": rules}) == (
-        "1,200 parameters, 2.3 MB, fast (14 GMAC a megapixel): Video."
+    assert line_of_model(made_up | {"purpose": "Video.", "limits": "Fog.", "auto": rules}) == (
+        "1,200 parameters, 2.3 MB, fast (14 GMAC a megapixel): Video. But: Fog."
         " [auto: use video and device cpu, or all else]"
     )

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -216,7 +217,7 @@ train(load_config(sys.argv[1]), out=sys.argv[2])
     assert not list(run.glob(".state-*"))
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "SLURM"])
+@pytest.mark.parametrize("launcher", ["torchrun", "two nodes", "SLURM"])
 def test_two_processes_equal_one_that_accumulates(launcher, recipe_file, tmp_path):
     code = """
 import sys
@@ -229,6 +230,12 @@ train(load_config(sys.argv[1], ["net.whitening=false"]), out=sys.argv[2])
     if launcher == "torchrun":
         module = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
         processes = [python("", *arguments, module=(*module, str(tmp_path / "train.py")))]
+    elif launcher == "two nodes":
+        meeting = ("--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{free_port()}")
+        module = ("-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", *meeting)
+        script = str(tmp_path / "train.py")
+        nodes = [(*module, f"--node-rank={rank}", script) for rank in (0, 1)]
+        processes = [python("", *arguments, module=node) for node in nodes]
     else:
         processes = [python(code, *arguments, environment=slurm_task(rank)) for rank in (0, 1)]
     for process in processes:
@@ -240,6 +247,13 @@ train(load_config(sys.argv[1], ["net.whitening=false"]), out=sys.argv[2])
     two, _ = load_tensors(newest_state(tmp_path / "two"), "restorer")
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5)
+
+
+def free_port() -> int:
+    """A port of this computer that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
 
 
 def slurm_task(rank: int) -> dict[str, str]:

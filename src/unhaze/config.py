@@ -78,13 +78,15 @@ class Hardware:
     """precision: 32-true, bf16-mixed or 16-mixed. prefetch: batches drawn ahead in threads.
 
     compile: none, or a mode of torch.compile (default, reduce-overhead, max-autotune) for the
-    network and the losses.
+    network and the losses. measure_peak: multiply matrices for half a second at the start and count
+    the first step's operations, so that the log has the run's share of the hardware's peak.
     """
 
     precision: str = "32-true"
     compile: str = "none"
     channels_last: bool = True
     prefetch: int = 2
+    measure_peak: bool = False
 
 
 @dataclass(frozen=True)

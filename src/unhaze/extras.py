@@ -6,6 +6,8 @@ from unhaze.errors import UnhazeError
 EXTRAS = {
     "av": ("PyAV", "video"),
     "torch": ("PyTorch", "train"),
+    "fsspec": ("fsspec", "cloud"),
+    "ray": ("Ray", "cluster"),
     "matplotlib": ("Matplotlib", "report"),
     "fastapi": ("FastAPI", "web"),
     "uvicorn": ("uvicorn", "web"),

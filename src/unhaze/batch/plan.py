@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from glob import has_magic
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from unhaze import photo
 from unhaze.errors import UnhazeError
@@ -95,12 +95,12 @@ def files_below(folder: Path, out: Path | None) -> tuple[list[Path], dict[Path, 
     return [file for file in files if is_input(file)], unreadable
 
 
-def is_video(file: Path) -> bool:
+def is_video(file: PurePath) -> bool:
     """Whether `file` is named like a video."""
     return file.suffix.lower() in VIDEO_SUFFIXES
 
 
-def has_known_suffix(file: Path) -> bool:
+def has_known_suffix(file: PurePath) -> bool:
     """Whether `file` is named like a photo or a video."""
     return file.suffix.lower() in PHOTO_SUFFIXES or is_video(file)
 
@@ -143,7 +143,7 @@ def marked(source: Path) -> str:
     return f"{source.stem}{MARK}{kept(source)}"
 
 
-def kept(source: Path) -> str:
+def kept(source: PurePath) -> str:
     """The suffix of the result: the source's own, or .png or .mkv where that is only read."""
     if source.suffix.lower() in (*photo.SAVERS, *TARGET_SUFFIXES):
         return source.suffix

@@ -1,5 +1,6 @@
 """One job to its result: the file is restored, found to be done before, or said to have failed."""
 
+import errno
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,11 @@ from unhaze.restore.video import VideoReport, restore_video
 
 # What a video tells of itself after each frame: frames done, frames in all if known, seconds.
 Progress = Callable[[int, int | None, float], None]
+
+# Errors of disks on a network and of busy systems that another attempt may not meet.
+PASSING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+PASSING |= {errno.ECONNABORTED, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH}
+PASSING |= {errno.EMFILE, errno.ENFILE, errno.ENETDOWN, errno.ENETUNREACH}
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class FileResult:
     """What became of a job. error: one line, or None when `target` is written, now or before.
 
     skipped: it was there before and `Settings.resume` was set. video: what is known of a video.
+    passing: whether the error may be gone at another attempt.
     """
 
     source: Path
@@ -48,6 +55,7 @@ class FileResult:
     error: str | None = None
     skipped: bool = False
     video: VideoReport | None = None
+    passing: bool = False
 
 
 def restore_job(
@@ -58,7 +66,7 @@ def restore_job(
     `progress` hears of a video's frames; what it raises ends the work, and comes out here.
     """
     start = time.perf_counter()
-    error, video = job.problem, None
+    error, video, passing = job.problem, None, False
     skipped = error is None and settings.resume and is_done(job)
     if error is None and not skipped:
         try:
@@ -66,11 +74,19 @@ def restore_job(
         except UnhazeError as failure:
             named = str(job.source) in str(failure) or str(job.target) in str(failure)
             error = str(failure) if named else f"'{job.source}': {failure}"
+            passing = may_pass(failure.__cause__)
         except OSError as failure:
             error = f"'{failure.filename or job.target}': {failure.strerror or failure}"
+            passing = may_pass(failure)
         except MemoryError:
             error = f"'{job.source}': not enough memory"
-    return FileResult(job.source, job.target, time.perf_counter() - start, error, skipped, video)
+    seconds = time.perf_counter() - start
+    return FileResult(job.source, job.target, seconds, error, skipped, video, passing)
+
+
+def may_pass(failure: BaseException | None) -> bool:
+    """Whether another attempt may go better."""
+    return isinstance(failure, OSError) and failure.errno in PASSING
 
 
 def is_done(job: FileJob) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from unhaze.cli.batch import batch
 from unhaze.cli.data import data
 from unhaze.cli.eval import evaluate
 from unhaze.cli.export import export
@@ -26,6 +27,7 @@ from unhaze.extras import explain_missing
 
 VERBS = {
     "run": run,
+    "batch": batch,
     "train": train,
     "eval": evaluate,
     "export": export,

@@ -20,6 +20,7 @@ SHOWN = {
     "ciede2000": ("", 3),
     "fade": ("", 4),
     "fade_hazy": ("", 4),
+    "luminance": ("", 4),
     "seconds": ("s", 2),
 }
 
@@ -28,11 +29,25 @@ SHOWN = {
 @click.argument("model")
 @click.option("--hazy", type=FOLDER, metavar="DIR", help="Folder of hazy pictures.")
 @click.option("--clear", type=FOLDER, metavar="DIR", help="Their clear ones; without, FADE alone.")
+@click.option("--unchanged", type=FOLDER, metavar="DIR", help="Clear photos, to stay as they are.")
 @click.option("--data", metavar="NAME", help="Published dataset, see `unhaze list datasets`.")
 @click.option("--root", type=FOLDER, metavar="DIR", help="Where that dataset lies.")
 @settings_option
 @click.option("--protocol", default="aecr", metavar="NAME", help="How PSNR and SSIM are computed.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
+@click.option(
+    "--long-side",
+    type=click.IntRange(min=16),
+    metavar="N",
+    help="Bring all pictures to this size first, in pixels.",
+)
+@click.option(
+    "--rescale",
+    type=float,
+    default=1.0,
+    metavar="F",
+    help="Let the model see F times the size; its answer is brought back.",
+)
 @click.option("--save", type=FOLDER, metavar="DIR", help="Keep pictures, strips and a CSV there.")
 @click.option("--result", type=FOLDER, metavar="FILE", help="Write the numbers as a JSON record.")
 @click.option("--device", type=click.Choice(["auto", *DEVICES]), default="auto")
@@ -42,11 +57,14 @@ def evaluate(
     model: str,
     hazy: Path | None,
     clear: Path | None,
+    unchanged: Path | None,
     data: str | None,
     root: Path | None,
     settings: tuple[str, ...],
     protocol: str,
     limit: int | None,
+    long_side: int | None,
+    rescale: float,
     save: Path | None,
     result: Path | None,
     device: str,
@@ -56,8 +74,11 @@ def evaluate(
     """Restores hazy pictures with MODEL and measures them against the clear ones.
 
     MODEL is a shipped name, an .onnx or .safetensors file, a run folder, or `identity`.
+
+    Hazy pictures without clear ones get FADE; clear photos (--unchanged) are compared with what
+    MODEL makes of them, because it shall leave them alone.
     """
-    check_source(hazy, clear, data, root)
+    check_source(hazy, clear, unchanged, data, root)
 
     from unhaze.evaluate import evaluate as evaluate_model
     from unhaze.evaluate import write_result
@@ -66,9 +87,11 @@ def evaluate(
         raise click.UsageError(f"--result '{result}' exists; --overwrite replaces it")
     evaluation = evaluate_model(
         model,
-        pairs_of(hazy, clear, data, root, settings),
+        pairs_of(unchanged or hazy, unchanged or clear, data, root, settings),
         protocol=protocol,
         limit=limit,
+        long_side=long_side,
+        rescale=rescale,
         save=save,
         overwrite=overwrite,
         device=device,
@@ -76,7 +99,7 @@ def evaluate(
     )
     click.echo(evaluation.to_json() if as_json else table(evaluation))
     if result is not None:
-        source = " ".join([data, *settings]) if data else name_of(hazy)
+        source = " ".join([data, *settings]) if data else name_of(unchanged or hazy)
         write_result(evaluation, result, data=source, overwrite=overwrite)
 
 
@@ -87,13 +110,23 @@ def name_of(hazy: Path) -> str:
 
 
 def check_source(
-    hazy: Path | None, clear: Path | None, data: str | None, root: Path | None
+    hazy: Path | None,
+    clear: Path | None,
+    unchanged: Path | None,
+    data: str | None,
+    root: Path | None,
 ) -> None:
     """The pictures come from folders or from a dataset, not from both."""
+    if unchanged and (hazy or clear or data or root):
+        raise click.UsageError("--unchanged stands alone: its pictures are input and truth")
+    if unchanged:
+        return
     if (hazy or clear) and (data or root):
         raise click.UsageError("give --hazy and --clear, or --data and --root, not both")
     if not hazy and not data:
-        raise click.UsageError("give --hazy DIR --clear DIR, or --data NAME --root DIR")
+        raise click.UsageError(
+            "give --hazy DIR --clear DIR, or --data NAME --root DIR, or --unchanged DIR"
+        )
     if data and not root:
         raise click.UsageError(f"where is {data}? give --root DIR")
 
@@ -112,12 +145,13 @@ def pairs_of(
 
     if data is not None:
         return find_pairs(data, root, **parse_settings(settings))
-    if clear is not None:
+    if clear is not None and clear != hazy:
         folders = {"hazy": str(hazy.absolute()), "clear": str(clear.absolute())}
         return find_pairs("folders", ".", **folders, **parse_settings(settings))
     if not hazy.is_dir():
         raise UnhazeError(f"there is no folder '{hazy}'")
-    return [PairFiles(path.stem, path, None) for path in list_pictures(hazy)]
+    own = clear is not None  # Clear photos are their own truth.
+    return [PairFiles(path.stem, path, path if own else None) for path in list_pictures(hazy)]
 
 
 def table(evaluation: "Evaluation") -> str:

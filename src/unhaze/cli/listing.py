@@ -82,13 +82,13 @@ def list_models() -> list[Row]:
 
 
 def line_of_model(row: Row) -> str:
-    """Of `list_models`: size, speed, what it is for, when "auto" takes it."""
+    """Of `list_models`: size, speed, what it is for and bad at, when "auto" takes it."""
     rules = [" and ".join(f"{key} {each}" for key, each in rule.items()) for rule in row["auto"]]
     auto = f" [auto: {', or '.join(rule or 'all else' for rule in rules)}]" if rules else ""
     size = f"{row['params']:,} parameters, {row['bytes'] / 1e6:.1f} MB"
     # One GMAC for a megapixel is 1000 multiplications for each of its pixels.
     speed = f"{row['speed']} ({row['macs_per_pixel'] / 1000:.0f} GMAC a megapixel)"
-    return f"{size}, {speed}: {row['purpose']}{auto}"
+    return f"{size}, {speed}: {row['purpose']} But: {row['limits']}{auto}"
 
 
 def list_datasets() -> list[Row]:

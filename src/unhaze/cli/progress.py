@@ -1,4 +1,4 @@
-"""What `unhaze run` says while it works, and how Ctrl-C ends it."""
+"""What `unhaze run` and `unhaze batch` say while they work, and how Ctrl-C ends them."""
 
 import contextlib
 import json
@@ -111,8 +111,8 @@ def follow_video(source: Path) -> "Progress":
 
 
 @contextlib.contextmanager
-def stopped_by_control_c() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets and nothing else; the second one ends the program.
+def stopped_by(*signals: signal.Signals) -> Iterator[threading.Event]:
+    """An event that the first of `signals` sets and nothing else; the second ends the program.
 
     No exception is raised: it could come anywhere, also inside a call back from libvips, where it
     would be printed and lost.
@@ -123,12 +123,15 @@ def stopped_by_control_c() -> Iterator[threading.Event]:
         stop.set()
         # Not by way of sys.stderr, which may be at work just now. A terminal has printed ^C before.
         os.write(2, b"\n" * os.isatty(2) + STOPPING)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for each in signals:
+            signal.signal(each, signal.SIG_DFL)
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:  # whoever started this in the background wants no Ctrl-C
-        signal.signal(signal.SIGINT, note)
+    before = {each: signal.getsignal(each) for each in signals}
+    for each, handler in before.items():
+        if handler is not signal.SIG_IGN:  # whoever starts this in the background wants no Ctrl-C
+            signal.signal(each, note)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

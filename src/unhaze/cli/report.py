@@ -96,6 +96,97 @@ def strips(
 
 
 @report.command()
+@click.argument("folder", metavar="DIR", type=PATH)
+@click.option("-o", "--out", type=PATH, default="gallery", show_default=True, metavar="OUT")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="Show these instead of dcp and every shipped model. May be repeated.",
+)
+@click.option("--also", multiple=True, metavar="MODEL", help="Show these, too. May be repeated.")
+@click.option(
+    "--long-side",
+    type=click.IntRange(min=0),
+    default=1024,
+    show_default=True,
+    metavar="N",
+    help="Shrink larger photos to so many pixels; 0 shrinks none.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace a gallery that is there.")
+def gallery(
+    folder: Path,
+    out: Path,
+    models: tuple[str, ...],
+    also: tuple[str, ...],
+    long_side: int,
+    limit: int | None,
+    device: str,
+    overwrite: bool,
+) -> int:
+    """Makes a page and PNG strips of the photos in DIR: hazy | dcp | every shipped model.
+
+    MODEL is whatever `unhaze eval` takes: .onnx, .safetensors (`unhaze weights import`), a prior.
+    """
+    from unhaze.report.gallery import write_gallery
+
+    made = write_gallery(
+        folder,
+        out,
+        models,
+        also=also,
+        long_side=long_side,
+        limit=limit,
+        device=device,
+        overwrite=overwrite,
+    )
+    for fault in made.faults:
+        click.echo(f"unhaze: error: {' '.join(fault.split())}", err=True)
+    click.echo(out / "index.html")
+    return 1 if made.faults else 0
+
+
+@report.command()
+@results_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def plane(results: Path, as_json: bool) -> None:
+    """Prints FADE on hazy photos against PSNR on clear ones, of `eval --long-side 640`."""
+    from unhaze.report.plane import ELSEWHERE, plane_points, plane_table
+    from unhaze.report.results import read_results
+
+    points = plane_points(read_results(results))
+    if as_json:
+        rows = [asdict(each) | {"passes": each.passes} for each in (*points, *ELSEWHERE)]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    click.echo(plane_table(points), nl=False)
+
+
+@report.command()
+@results_option
+def sizes(results: Path) -> None:
+    """Prints what `eval --rescale` measured: PSNR where the network sees other sizes."""
+    from unhaze.report.plane import sizes_table
+    from unhaze.report.results import read_results
+
+    click.echo(sizes_table(read_results(results)), nl=False)
+
+
+@report.command()
+@results_option
+def models(results: Path) -> None:
+    """Prints the page of the shipped models: cards, plane, sizes (docs/models.md)."""
+    from unhaze.report.cards import models_page
+    from unhaze.report.results import read_results
+    from unhaze.restore.models import list_models
+
+    click.echo(models_page(list_models(), read_results(results)), nl=False)
+
+
+@report.command()
 @click.option("--readme", type=PATH, default="README.md", show_default=True, metavar="FILE")
 @results_option
 @click.option("--check", is_flag=True, help="Write nothing; status 1 if it is out of date.")

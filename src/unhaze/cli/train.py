@@ -28,7 +28,14 @@ import click
     "--resume",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Go on in a run folder; without RECIPE, with the recipe stored there.",
+    help="Go on in a run folder; without RECIPE, with the recipe stored there. With RECIPE "
+    "and --budget-minutes, a folder that is not there yet is started.",
+)
+@click.option(
+    "--budget-minutes",
+    type=float,
+    metavar="M",
+    help="Save and stop well after M minutes, counted from the start of the command.",
 )
 @click.option("--check", is_flag=True, help="Validate everything and do one step; keeps nothing.")
 @click.option(
@@ -42,17 +49,24 @@ def train(
     settings: tuple[str, ...],
     overlays: tuple[Path, ...],
     resume: Path | None,
+    budget_minutes: float | None,
     check: bool,
     out: Path | None,
 ) -> int:
     """Trains the network that RECIPE (a TOML file) describes; prints the run folder.
 
-    Ctrl-C saves the state; --resume goes on as if nothing had happened.
+    Ctrl-C and the end of --budget-minutes save the state; --resume goes on as if nothing had
+    happened, so that one command serves for every window of time: RECIPE --resume RUN
+    --budget-minutes M.
     """
     if recipe is None and resume is None:
         raise click.UsageError("Missing argument 'RECIPE'.")
     if resume is not None and out is not None:
         raise click.UsageError("--resume goes on in its own folder; leave out --out")
+    windows = budget_minutes is not None  # Only then may a mistyped RUN not be one.
+    if recipe and resume and windows and not resume.exists():
+        click.echo(f"unhaze: there is no run '{resume}' yet; it is started", err=True)
+        out, resume = resume, None
 
     from unhaze.config import load_config
 
@@ -60,7 +74,9 @@ def train(
 
     from unhaze.train import train as train_recipe
 
-    result = train_recipe(described, out=out, resume=resume, check=check)
+    result = train_recipe(
+        described, out=out, resume=resume, check=check, budget_minutes=budget_minutes
+    )
     if not math.isnan(result.psnr):
         gain = f"{result.hazy_psnr:.2f} dB hazy, {result.psnr:.2f} dB restored"
         click.echo(f"unhaze: step {result.step}: validation {gain}", err=True)
@@ -68,8 +84,9 @@ def train(
         click.echo("unhaze: checked: one step and one validation went well", err=True)
         return 0
     click.echo(result.run)
-    if not result.finished:
-        go_on = f"unhaze train --resume {result.run}"
-        click.echo(f"unhaze: stopped at step {result.step}; `{go_on}` goes on", err=True)
-        return 130
-    return 0
+    if result.finished:
+        return 0
+    why = f"{budget_minutes:g} minutes are over" if result.out_of_time else "stopped"
+    go_on = f"unhaze train --resume {result.run}"
+    click.echo(f"unhaze: {why} at step {result.step}; `{go_on}` goes on", err=True)
+    return 0 if result.out_of_time else 130

@@ -19,10 +19,9 @@ def haze_batch(law: HazeLaw, clear: Tensor, depth: Tensor, generator: torch.Gene
     if law.clear_share:
         beta = beta * (torch.rand(len(clear), 1, 1, 1, generator=generator) >= law.clear_share)
     if law.uneven:
-        size = clear.shape[-2:]
-        depth = depth * (1 + law.uneven * smooth_maps(len(clear), size, generator).to(device))
-        swing = law.uneven / 2 * smooth_maps(len(clear), size, generator)
-        airlight = (airlight * (1 + swing)).clamp(0, 1)
+        depth = depth * (1 + law.uneven * smooth_maps(clear, generator))
+        swing = law.uneven / 2 * smooth_maps(clear, generator)
+        airlight = (airlight.to(device) * (1 + swing)).clamp(0, 1)
     return add_haze(clear, transmission(depth, beta.to(device)), airlight.to(device))
 
 
@@ -38,7 +37,8 @@ def draw_haze(law: HazeLaw, size: int, generator: torch.Generator) -> tuple[Tens
     return beta, (airlight + tint).clamp(0, 1)
 
 
-def smooth_maps(count: int, size: torch.Size, generator: torch.Generator) -> Tensor:
-    """(count,1,H,W) in [-1,1], without edges."""
-    coarse = 2 * torch.rand(count, 1, GRID, GRID, generator=generator) - 1
-    return functional.interpolate(coarse, size=tuple(size), mode="bicubic").clamp(-1, 1)
+def smooth_maps(images: Tensor, generator: torch.Generator) -> Tensor:
+    """One for each of `images` (B,3,H,W), where they lie: (B,1,H,W) in [-1,1], without edges."""
+    coarse = 2 * torch.rand(len(images), 1, GRID, GRID, generator=generator) - 1
+    size = tuple(images.shape[-2:])
+    return functional.interpolate(coarse.to(images.device), size=size, mode="bicubic").clamp(-1, 1)

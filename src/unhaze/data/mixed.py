@@ -80,11 +80,20 @@ def photograph(
         exponent = low * (high / low) ** gamma
         hazy, clear = hazy**exponent, clear**exponent
     if camera.noise:
-        grain = torch.randn(hazy.shape, generator=generator).to(hazy.device)
-        hazy = (hazy + camera.noise * noise**2 * grain).clamp(0, 1)
+        hazy = (hazy + camera.noise * noise**2 * grain(hazy, generator)).clamp(0, 1)
     if camera.jpeg < 100:
         hazy = jpeg(hazy, camera.jpeg + (100 - camera.jpeg) * strength)
     return PairedBatch(hazy, clear)
+
+
+def grain(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Normal random numbers, as many as `image` has, drawn where it lies: a GPU would wait for the
+    CPU's millions, so each kind of device has its own."""
+    if image.device.type == "cpu":
+        return torch.randn(image.shape, generator=generator)
+    own = torch.Generator(image.device)
+    own.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    return torch.randn(image.shape, device=image.device, generator=own)
 
 
 def jpeg(image: Tensor, quality: Tensor) -> Tensor:

@@ -25,11 +25,12 @@ def crop_batch(
 
     Returns one (B,C_k,crop,crop) tensor a position, uint8 becoming float32 in [0,1], moved to
     `device` before the arithmetic. One scale is drawn for the whole batch, the rest per sample.
+    What is done sample by sample is cutting out and turning, in 8 bits; the rest is done at once.
     """
     crop = augment.crop
     low, high = augment.scale
     scale = low + (high - low) * torch.rand((), generator=generator).item()
-    columns = []
+    columns: list[list[Tensor]] = [[] for _ in images[0]]
     for tensors in images:
         height, width = tensors[0].shape[-2:]
         # A scale under 1 needs a window larger than the crop; it shrinks to what the image has.
@@ -42,18 +43,23 @@ def crop_batch(
         left = _integer(width - window + 1, generator)
         flip = augment.flip and _integer(2, generator) == 1
         turns = _integer(4, generator) if augment.rotate else 0
-        sample = []
-        for tensor in tensors:
-            piece = tensor[:, top : top + window, left : left + window].to(device)
-            piece = piece.float() / 255 if piece.dtype == torch.uint8 else piece.float()
-            if window != crop:
-                piece = functional.interpolate(
-                    piece[None], size=(crop, crop), mode="bilinear", antialias=True
-                )[0].clamp(0, 1)
+        for column, tensor in zip(columns, tensors):
+            piece = tensor[:, top : top + window, left : left + window]
             piece = piece.flip(-1) if flip else piece
-            sample.append(piece.rot90(turns, (-2, -1)) if turns else piece)
-        columns.append(sample)
-    return [torch.stack(column) for column in zip(*columns)]
+            column.append(piece.rot90(turns, (-2, -1)) if turns else piece)
+    return [_batch(column, crop, device) for column in columns]
+
+
+def _batch(pieces: Sequence[Tensor], crop: int, device: torch.device) -> Tensor:
+    """Square pieces (C,side,side), mostly of one side -> (B,C,crop,crop) float32 on `device`."""
+    if len({piece.shape[-1] for piece in pieces}) > 1:
+        return torch.cat([_batch([piece], crop, device) for piece in pieces])
+    stacked = torch.stack(pieces).to(device)
+    batch = stacked.float() / 255 if stacked.dtype == torch.uint8 else stacked.float()
+    if batch.shape[-1] == crop:
+        return batch
+    size = (crop, crop)
+    return functional.interpolate(batch, size=size, mode="bilinear", antialias=True).clamp(0, 1)
 
 
 def _integer(limit: int, generator: torch.Generator) -> int:

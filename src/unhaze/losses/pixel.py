@@ -39,16 +39,23 @@ class SmoothL1(nn.Module):
 class Pinball(nn.Module):
     """Mean of 2 q |clear - restored| where restored is darker than clear, of 2 (1 - q) |...| else.
 
-    quantile: q in (0,1); 0.5 is L1. Above, a network that cannot tell white things from haze leaves
-    them alone rather than darken them. Koenker and Bassett, Regression Quantiles, 1978.
+    q, of a picture whose mean |hazy - clear| is h: 0.5 + (quantile - 0.5) exp(-h / haze). So where
+    there is little haze to clear, dark errors weigh more: a network that cannot tell white things
+    from haze leaves clear pictures alone, and is not held back in haze. At 0.5, L1. quantile in
+    (0,1), haze in parts of 1. The loss of quantile regression (Koenker and Bassett, 1978); the
+    rest is ours.
     """
 
-    def __init__(self, *, quantile: float = 0.6):
+    def __init__(self, *, quantile: float = 0.75, haze: float = 0.05):
         super().__init__()
         if not 0 < quantile < 1:
             raise ValueError(f"quantile is {quantile}; it must be between 0 and 1")
-        self.quantile = quantile
+        if not haze > 0:
+            raise ValueError(f"haze is {haze}; it must be positive")
+        self.quantile, self.haze = quantile, haze
 
     def forward(self, restored: Tensor, clear: Tensor, hazy: Tensor) -> Tensor:
         missing = clear - restored.to(clear.dtype)
-        return 2 * torch.maximum(self.quantile * missing, (self.quantile - 1) * missing).mean()
+        little = torch.exp(-(hazy - clear).abs().mean((1, 2, 3), keepdim=True) / self.haze)
+        quantile = 0.5 + (self.quantile - 0.5) * little
+        return 2 * torch.maximum(quantile * missing, (quantile - 1) * missing).mean()

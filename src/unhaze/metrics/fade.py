@@ -25,8 +25,12 @@ def fade(picture_hwc: np.ndarray) -> float:
 
     Clear photos score 0.1 to 0.3, dense fog 4 and more.
     The picture is rounded to 8 bits and cropped to multiples of 8, as the measure defines it.
-    NaN if no patch has a score: a black picture for one.
+    NaN if no patch has a score: a black picture for one. UnhazeError: too small, or no floats.
     """
+    if picture_hwc.dtype.kind != "f":
+        raise UnhazeError(
+            f"FADE was given {picture_hwc.dtype}; expected floats in [0,1] (photo.to_float)"
+        )
     height, width = (side - side % PATCH for side in picture_hwc.shape[:2])
     if min(height, width) < SMALLEST:
         given = f"{picture_hwc.shape[1]}x{picture_hwc.shape[0]}"

@@ -8,7 +8,6 @@ Differs: the ridge draws the matrix towards the window's scalar gain (1/t, if al
 and that towards 1, not towards 0: detail that is too fine for the small picture is kept.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from numbers import Real
 import numpy as np
 
 from unhaze.errors import UnhazeError
+from unhaze.restore.resources import count_threads
 
 RADIUS = 2  # window of 5 x 5: 51 dB on SOTS-indoor pictures at 1x where 8 gives 46
 EPSILON = 1e-4  # variance (contrast of 2.5/255) below which a window is too flat to trust
@@ -89,7 +89,7 @@ def apply_to_strips(
         return
     identity = np.eye(*maps.shape[:2], dtype=np.float32)[:, :, None, None]
     blended = identity + np.float32(strength) * (maps - identity)
-    workers = threads or os.cpu_count() or 1
+    workers = count_threads(threads)
     waiting: deque[Future[np.ndarray]] = deque()
     start = 0
     with ThreadPoolExecutor(workers) as pool:
@@ -241,6 +241,6 @@ def _lerp(count: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _in_parallel(work: Callable[[int], None], starts: Iterable[int], threads: int) -> None:
     """NumPy lets go of the interpreter lock inside its loops, so threads do share the work."""
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_threads(threads)) as pool:
         for _ in pool.map(work, starts):
             pass

@@ -61,7 +61,9 @@ class ModelCard:
     """What a shipped model is, as `models.toml` states it; there, the table's name is `name`.
 
     `file`: in the folder of the cards; `sha256`: of it. `net`, `arguments`: what `create_net`
-    takes. `recipe`, `data`: how and on what it was trained. `params`: number of weights.
+    takes. `recipe`, `data`: how and on what it was trained; `budget`: for how long, `hardware`: on
+    what machine. `limits`: what it does badly. `pictures`: of it, in docs/. `params`: number of
+    weights.
     `macs_per_pixel`: multiplications for each pixel that the network sees. `purpose`: what it is
     for, in one sentence. `measured`: numbers by name, e.g. "psnr on sots-indoor-part (aecr)".
     `auto`: rules; "auto" takes the first card of which one holds.
@@ -73,13 +75,17 @@ class ModelCard:
     net: str
     recipe: str
     data: str
+    budget: str
+    hardware: str
     licence: str
     params: int
     macs_per_pixel: int
     purpose: str
+    limits: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
     auto: tuple[AutoRule, ...] = ()
+    pictures: Sequence[str] = ()
 
     @property
     def speed(self) -> str:
@@ -180,11 +186,18 @@ def _read_cards(table: Path) -> tuple[ModelCard, ...]:
 def _checked(path: Path, card: ModelCard) -> Path:
     if not path.is_file():
         raise UnhazeError(f"the file of model '{card.name}' is missing: '{path}'; reinstall unhaze")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    facts = path.stat()
+    found = _sha256(path, facts.st_size, facts.st_mtime_ns)
     if found != card.sha256:
         raise UnhazeError(
             f"model '{card.name}' is damaged: '{path}' has sha256 {found[:12]}...,"
             f" expected {card.sha256[:12]}...; reinstall unhaze"
         )
     return path
+
+
+@cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """Read once for each state of the file: "auto" asks for every picture."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -36,12 +36,17 @@ def train(
     out: Path | str | None = None,
     resume: Path | str | None = None,
     check: bool = False,
+    budget_minutes: float | None = None,
 ) -> TrainResult:
     """Trains `recipe` in the new run folder `out`, or goes on in the folder `resume`.
+
+    budget_minutes: after so many of this process's life, loading included, it saves and stops.
 
     `check` does one step and one validation picture and leaves nothing behind. Under torchrun or
     SLURM all processes call this. UnhazeError for whatever the user can mend, before step 0.
     """
+    if budget_minutes is not None and not 0 < budget_minutes < math.inf:
+        raise UnhazeError(f"a budget of {budget_minutes} minutes; expected a number above 0")
     fabric = make_fabric(recipe)
     torch.manual_seed(recipe.seed)
     net = create_net(recipe.net.name, **recipe.net.arguments)
@@ -66,7 +71,7 @@ def train(
     if check:
         trainer.one_step(0, first)
         return TrainResult(None, 1, True, *trainer.validate(limit=1))
-    return trainer.go(progress)
+    return trainer.go(progress, budget=60 * (budget_minutes or math.inf))
 
 
 def make_fabric(recipe: Recipe) -> Fabric:

@@ -20,25 +20,28 @@ from unhaze import photo, runs
 from unhaze.config import Recipe
 from unhaze.data import Batch, PairedData, UnpairedData
 from unhaze.errors import UnhazeError
-from unhaze.hardware import describe_cpu
+from unhaze.hardware import describe_cpu, seconds_since_start
 from unhaze.methods.alarms import Watcher
 from unhaze.methods.steps import NonFiniteLoss
 from unhaze.metrics import measure
 from unhaze.tensors import save_tensors
+from unhaze.train.pace import Pace, measure_peak
 from unhaze.train.steps import average, batches_from, learning_rate, stop_signals
 from unhaze.weights import save_weights
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """run: its folder (None after a check). finished: False if a signal stopped it. psnr: of the
-    averaged weights on the validation data, in dB under protocol `aecr`; nan without such data."""
+    """run: its folder (None after a check). finished: False if a signal or the end of its time
+    (`out_of_time`) stopped it. psnr: of the averaged weights on the validation data, in dB under
+    protocol `aecr`; nan without such data."""
 
     run: Path | None
     step: int
     finished: bool
     psnr: float
     hazy_psnr: float
+    out_of_time: bool = False
 
 
 class Trainer:
@@ -58,21 +61,25 @@ class Trainer:
         self.data, self.validation, self.run = data, validation, run
         self.watcher = Watcher(method.alarms)
 
-    def go(self, progress: dict[str, Any]) -> TrainResult:
-        """Steps from `progress` to the end of the schedule, or until SIGTERM or SIGINT."""
+    def go(self, progress: dict[str, Any], *, budget: float = math.inf) -> TrainResult:
+        """Steps from `progress` to the end of the schedule, or until SIGTERM or SIGINT, or for
+        `budget` seconds of this process's life, but for one step at least."""
         recipe, watch, first = self.recipe, self.recipe.watch, self.fabric.is_global_zero
         step, steps = progress["step"], recipe.schedule.steps
         writer = SummaryWriter(self.run, purge_step=step) if first else None
         bar = tqdm(total=steps, initial=step, disable=not first, unit="step", smoothing=0.05)
-        scores = (math.nan, math.nan)
+        scores, pace = (math.nan, math.nan), self.pace()
         started, saved = time.monotonic() - progress["seconds"], time.monotonic()
+        stop = spent = False
         with stop_signals() as stopped, contextlib.closing(bar):
             for batches in batches_from(recipe, self.fabric, self.data, step):
-                terms = self.one_step(step, batches)
+                with pace.step(step):
+                    terms = self.one_step(step, batches)
                 step += 1
                 bar.update()
                 if first and (step % watch.log_every == 0 or step == steps):
-                    self.log(writer, bar, step, terms, time.monotonic() - started)
+                    measured = terms | pace.look(step)
+                    self.log(writer, bar, step, measured, time.monotonic() - started)
                 if first and step % watch.pictures_every == 0:
                     self.picture(writer, step, batches[0])
                 if step % watch.validate_every == 0 or step == steps:
@@ -80,18 +87,29 @@ class Trainer:
                     facts = self.facts(step, time.monotonic() - started)
                     progress["best"] = self.keep_best(writer, facts, scores, progress["best"])
                 overdue = time.monotonic() - saved > 60 * watch.save_minutes
-                stop, overdue = self.agree(bool(stopped), overdue)
-                if stop or overdue or step == steps or step % watch.save_every == 0:
+                spent = seconds_since_start() > budget
+                stop, overdue, spent = self.agree(bool(stopped), overdue, spent)
+                if stop or spent or overdue or step == steps or step % watch.save_every == 0:
                     progress |= {"step": step, "seconds": time.monotonic() - started}
                     self.save(progress)
                     saved = time.monotonic()
-                if stop:
+                if stop or spent:
                     break
         if first:
             writer.close()
         if step >= steps and math.isnan(scores[0]):
             scores = self.validate(watch.validate_limit)
-        return TrainResult(self.run, step, step >= steps, *scores)
+        late = spent and not stop and step < steps
+        return TrainResult(self.run, step, step >= steps, *scores, out_of_time=late)
+
+    def pace(self) -> Pace:
+        """The clock of the run; says once what the hardware's peak is, if that is asked for."""
+        hardware = self.recipe.hardware
+        if not (hardware.measure_peak and self.fabric.is_global_zero):
+            return Pace(None)
+        peak = measure_peak(self.fabric.device, hardware.precision)
+        print(f"unhaze: peak {peak / 1e12:.3g} TFLOP/s in {hardware.precision}", file=sys.stderr)
+        return Pace(peak)
 
     def one_step(self, step: int, batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
         """One optimisation step and the averaging of the weights."""
@@ -156,7 +174,7 @@ class Trainer:
         writer: SummaryWriter,
         bar: tqdm,
         step: int,
-        terms: dict[str, torch.Tensor],
+        terms: dict[str, torch.Tensor | float],
         seconds: float,
     ) -> None:
         """Scalars to TensorBoard, to log.jsonl and beside the progress bar."""

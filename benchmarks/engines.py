@@ -1,0 +1,219 @@
+"""`python -m benchmarks.engines`: the network alone, by what runs it, at three sizes of picture.
+
+Every shipped model and AECR-Net as its paper has it: PyTorch eager, with channels last and
+compiled, ONNX Runtime as `unhaze` sets it up, and OpenVINO and torchvision's deformable convolution
+where a Python has them. Each row is a process of its own, weights are random, ratios are against
+eager PyTorch. Takes five minutes on two cores; `--sizes 256 --runs 1` takes one.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import (
+    ROOT,
+    Row,
+    Times,
+    repeated,
+    row_alone,
+    table,
+    with_ratios,
+    write_record,
+)
+from benchmarks.peers import ADVICE, make_peer, python_with
+from unhaze.restore.models import FOLDER, list_models
+from unhaze.restore.resources import free_memory, usable_cores
+
+ENGINES = ("eager", "channels-last", "compiled", "torchvision", "onnxruntime", "openvino")
+PACKAGES = {"torchvision": "torchvision", "openvino": "openvino"}
+SIZES = {"256": (256, 256), "1080p": (1080, 1920), "4k": (2160, 3840)}
+AECR = "aecr (paper)"
+DEFORMABLE = "aecr"  # the net that has deformable convolutions
+AECR_BYTES = 2000  # a pixel, in PyTorch; measured by benchmarks.photo
+MORE_IN_PYTORCH = 3  # times what ONNX Runtime takes, at most, of the shipped ones
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=ENGINES)
+    parser.add_argument("--models", nargs="+", help="shipped ones, and 'aecr'; default: all")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--patience", type=float, default=30, help="seconds that a run may take")
+    parser.add_argument("--peer-python", type=Path, help="has torchvision or openvino")
+    parser.add_argument("--make-peer", type=Path, metavar="FOLDER", help="make that Python there")
+    parser.add_argument("--result", type=Path, default=ROOT / "results" / "benchmark-engines.json")
+    parser.add_argument("--row", type=json.loads, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.row:
+        print(json.dumps(measure(given.row)))
+        return
+    peer = make_peer(given.make_peer) if given.make_peer else given.peer_python
+    threads = given.threads or usable_cores()
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = []
+        for candidate in candidates(given.models, Path(folder)):
+            rows += rows_of(candidate, given, threads, peer)
+    print(table(rows))
+    numbers = {"rows": rows, "runs": given.runs, "threads": threads, "load_before": load}
+    write_record(given.result, "engines", numbers)
+
+
+def candidates(names: Sequence[str] | None, folder: Path) -> list[Row]:
+    """What `create_net` takes, the ONNX file, and the bytes a pixel in ONNX Runtime and PyTorch."""
+    from unhaze.restore.engine import Engine
+
+    cards = list_models()
+    known = [*(card.name for card in cards), "aecr"]
+    if unknown := set(names or ()) - set(known):
+        raise SystemExit(f"--models {sorted(unknown)}: expected some of {known}")
+    found: list[Row] = []
+    for card in cards:
+        if names is None or card.name in names:
+            file = FOLDER / card.file
+            taken = Engine(file, "cpu", threads=1).card.get("bytes_per_pixel", AECR_BYTES)
+            found.append(
+                {"model": card.name, "net": card.net, "arguments": dict(card.arguments)}
+                | {"file": str(file), "bytes": [taken, MORE_IN_PYTORCH * taken]}
+            )
+    if names is None or "aecr" in names:
+        found.append(
+            {"model": AECR, "net": "aecr", "arguments": {"preset": "paper"}}
+            | {"file": str(write_aecr(folder)), "bytes": [AECR_BYTES, AECR_BYTES]}
+        )
+    return found
+
+
+def write_aecr(folder: Path) -> Path:
+    """AECR-Net with random weights as ONNX."""
+    from unhaze.export import write_model
+    from unhaze.export.graph import to_onnx
+    from unhaze.nets import create_net
+
+    path = folder / "aecr.onnx"
+    write_model(to_onnx(create_net("aecr", preset="paper").eval(), "aecr"), {}, path)
+    return path
+
+
+def rows_of(
+    candidate: Row, given: argparse.Namespace, threads: int, peer: Path | None
+) -> list[Row]:
+    """One row a size and engine; what cannot be measured here says why."""
+    rows = []
+    per_pixel: dict[str, float] = {}  # milliseconds, at the size before
+    for size in given.sizes:
+        height, width = SIZES[size]
+        some = []
+        for engine in given.engines:
+            if engine == "torchvision" and candidate["net"] != DEFORMABLE:
+                continue
+            program, skipped = program_for(engine, peer)
+            expected = per_pixel.get(engine, 0) * height * width / 1e3
+            skipped = skipped or no_room(engine, candidate, height * width)
+            if not skipped and expected > given.patience:
+                skipped = f"about {expected:.0f} s a run, --patience is {given.patience:g}"
+            row = {"model": candidate["model"], "size": size, "engine": engine}
+            if skipped is None:
+                task = candidate | {"engine": engine, "height": height, "width": width}
+                task |= {"runs": given.runs, "threads": threads, "patience": given.patience}
+                found = row_alone("benchmarks.engines", task, program=program)
+                per_pixel[engine] = found["ms"] / (height * width)
+                some.append(row | found)
+            else:
+                some.append(row | {"ms": None, "skipped": skipped})
+        rows += with_ratios(some, "ms", lambda each: each["engine"] == "eager")
+    return rows
+
+
+def program_for(engine: str, peer: Path | None) -> tuple[Path, str | None]:
+    """The Python of an engine, and why it is left out, if it is."""
+    here = Path(sys.executable)
+    if engine == "compiled" and not (shutil.which("c++") or os.environ.get("CXX")):
+        return here, "torch.compile needs a C++ compiler"
+    if engine in PACKAGES:
+        program = python_with(PACKAGES[engine], peer)
+        return program or here, None if program else f"no {PACKAGES[engine]} here; {ADVICE}"
+    return here, None
+
+
+def no_room(engine: str, candidate: Row, pixels: int) -> str | None:
+    """Words, if there is too little memory."""
+    needed = candidate["bytes"][engine != "onnxruntime"] * pixels
+    if needed < 0.8 * free_memory():
+        return None
+    return f"takes about {needed / 1e9:.1f} GB, {free_memory() / 1e9:.1f} GB are free"
+
+
+def measure(row: Row) -> Row:
+    """In the process of its own: the times of a forward pass."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    hazy = random.random((1, 3, row["height"], row["width"]), np.float32)
+    forward = {"onnxruntime": in_onnxruntime, "openvino": in_openvino}.get(row["engine"], in_torch)
+    times: Times = repeated(forward(row, hazy), row["runs"], patience=row["patience"] / 2)
+    return times.facts()
+
+
+def in_torch(row: Row, hazy: Any) -> Callable[[], object]:
+    """A call of the network in PyTorch."""
+    import torch
+
+    torch.set_num_threads(row["threads"])
+    torch.set_grad_enabled(False)
+    net, given = create(row), torch.from_numpy(hazy)
+    if row["engine"] in ("channels-last", "compiled"):
+        net = net.to(memory_format=torch.channels_last)
+        given = given.to(memory_format=torch.channels_last)
+    if row["engine"] == "compiled":
+        net = torch.compile(net, dynamic=True)  # one compilation for all sizes, kept on disk
+        net(given)
+    return lambda: net(given)
+
+
+def create(row: Row) -> Any:
+    """The network; for "torchvision" with its deformable convolution in place of ours."""
+    from unhaze.nets import create_net, deform_conv
+
+    if row["engine"] == "torchvision":
+        from torchvision.ops import deform_conv2d
+
+        def theirs(features: Any, offset: Any, mask: Any, weight: Any, bias: Any) -> Any:
+            padding = weight.shape[-1] // 2
+            return deform_conv2d(features, offset, weight, bias, padding=padding, mask=mask)
+
+        deform_conv.deform_conv2d = theirs
+    return create_net(row["net"], **row["arguments"]).eval()
+
+
+def in_onnxruntime(row: Row, hazy: Any) -> Callable[[], object]:
+    """A call of `restore.engine`, as `unhaze run` makes it."""
+    from unhaze.restore.engine import Engine
+
+    engine = Engine(row["file"], "cpu", threads=row["threads"])
+    return lambda: engine(hazy)
+
+
+def in_openvino(row: Row, hazy: Any) -> Callable[[], object]:
+    """A call in float32; from PyTorch, since OpenVINO's reader of ONNX has no DeformConv."""
+    import openvino
+    import torch
+
+    with torch.no_grad():
+        graph = torch.export.export(create(row), (torch.from_numpy(hazy),), strict=False)
+    model = openvino.convert_model(graph)
+    settings = {"INFERENCE_NUM_THREADS": row["threads"], "INFERENCE_PRECISION_HINT": "f32"}
+    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    return lambda: request.infer([hazy])
+
+
+if __name__ == "__main__":
+    main()

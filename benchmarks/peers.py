@@ -1,0 +1,42 @@
+"""Finds packages that this project does not need, to be measured beside it: in another Python."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+ADVICE = "give a Python that has it (--peer-python), or have one made (--make-peer FOLDER)"
+
+
+def python_with(package: str, given: Path | None) -> Path | None:
+    """This Python or the given one, if `package` can be imported there; else None.
+
+    SystemExit: there is no such Python.
+    """
+    if importlib.util.find_spec(package):
+        return Path(sys.executable)
+    if given is None:
+        return None
+    try:
+        tried = subprocess.run([given, "-c", f"import {package}"], capture_output=True)
+    except OSError as error:
+        raise SystemExit(f"--peer-python {given}: {error.strerror}") from error
+    return None if tried.returncode else given
+
+
+def make_peer(folder: Path) -> Path:
+    """A virtual environment with torchvision, the PyTorch that goes with it, and OpenVINO.
+
+    The default PyTorch of Linux takes 5 GB and computes on the processor as the small one does.
+    Answers its Python; what exists is kept.
+    """
+    program = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if not program.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        # Three: exactly this, not one for processors only, which torchvision's wheel does not fit.
+        packages = [f"torch==={version('torch').partition('+')[0]}", "torchvision", "openvino"]
+        install = [program, "-m", "pip", "install", "--quiet", *packages, "numpy"]
+        subprocess.run(install, check=True)
+    return program

@@ -1,0 +1,146 @@
+"""`python -m benchmarks.train`: training steps a second, and the share of the machine's peak.
+
+The step of a recipe, forwards, losses, backwards, optimizer and averaging, on a batch that is drawn
+before: eager float32 as a straightforward loop would do it, then with channels last, compiled, in
+bf16, and all of these. The peak is what a large matrix product reaches in the same process and
+precision, or what `--peak-tflops` says. On a GPU where there is one. Two minutes on two cores.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import ROOT, Row, repeated, row_alone, table, with_ratios, write_record
+from unhaze.restore.resources import usable_cores
+
+# By name: precision, layout, compilation.
+WAYS = {
+    "eager float32": ("32-true", False, "none"),
+    "channels-last": ("32-true", True, "none"),
+    "compiled": ("32-true", False, "default"),
+    "bf16": ("bf16-mixed", False, "none"),
+    "compiled bf16 channels-last": ("bf16-mixed", True, "default"),
+    "the same with CUDA graphs": ("bf16-mixed", True, "reduce-overhead"),
+}
+SQUARE = {"cpu": 2048, "cuda": 8192}  # side of the matrices that show the peak
+BACKWARD = 3  # a step takes the multiplications of a forward pass three times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "tiny_paired.toml")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="changes")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS))
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--peak-tflops", type=float, help="of the device, in bf16 and float32")
+    parser.add_argument("--result", type=Path, default=ROOT / "results" / "benchmark-train.json")
+    parser.add_argument("--row", type=json.loads, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.row:
+        print(json.dumps(measure(given.row)))
+        return
+    threads, load = given.threads or usable_cores(), os.getloadavg()[0]
+    task = {"recipe": str(given.recipe), "changes": given.changes, "steps": given.steps}
+    task |= {"threads": threads, "peak": given.peak_tflops}
+    rows = []
+    for way in given.ways or WAYS:
+        rows.append({"way": way} | row_alone("benchmarks.train", task | {"way": way}))
+    rows = with_ratios(rows, "ms", lambda row: row["way"] == "eager float32")
+    print(table(rows))
+    numbers: Row = {"recipe": given.recipe.name, "changes": given.changes, "steps": given.steps}
+    numbers |= {"rows": rows, "threads": threads, "load_before": load}
+    write_record(given.result, "train", numbers)
+
+
+def measure(row: Row) -> Row:
+    """In the process of its own: one way to train."""
+    import torch
+
+    from unhaze.export.facts import count_macs
+    from unhaze.nets import create_net
+
+    torch.set_num_threads(row["threads"])
+    way = WAYS[row["way"]]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and way[2] == "reduce-overhead":
+        return {"ms": None, "device": device, "skipped": "CUDA graphs need a GPU"}
+    recipe = read_recipe(row, way)
+    step = one_step(recipe)
+    step()  # compiles
+    times = repeated(step, row["steps"], patience=30)
+    crop, batch = recipe.augment.crop, recipe.schedule.batch
+    net = create_net(recipe.net.name, **recipe.net.arguments).eval()
+    flops = 2 * BACKWARD * count_macs(net) * crop**2 * batch
+    peak = (row["peak"] or peak_tflops(device, way[0])) * 1e12
+    rates = {
+        "steps_per_second": round(1 / times.seconds, 3),
+        "tflops": round(flops / times.seconds / 1e12, 4),
+        "peak_tflops": round(peak / 1e12, 3),
+        "share_of_peak": round(flops / times.seconds / peak, 3),
+    }
+    memory = {}
+    if device == "cuda":
+        memory = {"device_mb": round(torch.cuda.max_memory_allocated() / 1e6, 1)}
+    return times.facts() | rates | memory | {"device": device}
+
+
+def read_recipe(row: Row, way: tuple[str, bool, str]) -> Any:
+    """The recipe with the changes and the way's hardware."""
+    from unhaze.config import load_config
+
+    recipe = load_config(Path(row["recipe"]), row["changes"])
+    precision, channels_last, mode = way
+    hardware = dataclasses.replace(
+        recipe.hardware, precision=precision, channels_last=channels_last, compile=mode
+    )
+    return dataclasses.replace(recipe, hardware=hardware)
+
+
+def one_step(recipe: Any) -> Any:
+    """What `unhaze train` does in a step, on one batch."""
+    import torch
+
+    from unhaze.data.build import create_data
+    from unhaze.nets import create_net
+    from unhaze.train import build_method, make_fabric
+    from unhaze.train.steps import average, batches_from
+
+    fabric = make_fabric(recipe)
+    torch.set_float32_matmul_precision("highest" if "32" in recipe.hardware.precision else "high")
+    torch.manual_seed(recipe.seed)
+    method, ema = build_method(recipe, fabric, create_net(recipe.net.name, **recipe.net.arguments))
+    batches = next(batches_from(recipe, fabric, create_data(recipe.data), 0))
+
+    def step() -> None:
+        method.step(batches, recipe.optimizer.lr)
+        average(ema, method.networks["restorer"], recipe.schedule.ema, 1000)
+        if fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def peak_tflops(device: str, precision: str) -> float:
+    """What a large matrix product reaches here in that precision."""
+    import torch
+
+    side = SQUARE[device]
+    kind = torch.bfloat16 if precision.startswith("bf16") else torch.float32
+    factor = torch.randn(side, side, device=device).to(kind)
+
+    def product() -> None:
+        factor @ factor
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    with torch.no_grad():
+        seconds = repeated(product, 5, patience=5).seconds
+    return 2 * side**3 / seconds / 1e12
+
+
+if __name__ == "__main__":
+    main()

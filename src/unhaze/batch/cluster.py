@@ -1,0 +1,193 @@
+"""Workers as actors of Ray Data, on this computer or on many: each loads the model once.
+
+Blocks of names flow to the actors, and outcomes back. Ray runs a block again when its actor dies;
+targets that an actor has written are found and not made again, and a ledger counts how often each
+file was begun, so that one that kills its workers ends as failed.
+"""
+
+import json
+import logging
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from unhaze.batch.places import Mark
+from unhaze.batch.tasks import Outcome, Task
+from unhaze.batch.worker import Work, Worker
+from unhaze.errors import UnhazeError
+
+if TYPE_CHECKING:
+    from unhaze.batch.folder import Crew, Tally
+
+BLOCK = 16  # files that travel together at most; fewer where there are few
+BLOCKS_EACH = 8  # at least, for each worker, so that none waits for another at the end
+STORE_BYTES = 100 << 20  # of a Ray that is started here: only names and outcomes pass through
+
+
+class Ledger:
+    """An actor that knows what has begun and whether to stop."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.begun: Counter[str] = Counter()
+        self.stopped = False
+
+    def begin(self, source: str) -> str:
+        """What a worker that is about to begin with a file shall do: "go", "stop" or "give up"."""
+        if self.stopped:
+            return "stop"
+        self.begun[source] += 1
+        return "go" if self.begun[source] <= self.limit else "give up"
+
+    def stop(self) -> None:
+        """Nothing else begins."""
+        self.stopped = True
+
+
+class Actor:
+    """A worker for `map_batches`: tasks in, outcomes out, both as JSON."""
+
+    def __init__(self, work: Work, ledger: Any) -> None:
+        self.worker, self.problem = None, ""
+        self.ledger = ledger
+        self.threads = ThreadPoolExecutor(work.at_once)
+        try:
+            self.worker = Worker(work)
+        except UnhazeError as error:  # raised here, it would be drowned in Ray's own words
+            self.problem = str(error)
+
+    def __call__(self, block: dict[str, Any]) -> dict[str, list[str]]:
+        """A block of tasks; those that a stop came before have no outcome."""
+        if self.worker is None:
+            return {"outcome": [json.dumps({"problem": self.problem})]}
+        outcomes = self.threads.map(self._do, map(str, block["task"]))
+        return {"outcome": [packed(each) for each in outcomes if each is not None]}
+
+    def _do(self, text: str) -> Outcome | None:
+        import ray
+
+        task = task_of(json.loads(text))
+        word = ray.get(self.ledger.begin.remote(task.source))
+        if word == "go":
+            return self.worker.do(task, threading.Event())
+        return None if word == "stop" else self.worker.give_up(task)
+
+
+def on_cluster(
+    tasks: Sequence[Task], work: Work, crew: "Crew", tally: "Tally", stop: threading.Event
+) -> Iterator[Outcome | None]:
+    """Does all tasks by actors and yields outcomes as they come; None: Ray is ready.
+
+    When `stop` is set, files at work are finished and nothing else begins. UnhazeError: no cluster
+    there, fewer processors or GPUs than one worker needs, the model cannot be loaded there.
+    """
+    import ray
+    from ray.data import ActorPoolStrategy, from_items
+    from ray.exceptions import RayError
+
+    with connected(crew, work.threads):
+        there = ray.cluster_resources()
+        most = fitting(there, work, crew)
+        workers = min(crew.workers or most, most, len(tasks))
+        tally.workers = workers
+        yield None
+        ledger = ray.remote(num_cpus=0)(Ledger).remote(work.retries + 1)
+        threading.Thread(target=tell, args=(stop, ledger), daemon=True).start()
+        blocks = max(-(-len(tasks) // BLOCK), min(len(tasks), workers * BLOCKS_EACH))
+        names = [{"task": json.dumps(asdict(task))} for task in tasks]
+        outcomes = from_items(names, override_num_blocks=blocks).map_batches(
+            Actor,
+            fn_constructor_args=(work, ledger),
+            batch_size=None,
+            compute=ActorPoolStrategy(size=workers),
+            num_cpus=max(1, work.threads),
+            num_gpus=crew.gpus or None,
+        )
+        rows, problem = outcomes.iter_rows(), None
+        try:
+            for row in rows:
+                answer = unpacked(row["outcome"])
+                if isinstance(answer, Outcome):
+                    yield answer
+                problem = problem or (answer if isinstance(answer, str) else None)
+        except RayError as error:
+            cause = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
+            raise UnhazeError(f"the workers on Ray failed: {cause}") from error
+        finally:
+            ledger.stop.remote()
+            for _ in rows:  # Ray hangs if it is to end while a dataset is at work
+                continue
+        if problem:
+            raise UnhazeError(problem)
+
+
+@contextmanager
+def connected(crew: "Crew", threads: int) -> Iterator[None]:
+    """Ray, started here or found, quiet; what Ctrl-C and SIGTERM do stays as it was."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    import ray
+    from ray.data import DataContext
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if crew.cluster == "local":
+            cores = {"num_cpus": crew.workers * max(1, threads)} if crew.workers else {}
+            quiet |= {"include_dashboard": False, "object_store_memory": STORE_BYTES}
+            ray.init(address="local", **cores, **quiet)
+        else:
+            ray.init(address=crew.cluster, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise UnhazeError(f"no Ray cluster at '{crew.cluster}': {words}") from error
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def fitting(there: dict[str, float], work: Work, crew: "Crew") -> int:
+    """How many workers the cluster holds. UnhazeError if that is none."""
+    needs = {"CPU": max(1, work.threads)} | ({"GPU": crew.gpus} if crew.gpus else {})
+    for kind, needed in needs.items():
+        if there.get(kind, 0) < needed:
+            has = f"{there.get(kind, 0):g} {kind}"
+            raise UnhazeError(f"the cluster has {has}; one worker needs {needed:g}")
+    return min(int(there[kind] / needed) for kind, needed in needs.items())
+
+
+def tell(stop: threading.Event, ledger: Any) -> None:
+    """Hands a stop on to all workers."""
+    stop.wait()
+    ledger.stop.remote()
+
+
+def packed(outcome: Outcome) -> str:
+    """To JSON."""
+    return json.dumps(asdict(outcome))
+
+
+def unpacked(text: str) -> Outcome | str:
+    """Undoes `packed`; a text says why a worker could not begin."""
+    facts = json.loads(text)
+    if "problem" in facts:
+        return facts["problem"]
+    return Outcome(**facts | {"task": task_of(facts["task"])})
+
+
+def task_of(facts: dict[str, Any]) -> Task:
+    """From what JSON kept of it."""
+    marks = {key: Mark(**facts[key]) if facts[key] else None for key in ("mark", "before")}
+    return Task(**facts | marks)

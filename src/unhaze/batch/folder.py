@@ -1,0 +1,174 @@
+"""A whole folder, here or in an object store, by many workers, with a manifest of the outcomes."""
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any
+
+from unhaze.batch.manifest import NAME, Manifest, open_manifest
+from unhaze.batch.places import open_place
+from unhaze.batch.plan import is_video
+from unhaze.batch.pool import shares
+from unhaze.batch.processes import in_processes
+from unhaze.batch.tasks import DONE, Outcome, Task, find_sources, plan_tasks
+from unhaze.batch.worker import Work
+from unhaze.errors import UnhazeError
+from unhaze.restore.devices import choose_device
+from unhaze.restore.resources import free_memory
+
+AT_ONCE_REMOTE = 2  # photos in one worker at least: one travels while another is restored
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who does the work. workers: 0 to choose. jobs: photos at a time in all, 0 to choose.
+
+    cluster: None for processes of this computer, else where Ray is: "local" starts it here, "auto"
+    finds the one that runs here, anything else is an address. gpus: of each worker, for Ray.
+    """
+
+    workers: int = 0
+    jobs: int = 0
+    cluster: str | None = None
+    gpus: float = 0.0
+
+
+@dataclass
+class Tally:
+    """How far a batch is; `total` counts what was done before. Seconds: `startup` until the first
+    worker is ready, `listing` both places, `manifest` writing it, `seconds` in all.
+    """
+
+    total: int
+    counts: Counter[str]
+    manifest: str
+    workers: int
+    megapixels: float = 0.0
+    startup: float = 0.0
+    listing: float = 0.0
+    written: float = 0.0
+    seconds: float = 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """For JSON; rates are of files done and of their pixels."""
+        rates = {
+            "files_per_second": round(self.counts["done"] / max(self.seconds, 1e-9), 3),
+            "megapixels_per_second": round(self.megapixels / max(self.seconds, 1e-9), 3),
+        }
+        times = {"seconds": self.seconds, "startup_seconds": self.startup}
+        times |= {"listing_seconds": self.listing, "manifest_seconds": self.written}
+        facts = {"inputs": self.total} | {key: self.counts[key] for key in STATES}
+        facts |= {key: round(value, 3) for key, value in times.items()} | rates
+        return facts | {"workers": self.workers, "manifest": self.manifest}
+
+
+STATES = ("done", "skipped", "failed")
+
+
+def restore_folder(
+    work: Work,
+    crew: Crew | None = None,
+    *,
+    manifest: str | None = None,
+    resume: bool = False,
+    shard: tuple[int, int] = (1, 1),
+    stop: threading.Event | None = None,
+    hear: Callable[[Tally, Outcome | None], None] | None = None,
+) -> Tally:
+    """Restores all photos and videos below `work.source` to `work.target`, under their names.
+
+    manifest: its path or URL (default: in the target). resume: what an earlier run did is skipped.
+    shard: as `plan_tasks`. stop: when set, no other file begins. hear: is told of each outcome, and
+    now and then of none. UnhazeError: nothing can be done; as `plan_tasks`, `open_manifest`.
+    """
+    crew, stop, began = crew or Crew(), stop or threading.Event(), time.perf_counter()
+    check(crew, shard)
+    source, target = open_place(work.source), open_place(work.target)
+    sources = find_sources(source, target)
+    digest, given = work.digest(), manifest or manifest_of(work.target, shard)
+    overwrite = work.settings.overwrite
+    with open_manifest(given, resume=resume, overwrite=overwrite) as book:
+        rules = {"overwrite": overwrite, "resume": resume, "shard": shard}
+        plan = plan_tasks(sources, source, target, book.history, digest, **rules)
+        book.begin(work.facts(), digest)
+        tally = Tally(plan.total, Counter(skipped=plan.skipped), given, 0)
+        tally.listing = time.perf_counter() - began
+        listen = partial(note, tally, book, digest, began, hear)
+        for outcome in plan.known:
+            listen(outcome, known=True)
+        tasks = sorted(plan.tasks, key=lambda task: is_video(PurePosixPath(task.source)))
+        if tasks and not stop.is_set():
+            for outcome in work_off(tasks, work, crew, tally, stop):
+                if not tally.startup:
+                    tally.startup = time.perf_counter() - began - tally.listing
+                listen(outcome)
+    tally.seconds = time.perf_counter() - began
+    return tally
+
+
+def check(crew: Crew, shard: tuple[int, int]) -> None:
+    """UnhazeError for numbers that mean nothing."""
+    for name, value in (("workers", crew.workers), ("jobs", crew.jobs), ("gpus", crew.gpus)):
+        kinds = int | float if name == "gpus" else int
+        if isinstance(value, bool) or not isinstance(value, kinds) or not 0 <= value < math.inf:
+            raise UnhazeError(f"{name} is {value!r}; expected 0 (to choose) or more")
+    if crew.gpus and crew.cluster is None:
+        raise UnhazeError("gpus of each worker are for Ray: give a cluster, such as 'local'")
+    number, parts = shard
+    if not (isinstance(number, int) and isinstance(parts, int) and 1 <= number <= parts):
+        raise UnhazeError(f"shard is {number}/{parts}; expected i/n with i from 1 to n")
+
+
+def manifest_of(target: str, shard: tuple[int, int]) -> str:
+    """In the target; of one shard of several, with its number."""
+    part = "" if shard == (1, 1) else f".{shard[0]}-of-{shard[1]}"
+    return f"{target.rstrip('/') or '/'}/{NAME.replace('.', f'{part}.')}"
+
+
+def work_off(
+    tasks: list[Task], work: Work, crew: Crew, tally: Tally, stop: threading.Event
+) -> Iterator[Outcome | None]:
+    """The tasks, done by whoever `crew` says; sets `tally.workers`."""
+    remote = open_place(work.source).remote or open_place(work.target).remote
+    fewest = AT_ONCE_REMOTE if remote and not crew.jobs else 1
+    if crew.cluster is not None:
+        from unhaze.batch.cluster import on_cluster
+
+        each = max(fewest, -(-crew.jobs // (crew.workers or 1)))
+        yield from on_cluster(tasks, replace(work, at_once=each), crew, tally, stop)
+        return
+    room = free_memory() if work.memory is None else work.memory
+    asked, analysis = crew.jobs or crew.workers, work.settings.analysis or 1024
+    at_once, threads = shares(len(tasks), asked, work.threads, room, analysis)
+    # On a GPU one worker does: several would share its memory.
+    workers = min(crew.workers or (at_once if choose_device(work.device) == "cpu" else 1), at_once)
+    each = max(fewest, -(-at_once // workers))
+    memory = None if work.memory is None else work.memory / (workers * each)
+    tally.workers = workers
+    part = replace(work, at_once=each, threads=threads, memory=memory)
+    yield from in_processes(tasks, part, workers=workers, stop=stop)
+
+
+def note(
+    tally: Tally,
+    book: Manifest,
+    digest: str,
+    began: float,
+    hear: Callable[[Tally, Outcome | None], None] | None,
+    outcome: Outcome | None,
+    known: bool = False,
+) -> None:
+    """Writes an outcome down and counts it, before anyone hears of it; `known`: by the plan."""
+    if outcome is not None:
+        book.add(outcome, digest)
+        tally.counts["skipped" if known and outcome.state == DONE else outcome.state] += 1
+        tally.megapixels += outcome.megapixels
+    tally.written = book.seconds
+    tally.seconds = time.perf_counter() - began
+    if hear is not None:
+        hear(tally, outcome)

@@ -1,0 +1,148 @@
+"""The manifest of a batch: one JSON line a file, written by one process, readable after any kill.
+
+Lines that open a run have the key "batch": when it began, places and settings. The last line of a
+file tells its state. A last line that is cut off is not counted, and written over by the next run.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from unhaze.batch.places import Folder, Mark, Store, open_place, store_errors
+from unhaze.batch.tasks import DONE, History, Outcome
+from unhaze.errors import UnhazeError
+
+NAME = "unhaze-manifest.jsonl"
+UPLOAD_SECONDS = 30  # between copies of a growing manifest to its store
+COPIED_PER_SECOND = 1e6  # bytes: a large manifest is copied less often
+
+
+@dataclass
+class Manifest:
+    """An open manifest. history: what it told when it was opened. seconds: spent on writing it."""
+
+    given: str
+    history: History
+    file: BinaryIO
+    store: tuple[Store, str] | None = None  # where it is copied to, and its name there
+    seconds: float = 0.0
+    copied: float = field(default_factory=time.monotonic)
+
+    def begin(self, facts: dict[str, Any], digest: str) -> None:
+        """Opens a run with these settings, unless the one before had the same."""
+        if self.history.digest != digest:
+            self._write({"batch": round(time.time(), 3)} | facts | {"digest": digest})
+            self._copy()
+
+    def add(self, outcome: Outcome, digest: str) -> None:
+        """Writes what became of a file; at once, so that a kill loses no line."""
+        start = time.perf_counter()
+        task = outcome.task
+        line = {"source": task.source, "target": task.target, "state": outcome.state}
+        line |= {"why": outcome.why, "seconds": round(outcome.seconds, 4)}
+        line |= {"megapixels": round(outcome.megapixels, 6), "model": outcome.model}
+        line |= {"digest": digest, "size": task.mark.size, "stamp": task.mark.stamp}
+        self._write(line | {"worker": outcome.worker, "attempts": outcome.attempts})
+        if self.store and time.monotonic() - self.copied > self._pause():
+            self._copy()
+        self.seconds += time.perf_counter() - start
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self.file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        self.file.flush()
+
+    def _pause(self) -> float:
+        return max(UPLOAD_SECONDS, self.file.tell() / COPIED_PER_SECOND)
+
+    def _copy(self) -> None:
+        """To the store, if it belongs there."""
+        if self.store is None:
+            return
+        store, name = self.store
+        try:
+            store.write(name, Path(self.file.name).read_bytes())
+        except store_errors() as error:
+            raise UnhazeError(f"cannot write the manifest '{self.given}': {error}") from error
+        self.copied = time.monotonic()
+
+
+@contextmanager
+def open_manifest(given: str, *, resume: bool, overwrite: bool) -> Iterator[Manifest]:
+    """Reads a manifest and opens it for more. `given`: a path or URL.
+
+    UnhazeError: there is one and neither `resume` nor `overwrite`, it is none, another process
+    writes it, it cannot be written.
+    """
+    parent, _, name = given.replace(os.sep, "/").rpartition("/")
+    place = open_place(parent or ("/" if given.startswith("/") else "."))
+    with tempfile.TemporaryDirectory(prefix="unhaze-") as scratch:
+        path = Path(scratch, name) if isinstance(place, Store) else place.path / name
+        text = b"" if (found := place.read(name)) is None else found
+        whole = text[: text.rfind(b"\n") + 1]
+        history = read_history(whole, given)
+        if not (history.empty or resume or overwrite):
+            raise UnhazeError(
+                f"'{given}' is of an earlier batch; --resume goes on with it, --overwrite begins"
+                " anew"
+            )
+        if not resume:
+            whole, history = b"", History({})
+        with locked(path, given) as file:
+            file.truncate(len(whole) if isinstance(place, Folder) else 0)
+            file.seek(0, os.SEEK_END)
+            if isinstance(place, Store):
+                file.write(whole)
+            manifest = Manifest(given, history, file)
+            manifest.store = (place, name) if isinstance(place, Store) else None
+            try:
+                yield manifest
+            finally:
+                manifest._copy()
+
+
+@contextmanager
+def locked(path: Path, given: str) -> Iterator[BinaryIO]:
+    """The file, to be read and written by nobody else meanwhile, as far as the system can say."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise UnhazeError(f"cannot write the manifest '{given}': {error.strerror}") from error
+    with path.open("r+b") as file:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield file
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UnhazeError(
+                f"another batch writes '{given}'; wait for it, or give --manifest or --shard"
+            ) from error
+        yield file
+
+
+def read_history(text: bytes, given: str) -> History:
+    """What the whole lines of a manifest tell. UnhazeError for anything else."""
+    done: dict[str, tuple[Mark, str]] = {}
+    digest, began, empty = None, 0.0, True
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            if "batch" in entry:
+                digest, began = entry["digest"], float(entry["batch"])
+                continue
+            empty = False
+            if entry["state"] == DONE:  # a failure after it has not touched the result
+                mark = Mark(int(entry["size"]), entry["stamp"])
+                done[entry["source"]] = (mark, entry["digest"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UnhazeError(f"'{given}' is no manifest of a batch: line {number}") from error
+    return History(done, digest, began, empty)

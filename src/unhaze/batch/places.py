@@ -1,0 +1,266 @@
+"""Where a batch reads and writes: a folder of this computer, or one behind a URL (fsspec)."""
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from unhaze.batch.plan import files_below
+from unhaze.errors import UnhazeError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::|://)")
+HERE = ("file://", "local://")
+# Stores in which an upload appears whole or not at all; elsewhere it is renamed when complete.
+OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "memory"}
+# What stores call the state of an object, and the moment of its last change.
+STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
+MOMENTS = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
+# Errors of stores that are no OSError: module, class. Looked up only where the module is loaded.
+FOREIGN_ERRORS = (
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+    ("aiohttp", "ClientError"),
+    ("gcsfs.retry", "HttpError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("azure.core.exceptions", "AzureError"),
+)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Tells one state of a file from another: size in bytes, and its time of change or etag.
+
+    changed: seconds since 1970, None where the store does not say.
+    """
+
+    size: int
+    stamp: str
+    changed: float | None = field(default=None, compare=False)
+
+
+class Place(Protocol):
+    """A folder of files, which go by their path below it, written with slashes."""
+
+    given: str
+    remote: bool
+
+    def files(self) -> dict[str, Mark]: ...
+
+    def mark(self, name: str) -> Mark | None: ...
+
+    def full(self, name: str) -> str: ...
+
+    def fetch(self, name: str, scratch: Path) -> Path: ...
+
+    def room(self, name: str, scratch: Path) -> Path: ...
+
+    def publish(self, name: str, written: Path) -> None: ...
+
+
+def open_place(given: str | Path) -> "Folder | Store":
+    """A folder, which need not exist, or a URL. UnhazeError: nothing installed opens the URL."""
+    given = str(given)
+    for scheme in HERE:
+        if given.startswith(scheme):
+            return Folder(given.removeprefix(scheme))
+    return Store(given) if URL.match(given) else Folder(given)
+
+
+def store_errors() -> tuple[type[BaseException], ...]:
+    """What reading from and writing to a place may raise, and may not raise the next time."""
+    loaded = [(sys.modules.get(module), name) for module, name in FOREIGN_ERRORS]
+    return (OSError, EOFError, *(getattr(module, name) for module, name in loaded if module))
+
+
+class Folder:
+    """A folder of this computer, or of a disk that all computers of a cluster share."""
+
+    remote = False
+
+    def __init__(self, given: str) -> None:
+        self.given = given
+        self.path = Path(given).resolve()
+
+    def files(self) -> dict[str, Mark]:
+        """Photos and videos in it and below, as `plan.files_below` finds them. UnhazeError for
+        what is no folder, or holds one that cannot be read.
+        """
+        if not self.path.is_dir():
+            what = "a file; `unhaze run` takes it" if self.path.exists() else "no folder"
+            raise UnhazeError(f"'{self.given}' is {what}; batch takes a folder or a URL")
+        found, unreadable = files_below(self.path, None)
+        for why in unreadable.values():
+            raise UnhazeError(why)
+        start = len(str(self.path)) + 1  # Path.relative_to is slow for many thousands of files
+        return {str(file)[start:].replace(os.sep, "/"): marked(file.stat()) for file in found}
+
+    def mark(self, name: str) -> Mark | None:
+        """The state of a file, None if there is none."""
+        try:
+            return marked((self.path / name).stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def full(self, name: str) -> str:
+        """The path of a file."""
+        return str(self.path / name)
+
+    def fetch(self, name: str, scratch: Path) -> Path:
+        """The file itself."""
+        return self.path / name
+
+    def room(self, name: str, scratch: Path) -> Path:
+        """Where a result is to be written: under its name, as writers publish whole files only."""
+        return self.path / name
+
+    def publish(self, name: str, written: Path) -> None:
+        """Nothing is left to be done."""
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a small file, None if there is none."""
+        path = self.path / name
+        return path.read_bytes() if path.is_file() else None
+
+
+class Store:
+    """A folder behind a URL. Files pass through a temporary folder, one at a time."""
+
+    remote = True
+
+    def __init__(self, given: str) -> None:
+        self.given = given.rstrip("/")
+        self.system, self.root = open_system(given)
+        self.root = self.root.rstrip("/")
+
+    def files(self) -> dict[str, Mark]:
+        """Every file below; hidden ones and results are left to the plan. UnhazeError: none."""
+        try:
+            found = self.system.find(self.root, detail=True)
+        except FileNotFoundError:
+            found = {}
+        except store_errors() as error:
+            raise UnhazeError(f"cannot list '{self.given}': {reason(error)}") from error
+        start = self.root + "/" if self.root else ""
+        names = ((path, path.removeprefix(start).lstrip("/")) for path in found)
+        return {name: mark_of(found[path]) for path, name in names if path.startswith(start)}
+
+    def mark(self, name: str) -> Mark | None:
+        """The state of a file, None if there is none."""
+        try:
+            return mark_of(self.system.info(self._path(name)))
+        except FileNotFoundError:
+            return None
+
+    def full(self, name: str) -> str:
+        """The URL of a file."""
+        return f"{self.given}/{name}"
+
+    def fetch(self, name: str, scratch: Path) -> Path:
+        """A copy in `scratch`."""
+        copy = scratch / "source" / Path(name).name
+        copy.parent.mkdir(exist_ok=True)
+        self.system.get_file(self._path(name), str(copy))
+        return copy
+
+    def room(self, name: str, scratch: Path) -> Path:
+        """Where a result is to be written before it is published."""
+        (scratch / "target").mkdir(exist_ok=True)
+        return scratch / "target" / Path(name).name
+
+    def publish(self, name: str, written: Path) -> None:
+        """Uploads `written` as `name`, after what lies beside it (strips, fields)."""
+        folder = name.rpartition("/")[0]
+        for each in sorted(written.parent.iterdir(), key=lambda path: path == written):
+            self._upload(each, f"{folder}/{each.name}".lstrip("/"))
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a small file, None if there is none."""
+        try:
+            return self.system.cat_file(self._path(name))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a small file, over any that is there."""
+        self.system.pipe_file(self._path(name), content)
+
+    def _path(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def _upload(self, file: Path, name: str) -> None:
+        path = self._path(name)
+        names = self.system.protocol
+        if OBJECT_STORES & ({names} if isinstance(names, str) else set(names)):
+            self.system.put_file(str(file), path)
+            return
+        folder = path.rpartition("/")[0]
+        partial = f"{folder}/.{secrets.token_hex(8)}.part"
+        self.system.makedirs(folder, exist_ok=True)
+        self.system.put_file(str(file), partial)
+        self.system.mv(partial, path)
+
+
+def open_system(url: str) -> "tuple[AbstractFileSystem, str]":
+    """fsspec's file system for a URL, and the path in it. UnhazeError: none, or not installed."""
+    from fsspec.core import url_to_fs
+    from fsspec.registry import known_implementations
+
+    scheme = url.partition(":")[0]
+    try:
+        # Without its cache of listings: other processes write here, too.
+        return url_to_fs(url, use_listings_cache=False)
+    except ImportError as error:
+        package = known_implementations[scheme]["class"].partition(".")[0]
+        raise UnhazeError(f"'{url}' needs {package}: pip install {package}") from error
+    except (ValueError, TypeError, *store_errors()) as error:
+        raise UnhazeError(f"'{url}' cannot be opened: {reason(error)}") from error
+
+
+def marked(facts: os.stat_result) -> Mark:
+    """Of a file of this computer."""
+    return Mark(facts.st_size, str(facts.st_mtime_ns), facts.st_mtime)
+
+
+def mark_of(info: dict[str, Any]) -> Mark:
+    """Of what fsspec tells of a file."""
+    stamps = (str(info[key]) for key in STAMPS if info.get(key))
+    moments = (seconds_of(info[key]) for key in MOMENTS if info.get(key))
+    return Mark(int(info.get("size") or 0), next(stamps, ""), next(moments, None))
+
+
+def seconds_of(moment: object) -> float | None:
+    """A date, a number or a text in ISO format -> seconds since 1970."""
+    if isinstance(moment, str):
+        try:
+            moment = datetime.fromisoformat(moment)
+        except ValueError:
+            return None
+    if isinstance(moment, datetime):
+        return moment.timestamp()
+    return float(moment) if isinstance(moment, int | float) else None
+
+
+def reason(error: BaseException) -> str:
+    """Its words in one line, or its name where it has none."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return " ".join(str(said or error).split()) or type(error).__name__
+
+
+def overlap(source: Place, target: Place) -> Iterator[str]:
+    """What is wrong with reading from the one and writing to the other."""
+    one, other = (place.full("").rstrip("/") for place in (source, target))
+    if one == other:
+        yield f"SRC and DST are both '{source.given}'; results need a folder of their own"
+    elif other.startswith(one + "/"):
+        yield (
+            f"DST '{target.given}' lies in SRC '{source.given}', where results would be taken for"
+            " photos; give a folder outside"
+        )

@@ -1,0 +1,177 @@
+"""Workers as processes of this computer: one that dies costs an attempt at its files, nothing else.
+
+The driver sends tasks through a pipe to each worker, as many as it works on at a time, and takes
+outcomes from it. A worker whose pipe ends has lost its driver and leaves at once.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from unhaze.batch.tasks import FAILED, Outcome, Task
+from unhaze.batch.worker import Work, Worker
+from unhaze.errors import UnhazeError
+
+HOPELESS = 3  # deaths in a row of workers that were not ready yet
+FAULT = 70  # exit status of a worker that met a fault of this program
+POLL = 0.5  # seconds after which a stop is noticed although no worker says anything
+
+
+@dataclass
+class Hand:
+    """A worker as the driver sees it. held: tasks that it has been sent and not answered."""
+
+    process: BaseProcess
+    pipe: Connection
+    ready: bool = False
+    held: dict[str, Task] = field(default_factory=dict)
+
+
+def in_processes(
+    tasks: Sequence[Task], work: Work, *, workers: int, stop: threading.Event
+) -> Iterator[Outcome | None]:
+    """Does all tasks in `workers` processes and yields outcomes as they come; None: one is ready.
+
+    When `stop` is set, photos at work are finished, videos end at their next frame, and nothing
+    else begins. UnhazeError: the model cannot be loaded, workers die before they are ready.
+    """
+    waiting, deaths, early = deque(tasks), Counter(), 0
+    hands = [start(work) for _ in range(min(workers, len(tasks)))]
+    told = False
+    try:
+        while any(hand.held for hand in hands) or (waiting and not stop.is_set()):
+            if stop.is_set() and not told:
+                told = True
+                for hand in hands:
+                    send(hand, None)
+            for pipe in wait([hand.pipe for hand in hands], POLL):
+                hand = next(each for each in hands if each.pipe is pipe)
+                answer = receive(hand)
+                if isinstance(answer, str):
+                    raise UnhazeError(answer)
+                if isinstance(answer, Outcome):
+                    del hand.held[answer.task.source]
+                    yield answer
+                elif isinstance(answer, Task):  # a video that `stop` has ended
+                    del hand.held[answer.source]
+                elif answer:
+                    hand.ready, early = True, 0
+                    yield None
+                else:
+                    early += not hand.ready
+                    if early == HOPELESS:
+                        code = hand.process.exitcode
+                        raise UnhazeError(f"workers die before they are ready (status {code})")
+                    yield from lost(hand, waiting, deaths, work.retries)
+                    hands.remove(hand)
+                    if waiting and not stop.is_set():
+                        hands.append(start(work))
+            for hand in hands:
+                feed(hand, waiting, work.at_once, stop)
+    finally:
+        for hand in hands:
+            hand.pipe.close()
+        for hand in hands:
+            hand.process.join()
+
+
+def start(work: Work) -> Hand:
+    """A new worker. A fresh Python: a copy of this one would share locks and threads with it."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(work, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return Hand(process, ours)
+
+
+def send(hand: Hand, message: Task | None) -> None:
+    """To a worker; one that has died meanwhile is found out when it is listened to."""
+    try:
+        hand.pipe.send(message)
+    except (BrokenPipeError, ConnectionResetError):
+        return
+
+
+def receive(hand: Hand) -> Outcome | Task | str | bool:
+    """The next words of a worker: True when it is ready, False when it has died."""
+    try:
+        return hand.pipe.recv()
+    except (EOFError, ConnectionResetError):
+        hand.pipe.close()
+        hand.process.join()
+        return False
+
+
+def feed(hand: Hand, waiting: deque[Task], at_once: int, stop: threading.Event) -> None:
+    """Gives a worker as many tasks as it works on at a time."""
+    while hand.ready and waiting and len(hand.held) < at_once and not stop.is_set():
+        task = waiting.popleft()
+        hand.held[task.source] = task
+        send(hand, task)
+
+
+def lost(hand: Hand, waiting: deque[Task], deaths: Counter[str], retries: int) -> Iterator[Outcome]:
+    """What a dead worker held goes to others, unless too many have died of it."""
+    for task in hand.held.values():
+        deaths[task.source] += 1
+        if deaths[task.source] <= retries:
+            waiting.appendleft(task)
+        else:
+            why = f"'{task.source}': its worker died (status {hand.process.exitcode})"
+            yield Outcome(task, FAILED, why, attempts=deaths[task.source])
+    hand.held.clear()
+
+
+def serve(work: Work, pipe: Connection) -> None:
+    """The life of a worker. Ctrl-C and SIGTERM are the driver's, which says when to stop."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    lock, stop = threading.Lock(), threading.Event()
+
+    def answer(words: Outcome | Task | str | bool) -> None:
+        with lock:
+            pipe.send(words)
+
+    def do(task: Task) -> None:
+        answer(worker.do(task, stop) or task)
+
+    try:
+        worker = Worker(work)
+    except UnhazeError as error:
+        answer(str(error))
+        return
+    answer(True)
+    threads = ThreadPoolExecutor(work.at_once)
+    try:
+        while True:
+            task = pipe.recv()
+            if task is None:
+                stop.set()
+            else:
+                threads.submit(do, task).add_done_callback(give_up)
+    except (EOFError, ConnectionResetError):
+        leave(0)
+
+
+def give_up(done: Future[None]) -> None:
+    """Ends the worker if a task raised what nobody expects: it must not pass for a slow file."""
+    error = done.exception()
+    if isinstance(error, BrokenPipeError | ConnectionResetError):
+        leave(0)
+    if error is not None:
+        traceback.print_exception(error)
+        leave(FAULT)
+
+
+def leave(status: int) -> None:
+    """Ends the process at once: files appear whole or not at all, and nothing else is held."""
+    os._exit(status)

@@ -1,0 +1,170 @@
+"""What a batch has to do: every file below SRC becomes a task, unless its outcome is known."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from unhaze.batch.places import Mark, Place, overlap
+from unhaze.batch.plan import MARK, has_known_suffix, kept
+from unhaze.errors import UnhazeError
+
+DONE, FAILED = "done", "failed"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file to restore; names are paths below SRC and DST.
+
+    before: the target that is there and to be replaced. A target in any other state was made by an
+    earlier attempt at this task: its worker died before it could say so.
+    """
+
+    source: str
+    target: str
+    mark: Mark
+    before: Mark | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a file. why: one line, if it failed. attempts: 0 if its target was found.
+
+    megapixels: of the picture, of a video those of all its frames. worker: computer:process.
+    """
+
+    task: Task
+    state: str
+    why: str | None = None
+    seconds: float = 0.0
+    megapixels: float = 0.0
+    model: str | None = None
+    worker: str | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class History:
+    """What the manifest of an earlier run tells.
+
+    done: source -> (its state, digest of the settings) for what was done. began: when the first run
+    with the settings `digest` began, in seconds since 1970. empty: it tells of no file.
+    """
+
+    done: Mapping[str, tuple[Mark, str]]
+    digest: str | None = None
+    began: float = 0.0
+    empty: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """tasks: to do. known: what needs no work, failed or found. skipped: how many were done before
+    according to the manifest.
+    """
+
+    tasks: list[Task]
+    known: list[Outcome]
+    skipped: int = 0
+
+    @property
+    def total(self) -> int:
+        """Number of files."""
+        return len(self.tasks) + len(self.known) + self.skipped
+
+
+def find_sources(source: Place, target: Place) -> dict[str, Mark]:
+    """All photos and videos in `source`. UnhazeError: none, or `target` is it or lies in it."""
+    for problem in overlap(source, target):
+        raise UnhazeError(problem)
+    sources = {name: mark for name, mark in source.files().items() if is_input(name)}
+    if not sources:
+        raise UnhazeError(f"no photos or videos in '{source.given}'")
+    return sources
+
+
+def plan_tasks(
+    sources: Mapping[str, Mark],
+    source: Place,
+    target: Place,
+    history: History,
+    digest: str,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    shard: tuple[int, int] = (1, 1),
+) -> Plan:
+    """Looks at the target and says what there is to do. `sources`: as `find_sources` found them.
+
+    resume: what is done by `history` with the settings `digest`, from a source that has not
+    changed, is skipped. shard: (number from 1, of how many): only that part of the files, chosen
+    by a hash of their names. UnhazeError: the target cannot be listed.
+    """
+    rivals: dict[str, list[str]] = defaultdict(list)
+    for name in sources:
+        rivals[target_of(name)].append(name)
+    originals = {source.full(name) for name in sources}
+    there = target.files() if target.remote or target.mark("") else {}
+    tasks, known, skipped = [], [], 0
+    for name in sorted(each for each in sources if part_of(each, shard[1]) == shard[0]):
+        result = target_of(name)
+        task = Task(name, result, sources[name], there.get(result))
+        problem = clash(task, rivals[result], target.full(result) in originals)
+        before = history.done.get(name) if resume else None
+        if problem is None and before == (task.mark, digest) and task.before:
+            skipped += 1
+        elif problem is None and resume and before is None and orphan(task, history, digest):
+            known.append(Outcome(task, DONE))
+        elif problem is None and (overwrite or not task.before):
+            tasks.append(task)
+        else:
+            known.append(Outcome(task, FAILED, problem or stays(task, before, digest)))
+    return Plan(tasks, known, skipped)
+
+
+def is_input(name: str) -> bool:
+    """Whether it is named like a photo or video, neither hidden nor an earlier result."""
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not hidden and MARK not in path.suffixes and has_known_suffix(path)
+
+
+def target_of(name: str) -> str:
+    """holiday/a.bmp -> holiday/a.png: as it was, unless that format is only read."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix(kept(path)))
+
+
+def part_of(name: str, parts: int) -> int:
+    """1 ... parts: the same for a name on every computer and in every run."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") % parts + 1
+
+
+def clash(task: Task, rivals: list[str], is_original: bool) -> str | None:
+    """Why the task must not be done whatever the settings."""
+    if is_original:
+        return f"'{task.target}' is an original, which is never touched; set another DST"
+    if len(rivals) > 1:
+        names = " and ".join(f"'{name}'" for name in sorted(rivals))
+        return f"{names} would all become '{task.target}'; restore them in separate calls"
+    return None
+
+
+def orphan(task: Task, history: History, digest: str) -> bool:
+    """Whether the target was made by the earlier run, which was killed before it could note that:
+    it is newer than that run's begin and not older than its source.
+    """
+    if task.before is None or task.before.changed is None or history.digest != digest:
+        return False
+    return task.before.changed >= max(history.began, task.mark.changed or 0)
+
+
+def stays(task: Task, before: tuple[Mark, str] | None, digest: str) -> str:
+    """Why a target that exists is not made anew."""
+    if before is None:
+        how = "exists"
+    else:
+        how = "was made with other settings" if before[1] != digest else "is of an earlier source"
+    return f"'{task.target}' {how}; --overwrite replaces it"

@@ -1,0 +1,135 @@
+"""`unhaze batch`: a folder of thousands of photos and videos, here or in an object store."""
+
+import json
+import re
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from unhaze.cli.options import given_in, shared_options
+from unhaze.cli.progress import ERASE, say, stopped_by
+
+if TYPE_CHECKING:
+    from unhaze.batch.folder import Tally
+    from unhaze.batch.tasks import Outcome
+
+MANIFEST_HELP = "Path or URL of the manifest. [default: unhaze-manifest.jsonl in DST]"
+WORKERS_HELP = "Processes, or actors of Ray, with a model each. [default: as --jobs; on a GPU 1]"
+CLUSTER_HELP = "Let Ray do it: local (started here), auto (running here) or its address."
+GPUS_HELP = "Of each worker, for Ray: 1, or 0.5 for two workers on one."
+RETRIES_HELP = "Further attempts at a file after errors that may pass. [default: 2]"
+TELL_SECONDS = 10.0  # between two lines on progress; on a terminal it is told in place
+
+
+def part(context: click.Context, option: click.Parameter, given: str | None) -> tuple[int, int]:
+    """2/8 -> (2, 8); a usage error for everything else."""
+    if given is None:
+        return 1, 1
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", given)
+    number, parts = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= number <= parts:
+        raise click.BadParameter(f"'{given}' is no shard; expected i/n with i from 1 to n, as 2/8")
+    return number, parts
+
+
+@click.command(short_help="Clears thousands of files, on one machine or many.")
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+@click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help=WORKERS_HELP)
+@click.option("--cluster", metavar="local|auto|ADDRESS", help=CLUSTER_HELP)
+@click.option(
+    "--gpus-per-worker", type=click.FloatRange(0, 64), default=0.0, metavar="N", help=GPUS_HELP
+)
+@click.option("--shard", callback=part, metavar="I/N", help="Only this part of the files, as 2/8.")
+@click.option("--retries", type=click.IntRange(0, 100), default=2, metavar="N", help=RETRIES_HELP)
+@click.option("--manifest", metavar="FILE", help=MANIFEST_HELP)
+@shared_options
+@click.pass_context
+def batch(
+    context: click.Context,
+    source: str,
+    target: str,
+    workers: int | None,
+    cluster: str | None,
+    gpus_per_worker: float,
+    shard: tuple[int, int],
+    retries: int,
+    manifest: str | None,
+) -> int:
+    """Clears haze from all photos and videos below SRC, into DST, under their names.
+
+    SRC and DST are folders or URLs of an object store (s3://bucket/hazy). What becomes of each file
+    is a line of the manifest, by which --resume goes on after a stop or a kill.
+    """
+    given = given_in(context)
+    from unhaze.batch.folder import Crew, restore_folder
+    from unhaze.batch.worker import Work
+
+    work = Work(
+        source,
+        target,
+        given.settings(),
+        given.model,
+        given.device,
+        given.native,
+        threads=given.threads or 0,
+        memory=given.memory,
+        retries=retries,
+    )
+    crew = Crew(workers or 0, given.jobs or int(given.native), cluster, gpus_per_worker)
+    with stopped_by(signal.SIGINT, signal.SIGTERM) as stop:
+        tally = restore_folder(
+            work,
+            crew,
+            manifest=manifest,
+            resume=given.resume,
+            shard=shard,
+            stop=stop,
+            hear=Teller().hear,
+        )
+    stopped = stop.is_set() and sum(tally.counts.values()) < tally.total
+    if given.as_json:
+        facts = {"model": given.model, "cluster": cluster, "stopped": stopped} | tally.facts()
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        click.echo(tally.manifest)
+    return conclude(tally, stopped)
+
+
+class Teller:
+    """Tells on stderr of each failure, and now and then how far the batch is."""
+
+    def __init__(self) -> None:
+        self.told = 0.0
+
+    def hear(self, tally: "Tally", outcome: "Outcome | None") -> None:
+        """Of an outcome, after it has been counted."""
+        if outcome is not None and outcome.why is not None:
+            say(f"error: {outcome.why}")
+        terminal = sys.stderr.isatty()
+        if outcome is None or tally.seconds - self.told < (0.2 if terminal else TELL_SECONDS):
+            return
+        self.told = tally.seconds
+        count = sum(tally.counts.values())
+        line = f"unhaze: {count} of {tally.total}, {rate(tally)}"
+        click.echo((ERASE if terminal else "") + line, err=True, nl=not terminal)
+
+
+def rate(tally: "Tally") -> str:
+    """Files and megapixels a second."""
+    facts = tally.facts()
+    files, pixels = facts["files_per_second"], facts["megapixels_per_second"]
+    return f"{files:.1f} files/s, {pixels:.1f} megapixels/s"
+
+
+def conclude(tally: "Tally", stopped: bool) -> int:
+    """The last words, and the exit status."""
+    counts = tally.counts
+    words = ", ".join(f"{counts[state]} {state}" for state in ("done", "skipped", "failed"))
+    say(f"{words} of {tally.total} in {tally.seconds:.1f} s: {rate(tally)}")
+    if stopped:
+        say("stopped; --resume goes on from here")
+        return 130
+    return 1 if counts["failed"] else 0

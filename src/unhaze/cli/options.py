@@ -1,0 +1,146 @@
+"""The options that `run` and `batch` share: what is done to each photo and video, and with what."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from unhaze.restore.devices import DEVICES
+
+if TYPE_CHECKING:
+    from unhaze.batch import Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+UNITS = {"M": 1e6, "G": 1e9}
+GIVEN = "unhaze.given"  # where click keeps the values meanwhile
+
+
+@dataclass(frozen=True)
+class Given:
+    """The values of the shared options. start, end: seconds; memory: bytes; None: not given."""
+
+    model: str
+    strength: float
+    analysis: int | None
+    native: bool
+    device: str
+    jobs: int | None
+    threads: int | None
+    memory: float | None
+    overwrite: bool
+    resume: bool
+    compare: bool
+    save_field: bool
+    start: float | None
+    end: float | None
+    codec: str | None
+    as_json: bool
+
+    def settings(self) -> "Settings":
+        """What is done to each file."""
+        from unhaze.batch import Settings
+
+        return Settings(
+            strength=self.strength,
+            overwrite=self.overwrite,
+            resume=self.resume,
+            compare=self.compare,
+            save_field=self.save_field,
+            start=self.start,
+            end=self.end,
+            codec=self.codec,
+            analysis=self.analysis,
+        )
+
+
+def given_in(context: click.Context) -> Given:
+    """The shared options of this call. A usage error if two of them do not go together."""
+    given = Given(**context.meta[GIVEN])
+    if given.native and given.analysis is not None:
+        raise click.UsageError("--analysis and --native exclude each other")
+    if not 0 <= given.strength <= 1:
+        raise click.UsageError(f"--strength is {given.strength:g}; it must be from 0 to 1")
+    if given.end is not None and given.end <= (given.start or 0):
+        start = f"{given.start or 0:g}"
+        raise click.UsageError(f"--end is {given.end:g} s; it must be after the start, {start} s")
+    return given
+
+
+def seconds(given: str) -> float:
+    """90, 1:30 or 1:02:03.5 -> seconds; a usage error for everything else."""
+    try:
+        parts = [float(part) for part in given.split(":")]
+    except ValueError:
+        parts = [math.nan]
+    if len(parts) > 3 or not all(0 <= part < math.inf for part in parts):
+        raise click.BadParameter(f"'{given}' is no time; expected seconds, 1:30 or 1:02:03.5")
+    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+
+
+def size(given: str) -> float:
+    """500M or 4G -> bytes; a usage error for everything else."""
+    number, unit = given[:-1], given[-1:].upper()
+    if unit not in UNITS or not number.isdecimal() or not int(number):
+        raise click.BadParameter(f"'{given}' is no size; expected a number and M or G, as in 4G")
+    return int(number) * UNITS[unit]
+
+
+def keep(context: click.Context, option: click.Parameter, value: Any) -> None:
+    """Puts a value where `given_in` finds it."""
+    context.meta.setdefault(GIVEN, {})[option.name] = value
+
+
+def option(
+    *names: str, metavar: str | None = None, **settings: Any
+) -> Callable[[Command], Command]:
+    """A shared option: the verb's function is not passed it."""
+    return click.option(*names, metavar=metavar, expose_value=False, callback=keep, **settings)
+
+
+OPTIONS = (
+    option("--model", default="auto", metavar="NAME|FILE", help="Listed name or .onnx file."),
+    option("--strength", default=1.0, metavar="S", help="0 changes nothing, 1 clears fully."),
+    option(
+        "--analysis",
+        type=click.IntRange(min=16),
+        metavar="PX",
+        help="Long side of the small picture that the network sees. [default: 1024]",
+    ),
+    option("--native", is_flag=True, help="Let the network see every pixel instead."),
+    option("--device", type=click.Choice(["auto", *DEVICES]), default="auto"),
+    option(
+        "--jobs",
+        type=click.IntRange(1, 1024),
+        metavar="N",
+        help="Photos at a time. [default: as many as cores and memory allow]",
+    ),
+    option(
+        "--threads",
+        type=click.IntRange(1, 1024),
+        metavar="N",
+        help="Threads in all. [default: one per core]",
+    ),
+    option(
+        "--memory",
+        type=size,
+        metavar="SIZE",
+        help="That the network may take, as in 500M or 4G. [default: what is free]",
+    ),
+    option("--overwrite", is_flag=True, help="Replace results that exist."),
+    option("--resume", is_flag=True, help="Keep what an earlier call has done, do the rest."),
+    option("--compare", is_flag=True, help="Also write a strip: hazy beside restored."),
+    option("--save-field", is_flag=True, help="Also write transmission and airlight pictures."),
+    option("--start", type=seconds, metavar="TIME", help="Of a video: from here on."),
+    option("--end", type=seconds, metavar="TIME", help="Of a video: up to here."),
+    option("--codec", metavar="NAME", help="Of a video: h264, h265, av1, ffv1, prores."),
+    option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout."),
+)
+
+
+def shared_options(command: Command) -> Command:
+    """Gives a verb all of `OPTIONS`."""
+    for each in reversed(OPTIONS):
+        command = each(command)
+    return command

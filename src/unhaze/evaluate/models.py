@@ -1,0 +1,95 @@
+"""Whatever may stand for a model, ready to restore whole pictures."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unhaze.errors import UnhazeError
+from unhaze.hardware import describe_cpu
+
+
+@dataclass(frozen=True)
+class Model:
+    """restore: hazy (H,W,3) float32 in [0,1] -> restored, same shape, not clamped.
+
+    facts: what the file says of itself.
+    """
+
+    restore: Callable[[np.ndarray], np.ndarray]
+    params: int | None
+    weights_sha256: str | None
+    hardware: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load(model: str, device: str) -> Model:
+    """Whatever may stand for a model, ready to restore whole pictures on `device`."""
+    if model == "identity":
+        return Model(lambda hazy: hazy, 0, None, describe_cpu())
+    if Path(model).is_dir() or Path(model).suffix == ".safetensors":
+        return load_torch(Path(model), device)
+    from unhaze.restore.models import open_model
+    from unhaze.restore.native import restore_whole
+
+    opened = open_model(model, device)
+    params = opened.card.get("params")
+    return Model(
+        lambda hazy: restore_whole(opened, hazy),
+        params if isinstance(params, int) else None,
+        None if opened.path is None else sha256([opened.path]),
+        describe_cpu() if opened.device == "cpu" else f"{opened.device} by ONNX Runtime",
+        opened.card,
+    )
+
+
+def load_torch(source: Path, device: str) -> Model:
+    """A .safetensors file or run folder; full float32 precision, also on a GPU."""
+    import torch
+
+    from unhaze.weights import load_model, newest_state
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise UnhazeError(f"no device '{device}'; there are: auto, cpu, cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UnhazeError("there is no CUDA device for PyTorch; use --device cpu")
+    kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    weights = load_model(source)
+    net = weights.net.to(kind)
+
+    def restore(hazy: np.ndarray) -> np.ndarray:
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        try:
+            with torch.inference_mode(), exact:
+                restored = net(torch.from_numpy(to_bchw(hazy)).to(kind))
+                return from_bchw(restored.float().cpu().numpy())
+        except torch.OutOfMemoryError as error:
+            raise UnhazeError("not enough GPU memory for this picture; use --device cpu") from error
+
+    file = newest_state(source) / "ema.safetensors" if source.is_dir() else source
+    parts = sorted(file.parent.glob(f"{file.stem}-[0-9]*.safetensors"))
+    shards = [file] if file.exists() else parts
+    params = sum(parameter.numel() for parameter in net.parameters())
+    hardware = torch.cuda.get_device_name() if kind == "cuda" else describe_cpu()
+    return Model(restore, params, sha256(shards), hardware, weights.facts)
+
+
+def to_bchw(picture_hwc: np.ndarray) -> np.ndarray:
+    """(H,W,3) -> (1,3,H,W)."""
+    return np.ascontiguousarray(picture_hwc.transpose(2, 0, 1)[None])
+
+
+def from_bchw(batch: np.ndarray) -> np.ndarray:
+    """(1,3,H,W) -> (H,W,3)."""
+    return np.ascontiguousarray(batch[0].transpose(1, 2, 0))
+
+
+def sha256(files: list[Path]) -> str:
+    """Of all `files` one after the other; of one file what `sha256sum` prints."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

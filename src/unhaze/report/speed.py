@@ -1,0 +1,159 @@
+"""The README's table of speed, from the records that the benchmarks write into results/."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from unhaze.errors import UnhazeError
+from unhaze.report.results import markdown
+
+Record = dict[str, Any]
+# What was measured, the number, the number that it is held against, how many times better.
+Line = tuple[str, str, str, str]
+
+
+def read_records(results: Path) -> list[Record]:
+    """Those of `benchmark-*.json` with a kind in `KINDS`, in its order, with `file`, their name.
+
+    UnhazeError: broken JSON.
+    """
+    found = []
+    for path in sorted(results.glob("benchmark-*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UnhazeError(f"'{path}' is not valid JSON: {error}") from error
+        if record.get("benchmark") in KINDS:
+            found.append(record | {"file": path.name})
+    kinds = list(KINDS)
+    return sorted(found, key=lambda record: kinds.index(record["benchmark"]))
+
+
+def speed_table(records: Sequence[Record]) -> str:
+    """Markdown: one row a measurement, linked to its file, with hardware and date."""
+    rows = []
+    for record in records:
+        measured_on = f"{record['hardware']}, {record['date']}"
+        link = f"[{record['benchmark']}](results/{record['file']})"
+        for line in KINDS[record["benchmark"]](record):
+            rows.append([line[0], *line[1:], link, measured_on])
+    return markdown(["what", "unhaze", "beside", "ratio", "record", "measured on"], rows)
+
+
+def photo_lines(record: Record) -> Iterator[Line]:
+    """Whole runs beside AECR-Net on the whole picture; the field; many files."""
+    peers = {row["photo"]: row for row in record.get("peer", ())}
+    for row in record["photos"]:
+        peer = peers.get(row["photo"])
+        beside, ratio = "-", "-"
+        if peer:
+            about = "" if peer["measured"] else "about "
+            beside = f"AECR-Net, eager PyTorch: {about}{peer['seconds']:,.0f} s"
+            ratio = times(peer["ratio"])
+        ours = f"{row['seconds']:.2f} s, {row['peak_mb']:.0f} MB"
+        yield f"`unhaze run`, {row['photo']}", ours, beside, ratio
+    for row in record.get("marginal", ()):
+        what = f"each megapixel more, from {row['from']} to {row['to']}"
+        yield what, milliseconds(row["ms_per_mp"]), "-", "-"
+    fastest = min(record["field"], key=lambda row: row["ns_per_pixel"])
+    yield "field applied, 8 bits", f"{fastest['ns_per_pixel']:.1f} ns a pixel", "-", "-"
+
+
+def batch_lines(record: Record) -> Iterator[Line]:
+    """Files a second by the number of workers, beside one worker."""
+    one = record["runs"][0]
+    for row in record["runs"]:
+        what = f"`unhaze batch --workers {row['workers']}`, {record['files']:,} small files"
+        ours = f"{row['files_per_second']:.1f} files/s"
+        beside, ratio = f"one worker: {one['files_per_second']:.1f} files/s", times(row["ratio"])
+        yield (what, ours, "-", "-") if row is one else (what, ours, beside, ratio)
+
+
+def video_lines(record: Record) -> Iterator[Line]:
+    """Frames a second of a whole run."""
+    ours = f"{record['frames_per_second']:.1f} frames/s, {record['peak_mb']:.0f} MB"
+    yield f"video, {record['size']}", ours, "-", "-"
+
+
+def engine_lines(record: Record) -> Iterator[Line]:
+    """ONNX Runtime, which `unhaze run` takes, beside eager PyTorch, with torchvision's operator
+    where that was measured.
+    """
+    rows = {(row["model"], row["size"], row["engine"]): row["ms"] for row in record["rows"]}
+    for (model, size, engine), ours in rows.items():
+        if engine != "onnxruntime" or ours is None:
+            continue
+        peers = {
+            "eager PyTorch with torchvision's operator": rows.get((model, size, "torchvision")),
+            "eager PyTorch": rows.get((model, size, "eager")),
+        }
+        name, theirs = next(((name, ms) for name, ms in peers.items() if ms), (None, None))
+        beside = f"{name}: {milliseconds(theirs)}" if theirs else "-"
+        ratio = times(theirs / ours) if theirs else "-"
+        yield f"network {model}, {size}", milliseconds(ours), beside, ratio
+
+
+def deform_lines(record: Record) -> Iterator[Line]:
+    """Ours, in PyTorch and in ONNX Runtime, beside torchvision's operator."""
+    for row in record["rows"]:
+        if row["way"] in ("ours", "onnxruntime"):
+            beside, ratio = "-", "-"
+            if row["ratio"]:
+                beside = f"torchvision: {milliseconds(row['ms'] * row['ratio'])}"
+                ratio = times(row["ratio"])
+            what = f"deformable convolution {row['shape']}, {row['passes']}, {row['way']}"
+            yield what, milliseconds(row["ms"]), beside, ratio
+
+
+def train_lines(record: Record) -> Iterator[Line]:
+    """The fastest way beside a plain loop."""
+    rows = [row for row in record["rows"] if row["ms"]]
+    best = min(rows, key=lambda row: row["ms"])
+    plain = next((row for row in rows if row["way"] == "eager float32"), None)
+    ours = f"{best['steps_per_second']:.2f} steps/s ({best['way']}, {best['device']})"
+    beside = f"eager float32: {plain['steps_per_second']:.2f} steps/s" if plain else "-"
+    ratio = times(best["ratio"]) if plain else "-"
+    yield f"training, {record['recipe']}", ours, beside, ratio
+
+
+def metric_lines(record: Record) -> Iterator[Line]:
+    """Megapixels a second."""
+    for row in record["rows"]:
+        beside, ratio = "-", "-"
+        if row.get("skimage_ms"):
+            theirs = record["megapixels"] / row["skimage_ms"] * 1e3
+            beside, ratio = f"scikit-image: {theirs:.1f} MP/s", times(row["ratio"])
+        yield f"metric {row['metric']}", f"{row['mp_per_second']:.1f} MP/s", beside, ratio
+
+
+def startup_lines(record: Record) -> Iterator[Line]:
+    """Commands beside the import of PyTorch."""
+    rows = {row["command"]: row for row in record["rows"]}
+    torch = rows["python -c 'import torch'"]
+    for command, row in rows.items():
+        if command.startswith("unhaze"):
+            beside = f"`import torch`: {milliseconds(torch['ms'])}"
+            yield f"`{command}`", milliseconds(row["ms"]), beside, times(row["ratio"])
+
+
+def times(ratio: float) -> str:
+    """ "48 x"."""
+    return f"{ratio:.0f} x" if ratio >= 10 else f"{ratio:.2g} x"
+
+
+def milliseconds(value: float) -> str:
+    """ "34 ms", "1.2 s"."""
+    return f"{value / 1e3:.1f} s" if value >= 1e3 else f"{value:.3g} ms"
+
+
+KINDS: dict[str, Callable[[Record], Iterator[Line]]] = {
+    "photo": photo_lines,
+    "batch": batch_lines,
+    "video speed": video_lines,
+    "engines": engine_lines,
+    "deform": deform_lines,
+    "train": train_lines,
+    "metrics": metric_lines,
+    "startup": startup_lines,
+}

@@ -1,0 +1,201 @@
+"""`unhaze batch` on places behind URLs, its further attempts, and what is found to be made."""
+
+import errno
+import threading
+from pathlib import Path
+
+import pytest
+from batch_runs import write_photos
+from fsspec.implementations.memory import MemoryFileSystem
+from halving import is_halved, picture
+
+from unhaze import UnhazeError, photo
+from unhaze.batch import worker as workers
+from unhaze.batch.folder import Crew, restore_folder
+from unhaze.batch.manifest import open_manifest, read_history
+from unhaze.batch.places import Folder, Store, mark_of, open_place, seconds_of
+from unhaze.batch.tasks import DONE, FAILED, History, Outcome, find_sources, plan_tasks
+from unhaze.batch.work import Settings
+from unhaze.batch.worker import Work, Worker
+
+RUNS = threading.Event()  # never set: nothing is to stop
+
+
+@pytest.fixture
+def memory(monkeypatch) -> MemoryFileSystem:
+    """An empty object store inside this process."""
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
+    return MemoryFileSystem(use_listings_cache=False)
+
+
+def work_on(source: object, target: object, half: Path, **settings: object) -> Work:
+    return Work(str(source), str(target), Settings(**settings), model=str(half))
+
+
+def tasks_of(work: Work, **rules: object) -> list:
+    source, target = open_place(work.source), open_place(work.target)
+    sources = find_sources(source, target)
+    return plan_tasks(sources, source, target, History({}), "0", **rules).tasks
+
+
+def test_object_stores_are_read_and_written(memory, tmp_path: Path, half: Path):
+    memory.pipe_file("/bucket/hazy/a b/c.png", photo.encode(photo.Photo(picture()), ".png"))
+    memory.pipe_file("/bucket/hazy/notes.txt", b"hello")
+    memory.pipe_file("/bucket/hazy-too/d.png", b"of another folder")
+    work = work_on("memory://bucket/hazy", "memory://bucket/clear/", half, compare=True)
+    [task] = tasks_of(work)
+    assert (task.source, task.target) == ("a b/c.png", "a b/c.png")
+    outcome = Worker(work).do(task, RUNS)
+    assert (outcome.state, outcome.why, outcome.megapixels) == (DONE, None, 40 * 56 / 1e6)
+    found = memory.find("/bucket/clear")
+    assert found == ["/bucket/clear/a b/c.png", "/bucket/clear/a b/c.png.compare.jpg"]
+    (tmp_path / "c.png").write_bytes(memory.cat_file(found[0]))
+    assert is_halved(tmp_path / "c.png")
+    assert tasks_of(work) == []
+    assert [each.before is not None for each in tasks_of(work, overwrite=True)] == [True]
+
+
+def test_errors_name_urls_and_no_temporary_files(memory, half: Path):
+    memory.pipe_file("/bucket/hazy/a.png", b"\x89PNG\r\n\x1a\n")
+    work = work_on("memory://bucket/hazy", "memory://bucket/clear", half)
+    outcome = Worker(work).do(tasks_of(work)[0], RUNS)
+    assert outcome.state == FAILED
+    assert "'memory://bucket/hazy/a.png'" in outcome.why
+    assert not memory.exists("/bucket/clear")
+
+
+def test_where_uploads_can_be_seen_half_they_are_renamed(tmp_path: Path, monkeypatch):
+    write_photos(tmp_path / "made", 1)
+    store = Store(f"file://{tmp_path}/clear")  # open_place would take it for the folder that it is
+    renamed = []
+    move = type(store.system).mv
+    monkeypatch.setattr(
+        type(store.system),
+        "mv",
+        lambda system, *paths: renamed.append(paths) or move(system, *paths),
+    )
+    store.publish("deep/er/0.png", tmp_path / "made" / "00" / "0.png")
+    assert (tmp_path / "clear" / "deep" / "er" / "0.png").read_bytes()
+    [(partial, path)] = renamed
+    assert Path(partial).suffix == ".part"
+    assert Path(path).name == "0.png"
+    assert len(list((tmp_path / "clear" / "deep" / "er").iterdir())) == 1
+    assert store.mark("deep/er/0.png") == store.files()["deep/er/0.png"]
+    assert store.mark("deep/er/1.png") is None
+
+
+def test_files_on_this_computer_may_be_named_by_url(tmp_path: Path):
+    place = open_place(f"file://{tmp_path}")
+    assert isinstance(place, Folder)
+    assert place.path == tmp_path.resolve()
+
+
+def test_a_manifest_in_a_store_goes_on(memory):
+    given = "memory://bucket/clear/book.jsonl"
+    for number in range(2):
+        with open_manifest(given, resume=True, overwrite=False) as book:
+            assert len(book.history.done) == number
+            book.begin({"from": "there"}, "0")
+            mark = mark_of({"size": number, "ETag": "e"})
+            task = workers.Task(f"{number}.png", "a", mark)
+            book.add(Outcome(task, DONE), "0")
+    history = read_history(memory.cat_file("/bucket/clear/book.jsonl"), given)
+    assert sorted(history.done) == ["0.png", "1.png"]
+
+
+def test_a_store_whose_package_is_missing_says_which(monkeypatch, tmp_path: Path):
+    from fsspec.registry import known_implementations
+
+    entry = {"class": "cloudfs_of_nobody.System", "err": "install it"}
+    monkeypatch.setitem(known_implementations, "nobody", entry)
+    with pytest.raises(UnhazeError, match="needs cloudfs_of_nobody: pip install cloudfs_of_nobody"):
+        open_place("nobody://bucket/hazy")
+
+
+@pytest.mark.parametrize(
+    ("info", "stamp", "changed"),
+    [
+        (
+            {"size": 3, "ETag": '"abc"', "LastModified": "2026-01-01T00:00:00+00:00"},
+            '"abc"',
+            1767e6,
+        ),
+        ({"size": 3, "mtime": 1767225600.0}, "1767225600.0", 1767225600),
+        ({"size": 3, "updated": "2026-01-01T00:00:00Z", "etag": "C="}, "C=", 1767225600),
+        ({"size": 3}, "", None),
+    ],
+)
+def test_marks(info: dict, stamp: str, changed: float | None):
+    mark = mark_of(info)
+    assert (mark.size, mark.stamp) == (3, stamp)
+    assert mark.changed == (changed if changed is None else pytest.approx(changed, rel=1e-3))
+    assert seconds_of("soon") is None
+
+
+class Unsteady(Folder):
+    """A folder whose files cannot be read at first."""
+
+    def __init__(self, given: str, *errors: BaseException) -> None:
+        super().__init__(given)
+        self.errors = list(errors)
+
+    def fetch(self, name: str, scratch: Path) -> Path:
+        if self.errors:
+            raise self.errors.pop(0)
+        return super().fetch(name, scratch)
+
+
+@pytest.mark.parametrize(
+    ("errors", "state", "attempts"),
+    [
+        ([TimeoutError("slow"), ConnectionResetError("gone")], DONE, 3),
+        ([TimeoutError("slow")] * 3, FAILED, 3),
+        ([FileNotFoundError("no file"), TimeoutError("slow")], FAILED, 1),
+        ([PermissionError(errno.EACCES, "not yours")], FAILED, 1),
+    ],
+)
+def test_errors_that_may_pass_are_tried_again(
+    tmp_path: Path, half: Path, monkeypatch, errors: list, state: str, attempts: int
+):
+    monkeypatch.setattr(workers, "FIRST_PAUSE", 0.001)
+    work = work_on(write_photos(tmp_path / "hazy", 1), tmp_path / "clear", half)
+    [task] = tasks_of(work)
+    worker = Worker(work)
+    worker.source = Unsteady(work.source, *errors)
+    outcome = worker.do(task, RUNS)
+    assert (outcome.state, outcome.attempts) == (state, attempts)
+    assert (tmp_path / "clear" / "00" / "0.png").exists() == (state == DONE)
+    if state == FAILED:
+        assert outcome.why.startswith("'00/0.png': ")
+
+
+def test_what_an_earlier_attempt_made_is_not_made_again(tmp_path: Path, half: Path):
+    work = work_on(write_photos(tmp_path / "hazy", 1), tmp_path / "clear", half, overwrite=True)
+    [task] = tasks_of(work)
+    worker = Worker(work)
+    assert worker.do(task, RUNS).attempts == 1
+    before = (tmp_path / "clear" / "00" / "0.png").stat()
+    again = worker.do(task, RUNS)  # as a worker would whose forerunner died before it answered
+    assert (again.state, again.attempts) == (DONE, 0)
+    assert (tmp_path / "clear" / "00" / "0.png").stat() == before
+    [task] = tasks_of(work, overwrite=True)
+    assert worker.do(task, RUNS).attempts == 1  # a new batch that was asked to make it anew
+    assert (tmp_path / "clear" / "00" / "0.png").stat() != before
+
+
+@pytest.mark.parametrize(
+    ("crew", "shard", "message"),
+    [
+        (Crew(workers=-1), (1, 1), "workers is -1"),
+        (Crew(workers=1.5), (1, 1), "workers is 1.5"),
+        (Crew(jobs="2"), (1, 1), "jobs is '2'"),
+        (Crew(gpus=float("nan"), cluster="local"), (1, 1), "gpus is nan"),
+        (Crew(), (0, 2), "shard is 0/2"),
+    ],
+)
+def test_wrong_numbers_are_refused(tmp_path: Path, half: Path, crew, shard, message: str):
+    work = work_on(write_photos(tmp_path / "hazy", 1), tmp_path / "clear", half)
+    with pytest.raises(UnhazeError, match=message):
+        restore_folder(work, crew, shard=shard)
+    assert not (tmp_path / "clear").exists()
