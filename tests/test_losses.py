@@ -1,5 +1,6 @@
 """Losses by hand: values, gradients, every mode of contrastive regularization, and its guard."""
 
+import math
 import re
 
 import pytest
@@ -42,6 +43,10 @@ def pictures() -> tuple[Tensor, Tensor]:
     return clear, 0.4 * clear + 0.6
 
 
+# Twice 1 - q and twice q of pictures whose haze changes them by 0.75 and by 0.5.
+PINBALL = 1 - 0.2 * math.exp(-0.75 / 0.5), 1 + 0.2 * math.exp(-0.5 / 0.5)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "expected"),
     [
@@ -49,7 +54,9 @@ def pictures() -> tuple[Tensor, Tensor]:
         ("l2", {}, (0.25 + 0.0625) / 2),
         ("smooth_l1", {}, (0.125 + 0.03125) / 2),
         ("smooth_l1", {"beta": 0.25}, (0.375 + 0.125) / 2),
-        ("pinball", {"quantile": 0.6}, (0.8 * 0.5 + 1.2 * 0.25) / 2),
+        ("pinball", {"quantile": 0.6, "haze": 1e9}, (0.8 * 0.5 + 1.2 * 0.25) / 2),
+        ("pinball", {"quantile": 0.6, "haze": 1e-9}, (0.5 + 0.25) / 2),
+        ("pinball", {"quantile": 0.6, "haze": 0.5}, (PINBALL[0] * 0.5 + PINBALL[1] * 0.25) / 2),
         ("pinball", {"quantile": 0.5}, (0.5 + 0.25) / 2),
     ],
 )
@@ -311,6 +318,7 @@ def test_compiles_without_graph_breaks(name, arguments, pictures):
         ("smooth_l1", {"beta": 0}, "beta is 0; it must be positive"),
         ("smooth_l1", {"beta": "wide"}, "loss 'smooth_l1'"),
         ("pinball", {"quantile": 1.0}, "quantile is 1.0; it must be between 0 and 1"),
+        ("pinball", {"haze": 0.0}, "haze is 0.0; it must be positive"),
         ("contrastive", {"negative": 4}, "did you mean 'negatives'?"),
         ("contrastive", {"positives": 0}, "positives is 0"),
         ("contrastive", {"negatives": 1.5}, "'negatives' must be of type int, not 1.5"),

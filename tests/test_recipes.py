@@ -167,40 +167,51 @@ def test_the_study_gives_every_row_the_same_budget(row: str):
 
 @pytest.mark.parametrize("path", ALL, ids=name_of)
 def test_no_step_is_chosen_on_a_test_set(path: Path):
-    validation = load_config(path).validation
-    assert validation is None or validation.name == "rgbd"
+    assert {name for name, _ in sources(load_config(path).validation)} <= {"rgbd", "outdoor"}
 
 
 @pytest.mark.parametrize("path", ALL, ids=name_of)
-def test_scenes_are_held_out(path: Path):
+def test_scenes_and_photos_are_held_out(path: Path):
     recipe = load_config(path)
-    if recipe.validation and recipe.data.name == recipe.validation.name == "rgbd":
-        (_, end), (start, _) = (
-            part.arguments["scenes"] for part in (recipe.data, recipe.validation)
-        )
-        assert start >= end
+    trained = dict(sources(recipe.data))
+    for name, arguments in sources(recipe.validation):
+        if name in trained:
+            which = "scenes" if name == "rgbd" else "pictures"
+            assert arguments[which][0] >= trained[name][which][1]
 
 
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory) -> Path:
-    """Weights of a tiny teacher, as KDDN's recipe needs some."""
-    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    part = Part("kddn-teacher", NETS["kddn-teacher"].tiny | {"blocks": 6})
+def sources(part: Part | None) -> list[tuple[str, dict[str, Any]]]:
+    """(name, arguments) of what the data is mixed from, or of itself."""
+    if part is None:
+        return []
+    if part.name == "mixed":
+        return [(each["name"], each) for each in part.arguments["parts"]]
+    return [(part.name, part.arguments)]
+
+
+def tiny_teacher(path: Path, student: Part, imitates: bool) -> str:
+    """Weights of a tiny teacher, with features if they are imitated."""
+    part = Part(student.name, NETS[student.name].tiny)
+    if imitates:
+        part = Part("kddn-teacher", NETS["kddn-teacher"].tiny | {"blocks": 6})
     save_weights(path, create_net(part.name, **part.arguments), part)
-    return path
+    return str(path)
 
 
 @pytest.mark.parametrize("path", ALL, ids=name_of)
-def test_builds_and_does_one_step(path: Path, teacher: Path, monkeypatch):
+def test_builds_and_does_one_step(path: Path, tmp_path: Path, monkeypatch):
     """With its own data, losses, method and schedule in kind; the network tiny, the data small."""
     monkeypatch.chdir(ROOT)
     recipe = load_config(path)
     net = recipe.net.arguments | NETS[recipe.net.name].tiny
     if recipe.method.name == "distilled":
-        net |= {"groups": 6}
-        arguments = recipe.method.arguments | {"teacher": str(teacher)}
+        imitates = recipe.method.arguments["imitation"] > 0
+        net |= {"groups": 6} if imitates else {}
+        teacher = tiny_teacher(tmp_path / "teacher.safetensors", recipe.net, imitates)
+        arguments = recipe.method.arguments | {"teacher": teacher}
         recipe = dataclasses.replace(recipe, method=Part("distilled", arguments))
     changes = {
+        "start": "",
         "net": Part(recipe.net.name, net),
         "data": small_data(recipe.data),
         "validation": recipe.validation and small_data(recipe.validation),
@@ -235,7 +246,7 @@ def small_data(part: Part) -> Part:
     if part.name == "unpaired-folders":
         return small_data(Part("unpaired", {side: {"name": "rgbd"} for side in ("hazy", "clear")}))
     if part.name == "outdoor":
-        return Part("outdoor", arguments | {"roots": [f"{tiny}/clear"]})
+        return Part("outdoor", {**arguments, "roots": [f"{tiny}/clear"], "pictures": None})
     if part.name != "rgbd":
         check_data(part)
         return Part("rgbd", {"root": tiny})

@@ -56,6 +56,6 @@ class Pinball(nn.Module):
 
     def forward(self, restored: Tensor, clear: Tensor, hazy: Tensor) -> Tensor:
         missing = clear - restored.to(clear.dtype)
-        little = torch.exp(-(hazy - clear).abs().mean((1, 2, 3), keepdim=True) / self.haze)
+        little = torch.exp(-(hazy - clear).abs().mean((1, 2, 3), keepdim=True) / self.haze).detach()
         quantile = 0.5 + (self.quantile - 0.5) * little
         return 2 * torch.maximum(quantile * missing, (quantile - 1) * missing).mean()

@@ -19,12 +19,19 @@ from torch.nn import functional
 from unhaze.config import Optimizer
 from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
-from unhaze.methods.steps import weigh
-from unhaze.methods.supervised import Supervised
+from unhaze.methods.alarms import Alarm
+from unhaze.methods.memories import Memory
+from unhaze.methods.steps import (
+    accumulate,
+    apply_gradients,
+    build_optimizer,
+    require_losses,
+    weigh,
+)
 from unhaze.weights import load_model
 
 
-class Distilled(Supervised):
+class Distilled:
     """total = sum of weight * loss(restored, clear, hazy) + imitation * sum over depths of
     mean |student(hazy) - teacher(clear)|, features of the same depth, + answers * mean
     |student(hazy) - teacher(hazy)|, restored pictures.
@@ -55,6 +62,7 @@ class Distilled(Supervised):
         answers: float = 0.0,
         depths: Sequence[int] = (2, 4, 6),
     ):
+        require_losses(losses)
         for name, weight in (("imitation", imitation), ("answers", answers)):
             if not 0 <= weight < math.inf:
                 raise UnhazeError(f"method 'distilled': {name} is {weight}, expected at least 0")
@@ -65,20 +73,24 @@ class Distilled(Supervised):
                 f"method 'distilled': there is no teacher '{teacher}'; train one first, as "
                 "recipes/table1/kddn-teacher.toml does, or set method.teacher"
             )
-        super().__init__(
-            fabric=fabric,
-            net=net,
-            forward=forward,
-            losses=losses,
-            weights=weights,
-            optimizer=optimizer,
-            clip=clip,
-        )
+        self.fabric, self.losses, self.weights, self.clip = fabric, losses, weights, clip
         self.imitation, self.answers, self.depths = imitation, answers, tuple(depths)
         self.teacher = load_model(teacher).net.to(fabric.device).requires_grad_(False)
         if imitation:
             check(net, self.teacher, self.depths, fabric.device)
         self.facts = {"teacher_sha256": digest(self.teacher)}
+        self.networks = {"restorer": net}
+        self.memories: dict[str, Memory] = {}
+        self.alarms: tuple[Alarm, ...] = ()
+        self.restorer, wrapped = fabric.setup(forward, build_optimizer(net, optimizer))
+        self.optimizers = {"restorer": wrapped}
+
+    def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
+        """One optimizer step over `batches` (more than one: accumulated). Answers mean terms."""
+        terms = accumulate(self.fabric, self.restorer, batches, self.measure)
+        optimizer = self.optimizers["restorer"]
+        apply_gradients(self.fabric, self.restorer, optimizer, lr=lr, clip=self.clip)
+        return terms
 
     def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
         """The losses of one batch, what is asked of "imitation" and "answers", and "total"."""
