@@ -107,13 +107,16 @@ def lines(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
+TIMES = ("seconds", "steps_per_s")
+
+
 def logged_totals(run: Path) -> list[float]:
     return [line["total"] for line in lines(run) if "total" in line]
 
 
 def logged(run: Path) -> list[dict]:
     """All lines but for the time they came at."""
-    return [{key: line[key] for key in line if key != "seconds"} for line in lines(run)]
+    return [{key: line[key] for key in line if key not in TIMES} for line in lines(run)]
 
 
 def test_a_state_holds_everything_in_small_files(run):
