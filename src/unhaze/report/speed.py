@@ -47,9 +47,8 @@ def photo_lines(record: Record) -> Iterator[Line]:
     for row in record["photos"]:
         peer = peers.get(row["photo"])
         beside, ratio = "-", "-"
-        if peer:
-            about = "" if peer["measured"] else "about "
-            beside = f"AECR-Net, eager PyTorch: {about}{peer['seconds']:,.0f} s"
+        if peer and peer["measured"]:  # and not reckoned from a smaller picture
+            beside = f"AECR-Net, eager PyTorch: {peer['seconds']:,.0f} s"
             ratio = times(peer["ratio"])
         ours = f"{row['seconds']:.2f} s, {row['peak_mb']:.0f} MB"
         yield f"`unhaze run`, {row['photo']}", ours, beside, ratio
