@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import ROOT, Row, repeated, row_alone, table, with_ratios, write_record
-from benchmarks.peers import ADVICE, make_peer, python_with
+from benchmarks.peers import ADVICE, add_peer_options, peer_of, python_with
 from unhaze.restore.resources import usable_cores
 
 WAYS = ("ours", "ours compiled", "torchvision", "onnxruntime", "plain convolution")
@@ -30,15 +30,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--peer-python", type=Path, help="a Python that has torchvision")
-    parser.add_argument("--make-peer", type=Path, metavar="FOLDER", help="make that Python there")
+    add_peer_options(parser)
     parser.add_argument("--result", type=Path, default=ROOT / "results" / "benchmark-deform.json")
     parser.add_argument("--row", type=json.loads, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.row:
         print(json.dumps(measure(given.row)))
         return
-    peer = make_peer(given.make_peer) if given.make_peer else given.peer_python
+    peer = peer_of(given)
     threads, load = given.threads or usable_cores(), os.getloadavg()[0]
     ways = given.ways or [way for way in WAYS if given.device == "cuda" or way != "ours compiled"]
     rows = []

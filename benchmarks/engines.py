@@ -26,7 +26,7 @@ from benchmarks.measure import (
     with_ratios,
     write_record,
 )
-from benchmarks.peers import ADVICE, make_peer, python_with
+from benchmarks.peers import ADVICE, add_peer_options, peer_of, python_with
 from unhaze.restore.models import FOLDER, list_models
 from unhaze.restore.resources import free_memory, usable_cores
 
@@ -47,15 +47,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--patience", type=float, default=30, help="seconds that a run may take")
-    parser.add_argument("--peer-python", type=Path, help="has torchvision or openvino")
-    parser.add_argument("--make-peer", type=Path, metavar="FOLDER", help="make that Python there")
+    add_peer_options(parser)
     parser.add_argument("--result", type=Path, default=ROOT / "results" / "benchmark-engines.json")
     parser.add_argument("--row", type=json.loads, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.row:
         print(json.dumps(measure(given.row)))
         return
-    peer = make_peer(given.make_peer) if given.make_peer else given.peer_python
+    peer = peer_of(given)
     threads = given.threads or usable_cores()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,6 @@
 """Finds packages that this project does not need, to be measured beside it: in another Python."""
 
+import argparse
 import importlib.util
 import os
 import subprocess
@@ -8,6 +9,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 ADVICE = "give a Python that has it (--peer-python), or have one made (--make-peer FOLDER)"
+
+
+def add_peer_options(parser: argparse.ArgumentParser) -> None:
+    """The options by which another Python is given or made; `peer_of` reads them."""
+    parser.add_argument("--peer-python", type=Path, help="a Python with what is missing in this")
+    parser.add_argument("--make-peer", type=Path, metavar="FOLDER", help="make that Python there")
+
+
+def peer_of(given: argparse.Namespace) -> Path | None:
+    """The Python that the options name, made if they ask for it."""
+    return make_peer(given.make_peer) if given.make_peer else given.peer_python
 
 
 def python_with(package: str, given: Path | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -49,6 +50,13 @@ def await_lines(manifest: Path, count: int, process: subprocess.Popen) -> list[d
     lines = lines_of(manifest)
     assert len(lines) >= count, process.communicate()
     return lines
+
+
+def kill_worker(manifest: Path, after: int, process: subprocess.Popen) -> set[str]:
+    """Kills the worker of the newest line once there are so many; the targets told of by then."""
+    victim = int(await_lines(manifest, after, process)[-1]["worker"].rpartition(":")[2])
+    os.kill(victim, signal.SIGKILL)
+    return {line["target"] for line in lines_of(manifest)}
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:

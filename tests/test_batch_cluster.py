@@ -1,11 +1,9 @@
 """`unhaze batch --cluster local`: Ray on this computer, with a worker killed midway."""
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
-from batch_runs import await_lines, begin, done_twice, lines_of, states_of, write_photos
+from batch_runs import begin, done_twice, kill_worker, lines_of, states_of, write_photos
 from halving import picture
 
 from unhaze import photo
@@ -20,10 +18,7 @@ def test_a_killed_actor_loses_nothing_and_nothing_is_done_twice(tmp_path: Path, 
     manifest = target / "unhaze-manifest.jsonl"
     words = [source, target, "--model", half, "--cluster", "local", "--workers", 2]
     with begin(*words, "--analysis", 64) as process:
-        lines = await_lines(manifest, 60, process)
-        victim = int(lines[-1]["worker"].rpartition(":")[2])
-        os.kill(victim, signal.SIGKILL)
-        told, before = {line["target"] for line in lines_of(manifest)}, states_of(target)
+        told, before = kill_worker(manifest, 60, process), states_of(target)
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert b"500 done, 0 skipped, 0 failed of 500" in errors

@@ -1,6 +1,5 @@
 """`unhaze batch` when something dies or is stopped: nothing is lost and nothing done twice."""
 
-import os
 import signal
 import threading
 from collections import Counter, deque
@@ -8,7 +7,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from batch_runs import await_lines, begin, done_twice, lines_of, states_of, wait_until, write_photos
+from batch_runs import (
+    await_lines,
+    begin,
+    done_twice,
+    kill_worker,
+    lines_of,
+    states_of,
+    wait_until,
+    write_photos,
+)
 from halving import is_halved
 
 from unhaze import UnhazeError, photo
@@ -50,10 +58,7 @@ def test_a_killed_worker_is_replaced(places):
     source, target, words = places
     manifest = target / "unhaze-manifest.jsonl"
     with begin(*words) as process:
-        lines = await_lines(manifest, 10, process)
-        victim = int(lines[-1]["worker"].rpartition(":")[2])
-        os.kill(victim, signal.SIGKILL)
-        told, before = {line["target"] for line in lines_of(manifest)}, states_of(target)
+        told, before = kill_worker(manifest, 10, process), states_of(target)
         _, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
     lines = check_all_done(target)

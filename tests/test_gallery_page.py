@@ -1,38 +1,32 @@
 """The gallery in a browser: every picture loads, nothing else is asked for, comparing works."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from unhaze import photo
 from unhaze.report.gallery import write_gallery
 
 
 @pytest.fixture
-def page(tmp_path, half) -> Iterator[Page]:
+def page(tmp_path, half, browser: Browser) -> Iterator[Page]:
     """The page of two photos, one with a name full of signs; it must have had no error."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        pytest.skip("no chromium here; on Debian: apt-get install chromium")
     (tmp_path / "in").mkdir()
     for name in ("<img src=1>.png", "2.png"):
         pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
         photo.write_rgb(tmp_path / "in" / name, pixels)
     write_gallery(tmp_path / "in", tmp_path / "page", [str(half)], device="cpu")
     asked, errors = [], []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 900, "height": 600})
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("requestfailed", lambda request: errors.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto((tmp_path / "page" / "index.html").as_uri())
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 900, "height": 600})
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("requestfailed", lambda request: errors.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((tmp_path / "page" / "index.html").as_uri())
+    yield page
+    page.close()
     here = Path(tmp_path / "page").as_uri()
     assert errors == [] and all(url.startswith(here) for url in asked)
 

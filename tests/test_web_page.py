@@ -5,7 +5,6 @@ Screenshots are written to the folder that UNHAZE_SCREENSHOTS names, for people 
 
 import io
 import os
-import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 import httpx2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 from video_clips import make_clip, rgb_of
 from web_files import hazy_photo, same_but_colours
 from web_server import Running, serving
@@ -29,17 +28,6 @@ DESKTOP, PHONE = (1280, 900), (390, 844)
 def server() -> Iterator[Running]:
     with serving(Settings(device="cpu", workers=1, analysis=256)) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        pytest.skip("no chromium here; on Debian: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def is_fault(said: ConsoleMessage) -> bool:
