@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from unhaze.errors import UnhazeError
+from unhaze.restore import openvino
 from unhaze.restore.devices import DEVICES, choose_device
 from unhaze.restore.engine import Engine, OutOfMemory
+from unhaze.restore.models import FOLDER, list_models
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -53,9 +55,10 @@ def test_a_model_runs_and_shows_its_card(tmp_path):
 
 
 def offer(monkeypatch, *devices: str) -> None:
-    """Lets ONNX Runtime look like a build with these devices."""
+    """Lets this look like an installation with these devices."""
     providers = [DEVICES[name].provider for name in devices]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["Azure", *providers])
+    monkeypatch.setattr(openvino, "is_installed", lambda: "openvino" in devices)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +84,8 @@ def test_a_device_that_is_not_there(tmp_path, monkeypatch, device):
     path = make_model(tmp_path / "m.onnx")
     offer(monkeypatch)
     provider = DEVICES[device].provider
-    with pytest.raises(
-        UnhazeError, match=f"^device '{device}' needs .*{provider}; install [^\n]+$"
-    ):
+    missing = f".*{provider}; install [^\n]+$" if provider else "OpenVINO: pip install "
+    with pytest.raises(UnhazeError, match=f"^device '{device}' needs {missing}"):
         Engine(path, device)
 
 
@@ -113,6 +115,27 @@ def test_a_device_that_was_asked_for_is_not_replaced(tmp_path, monkeypatch):
     offer(monkeypatch, "cuda", "cpu")
     with pytest.raises(UnhazeError, match="device 'cuda' does not start: .*; use --device cpu$"):
         Engine(make_model(tmp_path / "m.onnx"), "cuda")
+
+
+@pytest.mark.parametrize("card", list_models(), ids=lambda card: card.name)
+def test_openvino_gives_the_picture_of_onnx_runtime(card):
+    pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
+    usual, other = (Engine(FOLDER / card.file, name, threads=1) for name in ("cpu", "openvino"))
+    assert other.card == usual.card and other.device == "openvino"
+    for height, width in ((61, 90), (40, 33)):  # one session, pictures of any size
+        hazy = 0.5 + 0.5 * picture(height, width)
+        difference = other(hazy).clip(0, 1) - usual(hazy).clip(0, 1)
+        assert 10 * np.log10(1 / (difference**2).mean()) > 55
+    found, _ = other.pools(hazy)  # what tiles need
+    np.testing.assert_allclose(other(hazy, found), usual(hazy, found), atol=0.01)
+
+
+def test_what_openvino_cannot_run_is_said_in_one_line(tmp_path):
+    pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(UnhazeError, match="device 'openvino' does not start: [^\n]+$"):
+        Engine(path, "openvino")
 
 
 class Failing:

@@ -35,7 +35,10 @@ class HazeLaw:
     [0,1]; the share `airlight_at_one` of all draws is exactly 1. airlight_tint: largest deviation
     of a channel of A from grey; most are much smaller (a uniform number cubed), as hazes are.
     clear_share: share of pictures that get no haze at all. uneven: by how much (0.3: 30 %) density
-    and, half as much, airlight vary smoothly across the picture.
+    and, half as much, airlight vary smoothly across the picture. camera: a camera that meets haze
+    exposes shorter and balances its colour away; up to this share of what would give the picture
+    the mean colour of the clear one. dusty: dust colours the light on the scene too; up to this
+    share of the airlight's colour.
     """
 
     beta: tuple[float, float] = (0.6, 1.8)
@@ -44,6 +47,8 @@ class HazeLaw:
     airlight_tint: float = 0.0
     clear_share: float = 0.0
     uneven: float = 0.0
+    camera: float = 0.0
+    dusty: float = 0.0
 
     def __post_init__(self) -> None:
         for name, (low, high), largest in (
@@ -53,6 +58,8 @@ class HazeLaw:
             ("airlight_tint", (self.airlight_tint, self.airlight_tint), 1.0),
             ("clear_share", (self.clear_share, self.clear_share), 1.0),
             ("uneven", (self.uneven, self.uneven), 1.0),
+            ("camera", (self.camera, self.camera), 1.0),
+            ("dusty", (self.dusty, self.dusty), 1.0),
         ):
             if not 0 <= low <= high <= largest:
                 given = low if low == high else f"{low} {high}"

@@ -22,7 +22,29 @@ def haze_batch(law: HazeLaw, clear: Tensor, depth: Tensor, generator: torch.Gene
         depth = depth * (1 + law.uneven * smooth_maps(clear, generator))
         swing = law.uneven / 2 * smooth_maps(clear, generator)
         airlight = (airlight.to(device) * (1 + swing)).clamp(0, 1)
-    return add_haze(clear, transmission(depth, beta.to(device)), airlight.to(device))
+    beta, airlight = beta.to(device), airlight.to(device)
+    lit = clear
+    if law.dusty:
+        share = law.dusty * torch.rand(len(clear), 1, 1, 1, generator=generator).to(device)
+        colour = airlight / airlight.amax(1, keepdim=True).clamp(min=1e-3)
+        lit = clear * colour ** (share * (1 - transmission(1.0, beta)))
+    hazy = add_haze(lit, transmission(depth, beta), airlight)
+    if law.camera:
+        hazy = adjusted(hazy, clear, law.camera * torch.rand(len(clear), 2, generator=generator))
+    return hazy
+
+
+def adjusted(hazy: Tensor, clear: Tensor, shares: Tensor) -> Tensor:
+    """hazy (B,3,H,W) as a camera takes it that wants the mean colour of `clear`.
+
+    shares (B,2) in [0,1] of exposure and of white balance; both multiply each channel by a number.
+    """
+    colour = hazy.mean((2, 3), keepdim=True).clamp(min=1e-3)
+    wanted = clear.mean((2, 3), keepdim=True).clamp(min=1e-3)
+    exposure = wanted.mean(1, keepdim=True) / colour.mean(1, keepdim=True)
+    balance = wanted / colour / exposure
+    first, second = shares.to(hazy.device)[:, :, None, None].split(1, dim=1)
+    return (hazy * exposure**first * balance**second).clamp(0, 1)
 
 
 def draw_haze(law: HazeLaw, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

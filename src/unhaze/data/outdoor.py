@@ -23,6 +23,7 @@ from unhaze.data.pairing import list_pictures
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
+from unhaze.metrics.fade import fade
 
 LONG_SIDE = 800  # pixels; larger photos are shrunk, so that all of them fit in memory
 PATCH = 15  # of the dark channel, as in the paper
@@ -32,8 +33,11 @@ CUES = 5  # channels: height, aerial perspective, and the three of the flattened
 class Outdoor:
     """PairedData over folders of clear photos (`roots`), held in memory with the cues of depth.
 
-    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven: as in `HazeLaw`.
+    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven, camera, dusty: as in
+        `HazeLaw`.
     pictures: first and last-plus-one index in the list of all photos, for held-out splits.
+    haziest: photos of more FADE than this are left out, as they have haze of their own; FADE is
+        taken at long side 400.
     """
 
     def __init__(
@@ -46,16 +50,34 @@ class Outdoor:
         airlight_tint: float = 0.08,
         clear_share: float = 0.1,
         uneven: float = 0.3,
+        camera: float = 0.0,
+        dusty: float = 0.0,
         pictures: tuple[int, int] | None = None,
+        haziest: float | None = None,
     ):
         self.law = HazeLaw(
-            tuple(beta), tuple(airlight), airlight_at_one, airlight_tint, clear_share, uneven
+            beta=tuple(beta),
+            airlight=tuple(airlight),
+            airlight_at_one=airlight_at_one,
+            airlight_tint=airlight_tint,
+            clear_share=clear_share,
+            uneven=uneven,
+            camera=camera,
+            dusty=dusty,
         )
         found = [file for root in roots for file in list_pictures(Path(root))]
         self.files = found[slice(*pictures)] if pictures else found
         if not self.files:
             raise UnhazeError(f"no pictures in {list(roots)} (of {len(found)} found)")
         with ThreadPoolExecutor() as pool:
+            if haziest is not None:
+                measured = list(pool.map(own_haze, self.files))
+                self.files = [file for file, own in zip(self.files, measured) if own <= haziest]
+                if not self.files:
+                    raise UnhazeError(
+                        f"haziest is {haziest}: all pictures of {list(roots)} have more haze, "
+                        f"the clearest {min(measured):.2f}"
+                    )
             self.images = list(pool.map(read_with_cues, self.files))
 
     def __len__(self) -> int:
@@ -98,15 +120,24 @@ def pseudo_depth(cues: Tensor, generator: torch.Generator) -> Tensor:
     return torch.maximum(depth, sky).clamp(0, 1)
 
 
-def read_with_cues(path: Path) -> tuple[Tensor, Tensor]:
-    """A photo (3,H,W) and its cues (5,H,W), both uint8."""
+def read_shrunk(path: Path, long_side: int) -> pyvips.Image:
+    """A photo in 8 bits, its longer side at most `long_side`."""
     pixels = photo.read_rgb(path)
     if pixels.dtype.itemsize == 2:
         pixels = (pixels // 257).astype("uint8")
     image = pyvips.Image.new_from_array(pixels)
-    scale = LONG_SIDE / max(image.width, image.height)
-    if scale < 1:
-        image = image.resize(scale)
+    scale = long_side / max(image.width, image.height)
+    return image.resize(scale) if scale < 1 else image
+
+
+def own_haze(path: Path) -> float:
+    """FADE of a photo as it is."""
+    return fade(read_shrunk(path, LONG_SIDE // 2).numpy() / 255)
+
+
+def read_with_cues(path: Path) -> tuple[Tensor, Tensor]:
+    """A photo (3,H,W) and its cues (5,H,W), both uint8."""
+    image = read_shrunk(path, LONG_SIDE)
     cues = np.dstack([height_of(image), aerial_perspective(image), flattened(image)])
     return as_planes(image.numpy()), as_planes(np.rint(255 * cues.clip(0, 1)).astype("uint8"))
 

@@ -22,8 +22,8 @@ class RGBD:
     """PairedData over scenes held in memory as uint8; haze by the law of RESIDE indoor.
 
     root: a folder with clear/ and depth/ (8 or 16 bit, larger is farther), or a pack of one.
-    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven: as in `HazeLaw`, for depth
-        divided by its maximum in the picture.
+    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven, camera, dusty: as in
+        `HazeLaw`, for depth divided by its maximum in the picture.
     border: pixels cut from every side (NYU has a white frame of 10).
     scenes: first and last-plus-one index in the sorted list of scenes, for held-out splits.
     resident: keep the scenes on the training device, so that no step waits for a copy.
@@ -39,12 +39,21 @@ class RGBD:
         airlight_tint: float = 0.0,
         clear_share: float = 0.0,
         uneven: float = 0.0,
+        camera: float = 0.0,
+        dusty: float = 0.0,
         border: int = 0,
         scenes: tuple[int, int] | None = None,
         resident: bool = False,
     ):
         self.law = HazeLaw(
-            tuple(beta), tuple(airlight), airlight_at_one, airlight_tint, clear_share, uneven
+            beta=tuple(beta),
+            airlight=tuple(airlight),
+            airlight_at_one=airlight_at_one,
+            airlight_tint=airlight_tint,
+            clear_share=clear_share,
+            uneven=uneven,
+            camera=camera,
+            dusty=dusty,
         )
         self.resident = resident
         if is_pack(root):

@@ -59,7 +59,7 @@ NETS = {
         paper="ours",
         reproduces="nothing published; the fast model of this package",
         licence="Apache-2.0",
-        presets={"slim": {"width": 16}, "fast": {"width": 18, "fold": 8}},
+        presets={"slim": {"width": 16}, "fast": {"width": 16, "blocks": (2, 3, 8), "fold": 8}},
         tiny={"width": 4},
     ),
     "dehazenet": Net(

@@ -4,14 +4,15 @@ from dataclasses import dataclass, field
 
 from unhaze.errors import UnhazeError
 from unhaze.names import lookup
+from unhaze.restore import openvino
 
 
 @dataclass(frozen=True)
 class Device:
     """One entry of `DEVICES`.
 
-    provider: its name in ONNX Runtime. install: what brings that provider. automatic: whether
-    "auto" may take it. options: of the provider.
+    provider: its name in ONNX Runtime, "" for OpenVINO, which runs models itself. install: what
+    brings it. automatic: whether "auto" may take it. options: of the provider.
     """
 
     provider: str
@@ -20,9 +21,9 @@ class Device:
     options: dict[str, str] = field(default_factory=dict)
 
 
-# Best first. "auto" takes only what runs pictures of any size at once and in float32: MIGraphX and
-# OpenVINO compile anew for each size, Core ML may compute in half precision. For the same reason
-# TensorRT is left out altogether: it would build an engine, for minutes, for each size of photo.
+# Best first. "auto" takes only what runs pictures of any size at once and in float32: MIGraphX
+# compiles anew for each size, Core ML and OpenVINO may compute in half precision. For the same
+# reason TensorRT is left out altogether: it would build an engine, for minutes, for each size.
 DEVICES = {
     "cuda": Device(
         "CUDAExecutionProvider",
@@ -45,7 +46,7 @@ DEVICES = {
     "rocm": Device(
         "MIGraphXExecutionProvider", "an onnxruntime with MIGraphX (AMD's, for ROCm on Linux)"
     ),
-    "openvino": Device("OpenVINOExecutionProvider", "onnxruntime-openvino in place of onnxruntime"),
+    "openvino": Device("", 'pip install "unhaze[openvino]"'),
     "coreml": Device("CoreMLExecutionProvider", "onnxruntime on a Mac"),
     "cpu": Device("CPUExecutionProvider", "onnxruntime", automatic=True),
 }
@@ -60,7 +61,9 @@ def choose_device(device: str) -> str:
         here = (name for name, each in DEVICES.items() if each.automatic)
         return next((name for name in here if DEVICES[name].provider in available), "cpu")
     entry = lookup(DEVICES | {"auto": None}, device, "device")
-    if entry.provider not in available:
+    if not entry.provider and not openvino.is_installed():
+        raise UnhazeError(f"device '{device}' needs OpenVINO: {entry.install}")
+    if entry.provider and entry.provider not in available:
         raise UnhazeError(
             f"device '{device}' needs an ONNX Runtime with {entry.provider};"
             f" install {entry.install}, or use --device cpu"

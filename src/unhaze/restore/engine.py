@@ -12,6 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.devices import DEVICES, choose_device
+from unhaze.restore.openvino import OpenVinoSession
 from unhaze.restore.resources import count_threads
 
 ORT_ERRORS = (
@@ -39,6 +40,8 @@ EVERYTHING = (0, 0, 1 << 40, 1 << 40)
 
 FLOAT, INT64 = 1, 7  # as ONNX numbers the types of tensors
 
+Session = onnxruntime.InferenceSession | OpenVinoSession
+
 logger = logging.getLogger(__name__)
 
 
@@ -63,8 +66,10 @@ class Engine:
             raise UnhazeError(f"no model file '{model}'; expected a .onnx file")
         self.threads = count_threads(threads)
         self.device, self.device_is_free = choose_device(device), device == "auto"
-        self.sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self.sessions: dict[str, Session] = {}
         session = self._session("closed")
+        if isinstance(session, OpenVinoSession):
+            session = onnxruntime.InferenceSession(self.path, described_only())
         _check_interface(session, self.path)
         self.card = _card(session)
 
@@ -137,7 +142,7 @@ class Engine:
                 feeds |= {f"from_{number}": edges[:2], f"to_{number}": edges[2:]}
         return feeds
 
-    def _session(self, kind: str) -> onnxruntime.InferenceSession:
+    def _session(self, kind: str) -> Session:
         """The "closed" or "opened" session, started when it is first asked for."""
         if kind not in self.sessions:
             model: str | bytes = str(self.path)
@@ -146,9 +151,14 @@ class Engine:
             self.sessions[kind] = self._start(model)
         return self.sessions[kind]
 
-    def _start(self, model: str | bytes) -> onnxruntime.InferenceSession:
+    def _start(self, model: str | bytes) -> Session:
         device = DEVICES[self.device]
         try:
+            if not device.provider:
+                if isinstance(model, str):
+                    return OpenVinoSession(model, self.threads)
+                # An opened one has inputs with values, which OpenVINO takes for constants.
+                device = DEVICES["cpu"]
             session = onnxruntime.InferenceSession(
                 model,
                 session_options(self.threads),
@@ -194,6 +204,13 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = threads
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def described_only() -> onnxruntime.SessionOptions:
+    """For a session that only tells what the model is."""
+    options = session_options(1)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options
 
 
