@@ -1,8 +1,8 @@
 """`python -m benchmarks.engines`: the network alone, by what runs it, at three sizes of picture.
 
 Every shipped model and AECR-Net as its paper has it: PyTorch eager, with channels last and
-compiled, ONNX Runtime as `unhaze` sets it up, and OpenVINO and torchvision's deformable convolution
-where a Python has them. Each row is a process of its own, weights are random, ratios are against
+compiled, ONNX Runtime and OpenVINO as `unhaze` sets them up, and torchvision's deformable
+convolution where a Python has it. Each row is a process of its own, weights are random, ratios are against
 eager PyTorch. Takes five minutes on two cores; `--sizes 256 --runs 1` takes one.
 """
 
@@ -27,11 +27,13 @@ from benchmarks.measure import (
     write_record,
 )
 from benchmarks.peers import ADVICE, add_peer_options, peer_of, python_with
+from unhaze.restore.devices import DEVICES
 from unhaze.restore.models import FOLDER, list_models
+from unhaze.restore.openvino import is_installed
 from unhaze.restore.resources import free_memory, usable_cores
 
 ENGINES = ("eager", "channels-last", "compiled", "torchvision", "onnxruntime", "openvino")
-PACKAGES = {"torchvision": "torchvision", "openvino": "openvino"}
+OURS = {"onnxruntime": "cpu", "openvino": "openvino"}  # and the --device of `unhaze`
 SIZES = {"256": (256, 256), "1080p": (1080, 1920), "4k": (2160, 3840)}
 AECR = "aecr (paper)"
 DEFORMABLE = "aecr"  # the net that has deformable convolutions
@@ -137,15 +139,17 @@ def program_for(engine: str, peer: Path | None) -> tuple[Path, str | None]:
     here = Path(sys.executable)
     if engine == "compiled" and not (shutil.which("c++") or os.environ.get("CXX")):
         return here, "torch.compile needs a C++ compiler"
-    if engine in PACKAGES:
-        program = python_with(PACKAGES[engine], peer)
-        return program or here, None if program else f"no {PACKAGES[engine]} here; {ADVICE}"
+    if engine == "openvino" and not is_installed():
+        return here, DEVICES["openvino"].install
+    if engine == "torchvision":
+        program = python_with("torchvision", peer)
+        return program or here, None if program else f"no torchvision here; {ADVICE}"
     return here, None
 
 
 def no_room(engine: str, candidate: Row, pixels: int) -> str | None:
     """Words, if there is too little memory."""
-    needed = candidate["bytes"][engine != "onnxruntime"] * pixels
+    needed = candidate["bytes"][engine not in OURS] * pixels
     if needed < 0.8 * free_memory():
         return None
     return f"takes about {needed / 1e9:.1f} GB, {free_memory() / 1e9:.1f} GB are free"
@@ -157,7 +161,7 @@ def measure(row: Row) -> Row:
 
     random = np.random.default_rng(0)
     hazy = random.random((1, 3, row["height"], row["width"]), np.float32)
-    forward = {"onnxruntime": in_onnxruntime, "openvino": in_openvino}.get(row["engine"], in_torch)
+    forward = in_our_engine if row["engine"] in OURS else in_torch
     times: Times = repeated(forward(row, hazy), row["runs"], patience=row["patience"] / 2)
     return times.facts()
 
@@ -193,25 +197,12 @@ def create(row: Row) -> Any:
     return create_net(row["net"], **row["arguments"]).eval()
 
 
-def in_onnxruntime(row: Row, hazy: Any) -> Callable[[], object]:
+def in_our_engine(row: Row, hazy: Any) -> Callable[[], object]:
     """A call of `restore.engine`, as `unhaze run` makes it."""
     from unhaze.restore.engine import Engine
 
-    engine = Engine(row["file"], "cpu", threads=row["threads"])
+    engine = Engine(row["file"], OURS[row["engine"]], threads=row["threads"])
     return lambda: engine(hazy)
-
-
-def in_openvino(row: Row, hazy: Any) -> Callable[[], object]:
-    """A call in float32; from PyTorch, since OpenVINO's reader of ONNX has no DeformConv."""
-    import openvino
-    import torch
-
-    with torch.no_grad():
-        graph = torch.export.export(create(row), (torch.from_numpy(hazy),), strict=False)
-    model = openvino.convert_model(graph)
-    settings = {"INFERENCE_NUM_THREADS": row["threads"], "INFERENCE_PRECISION_HINT": "f32"}
-    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
-    return lambda: request.infer([hazy])
 
 
 if __name__ == "__main__":

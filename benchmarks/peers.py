@@ -39,7 +39,7 @@ def python_with(package: str, given: Path | None) -> Path | None:
 
 
 def make_peer(folder: Path) -> Path:
-    """A virtual environment with torchvision, the PyTorch that goes with it, and OpenVINO.
+    """A virtual environment with torchvision and the PyTorch that goes with it.
 
     The default PyTorch of Linux takes 5 GB and computes on the processor as the small one does.
     Answers its Python; what exists is kept.
@@ -48,7 +48,7 @@ def make_peer(folder: Path) -> Path:
     if not program.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         # Three: exactly this, not one for processors only, which torchvision's wheel does not fit.
-        packages = [f"torch==={version('torch').partition('+')[0]}", "torchvision", "openvino"]
+        packages = [f"torch==={version('torch').partition('+')[0]}", "torchvision"]
         install = [program, "-m", "pip", "install", "--quiet", *packages, "numpy"]
         subprocess.run(install, check=True)
     return program

@@ -64,6 +64,20 @@ def test_any_batch_and_size_equals_pytorch(exported, size):
     np.testing.assert_allclose(restored, expected, atol=2e-5)
 
 
+def test_weights_in_half_precision_halve_the_file_and_compute_in_float32(tmp_path):
+    source = tmp_path / "weights.safetensors"
+    net = write_weights(source, SMALL["haze"])
+    whole = export(source, tmp_path / "whole.onnx").path
+    half = export(source, tmp_path / "half.onnx", half=True).path
+    assert half.stat().st_size < 0.75 * whole.stat().st_size
+    hazy = torch.rand(1, 3, 40, 36)
+    with torch.no_grad():
+        expected, exact = net.half().float()(hazy).numpy(), net(hazy).numpy()
+    (restored,) = session_of(half).run(None, {"hazy": hazy.numpy()})
+    np.testing.assert_allclose(restored, expected, atol=2e-5)
+    assert np.abs(restored - exact).max() < 0.01
+
+
 def test_report_tells_what_was_checked(exported):
     net, _, report = exported
     assert 0 < report.max_difference < 2e-5

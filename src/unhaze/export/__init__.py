@@ -18,7 +18,7 @@ from torch import nn
 
 from unhaze.errors import UnhazeError
 from unhaze.export.facts import count_macs, measure_context, measure_memory, measure_strides
-from unhaze.export.graph import open_pools, to_onnx
+from unhaze.export.graph import open_pools, store_in_half, to_onnx
 from unhaze.nets import NETS
 from unhaze.weights import Weights, load_model
 
@@ -42,12 +42,18 @@ class ExportReport:
 
 
 def export(
-    source: Path | str, out: Path | str, *, overwrite: bool = False, tolerance: float = 1e-4
+    source: Path | str,
+    out: Path | str,
+    *,
+    half: bool = False,
+    overwrite: bool = False,
+    tolerance: float = 1e-4,
 ) -> ExportReport:
     """Writes the network of a `.safetensors` file or run folder as `out`, a single `.onnx` file.
 
     Its input `hazy` and output `restored` are (batch, 3, height, width) float32 with all three
-    free from 1 up; its metadata is the model's card, with what running it takes. UnhazeError, and
+    free from 1 up; its metadata is the model's card, with what running it takes. half: weights
+    rounded to float16, which halves the file; it computes in float32. UnhazeError, and
     nothing is written, if `out` exists without `overwrite`, if it is not named .onnx, if the source
     cannot be read, or if ONNX Runtime differs from PyTorch by more than `tolerance` at any checked
     size.
@@ -60,11 +66,15 @@ def export(
         raise UnhazeError(f"'{out}' exists; choose another name or overwrite it")
     weights = load_model(source)
     net = weights.net.eval()
+    if half:
+        net.half().float()
     with folder_beside(out) as folder:
         unchecked = folder / out.name
         macs = count_macs(net)
         model = to_onnx(net, weights.part.name)
         strides = measure_strides(model, open_pools(model))
+        if half:
+            store_in_half(model)
         facts = card(weights) | {"macs_per_pixel": macs, "pools": strides}
         write_model(model, facts, unchecked)
         difference = compare(net, unchecked)

@@ -17,6 +17,7 @@ from unhaze.nets.deform_conv import ModulatedDeformConv2d
 
 # The first opset with DeformConv.
 OPSET = 19
+SMALL = 256  # values; fewer are not worth a node
 
 
 def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
@@ -127,6 +128,27 @@ def rank_of_pool(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> int 
         return None
     kept = {each.name: each.i for each in node.attribute}.get("keepdims", 1)
     return 4 if kept else 2
+
+
+def store_in_half(model: onnx.ModelProto) -> None:
+    """Stores every large float32 constant that float16 holds exactly in float16.
+
+    Each is cast back where it is used; ONNX Runtime does that once, when it loads the file.
+    """
+    graph, casts = model.graph, []
+    for constant in graph.initializer:
+        value = onnx.numpy_helper.to_array(constant)
+        if value.dtype != np.float32 or value.size < SMALL:
+            continue
+        with np.errstate(over="ignore"):
+            half = value.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), value):
+            name, stored = constant.name, f"{constant.name}_half"
+            constant.CopyFrom(onnx.numpy_helper.from_array(half, stored))
+            casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+    for place, cast in enumerate(casts):
+        graph.node.insert(place, cast)
+    onnx.checker.check_model(model)
 
 
 def add_constant(graph: onnx.GraphProto, name: str, value: np.ndarray) -> None:

@@ -76,7 +76,7 @@ class QuarterNet(nn.Module):
         airlight = airlight.flatten(2).view_as(airlight)
         # Softsign and not tanh: it never loses its gradient.
         exposure = 2 ** functional.softsign(
-            self.exposure(deep.mean((-2, -1), keepdim=True)).float() / 10
+            self.exposure(deep.mean((-2, -1), keepdim=True)).float()
         )
         eighth = self.up2(eighth + twice(self.from_deep(deep)))
         quarter = self.up1(quarter + twice(self.from_half(eighth)))

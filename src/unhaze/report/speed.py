@@ -9,6 +9,7 @@ from unhaze.errors import UnhazeError
 from unhaze.report.results import markdown
 
 Record = dict[str, Any]
+ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 # What was measured, the number, the number that it is held against, how many times better.
 Line = tuple[str, str, str, str]
 
@@ -76,12 +77,12 @@ def video_lines(record: Record) -> Iterator[Line]:
 
 
 def engine_lines(record: Record) -> Iterator[Line]:
-    """ONNX Runtime, which `unhaze run` takes, beside eager PyTorch, with torchvision's operator
-    where that was measured.
+    """What `unhaze run` takes, and may take, beside eager PyTorch, with torchvision's operator where
+    that was measured.
     """
     rows = {(row["model"], row["size"], row["engine"]): row["ms"] for row in record["rows"]}
     for (model, size, engine), ours in rows.items():
-        if engine != "onnxruntime" or ours is None:
+        if engine not in ENGINES or ours is None:
             continue
         peers = {
             "eager PyTorch with torchvision's operator": rows.get((model, size, "torchvision")),
@@ -90,7 +91,7 @@ def engine_lines(record: Record) -> Iterator[Line]:
         name, theirs = next(((name, ms) for name, ms in peers.items() if ms), (None, None))
         beside = f"{name}: {milliseconds(theirs)}" if theirs else "-"
         ratio = times(theirs / ours) if theirs else "-"
-        yield f"network {model}, {size}", milliseconds(ours), beside, ratio
+        yield f"network {model}, {size}, in {ENGINES[engine]}", milliseconds(ours), beside, ratio
 
 
 def deform_lines(record: Record) -> Iterator[Line]:
