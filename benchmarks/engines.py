@@ -2,8 +2,8 @@
 
 Every shipped model and AECR-Net as its paper has it: PyTorch eager, with channels last and
 compiled, ONNX Runtime and OpenVINO as `unhaze` sets them up, and torchvision's deformable
-convolution where a Python has it. Each row is a process of its own, weights are random, ratios are against
-eager PyTorch. Takes five minutes on two cores; `--sizes 256 --runs 1` takes one.
+convolution where a Python has it. Each row is a process of its own, weights are random, ratios are
+against eager PyTorch. Takes five minutes on two cores; `--sizes 256 --runs 1` takes one.
 """
 
 import argparse

@@ -177,8 +177,8 @@ def field_alone(runs: int) -> list[Row]:
 
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (3000, 4000, 3), np.uint8)
-    identity = np.eye(3, 4, dtype=np.float32)[..., None, None]
-    maps = identity + random.normal(0, 0.1, (3, 4, 768, 1024)).astype(np.float32)
+    maps = random.normal(0, 0.1, (3, 2, 768, 1024)).astype(np.float32)
+    maps[:, 0] += 1
     rows = []
     for name, threads in (("1", 1), ("all", 0)):
         seconds = []

@@ -31,8 +31,8 @@ DEFORM = (256, 64, 64)  # channels, rows, columns: AECR-Net's at 256 x 256
 PHOTO = (3000, 4000)
 FADE_SIZE = (480, 640)
 # Operations of a pixel, counted in the source: additions, multiplications, divisions.
-FIT_FIELD = 470  # restore.field: means of 33 planes at 9, products, a 3x3 inverse, twelve maps
-APPLY_FIELD = 48  # interpolation down 24, matrix and offset 18, limits 6
+FIT_FIELD = 201  # restore.field: means of 18 planes at 9, products, gains and offsets
+APPLY_FIELD = 24  # interpolation down 12, gain and offset 6, limits 6
 FADE = 520  # metrics.fade: two 7x7 windows, six convolutions of 20 taps, what is left
 JPEG = 22  # 8x8 DCT at 8.5 a sample (Arai), 1.5 samples, colours; the entropy code is not counted
 
@@ -190,7 +190,7 @@ def field(analysis: tuple[int, ...], photo: tuple[int, ...]) -> Iterator[HotPath
         "field, estimated",
         shown(analysis),
         FIT_FIELD * pixels,
-        (12 + 12 + 48) * pixels,
+        (12 + 12 + 24) * pixels,
         lambda: fit_field(hazy, restored),
     )
     maps = fit_field(hazy, restored)

@@ -207,8 +207,10 @@ def test_the_table_of_speed_says_what_stands_in_the_records():
     ]
     lines = speed_table([record | {"rows": rows}]).splitlines()[2:]
     assert lines == [
-        "| network one, 256, in ONNX Runtime | 40 ms | eager PyTorch with torchvision's operator: 120 ms | 3 x"
+        "| network one, 256, in ONNX Runtime | 40 ms "
+        "| eager PyTorch with torchvision's operator: 120 ms | 3 x"
         " | [engines](results/benchmark-engines.json) | a CPU, 2026-01-02 |",
-        "| network two, 4k, in ONNX Runtime | 1.5 s | - | - | [engines](results/benchmark-engines.json)"
+        "| network two, 4k, in ONNX Runtime "
+        "| 1.5 s | - | - | [engines](results/benchmark-engines.json)"
         " | a CPU, 2026-01-02 |",
     ]

@@ -138,8 +138,8 @@ def test_strips_and_threads_do_not_show(monkeypatch):
 
 
 def test_maps_are_interpolated_between_pixel_centres():
-    maps = np.zeros((3, 4, 1, 2), np.float32)
-    maps[:, 3, 0, 1] = 1
+    maps = np.zeros((3, 2, 1, 2), np.float32)
+    maps[:, 1, 0, 1] = 1
     pixels = np.zeros((2, 8, 3), np.float32)
     expected = [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1]
     np.testing.assert_allclose(field.apply_field(maps, pixels)[1, :, 2], expected, atol=1e-6)
@@ -148,7 +148,8 @@ def test_maps_are_interpolated_between_pixel_centres():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_the_identity_field_and_strength_zero_change_nothing(dtype):
     pixels = scene(50, 70) if dtype == np.float32 else integers(50, 70, dtype)
-    identity = np.eye(3, 4, dtype=np.float32)[:, :, None, None] * np.ones((20, 30), np.float32)
+    identity = np.zeros((3, 2, 20, 30), np.float32)
+    identity[:, 0] = 1
     np.testing.assert_array_equal(field.apply_field(identity, pixels), pixels)
     unchanged = field.apply_field(identity * 3, pixels, strength=0)
     np.testing.assert_array_equal(unchanged, pixels)
@@ -172,8 +173,8 @@ def test_strength_is_linear_and_bounded():
 
 
 def test_values_outside_the_range_are_clipped_not_wrapped():
-    maps = np.zeros((3, 4, 1, 1), np.float32)
-    maps[:, 3, 0, 0] = [-0.5, 0.5, 1.5]
+    maps = np.zeros((3, 2, 1, 1), np.float32)
+    maps[:, 1, 0, 0] = [-0.5, 0.5, 1.5]
     for dtype, middle in ((np.uint8, 128), (np.uint16, 32768)):
         pixels = np.zeros((3, 3, 3), dtype)
         assert field.apply_field(maps, pixels)[1, 1].tolist() == [0, middle, np.iinfo(dtype).max]
@@ -270,7 +271,7 @@ def test_wrong_settings_are_refused(dehazer):
 
 
 def test_memory_beyond_input_and_output_does_not_grow():
-    maps = np.ones((3, 4, 24, 32), np.float32)
+    maps = np.ones((3, 2, 24, 32), np.float32)
     extra = []
     for height in (2000, 8000):
         pixels = np.full((height, 1000, 3), 100, np.uint8)

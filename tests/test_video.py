@@ -221,7 +221,7 @@ def test_a_turned_field_is_applied_where_it_belongs(tmp_path: Path):
 
         def estimate(self, pixels: np.ndarray, *, grey: bool = False) -> np.ndarray:
             maps = super().estimate(pixels)
-            maps[:, :3, :, : maps.shape[3] // 2] *= 0.5
+            maps[:, 0, :, : maps.shape[3] // 2] *= 0.5
             return maps
 
     scene = np.full((48, 64, 3), 200, np.uint8)

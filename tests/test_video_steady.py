@@ -21,9 +21,9 @@ class Nervous(Fixed):
     def estimate(self, pixels: np.ndarray, *, grey: bool = False) -> np.ndarray:
         super().estimate(pixels)
         low, high = np.percentile(pixels[::5, ::5], (2, 98))
-        maps = np.zeros((3, 4, *pixels.shape[:2]), np.float32)
-        maps[[0, 1, 2], [0, 1, 2]] = 1 / (high - low)
-        maps[:, 3] = -low / (high - low)
+        maps = np.empty((3, 2, *pixels.shape[:2]), np.float32)
+        maps[:, 0] = 1 / (high - low)
+        maps[:, 1] = -low / (high - low)
         return maps
 
 
@@ -110,7 +110,7 @@ def test_the_held_field_moves_with_the_picture():
     class Edge(Fixed):
         def estimate(self, pixels: np.ndarray, *, grey: bool = False) -> np.ndarray:
             maps = super().estimate(pixels)
-            maps[:, 3] = np.where(pixels.mean(2) > 0.5, -0.2, 0.2)
+            maps[:, 1] = np.where(pixels.mean(2) > 0.5, -0.2, 0.2)
             return maps
 
     noise = np.random.default_rng(0)

@@ -27,9 +27,8 @@ class Fixed:
 
     def estimate(self, pixels: np.ndarray, *, grey: bool = False) -> np.ndarray:
         self.seen.append(pixels.copy())
-        maps = np.zeros((3, 4, *pixels.shape[:2]), np.float32)
-        maps[[0, 1, 2], [0, 1, 2]] = self.gain
-        maps[:, 3] = self.offset
+        maps = np.empty((3, 2, *pixels.shape[:2]), np.float32)
+        maps[:, 0], maps[:, 1] = self.gain, self.offset
         return maps
 
 

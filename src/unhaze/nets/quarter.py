@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-
 class QuarterNet(nn.Module):
     """J = e (A + (I - A) / t): Koschmieder's law solved for J, by an exposure e.
 
@@ -44,9 +43,7 @@ class QuarterNet(nn.Module):
         self.to_deep = nn.Conv2d(half, deep, 2, stride=2)
         self.bottom = nn.Sequential(WholePicture(deep), residual_blocks(deep, blocks[2]))
         self.airlight = nn.Sequential(WholePicture(deep), nn.Conv2d(deep, 3, 1))
-        self.exposure = nn.Sequential(
-            nn.Conv2d(deep, deep, 1), nn.ReLU(), nn.Conv2d(deep, 3, 1)
-        )
+        self.exposure = nn.Sequential(nn.Conv2d(deep, deep, 1), nn.ReLU(), nn.Conv2d(deep, 3, 1))
         self.from_deep = nn.Conv2d(deep, half, 1)
         self.up2 = residual_blocks(half, blocks[1])
         self.from_half = nn.Conv2d(half, width, 1)

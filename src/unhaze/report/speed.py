@@ -77,7 +77,7 @@ def video_lines(record: Record) -> Iterator[Line]:
 
 
 def engine_lines(record: Record) -> Iterator[Line]:
-    """What `unhaze run` takes, and may take, beside eager PyTorch, with torchvision's operator where
+    """What `unhaze run` takes, or may take, beside eager PyTorch, with torchvision's operator if
     that was measured.
     """
     rows = {(row["model"], row["size"], row["engine"]): row["ms"] for row in record["rows"]}

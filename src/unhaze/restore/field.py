@@ -1,11 +1,13 @@
 """The local affine field: what a network did to a small picture, applied to the full-size one.
 
-Haze is locally affine, J = I/t + A(1 - 1/t), so where restored = matrix @ hazy + offset holds in a
+Haze is locally affine, J = I/t + A(1 - 1/t), so where restored = gain * hazy + offset holds in a
 window of the small picture, it holds there at any size. The maps are those of a guided filter of
-restored on hazy with colour guide (He, Sun and Tang, "Guided Image Filtering", TPAMI 2013, eq. 19).
+each channel of restored on the same of hazy (He, Sun and Tang, "Guided Image Filtering", TPAMI
+2013, eq. 5, 6 and 8).
 
-Differs: the ridge draws the matrix towards the window's scalar gain (1/t, if all channels agree)
-and that towards 1, not towards 0: detail that is too fine for the small picture is kept.
+Differs: the ridge draws the gains towards that of all channels together and that towards 1, not
+towards 0: detail that is too fine for the small picture is kept. A colour guide, whose channels mix
+(eq. 19), was measured: the same to 0.1 dB at twice the cost (docs/roofline.md).
 """
 
 from collections import deque
@@ -18,7 +20,7 @@ import numpy as np
 from unhaze.errors import UnhazeError
 from unhaze.restore.resources import count_threads
 
-RADIUS = 2  # window of 5 x 5: 51 dB on SOTS-indoor pictures at 1x where 8 gives 46
+RADIUS = 2  # window of 5 x 5: 49 dB on SOTS-indoor pictures at 1x where 8 gives 41
 EPSILON = 1e-4  # variance (contrast of 2.5/255) below which a window is too flat to trust
 BAND = 64  # rows that are fitted at once
 STRIP = 1 << 18  # pixels that one thread restores at once
@@ -29,7 +31,7 @@ LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
 def fit_field(
     hazy_hwc: np.ndarray, restored_hwc: np.ndarray, *, grey: bool = False, threads: int = 0
 ) -> np.ndarray:
-    """Maps (3,4,h,w) float32: restored[i] ~ sum_j maps[i,j] * hazy[j] + maps[i,3].
+    """Maps (3,2,h,w) float32: restored[i] ~ maps[i,0] * hazy[i] + maps[i,1].
 
     hazy, restored: (h,w,3) float32, hazy in [0,1], restored not bounded. `grey`: the three restored
     channels become equal (their luma). `threads`: 0 for one per core.
@@ -38,7 +40,7 @@ def fit_field(
     margin = ((2 * RADIUS, 2 * RADIUS), (2 * RADIUS, 2 * RADIUS), (0, 0))
     hazy = np.pad(hazy_hwc, margin, "symmetric").transpose(2, 0, 1)
     restored = np.pad(restored_hwc, margin, "symmetric").transpose(2, 0, 1)
-    maps = np.empty((3, 4, height, width), np.float32)
+    maps = np.empty((3, 2, height, width), np.float32)
 
     def fit(start: int) -> None:
         stop = min(start + BAND, height)
@@ -56,7 +58,7 @@ def apply_field(
 ) -> np.ndarray:
     """The restored picture: a new (H,W,3) array of the type of `pixels` (uint8, uint16 or float32).
 
-    `maps` (3,4,h,w) as from `fit_field`, of any size. `strength` in [0,1] blends with the identity.
+    `maps` (3,2,h,w) as from `fit_field`, of any size. `strength` in [0,1] blends with the identity.
     Float pixels are in [0,1], and so is their answer. Memory beyond the answer is small and fixed.
     """
     restored = np.empty_like(pixels)
@@ -80,15 +82,16 @@ def apply_to_strips(
     """The strips of a picture of `height` rows, from its first row to its last, restored.
 
     strips: (n,W,channels) uint8, uint16 or float32. The first channels are the colours that `maps`
-    is for: three with (3,4,h,w), grey with (1,2,h,w) from `grey_field`; those behind them stay.
+    is for: three with (3,2,h,w), grey with (1,2,h,w); those behind them stay.
     Answered in order, while the next are read and worked on.
     """
     check_strength(strength)
     if strength == 0:
         yield from strips
         return
-    identity = np.eye(*maps.shape[:2], dtype=np.float32)[:, :, None, None]
+    identity = np.array([1, 0], np.float32)[:, None, None]
     blended = identity + np.float32(strength) * (maps - identity)
+    blended = np.ascontiguousarray(blended.transpose(2, 1, 3, 0))  # as pixels lie in a strip
     workers = count_threads(threads)
     waiting: deque[Future[np.ndarray]] = deque()
     start = 0
@@ -102,11 +105,6 @@ def apply_to_strips(
             yield waiting.popleft().result()
 
 
-def grey_field(maps: np.ndarray) -> np.ndarray:
-    """(1,2,h,w), for one grey channel: what (3,4,h,w) with three equal rows does to three."""
-    return np.stack([maps[:1, :3].sum(1), maps[:1, 3]], axis=1)
-
-
 def check_strength(strength: float) -> None:
     """UnhazeError unless `strength` is a number in [0,1]."""
     if not isinstance(strength, Real) or not 0 <= strength <= 1:
@@ -115,11 +113,11 @@ def check_strength(strength: float) -> None:
 
 def _apply_to_rows(maps: np.ndarray, strip: np.ndarray, start: int, height: int) -> np.ndarray:
     """Rows `start`... of a picture with `height` rows: (n,W,channels) -> same, type kept."""
-    colours, width = len(maps), strip.shape[1]
+    colours, width = maps.shape[3], strip.shape[1]
     restored = np.empty_like(strip)
     restored[..., colours:] = strip[..., colours:]
-    rows = [each[start : start + len(strip)] for each in _lerp(maps.shape[2], height)]
-    columns = _lerp(maps.shape[3], width)
+    rows = [each[start : start + len(strip)] for each in _lerp(maps.shape[0], height)]
+    columns = _lerp(maps.shape[2], width)
     for left in range(0, width, TILE):
         tile = slice(left, left + TILE)
         inside = [each[tile] for each in columns]
@@ -136,25 +134,27 @@ def _apply_to_tile(
 ) -> None:
     """Fills `restored_hwc`; `rows`, `columns`: where its pixels lie in the maps (see `_lerp`).
 
-    The maps are interpolated bilinearly: along the rows once for all pixels between two map rows,
-    then down the columns. All arrays of this are small enough for the processor's cache.
+    The maps (h,2,w,colours) are interpolated bilinearly: along the rows once for all pixels between
+    two map rows, then down the columns. All arrays of this fit into the processor's cache.
     """
-    colours, width = len(maps), hazy_hwc.shape[1]
+    row_shape = hazy_hwc.shape[1:]
     is_float = hazy_hwc.dtype == np.float32
     top = np.float32(1 if is_float else np.iinfo(hazy_hwc.dtype).max)
     half = np.float32(0 if is_float else 0.5)  # what becomes an integer is cut off, not rounded
-    upper, lower, slope, mixed = np.empty((4, colours, colours + 1, width), np.float32)
-    hazy = np.empty((colours, width), np.float32)
+    upper, lower, slope, mixed = np.empty((4, 2, *row_shape), np.float32)
+    hazy = np.empty(row_shape, np.float32)
+    left, right, share = columns
+    shares = np.broadcast_to(share[:, None], row_shape).copy()
+    gain, value = mixed
 
     def widen(map_row: int, wide: np.ndarray) -> None:
-        left, right, share = columns
-        line = maps[:, :, map_row].copy()
-        line[:, -1] *= top
-        line[:, -1] += half
-        np.take(line, left, 2, wide, "clip")
-        np.take(line, right, 2, mixed, "clip")
+        line = maps[map_row].copy()
+        line[1] *= top
+        line[1] += half
+        np.take(line, left, 1, wide, "clip")
+        np.take(line, right, 1, mixed, "clip")
         np.subtract(mixed, wide, out=mixed)
-        np.multiply(mixed, share, out=mixed)
+        np.multiply(mixed, shares, out=mixed)
         np.add(wide, mixed, out=wide)
 
     current = -2
@@ -169,53 +169,21 @@ def _apply_to_tile(
             current = above
         np.multiply(slope, share, out=mixed)
         np.add(mixed, upper, out=mixed)
-        np.copyto(hazy, hazy_hwc[row].T, casting="unsafe")
-        np.multiply(mixed[:, :-1], hazy, out=mixed[:, :-1])
-        value = mixed[:, -1]
-        for channel in range(colours):
-            np.add(value, mixed[:, channel], out=value)
-        np.clip(value, 0, top + half, out=value)
-        np.copyto(restored_hwc[row].T, value, casting="unsafe")
+        np.copyto(hazy, hazy_hwc[row], casting="unsafe")
+        np.multiply(hazy, gain, out=hazy)
+        np.add(hazy, value, out=hazy)
+        np.clip(hazy, 0, top + half, out=hazy)
+        np.copyto(restored_hwc[row], hazy, casting="unsafe")
 
 
 def _fit_band(hazy: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """Maps (3,4,n,w) from planes (3,n+4r,w+4r) whose margins of 2r are used up by two windows."""
+    """Maps (3,2,n,w) from planes (3,n+4r,w+4r) whose margins of 2r are used up by two windows."""
     mean_hazy, mean_restored = _window_mean(hazy), _window_mean(restored)
-    pairs = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
-    products = np.stack([hazy[i] * hazy[j] for i, j in pairs])
-    means = np.stack([mean_hazy[i] * mean_hazy[j] for i, j in pairs])
-    variance = _window_mean(products) - means
-    covariance = _window_mean(restored[:, None] * hazy) - mean_restored[:, None] * mean_hazy
-    trace = covariance[0, 0] + covariance[1, 1] + covariance[2, 2]
-    gain = (trace + EPSILON) / (variance[:3].sum(0) + EPSILON)
-    full = variance[[[0, 3, 4], [3, 1, 5], [4, 5, 2]]]  # (3,3,...) symmetric
-    inverse = symmetric_inverse(variance[:3] + EPSILON, *variance[3:])
-    maps = np.empty((3, 4, *gain.shape), np.float32)
-    for i in range(3):
-        rest = covariance[i] - gain * full[i]
-        for j in range(3):
-            maps[i, j] = (rest * inverse[j]).sum(0)
-        maps[i, i] += gain
-        maps[i, 3] = mean_restored[i] - (maps[i, :3] * mean_hazy).sum(0)
-    return _window_mean(maps)
-
-
-def symmetric_inverse(
-    diagonal: np.ndarray, red_green: np.ndarray, red_blue: np.ndarray, green_blue: np.ndarray
-) -> np.ndarray:
-    """(3,3,...): the inverses of symmetric positive definite 3x3 matrices, by cofactors."""
-    red, green, blue = diagonal
-    first = green * blue - green_blue**2
-    second = red_blue * green_blue - red_green * blue
-    third = red_green * green_blue - red_blue * green
-    determinant = red * first + red_green * second + red_blue * third
-    mixed = red_green * red_blue - red * green_blue
-    rows = (
-        (first, second, third),
-        (second, red * blue - red_blue**2, mixed),
-        (third, mixed, red * green - red_green**2),
-    )
-    return np.stack([np.stack(row) for row in rows]) / determinant
+    variance = _window_mean(hazy * hazy) - mean_hazy * mean_hazy
+    covariance = _window_mean(hazy * restored) - mean_hazy * mean_restored
+    shared = (covariance.sum(0) + EPSILON) / (variance.sum(0) + EPSILON)
+    gain = (covariance + EPSILON * shared) / (variance + EPSILON)
+    return _window_mean(np.stack([gain, mean_restored - gain * mean_hazy], axis=1))
 
 
 def _window_mean(planes: np.ndarray) -> np.ndarray:

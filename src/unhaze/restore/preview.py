@@ -28,13 +28,13 @@ def comparison(hazy_hwc_u8: np.ndarray, restored_hwc_u8: np.ndarray) -> np.ndarr
 
 
 def field_pictures(maps: np.ndarray, hazy_hwc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Transmission-like and airlight-like pictures, (h,w,3) uint8, from maps (3,4,h,w).
+    """Transmission-like and airlight-like pictures, (h,w,3) uint8, from maps (3,2,h,w).
 
     hazy_hwc: (h,w,3) float32 in [0,1] at the size of the maps. By the haze law,
     hazy = t clear + (1 - t) A, a perfect restoration is clear = g hazy + (1 - g) A with the gain
-    g = 1/t. Here the field, restored = M hazy + o, is read that way:
+    g = 1/t. Here the field, restored = m hazy + o in each channel, is read that way:
 
-    * The gain is how much a change of brightness grows: the sum of all entries of M, over 3.
+    * The gain is how much a change of brightness grows: the mean of m over the channels.
     * restored - g hazy = (1 - g) A then gives A by least squares over wide windows. Windows without
       structure and places with g near 1 tell nothing of A and weigh nothing; where no others are
       near, the airlight of the whole picture stands in. No light is brighter than white: what is
@@ -48,7 +48,7 @@ def field_pictures(maps: np.ndarray, hazy_hwc: np.ndarray) -> tuple[np.ndarray, 
     """
     side = max(hazy_hwc.shape[:2])
     hazy = hazy_hwc.transpose(2, 0, 1)
-    restored = (maps[:, :3] * hazy).sum(1) + maps[:, 3]
+    restored = maps[:, 0] * hazy + maps[:, 1]
     brightness = np.tensordot(LUMA, hazy, 1)
     airlight = _airlight(maps, hazy, restored, brightness, side)
     transmission = _transmission(airlight, hazy, restored, brightness, side)
@@ -63,7 +63,7 @@ def _airlight(
     """(3,h,w) in [0,1], 0.5 if the field changes nothing."""
     variance = np.maximum(_mean(brightness**2, 2) - _mean(brightness, 2) ** 2, 0)
     weight = variance / (variance + STRUCTURE)
-    veil = 1 - np.clip(maps[:, :3].sum((0, 1)) / 3, 1, 50)
+    veil = 1 - np.clip(maps[:, 0].mean(0), 1, 50)
     products = weight * veil * (restored - (1 - veil) * hazy)
     squares = weight * veil**2
     known = squares.mean()

@@ -16,7 +16,6 @@ from unhaze.restore.field import (
     apply_to_strips,
     check_strength,
     fit_field,
-    grey_field,
 )
 from unhaze.restore.models import Model, find_model, open_model
 from unhaze.restore.native import restore_strips, restore_whole
@@ -26,7 +25,7 @@ from unhaze.restore.preview import comparison, field_pictures
 @dataclass(frozen=True)
 class Glance:
     """A photo in small, upright: `hazy`, `restored` (h,w,3) float32 in [0,1], and the field between
-    them, `maps` (3,4,h,w).
+    them, `maps` (3,2,h,w).
     """
 
     hazy: np.ndarray
@@ -155,7 +154,7 @@ class Restorer:
         return Path(model.path).stem if model.path else str(model.card["net"])
 
     def estimate(self, pixels: np.ndarray, *, grey: bool = False) -> np.ndarray:
-        """The affine field of a picture, (3,4,h,w) float32 at analysis size, for `apply_field`.
+        """The affine field of a picture, (3,2,h,w) float32 at analysis size, for `apply_field`.
 
         pixels: (H,W,3) uint8, uint16 or float32 in [0,1].
         """
@@ -198,7 +197,7 @@ class Restorer:
         restored = apply_field(maps, hazy, strength=strength, threads=self.threads)
         stored = _turned_back(maps, traits)
         strips = apply_to_strips(
-            grey_field(stored) if traits.grey else stored,
+            stored[:1] if traits.grey else stored,
             stream.strips,
             stream.shape[0],
             strength=strength,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from unhaze.restore.field import LUMA, symmetric_inverse
+from unhaze.restore.field import LUMA
 
 
 def window_minimum(planes: np.ndarray, size: int) -> np.ndarray:
@@ -56,6 +56,24 @@ def guided_filter(
     slope = (inverse * covariance).sum(1)
     offset = mean_plane - (slope * mean_guide).sum(0)
     return (window_mean(slope, radius) * guide).sum(0) + window_mean(offset, radius)
+
+
+def symmetric_inverse(
+    diagonal: np.ndarray, red_green: np.ndarray, red_blue: np.ndarray, green_blue: np.ndarray
+) -> np.ndarray:
+    """(3,3,...): the inverses of symmetric positive definite 3x3 matrices, by cofactors."""
+    red, green, blue = diagonal
+    first = green * blue - green_blue**2
+    second = red_blue * green_blue - red_green * blue
+    third = red_green * green_blue - red_blue * green
+    determinant = red * first + red_green * second + red_blue * third
+    mixed = red_green * red_blue - red * green_blue
+    rows = (
+        (first, second, third),
+        (second, red * blue - red_blue**2, mixed),
+        (third, mixed, red * green - red_green**2),
+    )
+    return np.stack([np.stack(row) for row in rows]) / determinant
 
 
 def grey(hazy: np.ndarray) -> np.ndarray:

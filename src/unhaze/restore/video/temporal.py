@@ -49,7 +49,7 @@ class Steadiness:
 
 @dataclass(frozen=True)
 class Moment:
-    """What is known at a frame. Luma pictures are (h,w), maps (3,4,h,w), all moved onto that frame.
+    """What is known at a frame. Luma pictures are (h,w), maps (3,2,h,w), all moved onto that frame.
 
     `luma`: of the frame. `target`: the last estimate, made `age` frames ago from `target_luma`.
     `maps`: the smoothed field, and `maps_luma`, the luma that it belongs to, equally smoothed.
@@ -75,7 +75,7 @@ def next_moment(
 ) -> Moment:
     """The field of the next frame, `small` (h,w,3) float32 in [0,1] at analysis size.
 
-    `before`: None for the first frame. `estimate`: `small` -> maps (3,4,h,w).
+    `before`: None for the first frame. `estimate`: `small` -> maps (3,2,h,w).
     """
     luma = small @ LUMA
     if before is None:
