@@ -27,9 +27,8 @@ from benchmarks.measure import (
     write_record,
 )
 from benchmarks.peers import ADVICE, add_peer_options, peer_of, python_with
-from unhaze.restore.devices import DEVICES
+from unhaze.restore.devices import DEVICES, has_openvino
 from unhaze.restore.models import FOLDER, list_models
-from unhaze.restore.openvino import is_installed
 from unhaze.restore.resources import free_memory, usable_cores
 
 ENGINES = ("eager", "channels-last", "compiled", "torchvision", "onnxruntime", "openvino")
@@ -139,7 +138,7 @@ def program_for(engine: str, peer: Path | None) -> tuple[Path, str | None]:
     here = Path(sys.executable)
     if engine == "compiled" and not (shutil.which("c++") or os.environ.get("CXX")):
         return here, "torch.compile needs a C++ compiler"
-    if engine == "openvino" and not is_installed():
+    if engine == "openvino" and not has_openvino():
         return here, DEVICES["openvino"].install
     if engine == "torchvision":
         program = python_with("torchvision", peer)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from unhaze.errors import UnhazeError
-from unhaze.restore import openvino
+from unhaze.restore import devices as table
 from unhaze.restore.devices import DEVICES, choose_device
 from unhaze.restore.engine import Engine, OutOfMemory
 from unhaze.restore.models import FOLDER, list_models
@@ -58,7 +58,7 @@ def offer(monkeypatch, *devices: str) -> None:
     """Lets this look like an installation with these devices."""
     providers = [DEVICES[name].provider for name in devices]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["Azure", *providers])
-    monkeypatch.setattr(openvino, "is_installed", lambda: "openvino" in devices)
+    monkeypatch.setattr(table, "has_openvino", lambda: "openvino" in devices)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
 from unhaze.metrics.fade import fade
+from unhaze.windows import grey, guided_filter, window_minimum
 
 LONG_SIDE = 800  # pixels; larger photos are shrunk, so that all of them fit in memory
 PATCH = 15  # of the dark channel, as in the paper
@@ -120,26 +121,27 @@ def pseudo_depth(cues: Tensor, generator: torch.Generator) -> Tensor:
     return torch.maximum(depth, sky).clamp(0, 1)
 
 
-def read_shrunk(path: Path, long_side: int) -> pyvips.Image:
-    """A photo in 8 bits, its longer side at most `long_side`."""
+def read_shrunk(path: Path, long_side: int) -> np.ndarray:
+    """A photo (H,W,3) uint8, its longer side at most `long_side`."""
     pixels = photo.read_rgb(path)
     if pixels.dtype.itemsize == 2:
         pixels = (pixels // 257).astype("uint8")
     image = pyvips.Image.new_from_array(pixels)
     scale = long_side / max(image.width, image.height)
-    return image.resize(scale) if scale < 1 else image
+    return image.resize(scale).numpy() if scale < 1 else pixels
 
 
 def own_haze(path: Path) -> float:
     """FADE of a photo as it is."""
-    return fade(read_shrunk(path, LONG_SIDE // 2).numpy() / 255)
+    return fade(photo.to_float(read_shrunk(path, LONG_SIDE // 2)))
 
 
 def read_with_cues(path: Path) -> tuple[Tensor, Tensor]:
     """A photo (3,H,W) and its cues (5,H,W), both uint8."""
-    image = read_shrunk(path, LONG_SIDE)
-    cues = np.dstack([height_of(image), aerial_perspective(image), flattened(image)])
-    return as_planes(image.numpy()), as_planes(np.rint(255 * cues.clip(0, 1)).astype("uint8"))
+    pixels = read_shrunk(path, LONG_SIDE)
+    planes = photo.to_float(pixels).transpose(2, 0, 1)
+    cues = np.dstack([height_of(planes), aerial_perspective(planes), flattened(planes)])
+    return as_planes(pixels), as_planes(np.rint(255 * cues.clip(0, 1)).astype("uint8"))
 
 
 def as_planes(samples_hwc: np.ndarray) -> Tensor:
@@ -147,43 +149,24 @@ def as_planes(samples_hwc: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(samples_hwc.transpose(2, 0, 1)))
 
 
-def height_of(image: pyvips.Image) -> np.ndarray:
-    """(H,W): 0 at the lower edge, 1 at the upper."""
-    rows = np.linspace(1, 0, image.height, dtype=np.float32)
-    return np.repeat(rows[:, None], image.width, axis=1)
+def height_of(planes: np.ndarray) -> np.ndarray:
+    """(H,W) for (3,H,W): 0 at the lower edge, 1 at the upper."""
+    height, width = planes.shape[1:]
+    rows = np.linspace(1, 0, height, dtype=np.float32)
+    return np.repeat(rows[:, None], width, axis=1)
 
 
-def aerial_perspective(image: pyvips.Image) -> np.ndarray:
-    """(H,W) in [0,1]: optical depth by the dark channel, its 99th percentile at 1.
+def aerial_perspective(planes: np.ndarray) -> np.ndarray:
+    """(H,W) in [0,1]: optical depth of (3,H,W) by the dark channel, its 99th percentile at 1.
 
     The minimum over patches is smoothed along the edges of the photo (a guided filter on luma).
     """
-    darkest = image[0].bandrank([image[1], image[2]], index=0)
-    dark = darkest.rank(PATCH, PATCH, 0).embed(
-        PATCH // 2, PATCH // 2, image.width, image.height, extend="copy"
-    )
-    luma = image.colourspace("b-w").cast("float") / 255
-    smooth = guided(luma, dark.cast("float") / 255, radius=30, epsilon=1e-3)
-    optical = -np.log(np.clip(1 - 0.95 * smooth.numpy(), 0.05, 1))
+    dark = window_minimum(planes.min(0), PATCH)
+    smooth = guided_filter(grey(planes), dark, radius=30, epsilon=1e-3)
+    optical = -np.log(np.clip(1 - 0.95 * smooth, 0.05, 1))
     return optical / max(float(np.percentile(optical, 99)), 1e-3)
 
 
-def flattened(image: pyvips.Image) -> np.ndarray:
+def flattened(planes: np.ndarray) -> np.ndarray:
     """(H,W,3) in [0,1]: colours without texture, with edges (a guided filter on itself)."""
-    planes = [image[band].cast("float") / 255 for band in range(3)]
-    return np.dstack([guided(each, each, radius=24, epsilon=0.1).numpy() for each in planes])
-
-
-def guided(
-    guide: pyvips.Image, image: pyvips.Image, *, radius: int, epsilon: float
-) -> pyvips.Image:
-    """Guided filter (He, Sun and Tang, TPAMI 2013) of one channel by one channel."""
-
-    def mean(each: pyvips.Image) -> pyvips.Image:
-        return each.gaussblur(radius / 2, precision="approximate")
-
-    mean_guide, mean_image = mean(guide), mean(image)
-    covariance = mean(guide * image) - mean_guide * mean_image
-    variance = mean(guide * guide) - mean_guide * mean_guide
-    slope = covariance / (variance + epsilon)
-    return mean(slope) * guide + mean(mean_image - slope * mean_guide)
+    return np.dstack([guided_filter(each, each, radius=24, epsilon=0.1) for each in planes])

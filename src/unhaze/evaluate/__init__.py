@@ -29,7 +29,7 @@ from unhaze.evaluate.sizes import fitted, resized, scaled
 from unhaze.metrics import METRICS, PROTOCOLS, WITH_CLEAR, measure
 from unhaze.metrics.fade import fade
 from unhaze.names import lookup
-from unhaze.restore.field import LUMA
+from unhaze.windows import LUMA
 
 __all__ = ["Evaluation", "Model", "commit", "evaluate", "load", "sha256", "write_result"]
 

@@ -1,10 +1,10 @@
 """The devices a model can run on, and what ONNX Runtime is told for each."""
 
+import importlib.util
 from dataclasses import dataclass, field
 
 from unhaze.errors import UnhazeError
 from unhaze.names import lookup
-from unhaze.restore import openvino
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def choose_device(device: str) -> str:
         here = (name for name, each in DEVICES.items() if each.automatic)
         return next((name for name in here if DEVICES[name].provider in available), "cpu")
     entry = lookup(DEVICES | {"auto": None}, device, "device")
-    if not entry.provider and not openvino.is_installed():
+    if not entry.provider and not has_openvino():
         raise UnhazeError(f"device '{device}' needs OpenVINO: {entry.install}")
     if entry.provider and entry.provider not in available:
         raise UnhazeError(
@@ -69,3 +69,8 @@ def choose_device(device: str) -> str:
             f" install {entry.install}, or use --device cpu"
         )
     return device
+
+
+def has_openvino() -> bool:
+    """Whether it is installed; it is not loaded."""
+    return importlib.util.find_spec("openvino") is not None

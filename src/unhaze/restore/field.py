@@ -19,13 +19,13 @@ import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.resources import count_threads
+from unhaze.windows import LUMA
 
 RADIUS = 2  # window of 5 x 5: 49 dB on SOTS-indoor pictures at 1x where 8 gives 41
 EPSILON = 1e-4  # variance (contrast of 2.5/255) below which a window is too flat to trust
 BAND = 64  # rows that are fitted at once
 STRIP = 1 << 18  # pixels that one thread restores at once
 TILE = 4096  # pixels of a row that are restored at once
-LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
 
 
 def fit_field(

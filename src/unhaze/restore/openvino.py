@@ -5,16 +5,10 @@ then 70 dB and more from those in float32, less than rounding to 8 bits changes,
 third of the time (docs/roofline.md).
 """
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
-
-def is_installed() -> bool:
-    """Whether there is an OpenVINO; it is not loaded."""
-    return importlib.util.find_spec("openvino") is not None
 
 
 class OpenVinoSession:

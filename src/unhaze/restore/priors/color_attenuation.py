@@ -11,7 +11,7 @@ import numpy as np
 
 from unhaze.restore.priors.airlight import brightest_of
 from unhaze.restore.priors.estimate import Estimate, check_range, scaled, scaled_patch
-from unhaze.restore.priors.windows import grey, guided_filter, window_minimum
+from unhaze.windows import grey, guided_filter, window_minimum
 
 # Depth = THETA[0] + THETA[1] * value + THETA[2] * saturation, their section IV-B. The random error
 # that the training supposes, of standard deviation 0.041337, has mean 0: the best guess is without.

@@ -10,7 +10,7 @@ import numpy as np
 
 from unhaze.restore.priors.airlight import quad_tree
 from unhaze.restore.priors.estimate import Estimate, check_range, scaled
-from unhaze.restore.priors.windows import grey, guided_filter
+from unhaze.windows import grey, guided_filter
 
 
 @dataclass(frozen=True)

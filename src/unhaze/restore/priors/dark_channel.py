@@ -13,7 +13,7 @@ from unhaze.names import one_of
 from unhaze.restore.priors.airlight import brightest_of
 from unhaze.restore.priors.estimate import Estimate, check_range, scaled, scaled_patch
 from unhaze.restore.priors.matting import soft_matting
-from unhaze.restore.priors.windows import grey, guided_filter, window_minimum
+from unhaze.windows import grey, guided_filter, window_minimum
 
 REFINEMENTS = ("guided", "soft-matting", "none")
 

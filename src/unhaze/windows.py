@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from unhaze.restore.field import LUMA
+LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
 
 
 def window_minimum(planes: np.ndarray, size: int) -> np.ndarray:
