@@ -81,6 +81,8 @@ def test_nothing_is_overwritten_and_nothing_left_after_an_error(root, tmp_path):
         ({"beta": (2.0, 1.0)}, "beta is 2.0 1.0; expected low <= high"),
         ({"airlight": (0.7, 1.2)}, "airlight is 0.7 1.2"),
         ({"airlight_at_one": 1.5}, "airlight_at_one is 1.5"),
+        ({"camera": -0.1}, "camera is -0.1"),
+        ({"dusty": 1.1}, "dusty is 1.1"),
     ],
 )
 def test_impossible_haze_is_refused(setting, message):

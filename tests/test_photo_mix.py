@@ -51,6 +51,49 @@ def test_uneven_haze_varies_across_a_picture_of_one_depth_and_without_it_does_no
     assert steps.max() < 0.06  # smooth: no edge that the scene does not have
 
 
+def test_a_camera_brings_the_mean_colour_towards_that_of_the_clear_picture():
+    clear = 0.1 + 0.4 * torch.rand(200, 3, 8, 8)
+    depth = torch.full((200, 1, 8, 8), 0.7)
+    law = {"beta": (1.0, 1.0), "airlight": (0.9, 0.9), "airlight_tint": 0.3}
+    plain = haze_batch(HazeLaw(**law), clear, depth, generator_for(0, 0))
+    taken = haze_batch(HazeLaw(**law, camera=1.0), clear, depth, generator_for(0, 0))
+    wanted, before, after = (each.mean((2, 3)) for each in (clear, plain, taken))
+    exposed = (after.mean(1) - wanted.mean(1)) / (before.mean(1) - wanted.mean(1))
+    assert exposed.min() > -0.05 and exposed.max() < 1.05  # never past it, never away from it
+    assert 0.4 < exposed.mean() < 0.6  # half of it, on average
+    # One number a channel and picture: what the haze did to each pixel stays as it was.
+    factors = taken / plain
+    assert factors.std((2, 3)).max() < 1e-5
+    untouched = haze_batch(HazeLaw(beta=(0, 0), camera=1.0), clear, depth, generator_for(0, 0))
+    torch.testing.assert_close(untouched, clear)
+
+
+def test_dust_colours_the_light_on_the_scene_as_it_colours_the_haze():
+    clear, near = torch.full((200, 3, 4, 4), 0.5), torch.zeros(200, 1, 4, 4)
+    law = {"beta": (3.0, 3.0), "airlight": (0.8, 0.8), "airlight_tint": 0.2}
+    plain = haze_batch(HazeLaw(**law), clear, near, generator_for(0, 0))
+    dusty = haze_batch(HazeLaw(**law, dusty=1.0), clear, near, generator_for(0, 0))
+    torch.testing.assert_close(plain, clear)  # at depth 0 there is no haze between
+    colour, light = dusty.mean((2, 3)), dusty.mean((2, 3)) / 0.5
+    assert light.max() <= 1.0001 and light.amax(1).min() > 0.9999  # it takes light away
+    # As coloured as the haze at most, which is what is seen far away.
+    far = haze_batch(HazeLaw(**law), clear, near + 50, generator_for(0, 0)).mean((2, 3))
+    assert (light >= far / far.amax(1, keepdim=True) - 1e-4).all()
+    assert colour.std(1).max() > 0.02
+    none = haze_batch(HazeLaw(beta=(0, 0), dusty=1.0), clear, near, generator_for(0, 0))
+    torch.testing.assert_close(none, clear)
+
+
+def test_photos_with_haze_of_their_own_can_be_left_out(photos):
+    foggy = np.full((60, 80, 3), 210, np.uint8)
+    foggy[30:] += np.random.default_rng(0).integers(0, 6, (30, 80, 3)).astype(np.uint8)
+    photo.write_rgb(photos / "fog.png", foggy)
+    assert len(Outdoor([str(photos)])) == 4
+    assert [file.stem for file in Outdoor([str(photos)], haziest=2.0).files] == ["0", "1", "2"]
+    with pytest.raises(UnhazeError, match="haziest is 0.0: all pictures .* have more haze"):
+        Outdoor([str(photos)], haziest=0.0)
+
+
 def test_the_sky_of_an_outdoor_photo_is_farther_than_its_ground(photos):
     data = Outdoor([str(photos)])
     for number, (_, cues) in enumerate(data.images):
