@@ -5,10 +5,11 @@ import torch
 from safetensors.torch import save_file
 
 from unhaze import tensors
+from unhaze.cli import main
 from unhaze.config import Part
 from unhaze.errors import UnhazeError
 from unhaze.nets import create_net
-from unhaze.weights import load_model, load_weights, save_weights
+from unhaze.weights import average, load_model, load_weights, save_weights
 
 SMALL = Part("aecr", {"width": 8, "head": "haze"})
 
@@ -64,3 +65,41 @@ def test_what_does_not_fit_is_refused(saved, tmp_path):
         load_model(tmp_path / "model.pth")
     with pytest.raises(UnhazeError, match="is no run folder"):
         load_model(tmp_path)
+
+
+def test_an_average_lies_between_two_networks_of_one_kind(saved, tmp_path):
+    net, path = saved
+    second = create_net(SMALL.name, **SMALL.arguments).eval()
+    save_weights(tmp_path / "second.safetensors", second, SMALL, recipe="start")
+    made = average(path, tmp_path / "second.safetensors", 0.25)
+    for name, tensor in made.net.state_dict().items():
+        expected = net.state_dict()[name] * 0.25 + second.state_dict()[name] * 0.75
+        torch.testing.assert_close(tensor, expected)
+    assert made.facts["recipe"] == "test"
+    assert [part["share"] for part in made.facts["average"]] == [0.25, 0.75]
+    for share, source in ((1.0, net), (0.0, second)):
+        hazy = torch.rand(1, 3, 9, 12)
+        ends = average(path, tmp_path / "second.safetensors", share)
+        torch.testing.assert_close(ends.net(hazy), source(hazy))
+
+
+def test_only_networks_of_one_kind_are_averaged(saved, tmp_path):
+    other = Part("aecr", {"width": 16, "head": "haze"})
+    net = create_net(other.name, **other.arguments)
+    save_weights(tmp_path / "other.safetensors", net, other)
+    with pytest.raises(UnhazeError, match="only one and the same can be averaged"):
+        average(saved[1], tmp_path / "other.safetensors", 0.5)
+    with pytest.raises(UnhazeError, match="share is 1.5; expected 0 to 1"):
+        average(saved[1], saved[1], 1.5)
+
+
+def test_the_command_writes_a_file_once(saved, tmp_path):
+    out = tmp_path / "between.safetensors"
+    words = ["weights", "average", str(saved[1]), str(saved[1]), "-o", str(out)]
+    assert main(words) == 0
+    kept = out.read_bytes()
+    assert main(words) == 2
+    assert out.read_bytes() == kept
+    assert main([*words[:-1], str(tmp_path / "between.pt")]) == 2
+    hazy = torch.rand(1, 3, 8, 8)
+    torch.testing.assert_close(load_model(out).net(hazy), saved[0](hazy))

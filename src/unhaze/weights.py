@@ -65,6 +65,30 @@ def load_into(net: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
     net.load_state_dict(tensors)
 
 
+def average(first: Path | str, second: Path | str, share: float) -> Weights:
+    """`share` of the first's weights and what is left of 1 of the second's, in one network.
+
+    Between a network and the one that it was fine-tuned from lie networks that keep strengths of
+    both (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022). Sources are as for
+    `load_model`. UnhazeError: different networks, or a share outside [0,1].
+    """
+    if not 0 <= share <= 1:
+        raise UnhazeError(f"share is {share}; expected 0 to 1")
+    mixed, other = load_model(first), load_model(second)
+    if mixed.part != other.part:
+        raise UnhazeError(
+            f"'{first}' is {mixed.part.name} {mixed.part.arguments}, '{second}' is "
+            f"{other.part.name} {other.part.arguments}; only one and the same can be averaged"
+        )
+    others = other.net.state_dict()
+    for name, tensor in mixed.net.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.mul_(share).add_(others[name], alpha=1 - share)
+    parts = [{"share": share} | mixed.facts, {"share": 1 - share} | other.facts]
+    recipe = mixed.facts.get("recipe", "")
+    return Weights(mixed.net, mixed.part, {"recipe": recipe, "average": parts})
+
+
 def save_weights(path: Path | str, net: nn.Module, part: Part, **facts: Any) -> None:
     """Writes `path` (or its shards, see tensors.py); `facts` are plain JSON values for the header.
 

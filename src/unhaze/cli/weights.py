@@ -1,4 +1,4 @@
-"""`unhaze weights`: checkpoints that others published, for use here."""
+"""`unhaze weights`: checkpoints that others published, for use here; averages of our own."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 
 @click.group(no_args_is_help=False)
 def weights() -> None:
-    """Imports published checkpoints."""
+    """Imports published checkpoints, averages trained ones."""
 
 
 @weights.command("import")
@@ -31,3 +31,34 @@ def import_file(source: Path, net: str, preset: str | None, out: str, overwrite:
         f"unhaze: {report.params:,} parameters of {named}, from: {report.layout}{unused}", err=True
     )
     click.echo(report.path)
+
+
+@weights.command()
+@click.argument("first", metavar="RUN|WEIGHTS")
+@click.argument("second", metavar="RUN|WEIGHTS")
+@click.option("--share", type=float, default=0.5, show_default=True, help="Of the first, 0 to 1.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    metavar="WEIGHTS.safetensors",
+    type=click.Path(path_type=Path),
+    help="File to write.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
+def average(first: str, second: str, share: float, out: Path, overwrite: bool) -> None:
+    """Writes the weights between two networks of one kind, such as a fine-tuned one and its start.
+
+    It costs nothing to run, and often keeps what each of them does well.
+    """
+    from unhaze.errors import UnhazeError
+    from unhaze.weights import average as average_weights
+    from unhaze.weights import save_weights
+
+    if out.suffix != ".safetensors":
+        raise UnhazeError(f"'{out}' must end in .safetensors")
+    if out.exists() and not overwrite:
+        raise UnhazeError(f"'{out}' exists; choose another name or overwrite it")
+    made = average_weights(first, second, share)
+    save_weights(out, made.net, made.part, **made.facts)
+    click.echo(out)
