@@ -5,6 +5,7 @@ then 70 dB and more from those in float32, less than rounding to 8 bits changes,
 third of the time (docs/roofline.md).
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ class OpenVinoSession:
             "PERFORMANCE_HINT": "LATENCY",
         }
         self.compiled = core.compile_model(core.read_model(model), "CPU", settings)
+        # A request keeps what it prepared for a size, and serves one caller at a time.
+        self.request, self.lock = self.compiled.create_infer_request(), threading.Lock()
 
     def get_inputs(self) -> Sequence["Named"]:
         """Of the model, in its order."""
@@ -35,9 +38,9 @@ class OpenVinoSession:
 
     def run(self, _: None, feeds: Mapping[str, np.ndarray], __: Any) -> list[np.ndarray]:
         """All outputs in their order; arguments as `InferenceSession.run` has them."""
-        # A request holds memory for its largest picture; one each call gives it back.
-        answers = self.compiled.create_infer_request().infer(dict(feeds))
-        return [answers[each] for each in self.compiled.outputs]
+        with self.lock:
+            answers = self.request.infer(dict(feeds))
+            return [answers[each] for each in self.compiled.outputs]
 
 
 class Named:
