@@ -1,8 +1,8 @@
 """Runs an ONNX model by OpenVINO, in the place of a session of ONNX Runtime.
 
 Where the processor computes in half precision (AVX-512 FP16, AMX), so does OpenVINO: pictures are
-then 70 dB and more from those in float32, less than rounding to 8 bits changes, and are ready in a
-third of the time (docs/roofline.md).
+then some 70 dB from those in float32, less than rounding to 8 bits changes, and large networks take
+a quarter of the time (docs/roofline.md).
 """
 
 import threading
