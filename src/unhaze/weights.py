@@ -1,5 +1,6 @@
 """Networks with their weights: a safetensors file whose header rebuilds the network."""
 
+import itertools
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,3 +100,29 @@ def save_weights(path: Path | str, net: nn.Module, part: Part, **facts: Any) -> 
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".weights-") as folder:
         for shard in save_tensors(Path(folder), path.stem, net.state_dict(), header):
             shard.replace(path.parent / shard.name)
+
+
+def check_target(out: Path, overwrite: bool) -> list[Path]:
+    """The file or, of a large network, the parts that `out` will replace."""
+    if out.suffix != ".safetensors":
+        raise UnhazeError(f"'{out}' must end in .safetensors")
+    parts = (out.with_stem(f"{out.stem}-{number}") for number in itertools.count(1))
+    existing = [out] if out.exists() else []
+    # In turn from 1, so that a file which merely has a number in its name is not taken for a part.
+    existing += itertools.takewhile(Path.exists, parts)
+    if out.is_dir() or (existing and not overwrite):
+        raise UnhazeError(f"'{existing[0]}' exists; choose another name or overwrite it")
+    return existing
+
+
+def replace_weights(
+    existing: list[Path], out: Path, net: nn.Module, part: Part, **facts: Any
+) -> None:
+    """`save_weights` to `out` in place of `existing`, what `check_target` found there."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for old in existing:
+            old.unlink()
+        save_weights(out, net, part, **facts)
+    except OSError as error:
+        raise UnhazeError(f"cannot write '{out}': {error.strerror}") from error

@@ -51,14 +51,10 @@ def average(first: str, second: str, share: float, out: Path, overwrite: bool) -
 
     It costs nothing to run, and often keeps what each of them does well.
     """
-    from unhaze.errors import UnhazeError
     from unhaze.weights import average as average_weights
-    from unhaze.weights import save_weights
+    from unhaze.weights import check_target, replace_weights
 
-    if out.suffix != ".safetensors":
-        raise UnhazeError(f"'{out}' must end in .safetensors")
-    if out.exists() and not overwrite:
-        raise UnhazeError(f"'{out}' exists; choose another name or overwrite it")
+    existing = check_target(out, overwrite)
     made = average_weights(first, second, share)
-    save_weights(out, made.net, made.part, **made.facts)
+    replace_weights(existing, out, made.net, made.part, **made.facts)
     click.echo(out)

@@ -1,7 +1,6 @@
 """Turns a checkpoint that others published into weights that `unhaze eval` and `export` take."""
 
 import hashlib
-import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from unhaze.names import lookup
 from unhaze.nets import NETS, create_net
 from unhaze.published.files import read_tensors
 from unhaze.published.layouts import LAYOUTS, UNUSED, Layout, replaced
-from unhaze.weights import save_weights
+from unhaze.weights import check_target, replace_weights
 
 
 @dataclass(frozen=True)
@@ -73,28 +72,9 @@ def import_weights(
         "published_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
         "licence": NETS[net].licence,
     }
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for old in existing:
-            old.unlink()
-        save_weights(out, fit.net, Part(net, arguments), **facts)
-    except OSError as error:
-        raise UnhazeError(f"cannot write '{out}': {error.strerror}") from error
+    replace_weights(existing, out, fit.net, Part(net, arguments), **facts)
     params = sum(parameter.numel() for parameter in fit.net.parameters())
     return ImportReport(out, fit.preset, fit.layout.title, params, unused)
-
-
-def check_target(out: Path, overwrite: bool) -> list[Path]:
-    """The file or, of a large network, the parts that `out` will replace."""
-    if out.suffix != ".safetensors":
-        raise UnhazeError(f"'{out}' must end in .safetensors")
-    parts = (out.with_stem(f"{out.stem}-{number}") for number in itertools.count(1))
-    existing = [out] if out.exists() else []
-    # In turn from 1, so that a file which merely has a number in its name is not taken for a part.
-    existing += itertools.takewhile(Path.exists, parts)
-    if out.is_dir() or (existing and not overwrite):
-        raise UnhazeError(f"'{existing[0]}' exists; choose another name or overwrite it")
-    return existing
 
 
 def try_fit(net: str, preset: str | None, layout: Layout, tensors: dict[str, Tensor]) -> Fit:
