@@ -56,8 +56,17 @@ def test_half_of_the_draws_have_an_airlight_of_exactly_one(root):
     assert 0.45 < at_one < 0.55
     assert airlight.min() >= 0.7
     assert torch.equal(airlight[:, 0], airlight[:, 2])
-    _, tinted = draw_haze(RGBD(root, airlight_tint=0.05).law, 100, generator_for(0, 0))
-    assert 0.02 < (tinted[:, 0] - tinted[:, 2]).abs().max() <= 0.1 + 1e-6
+
+
+def test_tints_run_from_red_to_blue_and_few_are_strong(root):
+    law = RGBD(root, airlight=(0.5, 0.5), airlight_at_one=0, airlight_tint=0.6).law
+    _, airlight = draw_haze(law, 2000, generator_for(0, 0))
+    red, green, blue = airlight[:, :, 0, 0].unbind(1)
+    difference = red - blue
+    assert 0.5 < difference.max() <= 0.6 and -0.2 <= difference.min() < -0.16
+    assert ((green - 0.5).abs() <= 0.3 * difference.abs() + 1e-6).all()  # nothing violet
+    assert (difference.abs() < 0.1).float().mean() > 0.5
+    assert difference.median().abs() < 0.01
 
 
 def test_flips_and_turns_keep_the_pair_aligned(root):

@@ -27,13 +27,26 @@ def remove_haze(hazy: Array, transmission: Array, airlight: float | Array) -> Ar
     return (hazy - airlight) / transmission + airlight
 
 
+def tint(largest: float, warm: Array, green: Array) -> tuple[Array, Array, Array]:
+    """What to add to the red, green and blue of a grey airlight; `warm` and `green` in [-1,1].
+
+    Dust and smoke take away blue, up to `largest` less than red; clear air far away scatters blue,
+    up to a third of that more than red. Green lies between, give or take 0.3 of the difference.
+    So lie the airlights of 61 real hazy photos: red less blue from -0.2 to 0.6, and for four in
+    five within 0.1 of zero, for which `warm` is cubed.
+    """
+    difference = largest * warm**3
+    difference = difference * (warm > 0) + difference / 3 * (warm <= 0)
+    return difference / 2, 0.3 * green * abs(difference), -difference / 2
+
+
 @dataclass(frozen=True)
 class HazeLaw:
     """What is drawn for each hazy picture, as RESIDE indoor does it; ranges are [low, high].
 
     beta: scattering coefficient for depth divided by its maximum in the picture. airlight: A, in
-    [0,1]; the share `airlight_at_one` of all draws is exactly 1. airlight_tint: largest deviation
-    of a channel of A from grey; most are much smaller (a uniform number cubed), as hazes are.
+    [0,1]; the share `airlight_at_one` of all draws is exactly 1. airlight_tint: by how much
+    red may exceed blue in A (`tint`); most draws are far from it.
     clear_share: share of pictures that get no haze at all. uneven: by how much (0.3: 30 %) density
     and, half as much, airlight vary smoothly across the picture. camera: a camera that meets haze
     exposes shorter and balances its colour away; up to this share of what would give the picture

@@ -78,7 +78,7 @@ def pack(root: Path, out: Path, border: int, codec: str, quality: int, overwrite
 @click.option("--beta", type=(float, float), default=(0.6, 1.8), show_default=True)
 @click.option("--airlight", type=(float, float), default=(0.7, 1.0), show_default=True)
 @click.option("--airlight-at-one", type=float, default=0.0, help="Share of draws that are 1.")
-@click.option("--airlight-tint", type=float, default=0.0, help="Largest deviation from grey.")
+@click.option("--airlight-tint", type=float, default=0.0, help="Red over blue in A, at most.")
 @click.option(
     "--border", type=click.IntRange(min=0), default=0, metavar="PX", help="Cut off first."
 )

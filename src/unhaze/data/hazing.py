@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unhaze.haze import HazeLaw, add_haze, transmission
+from unhaze.haze import HazeLaw, add_haze, tint, transmission
 
 GRID = 4  # random values a side from which a smooth map is made
 
@@ -55,8 +55,8 @@ def draw_haze(law: HazeLaw, size: int, generator: torch.Generator) -> tuple[Tens
     airlight = low + (high - low) * torch.rand(size, 1, 1, 1, generator=generator)
     at_one = torch.rand(size, 1, 1, 1, generator=generator) < law.airlight_at_one
     airlight = torch.where(at_one, 1.0, airlight)
-    tint = law.airlight_tint * (2 * torch.rand(size, 3, 1, 1, generator=generator) - 1) ** 3
-    return beta, (airlight + tint).clamp(0, 1)
+    warm, green = (2 * torch.rand(2, size, 1, 1, 1, generator=generator) - 1).unbind()
+    return beta, (airlight + torch.cat(tint(law.airlight_tint, warm, green), 1)).clamp(0, 1)
 
 
 def smooth_maps(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -48,7 +48,7 @@ class Outdoor:
         beta: tuple[float, float] = (0.1, 2.5),
         airlight: tuple[float, float] = (0.6, 1.0),
         airlight_at_one: float = 0.1,
-        airlight_tint: float = 0.08,
+        airlight_tint: float = 0.15,
         clear_share: float = 0.1,
         uneven: float = 0.3,
         camera: float = 0.0,

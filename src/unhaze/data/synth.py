@@ -10,7 +10,7 @@ from unhaze import photo
 from unhaze.data.pack import cut
 from unhaze.data.pairing import SceneFiles, find_scenes
 from unhaze.errors import UnhazeError
-from unhaze.haze import HazeLaw, add_haze, transmission
+from unhaze.haze import HazeLaw, add_haze, tint, transmission
 
 
 def synthesize(
@@ -76,5 +76,5 @@ def draw(law: HazeLaw, random: np.random.Generator) -> tuple[float, np.ndarray]:
     beta = float(random.uniform(*law.beta))
     grey = random.uniform(*law.airlight)
     at_one = random.random() < law.airlight_at_one
-    tint = law.airlight_tint * random.uniform(-1, 1, 3) ** 3
-    return beta, np.clip((1.0 if at_one else grey) + tint, 0, 1)
+    colour = np.array(tint(law.airlight_tint, *random.uniform(-1, 1, 2)))
+    return beta, np.clip((1.0 if at_one else grey) + colour, 0, 1)
