@@ -1,6 +1,10 @@
 """Cores and memory are those that this process may use, not those of the computer."""
 
+import ctypes
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 
@@ -49,3 +53,41 @@ def test_threads(container):
 def test_here_there_is_at_least_a_core_and_some_memory():
     assert usable_cores() >= 1
     assert free_memory() > 1e6
+
+
+HEAPS = """
+import ctypes, sys, threading
+from unhaze.restore.resources import share_one_heap
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+if "share" in sys.argv:
+    share_one_heap()
+def work():
+    for size in range(100, 5000):
+        libc.free(ctypes.c_void_p(libc.malloc(size)))
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc.malloc_info(0, ctypes.c_void_p(libc.fopen(b"/dev/stdout", b"w")))
+libc.fflush(None)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps as glibc has them")
+def test_threads_share_one_heap():
+    def heaps(*words: str) -> int:
+        done = subprocess.run([sys.executable, "-c", HEAPS, *words], capture_output=True, text=True)
+        return done.stdout.count("<heap nr")
+
+    assert heaps() > 1
+    assert heaps("share") == 1
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    def none(_):
+        raise TypeError("Windows has no such thing")
+
+    monkeypatch.setattr(ctypes, "CDLL", none)
+    resources.share_one_heap()

@@ -24,6 +24,7 @@ from unhaze.cli.train import train
 from unhaze.cli.weights import weights
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
+from unhaze.restore.resources import share_one_heap
 
 VERBS = {
     "run": run,
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `unhaze ARGUMENTS` (default: those of the process) and returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     print_any_name()
+    share_one_heap()
     try:
         status = unhaze.main(with_verb(words), prog_name="unhaze", standalone_mode=False)
         sys.stdout.flush()

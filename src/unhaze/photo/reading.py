@@ -32,7 +32,7 @@ from unhaze.photo.picture import (
 log = logging.getLogger(__name__)
 
 MAX_PIXELS = 400_000_000  # a header that promises more is taken for a decompression bomb
-STRIP = 1 << 19  # pixels that are decoded at once
+STRIP = 1 << 18  # pixels that are decoded at once
 HEAD = 1 << 14  # bytes in which AVIF says how it is encoded
 LOADERS = {
     "jpegload": "jpeg",

@@ -1,6 +1,7 @@
-"""What this process may use: processor cores and memory, inside a container too."""
+"""What this process may use, inside a container too: processor cores, memory and how it is kept."""
 
 import contextlib
+import ctypes
 import math
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from unhaze.errors import UnhazeError
 
 CGROUP = Path("/sys/fs/cgroup")
 MEMORY_FACTS = Path("/proc/meminfo")
+M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def count_threads(threads: int) -> int:
@@ -42,3 +44,13 @@ def free_memory() -> float:
         limit = int((CGROUP / "memory.max").read_text())
         free = min(free, limit - int((CGROUP / "memory.current").read_text()))
     return free
+
+
+def share_one_heap() -> None:
+    """Lets all threads of this process have one heap in common, where the C library is glibc.
+
+    With a heap for each, what one has freed no other can use: a photo of 12 megapixels takes 290 MB
+    and not 200. For threads to come: call it first.
+    """
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # Windows; other C libraries
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
