@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+BORDER = "replicate"  # zeros draw a frame around flat skies
+
 
 class QuarterNet(nn.Module):
     """J = e (A + (I - A) / t): Koschmieder's law solved for J, by an exposure e.
@@ -36,7 +38,9 @@ class QuarterNet(nn.Module):
         # A pixel unshuffle and a convolution of what it gives are one convolution with this stride.
         # Of 8x8 pixels, it has no need of neighbours as well.
         border = fold if fold == 4 else 0
-        self.enter = nn.Conv2d(3, width, fold + 2 * border, stride=fold, padding=border)
+        self.enter = nn.Conv2d(
+            3, width, fold + 2 * border, stride=fold, padding=border, padding_mode=BORDER
+        )
         self.down1 = residual_blocks(width, blocks[0])
         self.to_half = nn.Conv2d(width, half, 2, stride=2)
         self.down2 = residual_blocks(half, blocks[1])
@@ -48,7 +52,7 @@ class QuarterNet(nn.Module):
         self.up2 = residual_blocks(half, blocks[1])
         self.from_half = nn.Conv2d(half, width, 1)
         self.up1 = residual_blocks(width, blocks[0])
-        self.leave = nn.Conv2d(width, fold**2, 3, padding=1)
+        self.leave = nn.Conv2d(width, fold**2, 3, padding=1, padding_mode=BORDER)
         # Start near "little haze, bright airlight" and not in the middle of everything.
         nn.init.constant_(self.leave.bias, -2.0)
         nn.init.constant_(self.airlight[1].bias, 2.0)
@@ -106,8 +110,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode=BORDER)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode=BORDER)
         with torch.no_grad():
             self.conv2.weight.mul_(0.1)  # A deep stack starts as nearly the identity.
 

@@ -1,0 +1,40 @@
+"""QuarterNet: what it tells of haze, and that the border of a picture is nothing to it."""
+
+import pytest
+import torch
+
+from unhaze.nets import create_net
+
+
+@pytest.mark.parametrize("preset", [None, "fast"])
+def test_a_flat_picture_gets_no_frame(preset):
+    torch.manual_seed(0)
+    net = create_net("quarter", preset=preset).eval()
+    flat = torch.tensor([0.6, 0.7, 0.8]).view(1, 3, 1, 1).expand(1, 3, 192, 256)
+    with torch.no_grad():
+        torch.nn.init.normal_(net.leave.weight, std=0.1)
+        gain, airlight, _ = net.haze(flat)
+        restored = net(flat)
+    # Each fold has a pattern of its own; it is the same everywhere.
+    fold = net.fold
+    cells = gain.unfold(2, fold, fold).unfold(3, fold, fold)[0, 0]
+    assert cells[0, 0].std() > 1e-3
+    torch.testing.assert_close(cells, cells[5, 5].expand_as(cells), rtol=0, atol=1e-4)
+    assert airlight.std((2, 3)).max() < 1e-5
+    assert (restored[..., :fold, :fold] - restored[..., -fold:, -fold:]).abs().max() < 1e-4
+
+
+def test_it_solves_the_law_of_haze_within_its_ranges():
+    torch.manual_seed(0)
+    net = create_net("quarter", width=4).eval()
+    hazy = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        for weights in net.parameters():
+            weights.add_(0.1 * torch.randn_like(weights))
+        gain, airlight, exposure = net.haze(hazy)
+        expected = exposure * (airlight + gain * (hazy - airlight))
+        torch.testing.assert_close(net(hazy), expected)
+    assert gain.shape == (2, 1, 64, 96) and gain.min() >= 1
+    assert airlight.shape == hazy.shape and 0 < airlight.min() and airlight.max() < 1
+    assert exposure.shape == (2, 3, 1, 1)
+    assert 0.5 < exposure.min() < exposure.max() < 2
