@@ -226,15 +226,15 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
     """(h,w,3) float32 in [0,1] with max(h,w) <= long_side; never enlarged.
 
     `picture`: (H,W,3) uint8, uint16 or float32, or a libvips picture of the first two types, not
-    decoded yet, grey or RGB, whose alpha is left out. Shrunk by libvips' Lanczos-3 on floats, so
-    that 8-bit pictures gain the precision of the mean.
+    decoded yet, grey or RGB, whose alpha is left out. Shrunk by means of whole cells, the rest by
+    libvips' Lanczos-3 on floats, so that 8-bit pictures gain the precision of the mean.
     """
     image = picture if isinstance(picture, pyvips.Image) else _wrapped(picture)
     scale = min(1.0, long_side / max(image.height, image.width))
     size = [max(1, round(side * scale)) for side in (image.height, image.width)]
     small = image[0] if image.bands <= 2 else image.extract_band(0, n=3)
-    cell = int(1 / (2 * scale))
-    if cell > 1:  # means of cells first: floats of whole rows would take much memory
+    cell = int(1 / scale)
+    if cell > 1:
         if small.format == "uchar":
             small = small.linear(257, 0).cast("ushort")
         small = small.shrink(min(cell, image.width), min(cell, image.height))
