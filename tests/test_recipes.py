@@ -210,6 +210,9 @@ def test_builds_and_does_one_step(path: Path, tmp_path: Path, monkeypatch):
         teacher = tiny_teacher(tmp_path / "teacher.safetensors", recipe.net, imitates)
         arguments = recipe.method.arguments | {"teacher": teacher}
         recipe = dataclasses.replace(recipe, method=Part("distilled", arguments))
+    if recipe.method.name == "adapted":
+        photos = {"photos": "samples/tiny/clear", "names": []}
+        recipe = dataclasses.replace(recipe, method=Part("adapted", recipe.method.arguments | photos))
     changes = {
         "start": "",
         "net": Part(recipe.net.name, net),

@@ -129,7 +129,7 @@ def chosen(files: list[Path], names: Sequence[str]) -> list[Path]:
     known = by_name(files)
     for name in names:
         if name not in known:
-            raise UnhazeError(f"data 'unpaired-folders': there is no hazy picture '{name}'")
+            raise UnhazeError(f"there is no hazy picture '{name}'")
     return [known[name] for name in names]
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unhaze.data import PairedBatch, UnpairedBatch
+from unhaze.methods.adapted import Adapted
 from unhaze.methods.cddgan import CDDGAN
 from unhaze.methods.distilled import Distilled
 from unhaze.methods.supervised import Supervised
@@ -36,6 +37,11 @@ METHODS = {
     ),
     "distilled": Method(
         Distilled, title="By pairs and a teacher", source="KDDN, Hong et al., CVPR 2020"
+    ),
+    "adapted": Method(
+        Adapted,
+        title="By pairs, and by priors on real hazy photos",
+        source="ours; priors of He et al., CVPR 2009, and Guo et al., CVPR 2020",
     ),
     "cddgan": Method(
         CDDGAN,

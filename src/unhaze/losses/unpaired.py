@@ -1,0 +1,77 @@
+"""What is expected of a restored real photo, of which no clear picture is known.
+
+Priors: weak alone, as each is met by wrong pictures too. Beside training by pairs they take what
+pairs leave open: how light a picture is to be, whether its colours are those of the light, and how
+much haze is enough.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unhaze.windows import LUMA
+
+PATCH = 15  # pixels; of the dark channel, as in the paper
+# Of 119 clear photos, means over each: luminance is over 0.29 for nine in ten; red less blue, and
+# green less the mean of both, as parts of the luminance, lie within these for seven in ten.
+LEAST_LIGHT = 0.32
+WARM = (-0.2, 0.4)
+GREEN = (-0.05, 0.12)
+
+
+def tone(restored: Tensor) -> Tensor:
+    """Scalar: by how much the mean colours of (B,3,H,W) leave those that clear photos have.
+
+    Darkness counts twice. After exposure control and colour constancy of Zero-DCE (Guo et al.,
+    CVPR 2020), but with ranges, so that a night may be dark and an evening red.
+    """
+    mean = restored.clamp(0, 1).mean((2, 3))
+    light = (mean * mean.new_tensor(LUMA)).sum(1)
+    warm, green = differences(mean[:, :, None, None])
+    parts = light.clamp(min=0.05)
+    outside = [
+        2 * torch.relu(LEAST_LIGHT - light),
+        beyond(warm.flatten() / parts, WARM),
+        beyond(green.flatten() / parts, GREEN),
+    ]
+    return torch.stack(outside).sum(0).mean()
+
+
+def dark_channel(restored: Tensor, hazy: Tensor) -> Tensor:
+    """Scalar in [0,1]: the mean dark channel of (B,3,H,W), skies left out.
+
+    Clear outdoor pictures have something black in most windows (He, Sun and Tang, CVPR 2009).
+    """
+    darkest = restored.clamp(0, 1).amin(1, keepdim=True)
+    darkest = -functional.max_pool2d(-darkest, PATCH, stride=1, padding=PATCH // 2)
+    return (darkest * (1 - sky(hazy))).mean()
+
+
+def sky_tint(restored: Tensor, hazy: Tensor) -> Tensor:
+    """Scalar: how green or violet the skies of (B,3,H,W) are; blue and red ones exist."""
+    return (differences(restored.clamp(0, 1))[1].abs() * sky(hazy)).mean()
+
+
+def sky(hazy: Tensor) -> Tensor:
+    """(B,1,H,W) in [0,1] of (B,3,H,W): 1 where it is bright and flat, as sky and fog are."""
+    grey = hazy.mean(1, keepdim=True)
+    mean = window_mean(grey)
+    deviation = (window_mean(grey**2) - mean**2).clamp(min=1e-8).sqrt()
+    return torch.sigmoid((mean - 0.6) / 0.05) * torch.sigmoid((0.02 - deviation) / 0.005)
+
+
+def window_mean(planes: Tensor) -> Tensor:
+    """Means over PATCH x PATCH pixels, at the border over those that are there."""
+    return functional.avg_pool2d(planes, PATCH, 1, PATCH // 2, count_include_pad=False)
+
+
+def differences(colours: Tensor) -> tuple[Tensor, Tensor]:
+    """Of (B,3,H,W): red less blue, and green less the mean of both; (B,1,H,W) each."""
+    red, green, blue = colours.split(1, dim=1)
+    return red - blue, green - (red + blue) / 2
+
+
+def beyond(values: Tensor, limits: tuple[float, float]) -> Tensor:
+    """By how much each value leaves [low, high]."""
+    low, high = limits
+    return torch.relu(values - high) + torch.relu(low - values)

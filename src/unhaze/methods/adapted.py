@@ -1,0 +1,130 @@
+"""Training by pairs, and by real hazy photos whose clear pictures nobody has."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unhaze import photo
+from unhaze.config import Optimizer
+from unhaze.data import PairedBatch
+from unhaze.data.folders import as_tensor
+from unhaze.data.unpaired import chosen, pictures_in
+from unhaze.errors import UnhazeError
+from unhaze.losses.unpaired import dark_channel, sky_tint, tone
+from unhaze.methods.alarms import Alarm
+from unhaze.methods.memories import Memory
+from unhaze.methods.steps import (
+    accumulate,
+    apply_gradients,
+    build_optimizer,
+    require_losses,
+    weigh,
+)
+
+SIDE = 256  # pixels to which photos are squeezed before crops of another size ask for theirs
+
+
+class Adapted:
+    """total = sum of weight * loss(restored, clear, hazy) over pairs, + tone * tone(real) +
+    dark * dark_channel(real) + sky * sky_tint(real) over `share` times as many real photos.
+
+    photos: folder of real hazy photos; names: those (without suffix) to train on, by default all.
+    Each is seen whole, squeezed to the size of the crops, as tone is a matter of the whole picture;
+    half of the time mirrored. The three terms: losses/unpaired.py.
+    """
+
+    def __init__(
+        self,
+        *,
+        fabric: Fabric,
+        net: nn.Module,
+        forward: nn.Module,
+        losses: dict[str, nn.Module],
+        weights: dict[str, float],
+        optimizer: Optimizer,
+        clip: float,
+        photos: str,
+        names: Sequence[str] = (),
+        share: float = 0.5,
+        tone: float = 0.3,
+        dark: float = 0.15,
+        sky: float = 0.3,
+    ):
+        require_losses(losses)
+        self.priors = {"tone": tone, "dark": dark, "sky": sky}
+        if min(self.priors.values()) < 0 or not share > 0:
+            raise UnhazeError(
+                f"method 'adapted': share is {share}, weights are {self.priors}; expected a share "
+                "over 0 and weights of at least 0"
+            )
+        self.share = share
+        self.photos = read_squeezed(chosen(pictures_in(Path(), photos), names))
+        self.fabric, self.losses, self.weights, self.clip = fabric, losses, weights, clip
+        self.facts: dict[str, str] = {}
+        self.networks = {"restorer": net}
+        self.drawing = Drawing()
+        self.memories: dict[str, Memory] = {"drawing": self.drawing}
+        self.alarms: tuple[Alarm, ...] = ()
+        self.restorer, wrapped = fabric.setup(forward, build_optimizer(net, optimizer))
+        self.optimizers = {"restorer": wrapped}
+
+    def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
+        """One optimizer step over `batches` (more than one: accumulated). Answers mean terms."""
+        terms = accumulate(self.fabric, self.restorer, batches, self.measure)
+        optimizer = self.optimizers["restorer"]
+        apply_gradients(self.fabric, self.restorer, optimizer, lr=lr, clip=self.clip)
+        return terms
+
+    def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
+        """The losses of one batch, the terms of as many real photos as belong to it, "total"."""
+        pairs = len(batch.hazy)
+        real = self.drawing.draw(self.photos, max(1, round(self.share * pairs))).to(batch.hazy)
+        real = functional.interpolate(real, batch.hazy.shape[-2:], mode="bilinear", antialias=True)
+        restored = self.restorer(torch.cat((batch.hazy, real)))
+        with self.fabric.autocast():
+            terms = weigh(self.losses, self.weights, restored[:pairs], batch)
+            answers = restored[pairs:].float()
+            priors = {
+                "tone": tone(answers),
+                "dark": dark_channel(answers, real),
+                "sky": sky_tint(answers, real),
+            }
+        total = terms["total"] + sum(self.priors[name] * priors[name] for name in priors)
+        return terms | priors | {"total": total}
+
+
+class Drawing:
+    """Which photos come next; a Memory, so that a run that goes on draws what it would have."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+
+    def draw(self, photos: Tensor, count: int) -> Tensor:
+        """`count` of `photos` (N,3,H,W) uint8, some mirrored: (count,3,H,W) in [0,1]."""
+        places = torch.randint(len(photos), (count,), generator=self.generator)
+        mirrored = torch.rand(count, 1, 1, 1, generator=self.generator) < 0.5
+        drawn = photos[places]
+        return torch.where(mirrored, drawn.flip(3), drawn).float() / 255
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
+        self.generator.set_state(tensors["generator"].cpu())
+
+
+def read_squeezed(files: Sequence[Path]) -> Tensor:
+    """(N,3,SIDE,SIDE) uint8."""
+
+    def read(file: Path) -> Tensor:
+        pixels = as_tensor(photo.to_float(photo.read_rgb(file)))[None]
+        squeezed = functional.interpolate(pixels, (SIDE, SIDE), mode="bilinear", antialias=True)
+        return (255 * squeezed[0]).round().clamp(0, 255).to(torch.uint8)
+
+    with ThreadPoolExecutor() as pool:
+        return torch.stack(list(pool.map(read, files)))
