@@ -211,8 +211,8 @@ def test_builds_and_does_one_step(path: Path, tmp_path: Path, monkeypatch):
         arguments = recipe.method.arguments | {"teacher": teacher}
         recipe = dataclasses.replace(recipe, method=Part("distilled", arguments))
     if recipe.method.name == "adapted":
-        photos = {"photos": "samples/tiny/clear", "names": []}
-        recipe = dataclasses.replace(recipe, method=Part("adapted", recipe.method.arguments | photos))
+        arguments = recipe.method.arguments | {"photos": "samples/tiny/clear", "names": []}
+        recipe = dataclasses.replace(recipe, method=Part("adapted", arguments))
     changes = {
         "start": "",
         "net": Part(recipe.net.name, net),
