@@ -315,17 +315,19 @@ def test_starts_from_the_weights_of_another_run(recipe, tmp_path):
         train(other, out=tmp_path / "third")
 
 
-def test_resume_refuses_another_recipe(recipe, tmp_path):
+def test_resume_refuses_another_recipe_before_it_loads_data(recipe, tmp_path, monkeypatch):
     train(recipe, out=tmp_path / "run")
+    monkeypatch.setattr("unhaze.train.create_data", lambda part: pytest.fail("data was loaded"))
     other = dataclasses.replace(recipe, seed=4)
     with pytest.raises(UnhazeError, match="seed was 3 and is 4"):
         train(other, resume=tmp_path / "run")
+    with pytest.raises(UnhazeError, match="exists; resume it"):
+        train(recipe, out=tmp_path / "run")
+    monkeypatch.undo()
     with pytest.raises(UnhazeError, match="no run folder"):
         (tmp_path / "empty").mkdir()
         runs.create_run(recipe, tmp_path / "empty")
         train(recipe, resume=tmp_path / "empty")
-    with pytest.raises(UnhazeError, match="exists; resume it"):
-        train(recipe, out=tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -36,14 +36,19 @@ def create_run(recipe: Recipe, folder: Path | None) -> Path:
     if folder is None:
         slug = "".join(c if c.isalnum() else "-" for c in recipe.title.lower()).strip("-")
         folder = Path("runs") / f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if folder.exists() and any(folder.iterdir()):
-        raise UnhazeError(f"'{folder}' exists; resume it with --resume, or choose another --out")
+    check_new(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "recipe.toml").write_text(to_toml(recipe), encoding="utf-8")
     except OSError as error:
         raise UnhazeError(f"cannot create the run folder '{folder}': {error.strerror}") from error
     return folder
+
+
+def check_new(folder: Path) -> None:
+    """UnhazeError if there is something in `folder`."""
+    if folder.exists() and any(folder.iterdir()):
+        raise UnhazeError(f"'{folder}' exists; resume it with --resume, or choose another --out")
 
 
 def open_run(recipe: Recipe, folder: Path) -> None:

@@ -48,6 +48,10 @@ def train(
     if budget_minutes is not None and not 0 < budget_minutes < math.inf:
         raise UnhazeError(f"a budget of {budget_minutes} minutes; expected a number above 0")
     fabric = make_fabric(recipe)
+    if resume is not None:  # before the data, which may take minutes
+        runs.open_run(recipe, Path(resume))
+    elif out is not None and fabric.is_global_zero and not check:
+        runs.check_new(Path(out))
     torch.manual_seed(recipe.seed)
     net = create_net(recipe.net.name, **recipe.net.arguments)
     if recipe.start and resume is None:
@@ -60,7 +64,6 @@ def train(
     run, progress = None, {"step": 0, "best": -math.inf, "seconds": 0.0, "facts": method.facts}
     if resume is not None:
         run = Path(resume)
-        runs.open_run(recipe, run)
         networks = method.networks | method.memories | {"ema": ema}
         progress = runs.load_state(newest_state(run), networks, method.optimizers)
         check_facts(progress.setdefault("facts", {}), method.facts, run)
