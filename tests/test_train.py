@@ -1,6 +1,7 @@
 """Training end to end on scenes made here: learning, exact resume, kills, several processes."""
 
 import dataclasses
+import importlib
 import json
 import os
 import signal
@@ -317,7 +318,8 @@ def test_starts_from_the_weights_of_another_run(recipe, tmp_path):
 
 def test_resume_refuses_another_recipe_before_it_loads_data(recipe, tmp_path, monkeypatch):
     train(recipe, out=tmp_path / "run")
-    monkeypatch.setattr("unhaze.train.create_data", lambda part: pytest.fail("data was loaded"))
+    module = importlib.import_module("unhaze.train")  # the package has a function of that name
+    monkeypatch.setattr(module, "create_data", lambda part: pytest.fail("data was loaded"))
     other = dataclasses.replace(recipe, seed=4)
     with pytest.raises(UnhazeError, match="seed was 3 and is 4"):
         train(other, resume=tmp_path / "run")
