@@ -42,19 +42,25 @@ def test_tone_by_hand(colour, expected):
     assert tone(plain(*colour)).item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_dark_channel_is_that_of_windows_and_leaves_skies_out():
-    textured = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+def test_the_dark_channel_is_that_of_cells_and_leaves_skies_out():
+    textured = torch.rand(1, 3, 80, 80, generator=torch.Generator().manual_seed(0))
     assert sky(textured).max() < 1e-3
-    assert dark_channel(textured, textured).item() < 0.05  # something black in each window
-    assert dark_channel(0.5 + textured / 2, textured).item() == pytest.approx(0.5, abs=0.05)
-    fog = plain(0.8, 0.8, 0.8)
+    grey = plain(0.6, 0.5, 0.4, size=80)
+    assert dark_channel(grey, textured).item() == pytest.approx(0.4, abs=1e-3)
+    fog = plain(0.8, 0.8, 0.8, size=80)
     assert sky(fog).min() > 0.9
     assert dark_channel(fog, fog).item() < 0.1 * 0.8
-    one = torch.ones(1, 3, 31, 31)
-    one[0, 1, 15, 15] = 0.2  # one channel of one pixel: its whole window is dark
-    assert dark_channel(one, textured[..., :31, :31]).item() == pytest.approx(
-        1 - 0.8 * 15**2 / 31**2, abs=1e-2
-    )
+    spot = torch.full((1, 3, 80, 80), 0.5)
+    spot[0, 1, 40:48, 40:48] = 0.1  # one channel of one cell darkens those around it
+    expected = 0.5 - (0.5 - 0.1) * 9 / 100
+    assert dark_channel(spot, textured).item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_black_dot_in_each_window_is_no_way_out():
+    textured = torch.rand(1, 3, 80, 80, generator=torch.Generator().manual_seed(0))
+    dotted = torch.full((1, 3, 80, 80), 0.5)
+    dotted[..., ::4, ::4] = 0
+    assert dark_channel(dotted, textured).item() == pytest.approx(dotted.mean().item(), abs=1e-3)
 
 
 def test_skies_may_be_blue_or_red_but_not_green_or_violet():

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from unhaze.windows import LUMA
 
-PATCH = 15  # pixels; of the dark channel, as in the paper
+PATCH = 15  # pixels; in which a sky is flat
+CELL = 8  # pixels that are averaged before the darkest is sought among 3 x 3 of them
 # Of 119 clear photos, means over each: luminance is over 0.29 for nine in ten; red less blue, and
 # green less the mean of both, as parts of the luminance, lie within these for seven in ten.
 LEAST_LIGHT = 0.32
@@ -38,13 +39,14 @@ def tone(restored: Tensor) -> Tensor:
 
 
 def dark_channel(restored: Tensor, hazy: Tensor) -> Tensor:
-    """Scalar in [0,1]: the mean dark channel of (B,3,H,W), skies left out.
+    """Scalar in [0,1]: the mean dark channel of (B,3,H,W), skies left out; H, W at least CELL.
 
-    Clear outdoor pictures have something black in most windows (He, Sun and Tang, CVPR 2009).
+    Clear outdoor pictures have something black in most windows (He, Sun and Tang, CVPR 2009). Of
+    means over cells: of single pixels, a network soon learns to put a black dot into each window.
     """
-    darkest = restored.clamp(0, 1).amin(1, keepdim=True)
-    darkest = -functional.max_pool2d(-darkest, PATCH, stride=1, padding=PATCH // 2)
-    return (darkest * (1 - sky(hazy))).mean()
+    darkest = functional.avg_pool2d(restored.clamp(0, 1), CELL).amin(1, keepdim=True)
+    darkest = -functional.max_pool2d(-darkest, 3, stride=1, padding=1)
+    return (darkest * (1 - functional.avg_pool2d(sky(hazy), CELL))).mean()
 
 
 def sky_tint(restored: Tensor, hazy: Tensor) -> Tensor:
