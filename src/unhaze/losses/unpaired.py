@@ -1,8 +1,8 @@
 """What is expected of a restored real photo, of which no clear picture is known.
 
-Priors: weak alone, as each is met by wrong pictures too. Beside training by pairs they take what
-pairs leave open: how light a picture is to be, whether its colours are those of the light, and how
-much haze is enough.
+Priors: weak alone, as each is met by wrong pictures too. Beside training by pairs they tell what
+pairs leave open: how light a picture is to be and whose colours it is to have. The dark channel is
+not among them: to please it, a network puts black dots or waves into the fog.
 """
 
 import torch
@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from unhaze.windows import LUMA
 
-PATCH = 15  # pixels; in which a sky is flat
-CELL = 8  # pixels that are averaged before the darkest is sought among 3 x 3 of them
+PATCH = 15  # pixels, in which a sky is flat
 # Of 119 clear photos, means over each: luminance is over 0.29 for nine in ten; red less blue, and
 # green less the mean of both, as parts of the luminance, lie within these for seven in ten.
 LEAST_LIGHT = 0.32
@@ -36,17 +35,6 @@ def tone(restored: Tensor) -> Tensor:
         beyond(green.flatten() / parts, GREEN),
     ]
     return torch.stack(outside).sum(0).mean()
-
-
-def dark_channel(restored: Tensor, hazy: Tensor) -> Tensor:
-    """Scalar in [0,1]: the mean dark channel of (B,3,H,W), skies left out; H, W at least CELL.
-
-    Clear outdoor pictures have something black in most windows (He, Sun and Tang, CVPR 2009). Of
-    means over cells: of single pixels, a network soon learns to put a black dot into each window.
-    """
-    darkest = functional.avg_pool2d(restored.clamp(0, 1), CELL).amin(1, keepdim=True)
-    darkest = -functional.max_pool2d(-darkest, 3, stride=1, padding=1)
-    return (darkest * (1 - functional.avg_pool2d(sky(hazy), CELL))).mean()
 
 
 def sky_tint(restored: Tensor, hazy: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ METHODS = {
     "adapted": Method(
         Adapted,
         title="By pairs, and by priors on real hazy photos",
-        source="ours; priors of He et al., CVPR 2009, and Guo et al., CVPR 2020",
+        source="ours; after Zero-DCE, Guo et al., CVPR 2020",
     ),
     "cddgan": Method(
         CDDGAN,

@@ -15,7 +15,7 @@ from unhaze.data import PairedBatch
 from unhaze.data.folders import as_tensor
 from unhaze.data.unpaired import chosen, pictures_in
 from unhaze.errors import UnhazeError
-from unhaze.losses.unpaired import dark_channel, sky_tint, tone
+from unhaze.losses.unpaired import sky_tint, tone
 from unhaze.methods.alarms import Alarm
 from unhaze.methods.memories import Memory
 from unhaze.methods.steps import (
@@ -31,11 +31,11 @@ SIDE = 256  # pixels to which photos are squeezed before crops of another size a
 
 class Adapted:
     """total = sum of weight * loss(restored, clear, hazy) over pairs, + tone * tone(real) +
-    dark * dark_channel(real) + sky * sky_tint(real) over `share` times as many real photos.
+    sky * sky_tint(real) over `share` times as many real photos.
 
     photos: folder of real hazy photos; names: those (without suffix) to train on, by default all.
     Each is seen whole, squeezed to the size of the crops, as tone is a matter of the whole picture;
-    half of the time mirrored. The three terms: losses/unpaired.py.
+    half of the time mirrored. The two terms: losses/unpaired.py.
     """
 
     def __init__(
@@ -52,11 +52,10 @@ class Adapted:
         names: Sequence[str] = (),
         share: float = 0.5,
         tone: float = 0.3,
-        dark: float = 0.15,
         sky: float = 0.3,
     ):
         require_losses(losses)
-        self.priors = {"tone": tone, "dark": dark, "sky": sky}
+        self.priors = {"tone": tone, "sky": sky}
         if min(self.priors.values()) < 0 or not share > 0:
             raise UnhazeError(
                 f"method 'adapted': share is {share}, weights are {self.priors}; expected a share "
@@ -89,11 +88,7 @@ class Adapted:
         with self.fabric.autocast():
             terms = weigh(self.losses, self.weights, restored[:pairs], batch)
             answers = restored[pairs:].float()
-            priors = {
-                "tone": tone(answers),
-                "dark": dark_channel(answers, real),
-                "sky": sky_tint(answers, real),
-            }
+            priors = {"tone": tone(answers), "sky": sky_tint(answers, real)}
         total = terms["total"] + sum(self.priors[name] * priors[name] for name in priors)
         return terms | priors | {"total": total}
 
