@@ -83,6 +83,18 @@ def test_an_average_lies_between_two_networks_of_one_kind(saved, tmp_path):
         torch.testing.assert_close(ends.net(hazy), source(hazy))
 
 
+def test_an_average_may_go_further_than_its_networks(tmp_path):
+    part = Part("quarter", {"width": 4})
+    net = create_net(part.name, **part.arguments).eval()
+    save_weights(tmp_path / "one.safetensors", net, part)
+    words = ["weights", "average", *[str(tmp_path / "one.safetensors")] * 2]
+    assert main([*words, "--strength", "1.5", "-o", str(tmp_path / "far.safetensors")]) == 0
+    far = load_model(tmp_path / "far.safetensors")
+    assert far.part.arguments == {"width": 4, "strength": 1.5}
+    hazy = torch.rand(1, 3, 20, 30)
+    torch.testing.assert_close(far.net(hazy), hazy + 1.5 * (net(hazy) - hazy))
+
+
 def test_only_networks_of_one_kind_are_averaged(saved, tmp_path):
     other = Part("aecr", {"width": 16, "head": "haze"})
     net = create_net(other.name, **other.arguments)
@@ -91,6 +103,8 @@ def test_only_networks_of_one_kind_are_averaged(saved, tmp_path):
         average(saved[1], tmp_path / "other.safetensors", 0.5)
     with pytest.raises(UnhazeError, match="share is 1.5; expected 0 to 1"):
         average(saved[1], saved[1], 1.5)
+    with pytest.raises(UnhazeError, match="no argument 'strength'"):
+        average(saved[1], saved[1], 0.5, {"strength": 1.2})
 
 
 def test_the_command_writes_a_file_once(saved, tmp_path):

@@ -66,8 +66,12 @@ def load_into(net: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
     net.load_state_dict(tensors)
 
 
-def average(first: Path | str, second: Path | str, share: float) -> Weights:
+def average(
+    first: Path | str, second: Path | str, share: float, arguments: dict[str, Any] | None = None
+) -> Weights:
     """`share` of the first's weights and what is left of 1 of the second's, in one network.
+
+    arguments: of the network, in place of what the two have; such as change no weights.
 
     Between a network and the one that it was fine-tuned from lie networks that keep strengths of
     both (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022). Sources are as for
@@ -81,13 +85,16 @@ def average(first: Path | str, second: Path | str, share: float) -> Weights:
             f"'{first}' is {mixed.part.name} {mixed.part.arguments}, '{second}' is "
             f"{other.part.name} {other.part.arguments}; only one and the same can be averaged"
         )
+    part = Part(mixed.part.name, mixed.part.arguments | (arguments or {}))
+    net = create_net(part.name, **part.arguments)
+    load_into(net, mixed.net.state_dict(), str(first))
     others = other.net.state_dict()
-    for name, tensor in mixed.net.state_dict().items():
+    for name, tensor in net.state_dict().items():
         if tensor.is_floating_point():
             tensor.mul_(share).add_(others[name], alpha=1 - share)
     parts = [{"share": share} | mixed.facts, {"share": 1 - share} | other.facts]
     recipe = mixed.facts.get("recipe", "")
-    return Weights(mixed.net, mixed.part, {"recipe": recipe, "average": parts})
+    return Weights(net.eval(), part, {"recipe": recipe, "average": parts})
 
 
 def save_weights(path: Path | str, net: nn.Module, part: Part, **facts: Any) -> None:

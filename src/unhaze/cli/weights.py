@@ -37,6 +37,7 @@ def import_file(source: Path, net: str, preset: str | None, out: str, overwrite:
 @click.argument("first", metavar="RUN|WEIGHTS")
 @click.argument("second", metavar="RUN|WEIGHTS")
 @click.option("--share", type=float, default=0.5, show_default=True, help="Of the first, 0 to 1.")
+@click.option("--strength", type=float, help="Of the result, if its network has it; 1: as trained.")
 @click.option(
     "-o",
     "--out",
@@ -46,7 +47,9 @@ def import_file(source: Path, net: str, preset: str | None, out: str, overwrite:
     help="File to write.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
-def average(first: str, second: str, share: float, out: Path, overwrite: bool) -> None:
+def average(
+    first: str, second: str, share: float, strength: float | None, out: Path, overwrite: bool
+) -> None:
     """Writes the weights between two networks of one kind, such as a fine-tuned one and its start.
 
     It costs nothing to run, and often keeps what each of them does well.
@@ -55,6 +58,7 @@ def average(first: str, second: str, share: float, out: Path, overwrite: bool) -
     from unhaze.weights import check_target, replace_weights
 
     existing = check_target(out, overwrite)
-    made = average_weights(first, second, share)
+    arguments = {} if strength is None else {"strength": strength}
+    made = average_weights(first, second, share, arguments)
     replace_weights(existing, out, made.net, made.part, **made.facts)
     click.echo(out)

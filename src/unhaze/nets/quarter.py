@@ -24,16 +24,26 @@ class QuarterNet(nn.Module):
     hazy (B,3,H,W) in [0,1], any size -> restored, same shape, not clamped. width: channels at 1/4;
     twice as many at 1/8, three times at 1/16. blocks: residual blocks at 1/4, 1/8 and 1/16; the
     first two numbers count on the way down and again on the way up. fold: 4, or 8 for all of it at
-    half these sizes.
+    half these sizes. strength: 1 to train with; one that is trained may go further, hazy +
+    strength (J - hazy), as who must hedge between more haze and less clears too little.
     """
 
-    def __init__(self, *, width: int = 32, blocks: tuple[int, int, int] = (2, 2, 4), fold: int = 4):
+    def __init__(
+        self,
+        *,
+        width: int = 32,
+        blocks: tuple[int, int, int] = (2, 2, 4),
+        fold: int = 4,
+        strength: float = 1.0,
+    ):
         super().__init__()
         if width < 1 or len(blocks) != 3 or min(blocks) < 1:
             raise ValueError(f"width is {width}, blocks {list(blocks)}; expected 1 or more of each")
         if fold not in (4, 8):
             raise ValueError(f"fold is {fold}; expected 4 or 8")
-        self.fold = fold
+        if not 0 < strength <= 2:
+            raise ValueError(f"strength is {strength}; expected more than 0, at most 2")
+        self.fold, self.strength = fold, strength
         half, deep = 2 * width, 3 * width
         # A pixel unshuffle and a convolution of what it gives are one convolution with this stride.
         # Of 8x8 pixels, it has no need of neighbours as well.
@@ -63,7 +73,8 @@ class QuarterNet(nn.Module):
         height, width = hazy.shape[-2:]
         gain, airlight, exposure = self.haze(extended(hazy, 4 * self.fold))
         gain, airlight = (each[..., :height, :width] for each in (gain, airlight))
-        return exposure * (airlight + gain * (hazy - airlight))
+        restored = exposure * (airlight + gain * (hazy - airlight))
+        return restored if self.strength == 1 else hazy + self.strength * (restored - hazy)
 
     def haze(self, padded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """1 / t (B,1,H,W) over 1, A (B,3,H,W) in (0,1), e (B,3,1,1) in (1/2,2); H, W
