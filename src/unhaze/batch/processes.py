@@ -19,7 +19,6 @@ from multiprocessing.process import BaseProcess
 from unhaze.batch.tasks import FAILED, Outcome, Task
 from unhaze.batch.worker import Work, Worker
 from unhaze.errors import UnhazeError
-from unhaze.restore.resources import share_one_heap
 
 HOPELESS = 3  # deaths in a row of workers that were not ready yet
 FAULT = 70  # exit status of a worker that met a fault of this program
@@ -136,7 +135,6 @@ def serve(work: Work, pipe: Connection) -> None:
     """The life of a worker. Ctrl-C and SIGTERM are the driver's, which says when to stop."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    share_one_heap()
     lock, stop = threading.Lock(), threading.Event()
 
     def answer(words: Outcome | Task | str | bool) -> None:

@@ -21,6 +21,7 @@ from unhaze.batch.tasks import DONE, FAILED, Outcome, Task
 from unhaze.batch.work import FileResult, Settings, restore_job
 from unhaze.restore.models import find_model
 from unhaze.restore.priors import PRIORS
+from unhaze.restore.resources import share_one_heap
 from unhaze.restore.restorer import Restorer
 
 FIRST_PAUSE = 0.5  # seconds before the second attempt; twice as long before each further one
@@ -67,6 +68,7 @@ class Worker:
 
     def __init__(self, work: Work) -> None:
         """UnhazeError: the model cannot be loaded, a place not opened."""
+        share_one_heap()
         pyvips.concurrency_set(work.threads)
         self.work = work
         self.source, self.target = open_place(work.source), open_place(work.target)

@@ -22,10 +22,9 @@ from unhaze.errors import UnhazeError
 from unhaze.methods.alarms import Alarm
 from unhaze.methods.memories import Memory
 from unhaze.methods.steps import (
-    accumulate,
-    apply_gradients,
     build_optimizer,
     require_losses,
+    step_by_pairs,
     weigh,
 )
 from unhaze.weights import load_model
@@ -87,10 +86,7 @@ class Distilled:
 
     def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
         """One optimizer step over `batches` (more than one: accumulated). Answers mean terms."""
-        terms = accumulate(self.fabric, self.restorer, batches, self.measure)
-        optimizer = self.optimizers["restorer"]
-        apply_gradients(self.fabric, self.restorer, optimizer, lr=lr, clip=self.clip)
-        return terms
+        return step_by_pairs(self, batches, lr)
 
     def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
         """The losses of one batch, what is asked of "imitation" and "answers", and "total"."""

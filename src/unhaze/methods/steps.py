@@ -1,6 +1,7 @@
 """What every method's step ends with: a checked, clipped, scheduled update."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -51,6 +52,17 @@ def accumulate(
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.detach() / len(batches)
     return sums
+
+
+def step_by_pairs(method: Any, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
+    """One optimizer step of a method with one network, "restorer", and its `measure`; mean terms.
+
+    More than one of `batches`: accumulated.
+    """
+    terms = accumulate(method.fabric, method.restorer, batches, method.measure)
+    optimizer = method.optimizers["restorer"]
+    apply_gradients(method.fabric, method.restorer, optimizer, lr=lr, clip=method.clip)
+    return terms
 
 
 def weigh(

@@ -10,10 +10,9 @@ from unhaze.data import PairedBatch
 from unhaze.methods.alarms import Alarm
 from unhaze.methods.memories import Memory
 from unhaze.methods.steps import (
-    accumulate,
-    apply_gradients,
     build_optimizer,
     require_losses,
+    step_by_pairs,
     weigh,
 )
 from unhaze.names import one_of
@@ -54,10 +53,7 @@ class Supervised:
 
     def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
         """One optimizer step over `batches` (more than one: accumulated). Answers mean terms."""
-        terms = accumulate(self.fabric, self.restorer, batches, self.measure)
-        optimizer = self.optimizers["restorer"]
-        apply_gradients(self.fabric, self.restorer, optimizer, lr=lr, clip=self.clip)
-        return terms
+        return step_by_pairs(self, batches, lr)
 
     def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
         """The losses of one batch and their weighted sum, "total"."""
