@@ -6,7 +6,7 @@ are carried as they are and edited only in place: what points into them (maker n
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -31,11 +31,71 @@ SIZES |= {16: 8, 17: 8, 18: 8}  # only in BigTIFF
 WORDS = SIZES | {5: 4, 10: 4}
 LARGEST = 1 << 22  # bytes of values: above, it is no photo's description
 MOST = 4096  # entries of a directory
+MOST_DIRECTORIES = 256  # that are looked at
+SUB_DIRECTORIES = 330
 
 # Tag -> (kind, its values in little-endian order), or the directory that it points to.
 Tree = dict[int, "tuple[int, bytes] | Tree"]
 # Answers a JPEG of at most so many bytes, or None if there is none.
 MakeThumbnail = Callable[[int], bytes | None]
+
+
+def tags_of(block: bytes) -> Tree:
+    """The first directory of a TIFF structure, values in little-endian order; {} if damaged."""
+    return _unless_damaged(_read_tree, io.BytesIO(block), {}) or {}
+
+
+def first_directory(file: BinaryIO) -> Tree:
+    """The same of a whole TIFF file."""
+    return _unless_damaged(_read_tree, file, {}) or {}
+
+
+def block(tree: Tree) -> bytes:
+    """A TIFF structure that says this and nothing else."""
+    return b"II*\0\x08\0\0\0" + _packed(tree, LITTLE, 8)
+
+
+def directories(file: BinaryIO) -> Iterator[dict[int, tuple[int, ...]]]:
+    """The short integers of every directory of a TIFF file, the inner ones (SubIFDs) included.
+
+    Ends where the structure leads nowhere.
+    """
+    header = _unless_damaged(_header, file)
+    if header is None:
+        return
+    waiting, seen = [_unless_damaged(_number, file, header, header.pointer)], set()
+    while waiting and len(seen) < MOST_DIRECTORIES:
+        start = waiting.pop(0)
+        if not start or start in seen:
+            continue
+        seen.add(start)
+        read = _unless_damaged(_directory, file, header, start)
+        if read is None:
+            continue
+        entries, following = read
+        page = {
+            tag: _unless_damaged(_integers, file, header, each) for tag, each in entries.items()
+        }
+        yield {tag: values for tag, values in page.items() if values}
+        waiting += page.get(SUB_DIRECTORIES) or ()
+        waiting.append(_unless_damaged(_number, file, header, following))
+
+
+def density_of(tags: Tree) -> tuple[tuple[float, float], bool] | None:
+    """((across, down) in pixels per millimetre, whether it is given per inch); None: not said."""
+    values = [tags.get(tag) for tag in (282, 283, 296)]
+    if not all(isinstance(each, tuple) for each in values[:2]):
+        return None
+    unit = int.from_bytes(values[2][1][:2], "little") if isinstance(values[2], tuple) else 2
+    try:
+        across, down = (struct.unpack("<II", each[1][:8]) for each in values[:2])
+        found = (across[0] / across[1], down[0] / down[1])
+    except (struct.error, ZeroDivisionError):
+        return None
+    per_mm = {2: 1 / 25.4, 3: 0.1}.get(unit)
+    if per_mm is None or not all(found):
+        return None
+    return (found[0] * per_mm, found[1] * per_mm), unit == 2
 
 
 def from_tiff(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
@@ -47,22 +107,29 @@ def from_tiff(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
     described = _description(tags)
     exif = None
     if described.keys() - {ORIENTATION, *RESOLUTION}:
-        exif = b"II*\0\x08\0\0\0" + _packed(described, LITTLE, 8)
+        exif = block(described)
     return exif, from_tags(blocks, records)
 
 
-def add_to_tiff(file: BinaryIO, exif: bytes | None, iptc: bytes | None) -> None:
-    """Adds what the blocks say to the first directory of a TIFF file, which moves to its end."""
+def add_to_tiff(
+    file: BinaryIO, exif: bytes | None, iptc: bytes | None, *, has_density: bool = True
+) -> None:
+    """Adds what the blocks say to the first directory of a TIFF file, which moves to its end.
+
+    has_density: False takes away what libvips invents.
+    """
     tags = _unless_damaged(_read_tree, io.BytesIO(exif), POINTERS) if exif else None
     added = _description(tags or {})
     added.pop(ORIENTATION, None)  # libvips has written it
     if iptc:
         added |= {PHOTOSHOP: (7, resources_of(iptc)), IPTC_RECORDS: (7, records_of(iptc))}
-    if not added:
+    if not added and has_density:
         return
     header = _header(file)
     start = _number(file, header, header.pointer)
     written = _read_tree(file, {}, start)
+    if not has_density:
+        written = {tag: written[tag] for tag in written if tag not in RESOLUTION}
     end = file.seek(0, io.SEEK_END)
     end += file.write(bytes(-end % 8))
     file.write(_packed(written | added, header, end))
@@ -80,16 +147,9 @@ def edited(exif: bytes, orientation: int, turned: bool, make: MakeThumbnail | No
     return changed.getvalue() if done and len(changed.getvalue()) == len(exif) else exif
 
 
-def resolution_only(density: tuple[float, float]) -> bytes:
-    """An EXIF block that says how many pixels there are to the inch; `density` is per mm."""
-    across, down = (struct.pack("<II", round(each * 25400), 1000) for each in density)
-    tags: Tree = {282: (5, across), 283: (5, down), 296: (3, b"\2\0")}
-    return b"II*\0\x08\0\0\0" + _packed(tags, LITTLE, 8)
-
-
 def opaque(data: bytes) -> bytes:
     """An EXIF block with nothing but a maker note that says `data`."""
-    return b"II*\0\x08\0\0\0" + _packed({EXIF_TAGS: {37500: (7, data)}}, LITTLE, 8)
+    return block({EXIF_TAGS: {37500: (7, data)}})
 
 
 @dataclass(frozen=True)
@@ -244,6 +304,14 @@ def _integer(file: BinaryIO, header: Header, entry: Entry) -> int:
     file.seek(entry.at)
     letter = {3: "H", 4: "I"}[entry.kind]
     return struct.unpack(header.order + letter, file.read(SIZES[entry.kind]))[0]
+
+
+def _integers(file: BinaryIO, header: Header, entry: Entry) -> tuple[int, ...]:
+    """The first values of an entry, if they are whole numbers."""
+    letter = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}[entry.kind]
+    count = min(entry.count, MOST_DIRECTORIES)
+    file.seek(entry.at)
+    return struct.unpack(f"{header.order}{count}{letter}", file.read(count * SIZES[entry.kind]))
 
 
 def _overwrite(file: BinaryIO, header: Header, entry: Entry, value: int) -> None:

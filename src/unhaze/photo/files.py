@@ -54,6 +54,8 @@ def new_file(path: Path, *, original: Path | None, overwrite: bool) -> Iterator[
         if descriptor is None:
             partial = _hidden(path)
             descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        if original is not None:
+            _no_more_readers(descriptor, original)
         yield descriptor
         os.fsync(descriptor)
         check_target(path, original, overwrite)  # once more: it may have come meanwhile
@@ -66,6 +68,16 @@ def new_file(path: Path, *, original: Path | None, overwrite: bool) -> Iterator[
             partial.unlink(missing_ok=True)
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _no_more_readers(descriptor: int, original: Path) -> None:
+    """A photo that only its owner may read stays so."""
+    try:
+        os.fchmod(
+            descriptor, os.fstat(descriptor).st_mode & original.stat().st_mode & 0o777 | 0o600
+        )
+    except OSError:  # a file system without modes, or the original is gone
+        return
 
 
 def _nameless(folder: Path) -> int | None:

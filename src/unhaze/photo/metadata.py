@@ -1,78 +1,69 @@
-"""What is written beside the pixels: libvips carries most of it; EXIF goes in byte by byte.
+"""What is written beside the pixels: some of it by libvips, the rest into the finished file.
 
 libvips writes EXIF anew, without the tags that it does not know and with others that it invents. So
-it is given a block of the right size that says nothing, in whose place ours is then put.
+for AVIF it is given a block of the right size that says nothing, in whose place ours is then put.
 """
 
 import functools
 import io
-import logging
 import secrets
-import struct
-import zlib
-from collections.abc import Collection
 from typing import BinaryIO
 
 import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif, iptc, png
-from unhaze.photo.picture import EXIF, ICC, IPTC, TEXTS, XMP, Stream
+from unhaze.photo import exif, iptc, jpeg, png, webp
+from unhaze.photo.inventory import Fates, settle
+from unhaze.photo.picture import EXIF, ICC, IPTC, XMP, Stream, Traits
 
-log = logging.getLogger(__name__)
-
-NAMES = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts of PNG"}
-# What libvips cannot write into a format, and is added to the finished file.
-OURS = {"tiff": {EXIF, IPTC}, "png": {IPTC, TEXTS}}
-# What must fit into a segment of JPEG. So must EXIF in other formats, or libvips does not write it.
-LARGEST = 65_000  # bytes
-SMALL = {"jpeg": {EXIF, XMP, IPTC}, "tiff": set()}
+# What libvips writes rightly; all else is added to the finished file. AVIF's EXIF is libvips' too.
+BY_LIBVIPS = {
+    "jpeg": {ICC},
+    "png": {ICC, XMP},
+    "tiff": {ICC, XMP},
+    "webp": {ICC},
+    "avif": {ICC, XMP, EXIF},
+}
 TOKEN = secrets.token_bytes(16)  # by which the block is found again
 THUMBNAIL_SIDE, THUMBNAIL_QUALITIES = 160, (90, 75, 60, 40, 20)
 BLOCK = 1 << 20
 
 
-def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) -> dict[str, bytes]:
-    """What goes into a file of the format `saver`, which `holds` such kinds; says what does not."""
+def to_write(stream: Stream, suffix: str, format: str, fates: Fates) -> dict[str, bytes]:
+    """What goes into a file of that format; what does not is said, and adds to `fates`."""
     traits = stream.traits
-    found = dict(traits.metadata)
-    for key in NAMES.keys() & found.keys() - set(holds) - {ICC}:  # colours are converted instead
-        log.warning("'%s' holds no %s; left out", suffix, NAMES[key])
-        del found[key]
-    if EXIF not in found and saver == "jpeg" and traits.density:
-        found[EXIF] = exif.resolution_only(traits.density)
+    found = settle(traits, format, suffix, fates)
     if stream.preview is not None and EXIF in found:
         make = functools.partial(_thumbnail, stream.preview)
         found[EXIF] = exif.edited(found[EXIF], traits.orientation, False, make)
     if stream.preview is not None and IPTC in found:
         found[IPTC] = iptc.without_thumbnails(found[IPTC])
-    for key in SMALL.get(saver, {EXIF}) & found.keys():
-        if len(found[key]) > LARGEST:
-            size = len(found.pop(key))
-            log.warning("'%s' holds no %s of %d bytes; left out", suffix, NAMES[key], size)
     return found
 
 
-def attach(image: pyvips.Image, found: dict[str, bytes], saver: str) -> pyvips.Image:
+def attach(image: pyvips.Image, found: dict[str, bytes], format: str) -> pyvips.Image:
     """A copy of the picture with its metadata, as libvips takes it."""
     image = image.copy()
-    for key, value in found.items():
-        if key not in OURS.get(saver, ()):
-            block = _placeholder(len(value)) if key == EXIF else value
-            image.set_type(pyvips.GValue.blob_type, key, block)
+    for key in found.keys() & BY_LIBVIPS.get(format, set()):
+        block = _placeholder(len(found[key])) if key == EXIF else found[key]
+        image.set_type(pyvips.GValue.blob_type, key, block)
     return image
 
 
-def complete(file: BinaryIO, found: dict[str, bytes], saver: str) -> None:
-    """Puts into the finished file what libvips could not."""
-    if saver == "tiff":
-        exif.add_to_tiff(file, found.get(EXIF), found.get(IPTC))
-        return
-    if EXIF in found:
+def complete(file: BinaryIO, found: dict[str, bytes], format: str, traits: Traits) -> None:
+    """Puts into the finished file what libvips could not, and takes out what it invents."""
+    has_density = traits.density is not None
+    if format == "jpeg":
+        jpeg.complete(file, found, density=traits.density, inches=traits.inches)
+    elif format == "png":
+        png.complete(file, found, has_density=has_density)
+    elif format == "tiff":
+        exif.add_to_tiff(file, found.get(EXIF), found.get(IPTC), has_density=has_density)
+    elif format == "webp":
+        webp.complete(file, found)
+    elif format == "avif" and EXIF in found:
         _replace_placeholder(file, found[EXIF])
-    if saver == "png" and found.keys() & OURS["png"]:
-        png.add_texts(file, found.get(TEXTS, b""), found.get(IPTC))
 
 
 def _thumbnail(preview: np.ndarray, largest: int) -> bytes | None:
@@ -106,11 +97,6 @@ def _replace_placeholder(file: BinaryIO, block: bytes) -> None:
     room = before + len(TOKEN) + max(0, len(block) - _overhead())
     file.seek(start)
     file.write(block.ljust(room, b"\0"))
-    file.seek(start - 8)
-    size, kind = struct.unpack(">I4s", file.read(8))
-    if kind == b"eXIf":  # PNG has a checksum behind each chunk
-        checksum = zlib.crc32(file.read(size), zlib.crc32(kind))
-        file.write(struct.pack(">I", checksum))
 
 
 def _find_placeholder(file: BinaryIO) -> tuple[int, int]:

@@ -19,7 +19,12 @@ EXIF = "exif-data"  # a TIFF structure, from its "II" or "MM" on
 XMP = "xmp-data"
 ICC = "icc-profile-data"
 IPTC = "iptc-data"  # as in JPEG: "Photoshop 3.0", then Photoshop's resource blocks
-TEXTS = "png-texts"  # not libvips': whole chunks
+TEXTS = "png-texts"  # not libvips', as all below: whole chunks
+EXTENDED = "xmp-extended"  # the packet that the main one names as its extension
+COMMENTS = "jpeg-comments"  # whole segments
+SEGMENTS = "jpeg-segments"  # those of makers, whole
+TRAILER = "jpeg-trailer"  # what stands behind the picture
+VIEWS = "jpeg-views"  # which pictures are in the trailer, and where
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,9 @@ class Traits:
     `orientation`: 1-8 as in EXIF, how the rows of the file are to be turned to be seen upright.
     `format`: the source's, e.g. "jpeg"; `quality`: of a JPEG or WebP source, estimated; `lossless`:
     of a WebP source; `full_chroma`: False for a source with 4:2:0. `density`: pixels per
-    millimetre; `inches`: whether it was given per inch. `path`: the file that was read.
+    millimetre; `inches`: whether it was given per inch. `path`: the file that was read. `extras`:
+    what lies in `metadata` without a key of its own, by the names of the inventory; `lost`: what
+    the file has and nothing carries.
     """
 
     grey: bool = False
@@ -43,6 +50,8 @@ class Traits:
     density: tuple[float, float] | None = None
     inches: bool = True
     path: Path | None = None
+    extras: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,10 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif, headers, png
+from unhaze.photo import exif, headers, inventory, kinds, payloads
 from unhaze.photo.picture import (
     EXIF,
     ICC,
-    IPTC,
-    TEXTS,
     XMP,
     Photo,
     Stream,
@@ -33,6 +31,7 @@ log = logging.getLogger(__name__)
 
 MAX_PIXELS = 400_000_000  # a header that promises more is taken for a decompression bomb
 STRIP = 1 << 18  # pixels that are decoded at once
+DAMAGED = "damaged or cut off"
 HEAD = 1 << 14  # bytes in which AVIF says how it is encoded
 LOADERS = {
     "jpegload": "jpeg",
@@ -54,7 +53,7 @@ class Opened:
     """A picture of which only the header has been read; its pixels can be read repeatedly.
 
     `shape` (H,W,channels) as stored: grey or RGB, then alpha if there is one. `image()`: all of it,
-    not decoded yet, to be used from its first row to its last.
+    not decoded yet, to be used from its first row to its last. `guess`: why that may fail.
     """
 
     name: str
@@ -62,6 +61,7 @@ class Opened:
     dtype: np.dtype
     traits: Traits
     image: Callable[[], pyvips.Image]
+    guess: str = DAMAGED
 
     def stream(self) -> Stream:
         """The rows as stored. UnhazeError, when they are used: damaged or truncated."""
@@ -69,7 +69,7 @@ class Opened:
 
     def reading(self) -> AbstractContextManager[None]:
         """In it, libvips' errors become one line that names the picture."""
-        return one_line_errors(f"cannot read {self.name}", "damaged or cut off")
+        return one_line_errors(f"cannot read {self.name}", self.guess)
 
     def _strips(self) -> Iterator[np.ndarray]:
         height, width, channels = self.shape
@@ -93,10 +93,10 @@ def open_photo(source: str | Path | bytes, *, max_pixels: int | None = None) -> 
     channels.
     """
     name = "the given bytes" if isinstance(source, bytes) else f"'{source}'"
-    with one_line_errors(f"cannot read {name}", "damaged or cut off"):
+    with one_line_errors(f"cannot read {name}", DAMAGED):
         file = _open(source)
     with file:
-        with one_line_errors(f"cannot read {name}", "damaged or cut off"):
+        with one_line_errors(f"cannot read {name}", DAMAGED):
             opened = _opened(source, file, name, max_pixels)
         yield opened
 
@@ -138,7 +138,8 @@ def _turned(traits: Traits) -> Traits:
     density = traits.density
     if density is not None and traits.orientation > 4:
         density = density[::-1]
-    return replace(traits, metadata=metadata, orientation=1, density=density)
+    turned = replace(traits, metadata=metadata, orientation=1, density=density)
+    return inventory.without_views(turned)
 
 
 def _open(source: str | Path | bytes) -> BinaryIO:
@@ -158,7 +159,10 @@ def _opened(
     head = file.read(HEAD)
     if not head:
         raise UnhazeError(f"{name} is empty; expected a picture")
-    image = _decoder(source, file, name)
+    kinds.check_is_the_photo(file, head, name)
+    guess = kinds.hindrance(file, head) or DAMAGED
+    with one_line_errors(f"cannot read {name}", guess):
+        image = _decoder(source, file, name)
     loader = LOADERS[_loader(image)]
     _check_size(image, name, max_pixels)
     if (pages := _get(image, "n-pages", 1)) > 1:
@@ -168,24 +172,28 @@ def _opened(
     elif image.interpretation in COMPUTED:
         log.warning("%s is %s; converted to 16-bit sRGB", name, image.interpretation)
     converted = _integer_rgb_or_grey(image, name)
-    metadata = _metadata(converted, file, loader)
-    has_density = loader != "jpeg" or EXIF in metadata  # libvips does not see that of JFIF
+    beside = payloads.beside(file, head, loader, image)
+    if pages <= 1 and "animation" in beside.lost:
+        log.warning("%s is animated; only its first picture is read", name)
     traits = Traits(
         grey=converted.bands <= 2,
-        metadata=metadata,
-        orientation=_get(image, "orientation", 1),
+        metadata=_metadata(converted, beside.metadata),
+        orientation=beside.orientation or _get(image, "orientation", 1),
         format=loader,
         full_chroma=_get(image, "jpeg-chroma-subsample", "4:4:4") == "4:4:4",
-        density=(image.xres, image.yres) if has_density else None,
-        inches=_get(image, "resolution-unit", "in") == "in",
+        density=beside.density,
+        inches=beside.inches,
         path=None if isinstance(source, bytes) else Path(source),
+        extras=beside.extras,
+        lost=beside.lost,
     )
     return Opened(
         name,
         (image.height, image.width, converted.bands),
         np.dtype(np.uint8 if converted.format == "uchar" else np.uint16),
-        replace(traits, **headers.encoding(file, head, density=not has_density)),
+        replace(traits, **headers.encoding(file, head)),
         lambda: _integer_rgb_or_grey(_decoder(source, file, name), name),
+        guess,
     )
 
 
@@ -199,17 +207,23 @@ def _decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Im
         origin = pyvips.Source.new_from_memory(source)
     else:
         origin = pyvips.Source.new_from_descriptor(file.fileno())
+    options = {"access": "sequential", "fail_on": "error"}
+    file.seek(0)
+    is_jpeg = file.read(3) == b"\xff\xd8\xff"
+    file.seek(0)
     try:
-        image = pyvips.Image.new_from_source(origin, "", access="sequential", fail_on="error")
+        if is_jpeg:  # by its name: the loader for gain maps would not tell of XMP
+            return pyvips.Image.jpegload_source(origin, **options)
+        image = pyvips.Image.new_from_source(origin, "", **options)
     except pyvips.Error as error:
         if "known format" in error.detail:
-            raise UnhazeError(
-                f"{name} is no picture that can be read; expected a whole JPEG, PNG, TIFF ..."
-            ) from error
+            file.seek(0)
+            raise UnhazeError(kinds.refusal(file.read(HEAD), name)) from error
         raise
     loader = _loader(image)
     if loader not in LOADERS:
-        raise UnhazeError(f"{name} is no photo (it needs '{loader}'); expected JPEG, PNG, TIFF ...")
+        file.seek(0)
+        raise UnhazeError(kinds.refusal(file.read(HEAD), name))
     return image
 
 
@@ -248,16 +262,11 @@ def _integer_rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
     return image
 
 
-def _metadata(image: pyvips.Image, file: BinaryIO, loader: str) -> dict[str, bytes]:
-    found = {key: _get(image, key, None) for key in (EXIF, XMP, ICC, IPTC)}
-    if found[EXIF] is not None:
-        found[EXIF] = found[EXIF].removeprefix(b"Exif\0\0")
-    if loader == "tiff":  # where libvips reads no EXIF and a quarter of IPTC
-        found[EXIF], found[IPTC] = exif.from_tiff(file)
-    elif loader == "avif" and found[EXIF] is not None:  # libvips has turned it, whatever EXIF says
-        found[EXIF] = exif.edited(found[EXIF], 1, False, None)
-    elif loader == "png":
-        found[TEXTS], found[IPTC] = png.texts_of(file)
+def _metadata(image: pyvips.Image, beside: dict[str, bytes]) -> dict[str, bytes]:
+    """All that is carried: the profile as libvips has it after a change of colours, the rest as
+    it stands in the file.
+    """
+    found = {key: _get(image, key, None) for key in (XMP, ICC)} | beside
     return {key: value for key, value in found.items() if value is not None}
 
 

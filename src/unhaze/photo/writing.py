@@ -3,7 +3,7 @@
 import functools
 import io
 import logging
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,30 +12,22 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import metadata
+from unhaze.photo import inventory, metadata
 from unhaze.photo.files import new_file
-from unhaze.photo.picture import (
-    EXIF,
-    ICC,
-    IPTC,
-    TEXTS,
-    XMP,
-    Photo,
-    Stream,
-    Traits,
-    one_line_errors,
-)
+from unhaze.photo.inventory import Fates, exif_fits
+from unhaze.photo.picture import EXIF, ICC, Photo, Stream, Traits, one_line_errors
 from unhaze.photo.pipe import save_through_pipe
 from unhaze.photo.reading import whole
 
 log = logging.getLogger(__name__)
 
 
-def write(photo: Photo | Stream, path: str | Path, *, overwrite: bool = False) -> None:
+def write(photo: Photo | Stream, path: str | Path, *, overwrite: bool = False) -> Fates:
     """Encodes by the suffix of `path`; the file appears whole or not at all.
 
     Rows stay stored as they were, with the orientation that says how to turn them; into another
-    format they go upright. What a format cannot hold (16 bits, transparency, IPTC) is logged.
+    format they go upright. What a format cannot hold (16 bits, transparency, IPTC) is logged, and
+    returned: the names of what is lost and of what is converted.
     UnhazeError: unknown suffix, the file exists and not `overwrite`, `path` is the photo's own
     source, no such folder, disk full, too large for the format; and what the strips raise.
     """
@@ -46,9 +38,10 @@ def write(photo: Photo | Stream, path: str | Path, *, overwrite: bool = False) -
         one_line_errors(f"cannot write '{path}'", "perhaps the disk is full"),
         new_file(path, original=stream.traits.path, overwrite=overwrite) as descriptor,
     ):
-        finish = _save(stream, path.suffix, pyvips.Target.new_to_descriptor(descriptor))
+        finish, fates = _save(stream, path.suffix, pyvips.Target.new_to_descriptor(descriptor))
         with open(descriptor, "r+b", closefd=False) as file:
             finish(file)
+    return fates
 
 
 def encode(photo: Photo | Stream, suffix: str) -> bytes:
@@ -56,7 +49,7 @@ def encode(photo: Photo | Stream, suffix: str) -> bytes:
     check_suffix(suffix)
     with one_line_errors(f"cannot encode '{suffix}'", "perhaps too large for the format"):
         target = pyvips.Target.new_to_memory()
-        finish = _save(_as_stream(photo), suffix, target)
+        finish, _ = _save(_as_stream(photo), suffix, target)
         file = io.BytesIO(target.get("blob"))
         finish(file)
         return file.getvalue()
@@ -97,38 +90,51 @@ def _as_stream(photo: Photo | Stream) -> Stream:
     return Stream([samples], samples.shape, samples.dtype, photo.traits, preview)
 
 
-def _save(stream: Stream, suffix: str, target: pyvips.Target) -> Callable[[io.IOBase], None]:
-    """Writes what libvips can; answers what is still to be done to the file."""
+def _save(
+    stream: Stream, suffix: str, target: pyvips.Target
+) -> tuple[Callable[[io.IOBase], None], Fates]:
+    """Writes what libvips can; returns what is still to be done to the file, and what is lost."""
     saver = SAVERS[suffix.lower()]
-    if stream.traits.orientation != 1 and saver.format != stream.traits.format:
+    fates = Fates()
+    # JPEG, PNG and WebP say in EXIF how they are to be turned.
+    says_turns = saver.format == "tiff" or exif_fits(stream.traits.metadata, saver.format)
+    if stream.traits.orientation != 1 and not (saver.format == stream.traits.format and says_turns):
         stream = _as_stream(whole(stream))
-    found = metadata.to_write(stream, suffix, saver.format, saver.holds)
+    found = metadata.to_write(stream, suffix, saver.format, fates)
 
     def save(image: pyvips.Image) -> None:
-        image = metadata.attach(_fitted(image, stream, saver, suffix), found, saver.format)
+        fitted = _fitted(image, stream, saver, suffix, fates)
+        image = metadata.attach(fitted, found, saver.format)
         # libvips would invent an EXIF block for a picture that had none.
-        keep = "icc|xmp|iptc|other" + ("|exif" if EXIF in found else "")
+        keep = "icc|xmp|other" + ("|exif" if saver.format == "avif" and EXIF in found else "")
         options = saver.options(stream.traits, image)
         pyvips.Operation.call(saver.operation, image, target, keep=keep, **options)
 
     save_through_pipe(stream, save)
-    return functools.partial(metadata.complete, found=found, saver=saver.format)
+    finish = functools.partial(
+        metadata.complete, found=found, format=saver.format, traits=stream.traits
+    )
+    return finish, fates
 
 
-def _fitted(image: pyvips.Image, stream: Stream, saver: "Saver", suffix: str) -> pyvips.Image:
+def _fitted(
+    image: pyvips.Image, stream: Stream, saver: "Saver", suffix: str, fates: Fates
+) -> pyvips.Image:
     """What the format can hold of the picture, still lazy; says what it cannot."""
     wide = stream.dtype == np.uint16
     space = {False: ("srgb", "rgb16"), True: ("b-w", "grey16")}[stream.traits.grey]
     image = image.copy(interpretation=space[wide])
     if image.hasalpha() and not saver.alpha:
         log.warning("'%s' holds no transparency; blended onto white", suffix)
+        fates.converted.append("transparency: blended onto white")
         white = np.iinfo(stream.dtype).max
         image = image.flatten(background=[white], max_alpha=white)
     if wide and not saver.wide:
         log.warning("'%s' holds no 16 bits a channel; rounded to 8", suffix)
+        fates.converted.append("16 bits: rounded to 8")
         image = (image / 257).rint().cast("uchar").copy(interpretation=space[False])
     profile = stream.traits.metadata.get(ICC)
-    if profile and ICC not in saver.holds:
+    if profile and inventory.fate("ICC profile", saver.format) == inventory.SRGB:
         log.warning("'%s' holds no ICC profile; converted to sRGB", suffix)
         image.set_type(pyvips.GValue.blob_type, ICC, profile)
         image = image.icc_transform("srgb", embedded=True)
@@ -181,27 +187,25 @@ def _gif_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Saver:
-    """libvips' saver; whether it holds transparency and 16 bits a channel; which metadata."""
+    """libvips' saver; whether it holds transparency and 16 bits a channel."""
 
     format: str
     operation: str
     alpha: bool
     wide: bool
     options: Callable[[Traits, pyvips.Image], dict[str, Any]]
-    holds: Set[str]
 
 
-MODERN = {EXIF, XMP, ICC}
-JPEG = Saver("jpeg", "jpegsave_target", False, False, _jpeg_options, MODERN | {IPTC})
-TIFF = Saver("tiff", "tiffsave_target", True, True, _tiff_options, MODERN | {IPTC})
+JPEG = Saver("jpeg", "jpegsave_target", False, False, _jpeg_options)
+TIFF = Saver("tiff", "tiffsave_target", True, True, _tiff_options)
 SAVERS = {
     ".jpg": JPEG,
     ".jpeg": JPEG,
-    ".png": Saver("png", "pngsave_target", True, True, _png_options, MODERN | {IPTC, TEXTS}),
+    ".png": Saver("png", "pngsave_target", True, True, _png_options),
     ".tif": TIFF,
     ".tiff": TIFF,
-    ".webp": Saver("webp", "webpsave_target", True, False, _webp_options, MODERN),
-    ".avif": Saver("avif", "heifsave_target", True, True, _avif_options, MODERN),
-    ".gif": Saver("gif", "gifsave_target", True, False, _gif_options, set()),
+    ".webp": Saver("webp", "webpsave_target", True, False, _webp_options),
+    ".avif": Saver("avif", "heifsave_target", True, True, _avif_options),
+    ".gif": Saver("gif", "gifsave_target", True, False, _gif_options),
 }
 SUFFIXES = tuple(SAVERS)  # of every file that can be written, all of which can be read
