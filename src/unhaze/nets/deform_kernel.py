@@ -99,8 +99,8 @@ def sample_columns_backward(
 def _(
     features: Tensor, offset: Tensor, mask: Tensor, arriving: Tensor, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    kinds = {"dtype": torch.float32}
-    return tuple(torch.empty_like(each, **kinds) for each in (features, offset, mask))
+    given = features, offset, mask
+    return tuple(each.new_empty(each.shape, dtype=torch.float32) for each in given)
 
 
 def keep_inputs(ctx: Any, inputs: tuple, output: Tensor) -> None:
