@@ -6,7 +6,7 @@ are carried as they are and edited only in place: what points into them (maker n
 
 import io
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -20,6 +20,11 @@ ORIENTATION, RESOLUTION = 274, {282, 283, 296}
 PIXELS_ACROSS, PIXELS_DOWN = 40962, 40963
 THUMBNAIL_AT, THUMBNAIL_SIZE = 513, 514
 IPTC_RECORDS, PHOTOSHOP = 33723, 34377
+SUBFILE_TYPE, PHOTOMETRIC, SUB_DIRECTORIES, DNG_VERSION = 254, 262, 330, 50706
+RESOLUTION_UNIT, NO_UNIT = 296, 1
+RGB, CIE_LAB = 2, 8  # photometric interpretations
+SENSOR = {32803, 34892}  # photometric interpretations: colour filter array, linear raw
+RAW = "is a camera's raw file, which is not read; develop it first, to TIFF for example"
 # How a TIFF file stores its pixels, previews of them, and what libvips carries (XMP, ICC).
 STORAGE = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284}
 STORAGE |= {288, 289, 290, 291, 292, 293, 297, 301, 317, 318, 319, 320, 321, *range(322, 348)}
@@ -31,71 +36,11 @@ SIZES |= {16: 8, 17: 8, 18: 8}  # only in BigTIFF
 WORDS = SIZES | {5: 4, 10: 4}
 LARGEST = 1 << 22  # bytes of values: above, it is no photo's description
 MOST = 4096  # entries of a directory
-MOST_DIRECTORIES = 256  # that are looked at
-SUB_DIRECTORIES = 330
 
 # Tag -> (kind, its values in little-endian order), or the directory that it points to.
 Tree = dict[int, "tuple[int, bytes] | Tree"]
 # Answers a JPEG of at most so many bytes, or None if there is none.
 MakeThumbnail = Callable[[int], bytes | None]
-
-
-def tags_of(block: bytes) -> Tree:
-    """The first directory of a TIFF structure, values in little-endian order; {} if damaged."""
-    return _unless_damaged(_read_tree, io.BytesIO(block), {}) or {}
-
-
-def first_directory(file: BinaryIO) -> Tree:
-    """The same of a whole TIFF file."""
-    return _unless_damaged(_read_tree, file, {}) or {}
-
-
-def block(tree: Tree) -> bytes:
-    """A TIFF structure that says this and nothing else."""
-    return b"II*\0\x08\0\0\0" + _packed(tree, LITTLE, 8)
-
-
-def directories(file: BinaryIO) -> Iterator[dict[int, tuple[int, ...]]]:
-    """The short integers of every directory of a TIFF file, the inner ones (SubIFDs) included.
-
-    Ends where the structure leads nowhere.
-    """
-    header = _unless_damaged(_header, file)
-    if header is None:
-        return
-    waiting, seen = [_unless_damaged(_number, file, header, header.pointer)], set()
-    while waiting and len(seen) < MOST_DIRECTORIES:
-        start = waiting.pop(0)
-        if not start or start in seen:
-            continue
-        seen.add(start)
-        read = _unless_damaged(_directory, file, header, start)
-        if read is None:
-            continue
-        entries, following = read
-        page = {
-            tag: _unless_damaged(_integers, file, header, each) for tag, each in entries.items()
-        }
-        yield {tag: values for tag, values in page.items() if values}
-        waiting += page.get(SUB_DIRECTORIES) or ()
-        waiting.append(_unless_damaged(_number, file, header, following))
-
-
-def density_of(tags: Tree) -> tuple[tuple[float, float], bool] | None:
-    """((across, down) in pixels per millimetre, whether it is given per inch); None: not said."""
-    values = [tags.get(tag) for tag in (282, 283, 296)]
-    if not all(isinstance(each, tuple) for each in values[:2]):
-        return None
-    unit = int.from_bytes(values[2][1][:2], "little") if isinstance(values[2], tuple) else 2
-    try:
-        across, down = (struct.unpack("<II", each[1][:8]) for each in values[:2])
-        found = (across[0] / across[1], down[0] / down[1])
-    except (struct.error, ZeroDivisionError):
-        return None
-    per_mm = {2: 1 / 25.4, 3: 0.1}.get(unit)
-    if per_mm is None or not all(found):
-        return None
-    return (found[0] * per_mm, found[1] * per_mm), unit == 2
 
 
 def from_tiff(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
@@ -107,29 +52,90 @@ def from_tiff(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
     described = _description(tags)
     exif = None
     if described.keys() - {ORIENTATION, *RESOLUTION}:
-        exif = block(described)
+        exif = b"II*\0\x08\0\0\0" + _packed(described, LITTLE, 8)
     return exif, from_tags(blocks, records)
 
 
-def add_to_tiff(
-    file: BinaryIO, exif: bytes | None, iptc: bytes | None, *, has_density: bool = True
-) -> None:
-    """Adds what the blocks say to the first directory of a TIFF file, which moves to its end.
+def why_no_photo(file: BinaryIO) -> str | None:
+    """Why the first picture of a TIFF structure is not the photo; None if it is, or is damaged.
 
-    has_density: False takes away what libvips invents.
+    Camera raw files (DNG, NEF, ARW, CR2 ...) are TIFF files that open with a small preview.
     """
+    return _unless_damaged(_why_no_photo, file)
+
+
+def _why_no_photo(file: BinaryIO) -> str | None:
+    header = _header(file)
+    file.seek(8)
+    if file.read(2) == b"CR":
+        return RAW
+    directory, _ = _directory(file, header, _number(file, header, header.pointer))
+    inner = []
+    if SUB_DIRECTORIES in directory:
+        entry = directory[SUB_DIRECTORIES]
+        size = SIZES[entry.kind]
+        places = [entry.at + size * i for i in range(min(entry.count, 16))]
+        inner = [_directory(file, header, _number(file, header, at))[0] for at in places]
+    for each in (directory, *inner):
+        interpretation = each.get(PHOTOMETRIC)
+        if interpretation and _integer(file, header, interpretation) in SENSOR:
+            return RAW
+    if DNG_VERSION in directory:
+        return RAW
+    kind = directory.get(SUBFILE_TYPE)
+    if kind and _integer(file, header, kind) & 1:
+        return "opens with a reduced-resolution picture; expected the photo first: convert it"
+    return None
+
+
+def without_lab(file: BinaryIO) -> bytes | None:
+    """A TIFF file of 8-bit CIE L*a*b*, which libvips refuses, that says its samples are RGB."""
+    file.seek(0)
+    changed = io.BytesIO(file.read())
+    return changed.getvalue() if _unless_damaged(_without_lab, changed) else None
+
+
+def _without_lab(file: BinaryIO) -> bool:
+    header = _header(file)
+    directory, _ = _directory(file, header, _number(file, header, header.pointer))
+    if _integer(file, header, directory[PHOTOMETRIC]) != CIE_LAB:
+        return False
+    _overwrite(file, header, directory[PHOTOMETRIC], RGB)
+    return True
+
+
+def has_resolution(file: BinaryIO) -> bool:
+    """Whether a TIFF file says how many pixels there are to an inch or centimetre."""
+    return bool(_unless_damaged(_resolution_unit, file))
+
+
+def _resolution_unit(file: BinaryIO) -> bool:
+    header = _header(file)
+    directory, _ = _directory(file, header, _number(file, header, header.pointer))
+    unit = directory.get(RESOLUTION_UNIT)
+    return 282 in directory and (unit is None or _integer(file, header, unit) != NO_UNIT)
+
+
+def forget_resolution(file: BinaryIO) -> None:
+    """Says in a TIFF file that its pixels have no size."""
+    header = _header(file)
+    directory, _ = _directory(file, header, _number(file, header, header.pointer))
+    if RESOLUTION_UNIT in directory:
+        _overwrite(file, header, directory[RESOLUTION_UNIT], NO_UNIT)
+
+
+def add_to_tiff(file: BinaryIO, exif: bytes | None, iptc: bytes | None) -> None:
+    """Adds what the blocks say to the first directory of a TIFF file, which moves to its end."""
     tags = _unless_damaged(_read_tree, io.BytesIO(exif), POINTERS) if exif else None
     added = _description(tags or {})
     added.pop(ORIENTATION, None)  # libvips has written it
     if iptc:
         added |= {PHOTOSHOP: (7, resources_of(iptc)), IPTC_RECORDS: (7, records_of(iptc))}
-    if not added and has_density:
+    if not added:
         return
     header = _header(file)
     start = _number(file, header, header.pointer)
     written = _read_tree(file, {}, start)
-    if not has_density:
-        written = {tag: written[tag] for tag in written if tag not in RESOLUTION}
     end = file.seek(0, io.SEEK_END)
     end += file.write(bytes(-end % 8))
     file.write(_packed(written | added, header, end))
@@ -147,9 +153,16 @@ def edited(exif: bytes, orientation: int, turned: bool, make: MakeThumbnail | No
     return changed.getvalue() if done and len(changed.getvalue()) == len(exif) else exif
 
 
+def resolution_only(density: tuple[float, float]) -> bytes:
+    """An EXIF block that says how many pixels there are to the inch; `density` is per mm."""
+    across, down = (struct.pack("<II", round(each * 25400), 1000) for each in density)
+    tags: Tree = {282: (5, across), 283: (5, down), 296: (3, b"\2\0")}
+    return b"II*\0\x08\0\0\0" + _packed(tags, LITTLE, 8)
+
+
 def opaque(data: bytes) -> bytes:
     """An EXIF block with nothing but a maker note that says `data`."""
-    return block({EXIF_TAGS: {37500: (7, data)}})
+    return b"II*\0\x08\0\0\0" + _packed({EXIF_TAGS: {37500: (7, data)}}, LITTLE, 8)
 
 
 @dataclass(frozen=True)
@@ -304,14 +317,6 @@ def _integer(file: BinaryIO, header: Header, entry: Entry) -> int:
     file.seek(entry.at)
     letter = {3: "H", 4: "I"}[entry.kind]
     return struct.unpack(header.order + letter, file.read(SIZES[entry.kind]))[0]
-
-
-def _integers(file: BinaryIO, header: Header, entry: Entry) -> tuple[int, ...]:
-    """The first values of an entry, if they are whole numbers."""
-    letter = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}[entry.kind]
-    count = min(entry.count, MOST_DIRECTORIES)
-    file.seek(entry.at)
-    return struct.unpack(f"{header.order}{count}{letter}", file.read(count * SIZES[entry.kind]))
 
 
 def _overwrite(file: BinaryIO, header: Header, entry: Entry, value: int) -> None:

@@ -1,25 +1,27 @@
 """What the header of a file tells and libvips does not: how strongly it was compressed."""
 
+import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from unhaze.photo import jpeg
+from unhaze.photo import exif, png
 
-QUANTIZATION = 0xDB  # a marker of JPEG
+HEADER = 1 << 16  # bytes in which AVIF describes its items
+INCH, CENTIMETRE = 1, 2  # units of JFIF's density
 # Index of the quantizer, from coarse to fine -> quality; measured with libwebp 1.6.
 WEBP_INDICES = {127: 0, 92: 10, 68: 30, 52: 50, 45: 60, 39: 70, 36: 75, 27: 80, 20: 85, 12: 90}
 WEBP_INDICES |= {6: 95, 0: 100}
 
 
-def encoding(file: BinaryIO, head: bytes) -> dict[str, Any]:
+def encoding(file: BinaryIO, head: bytes, *, density: bool) -> dict[str, Any]:
     """Some of `Traits`: quality of JPEG and WebP, full_chroma of WebP and AVIF, lossless of WebP.
 
-    `head`: the first kilobytes of `file`.
+    `head`: the first kilobytes of `file`. `density`: that of JPEG, too.
     """
     if head.startswith(b"\xff\xd8"):
-        return _jpeg(file)
+        return _jpeg(file, density)
     if head[8:12] == b"WEBP":
         lossless = b"VP8L" in head[:64]
         at = head.find(b"VP8 ")
@@ -30,11 +32,48 @@ def encoding(file: BinaryIO, head: bytes) -> dict[str, Any]:
     return {}
 
 
-def _jpeg(file: BinaryIO) -> dict[str, Any]:
-    """By the tables for its coefficients (JPEG, annex B)."""
-    tables = [body for marker, body, _ in jpeg.segments(file) if marker == QUANTIZATION]
-    found = [quality for each in tables if (quality := _quality(each)) is not None]
-    return {"quality": found[-1]} if found else {}
+def has_density(file: BinaryIO, loader: str, exif_says: bool) -> bool:
+    """Whether the file itself says how many pixels there are to the inch or centimetre."""
+    if loader == "png":
+        return png.chunks_of(file, (b"pHYs",)).get(b"pHYs", b"\0")[-1] == 1
+    if loader == "tiff":
+        return exif.has_resolution(file)
+    return loader == "jpeg" and exif_says  # libvips does not see that of JFIF
+
+
+def colour_numbers(file: BinaryIO) -> bytes | None:
+    """Primaries and transfer, two bytes each, of AVIF's first nclx box (ISO/IEC 14496-12)."""
+    at = find_colour_numbers(file)
+    if at is None:
+        return None
+    file.seek(at)
+    return file.read(4)
+
+
+def find_colour_numbers(file: BinaryIO) -> int | None:
+    """Where they stand; None where there is no such box."""
+    file.seek(0)
+    at = file.read(HEADER).find(b"colrnclx")
+    return None if at < 0 else at + 8
+
+
+def _jpeg(file: BinaryIO, density: bool) -> dict[str, Any]:
+    """Walks the segments up to the pixels (JPEG, annex B); JFIF's, the first, has the density."""
+    found: dict[str, Any] = {}
+    file.seek(2)
+    while len(marker := file.read(2)) == 2 and marker[0] == 0xFF and marker[1] != 0xDA:
+        length = file.read(2)
+        if len(length) < 2:
+            break
+        segment = file.read(max(0, struct.unpack(">H", length)[0] - 2))
+        if density and segment.startswith(b"JFIF\0") and len(segment) >= 12:
+            unit, across, down = struct.unpack(">BHH", segment[7:12])
+            per_mm = {INCH: 1 / 25.4, CENTIMETRE: 0.1}.get(unit)
+            if per_mm and across and down:
+                found |= {"density": (across * per_mm, down * per_mm), "inches": unit == INCH}
+        elif marker[1] == 0xDB and (quality := _quality(segment)) is not None:
+            found["quality"] = quality
+    return found
 
 
 def _quality(tables: bytes) -> int | None:

@@ -1,170 +1,128 @@
-"""What files hold beside pixels, and what becomes of it in each format that is written.
+"""What a picture file holds beside its pixels, and what becomes of each in a restored file.
 
-One table drives writing, docs/use.md and a test that makes all these files. Whatever a file holds
-is kept, converted, or said to be lost; and XMP announces nothing that is gone.
+`FATES` is the one table; reading looks for its payloads, writing says which of them are gone, and
+docs/use.md shows it.
 """
 
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import re
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
 
-from unhaze.photo import jpeg, xmp
-from unhaze.photo.picture import (
-    COMMENTS,
-    EXIF,
-    EXTENDED,
-    ICC,
-    IPTC,
-    SEGMENTS,
-    TEXTS,
-    TRAILER,
-    VIEWS,
-    XMP,
-    Traits,
+from unhaze.photo import jpeg, png
+from unhaze.photo.jpeg import APP, Segments
+
+KEPT, CONVERTED, SAID, NONE = "kept", "converted", "said", "-"
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A thing that files hold. `fates`: by format of a result in the format of its source."""
+
+    name: str
+    fates: dict[str, str]
+
+
+def _fates(jpeg: str, png: str, tiff: str, webp: str, avif: str) -> dict[str, str]:
+    return {"jpeg": jpeg, "png": png, "tiff": tiff, "webp": webp, "avif": avif}
+
+
+FATES = (
+    Payload("EXIF, GPS and maker notes", _fates(KEPT, KEPT, KEPT, KEPT, KEPT)),
+    Payload("orientation", _fates(KEPT, KEPT, KEPT, KEPT, CONVERTED)),
+    Payload("EXIF thumbnail", _fates(CONVERTED, CONVERTED, NONE, CONVERTED, CONVERTED)),
+    Payload("XMP", _fates(KEPT, KEPT, KEPT, KEPT, KEPT)),
+    Payload("extended XMP", _fates(KEPT, NONE, NONE, NONE, NONE)),
+    Payload("IPTC", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
+    Payload("ICC profile", _fates(KEPT, KEPT, KEPT, KEPT, KEPT)),
+    Payload("colour tags (cICP, gAMA, cHRM, nclx)", _fates(NONE, KEPT, NONE, NONE, KEPT)),
+    Payload("mastering and light level", _fates(NONE, KEPT, NONE, NONE, SAID)),
+    Payload("comments and texts", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
+    Payload("density, or that there is none", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
+    Payload("GeoTIFF", _fates(NONE, NONE, KEPT, NONE, NONE)),
+    Payload("thermal data (FLIR)", _fates(KEPT, NONE, NONE, NONE, NONE)),
+    Payload("gain map", _fates(SAID, NONE, NONE, NONE, SAID)),
+    Payload("motion video", _fates(SAID, NONE, NONE, NONE, NONE)),
+    Payload("further views, pages and frames", _fates(SAID, SAID, SAID, SAID, SAID)),
+    Payload("content credentials (C2PA)", _fates(SAID, SAID, SAID, SAID, SAID)),
 )
 
-log = logging.getLogger(__name__)
+GAIN_MAP = "gain map (the picture is the standard one for all screens)"
+VIDEO = "motion video"
+VIEWS = "further pictures of the file"
+CREDENTIALS = "content credentials (C2PA), which are void once pixels change"
+EXTENDED = "extended XMP"
+COMMENTS = "comments"
+THERMAL = "thermal data"
 
-KEPT, LOST = "kept", "lost"
-MERGED, SRGB, AS_TEXT = "in the main XMP", "pixels become sRGB", "as a text of PNG"
-
-WRITTEN = ("jpeg", "png", "tiff", "webp", "avif", "gif")
-# What becomes of each payload in each of these formats; a row is all there is to add.
-FATES: dict[str, tuple[str, ...]] = {
-    #                       JPEG  PNG   TIFF  WebP  AVIF  GIF
-    "EXIF": (KEPT, KEPT, KEPT, KEPT, KEPT, LOST),
-    "XMP": (KEPT, KEPT, KEPT, KEPT, KEPT, LOST),
-    "extended XMP": (KEPT, MERGED, MERGED, MERGED, MERGED, LOST),
-    "IPTC": (KEPT, KEPT, KEPT, LOST, LOST, LOST),
-    "ICC profile": (KEPT, KEPT, KEPT, KEPT, KEPT, SRGB),
-    "density": (KEPT, KEPT, KEPT, LOST, LOST, LOST),
-    "comments": (KEPT, AS_TEXT, LOST, LOST, LOST, LOST),
-    "texts of PNG": (LOST, KEPT, LOST, LOST, LOST, LOST),
-    "gain map": (KEPT, LOST, LOST, LOST, LOST, LOST),
-    "motion video": (KEPT, LOST, LOST, LOST, LOST, LOST),
-    "depth": (KEPT, LOST, LOST, LOST, LOST, LOST),
-    "thermal data": (KEPT, LOST, LOST, LOST, LOST, LOST),
-    "further pictures": (KEPT, LOST, LOST, LOST, LOST, LOST),
-    "data behind the picture": (KEPT, LOST, LOST, LOST, LOST, LOST),
-    "segments of JPEG": (KEPT, LOST, LOST, LOST, LOST, LOST),
-    "further views": (LOST,) * 6,  # of the scene: they would not fit the restored one
-    "further pages": (LOST,) * 6,
-    "animation": (LOST,) * 6,
-    "content credentials": (LOST,) * 6,  # signed: not valid for other pixels
+# What XMP says of things that a restored file no longer holds: attributes, and whole elements.
+ANNOUNCED = {
+    GAIN_MAP: (rb"hdrgm:\w+|HDRGainMap:\w+|apdi:\w+", rb"hdrgm:\w+|Container:Directory"),
+    VIDEO: (rb"GCamera:Mo\w+|GCamera:MicroVideo\w*|Camera:MotionPhoto\w*", rb"Container:Directory"),
+    VIEWS: (rb"", rb"Container:Directory"),
+    EXTENDED: (rb"xmpNote:HasExtendedXMP", rb"xmpNote:HasExtendedXMP"),
+    CREDENTIALS: (rb"dcterms:provenance", rb"dcterms:provenance"),
 }
-# Their fate is that of the pixels; who reads and writes colours fills these rows.
-COLOUR_TAGS: dict[str, tuple[str, ...]] = {
-    "colour tags of PNG": (LOST,) * 6,  # cICP, gAMA, cHRM, mDCV, cLLI
-    "colour tags of AVIF": (LOST,) * 6,  # nclx
-}
-KEYS = {
-    "EXIF": EXIF,
-    "XMP": XMP,
-    "extended XMP": EXTENDED,
-    "IPTC": IPTC,
-    "ICC profile": ICC,
-    "comments": COMMENTS,
-    "texts of PNG": TEXTS,
-}
-SAID_WHEN_READ = ("further pages", "animation")
-# Bytes that fit; what is larger is lost, or, XMP, becomes an extended packet.
-LARGEST = {("jpeg", EXIF): 65_527, ("jpeg", XMP): 65_504, ("avif", EXIF): 65_000}
 
 
-@dataclass
-class Fates:
-    """What became of the payloads of one file; names of `FATES` and words for what pixels lose."""
-
-    lost: list[str] = field(default_factory=list)
-    converted: list[str] = field(default_factory=list)
-
-    def say(self, suffix: str, traits: Traits, gone: list[str]) -> None:
-        """One line for what a format does not hold or what never survives."""
-        self.lost += gone
-        gone = [each for each in gone if each not in SAID_WHEN_READ]
-        if gone:
-            whose = "" if traits.path is None else f"'{traits.path}': "
-            log.warning("%s'%s' holds no %s; left out", whose, suffix, ", no ".join(gone))
-
-
-def fate(payload: str, format: str) -> str:
-    """What becomes of a payload in a file of a format that is written."""
-    return (FATES | COLOUR_TAGS)[payload][WRITTEN.index(format)]
-
-
-def exif_fits(metadata: Mapping[str, bytes], format: str) -> bool:
-    """Whether a file of that format takes the EXIF that there is."""
-    size = len(metadata.get(EXIF, b""))
-    return fate("EXIF", format) == KEPT and size <= LARGEST.get((format, EXIF), size)
+def lost_in_jpeg(file: BinaryIO, found: Segments, xmp: bytes) -> tuple[str, ...]:
+    """Names of what no restored JPEG holds."""
+    file.seek(found.behind)
+    behind = file.read() if found.behind else b""
+    lost = []
+    signs = [sign for marker, sign in found.signs if marker == APP + 2]
+    further = len(re.findall(rb"\xff\xd8\xff", behind))
+    gain = b"hdrgm:" in xmp or any(each.startswith(jpeg.GAIN_MAP_SIGN) for each in signs)
+    if gain and further:
+        lost.append(GAIN_MAP)
+        further -= 1
+    if _has_video(behind):
+        lost.append(VIDEO)
+    if further > 0 and any(each.startswith(jpeg.VIEWS_SIGN) for each in signs):
+        lost.append(VIEWS)
+    if any(marker == APP + 11 and sign.startswith(b"JP") for marker, sign in found.signs):
+        lost.append(CREDENTIALS)
+    return tuple(lost)
 
 
-def payloads_of(traits: Traits) -> list[str]:
-    """Names of all that a picture brings along, but for density, in the order of the table."""
-    names = {name for name, key in KEYS.items() if key in traits.metadata}
-    names |= {*traits.extras, *traits.lost}
-    if SEGMENTS in traits.metadata and "thermal data" not in traits.extras:
-        names.add("segments of JPEG")
-    return [name for name in FATES | COLOUR_TAGS if name in names]
+def lost_in_boxes(file: BinaryIO) -> tuple[str, ...]:
+    """Of AVIF: credentials in a box, a gain map as a derived item, motion as a track."""
+    file.seek(0)
+    data = file.read(1 << 20)
+    names = {b"tmap": GAIN_MAP, b"c2pa": CREDENTIALS, b"jumb": CREDENTIALS}
+    return tuple(dict.fromkeys(words for kind, words in names.items() if kind in data))
 
 
-def settle(traits: Traits, format: str, suffix: str, fates: Fates) -> dict[str, bytes]:
-    """The metadata for a file of `format`, with what it cannot hold left out, or turned into what
-    it can; adds to `fates`, and says in one line what is lost.
-    """
-    found = dict(traits.metadata)
-    becomes = {name: fate(name, format) for name in payloads_of(traits)}
-    becomes |= dict.fromkeys(traits.lost, LOST)
-    if becomes.get("extended XMP") == MERGED and EXTENDED in found:
-        joined = xmp.merged(found.get(XMP, b""), found.pop(EXTENDED))
-        becomes["extended XMP"] = MERGED if joined else LOST
-        found |= {XMP: joined} if joined else {}
-    _into_segments(found, format)
-    gone = []
-    for name, what in becomes.items():
-        key = KEYS.get(name)
-        size, most = len(found.get(key, b"")), LARGEST.get((format, key))
-        if key and most and size > most:
-            gone.append(f"{name} of {size} bytes")
-            del found[key]
-        elif what == LOST:
-            gone.append(name)
-            found.pop(key, None)
-        elif what != KEPT:
-            fates.converted.append(f"{name}: {what}")
-    if format != "jpeg":
-        found = {key: found[key] for key in found if key not in (SEGMENTS, TRAILER, VIEWS)}
-    fates.say(suffix, traits, gone + _uncorrected(found, [each.split(" of ")[0] for each in gone]))
-    return found
+def lost_in_png(file: BinaryIO) -> tuple[str, ...]:
+    """Credentials; frames are counted by libvips."""
+    return (CREDENTIALS,) if png.has_chunk(file, b"caBX") else ()
 
 
-def without_views(traits: Traits) -> Traits:
-    """Without the pictures behind this one that lie as it lies: after a turn they would not fit."""
-    metadata = jpeg.without_views(dict(traits.metadata))
-    if metadata == traits.metadata:
-        return traits
-    gone = tuple(
-        each for each in traits.extras if each in ("gain map", "depth", "further pictures")
-    )
-    extras = tuple(each for each in traits.extras if each not in gone)
-    return replace(traits, metadata=metadata, extras=extras, lost=(*traits.lost, *gone))
+def lost_in_webp(file: BinaryIO) -> tuple[str, ...]:
+    """Credentials in a chunk of RIFF."""
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        kind, size = head[:4], struct.unpack("<I", head[4:])[0]
+        if kind == b"C2PA":
+            return (CREDENTIALS,)
+        file.seek(size + size % 2, 1)
+    return ()
 
 
-def _into_segments(found: dict[str, bytes], format: str) -> None:
-    """Of JPEG: a main packet of XMP that is too large becomes the extension of a small one."""
-    too_large = len(found.get(XMP, b"")) > LARGEST.get((format, XMP), 1 << 62)
-    if too_large and EXTENDED not in found:
-        found[EXTENDED] = found[XMP].strip(b"\0")
-        found[XMP] = xmp.pointing_to(jpeg.digest(found[EXTENDED]))
+def without_announcements(xmp: bytes, lost: tuple[str, ...]) -> bytes:
+    """XMP that no longer tells of what is lost; its padding makes up for the length."""
+    corrected = xmp
+    for words in lost:
+        attributes, elements = ANNOUNCED.get(words, (b"", b""))
+        if elements:
+            pattern = rb"<(%s)\b(?:[^>]*/>|.*?</\1\s*>)" % elements
+            corrected = re.sub(pattern, b"", corrected, flags=re.DOTALL)
+        if attributes:
+            pattern = rb"\s(?:%s)\s*=\s*(?:\"[^\"]*\"|'[^']*')" % attributes
+            corrected = re.sub(pattern, b"", corrected)
+    return corrected
 
 
-def _uncorrected(found: dict[str, bytes], gone: list[str]) -> list[str]:
-    """Corrects XMP of what is gone; where that fails XMP goes, too, and is returned."""
-    if XMP not in found:
-        return []
-    corrected = xmp.without(found[XMP], gone)
-    if corrected is None:
-        del found[XMP]
-        found.pop(EXTENDED, None)
-        return ["XMP"]
-    found[XMP] = corrected
-    return []
+def _has_video(behind: bytes) -> bool:
+    """An MP4 behind a picture, as Google, Samsung and others append it."""
+    return re.search(rb"ftyp(?:isom|iso[2-9]|mp4[12]|qt  |avc1|heic|M4V )", behind) is not None

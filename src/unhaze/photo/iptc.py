@@ -41,12 +41,6 @@ def text_of(iptc: bytes) -> str:
     return "\n".join(["", "iptc", f"{len(digits) // 2:8d}", *lines, ""])
 
 
-def parts(iptc: bytes, room: int) -> list[bytes]:
-    """As segments of JPEG, each of at most `room` bytes; readers join them again."""
-    data, step = resources_of(iptc), room - len(SIGNATURE)
-    return [SIGNATURE + data[at : at + step] for at in range(0, max(1, len(data)), step)]
-
-
 def resources_of(iptc: bytes) -> bytes:
     """The resource blocks, as TIFF's Photoshop tag holds them."""
     return iptc.removeprefix(SIGNATURE)

@@ -1,117 +1,72 @@
-"""What a file is that cannot be read, or must not: its error says so in the words of users."""
+"""What a file is that cannot be read as a photo, by its first bytes: for messages that help."""
 
-import re
 from typing import BinaryIO
 
-from unhaze.errors import UnhazeError
-from unhaze.photo import exif
+import pyvips
 
-EXPECTED = "JPEG, PNG, TIFF, WebP, AVIF or GIF"
-# (offset, how it begins there, what it is); a row leaves when its format is read.
-BEGINNINGS: tuple[tuple[int, bytes, str], ...] = (
-    (4, rb"ftyp(?:hei[cxms]|hev[cx])", "HEIC picture"),
-    (4, rb"ftypcrx ", "Canon raw file (CR3)"),
-    (4, rb"ftyp(?!avi[fs]|mif1|msf1|miaf)", "video, or of another format in MP4's container"),
-    (0, rb"\0\0\0\x0cJXL \r\n\x87\n|\xff\x0a", "JPEG XL picture"),
-    (0, rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "JPEG 2000 picture"),
-    (0, rb"\xff\xd8\xff\xf7", "JPEG-LS picture"),
-    (0, rb"BM", "BMP picture"),
-    (0, rb"P[1-7][\s#]|P[Ff]\s", "Netpbm picture (PBM, PGM, PPM, PAM, PFM)"),
-    (0, rb"8BPS", "Photoshop document"),
-    (0, rb"gimp xcf", "GIMP picture"),
-    (0, rb"qoif", "QOI picture"),
-    (0, rb"\x76\x2f\x31\x01", "OpenEXR picture"),
-    (0, rb"#\?(?:RADIANCE|RGBE)", "Radiance picture"),
-    (0, rb"FUJIFILMCCD-RAW", "Fujifilm raw file (RAF)"),
-    (0, rb"IIRO|IIRS|MMOR", "Olympus raw file (ORF)"),
-    (0, rb"IIU\0", "Panasonic raw file (RW2)"),
-    (0, rb"II.\0\x10\0\0\0CR", "Canon raw file (CR2)"),
-    (0, rb"FOVb", "Sigma raw file (X3F)"),
-    (0, rb"\0MRM", "Minolta raw file (MRW)"),
-    (0, rb"\0\0[\1\2]\0", "icon, or a TGA picture"),
-    (0, rb"%PDF", "PDF document"),
-    (0, rb"\s*(?:<\?xml|<svg|<!DOCTYPE svg)", "SVG or other XML document"),
+READ = "JPEG, PNG, TIFF, WebP, AVIF and GIF"
+HEAD = 4096
+# Where, which bytes, what it is.
+SIGNATURES = (
+    (0, b"BM", "BMP"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"P1\n", "PBM"),
+    (0, b"P2\n", "PGM"),
+    (0, b"P3\n", "PPM"),
+    (0, b"P5", "PGM"),
+    (0, b"P6", "PPM"),
+    (0, b"PF\n", "PFM"),
+    (0, b"8BPS", "Photoshop's PSD"),
+    (0, b"qoif", "QOI"),
+    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
+    (0, b"#?RADIANCE", "Radiance HDR"),
+    (0, b"FUJIFILMCCD-RAW", "a camera's raw file"),
+    (0, b"IIU\0", "a camera's raw file"),
+    (0, b"IIRO", "a camera's raw file"),
+    (0, b"IIRS", "a camera's raw file"),
+    (0, b"FOVb", "a camera's raw file"),
+    (8, b"crx ", "a camera's raw file"),
+    (8, b"heic", "HEIC"),
+    (8, b"heix", "HEIC"),
+    (8, b"hevc", "HEIC"),
+    (8, b"hevx", "HEIC"),
+    (8, b"mif1", "HEIF"),
+    (8, b"msf1", "HEIF"),
+    (8, b"avis", "an animated AVIF"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<svg", "SVG, a drawing"),
+    (0, b"<?xml", "XML or SVG"),
+    (0, b"<!DOCTYPE html", "an HTML page"),
+    (0, b"<html", "an HTML page"),
+    (0, b"\x1f\x8b", "a gzip file"),
+    (0, b"PK\x03\x04", "a ZIP file"),
 )
-SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, TILE = (
-    254, 255, 256, 257, 258, 259, 262, 322,
-)  # fmt: skip
-PLANES, INNER, DNG_VERSION = 284, 330, 50706
-REDUCED, RAW = 1, {32803: "colour filter array", 34892: "linear raw"}
-COMPRESSIONS = {
-    6: "old-style JPEG", 32809: "ThunderScan", 32908: "PixarFilm", 34661: "JBIG",
-    34676: "SGI Log", 34677: "SGI Log", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA",
-    50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
-}  # fmt: skip
-READABLE_BITS = {1, 2, 4, 8, 16, 32, 64}
+# Of files that are read, if they are whole.
+WHOLE = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+WHOLE |= {b"II+\0": "TIFF", b"MM\0+": "TIFF", b"RIFF": "WebP", b"GIF8": "GIF"}
+# What libvips says of healthy files whose encoding it does not know.
+UNKNOWN = ("compression", "not implemented", "unsupported", "not supported", "planar", "bits_per")
 
 
-def what_it_is(head: bytes) -> str | None:
-    """A name for a file of no format that is read, by its first bytes; None: not known."""
-    for at, pattern, name in BEGINNINGS:
-        if re.match(pattern, head[at:], re.DOTALL):
-            return name
-    return None
+def describe(file: BinaryIO, error: pyvips.Error | None = None) -> str:
+    """What the file is, and what is expected; or libvips' complaint about one that can be read.
 
-
-def refusal(head: bytes, name: str) -> str:
-    """The error for a file that libvips cannot read."""
-    kind = what_it_is(head)
-    if kind is None:
-        return f"{name} is no picture that can be read; expected a whole {EXPECTED}"
-    article = "an" if kind.startswith(("icon", "O", "SVG")) else "a"
-    return f"{name} is no photo that can be read: it is {article} {kind}; expected {EXPECTED}"
-
-
-def check_is_the_photo(file: BinaryIO, head: bytes, name: str) -> None:
-    """UnhazeError for raw files and TIFF files that begin with a small picture of the photo.
-
-    What would be read is that small picture, and its result would pass for the photo.
+    `file` stands at its beginning.
     """
-    why = None
-    if re.match(rb"II.\0\x10\0\0\0CR|IIRO|IIRS|MMOR|IIU\0", head, re.DOTALL):
-        why = what_it_is(head)
-    elif head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        why = _why_not(file)
-    if why is not None:
-        raise UnhazeError(
-            f"{name} is no photo that can be read: {why}; develop it, then give the"
-            " JPEG, PNG or TIFF file"
-        )
-
-
-def hindrance(file: BinaryIO, head: bytes) -> str | None:
-    """Why a healthy TIFF or AVIF file may not be readable; None: nothing is known against it."""
-    if head[4:8] == b"ftyp" and b"avis" in head[8:64]:
-        return "it is an animated AVIF, which may be why: only still ones are read"
-    if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return None
-    first = next(iter(exif.directories(file)), {})
-    compression = COMPRESSIONS.get(_first(first, COMPRESSION, 1))
-    if compression:
-        return f"it has {compression} compression, which is not read; save it with LZW or Deflate"
-    bits = _first(first, BITS, 8)
-    if bits not in READABLE_BITS:
-        return f"it has {bits} bits a sample, which is not read; save it with 8 or 16"
-    if _first(first, PLANES, 1) == 2 and TILE in first:
-        return "it has a tiled plane for each channel, which is not read; save it interleaved"
-    return None
-
-
-def _why_not(file: BinaryIO) -> str | None:
-    """What speaks against the first directory of a TIFF file as the photo."""
-    pages = list(exif.directories(file))
-    if not pages:
-        return None
-    first, *others = pages
-    if DNG_VERSION in first:
-        return "it is a raw file (DNG), of which only a preview could be read"
-    if any(_first(page, PHOTOMETRIC, 2) in RAW for page in pages):
-        return "it is a camera's raw file, of which only a preview could be read"
-    if _first(first, SUBFILE, 0) & REDUCED or _first(first, OLD_SUBFILE, 1) == 2:
-        return "the first picture in this TIFF file is a preview of another one"
-    return None
-
-
-def _first(page: dict[int, tuple[int, ...]], tag: int, otherwise: int) -> int:
-    values = page.get(tag)
-    return values[0] if values else otherwise
+    head = file.read(HEAD)
+    for at, sign, name in SIGNATURES:
+        if head[at : at + len(sign)].lower() == sign.lower():
+            return f"it is {name}, which is not read; expected {READ}"
+    whole = next((name for sign, name in WHOLE.items() if head.startswith(sign)), None)
+    said = [] if error is None else [line for line in error.detail.splitlines() if line]
+    reason = "; ".join(dict.fromkeys(line for line in said if "bad seek" not in line))
+    if whole and (not reason or "known format" in reason):
+        return f"damaged or cut off; expected a whole {whole}"
+    if not reason or "known format" in reason:
+        return f"it is no picture; expected {READ}"
+    if any(word in reason.lower() for word in UNKNOWN):
+        return f"it is encoded in a way that is not read ({reason}); save it in a usual one"
+    return f"damaged or cut off ({reason})"

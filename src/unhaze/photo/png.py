@@ -1,111 +1,87 @@
-"""Chunks of PNG that libvips does not see, shortens or garbles: they are carried as they are."""
+"""Chunks of PNG that libvips shortens, garbles, passes over or drops: carried as they are."""
 
 import io
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
-from unhaze.photo import iptc, splice
-from unhaze.photo.picture import COMMENTS, EXIF, IPTC
-from unhaze.photo.picture import TEXTS as TEXTS_KEY
+from unhaze.photo import iptc
+from unhaze.photo.files import insert
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 XMP = b"XML:com.adobe.xmp"  # the text that libvips knows as XMP
 LARGEST = 1 << 22  # bytes of all texts: above, they are no description of a photo
-LOST_CHUNKS = {b"acTL": "animation", b"caBX": "content credentials"}
-METRE = 1  # a unit of density
-BEHIND_HEADER = 33  # bytes: the signature and the chunk IHDR
+HEADER = 25  # bytes of the first chunk, IHDR
 END = b"\0\0\0\0IEND\xaeB`\x82"
+# How the samples are to be seen (PNG, third edition, 11.3.2); also as written before it was final.
+COLOURS = (b"cICP", b"gAMA", b"cHRM", b"sRGB", b"mDCV", b"cLLI", b"mDCv", b"cLLi")
 
 
-@dataclass
-class Contents:
-    """`metadata` by its keys; `lost`: names of the inventory that are not carried.
-
-    `density`: pixels per millimetre, None where the file says nothing of it.
-    """
-
-    metadata: dict[str, bytes] = field(default_factory=dict)
-    lost: list[str] = field(default_factory=list)
-    density: tuple[float, float] | None = None
-
-
-def contents(file: BinaryIO) -> Contents:
-    """EXIF wherever it stands, IPTC, all texts but that of XMP, density."""
-    found, texts = Contents(), b""
-    file.seek(len(SIGNATURE))
-    while len(head := file.read(8)) == 8:
-        size, kind = struct.unpack(">I4s", head)
-        if kind in LOST_CHUNKS:
-            found.lost.append(LOST_CHUNKS[kind])
-        if kind not in (*TEXTS, b"eXIf", b"pHYs") or size + len(texts) > LARGEST:
-            file.seek(size + 4, io.SEEK_CUR)
-            continue
-        data = file.read(size)
-        checksum = file.read(4)
-        if kind == b"eXIf":
-            found.metadata.setdefault(EXIF, data.removeprefix(b"Exif\0\0"))
-        elif kind == b"pHYs" and len(data) == 9:
-            across, down, unit = struct.unpack(">IIB", data)
-            found.density = (
-                (across / 1000, down / 1000) if unit == METRE and across * down else None
-            )
-        elif kind in TEXTS and len(checksum) == 4:
-            key, _, value = data.partition(b"\0")
-            is_iptc = key.decode("latin-1") in iptc.PNG_TEXTS
-            if is_iptc and (records := _iptc(kind, value)) is not None:
-                found.metadata.setdefault(IPTC, records)
-            elif key != XMP:
-                texts += head + data + checksum
-    if texts:
-        found.metadata[TEXTS_KEY] = texts
+def chunks_of(file: BinaryIO, kinds: Collection[bytes]) -> dict[bytes, bytes]:
+    """The data of the first chunk of each of these kinds, wherever in the file it stands."""
+    found: dict[bytes, bytes] = {}
+    for kind, size in _walk(file):
+        if kind in kinds and kind not in found and size <= LARGEST:
+            found[kind] = file.read(size)
     return found
 
 
-def complete(file: BinaryIO, found: dict[str, bytes], *, has_density: bool) -> None:
-    """Puts EXIF, which programs look for before the pixels, texts and IPTC into a finished file."""
-    if not has_density and (place := _place_of(file, b"pHYs")) is not None:
-        splice.replace(file, place, 9 + 12, b"")
-    if EXIF in found:
-        splice.replace(file, BEHIND_HEADER, 0, chunk(b"eXIf", found[EXIF]))
-    texts = found.get(TEXTS_KEY, b"")
-    for comment in comments_of(found.get(COMMENTS, b"")):
-        texts += chunk(b"iTXt", b"Comment\0\0\0\0\0" + comment)
-    if IPTC in found:
-        key = iptc.PNG_TEXTS[0].encode() + b"\0\0"
-        texts += chunk(b"zTXt", key + zlib.compress(iptc.text_of(found[IPTC]).encode()))
-    file.seek(-len(END), io.SEEK_END)
-    file.write(texts + END)
+def has_chunk(file: BinaryIO, wanted: bytes) -> bool:
+    """Whether there is a chunk of this kind."""
+    return any(kind == wanted for kind, _ in _walk(file))
 
 
-def comments_of(segments: bytes) -> Iterator[bytes]:
-    """UTF-8, of JPEG's segments of comments, which do not say how they are encoded."""
-    while len(segments) >= 4:
-        size = struct.unpack(">H", segments[2:4])[0]
-        words, segments = segments[4 : 2 + size], segments[2 + size :]
-        try:
-            text = words.decode()
-        except UnicodeDecodeError:
-            text = words.decode("latin-1")
-        yield text.replace("\0", "").encode()
+def insert_chunks(file: BinaryIO, chunks: bytes) -> None:
+    """Puts chunks right behind the header of a finished file."""
+    insert(file, len(SIGNATURE) + HEADER, chunks)
 
 
-def _place_of(file: BinaryIO, wanted: bytes) -> int | None:
-    """Where such a chunk starts, if it stands before the pixels."""
+def forget_density(file: BinaryIO) -> None:
+    """Says in a PNG file that its pixels have no size, only that they are square."""
+    for kind, _ in _walk(file):
+        if kind == b"IDAT":
+            return
+        if kind == b"pHYs":
+            file.seek(-8, io.SEEK_CUR)
+            file.write(chunk(b"pHYs", struct.pack(">IIB", 1, 1, 0)))
+            return
+
+
+def _walk(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Kind and size of each chunk; the file stands at its data."""
     at = len(SIGNATURE)
     file.seek(at)
     while len(head := file.read(8)) == 8:
         size, kind = struct.unpack(">I4s", head)
-        if kind == wanted:
-            return at
-        if kind == b"IDAT":
-            return None
+        yield kind, size
         at += size + 12
         file.seek(at)
-    return None
+
+
+def texts_of(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
+    """(text chunks but that of XMP, IPTC as in JPEG); None where there is none."""
+    texts, records = b"", None
+    for kind, size in _walk(file):
+        if kind not in TEXTS or size + len(texts) > LARGEST:
+            continue
+        data = file.read(size)
+        key, _, value = data.partition(b"\0")
+        found = _iptc(kind, value) if key.decode("latin-1") in iptc.PNG_TEXTS else None
+        records = found or records
+        if found is None and key != XMP and len(data) == size:
+            texts += chunk(kind, data)
+    return texts or None, records
+
+
+def add_texts(file: BinaryIO, texts: bytes, records: bytes | None) -> None:
+    """Puts chunks as from `texts_of` before the end of a finished PNG file."""
+    if records:
+        key = iptc.PNG_TEXTS[0].encode() + b"\0\0"
+        texts += chunk(b"zTXt", key + zlib.compress(iptc.text_of(records).encode()))
+    file.seek(-len(END), io.SEEK_END)
+    file.write(texts + END)
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -15,10 +16,15 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif, headers, inventory, kinds, payloads
+from unhaze.photo import exif, headers, inventory, jpeg, kinds, png, profile
 from unhaze.photo.picture import (
+    COLOURS,
     EXIF,
     ICC,
+    IPTC,
+    NUMBERS,
+    SEGMENTS,
+    TEXTS,
     XMP,
     Photo,
     Stream,
@@ -31,10 +37,10 @@ log = logging.getLogger(__name__)
 
 MAX_PIXELS = 400_000_000  # a header that promises more is taken for a decompression bomb
 STRIP = 1 << 18  # pixels that are decoded at once
-DAMAGED = "damaged or cut off"
 HEAD = 1 << 14  # bytes in which AVIF says how it is encoded
 LOADERS = {
     "jpegload": "jpeg",
+    "uhdrload": "jpeg",  # with a gain map; the picture beneath it is read
     "pngload": "png",
     "tiffload": "tiff",
     "webpload": "webp",
@@ -45,7 +51,9 @@ LOADERS = {
     "ppmload": "ppm",
     "bmpload": "bmp",
 }
-COMPUTED = ("lab", "labs", "labq", "xyz", "lch", "scrgb")  # colour spaces that become RGB
+SAMPLES = {"uchar": np.dtype(np.uint8), "ushort": np.dtype(np.uint16)}
+SAMPLES["float"] = np.dtype(np.float32)
+COMPUTED = ("lab", "labs", "labq", "xyz", "lch")  # colour spaces that become RGB
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Opened:
     """A picture of which only the header has been read; its pixels can be read repeatedly.
 
     `shape` (H,W,channels) as stored: grey or RGB, then alpha if there is one. `image()`: all of it,
-    not decoded yet, to be used from its first row to its last. `guess`: why that may fail.
+    not decoded yet, to be used from its first row to its last.
     """
 
     name: str
@@ -61,7 +69,6 @@ class Opened:
     dtype: np.dtype
     traits: Traits
     image: Callable[[], pyvips.Image]
-    guess: str = DAMAGED
 
     def stream(self) -> Stream:
         """The rows as stored. UnhazeError, when they are used: damaged or truncated."""
@@ -69,7 +76,7 @@ class Opened:
 
     def reading(self) -> AbstractContextManager[None]:
         """In it, libvips' errors become one line that names the picture."""
-        return one_line_errors(f"cannot read {self.name}", self.guess)
+        return one_line_errors(f"cannot read {self.name}", "damaged or cut off")
 
     def _strips(self) -> Iterator[np.ndarray]:
         height, width, channels = self.shape
@@ -93,10 +100,10 @@ def open_photo(source: str | Path | bytes, *, max_pixels: int | None = None) -> 
     channels.
     """
     name = "the given bytes" if isinstance(source, bytes) else f"'{source}'"
-    with one_line_errors(f"cannot read {name}", DAMAGED):
+    with one_line_errors(f"cannot read {name}", "damaged or cut off"):
         file = _open(source)
     with file:
-        with one_line_errors(f"cannot read {name}", DAMAGED):
+        with one_line_errors(f"cannot read {name}", "damaged or cut off"):
             opened = _opened(source, file, name, max_pixels)
         yield opened
 
@@ -108,8 +115,17 @@ def read(source: str | Path | bytes, *, max_pixels: int | None = None) -> Photo:
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
-    """The pixels alone: (H,W,3) uint8 or uint16, upright, grey repeated, alpha left out."""
-    return read(path).pixels
+    """The pixels alone: (H,W,3) uint8 or uint16, upright, grey repeated, alpha left out.
+
+    Floats, which are linear light where no profile says otherwise, become 16-bit sRGB.
+    """
+    photo = read(path)
+    if photo.pixels.dtype != np.float32:
+        return photo.pixels
+    image = pyvips.Image.new_from_array(photo.pixels)
+    if ICC in photo.traits.metadata:
+        return (image * 65535).rint().cast("ushort").numpy()
+    return image.copy(interpretation="scrgb").colourspace("rgb16").numpy()
 
 
 def whole(stream: Stream) -> Photo:
@@ -138,8 +154,7 @@ def _turned(traits: Traits) -> Traits:
     density = traits.density
     if density is not None and traits.orientation > 4:
         density = density[::-1]
-    turned = replace(traits, metadata=metadata, orientation=1, density=density)
-    return inventory.without_views(turned)
+    return replace(traits, metadata=metadata, orientation=1, density=density)
 
 
 def _open(source: str | Path | bytes) -> BinaryIO:
@@ -159,42 +174,54 @@ def _opened(
     head = file.read(HEAD)
     if not head:
         raise UnhazeError(f"{name} is empty; expected a picture")
-    kinds.check_is_the_photo(file, head, name)
-    guess = kinds.hindrance(file, head) or DAMAGED
-    with one_line_errors(f"cannot read {name}", guess):
-        image = _decoder(source, file, name)
+    image = _decoder(source, file, name)
     loader = LOADERS[_loader(image)]
+    if loader == "tiff" and (refused := exif.why_no_photo(file)):
+        raise UnhazeError(f"{name} {refused}")
     _check_size(image, name, max_pixels)
-    if (pages := _get(image, "n-pages", 1)) > 1:
-        log.warning("%s has %d pages; only the first is read", name, pages)
+    frames = _get(image, "n-pages", 1)
     if image.interpretation == "cmyk":
         log.warning("%s is CMYK; converted to sRGB", name)
     elif image.interpretation in COMPUTED:
         log.warning("%s is %s; converted to 16-bit sRGB", name, image.interpretation)
-    converted = _integer_rgb_or_grey(image, name)
-    beside = payloads.beside(file, head, loader, image)
-    if pages <= 1 and "animation" in beside.lost:
-        log.warning("%s is animated; only its first picture is read", name)
+    converted = _rgb_or_grey(image, name)
+    metadata, lost = _metadata(converted, file, loader)
+    if frames > 1:
+        lost += (f"all but the first of {frames} pages or frames",)
+    has_density = headers.has_density(file, loader, EXIF in metadata)
     traits = Traits(
         grey=converted.bands <= 2,
-        metadata=_metadata(converted, beside.metadata),
-        orientation=beside.orientation or _get(image, "orientation", 1),
+        metadata=metadata,
+        orientation=_get(image, "orientation", 1),
+        profile=_profile(converted, metadata),
+        lost=lost,
         format=loader,
         full_chroma=_get(image, "jpeg-chroma-subsample", "4:4:4") == "4:4:4",
-        density=beside.density,
-        inches=beside.inches,
+        density=(image.xres, image.yres) if has_density else None,
+        inches=_get(image, "resolution-unit", "in") == "in",
         path=None if isinstance(source, bytes) else Path(source),
-        extras=beside.extras,
-        lost=beside.lost,
     )
     return Opened(
         name,
         (image.height, image.width, converted.bands),
-        np.dtype(np.uint8 if converted.format == "uchar" else np.uint16),
-        replace(traits, **headers.encoding(file, head)),
-        lambda: _integer_rgb_or_grey(_decoder(source, file, name), name),
-        guess,
+        SAMPLES[converted.format],
+        replace(traits, **headers.encoding(file, head, density=not has_density)),
+        lambda: _rgb_or_grey(_decoder(source, file, name), name),
     )
+
+
+def _profile(image: pyvips.Image, metadata: dict[str, bytes]) -> bytes | None:
+    """By which the samples are to be seen: of the tags that a format has, the one that counts."""
+    if COLOURS in metadata:
+        chunks = png.chunks_of(io.BytesIO(png.SIGNATURE + metadata[COLOURS]), png.COLOURS)
+        if b"cICP" in chunks or ICC not in metadata:
+            return profile.from_png(chunks)
+    if ICC in metadata:
+        return metadata[ICC]
+    if NUMBERS in metadata:
+        return profile.from_numbers(*struct.unpack(">HH", metadata[NUMBERS]))
+    # Floats without a profile are taken for linear light, as scenes are rendered.
+    return profile.from_numbers(1, 8) if image.format == "float" else None
 
 
 def _decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Image:
@@ -208,27 +235,24 @@ def _decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Im
     else:
         origin = pyvips.Source.new_from_descriptor(file.fileno())
     options = {"access": "sequential", "fail_on": "error"}
-    file.seek(0)
-    is_jpeg = file.read(3) == b"\xff\xd8\xff"
-    file.seek(0)
     try:
-        if is_jpeg:  # by its name: the loader for gain maps would not tell of XMP
-            return pyvips.Image.jpegload_source(origin, **options)
         image = pyvips.Image.new_from_source(origin, "", **options)
+        if _loader(image) == "uhdrload":  # which keeps no XMP
+            image = pyvips.Image.jpegload_source(origin, **options)
     except pyvips.Error as error:
-        if "known format" in error.detail:
-            file.seek(0)
-            raise UnhazeError(kinds.refusal(file.read(HEAD), name)) from error
-        raise
-    loader = _loader(image)
-    if loader not in LOADERS:
+        if "labq" in error.detail and (as_rgb := exif.without_lab(file)) is not None:
+            image = pyvips.Image.new_from_buffer(as_rgb, "", **options)
+            return image.copy(interpretation="lab")
         file.seek(0)
-        raise UnhazeError(kinds.refusal(file.read(HEAD), name))
+        raise UnhazeError(f"cannot read {name}: {kinds.describe(file, error)}") from error
+    if _loader(image) not in LOADERS:
+        file.seek(0)
+        raise UnhazeError(f"cannot read {name}: {kinds.describe(file)}")
     return image
 
 
 def _loader(image: pyvips.Image) -> str:
-    return image.get("vips-loader").removesuffix("_source")
+    return image.get("vips-loader").removesuffix("_source").removesuffix("_buffer")
 
 
 def _check_size(image: pyvips.Image, name: str, max_pixels: int | None) -> None:
@@ -243,17 +267,18 @@ def _check_size(image: pyvips.Image, name: str, max_pixels: int | None) -> None:
         )
 
 
-def _integer_rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
-    """Still lazy: uint8 or uint16, one to four channels; other colour spaces become RGB."""
+def _rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
+    """Still lazy: uint8, uint16 or float, one to four channels; other colour spaces become RGB."""
     if image.interpretation == "cmyk":
         depth = 16 if image.format == "ushort" else 8
         image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
     elif image.interpretation in COMPUTED:
-        image = image.colourspace("rgb16").copy()
+        image = _from_lab(image).colourspace("rgb16").copy()
         image.remove(ICC)
-    if image.format not in ("uchar", "ushort"):
+    if image.format not in SAMPLES:
         raise UnhazeError(
-            f"{name} has '{image.format}' samples; expected 8 or 16 bits: convert it first"
+            f"{name} has '{image.format}' samples; expected 8 or 16 bits, or floats of 32:"
+            " convert it first"
         )
     if image.bands > 4:
         raise UnhazeError(
@@ -262,12 +287,50 @@ def _integer_rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
     return image
 
 
-def _metadata(image: pyvips.Image, beside: dict[str, bytes]) -> dict[str, bytes]:
-    """All that is carried: the profile as libvips has it after a change of colours, the rest as
-    it stands in the file.
-    """
-    found = {key: _get(image, key, None) for key in (XMP, ICC)} | beside
-    return {key: value for key, value in found.items() if value is not None}
+def _from_lab(image: pyvips.Image) -> pyvips.Image:
+    """8-bit CIE L*a*b* as libvips computes with it: L of 0 to 255, a and b signed (TIFF 6.0)."""
+    if image.interpretation != "lab" or image.format != "uchar":
+        return image
+    colours = image.extract_band(0, n=3).cast("float")
+    signed = (colours > 127).ifthenelse(colours - 256, colours)
+    lab = (colours[0] * (100 / 255)).bandjoin([signed[1], signed[2]])
+    return lab.copy(interpretation="lab")
+
+
+def _metadata(
+    image: pyvips.Image, file: BinaryIO, loader: str
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """What is carried, by the keys of `picture`, and the words for what is lost."""
+    found = {key: _get(image, key, None) for key in (EXIF, XMP, ICC, IPTC)}
+    lost: tuple[str, ...] = ()
+    if found[EXIF] is not None:
+        found[EXIF] = found[EXIF].removeprefix(b"Exif\0\0")
+    if loader == "jpeg":
+        segments = jpeg.read_segments(file)
+        found |= {EXIF: segments.exif, SEGMENTS: segments.kept or None}
+        found[XMP] = segments.xmp or found[XMP]
+        if segments.photoshop is not None:
+            found[IPTC] = jpeg.PHOTOSHOP_SIGN + segments.photoshop
+        lost = inventory.lost_in_jpeg(file, segments, found[XMP] or b"")
+    elif loader == "tiff":  # where libvips reads no EXIF and a quarter of IPTC
+        found[EXIF], found[IPTC] = exif.from_tiff(file)
+    elif loader == "avif":
+        if found[EXIF] is not None:  # libvips has turned it, whatever EXIF says
+            found[EXIF] = exif.edited(found[EXIF], 1, False, None)
+        found[NUMBERS] = headers.colour_numbers(file)
+        lost = inventory.lost_in_boxes(file)
+    elif loader == "png":
+        found[TEXTS], found[IPTC] = png.texts_of(file)
+        chunks = png.chunks_of(file, (*png.COLOURS, b"eXIf"))
+        found[EXIF] = chunks.pop(b"eXIf", None)
+        whole_chunks = b"".join(png.chunk(kind, data) for kind, data in chunks.items())
+        found[COLOURS] = whole_chunks or None
+        lost = inventory.lost_in_png(file)
+    elif loader == "webp":
+        lost = inventory.lost_in_webp(file)
+    if found[XMP] and lost:
+        found[XMP] = inventory.without_announcements(found[XMP], lost)
+    return {key: value for key, value in found.items() if value is not None}, lost
 
 
 def _get(image: pyvips.Image, key: str, default: Any) -> Any:

@@ -17,8 +17,14 @@ from av.video.stream import VideoStream
 from unhaze.errors import UnhazeError
 
 MICRO = 1_000_000  # of a second, in which containers count
+# Seconds: jumps of time that no recording makes by itself, and by how much streams that were cut at
+# one place may differ in length.
+BACK, AHEAD, TOGETHER = 0.1, 10.0, 1.0
 # Formats without an index: a seek may land behind the key frame, so it aims earlier by this much.
 UNINDEXED, LEAD = ("mpegts", "mpeg"), 10.0
+MAJOR = int(av.__version__.partition(".")[0])
+# Tags that are no UTF-8 go through unchanged; PyAV 19 does so by itself and has no such argument.
+KEEP_BYTES = {"metadata_errors": "surrogateescape"} if MAJOR < 19 else {}
 
 
 @dataclass
@@ -27,6 +33,50 @@ class Damage:
 
     places: int = 0
     end: str | None = None
+
+
+@dataclass
+class Clock:
+    """Joins recordings whose time jumps, as cut and joined or damaged ones do, to one time line.
+
+    A stream whose time goes back by more than `BACK` seconds, or, in `broadcast` formats, ahead by
+    more than `AHEAD`, goes on where it was; the others follow by the same amount when they come to
+    the same place, so that pictures and sound stay together.
+    """
+
+    broadcast: bool
+    shifts: list[float] = field(default_factory=lambda: [0.0])
+    places: dict[int, int] = field(default_factory=dict)  # by stream: how many jumps it has passed
+    expected: dict[int, float] = field(default_factory=dict)  # by stream: when its next one is due
+
+    def correct(self, packet: Packet) -> None:
+        """Sets the packet's times on the one line."""
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if stamp is None or packet.time_base is None:
+            return
+        index, base = packet.stream.index, packet.time_base
+        time = float(stamp * base)
+        place = self.places.get(index, 0)
+        due = self.expected.get(index)
+        if due is not None and self._jumps(time + self.shifts[place] - due):
+            place = self._next_place(place, due - time)
+        self.places[index] = place
+        moved = round(self.shifts[place] / base)
+        if moved:
+            packet.pts = None if packet.pts is None else packet.pts + moved
+            packet.dts = None if packet.dts is None else packet.dts + moved
+        self.expected[index] = time + self.shifts[place] + float((packet.duration or 0) * base)
+
+    def _jumps(self, difference: float) -> bool:
+        return difference < -BACK or (self.broadcast and difference > AHEAD)
+
+    def _next_place(self, place: int, needed: float) -> int:
+        """The place after the jump, known already from another stream or new."""
+        for later in range(place + 1, len(self.shifts)):
+            if abs(self.shifts[later] - needed) < TOGETHER:
+                return later
+        self.shifts.append(needed)
+        return len(self.shifts) - 1
 
 
 @dataclass(frozen=True)
@@ -96,8 +146,8 @@ def open_container(
             "r",
             format=format,
             options=dict(options or {}),
-            metadata_errors="surrogateescape",
             timeout=timeout,
+            **KEEP_BYTES,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnhazeError(f"cannot read '{name_of(source)}' as a video: {reason(error)}") from error
@@ -128,8 +178,10 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
     open_ends = {each.index for each in streams if each.type == "audio"} | {reading.video.index}
     _seek(reading)
     last, rate = None, frame_rate(reading.video)
+    clock = Clock(reading.container.format.name in UNINDEXED)
     for packet in _packets(reading, [reading.video, *streams]):
-        if packet.stream_index == reading.video.index:
+        clock.correct(packet)
+        if packet.stream.index == reading.video.index:
             if reading.video.index not in open_ends:
                 continue
             for frame in _decoded(packet, reading.damage):
@@ -142,7 +194,7 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
                     yield frame
         elif packet.size:  # the last packets of PyAV are empty, meant for decoders
             if reading.end is not None and reading.time_of(packet) >= reading.end:
-                open_ends.discard(packet.stream_index)
+                open_ends.discard(packet.stream.index)
             yield packet
         if not open_ends:
             return

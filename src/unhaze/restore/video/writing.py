@@ -27,7 +27,8 @@ from unhaze.restore.video.ahead import Ahead, timed
 from unhaze.restore.video.codecs import CODECS, choose_codec, choose_layout
 from unhaze.restore.video.containers import CONTAINERS
 from unhaze.restore.video.pixels import Picture, to_frame
-from unhaze.restore.video.reading import Reading, frame_rate, reason
+from unhaze.restore.video.reading import KEEP_BYTES, Reading, frame_rate, reason
+from unhaze.restore.video.sound import Sound
 
 # Facts about the old encoding, or of the old container, that are not true of the new one.
 STALE = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id", "rotate")
@@ -41,13 +42,16 @@ REORDERED = 3  # frames; x265 gives arbitrary times to the packets of shorter vi
 class Output:
     """An open target. `copies`: the stream for each number of a stream of the source.
 
-    `notes`: what the target could not hold.
+    `sounds`: of those, the ones that are encoded anew, as the target holds no copy. `latest`: by
+    number, the decoding time of the last packet. `notes`: what the target could not hold.
     """
 
     container: OutputContainer
     video: VideoStream
     codec: str
     copies: dict[int, Stream]
+    sounds: dict[int, Sound] = field(default_factory=dict)
+    latest: dict[int, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -56,7 +60,7 @@ def open_output(
 ) -> Output:
     """Prepares a target in an open file; the video stream waits for its first frame.
 
-    UnhazeError: the container does not hold the codec, or a sound or subtitle track of the source.
+    UnhazeError: the container does not hold the codec.
     """
     form = CONTAINERS[target.suffix.lower()].form
     facts = _true_still(reading.container.metadata)
@@ -66,13 +70,14 @@ def open_output(
         "w",
         format=form,
         container_options={"movflags": "use_metadata_tags"} if own_tags else {},
-        metadata_errors="surrogateescape",
         buffer_size=1 << 20,
+        **KEEP_BYTES,
     )
     container.metadata.update(facts)
     family = reading.video.codec_context.codec.canonical_name
     chosen = choose_codec(codec, family, target.suffix.lower())
     copies: dict[int, Stream] = {}
+    sounds: dict[int, Sound] = {}
     notes: list[str] = []
     for stream in reading.container.streams:
         if stream.index == reading.video.index:
@@ -80,17 +85,19 @@ def open_output(
             video = container.add_stream(CODECS[chosen].encoder, rate, dict(CODECS[chosen].options))
             video.metadata.update(_true_still(stream.metadata))
             video.disposition = stream.disposition
+        elif is_timecode(stream):  # FFmpeg writes such a track anew from the tag
+            container.metadata.setdefault("timecode", stream.metadata.get("timecode", ""))
         elif _holds(form, stream):
             copies[stream.index] = _add_copy(container, stream)
-        elif stream.type in ("audio", "subtitle"):
-            raise UnhazeError(
-                f"'{target.suffix}' does not hold {_words(stream)} of '{source}';"
-                " choose a target that does, such as .mkv"
-            )
+        elif stream.type == "audio" and stream.codec_context is not None:
+            sounds[stream.index] = Sound(container, stream, _true_still(stream.metadata))
+            copies[stream.index] = sounds[stream.index].target
+            made = sounds[stream.index].codec
+            notes.append(f"'{target.suffix}' does not hold {_words(stream)}; encoded as {made}")
         elif not (stream.type == "data" and reading.container.chapters()):
             # (In MP4 that is where the chapters are kept, which are written anew.)
             notes.append(f"'{target.suffix}' does not hold {_words(stream)}; left out")
-    return Output(container, video, chosen, copies, notes)
+    return Output(container, video, chosen, copies, sounds, notes=notes)
 
 
 def write(
@@ -130,6 +137,8 @@ def write(
         raise UnhazeError(f"no picture could be decoded in the wanted part{length}")
     with timed(seconds, "write"):
         output.container.mux(output.video.encode(None))
+        for sound in output.sounds.values():
+            output.container.mux(sound.end())
         output.container.close()
 
 
@@ -224,15 +233,28 @@ def hdr_options(frame: VideoFrame) -> str:
 
 def _copy(packet: Packet, output: Output, reading: Reading, shift: float) -> None:
     """Puts a packet into its stream, `shift` seconds earlier, if it lies in the wanted part."""
-    stream = output.copies[packet.stream_index]
+    index = packet.stream.index
+    stream = output.copies[index]
     if packet.size <= EMPTY_TEXT and stream.codec_context.name == "mov_text":
         return
     if stream.disposition & Disposition.attached_pic:
         packet.pts = packet.dts = 0
     elif not _cut(packet, reading, shift):
         return
+    if index in output.sounds:
+        output.container.mux(output.sounds[index].encode(packet))
+        return
+    _put_in_order(packet, output.latest.get(index))
+    output.latest[index] = packet.dts
     packet.stream = stream
     output.container.mux(packet)
+
+
+def _put_in_order(packet: Packet, latest: int | None) -> None:
+    """Decoding times that rise, as containers demand, where recordings were joined or damaged."""
+    if latest is not None and packet.dts <= latest:
+        packet.dts = latest + 1
+        packet.pts = max(packet.pts, packet.dts)
 
 
 def _cut(packet: Packet, reading: Reading, shift: float) -> bool:
@@ -270,6 +292,11 @@ def _copy_chapters(output: Output, reading: Reading, shift: float) -> None:
         times = {"start": round((first - shift) / base), "end": round((last - shift) / base)}
         chapters.append(chapter | times)
     output.container.set_chapters(chapters)
+
+
+def is_timecode(stream: Stream) -> bool:
+    """Whether it is a track of QuickTime that counts frames: tmcd, which cannot be copied."""
+    return stream.type == "data" and "timecode" in stream.metadata
 
 
 def _holds(form: str, stream: Stream) -> bool:
