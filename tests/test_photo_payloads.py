@@ -83,14 +83,18 @@ def gain_map_file() -> bytes:
     return with_segments(app1(GAIN_MAP), views, behind=small)
 
 
-def test_a_gain_map_goes_with_its_announcement(restorer, tmp_path, caplog):
+def test_a_gain_map_stays_in_jpeg_and_goes_elsewhere_with_its_announcement(
+    restorer, tmp_path, caplog
+):
     data = restored(gain_map_file(), ".jpg", restorer, tmp_path)
-    assert f"left out: {inventory.GAIN_MAP}" in caplog.text
-    packet = metadata(data)[XMP]
+    assert data.endswith(plain(".jpg", colours(24, 32))) and data.count(b"\xff\xd8\xff") == 2
+    assert metadata(data)[XMP] == GAIN_MAP and caplog.text == ""
+    elsewhere = photo.encode(photo.read(data), ".png")
+    assert f"'.png' holds no {inventory.GAIN_MAP}; left out" in caplog.text
+    packet = metadata(elsewhere)[XMP]
     assert b"hdrgm:Version" not in packet and b"Container" not in packet
     assert b'dc:format="kept"' in packet
-    assert data.count(b"\xff\xd8\xff") == 1
-    assert photo.read(data).pixels.shape == (48, 64, 3)
+    assert photo.read(elsewhere).pixels.shape == (48, 64, 3)
 
 
 def test_a_genuine_ultra_hdr_file_is_read(restorer, tmp_path):
@@ -103,15 +107,20 @@ def test_a_genuine_ultra_hdr_file_is_read(restorer, tmp_path):
     restorer.restore_file(tmp_path / "in.jpg", tmp_path / "out.jpg")
     got = photo.read(tmp_path / "out.jpg")
     assert got.pixels.shape == (128, 160, 3)
-    assert b"hdrgm" not in (tmp_path / "out.jpg").read_bytes()
+    hazy, clear = (pyvips.Image.uhdrload(str(tmp_path / f"{name}.jpg")) for name in ("in", "out"))
+    assert clear.get("gainmap-data") == hazy.get("gainmap-data")
 
 
-def test_motion_video_goes_with_its_announcement(restorer, tmp_path, caplog):
+def test_a_motion_video_stays_in_jpeg_and_goes_elsewhere_with_its_announcement(
+    restorer, tmp_path, caplog
+):
     packet = xmp(b'GCamera:MotionPhoto="1" GCamera:MotionPhotoVersion="1" dc:format="kept"')
     data = restored(with_segments(app1(packet), behind=MP4), ".jpg", restorer, tmp_path)
-    assert f"left out: {inventory.VIDEO}" in caplog.text
-    assert b"MotionPhoto" not in data and b"ftyp" not in data
-    assert b'dc:format="kept"' in metadata(data)[XMP]
+    assert data.endswith(MP4) and metadata(data)[XMP] == packet and caplog.text == ""
+    elsewhere = photo.encode(photo.read(data), ".png")
+    assert f"'.png' holds no {inventory.VIDEO}; left out" in caplog.text
+    assert b"MotionPhoto" not in elsewhere and b"ftyp" not in elsewhere
+    assert b'dc:format="kept"' in metadata(elsewhere)[XMP]
 
 
 def test_further_views_are_said(restorer, tmp_path, caplog):
@@ -318,12 +327,14 @@ def test_exiftool_finds_all_that_it_wrote(suffix, restorer, tmp_path):
     }
 
 
-def test_json_has_a_note_for_each_loss(unhaze, tmp_path):
+def test_json_has_a_note_for_each_loss(unhaze, tmp_path, caplog):
     (tmp_path / "a.jpg").write_bytes(gain_map_file())
     photo.write(Photo(colours().astype(np.uint16) * 257), tmp_path / "b.png")
-    words = [tmp_path / "a.jpg", "-o", tmp_path / "a-out.jpg", "--model", "dcp", "--json"]
+    words = [tmp_path / "a.jpg", "-o", tmp_path / "a-out.png", "--model", "dcp", "--json"]
     (entry,) = json.loads(unhaze("run", *words).stdout)["files"]
-    assert entry["notes"] == [f"left out: {inventory.GAIN_MAP}"]
+    assert entry["notes"] == [f"'.png' holds no {inventory.GAIN_MAP}; left out"]
+    # On stderr, where many files are told of, the line names its file.
+    assert caplog.messages == [f"'{tmp_path / 'a.jpg'}': {entry['notes'][0]}"]
     words = [tmp_path / "b.png", "-o", tmp_path / "b.jpg", "--model", "dcp", "--json"]
     (entry,) = json.loads(unhaze("run", *words).stdout)["files"]
     assert entry["notes"] == ["'.jpg' holds no 16 bits a channel; rounded to 8"]

@@ -26,7 +26,7 @@ PICTURE = b"\xff\xd8\xff"
 
 @dataclass(frozen=True)
 class Behind:
-    """`metadata`: what stays, by the keys of `picture`; `held`: words for it, `lost`: for the rest."""
+    """`metadata`: what stays, by keys of `picture`; `held`, `lost`: words of it and of the rest."""
 
     metadata: dict[str, bytes]
     held: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ def without_pictures(metadata: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def _views(found: jpeg.Segments) -> list[tuple[int, int, int]]:
-    """(kind, size, offset from the end of the picture) of all pictures in the table but the first."""
+    """(kind, size, offset from the end of the first) of all pictures in the table but the first."""
     if found.views is None:
         return []
     place, block = found.views

@@ -4,13 +4,13 @@
 docs/use.md shows it.
 """
 
-import re
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from unhaze.photo import png
+from unhaze.photo import png, xmp
 from unhaze.photo.jpeg import APP, Segments
+from unhaze.photo.picture import XMP
 
 KEPT, CONVERTED, SAID, NONE = "kept", "converted", "said", "-"
 
@@ -57,13 +57,13 @@ EXTENDED = "extended XMP"
 COMMENTS = "comments"
 THERMAL = "thermal data"
 
-# What XMP says of things that a restored file no longer holds: attributes, and whole elements.
-ANNOUNCED = {
-    GAIN_MAP: (rb"hdrgm:\w+|HDRGainMap:\w+|apdi:\w+", rb"hdrgm:\w+|Container:Directory"),
-    VIDEO: (rb"GCamera:Mo\w+|GCamera:MicroVideo\w*|Camera:MotionPhoto\w*", rb"Container:Directory"),
-    VIEWS: (rb"", rb"Container:Directory"),
-    EXTENDED: (rb"xmpNote:HasExtendedXMP", rb"xmpNote:HasExtendedXMP"),
-    CREDENTIALS: (rb"dcterms:provenance", rb"dcterms:provenance"),
+# What XMP says of things that a restored file no longer holds: names, and items of a list.
+ANNOUNCED: dict[str, tuple[xmp.Names, bytes]] = {
+    GAIN_MAP: (xmp.GAIN_MAP, b"GainMap"),
+    VIDEO: (xmp.VIDEO, b"MotionPhoto"),
+    DEPTH: (xmp.DEPTH, b"Depth|Confidence"),
+    EXTENDED: (xmp.EXTENSION, b""),
+    CREDENTIALS: (xmp.CREDENTIALS, b""),
 }
 
 
@@ -98,15 +98,23 @@ def lost_in_webp(file: BinaryIO) -> tuple[str, ...]:
     return ()
 
 
-def without_announcements(xmp: bytes, lost: tuple[str, ...]) -> bytes:
-    """XMP that no longer tells of what is lost; its padding makes up for the length."""
-    corrected = xmp
+def correct_xmp(metadata: dict[str, Any], lost: tuple[str, ...]) -> tuple[str, ...]:
+    """Changes it so that it no longer tells of what is lost; where that cannot be, it goes, too,
+    and is returned by name.
+    """
+    corrected = without_announcements(metadata[XMP], lost)
+    if corrected is None:
+        del metadata[XMP]
+        return ("XMP",)
+    metadata[XMP] = corrected
+    return ()
+
+
+def without_announcements(packet: bytes, lost: tuple[str, ...]) -> bytes | None:
+    """XMP that no longer tells of what is lost; None: it cannot be corrected and must go, too."""
+    corrected: bytes | None = packet
     for words in lost:
-        attributes, elements = ANNOUNCED.get(words, (b"", b""))
-        if elements:
-            pattern = rb"<(%s)\b(?:[^>]*/>|.*?</\1\s*>)" % elements
-            corrected = re.sub(pattern, b"", corrected, flags=re.DOTALL)
-        if attributes:
-            pattern = rb"\s(?:%s)\s*=\s*(?:\"[^\"]*\"|'[^']*')" % attributes
-            corrected = re.sub(pattern, b"", corrected)
+        names, semantics = ANNOUNCED.get(words, ((), b""))
+        if corrected is not None:
+            corrected = xmp.without(corrected, names, semantics)
     return corrected

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from unhaze.photo import xmp
 from unhaze.photo.files import insert
 
 START, END, SCAN, COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
@@ -61,6 +62,38 @@ def read_segments(file: BinaryIO) -> Segments:
         elif marker == COMMENT or (APP < marker < APP + 16 and marker not in REBUILT):
             found.kept += segment(marker, data)
     return found
+
+
+def extended_xmp(kept: bytes, packet: bytes) -> bytes | None:
+    """The packet that `packet` names as its extension, put together; None if a part is missing.
+
+    `kept`: whole segments, as in `Segments`.
+    """
+    name, size = xmp.extension_of(packet), len(EXTENDED_SIGN)
+    bodies = [body[size:] for body in _bodies(kept) if body.startswith(EXTENDED_SIGN)]
+    parts = {body[36:40]: body for body in bodies if body[:32] == name and len(body) > 40}
+    joined = b"".join(parts[place][40:] for place in sorted(parts))
+    whole = int.from_bytes(next(iter(parts.values()))[32:36], "big") if parts else None
+    return joined if len(joined) == whole else None
+
+
+def without_extended_xmp(kept: bytes) -> bytes:
+    """The other segments."""
+    at, others = 0, b""
+    for body in _bodies(kept):
+        whole = kept[at : at + 4 + len(body)]
+        others += b"" if body.startswith(EXTENDED_SIGN) else whole
+        at += 4 + len(body)
+    return others
+
+
+def _bodies(kept: bytes) -> Iterator[bytes]:
+    """What is in whole segments that follow each other."""
+    at = 0
+    while at + 4 <= len(kept):
+        size = struct.unpack_from(">H", kept, at + 2)[0] - 2
+        yield kept[at + 4 : at + 4 + size]
+        at += 4 + size
 
 
 def segment(marker: int, data: bytes) -> bytes:

@@ -17,7 +17,7 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import behind, exif, headers, inventory, iptc, jpeg, png, webp
+from unhaze.photo import behind, exif, headers, inventory, iptc, jpeg, png, webp, xmp
 from unhaze.photo.picture import (
     BEHIND,
     COLOURS,
@@ -72,10 +72,11 @@ def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) ->
         for words in traits.held:
             log.warning("'%s' holds no %s; left out", suffix, words)
         if XMP in found:
-            found[XMP] = inventory.without_announcements(found[XMP], traits.held)
-    if SEGMENTS not in holds and XMP in found:
-        found[XMP] = inventory.without_announcements(found[XMP], (inventory.EXTENDED,))
+            _fit_xmp(found, suffix, traits)
     for key in (NAMES.keys() | TAGS) & found.keys() - set(holds) - {ICC}:  # colours are converted
+        if key == SEGMENTS and not jpeg.without_extended_xmp(found[key]):
+            del found[key]
+            continue
         if key in NAMES:
             log.warning("'%s' holds no %s; left out", suffix, NAMES[key])
         del found[key]
@@ -90,6 +91,20 @@ def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) ->
             size = len(found.pop(key))
             log.warning("'%s' holds no %s of %d bytes; left out", suffix, NAMES[key], size)
     return found
+
+
+def _fit_xmp(found: dict[str, bytes], suffix: str, traits: Traits) -> None:
+    """For formats other than JPEG: one packet, that tells of nothing that they do not hold."""
+    gone = traits.held
+    if xmp.extension_of(found[XMP]) is not None:
+        extension = jpeg.extended_xmp(found.get(SEGMENTS, b""), found[XMP])
+        joined = None if extension is None else xmp.merged(found[XMP], extension)
+        if joined is None:
+            log.warning("'%s' holds no %s; left out", suffix, inventory.EXTENDED)
+            gone += (inventory.EXTENDED,)
+        found[XMP] = joined or found[XMP]
+    for words in inventory.correct_xmp(found, gone):
+        log.warning("'%s' holds no %s that can be corrected; left out", suffix, words)
 
 
 def attach(image: pyvips.Image, found: dict[str, bytes], saver: str) -> pyvips.Image:

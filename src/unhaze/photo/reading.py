@@ -156,7 +156,7 @@ def _turned(traits: Traits) -> Traits:
     if pictures:
         metadata = behind.without_pictures(metadata)
     if pictures and XMP in metadata:
-        metadata[XMP] = inventory.without_announcements(metadata[XMP], pictures)
+        pictures += inventory.correct_xmp(metadata, pictures)
     lost, held = traits.lost + pictures, tuple(each for each in traits.held if each not in pictures)
     density = traits.density
     if density is not None and traits.orientation > 4:
@@ -317,7 +317,7 @@ def _from_lab(image: pyvips.Image) -> pyvips.Image:
 def _metadata(
     image: pyvips.Image, file: BinaryIO, loader: str
 ) -> tuple[dict[str, bytes], tuple[str, ...], tuple[str, ...]]:
-    """What is carried, by the keys of `picture`, and the words for what is lost, and what is held."""
+    """What is carried, by the keys of `picture`, and the words of `Traits.lost` and `.held`."""
     found = {key: _get(image, key, None) for key in (EXIF, XMP, ICC, IPTC)}
     lost: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
@@ -350,7 +350,7 @@ def _metadata(
     elif loader == "webp":
         lost = inventory.lost_in_webp(file)
     if found[XMP] and lost:
-        found[XMP] = inventory.without_announcements(found[XMP], lost)
+        lost += inventory.correct_xmp(found, lost)
     return {key: value for key, value in found.items() if value is not None}, lost, held
 
 
