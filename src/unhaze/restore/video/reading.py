@@ -15,7 +15,13 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
+from unhaze.restore.video.clock import JOINED, Clock
+from unhaze.restore.video.containers import FILE_DEMUXERS
 
+# Tags that are no UTF-8 are kept byte by byte; PyAV does so by itself from version 19 on.
+KEEP_BYTES = (
+    {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
 MICRO = 1_000_000  # of a second, in which containers count
 # Formats without an index: a seek may land behind the key frame, so it aims earlier by this much.
 UNINDEXED, LEAD = ("mpegts", "mpeg"), 10.0
@@ -43,6 +49,11 @@ class Reading:
     end: float | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     damage: Damage = field(default_factory=Damage)
+    clock: Clock = field(init=False)
+
+    def __post_init__(self) -> None:
+        joined = not set(self.container.format.name.split(",")).isdisjoint(JOINED)
+        object.__setattr__(self, "clock", Clock(joined))
 
     @property
     def origin(self) -> float:
@@ -84,27 +95,40 @@ def open_container(
     format: str | None = None,
     options: Mapping[str, str] | None = None,
     timeout: float | None = None,
+    demuxers: str = FILE_DEMUXERS,
+    max_pixels: int | None = None,
 ) -> InputContainer:
     """Opens a file, a URL or a device. `timeout`: seconds that it may keep silent.
 
-    UnhazeError in one line if FFmpeg cannot.
+    A file opens no other file and no URL, and only by one of the `demuxers` (names of FFmpeg,
+    joined by commas) unless `format` names one. `max_pixels`: larger frames are not even decoded
+    to look at them; `find_video` refuses them. UnhazeError in one line if FFmpeg cannot.
     """
-    given = str(source) if isinstance(source, Path) else source
+    wanted, given = dict(options or {}), source
+    local = not isinstance(source, str | Path) or Path(source).exists()
+    if local and format is None:
+        wanted = {"format_whitelist": demuxers, "protocol_whitelist": "file"} | wanted
+    if isinstance(source, str | Path):
+        given = f"file:{source}" if local and format is None else str(source)
+    if max_pixels is not None:
+        wanted["max_pixels"] = str(max_pixels)
     try:
-        return av.open(
-            given,
-            "r",
-            format=format,
-            options=dict(options or {}),
-            metadata_errors="surrogateescape",
-            timeout=timeout,
-        )
+        return av.open(given, "r", format=format, options=wanted, timeout=timeout, **KEEP_BYTES)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise UnhazeError(f"cannot read '{name_of(source)}' as a video: {reason(error)}") from error
+        why = reason(error)
+        if local and format is None and isinstance(error, av.error.ArgumentError):
+            why = "it is of no kind that holds a video in itself, such as a playlist"
+        raise UnhazeError(f"cannot read '{name_of(source)}' as a video: {why}") from error
 
 
-def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> VideoStream:
-    """The stream to restore: FFmpeg's choice among those that are no cover pictures."""
+def find_video(
+    container: InputContainer, source: str | Path | IO[bytes], *, max_pixels: int | None = None
+) -> VideoStream:
+    """The stream to restore: FFmpeg's choice among those that are no cover pictures.
+
+    UnhazeError: none, no decoder, or frames of more than `max_pixels`; also those that only turn up
+    later in the file are not decoded then.
+    """
     covers = av.stream.Disposition.attached_pic
     videos = [each for each in container.streams.video if not each.disposition & covers]
     best = container.streams.best("video")
@@ -113,6 +137,13 @@ def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> Vid
         raise UnhazeError(f"'{name_of(source)}' holds no video; expected one with moving pictures")
     if video.codec_context is None:
         raise UnhazeError(f"no decoder for the video in '{name_of(source)}'; convert it first")
+    width, height = video.codec_context.width, video.codec_context.height
+    if max_pixels is not None:
+        if width * height > max_pixels:
+            raise UnhazeError(
+                f"frames of {width} x {height} pixels are over the limit of {max_pixels} pixels"
+            )
+        video.codec_context.options = {"max_pixels": str(max_pixels)}
     video.thread_type = "AUTO"
     return video
 
@@ -120,8 +151,9 @@ def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> Vid
 def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame | Packet]:
     """Frames of the wanted part in order of time, and packets of the streams numbered `copied`.
 
-    Every frame has a `pts` greater than that of the frame before. Damaged places are passed over
-    and counted. Packets may lie outside the wanted part.
+    Every frame has a `pts` greater than that of the frame before; where the source's clock leaps,
+    all streams go on together. Damaged places are passed over and counted. Packets may lie outside
+    the wanted part.
     """
     streams = [each for each in reading.container.streams if each.index in copied]
     # Subtitles are sparse: nobody waits for their end.
@@ -129,7 +161,9 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
     _seek(reading)
     last, rate = None, frame_rate(reading.video)
     for packet in _packets(reading, [reading.video, *streams]):
-        if packet.stream_index == reading.video.index:
+        # (The last packets of PyAV, which are empty, have a stream but no right `stream_index`.)
+        reading.clock.set(packet)
+        if packet.stream.index == reading.video.index:
             if reading.video.index not in open_ends:
                 continue
             for frame in _decoded(packet, reading.damage):
@@ -140,9 +174,9 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
                 # Half a microsecond: what the user types is rounded, what the file says is not.
                 if reading.start is None or reading.time_of(frame) >= reading.start - 5e-7:
                     yield frame
-        elif packet.size:  # the last packets of PyAV are empty, meant for decoders
+        elif packet.size:  # those that are empty are meant for decoders
             if reading.end is not None and reading.time_of(packet) >= reading.end:
-                open_ends.discard(packet.stream_index)
+                open_ends.discard(packet.stream.index)
             yield packet
         if not open_ends:
             return
