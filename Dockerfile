@@ -6,7 +6,7 @@ RUN python -m venv /opt/unhaze && /opt/unhaze/bin/pip install --no-cache-dir "/s
 
 FROM python:3.11-slim
 COPY --from=build /opt/unhaze /opt/unhaze
-ENV PATH="/opt/unhaze/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PATH="/opt/unhaze/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
 # Writes to /tmp only, so that all else may be read-only.
 WORKDIR /tmp
 USER 10001:10001

@@ -106,9 +106,11 @@ def one_step(recipe: Any) -> Any:
 
     from unhaze.data.build import create_data
     from unhaze.nets import create_net
+    from unhaze.restore.resources import keep_freed_memory
     from unhaze.train import build_method, make_fabric
     from unhaze.train.steps import average, batches_from
 
+    keep_freed_memory()
     fabric = make_fabric(recipe)
     torch.set_float32_matmul_precision("highest" if "32" in recipe.hardware.precision else "high")
     torch.manual_seed(recipe.seed)

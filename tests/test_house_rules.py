@@ -21,7 +21,11 @@ BASES |= {
     if isinstance(value, type) and issubclass(value, Exception)
 }
 # Keeps `unhaze.train` a function; its docstring says why nothing else can.
-BASES_ONCE = {"src/unhaze/__init__.py": {"ModuleType"}}
+BASES_ONCE = {
+    "src/unhaze/__init__.py": {"ModuleType"},
+    "src/unhaze/methods/muon.py": {"torch.optim.Optimizer"},
+    "src/unhaze/nets/deform_kernel.py": {"ctypes.Structure"},
+}
 
 
 def name_of(file: Path) -> str:

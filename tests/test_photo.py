@@ -88,21 +88,28 @@ def test_cmyk_is_converted_and_said(tmp_path, caplog, suffix):
     assert np.abs(got.pixels.astype(int) - pixels).mean() < 12
 
 
-def test_floating_point_rgb_becomes_16_bits_and_is_said(tmp_path, caplog):
+def test_floating_point_stays_so_in_tiff_and_becomes_16_bits_elsewhere(tmp_path, caplog):
     pixels = colours()
     image = pyvips.Image.new_from_array(pixels).copy(interpretation="srgb").colourspace("scrgb")
     image.tiffsave(str(tmp_path / "in.tif"))
     got = photo.read(tmp_path / "in.tif")
-    assert "16-bit" in caplog.text
-    assert np.abs(got.pixels / 257.0 - pixels).max() < 1
+    assert got.pixels.dtype == np.float32
+    np.testing.assert_array_equal(got.pixels, image.numpy())
+    assert np.abs(photo.read_rgb(tmp_path / "in.tif") / 257.0 - pixels).max() < 1
+    assert caplog.text == ""
+    photo.write(got, tmp_path / "out.png")
+    assert "rounded to 16 bits" in caplog.text
+    assert np.abs(photo.read(tmp_path / "out.png").pixels / 257.0 - pixels).max() < 1
 
 
 def test_only_the_first_page_is_read_and_said(tmp_path, caplog):
     pages = pyvips.Image.new_from_array(np.concatenate([colours(), 255 - colours()]))
     pages.set_type(pyvips.GValue.gint_type, "page-height", 40)
     pages.tiffsave(str(tmp_path / "in.tif"))
-    np.testing.assert_array_equal(photo.read(tmp_path / "in.tif").pixels, colours())
-    assert "2 pages" in caplog.text
+    got = photo.read(tmp_path / "in.tif")
+    np.testing.assert_array_equal(got.pixels, colours())
+    photo.write(got, tmp_path / "out.tif")
+    assert "all but the first of 2 pages" in caplog.text
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2000), (2000, 1)])

@@ -51,7 +51,7 @@ BROKEN = {
     "cut.avif": (lambda: damaged(".avif"), "cut off"),
     "empty.jpg": (lambda: b"", "empty"),
     "text.jpg": (lambda: b"not a picture at all\n" * 9, "no picture"),
-    "drawing.png": (lambda: SVG, "no photo"),
+    "drawing.png": (lambda: SVG, "it is SVG"),
     "bomb.png": (bomb, "30000 x 30000"),
     "six.tif": (SIX.tiffsave_buffer, "6 channels"),
     "wide.tif": (lambda: SIX[0].cast("uint").tiffsave_buffer(), "'uint'"),

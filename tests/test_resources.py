@@ -91,3 +91,25 @@ def test_another_c_library_is_left_alone(monkeypatch):
 
     monkeypatch.setattr(ctypes, "CDLL", none)
     resources.share_one_heap()
+    resources.keep_freed_memory()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps as glibc has them")
+def test_freed_memory_is_kept_for_the_next_step():
+    """Page faults of ten rounds of 64 MB: one round's where it is kept, ten rounds' otherwise."""
+    code = """
+import resource, sys
+import numpy as np
+from unhaze.restore.resources import keep_freed_memory
+if "keep" in sys.argv:
+    keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    np.empty(2**26, np.uint8).fill(1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+    def faults(*words: str) -> int:
+        return int(subprocess.check_output([sys.executable, "-c", code, *words], text=True))
+
+    assert faults("keep") < 0.4 * faults()

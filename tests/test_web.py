@@ -216,10 +216,10 @@ def test_the_page_names_no_file_outside(client):
     ("body", "query", "status", "words"),
     [
         (b"", {}, 422, "empty"),
-        (b"no picture", {}, 422, "no picture that can be read"),
+        (b"no picture", {}, 422, "it is no picture"),
         (bomb(), {"name": "bomb.png"}, 422, "60000 x 60000 pixels, over the limit"),
         (hazy_photo()[:400], {}, 422, "cannot read"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", {}, 422, "no "),
+        (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", {}, 422, "it is SVG"),
         (hazy_photo(), {"strength": "2"}, 422, "less than or equal"),
         (hazy_photo(), {"strength": "nan"}, 422, "strength"),
         (hazy_photo(), {"analysis": "1"}, 422, "greater than or equal"),

@@ -1,8 +1,11 @@
 """One job to its result: the file is restored, found to be done before, or said to have failed."""
 
+import contextlib
 import errno
+import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +49,7 @@ class FileResult:
     """What became of a job. error: one line, or None when `target` is written, now or before.
 
     skipped: it was there before and `Settings.resume` was set. video: what is known of a video.
+    notes: what was left out or converted, one line each.
     passing: whether the error may be gone at another attempt.
     """
 
@@ -56,6 +60,28 @@ class FileResult:
     skipped: bool = False
     video: VideoReport | None = None
     passing: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[list[str]]:
+    """Fills the list with what this thread logs as warnings meanwhile: what a photo loses."""
+    notes: list[str] = []
+    thread = threading.get_ident()
+
+    def collect(record: logging.LogRecord) -> bool:
+        if record.thread == thread:
+            notes.append(record.getMessage())
+        return False
+
+    collector = logging.Handler(logging.WARNING)
+    collector.addFilter(collect)
+    logger = logging.getLogger("unhaze")
+    logger.addHandler(collector)
+    try:
+        yield notes
+    finally:
+        logger.removeHandler(collector)
 
 
 def restore_job(
@@ -68,9 +94,11 @@ def restore_job(
     start = time.perf_counter()
     error, video, passing = job.problem, None, False
     skipped = error is None and settings.resume and is_done(job)
+    notes: list[str] = []
     if error is None and not skipped:
         try:
-            video = restore_file(job, restorer, settings, progress)
+            with noted() as notes:
+                video = restore_file(job, restorer, settings, progress)
         except UnhazeError as failure:
             named = str(job.source) in str(failure) or str(job.target) in str(failure)
             error = str(failure) if named else f"'{job.source}': {failure}"
@@ -81,7 +109,8 @@ def restore_job(
         except MemoryError:
             error = f"'{job.source}': not enough memory"
     seconds = time.perf_counter() - start
-    return FileResult(job.source, job.target, seconds, error, skipped, video, passing)
+    said = (*notes, *(video.notes if video else ()))
+    return FileResult(job.source, job.target, seconds, error, skipped, video, passing, said)
 
 
 def may_pass(failure: BaseException | None) -> bool:

@@ -75,6 +75,7 @@ def entry(result: "FileResult", became: str) -> dict[str, Any]:
         "status": became,
         "seconds": round(result.seconds, 3),
         "error": result.error,
+        "notes": list(result.notes),
     } | video
 
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from unhaze.config import Optimizer
 from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
+from unhaze.methods.muon import Muon
 from unhaze.names import lookup
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -20,15 +21,17 @@ class NonFiniteLoss(ArithmeticError):
 
 
 def build_optimizer(net: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """Adam or AdamW over all parameters that train."""
+    """The optimizer of `OPTIMIZERS` that `settings` names, over all parameters that train."""
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    fused = all(parameter.is_cuda for parameter in parameters)
-    return lookup(OPTIMIZERS, settings.name, "optimizer")(
+    build = lookup(OPTIMIZERS, settings.name, "optimizer")
+    on_gpu = all(parameter.is_cuda for parameter in parameters)
+    fused = {} if build is Muon else {"fused": on_gpu or None}
+    return build(
         parameters,
         lr=settings.lr,
         betas=settings.betas,
         weight_decay=settings.weight_decay,
-        fused=fused or None,
+        **fused,
     )
 
 

@@ -19,9 +19,15 @@ class AECRNet(nn.Module):
     hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, in [-1,1] (head "tanh").
 
     whitening: statistics-whitened first convolution; in the authors' code, not in the paper.
-    fa_blocks: how often the one shared FA block is applied; 6 in the paper (section 3.1).
+    whitening_statistics: what it trains with, those of the "batch" as in the authors' code, or the
+        "running" ones that the weights it starts from hold. Differs: the noise of small batches
+        stalls learning (1.5 dB on one set of weights), and running ones make several GPUs equal to
+        one. The restoring network is the same.
+    fa_blocks: how often the one shared FA block is applied; 6 in the paper (section 3.2).
     dfe: dynamic feature enhancement, two passes of one shared deformable convolution, "after" the
-        FA blocks as in the paper, "before" them, or "none" (Table 2).
+        FA blocks as in the paper, "before" them, or "none" (Table 2); "plain": after, with offsets
+        and masks held at their start. Differs: a warm start that costs a tenth; the weights of
+        "plain" give the very same network in "after".
     fusion: how encoder features reach the decoder: "mixup" (equation 2), "sum" (a plain skip
         connection) or "none" (Table 2).
     head: "tanh" as in the authors' code, or "haze": the last layer predicts gain k = 1/t and
@@ -34,13 +40,15 @@ class AECRNet(nn.Module):
         *,
         width: int = 64,
         whitening: bool = True,
+        whitening_statistics: str = "batch",
         fa_blocks: int = 6,
         dfe: str = "after",
         fusion: str = "mixup",
         head: str = "tanh",
     ):
         super().__init__()
-        one_of("net 'aecr': dfe", dfe, ("after", "before", "none"))
+        one_of("net 'aecr': dfe", dfe, ("after", "before", "none", "plain"))
+        one_of("net 'aecr': whitening_statistics", whitening_statistics, ("batch", "running"))
         one_of("net 'aecr': fusion", fusion, ("mixup", "sum", "none"))
         one_of("net 'aecr': head", head, ("tanh", "haze"))
         if width < 8 or width % 2:
@@ -48,7 +56,8 @@ class AECRNet(nn.Module):
         if fa_blocks < 0:
             raise ValueError(f"fa_blocks is {fa_blocks}; it must be at least 0")
         self.fa_blocks, self.dfe_place, self.fusion, self.head = fa_blocks, dfe, fusion, head
-        self.whitening = WhitenedConv2d() if whitening else nn.Identity()
+        by_batch = whitening_statistics == "batch"
+        self.whitening = WhitenedConv2d(by_batch=by_batch) if whitening else nn.Identity()
         self.down1 = nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect")
         self.down2 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
         self.down3 = nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1)
@@ -74,7 +83,7 @@ class AECRNet(nn.Module):
         features = self.enhance(down3) if self.dfe_place == "before" else down3
         for _ in range(self.fa_blocks):
             features = self.fa_block(features)
-        if self.dfe_place == "after":
+        if self.dfe_place in ("after", "plain"):
             features = self.enhance(features)
         up1 = torch.relu(self.up1(self.fuse(down3, features, self.mix1)))
         up2 = torch.relu(self.up2(self.fuse(down2, up1, self.mix2)))
@@ -83,7 +92,8 @@ class AECRNet(nn.Module):
         return restored[..., :height, :width]
 
     def enhance(self, features: Tensor) -> Tensor:
-        return self.dfe(self.dfe(features))
+        enhance = self.dfe.as_plain if self.dfe_place == "plain" else self.dfe
+        return enhance(enhance(features))
 
     def fuse(self, shallow: Tensor, deep: Tensor, mix: Tensor | None) -> Tensor:
         if self.fusion == "none":
@@ -104,12 +114,20 @@ def invert_haze(hazy: Tensor, predicted: Tensor) -> Tensor:
 class WhitenedConv2d(nn.Module):
     """FastDeconv, 3 -> 3, 3x3: a convolution on whitened patches (Ye et al., arXiv:1905.11926).
 
-    Trains with the statistics of the batch, evaluates with running ones, like batch norm. Float32
-    throughout: the Newton-Schulz iteration overflows in half precision.
+    Trains with the statistics of the batch (by_batch), evaluates with running ones, like batch
+    norm. Float32 throughout: the Newton-Schulz iteration overflows in half precision.
     """
 
-    def __init__(self, *, epsilon: float = 1e-5, momentum: float = 0.1, iterations: int = 5):
+    def __init__(
+        self,
+        *,
+        epsilon: float = 1e-5,
+        momentum: float = 0.1,
+        iterations: int = 5,
+        by_batch: bool = True,
+    ):
         super().__init__()
+        self.by_batch = by_batch
         self.epsilon, self.momentum, self.iterations = epsilon, momentum, iterations
         self.conv = nn.Conv2d(3, 3, 3, padding=1)
         self.register_buffer("running_mean", torch.zeros(27))
@@ -125,7 +143,7 @@ class WhitenedConv2d(nn.Module):
 
     def statistics(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (27,) and inverse square root of the covariance (27,27) of 3x3 patches."""
-        if not self.training:
+        if not (self.training and self.by_batch):
             return self.running_mean, self.running_whitening
         with torch.no_grad():
             patches = functional.unfold(image, 3, padding=1, stride=3)

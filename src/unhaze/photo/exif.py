@@ -20,6 +20,11 @@ ORIENTATION, RESOLUTION = 274, {282, 283, 296}
 PIXELS_ACROSS, PIXELS_DOWN = 40962, 40963
 THUMBNAIL_AT, THUMBNAIL_SIZE = 513, 514
 IPTC_RECORDS, PHOTOSHOP = 33723, 34377
+SUBFILE_TYPE, PHOTOMETRIC, SUB_DIRECTORIES, DNG_VERSION = 254, 262, 330, 50706
+RESOLUTION_UNIT, NO_UNIT = 296, 1
+RGB, CIE_LAB = 2, 8  # photometric interpretations
+SENSOR = {32803, 34892}  # photometric interpretations: colour filter array, linear raw
+RAW = "is a camera's raw file, which is not read; develop it first, to TIFF for example"
 # How a TIFF file stores its pixels, previews of them, and what libvips carries (XMP, ICC).
 STORAGE = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284}
 STORAGE |= {288, 289, 290, 291, 292, 293, 297, 301, 317, 318, 319, 320, 321, *range(322, 348)}
@@ -49,6 +54,74 @@ def from_tiff(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
     if described.keys() - {ORIENTATION, *RESOLUTION}:
         exif = b"II*\0\x08\0\0\0" + _packed(described, LITTLE, 8)
     return exif, from_tags(blocks, records)
+
+
+def why_no_photo(file: BinaryIO) -> str | None:
+    """Why the first picture of a TIFF structure is not the photo; None if it is, or is damaged.
+
+    Camera raw files (DNG, NEF, ARW, CR2 ...) are TIFF files that open with a small preview.
+    """
+    return _unless_damaged(_why_no_photo, file)
+
+
+def _why_no_photo(file: BinaryIO) -> str | None:
+    header = _header(file)
+    file.seek(8)
+    if file.read(2) == b"CR":
+        return RAW
+    directory, _ = _directory(file, header, _number(file, header, header.pointer))
+    inner = []
+    if SUB_DIRECTORIES in directory:
+        entry = directory[SUB_DIRECTORIES]
+        size = SIZES[entry.kind]
+        places = [entry.at + size * i for i in range(min(entry.count, 16))]
+        inner = [_directory(file, header, _number(file, header, at))[0] for at in places]
+    for each in (directory, *inner):
+        interpretation = each.get(PHOTOMETRIC)
+        if interpretation and _integer(file, header, interpretation) in SENSOR:
+            return RAW
+    if DNG_VERSION in directory:
+        return RAW
+    kind = directory.get(SUBFILE_TYPE)
+    if kind and _integer(file, header, kind) & 1:
+        return "opens with a reduced-resolution picture; expected the photo first: convert it"
+    return None
+
+
+def without_lab(file: BinaryIO) -> bytes | None:
+    """A TIFF file of 8-bit CIE L*a*b*, which libvips refuses, that says its samples are RGB."""
+    file.seek(0)
+    changed = io.BytesIO(file.read())
+    return changed.getvalue() if _unless_damaged(_without_lab, changed) else None
+
+
+def _without_lab(file: BinaryIO) -> bool:
+    header = _header(file)
+    directory, _ = _directory(file, header, _number(file, header, header.pointer))
+    if _integer(file, header, directory[PHOTOMETRIC]) != CIE_LAB:
+        return False
+    _overwrite(file, header, directory[PHOTOMETRIC], RGB)
+    return True
+
+
+def has_resolution(file: BinaryIO) -> bool:
+    """Whether a TIFF file says how many pixels there are to an inch or centimetre."""
+    return bool(_unless_damaged(_resolution_unit, file))
+
+
+def _resolution_unit(file: BinaryIO) -> bool:
+    header = _header(file)
+    directory, _ = _directory(file, header, _number(file, header, header.pointer))
+    unit = directory.get(RESOLUTION_UNIT)
+    return 282 in directory and (unit is None or _integer(file, header, unit) != NO_UNIT)
+
+
+def forget_resolution(file: BinaryIO) -> None:
+    """Says in a TIFF file that its pixels have no size."""
+    header = _header(file)
+    directory, _ = _directory(file, header, _number(file, header, header.pointer))
+    if RESOLUTION_UNIT in directory:
+        _overwrite(file, header, directory[RESOLUTION_UNIT], NO_UNIT)
 
 
 def add_to_tiff(file: BinaryIO, exif: bytes | None, iptc: bytes | None) -> None:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from unhaze.errors import UnhazeError
 
@@ -33,6 +34,20 @@ def check_target(path: Path, original: Path | None, overwrite: bool) -> None:
         raise UnhazeError(f"'{path}' exists; give another name or ask to overwrite it")
 
 
+def insert(file: BinaryIO, at: int, data: bytes, *, block: int = 1 << 20) -> None:
+    """Puts `data` into a file at `at`; what is behind moves on, block by block from the end."""
+    end = file.seek(0, os.SEEK_END)
+    while data and end > at:
+        start = max(at, end - block)
+        file.seek(start)
+        moved = file.read(end - start)
+        file.seek(start + len(data))
+        file.write(moved)
+        end = start
+    file.seek(at)
+    file.write(data)
+
+
 def make_folder(path: Path) -> None:
     """Makes a folder and those above it. UnhazeError: not allowed, or a file is in the way."""
     try:
@@ -55,6 +70,8 @@ def new_file(path: Path, *, original: Path | None, overwrite: bool) -> Iterator[
             partial = _hidden(path)
             descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         yield descriptor
+        if original is not None and hasattr(os, "fchmod"):  # what only its owner may read stays so
+            os.fchmod(descriptor, original.stat().st_mode & 0o777)
         os.fsync(descriptor)
         check_target(path, original, overwrite)  # once more: it may have come meanwhile
         if partial is None:

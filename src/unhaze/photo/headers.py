@@ -6,6 +6,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from unhaze.photo import exif, png
+
+HEADER = 1 << 16  # bytes in which AVIF describes its items
 INCH, CENTIMETRE = 1, 2  # units of JFIF's density
 # Index of the quantizer, from coarse to fine -> quality; measured with libwebp 1.6.
 WEBP_INDICES = {127: 0, 92: 10, 68: 30, 52: 50, 45: 60, 39: 70, 36: 75, 27: 80, 20: 85, 12: 90}
@@ -27,6 +30,31 @@ def encoding(file: BinaryIO, head: bytes, *, density: bool) -> dict[str, Any]:
     if head[4:8] == b"ftyp" and (at := head.find(b"av1C")) > 0 and len(head) > at + 6:
         return {"full_chroma": not head[at + 6] & 0x0C}  # chroma_subsampling_x and _y
     return {}
+
+
+def has_density(file: BinaryIO, loader: str, exif_says: bool) -> bool:
+    """Whether the file itself says how many pixels there are to the inch or centimetre."""
+    if loader == "png":
+        return png.chunks_of(file, (b"pHYs",)).get(b"pHYs", b"\0")[-1] == 1
+    if loader == "tiff":
+        return exif.has_resolution(file)
+    return loader == "jpeg" and exif_says  # libvips does not see that of JFIF
+
+
+def colour_numbers(file: BinaryIO) -> bytes | None:
+    """Primaries and transfer, two bytes each, of AVIF's first nclx box (ISO/IEC 14496-12)."""
+    at = find_colour_numbers(file)
+    if at is None:
+        return None
+    file.seek(at)
+    return file.read(4)
+
+
+def find_colour_numbers(file: BinaryIO) -> int | None:
+    """Where they stand; None where there is no such box."""
+    file.seek(0)
+    at = file.read(HEADER).find(b"colrnclx")
+    return None if at < 0 else at + 8
 
 
 def _jpeg(file: BinaryIO, density: bool) -> dict[str, Any]:

@@ -17,17 +17,38 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif, iptc, png
-from unhaze.photo.picture import EXIF, ICC, IPTC, TEXTS, XMP, Stream
+from unhaze.photo import exif, headers, inventory, iptc, jpeg, png, webp
+from unhaze.photo.picture import (
+    COLOURS,
+    EXIF,
+    ICC,
+    IPTC,
+    NUMBERS,
+    SEGMENTS,
+    TEXTS,
+    XMP,
+    Stream,
+    Traits,
+)
 
 log = logging.getLogger(__name__)
 
 NAMES = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts of PNG"}
+NAMES |= {SEGMENTS: "comments and makers' segments of JPEG"}
+TAGS = {COLOURS, NUMBERS}  # of colour, which a profile can stand for
 # What libvips cannot write into a format, and is added to the finished file.
-OURS = {"tiff": {EXIF, IPTC}, "png": {IPTC, TEXTS}}
-# What must fit into a segment of JPEG. So must EXIF in other formats, or libvips does not write it.
-LARGEST = 65_000  # bytes
-SMALL = {"jpeg": {EXIF, XMP, IPTC}, "tiff": set()}
+OURS = {
+    "jpeg": {EXIF, XMP, IPTC, SEGMENTS},
+    "tiff": {EXIF, IPTC},
+    "png": {IPTC, TEXTS, COLOURS},
+    "avif": {NUMBERS},
+}
+# What libvips writes of EXIF, in bytes, and what one segment of JPEG holds of EXIF and of XMP.
+LARGEST = 65_000
+LARGEST_IN_JPEG = {
+    EXIF: jpeg.LARGEST - len(jpeg.EXIF_SIGN),
+    XMP: jpeg.LARGEST - len(jpeg.XMP_SIGN),
+}
 TOKEN = secrets.token_bytes(16)  # by which the block is found again
 THUMBNAIL_SIDE, THUMBNAIL_QUALITIES = 160, (90, 75, 60, 40, 20)
 BLOCK = 1 << 20
@@ -37,8 +58,16 @@ def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) ->
     """What goes into a file of the format `saver`, which `holds` such kinds; says what does not."""
     traits = stream.traits
     found = dict(traits.metadata)
-    for key in NAMES.keys() & found.keys() - set(holds) - {ICC}:  # colours are converted instead
-        log.warning("'%s' holds no %s; left out", suffix, NAMES[key])
+    if traits.lost and stream.preview is not None:
+        log.warning("left out: %s", "; ".join(traits.lost))
+    if TAGS & found.keys() - set(holds) and ICC in holds and traits.profile:
+        log.warning("'%s' holds no such colour tags; an ICC profile says the same", suffix)
+        found[ICC] = traits.profile
+    if SEGMENTS not in holds and XMP in found:
+        found[XMP] = inventory.without_announcements(found[XMP], (inventory.EXTENDED,))
+    for key in (NAMES.keys() | TAGS) & found.keys() - set(holds) - {ICC}:  # colours are converted
+        if key in NAMES:
+            log.warning("'%s' holds no %s; left out", suffix, NAMES[key])
         del found[key]
     if EXIF not in found and saver == "jpeg" and traits.density:
         found[EXIF] = exif.resolution_only(traits.density)
@@ -47,8 +76,9 @@ def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) ->
         found[EXIF] = exif.edited(found[EXIF], traits.orientation, False, make)
     if stream.preview is not None and IPTC in found:
         found[IPTC] = iptc.without_thumbnails(found[IPTC])
-    for key in SMALL.get(saver, {EXIF}) & found.keys():
-        if len(found[key]) > LARGEST:
+    limits = {"jpeg": LARGEST_IN_JPEG, "avif": {EXIF: LARGEST}}.get(saver, {})
+    for key in limits.keys() & found.keys():
+        if len(found[key]) > limits[key]:
             size = len(found.pop(key))
             log.warning("'%s' holds no %s of %d bytes; left out", suffix, NAMES[key], size)
     return found
@@ -57,22 +87,79 @@ def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) ->
 def attach(image: pyvips.Image, found: dict[str, bytes], saver: str) -> pyvips.Image:
     """A copy of the picture with its metadata, as libvips takes it."""
     image = image.copy()
-    for key, value in found.items():
-        if key not in OURS.get(saver, ()):
-            block = _placeholder(len(value)) if key == EXIF else value
-            image.set_type(pyvips.GValue.blob_type, key, block)
+    for key in by_libvips(found, saver):
+        block = _placeholder(len(found[key])) if key == EXIF else found[key]
+        image.set_type(pyvips.GValue.blob_type, key, block)
     return image
 
 
-def complete(file: BinaryIO, found: dict[str, bytes], saver: str) -> None:
+def by_libvips(found: dict[str, bytes], saver: str) -> set[str]:
+    """The keys of what libvips writes by itself."""
+    large = {EXIF} if len(found.get(EXIF, b"")) > LARGEST else set()
+    return found.keys() - OURS.get(saver, set()) - large
+
+
+def complete(file: BinaryIO, found: dict[str, bytes], traits: Traits, saver: str) -> None:
     """Puts into the finished file what libvips could not."""
-    if saver == "tiff":
-        exif.add_to_tiff(file, found.get(EXIF), found.get(IPTC))
-        return
+    if saver in COMPLETED:
+        COMPLETED[saver](file, found, traits)
+
+
+def _complete_jpeg(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
+    if traits.density is None:
+        jpeg.forget_density(file)
+    segments = b""
+    for key, sign in ((EXIF, jpeg.EXIF_SIGN), (XMP, jpeg.XMP_SIGN)):
+        if key in found:
+            segments += jpeg.segment(jpeg.APP + 1, sign + found[key])
+    if IPTC in found:
+        segments += jpeg.photoshop_segments(iptc.resources_of(found[IPTC]))
+    jpeg.insert_segments(file, segments + found.get(SEGMENTS, b""))
+
+
+def _complete_tiff(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
+    if traits.density is None:
+        exif.forget_resolution(file)
+    exif.add_to_tiff(file, found.get(EXIF), found.get(IPTC))
+
+
+def _complete_png(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
+    texts = found.get(TEXTS, b"")
+    if len(found.get(EXIF, b"")) > LARGEST:
+        texts += png.chunk(b"eXIf", found[EXIF])
+    elif EXIF in found:
+        _replace_placeholder(file, found[EXIF])
+    if texts or IPTC in found:
+        png.add_texts(file, texts, found.get(IPTC))
+    if traits.density is None:
+        png.forget_density(file)
+    if COLOURS in found:
+        png.insert_chunks(file, found[COLOURS])
+
+
+def _complete_webp(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
+    if len(found.get(EXIF, b"")) > LARGEST:
+        webp.add_exif(file, found[EXIF])
+    elif EXIF in found:
+        _replace_placeholder(file, found[EXIF])
+
+
+def _complete_avif(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
     if EXIF in found:
         _replace_placeholder(file, found[EXIF])
-    if saver == "png" and found.keys() & OURS["png"]:
-        png.add_texts(file, found.get(TEXTS, b""), found.get(IPTC))
+    place = headers.find_colour_numbers(file)
+    if NUMBERS in found and place is not None:
+        file.seek(place)
+        file.write(found[NUMBERS])
+
+
+COMPLETED = {
+    "jpeg": _complete_jpeg,
+    "tiff": _complete_tiff,
+    "png": _complete_png,
+    "webp": _complete_webp,
+    "avif": _complete_avif,
+}
 
 
 def _thumbnail(preview: np.ndarray, largest: int) -> bytes | None:

@@ -19,7 +19,11 @@ EXIF = "exif-data"  # a TIFF structure, from its "II" or "MM" on
 XMP = "xmp-data"
 ICC = "icc-profile-data"
 IPTC = "iptc-data"  # as in JPEG: "Photoshop 3.0", then Photoshop's resource blocks
-TEXTS = "png-texts"  # not libvips': whole chunks
+# Not libvips':
+TEXTS = "png-texts"  # whole chunks
+SEGMENTS = "jpeg-segments"  # whole segments: comments, extended XMP, thermal data ...
+COLOURS = "png-colours"  # whole chunks: cICP, gAMA, cHRM, sRGB, mDCV, cLLI
+NUMBERS = "colour-numbers"  # primaries and transfer of AVIF's nclx, two bytes each
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class Traits:
 
     `grey`: one channel in the file. `metadata`: by the keys above.
     `orientation`: 1-8 as in EXIF, how the rows of the file are to be turned to be seen upright.
+    `profile`: the ICC profile by which the samples are to be seen, embedded or made of colour tags;
+    None: sRGB. `top`: the sample that is white, where it is not the largest of the type. `lost`:
+    what the file held and no restored one holds, in words.
     `format`: the source's, e.g. "jpeg"; `quality`: of a JPEG or WebP source, estimated; `lossless`:
     of a WebP source; `full_chroma`: False for a source with 4:2:0. `density`: pixels per
     millimetre; `inches`: whether it was given per inch. `path`: the file that was read.
@@ -36,6 +43,9 @@ class Traits:
     grey: bool = False
     metadata: Mapping[str, bytes] = field(default_factory=dict)
     orientation: int = 1
+    profile: bytes | None = None
+    top: float | None = None
+    lost: tuple[str, ...] = ()
     format: str | None = None
     quality: int | None = None
     lossless: bool = False
@@ -49,7 +59,7 @@ class Traits:
 class Photo:
     """A decoded picture, upright.
 
-    `pixels` (H,W,3) uint8 or uint16, RGB as encoded (sRGB, or the profile in the metadata); three
+    `pixels` (H,W,3) uint8, uint16 or float32, RGB as encoded (sRGB, or by `traits.profile`); three
     equal channels if `traits.grey`. `alpha` (H,W) of the same type or None.
     """
 
@@ -62,9 +72,9 @@ class Photo:
 class Stream:
     """A picture that comes in strips, from its first stored row to its last, and only once.
 
-    `strips`: (n,W,channels) uint8 or uint16, grey or RGB, then alpha if there is one; together they
-    have the `shape` (H,W,channels) and the `dtype`. `preview`: (h,w,3) uint8, the same in small,
-    stored alike, for the thumbnail in EXIF; None: the thumbnail there is right.
+    `strips`: (n,W,channels) uint8, uint16 or float32, grey or RGB, then alpha if there is one;
+    together they have the `shape` (H,W,channels) and the `dtype`. `preview`: (h,w,3) uint8, the
+    same in small, stored alike, for the thumbnail in EXIF; None: the thumbnail there is right.
     """
 
     strips: Iterable[np.ndarray]
@@ -91,7 +101,9 @@ def _quarter_turns(orientation: int) -> int:
 
 
 def to_float(pixels: np.ndarray) -> np.ndarray:
-    """uint8 or uint16 of any shape -> float32 in [0, 1]."""
+    """uint8 or uint16 of any shape -> float32 in [0, 1]; floats as they are."""
+    if pixels.dtype == np.float32:
+        return pixels
     return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
 
 

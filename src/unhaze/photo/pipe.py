@@ -26,8 +26,12 @@ STORED = 0xFFFF  # bytes that a block of deflate holds at most
 def save_through_pipe(stream: Stream, save: Callable[[pyvips.Image], None]) -> None:
     """Calls `save` with the picture, to be read once, from its first row to its last.
 
-    What goes wrong with the strips is raised as it is, else what goes wrong in `save`.
+    What goes wrong with the strips is raised as it is, else what goes wrong in `save`. Floats,
+    which PNG does not hold, are put together first.
     """
+    if stream.dtype == np.float32:
+        save(pyvips.Image.new_from_array(np.concatenate(list(stream.strips))))
+        return
     reading_end, writing_end = os.pipe()
     ended = Event()
     # The pipe is closed before the thread is waited for: after an error or Ctrl-C it runs dry.

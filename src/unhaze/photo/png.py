@@ -1,35 +1,77 @@
-"""The text chunks of PNG, which libvips shortens and garbles: they are carried as they are."""
+"""Chunks of PNG that libvips shortens, garbles, passes over or drops: carried as they are."""
 
 import io
 import struct
 import zlib
+from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
 from unhaze.photo import iptc
+from unhaze.photo.files import insert
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 XMP = b"XML:com.adobe.xmp"  # the text that libvips knows as XMP
 LARGEST = 1 << 22  # bytes of all texts: above, they are no description of a photo
+HEADER = 25  # bytes of the first chunk, IHDR
 END = b"\0\0\0\0IEND\xaeB`\x82"
+# How the samples are to be seen (PNG, third edition, 11.3.2); also as written before it was final.
+COLOURS = (b"cICP", b"gAMA", b"cHRM", b"sRGB", b"mDCV", b"cLLI", b"mDCv", b"cLLi")
+
+
+def chunks_of(file: BinaryIO, kinds: Collection[bytes]) -> dict[bytes, bytes]:
+    """The data of the first chunk of each of these kinds, wherever in the file it stands."""
+    found: dict[bytes, bytes] = {}
+    for kind, size in _walk(file):
+        if kind in kinds and kind not in found and size <= LARGEST:
+            found[kind] = file.read(size)
+    return found
+
+
+def has_chunk(file: BinaryIO, wanted: bytes) -> bool:
+    """Whether there is a chunk of this kind."""
+    return any(kind == wanted for kind, _ in _walk(file))
+
+
+def insert_chunks(file: BinaryIO, chunks: bytes) -> None:
+    """Puts chunks right behind the header of a finished file."""
+    insert(file, len(SIGNATURE) + HEADER, chunks)
+
+
+def forget_density(file: BinaryIO) -> None:
+    """Says in a PNG file that its pixels have no size, only that they are square."""
+    for kind, _ in _walk(file):
+        if kind == b"IDAT":
+            return
+        if kind == b"pHYs":
+            file.seek(-8, io.SEEK_CUR)
+            file.write(chunk(b"pHYs", struct.pack(">IIB", 1, 1, 0)))
+            return
+
+
+def _walk(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Kind and size of each chunk; the file stands at its data."""
+    at = len(SIGNATURE)
+    file.seek(at)
+    while len(head := file.read(8)) == 8:
+        size, kind = struct.unpack(">I4s", head)
+        yield kind, size
+        at += size + 12
+        file.seek(at)
 
 
 def texts_of(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
     """(text chunks but that of XMP, IPTC as in JPEG); None where there is none."""
     texts, records = b"", None
-    file.seek(len(SIGNATURE))
-    while len(head := file.read(8)) == 8:
-        size, kind = struct.unpack(">I4s", head)
+    for kind, size in _walk(file):
         if kind not in TEXTS or size + len(texts) > LARGEST:
-            file.seek(size + 4, io.SEEK_CUR)
             continue
         data = file.read(size)
-        checksum = file.read(4)
         key, _, value = data.partition(b"\0")
         found = _iptc(kind, value) if key.decode("latin-1") in iptc.PNG_TEXTS else None
         records = found or records
-        if found is None and key != XMP and len(checksum) == 4:
-            texts += head + data + checksum
+        if found is None and key != XMP and len(data) == size:
+            texts += chunk(kind, data)
     return texts or None, records
 
 

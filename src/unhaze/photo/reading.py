@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -15,11 +16,14 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif, headers, png
+from unhaze.photo import exif, headers, inventory, jpeg, kinds, png, profile
 from unhaze.photo.picture import (
+    COLOURS,
     EXIF,
     ICC,
     IPTC,
+    NUMBERS,
+    SEGMENTS,
     TEXTS,
     XMP,
     Photo,
@@ -36,6 +40,7 @@ STRIP = 1 << 18  # pixels that are decoded at once
 HEAD = 1 << 14  # bytes in which AVIF says how it is encoded
 LOADERS = {
     "jpegload": "jpeg",
+    "uhdrload": "jpeg",  # with a gain map; the picture beneath it is read
     "pngload": "png",
     "tiffload": "tiff",
     "webpload": "webp",
@@ -46,7 +51,9 @@ LOADERS = {
     "ppmload": "ppm",
     "bmpload": "bmp",
 }
-COMPUTED = ("lab", "labs", "labq", "xyz", "lch", "scrgb")  # colour spaces that become RGB
+SAMPLES = {"uchar": np.dtype(np.uint8), "ushort": np.dtype(np.uint16)}
+SAMPLES["float"] = np.dtype(np.float32)
+COMPUTED = ("lab", "labs", "labq", "xyz", "lch")  # colour spaces that become RGB
 
 
 @dataclass(frozen=True)
@@ -108,8 +115,17 @@ def read(source: str | Path | bytes, *, max_pixels: int | None = None) -> Photo:
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
-    """The pixels alone: (H,W,3) uint8 or uint16, upright, grey repeated, alpha left out."""
-    return read(path).pixels
+    """The pixels alone: (H,W,3) uint8 or uint16, upright, grey repeated, alpha left out.
+
+    Floats, which are linear light where no profile says otherwise, become 16-bit sRGB.
+    """
+    photo = read(path)
+    if photo.pixels.dtype != np.float32:
+        return photo.pixels
+    image = pyvips.Image.new_from_array(photo.pixels)
+    if ICC in photo.traits.metadata:
+        return (image * 65535).rint().cast("ushort").numpy()
+    return image.copy(interpretation="scrgb").colourspace("rgb16").numpy()
 
 
 def whole(stream: Stream) -> Photo:
@@ -160,20 +176,25 @@ def _opened(
         raise UnhazeError(f"{name} is empty; expected a picture")
     image = _decoder(source, file, name)
     loader = LOADERS[_loader(image)]
+    if loader == "tiff" and (refused := exif.why_no_photo(file)):
+        raise UnhazeError(f"{name} {refused}")
     _check_size(image, name, max_pixels)
-    if (pages := _get(image, "n-pages", 1)) > 1:
-        log.warning("%s has %d pages; only the first is read", name, pages)
+    frames = _get(image, "n-pages", 1)
     if image.interpretation == "cmyk":
         log.warning("%s is CMYK; converted to sRGB", name)
     elif image.interpretation in COMPUTED:
         log.warning("%s is %s; converted to 16-bit sRGB", name, image.interpretation)
-    converted = _integer_rgb_or_grey(image, name)
-    metadata = _metadata(converted, file, loader)
-    has_density = loader != "jpeg" or EXIF in metadata  # libvips does not see that of JFIF
+    converted = _rgb_or_grey(image, name)
+    metadata, lost = _metadata(converted, file, loader)
+    if frames > 1:
+        lost += (f"all but the first of {frames} pages or frames",)
+    has_density = headers.has_density(file, loader, EXIF in metadata)
     traits = Traits(
         grey=converted.bands <= 2,
         metadata=metadata,
         orientation=_get(image, "orientation", 1),
+        profile=_profile(converted, metadata),
+        lost=lost,
         format=loader,
         full_chroma=_get(image, "jpeg-chroma-subsample", "4:4:4") == "4:4:4",
         density=(image.xres, image.yres) if has_density else None,
@@ -183,10 +204,24 @@ def _opened(
     return Opened(
         name,
         (image.height, image.width, converted.bands),
-        np.dtype(np.uint8 if converted.format == "uchar" else np.uint16),
+        SAMPLES[converted.format],
         replace(traits, **headers.encoding(file, head, density=not has_density)),
-        lambda: _integer_rgb_or_grey(_decoder(source, file, name), name),
+        lambda: _rgb_or_grey(_decoder(source, file, name), name),
     )
+
+
+def _profile(image: pyvips.Image, metadata: dict[str, bytes]) -> bytes | None:
+    """By which the samples are to be seen: of the tags that a format has, the one that counts."""
+    if COLOURS in metadata:
+        chunks = png.chunks_of(io.BytesIO(png.SIGNATURE + metadata[COLOURS]), png.COLOURS)
+        if b"cICP" in chunks or ICC not in metadata:
+            return profile.from_png(chunks)
+    if ICC in metadata:
+        return metadata[ICC]
+    if NUMBERS in metadata:
+        return profile.from_numbers(*struct.unpack(">HH", metadata[NUMBERS]))
+    # Floats without a profile are taken for linear light, as scenes are rendered.
+    return profile.from_numbers(1, 8) if image.format == "float" else None
 
 
 def _decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Image:
@@ -199,22 +234,25 @@ def _decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Im
         origin = pyvips.Source.new_from_memory(source)
     else:
         origin = pyvips.Source.new_from_descriptor(file.fileno())
+    options = {"access": "sequential", "fail_on": "error"}
     try:
-        image = pyvips.Image.new_from_source(origin, "", access="sequential", fail_on="error")
+        image = pyvips.Image.new_from_source(origin, "", **options)
+        if _loader(image) == "uhdrload":  # which keeps no XMP
+            image = pyvips.Image.jpegload_source(origin, **options)
     except pyvips.Error as error:
-        if "known format" in error.detail:
-            raise UnhazeError(
-                f"{name} is no picture that can be read; expected a whole JPEG, PNG, TIFF ..."
-            ) from error
-        raise
-    loader = _loader(image)
-    if loader not in LOADERS:
-        raise UnhazeError(f"{name} is no photo (it needs '{loader}'); expected JPEG, PNG, TIFF ...")
+        if "labq" in error.detail and (as_rgb := exif.without_lab(file)) is not None:
+            image = pyvips.Image.new_from_buffer(as_rgb, "", **options)
+            return image.copy(interpretation="lab")
+        file.seek(0)
+        raise UnhazeError(f"cannot read {name}: {kinds.describe(file, error)}") from error
+    if _loader(image) not in LOADERS:
+        file.seek(0)
+        raise UnhazeError(f"cannot read {name}: {kinds.describe(file)}")
     return image
 
 
 def _loader(image: pyvips.Image) -> str:
-    return image.get("vips-loader").removesuffix("_source")
+    return image.get("vips-loader").removesuffix("_source").removesuffix("_buffer")
 
 
 def _check_size(image: pyvips.Image, name: str, max_pixels: int | None) -> None:
@@ -229,17 +267,18 @@ def _check_size(image: pyvips.Image, name: str, max_pixels: int | None) -> None:
         )
 
 
-def _integer_rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
-    """Still lazy: uint8 or uint16, one to four channels; other colour spaces become RGB."""
+def _rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
+    """Still lazy: uint8, uint16 or float, one to four channels; other colour spaces become RGB."""
     if image.interpretation == "cmyk":
         depth = 16 if image.format == "ushort" else 8
         image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
     elif image.interpretation in COMPUTED:
-        image = image.colourspace("rgb16").copy()
+        image = _from_lab(image).colourspace("rgb16").copy()
         image.remove(ICC)
-    if image.format not in ("uchar", "ushort"):
+    if image.format not in SAMPLES:
         raise UnhazeError(
-            f"{name} has '{image.format}' samples; expected 8 or 16 bits: convert it first"
+            f"{name} has '{image.format}' samples; expected 8 or 16 bits, or floats of 32:"
+            " convert it first"
         )
     if image.bands > 4:
         raise UnhazeError(
@@ -248,17 +287,50 @@ def _integer_rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
     return image
 
 
-def _metadata(image: pyvips.Image, file: BinaryIO, loader: str) -> dict[str, bytes]:
+def _from_lab(image: pyvips.Image) -> pyvips.Image:
+    """8-bit CIE L*a*b* as libvips computes with it: L of 0 to 255, a and b signed (TIFF 6.0)."""
+    if image.interpretation != "lab" or image.format != "uchar":
+        return image
+    colours = image.extract_band(0, n=3).cast("float")
+    signed = (colours > 127).ifthenelse(colours - 256, colours)
+    lab = (colours[0] * (100 / 255)).bandjoin([signed[1], signed[2]])
+    return lab.copy(interpretation="lab")
+
+
+def _metadata(
+    image: pyvips.Image, file: BinaryIO, loader: str
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """What is carried, by the keys of `picture`, and the words for what is lost."""
     found = {key: _get(image, key, None) for key in (EXIF, XMP, ICC, IPTC)}
+    lost: tuple[str, ...] = ()
     if found[EXIF] is not None:
         found[EXIF] = found[EXIF].removeprefix(b"Exif\0\0")
-    if loader == "tiff":  # where libvips reads no EXIF and a quarter of IPTC
+    if loader == "jpeg":
+        segments = jpeg.read_segments(file)
+        found |= {EXIF: segments.exif, SEGMENTS: segments.kept or None}
+        found[XMP] = segments.xmp or found[XMP]
+        if segments.photoshop is not None:
+            found[IPTC] = jpeg.PHOTOSHOP_SIGN + segments.photoshop
+        lost = inventory.lost_in_jpeg(file, segments, found[XMP] or b"")
+    elif loader == "tiff":  # where libvips reads no EXIF and a quarter of IPTC
         found[EXIF], found[IPTC] = exif.from_tiff(file)
-    elif loader == "avif" and found[EXIF] is not None:  # libvips has turned it, whatever EXIF says
-        found[EXIF] = exif.edited(found[EXIF], 1, False, None)
+    elif loader == "avif":
+        if found[EXIF] is not None:  # libvips has turned it, whatever EXIF says
+            found[EXIF] = exif.edited(found[EXIF], 1, False, None)
+        found[NUMBERS] = headers.colour_numbers(file)
+        lost = inventory.lost_in_boxes(file)
     elif loader == "png":
         found[TEXTS], found[IPTC] = png.texts_of(file)
-    return {key: value for key, value in found.items() if value is not None}
+        chunks = png.chunks_of(file, (*png.COLOURS, b"eXIf"))
+        found[EXIF] = chunks.pop(b"eXIf", None)
+        whole_chunks = b"".join(png.chunk(kind, data) for kind, data in chunks.items())
+        found[COLOURS] = whole_chunks or None
+        lost = inventory.lost_in_png(file)
+    elif loader == "webp":
+        lost = inventory.lost_in_webp(file)
+    if found[XMP] and lost:
+        found[XMP] = inventory.without_announcements(found[XMP], lost)
+    return {key: value for key, value in found.items() if value is not None}, lost
 
 
 def _get(image: pyvips.Image, key: str, default: Any) -> Any:

@@ -15,9 +15,12 @@ from unhaze.errors import UnhazeError
 from unhaze.photo import metadata
 from unhaze.photo.files import new_file
 from unhaze.photo.picture import (
+    COLOURS,
     EXIF,
     ICC,
     IPTC,
+    NUMBERS,
+    SEGMENTS,
     TEXTS,
     XMP,
     Photo,
@@ -94,6 +97,8 @@ def _as_stream(photo: Photo | Stream) -> Stream:
     preview = photo.pixels[::step, ::step]
     if preview.dtype == np.uint16:
         preview = (preview >> 8).astype(np.uint8)
+    elif preview.dtype == np.float32:
+        preview = np.rint(np.clip(preview, 0, 1) * 255).astype(np.uint8)
     return Stream([samples], samples.shape, samples.dtype, photo.traits, preview)
 
 
@@ -103,39 +108,66 @@ def _save(stream: Stream, suffix: str, target: pyvips.Target) -> Callable[[io.IO
     if stream.traits.orientation != 1 and saver.format != stream.traits.format:
         stream = _as_stream(whole(stream))
     found = metadata.to_write(stream, suffix, saver.format, saver.holds)
+    _say_what_it_cannot_hold(stream, saver, suffix)
 
     def save(image: pyvips.Image) -> None:
-        image = metadata.attach(_fitted(image, stream, saver, suffix), found, saver.format)
+        image = metadata.attach(_fitted(image, stream, saver), found, saver.format)
         # libvips would invent an EXIF block for a picture that had none.
-        keep = "icc|xmp|iptc|other" + ("|exif" if EXIF in found else "")
+        kinds = {EXIF: "exif", XMP: "xmp", IPTC: "iptc"}
+        given = kinds.keys() & metadata.by_libvips(found, saver.format)
+        keep = "|".join(["icc", "other", *(kinds[key] for key in given)])
         options = saver.options(stream.traits, image)
         pyvips.Operation.call(saver.operation, image, target, keep=keep, **options)
 
     save_through_pipe(stream, save)
-    return functools.partial(metadata.complete, found=found, saver=saver.format)
+    return functools.partial(
+        metadata.complete, found=found, traits=stream.traits, saver=saver.format
+    )
 
 
-def _fitted(image: pyvips.Image, stream: Stream, saver: "Saver", suffix: str) -> pyvips.Image:
-    """What the format can hold of the picture, still lazy; says what it cannot."""
-    wide = stream.dtype == np.uint16
-    space = {False: ("srgb", "rgb16"), True: ("b-w", "grey16")}[stream.traits.grey]
-    image = image.copy(interpretation=space[wide])
-    if image.hasalpha() and not saver.alpha:
+def _say_what_it_cannot_hold(stream: Stream, saver: "Saver", suffix: str) -> None:
+    """In the thread of the caller, who may listen."""
+    floats, alpha = stream.dtype == np.float32, stream.shape[2] in (2, 4)
+    if floats and saver.format != "tiff":
+        log.warning("'%s' holds no floating-point samples; rounded to 16 bits", suffix)
+    if alpha and not saver.alpha:
         log.warning("'%s' holds no transparency; blended onto white", suffix)
-        white = np.iinfo(stream.dtype).max
-        image = image.flatten(background=[white], max_alpha=white)
-    if wide and not saver.wide:
+    if stream.dtype != np.uint8 and not saver.wide:
         log.warning("'%s' holds no 16 bits a channel; rounded to 8", suffix)
+    if ICC in stream.traits.metadata and ICC not in saver.holds:
+        log.warning("'%s' holds no ICC profile; converted to sRGB", suffix)
+
+
+def _fitted(image: pyvips.Image, stream: Stream, saver: "Saver") -> pyvips.Image:
+    """What the format can hold of the picture, still lazy."""
+    space = {False: ("srgb", "rgb16"), True: ("b-w", "grey16")}[stream.traits.grey]
+    if stream.dtype == np.float32:
+        image = _fitted_floats(image, stream, saver)
+    if image.format != "float":
+        image = image.copy(interpretation=space[image.format == "ushort"])
+    if image.hasalpha() and not saver.alpha:
+        white = {"uchar": 255, "ushort": 65535}[image.format]
+        image = image.flatten(background=[white], max_alpha=white)
+    if image.format == "ushort" and not saver.wide:
         image = (image / 257).rint().cast("uchar").copy(interpretation=space[False])
     profile = stream.traits.metadata.get(ICC)
     if profile and ICC not in saver.holds:
-        log.warning("'%s' holds no ICC profile; converted to sRGB", suffix)
         image.set_type(pyvips.GValue.blob_type, ICC, profile)
         image = image.icc_transform("srgb", embedded=True)
     across, down = stream.traits.density or (1.0, 1.0)  # 1: not known
     image = image.copy(xres=across, yres=down)
     image.set_type(pyvips.GValue.gint_type, "orientation", stream.traits.orientation)
     return image
+
+
+def _fitted_floats(image: pyvips.Image, stream: Stream, saver: "Saver") -> pyvips.Image:
+    """Floats stay floats in TIFF; elsewhere they become 16 bits, linear light becomes sRGB."""
+    image = image.copy(interpretation="b-w" if stream.traits.grey else "scrgb")
+    if saver.format == "tiff":
+        return image
+    if ICC in stream.traits.metadata:
+        return (image * 65535).rint().cast("ushort")
+    return image.colourspace("grey16" if stream.traits.grey else "rgb16")
 
 
 def _jpeg_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
@@ -155,10 +187,11 @@ def _png_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
 
 
 def _tiff_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
-    size = image.width * image.height * image.bands * (2 if image.format == "ushort" else 1)
+    bytes_of = {"uchar": 1, "ushort": 2, "float": 4}
+    size = image.width * image.height * image.bands * bytes_of[image.format]
     return {
         "compression": "lzw",
-        "predictor": "horizontal",
+        "predictor": "float" if image.format == "float" else "horizontal",
         "bigtiff": size > 3_500_000_000,  # classic TIFF ends at 4 GiB
         "resunit": "inch" if traits.inches else "cm",
     }
@@ -166,7 +199,7 @@ def _tiff_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
 
 def _webp_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
     quality = _quality(traits, "webp", 90)
-    return {"lossless": traits.lossless, "Q": quality, "smart_subsample": True}
+    return {"lossless": traits.lossless, "exact": True, "Q": quality, "smart_subsample": True}
 
 
 def _avif_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
@@ -192,16 +225,19 @@ class Saver:
 
 
 MODERN = {EXIF, XMP, ICC}
-JPEG = Saver("jpeg", "jpegsave_target", False, False, _jpeg_options, MODERN | {IPTC})
+JPEG = Saver("jpeg", "jpegsave_target", False, False, _jpeg_options, MODERN | {IPTC, SEGMENTS})
 TIFF = Saver("tiff", "tiffsave_target", True, True, _tiff_options, MODERN | {IPTC})
+IN_PNG = MODERN | {IPTC, TEXTS, COLOURS}
 SAVERS = {
     ".jpg": JPEG,
     ".jpeg": JPEG,
-    ".png": Saver("png", "pngsave_target", True, True, _png_options, MODERN | {IPTC, TEXTS}),
+    ".png": Saver(
+        "png", "pngsave_target", True, True, _png_options, MODERN | {IPTC, TEXTS, COLOURS}
+    ),
     ".tif": TIFF,
     ".tiff": TIFF,
     ".webp": Saver("webp", "webpsave_target", True, False, _webp_options, MODERN),
-    ".avif": Saver("avif", "heifsave_target", True, True, _avif_options, MODERN),
+    ".avif": Saver("avif", "heifsave_target", True, True, _avif_options, MODERN | {NUMBERS}),
     ".gif": Saver("gif", "gifsave_target", True, False, _gif_options, set()),
 }
 SUFFIXES = tuple(SAVERS)  # of every file that can be written, all of which can be read

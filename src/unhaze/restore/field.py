@@ -78,8 +78,11 @@ def apply_to_strips(
     *,
     strength: float = 1.0,
     threads: int = 0,
+    bounded: bool = True,
 ) -> Iterator[np.ndarray]:
     """The strips of a picture of `height` rows, from its first row to its last, restored.
+
+    `bounded`: floats end at 1; without, lamps of a scene stay brighter than white.
 
     strips: (n,W,channels) uint8, uint16 or float32. The first channels are the colours that `maps`
     is for: three with (3,2,h,w), grey with (1,2,h,w); those behind them stay.
@@ -97,7 +100,7 @@ def apply_to_strips(
     start = 0
     with ThreadPoolExecutor(workers) as pool:
         for strip in strips:
-            waiting.append(pool.submit(_apply_to_rows, blended, strip, start, height))
+            waiting.append(pool.submit(_apply_to_rows, blended, strip, start, height, bounded))
             start += len(strip)
             if len(waiting) > workers:
                 yield waiting.popleft().result()
@@ -111,7 +114,9 @@ def check_strength(strength: float) -> None:
         raise UnhazeError(f"strength is {strength}; expected 0 (no change) to 1 (full)")
 
 
-def _apply_to_rows(maps: np.ndarray, strip: np.ndarray, start: int, height: int) -> np.ndarray:
+def _apply_to_rows(
+    maps: np.ndarray, strip: np.ndarray, start: int, height: int, bounded: bool
+) -> np.ndarray:
     """Rows `start`... of a picture with `height` rows: (n,W,channels) -> same, type kept."""
     colours, width = maps.shape[3], strip.shape[1]
     restored = np.empty_like(strip)
@@ -121,7 +126,8 @@ def _apply_to_rows(maps: np.ndarray, strip: np.ndarray, start: int, height: int)
     for left in range(0, width, TILE):
         tile = slice(left, left + TILE)
         inside = [each[tile] for each in columns]
-        _apply_to_tile(maps, strip[:, tile, :colours], rows, inside, restored[:, tile, :colours])
+        hazy, target = strip[:, tile, :colours], restored[:, tile, :colours]
+        _apply_to_tile(maps, hazy, rows, inside, target, bounded)
     return restored
 
 
@@ -131,6 +137,7 @@ def _apply_to_tile(
     rows: Sequence[np.ndarray],
     columns: Sequence[np.ndarray],
     restored_hwc: np.ndarray,
+    bounded: bool,
 ) -> None:
     """Fills `restored_hwc`; `rows`, `columns`: where its pixels lie in the maps (see `_lerp`).
 
@@ -141,6 +148,7 @@ def _apply_to_tile(
     is_float = hazy_hwc.dtype == np.float32
     top = np.float32(1 if is_float else np.iinfo(hazy_hwc.dtype).max)
     half = np.float32(0 if is_float else 0.5)  # what becomes an integer is cut off, not rounded
+    highest = top + half if bounded or not is_float else None
     upper, lower, slope, mixed = np.empty((4, 2, *row_shape), np.float32)
     hazy = np.empty(row_shape, np.float32)
     left, right, share = columns
@@ -172,7 +180,7 @@ def _apply_to_tile(
         np.copyto(hazy, hazy_hwc[row], casting="unsafe")
         np.multiply(hazy, gain, out=hazy)
         np.add(hazy, value, out=hazy)
-        np.clip(hazy, 0, top + half, out=hazy)
+        np.clip(hazy, 0, highest, out=hazy)
         np.copyto(restored_hwc[row], hazy, casting="unsafe")
 
 

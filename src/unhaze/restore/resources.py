@@ -10,7 +10,8 @@ from unhaze.errors import UnhazeError
 
 CGROUP = Path("/sys/fs/cgroup")
 MEMORY_FACTS = Path("/proc/meminfo")
-M_ARENA_MAX = -8  # of glibc's malloc.h
+# Of glibc's malloc.h; a number of its mallopt is an int.
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
 
 def count_threads(threads: int) -> int:
@@ -54,3 +55,15 @@ def share_one_heap() -> None:
     """
     with contextlib.suppress(OSError, TypeError, AttributeError):  # Windows; other C libraries
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
+def keep_freed_memory() -> None:
+    """Lets this process keep up to 2 GB that it has freed, where the C library is glibc.
+
+    Large tensors would otherwise be given back to the system and fetched page by page at every
+    training step: a tenth of a step of AECR-Net on a CPU, a third of its deformable convolution.
+    """
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # Windows; other C libraries
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

@@ -13,10 +13,10 @@ from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, to_float, upr
 from unhaze.restore.field import (
     LUMA,
     apply_field,
-    apply_to_strips,
     check_strength,
     fit_field,
 )
+from unhaze.restore.managed import Colours, apply_managed, colours_of, filled
 from unhaze.restore.models import Model, find_model, open_model
 from unhaze.restore.native import restore_strips, restore_whole
 from unhaze.restore.preview import comparison, field_pictures
@@ -24,13 +24,14 @@ from unhaze.restore.preview import comparison, field_pictures
 
 @dataclass(frozen=True)
 class Glance:
-    """A photo in small, upright: `hazy`, `restored` (h,w,3) float32 in [0,1], and the field between
-    them, `maps` (3,2,h,w).
+    """A photo in small, upright: `hazy`, `restored` (h,w,3) float32 in [0,1], sRGB, and the field
+    between them in the photo's own `colours`, `maps` (3,2,h,w).
     """
 
     hazy: np.ndarray
     restored: np.ndarray
     maps: np.ndarray
+    colours: Colours = Colours()
 
 
 class Restorer:
@@ -120,8 +121,31 @@ class Restorer:
 
     def restore(self, photo: Photo, strength: float = 1.0) -> Photo:
         """The photo without its haze; all but the colours is kept."""
-        pixels = self.restore_pixels(photo.pixels, strength, grey=photo.traits.grey)
-        return replace(photo, pixels=pixels)
+        check_strength(strength)
+        if strength == 0:
+            return photo
+        pixels = photo.pixels
+        small = analysis_image(whole_image(photo), self.analysis)
+        colours = colours_of(photo.traits, pixels.dtype, small, pixels.max)
+        if self.native:
+            restored = self._restore_natively(pixels, strength, colours)
+        else:
+            glance = self._look(small, pixels.shape[:2], colours)
+            settings = {"strength": strength, "threads": self.threads}
+            done = apply_managed(glance.colours, glance.maps, [pixels], len(pixels), **settings)
+            restored = np.concatenate(list(done))
+        return replace(photo, pixels=restored)
+
+    def _restore_natively(
+        self, pixels: np.ndarray, strength: float, colours: Colours
+    ) -> np.ndarray:
+        """Every pixel through the network, by way of sRGB where the photo is in other colours."""
+        if colours.plain:
+            return self.restore_pixels(pixels, strength, grey=colours.grey)
+        hazy = colours.encoded(to_float(pixels))
+        seen = colours.to_srgb(hazy)
+        clear = self.restore_pixels(seen, strength, grey=colours.grey)
+        return colours.as_stored(colours.from_srgb(clear, seen, hazy), pixels.dtype)
 
     def restore_pixels(
         self, pixels: np.ndarray, strength: float = 1.0, *, grey: bool = False
@@ -144,9 +168,24 @@ class Restorer:
         """The fully restored photo in small and its field, for previews and for `restore_file`."""
         traits = opened.traits
         with opened.reading():
-            hazy = upright(analysis_image(opened.image(), self.analysis), traits.orientation)
-        maps = self._field(self._model_for(*opened.shape[:2]), hazy, traits.grey)
-        return Glance(hazy, apply_field(maps, hazy, threads=self.threads), maps)
+            small = analysis_image(opened.image(), self.analysis)
+        small = upright(small, traits.orientation)
+
+        def most() -> float:
+            with opened.reading():
+                return opened.image().extract_band(0, n=1 if traits.grey else 3).max()
+
+        return self._look(small, opened.shape[:2], colours_of(traits, opened.dtype, small, most))
+
+    def _look(self, small: np.ndarray, size: tuple[int, int], colours: Colours) -> Glance:
+        """Of an upright analysis picture in the photo's own encoding; `size`: the whole's."""
+        stored = colours.encoded(small)
+        hazy = colours.to_srgb(stored)
+        clear = restore_whole(self._model_for(*size), hazy, memory=self.memory)
+        stored, own = np.minimum(stored, 1), colours.from_srgb(clear, hazy, stored)
+        maps = fit_field(stored, own, grey=colours.grey, threads=self.threads)
+        restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
+        return Glance(hazy, restored, maps, colours)
 
     def name_for(self, height: int, width: int) -> str:
         """The model that clears a picture of this size: a file name without suffix, or a prior."""
@@ -194,10 +233,12 @@ class Restorer:
             return done, Glance(*small, fit_field(*small, threads=self.threads))
         glance = glance or self.look(opened)
         hazy, maps = glance.hazy, glance.maps
-        restored = apply_field(maps, hazy, strength=strength, threads=self.threads)
+        restored = hazy + np.float32(strength) * (glance.restored - hazy)
         stored = _turned_back(maps, traits)
-        strips = apply_to_strips(
-            stored[:1] if traits.grey else stored,
+        maps = stored[:1] if traits.grey else stored
+        strips = apply_managed(
+            glance.colours,
+            maps,
             stream.strips,
             stream.shape[0],
             strength=strength,
@@ -225,14 +266,17 @@ class Restorer:
 def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.ndarray:
     """(h,w,3) float32 in [0,1] with max(h,w) <= long_side; never enlarged.
 
-    `picture`: (H,W,3) uint8, uint16 or float32, or a libvips picture of the first two types, not
-    decoded yet, grey or RGB, whose alpha is left out. Shrunk by means of whole cells, the rest by
-    libvips' Lanczos-3 on floats, so that 8-bit pictures gain the precision of the mean.
+    `picture`: (H,W,3) uint8, uint16 or float32, or a libvips picture of these types, not decoded
+    yet, grey or RGB. What its alpha hides is filled with colours of what it shows. Floats of a
+    libvips picture are not bounded. Shrunk by means of whole cells, the rest by libvips' Lanczos-3
+    on floats, so that 8-bit pictures gain the precision of the mean.
     """
+    if isinstance(picture, pyvips.Image) and picture.hasalpha():
+        return _visible_image(picture, long_side)
     image = picture if isinstance(picture, pyvips.Image) else _wrapped(picture)
     scale = min(1.0, long_side / max(image.height, image.width))
     size = [max(1, round(side * scale)) for side in (image.height, image.width)]
-    small = image[0] if image.bands <= 2 else image.extract_band(0, n=3)
+    small = image[0] if image.bands == 1 else image.extract_band(0, n=3)
     cell = int(1 / scale)
     if cell > 1:
         if small.format == "uchar":
@@ -242,8 +286,31 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
     small = small.cast("float")
     if scale < 1:
         small = small.resize(size[1] / small.width, vscale=size[0] / small.height)
-    samples = np.clip(small.numpy().reshape(*size, -1) / np.float32(top), 0, 1)
+    samples = small.numpy().reshape(*size, -1) / np.float32(top)
+    if top > 1 or not isinstance(picture, pyvips.Image):
+        samples = np.clip(samples, 0, 1)
     return np.repeat(samples, 3, axis=2) if samples.shape[2] == 1 else samples
+
+
+def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:
+    """The analysis picture of one with alpha: colours weighted by how much they are seen."""
+    top = {"uchar": 255, "ushort": 65535, "float": 1}[image.format]
+    # Decoded once: both parts are made of it, and a stream can be read once only.
+    whole = image.copy_memory()
+    alpha = whole[whole.bands - 1].cast("float") / top
+    seen = whole.extract_band(0, n=whole.bands - 1).cast("float") * alpha
+    shares = analysis_image((alpha * 65535).rint().cast("ushort"), long_side)[..., 0]
+    weighted = analysis_image(seen / top, long_side)
+    samples = weighted / np.maximum(shares, 1 / 65535)[..., None]
+    samples = samples if image.format == "float" else np.clip(samples, 0, 1)
+    return filled(samples, shares)
+
+
+def whole_image(photo: Photo) -> pyvips.Image:
+    """The samples of a photo, with its alpha, as libvips knows them."""
+    if photo.alpha is None:
+        return _wrapped(photo.pixels)
+    return _wrapped(np.dstack([photo.pixels, photo.alpha])).copy(interpretation="srgb")
 
 
 def as_float(pixels: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from unhaze.losses import create_loss
 from unhaze.methods import METHODS
 from unhaze.names import check_arguments, lookup, one_of
 from unhaze.nets import create_net
+from unhaze.restore.resources import keep_freed_memory
 from unhaze.train.loop import Trainer, TrainResult
 from unhaze.train.steps import batches_from
 from unhaze.weights import load_into, load_model, newest_state
@@ -47,6 +48,7 @@ def train(
     """
     if budget_minutes is not None and not 0 < budget_minutes < math.inf:
         raise UnhazeError(f"a budget of {budget_minutes} minutes; expected a number above 0")
+    keep_freed_memory()
     fabric = make_fabric(recipe)
     if resume is not None:  # before the data, which may take minutes
         runs.open_run(recipe, Path(resume))

@@ -24,7 +24,7 @@ CONTAINERS = {
     ".mp4": MP4,
     ".m4v": MP4,
     ".mov": Container("mov", ("h264", "h265", "prores"), "aac", "mov_text"),
-    ".mkv": Container("matroska", ("h264", "h265", "av1", "ffv1", "prores"), "flac", "subrip"),
+    ".mkv": Container("matroska", ("h264", "h265", "av1", "ffv1", "prores"), "aac", "subrip"),
     ".webm": Container("webm", ("av1",), "libopus", "webvtt"),
     ".ts": MPEG_TS,
     ".mts": MPEG_TS,

@@ -17,7 +17,7 @@ from av.codec.codec import Codec as AvCodec
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
 
-from unhaze.restore.video.containers import Container
+from unhaze.restore.video.containers import CONTAINERS
 
 EMPTY_TEXT = 2  # bytes of a gap between MP4's subtitles, which FFmpeg writes by itself
 STEP = 0.001  # seconds between packets whose times in the source do not grow: every muxer's least
@@ -89,8 +89,7 @@ class Sound:
         if layout == f"{count} channels":
             layout = LAYOUTS.get(count, "stereo")
         self.stream.codec_context.layout = layout
-        if encoder != "flac":
-            self.stream.codec_context.bit_rate = BIT_RATE * count
+        self.stream.codec_context.bit_rate = BIT_RATE * count
         self.source, self.lost = source, 0
         copy_facts(source, self.stream)
 
@@ -104,7 +103,7 @@ class Sound:
         if packet is None:
             frames = [*frames, None]
         packets = [each for frame in frames for each in self.stream.encode(frame)]
-        return [each for each in packets if each.size]  # FLAC's last one is empty
+        return [each for each in packets if each.size]  # the last one may be empty
 
 
 class Text:
@@ -134,19 +133,21 @@ class Text:
 
 
 def open_track(
-    container: OutputContainer, stream: Stream, target: Container, notes: list[str]
+    container: OutputContainer, stream: Stream, suffix: str, notes: list[str]
 ) -> Track | None:
     """A track for a stream of the source; None, and a line in `notes`, where there can be none."""
-    words, form = words_for(stream), target.form
+    target = CONTAINERS[suffix]
+    form, refused = target.form, f"'{suffix}' does not hold {words_for(stream)}"
     if _is_copied(form, stream):
         return Copy(_add_copy(container, stream))
     if stream.type == "audio" and _is_encoded(form, stream, target.sound):
-        notes.append(f"'{form}' does not hold {words}; encoded anew as {target.sound}")
+        made = AvCodec(target.sound, "w").canonical_name
+        notes.append(f"{refused}; encoded as {made}")
         return Sound(container, stream, target.sound)
     if stream.type == "subtitle" and target.text and _codec_of(stream) in PLAIN_TEXT:
-        notes.append(f"'{form}' does not hold {words}; kept as plain text ({target.text})")
+        notes.append(f"{refused}; kept as plain text ({target.text})")
         return Text(container, stream, target.text)
-    notes.append(f"'{form}' does not hold {words}; left out")
+    notes.append(f"{refused}; left out")
     return None
 
 

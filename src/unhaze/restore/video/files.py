@@ -118,8 +118,7 @@ def restore_video(
         open_container(source, demuxers=demuxers, max_pixels=max_pixels) as container,
         target_file(target, original=original, overwrite=overwrite) as file,
     ):
-        video = find_video(container, source, max_pixels=max_pixels)
-        reading = Reading(container, video, start, end)
+        reading = Reading(container, find_video(container, source), start, end)
         output = open_output(file, target, reading, codec)
         tally = Tally()
         written = _pipeline(reading, output, restorer, strength, how, tally)

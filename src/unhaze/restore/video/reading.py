@@ -12,10 +12,11 @@ from typing import IO
 import av
 from av import Packet, VideoFrame
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
-from unhaze.restore.video.clock import JOINED, Clock
+from unhaze.restore.video.clock import BROADCAST, Clock
 from unhaze.restore.video.containers import FILE_DEMUXERS
 
 # Tags that are no UTF-8 are kept byte by byte; PyAV does so by itself from version 19 on.
@@ -52,8 +53,10 @@ class Reading:
     clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
-        joined = not set(self.container.format.name.split(",")).isdisjoint(JOINED)
-        object.__setattr__(self, "clock", Clock(joined))
+        broadcast = not set(self.container.format.name.split(",")).isdisjoint(BROADCAST)
+        dense = ("video", "audio")
+        sparse = {each.index for each in self.container.streams if each.type not in dense}
+        object.__setattr__(self, "clock", Clock(broadcast, frozenset(sparse)))
 
     @property
     def origin(self) -> float:
@@ -121,15 +124,13 @@ def open_container(
         raise UnhazeError(f"cannot read '{name_of(source)}' as a video: {why}") from error
 
 
-def find_video(
-    container: InputContainer, source: str | Path | IO[bytes], *, max_pixels: int | None = None
-) -> VideoStream:
+def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> VideoStream:
     """The stream to restore: FFmpeg's choice among those that are no cover pictures.
 
-    UnhazeError: none, no decoder, or frames of more than `max_pixels`; also those that only turn up
-    later in the file are not decoded then.
+    UnhazeError: none, no decoder, or frames of more pixels than `open_container` was told; those
+    that only turn up later in the file are damage.
     """
-    covers = av.stream.Disposition.attached_pic
+    covers = Disposition.attached_pic
     videos = [each for each in container.streams.video if not each.disposition & covers]
     best = container.streams.best("video")
     video = best if best in videos else next(iter(videos), None)
@@ -138,12 +139,11 @@ def find_video(
     if video.codec_context is None:
         raise UnhazeError(f"no decoder for the video in '{name_of(source)}'; convert it first")
     width, height = video.codec_context.width, video.codec_context.height
-    if max_pixels is not None:
-        if width * height > max_pixels:
-            raise UnhazeError(
-                f"frames of {width} x {height} pixels are over the limit of {max_pixels} pixels"
-            )
-        video.codec_context.options = {"max_pixels": str(max_pixels)}
+    limit = container.options.get("max_pixels")
+    if limit is not None:
+        if width * height > int(limit):
+            raise UnhazeError(f"{width} x {height} pixels are over the limit of {limit}")
+        video.codec_context.options = {"max_pixels": limit}
     video.thread_type = "AUTO"
     return video
 
@@ -162,7 +162,8 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
     last, rate = None, frame_rate(reading.video)
     for packet in _packets(reading, [reading.video, *streams]):
         # (The last packets of PyAV, which are empty, have a stream but no right `stream_index`.)
-        reading.clock.set(packet)
+        if packet.size and not packet.stream.disposition & Disposition.attached_pic:
+            reading.clock.correct(packet)
         if packet.stream.index == reading.video.index:
             if reading.video.index not in open_ends:
                 continue

@@ -26,7 +26,8 @@ DETAIL, SURROUND = 8, 1 / 16  # analysis pixels along a cell; radius, in long si
 LIKENESS = 0.3  # correlation of details below which they belong to different scenes
 FLAT = 2.5e-5  # variance of details below which they are noise, as in dense fog or black
 DARK, BURNT = 0.02, 0.97  # luma beyond which there are no details
-SEEN = 0.05  # share of cells that have to show something, and to have changed, to tell a cut by
+# Shares of cells that have to show something, and to have changed, to tell a cut by.
+SHOWN, SEEN = 0.05, 0.01
 
 Estimate = Callable[[np.ndarray], np.ndarray]
 
@@ -134,7 +135,7 @@ def is_cut(before: np.ndarray, after: np.ndarray) -> bool:
     # What a flash has burnt out, or a fade swallowed, tells nothing.
     shown = np.minimum(cells(before, DETAIL), cells(after, DETAIL)) > DARK
     shown &= np.maximum(cells(before, DETAIL), cells(after, DETAIL)) < BURNT
-    if shown.mean() < SEEN or np.mean(change(before, after) > CHANGED) < SEEN:
+    if shown.mean() < SHOWN or np.mean(change(before, after) > CHANGED) < SEEN:
         return False
     first, second = first[shown], second[shown]
     energies = float((first**2).mean()), float((second**2).mean())

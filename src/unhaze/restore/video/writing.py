@@ -59,20 +59,21 @@ def open_output(file: Any, target: Path, reading: Reading, codec: str | None) ->
 
     UnhazeError: the container does not hold the wanted codec, or FFmpeg does not make it.
     """
-    kind = CONTAINERS[target.suffix.lower()]
+    suffix = target.suffix.lower()
+    form = CONTAINERS[suffix].form
     facts = true_still(reading.container.metadata)
-    own_tags = kind.form in ("mp4", "mov") and any(key.startswith("com.") for key in facts)
+    own_tags = form in ("mp4", "mov") and any(key.startswith("com.") for key in facts)
     container = av.open(
         file,
         "w",
-        format=kind.form,
+        format=form,
         container_options={"movflags": "use_metadata_tags"} if own_tags else {},
         buffer_size=1 << 20,
         **KEEP_BYTES,
     )
     container.metadata.update(facts)
     family = reading.video.codec_context.codec.canonical_name
-    chosen = choose_codec(codec, family, target.suffix.lower())
+    chosen = choose_codec(codec, family, suffix)
     copies: dict[int, Track] = {}
     notes: list[str] = []
     chapters = len(reading.container.chapters())
@@ -83,7 +84,7 @@ def open_output(file: Any, target: Path, reading: Reading, codec: str | None) ->
             video.metadata.update(true_still(stream.metadata))
             video.disposition = stream.disposition
         elif not is_made_anew(stream, chapters):
-            track = open_track(container, stream, kind, notes)
+            track = open_track(container, stream, suffix, notes)
             if track is not None:
                 copies[stream.index] = track
     return Output(container, video, chosen, copies, notes)

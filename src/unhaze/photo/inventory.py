@@ -1,0 +1,128 @@
+"""What a picture file holds beside its pixels, and what becomes of each in a restored file.
+
+`FATES` is the one table; reading looks for its payloads, writing says which of them are gone, and
+docs/use.md shows it.
+"""
+
+import re
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from unhaze.photo import jpeg, png
+from unhaze.photo.jpeg import APP, Segments
+
+KEPT, CONVERTED, SAID, NONE = "kept", "converted", "said", "-"
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A thing that files hold. `fates`: by format of a result in the format of its source."""
+
+    name: str
+    fates: dict[str, str]
+
+
+def _fates(jpeg: str, png: str, tiff: str, webp: str, avif: str) -> dict[str, str]:
+    return {"jpeg": jpeg, "png": png, "tiff": tiff, "webp": webp, "avif": avif}
+
+
+FATES = (
+    Payload("EXIF, GPS and maker notes", _fates(KEPT, KEPT, KEPT, KEPT, KEPT)),
+    Payload("orientation", _fates(KEPT, KEPT, KEPT, KEPT, CONVERTED)),
+    Payload("EXIF thumbnail", _fates(CONVERTED, CONVERTED, NONE, CONVERTED, CONVERTED)),
+    Payload("XMP", _fates(KEPT, KEPT, KEPT, KEPT, KEPT)),
+    Payload("extended XMP", _fates(KEPT, NONE, NONE, NONE, NONE)),
+    Payload("IPTC", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
+    Payload("ICC profile", _fates(KEPT, KEPT, KEPT, KEPT, KEPT)),
+    Payload("colour tags (cICP, gAMA, cHRM, nclx)", _fates(NONE, KEPT, NONE, NONE, KEPT)),
+    Payload("mastering and light level", _fates(NONE, KEPT, NONE, NONE, SAID)),
+    Payload("comments and texts", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
+    Payload("density, or that there is none", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
+    Payload("GeoTIFF", _fates(NONE, NONE, KEPT, NONE, NONE)),
+    Payload("thermal data (FLIR)", _fates(KEPT, NONE, NONE, NONE, NONE)),
+    Payload("gain map", _fates(SAID, NONE, NONE, NONE, SAID)),
+    Payload("motion video", _fates(SAID, NONE, NONE, NONE, NONE)),
+    Payload("further views, pages and frames", _fates(SAID, SAID, SAID, SAID, SAID)),
+    Payload("content credentials (C2PA)", _fates(SAID, SAID, SAID, SAID, SAID)),
+)
+
+GAIN_MAP = "gain map (the picture is the standard one for all screens)"
+VIDEO = "motion video"
+VIEWS = "further pictures of the file"
+CREDENTIALS = "content credentials (C2PA), which are void once pixels change"
+EXTENDED = "extended XMP"
+COMMENTS = "comments"
+THERMAL = "thermal data"
+
+# What XMP says of things that a restored file no longer holds: attributes, and whole elements.
+ANNOUNCED = {
+    GAIN_MAP: (rb"hdrgm:\w+|HDRGainMap:\w+|apdi:\w+", rb"hdrgm:\w+|Container:Directory"),
+    VIDEO: (rb"GCamera:Mo\w+|GCamera:MicroVideo\w*|Camera:MotionPhoto\w*", rb"Container:Directory"),
+    VIEWS: (rb"", rb"Container:Directory"),
+    EXTENDED: (rb"xmpNote:HasExtendedXMP", rb"xmpNote:HasExtendedXMP"),
+    CREDENTIALS: (rb"dcterms:provenance", rb"dcterms:provenance"),
+}
+
+
+def lost_in_jpeg(file: BinaryIO, found: Segments, xmp: bytes) -> tuple[str, ...]:
+    """Names of what no restored JPEG holds."""
+    file.seek(found.behind)
+    behind = file.read() if found.behind else b""
+    lost = []
+    signs = [sign for marker, sign in found.signs if marker == APP + 2]
+    further = len(re.findall(rb"\xff\xd8\xff", behind))
+    gain = b"hdrgm:" in xmp or any(each.startswith(jpeg.GAIN_MAP_SIGN) for each in signs)
+    if gain and further:
+        lost.append(GAIN_MAP)
+        further -= 1
+    if _has_video(behind):
+        lost.append(VIDEO)
+    if further > 0 and any(each.startswith(jpeg.VIEWS_SIGN) for each in signs):
+        lost.append(VIEWS)
+    if any(marker == APP + 11 and sign.startswith(b"JP") for marker, sign in found.signs):
+        lost.append(CREDENTIALS)
+    return tuple(lost)
+
+
+def lost_in_boxes(file: BinaryIO) -> tuple[str, ...]:
+    """Of AVIF: credentials in a box, a gain map as a derived item, motion as a track."""
+    file.seek(0)
+    data = file.read(1 << 20)
+    names = {b"tmap": GAIN_MAP, b"c2pa": CREDENTIALS, b"jumb": CREDENTIALS}
+    return tuple(dict.fromkeys(words for kind, words in names.items() if kind in data))
+
+
+def lost_in_png(file: BinaryIO) -> tuple[str, ...]:
+    """Credentials; frames are counted by libvips."""
+    return (CREDENTIALS,) if png.has_chunk(file, b"caBX") else ()
+
+
+def lost_in_webp(file: BinaryIO) -> tuple[str, ...]:
+    """Credentials in a chunk of RIFF."""
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        kind, size = head[:4], struct.unpack("<I", head[4:])[0]
+        if kind == b"C2PA":
+            return (CREDENTIALS,)
+        file.seek(size + size % 2, 1)
+    return ()
+
+
+def without_announcements(xmp: bytes, lost: tuple[str, ...]) -> bytes:
+    """XMP that no longer tells of what is lost; its padding makes up for the length."""
+    corrected = xmp
+    for words in lost:
+        attributes, elements = ANNOUNCED.get(words, (b"", b""))
+        if elements:
+            pattern = rb"<(%s)\b(?:[^>]*/>|.*?</\1\s*>)" % elements
+            corrected = re.sub(pattern, b"", corrected, flags=re.DOTALL)
+        if attributes:
+            pattern = rb"\s(?:%s)\s*=\s*(?:\"[^\"]*\"|'[^']*')" % attributes
+            corrected = re.sub(pattern, b"", corrected)
+    return corrected
+
+
+def _has_video(behind: bytes) -> bool:
+    """An MP4 behind a picture, as Google, Samsung and others append it."""
+    return re.search(rb"ftyp(?:isom|iso[2-9]|mp4[12]|qt  |avc1|heic|M4V )", behind) is not None

@@ -1,0 +1,118 @@
+"""The segments of a JPEG file: read beside libvips, which joins, shortens or drops some of them."""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from unhaze.photo.files import insert
+
+START, END, SCAN, COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
+APP = 0xE0
+LARGEST = 0xFFFF - 2  # bytes in one segment
+EXIF_SIGN, XMP_SIGN = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+EXTENDED_SIGN = b"http://ns.adobe.com/xmp/extension/\0"
+PHOTOSHOP_SIGN, ICC_SIGN = b"Photoshop 3.0\0", b"ICC_PROFILE\0"
+VIEWS_SIGN, GAIN_MAP_SIGN = b"MPF\0", b"urn:iso:std:iso:ts:21496:-1\0"
+# Segments that are written anew with the pixels, or that only fit these: JFIF and its thumbnail,
+# profile, views, C2PA (JUMBF), Adobe's colour transform.
+REBUILT = {APP, APP + 2, APP + 11, APP + 14}
+LARGEST_MAIN = 1 << 26  # bytes of segments in all that are looked at
+
+
+@dataclass
+class Segments:
+    """What a JPEG file holds beside its coefficients.
+
+    `exif`, `xmp`, `photoshop`: their contents without the sign, of several segments joined. `kept`:
+    whole segments that go into another JPEG as they are: comments, extended XMP, FLIR's and other
+    makers'. `signs`: of each segment, its marker and first bytes. `behind`: where the picture ends.
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    photoshop: bytes | None = None
+    kept: bytes = b""
+    signs: list[tuple[int, bytes]] = field(default_factory=list)
+    behind: int = 0
+
+
+def read_segments(file: BinaryIO) -> Segments:
+    """Of the first picture in the file; what is damaged ends it."""
+    found = Segments()
+    for marker, data in _segments(file, found):
+        found.signs.append((marker, data[:64]))
+        if marker == APP + 1 and data.startswith(EXIF_SIGN) and found.exif is None:
+            found.exif = data[len(EXIF_SIGN) :]
+        elif marker == APP + 1 and data.startswith(XMP_SIGN) and found.xmp is None:
+            found.xmp = data[len(XMP_SIGN) :]
+        elif marker == APP + 13 and data.startswith(PHOTOSHOP_SIGN):
+            found.photoshop = (found.photoshop or b"") + data[len(PHOTOSHOP_SIGN) :]
+        elif marker == COMMENT or (APP < marker < APP + 16 and marker not in REBUILT):
+            found.kept += segment(marker, data)
+    return found
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    """A segment with its marker and length."""
+    return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+
+
+def photoshop_segments(blocks: bytes) -> bytes:
+    """Photoshop's resource blocks in as many segments as they need."""
+    room = LARGEST - len(PHOTOSHOP_SIGN)
+    parts = [blocks[start : start + room] for start in range(0, len(blocks), room)]
+    return b"".join(segment(APP + 13, PHOTOSHOP_SIGN + part) for part in parts)
+
+
+def insert_segments(file: BinaryIO, segments: bytes) -> None:
+    """Puts segments into a finished file, behind its JFIF segment."""
+    file.seek(2)
+    head = file.read(4)
+    at = 2
+    if head[:2] == bytes((0xFF, APP)):
+        at += 2 + struct.unpack(">H", head[2:])[0]
+    insert(file, at, segments)
+
+
+def forget_density(file: BinaryIO) -> None:
+    """Says in a JFIF file that its pixels have no size, only that they are square."""
+    file.seek(6)
+    if file.read(5) == b"JFIF\0":
+        file.seek(13)
+        file.write(struct.pack(">BHH", 0, 1, 1))
+
+
+def _segments(file: BinaryIO, found: Segments) -> Iterator[tuple[int, bytes]]:
+    file.seek(2)
+    total = 0
+    while len(head := file.read(2)) == 2 and head[0] == 0xFF and total < LARGEST_MAIN:
+        marker = head[1]
+        if marker == 0xFF:  # fill bytes
+            file.seek(-1, 1)
+            continue
+        if marker == END:
+            found.behind = file.tell()
+            return
+        length = file.read(2)
+        if len(length) < 2:
+            return
+        data = file.read(max(0, struct.unpack(">H", length)[0] - 2))
+        total += len(data)
+        if marker == SCAN:
+            _skip_scan(file)
+        else:
+            yield marker, data
+
+
+def _skip_scan(file: BinaryIO, block: int = 1 << 20) -> None:
+    """To the marker behind entropy-coded data, in which 0xFF is followed by 0 or a restart."""
+    at, tail = file.tell(), b""
+    while data := file.read(block):
+        window = tail + data
+        match = re.search(rb"\xff[^\x00\xd0-\xd7\xff]", window)
+        if match:
+            file.seek(at - len(tail) + match.start())
+            return
+        at, tail = at + len(data), window[-1:]

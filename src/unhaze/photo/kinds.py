@@ -1,0 +1,72 @@
+"""What a file is that cannot be read as a photo, by its first bytes: for messages that help."""
+
+from typing import BinaryIO
+
+import pyvips
+
+READ = "JPEG, PNG, TIFF, WebP, AVIF and GIF"
+HEAD = 4096
+# Where, which bytes, what it is.
+SIGNATURES = (
+    (0, b"BM", "BMP"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"P1\n", "PBM"),
+    (0, b"P2\n", "PGM"),
+    (0, b"P3\n", "PPM"),
+    (0, b"P5", "PGM"),
+    (0, b"P6", "PPM"),
+    (0, b"PF\n", "PFM"),
+    (0, b"8BPS", "Photoshop's PSD"),
+    (0, b"qoif", "QOI"),
+    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
+    (0, b"#?RADIANCE", "Radiance HDR"),
+    (0, b"FUJIFILMCCD-RAW", "a camera's raw file"),
+    (0, b"IIU\0", "a camera's raw file"),
+    (0, b"IIRO", "a camera's raw file"),
+    (0, b"IIRS", "a camera's raw file"),
+    (0, b"FOVb", "a camera's raw file"),
+    (8, b"crx ", "a camera's raw file"),
+    (8, b"heic", "HEIC"),
+    (8, b"heix", "HEIC"),
+    (8, b"hevc", "HEIC"),
+    (8, b"hevx", "HEIC"),
+    (8, b"mif1", "HEIF"),
+    (8, b"msf1", "HEIF"),
+    (8, b"avis", "an animated AVIF"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<svg", "SVG, a drawing"),
+    (0, b"<?xml", "XML or SVG"),
+    (0, b"<!DOCTYPE html", "an HTML page"),
+    (0, b"<html", "an HTML page"),
+    (0, b"\x1f\x8b", "a gzip file"),
+    (0, b"PK\x03\x04", "a ZIP file"),
+)
+# Of files that are read, if they are whole.
+WHOLE = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+WHOLE |= {b"II+\0": "TIFF", b"MM\0+": "TIFF", b"RIFF": "WebP", b"GIF8": "GIF"}
+# What libvips says of healthy files whose encoding it does not know.
+UNKNOWN = ("compression", "not implemented", "unsupported", "not supported", "planar", "bits_per")
+
+
+def describe(file: BinaryIO, error: pyvips.Error | None = None) -> str:
+    """What the file is, and what is expected; or libvips' complaint about one that can be read.
+
+    `file` stands at its beginning.
+    """
+    head = file.read(HEAD)
+    for at, sign, name in SIGNATURES:
+        if head[at : at + len(sign)].lower() == sign.lower():
+            return f"it is {name}, which is not read; expected {READ}"
+    whole = next((name for sign, name in WHOLE.items() if head.startswith(sign)), None)
+    said = [] if error is None else [line for line in error.detail.splitlines() if line]
+    reason = "; ".join(dict.fromkeys(line for line in said if "bad seek" not in line))
+    if whole and (not reason or "known format" in reason):
+        return f"damaged or cut off; expected a whole {whole}"
+    if not reason or "known format" in reason:
+        return f"it is no picture; expected {READ}"
+    if any(word in reason.lower() for word in UNKNOWN):
+        return f"it is encoded in a way that is not read ({reason}); save it in a usual one"
+    return f"damaged or cut off ({reason})"

@@ -1,0 +1,203 @@
+"""A photo in any colour space, depth and with any transparency, as the network should see it.
+
+Networks know sRGB. So the analysis picture is taken there by the photo's profile, the result back,
+and the field is fitted in the photo's own encoding, in which it is applied.
+"""
+
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyvips
+
+from unhaze.photo import Traits, to_float
+from unhaze.restore.field import apply_to_strips
+from unhaze.windows import window_mean
+
+# Largest samples of cameras' bits in 16-bit files: where none is above, that is white.
+NARROW = (255, 1023, 4095, 16383)
+FLOAT_WHITES = (1.0, 255.0, 65535.0)
+BRIGHT = 4.0  # how far above white floats may be: lamps and the sun
+VISIBLE = 0.5 / 255  # of alpha
+
+
+@dataclass(frozen=True)
+class Colours:
+    """How samples of one photo become sRGB in [0,1], and back; its field is fitted in between.
+
+    profile: ICC, or None for sRGB. grey: it has one channel. top: the sample that is white, as a
+    share of the largest of the type (of 1, for floats). linear: the samples are proportional to
+    light, in which haze is affine as well, but the eye, and thus the fit, is not: they are encoded
+    by the curve of sRGB first.
+    """
+
+    profile: bytes | None = None
+    grey: bool = False
+    top: float = 1.0
+    linear: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is sRGB in all of its type's range."""
+        return self.profile is None and self.top == 1
+
+    def encoded(self, samples: np.ndarray) -> np.ndarray:
+        """Samples over the largest of their type, as float32 in which the field is fitted: 1 is
+        white, and more is possible where floats are brighter."""
+        values = np.maximum(samples / np.float32(self.top), 0)
+        return encode(values) if self.linear else values
+
+    def decoded(self, values: np.ndarray) -> np.ndarray:
+        """Undoes `encoded`."""
+        values = decode(np.maximum(values, 0)) if self.linear else values
+        return values * np.float32(self.top)
+
+    def as_stored(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """Samples of the type of the photo, from `values` as `encoded` gives them."""
+        own = self.decoded(values)
+        if dtype == np.float32:
+            return own
+        return np.rint(np.clip(own, 0, self.top) * np.iinfo(dtype).max).astype(dtype)
+
+    def to_srgb(self, values: np.ndarray) -> np.ndarray:
+        """(h,w,3), as from `encoded` -> sRGB in [0,1]."""
+        bounded = np.clip(values, 0, 1)
+        return bounded if self.profile is None else self._converted(bounded, inwards=True)
+
+    def from_srgb(self, restored: np.ndarray, seen: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The result (h,w,3), encoded as `values` are, of which `seen` is what the network saw.
+
+        What sRGB could not hold of the photo's colours is kept.
+        """
+        if self.profile is None:
+            return restored
+        outside = np.clip(values, 0, 1) - self._converted(seen, inwards=False)
+        return self._converted(np.clip(restored, 0, 1), inwards=False) + outside
+
+    def _converted(self, values: np.ndarray, *, inwards: bool) -> np.ndarray:
+        """By LittleCMS in 16 bits, relative colorimetric; unchanged if the profile is broken."""
+        bands = 1 if self.grey else 3
+        if inwards and self.linear:
+            values = decode(values)
+        image = pyvips.Image.new_from_array(np.rint(values * 65535).astype(np.uint16))
+        intent = {"intent": "relative", "depth": 16}
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "profile.icc"
+                path.write_bytes(self.profile or b"")
+                if inwards:
+                    image = image[0:bands] if bands == 3 else image[0]
+                    image = image.copy(interpretation="grey16" if self.grey else "rgb16")
+                    done = image.icc_transform("srgb", input_profile=str(path), **intent).numpy()
+                else:
+                    image = image.copy(interpretation="rgb16")
+                    done = image.icc_transform(str(path), input_profile="srgb", **intent).numpy()
+        except pyvips.Error:
+            return values
+        done = done.reshape(*values.shape[:2], -1).astype(np.float32) / 65535
+        if self.linear and not inwards:
+            done = encode(done)
+        return np.repeat(done, 3, axis=2) if done.shape[2] == 1 else done[..., :3]
+
+
+def apply_managed(
+    colours: Colours,
+    maps: np.ndarray,
+    strips: Iterable[np.ndarray],
+    height: int,
+    *,
+    strength: float,
+    threads: int,
+) -> Iterator[np.ndarray]:
+    """`apply_to_strips` with a field that was fitted to samples as `colours` encodes them."""
+    settings = {"strength": strength, "threads": threads}
+    if colours.top == 1 and not colours.linear:
+        yield from apply_to_strips(maps, strips, height, **settings)
+        return
+    waiting: deque[np.ndarray] = deque()
+
+    def encoded() -> Iterator[np.ndarray]:
+        for strip in strips:
+            waiting.append(strip)
+            yield colours.encoded(to_float(strip[..., : len(maps)]))
+
+    for done in apply_to_strips(maps, encoded(), height, bounded=False, **settings):
+        strip = waiting.popleft()
+        rest = strip[..., len(maps) :]
+        yield np.concatenate([colours.as_stored(done, strip.dtype), rest], axis=2)
+
+
+def colours_of(
+    traits: Traits, dtype: np.dtype, small: np.ndarray, most: Callable[[], float]
+) -> Colours:
+    """Of a photo with samples of this type; `small`: its analysis picture.
+
+    most: returns the largest colour sample of the whole, called only if the photo may be a narrow
+    one: a camera's 10, 12 or 14 bits in 16, of which none is above their white.
+    """
+    largest = float(small.max())
+    top = 1.0
+    if dtype == np.float32:
+        top = next((each for each in FLOAT_WHITES if largest <= each * BRIGHT), FLOAT_WHITES[-1])
+    elif dtype == np.uint16 and largest <= NARROW[-1] / 65535:
+        found = most()
+        top = next((each for each in NARROW if found <= each), 65535) / 65535
+    icc = managed(traits)
+    return Colours(icc, traits.grey, top, icc is not None and is_linear(icc, traits.grey))
+
+
+def managed(traits: Traits) -> bytes | None:
+    """The profile by which the photo has to be seen; None for those that say sRGB."""
+    return None if traits.profile is None or is_srgb(traits.profile) else traits.profile
+
+
+def is_srgb(profile: bytes) -> bool:
+    """Whether a profile takes samples as sRGB does, to a level of 8 bits."""
+    steps = np.linspace(0, 1, 5, dtype=np.float32)
+    probe = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(25, 5, 3)
+    seen = Colours(profile)._converted(probe, inwards=True)
+    return bool(np.abs(seen - probe).max() < 1.5 / 255)
+
+
+def is_linear(profile: bytes, grey: bool) -> bool:
+    """Whether samples are about proportional to light: a tenth looks like a third of white."""
+    probe = np.full((1, 1, 3), 0.1, np.float32)
+    return bool(Colours(profile, grey)._converted(probe, inwards=True).mean() > 0.25)
+
+
+def encode(light: np.ndarray) -> np.ndarray:
+    """The curve of sRGB (IEC 61966-2-1), going on beyond 1; float32."""
+    curved = 1.055 * np.power(np.maximum(light, 0.0031308), np.float32(1 / 2.4)) - 0.055
+    return np.where(light <= 0.0031308, 12.92 * light, curved).astype(np.float32)
+
+
+def decode(values: np.ndarray) -> np.ndarray:
+    """Undoes `encode`."""
+    curved = np.power((np.maximum(values, 0.04045) + 0.055) / 1.055, np.float32(2.4))
+    return np.where(values <= 0.04045, values / 12.92, curved).astype(np.float32)
+
+
+def filled(samples: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(h,w,3) whose hidden pixels, alpha (h,w) of 0, take the colours of visible ones near by.
+
+    `samples` are means over visible parts. Hidden ones would pass for haze or for night.
+    """
+    weight = (alpha > VISIBLE).astype(np.float32)
+    if weight.all() or not weight.any():
+        return samples
+    planes = np.where(weight[..., None] > 0, samples, 0).transpose(2, 0, 1)
+    radius, known = 2, weight.copy()
+    result = planes.copy()
+    while not known.all():
+        around = window_mean(weight, radius)
+        means = window_mean(planes, radius) / np.maximum(around, 1e-9)
+        fresh = (known == 0) & (around > 1e-6)
+        result[:, fresh] = means[:, fresh]
+        known[fresh] = 1
+        if radius >= 2 * max(alpha.shape):
+            break
+        radius *= 2
+    return np.ascontiguousarray(result.transpose(1, 2, 0))
