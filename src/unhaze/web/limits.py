@@ -3,12 +3,14 @@
 import asyncio
 import hmac
 import time
+from collections import Counter
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unhaze.web.settings import Settings
+from unhaze.web.work import client_of
 
 # The page needs its own files, its API and pictures made in the browser; nothing from elsewhere.
 POLICY = (
@@ -53,23 +55,42 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
+        self.open: Counter[str] = Counter()  # requests that are being answered, by client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        refusal = self.refusal(Request(scope))
+        send = in_time(with_headers(send), self.settings.body_seconds)
+        request = Request(scope)
+        refusal = self.refusal(request)
         if refusal is not None:
-            await refusal(scope, receive, with_headers(send))
+            await refusal(scope, receive, send)
             return
+        client = client_of(request)
+        self.open[client] += 1
         body = Body(receive, self.settings.max_bytes, self.settings.body_seconds)
-        await self.app(scope, body, with_headers(send))
+        try:
+            await self.app(scope, body, send)
+        except TooSlow:  # The client does not take the answer: its connection ends.
+            return
+        finally:
+            self.open[client] -= 1
+            self.open += Counter()  # drops the zeros
 
     def refusal(self, request: Request) -> JSONResponse | None:
         """The answer to a request that is not let in; the connection is not used again."""
         status, why = 0, ""
         announced = request.headers.get("content-length", "0")
-        if self.settings.token and request.url.path != OPEN and not self.may_enter(request):
+        most = self.settings.max_requests
+        own = self.open[client_of(request)]
+        if not self.is_known_host(request):
+            status, why = 400, "this server is not called so; ask for it as 127.0.0.1 or localhost"
+        elif request.url.path == OPEN:
+            return None
+        elif self.open.total() >= most or own >= max(1, most // 4):
+            status, why = 429, "too many requests at a time; try again in 1 second"
+        elif self.settings.token and request.url.path != OPEN and not self.may_enter(request):
             status, why = 401, "a token is needed: Authorization: Bearer TOKEN"
         elif self.is_foreign(request):
             status, why = 403, "pages of other sites may not use this server; see --origin"
@@ -82,7 +103,15 @@ class Guard:
         headers = {"Connection": "close"}
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
+        if status == 429:
+            headers["Retry-After"] = "1"
         return JSONResponse({"detail": why}, status, headers)
+
+    def is_known_host(self, request: Request) -> bool:
+        """Else a site whose name is made to mean this computer could use the API."""
+        name = request.headers.get("host", "").lower()
+        name = name.partition("]")[0] + "]" if name.startswith("[") else name.partition(":")[0]
+        return not self.settings.hosts or name in self.settings.hosts
 
     def may_enter(self, request: Request) -> bool:
         """Whether the request carries the token; compared in constant time."""
@@ -127,6 +156,19 @@ class Body:
                 raise TooLarge(self.max_bytes)
             self.complete = not message.get("more_body", False)
         return message
+
+
+def in_time(send: Send, seconds: float) -> Send:
+    """`send` of ASGI that raises TooSlow when the client does not take a piece in time."""
+
+    async def send_in_time(message: Message) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await send(message)
+        except TimeoutError as error:
+            raise TooSlow(seconds) from error
+
+    return send_in_time
 
 
 def with_headers(send: Send) -> Send:
