@@ -19,7 +19,7 @@ from unhaze.errors import UnhazeError
 from unhaze.web.answers import BODY, BUSY, UNKNOWN, UPLOAD, content, known_parameters, media_type
 from unhaze.web.desk import Busy, Stopping, has_left
 from unhaze.web.service import FileName, ModelName, Strength
-from unhaze.web.shelf import Kept
+from unhaze.web.shelf import Kept, size_of
 from unhaze.web.work import Clearer, Missing, NoRoom, client_of
 
 router = APIRouter(tags=["page"], dependencies=[Depends(known_parameters)])
@@ -33,7 +33,7 @@ PIECE = 1 << 16  # bytes of a file that are read at a time
 class PhotoEntry:
     """A photo that a model has looked at, which took `seconds`; the rest is quick.
 
-    `result_name`: what to call the restored one.
+    result_name: what to call the restored one. bytes: that it takes here.
     """
 
     id: str
@@ -41,6 +41,7 @@ class PhotoEntry:
     result_name: str
     width: int
     height: int
+    bytes: int
     model: str
     seconds: float
 
@@ -76,6 +77,7 @@ def entry(item: Kept) -> PhotoEntry:
         result_name=item.result_name,
         width=item.width,
         height=item.height,
+        bytes=size_of(item.folder),
         model=item.model,
         seconds=item.seconds,
     )
