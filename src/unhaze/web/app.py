@@ -163,7 +163,8 @@ def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> 
 def methods_of(app: FastAPI, request: Request) -> set[str]:
     """The methods of all routes of a path; those of files if there is none."""
     found: set[str] = set()
-    for route in app.routes:
+    routers = (service.router, photos.router, videos.router)
+    for route in (*app.routes, *(each for router in routers for each in router.routes)):
         if not isinstance(route, Mount) and route.matches(request.scope)[0] is not Match.NONE:
             found |= set(getattr(route, "methods", None) or ())
     return found or {"GET", "HEAD"}
