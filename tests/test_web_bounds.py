@@ -322,3 +322,18 @@ def test_a_fault_of_ours_is_a_json_500(running, monkeypatch):
     answer = post(running, "/v1/photos", hazy_photo())
     assert (answer.status_code, json.loads(answer.content)["detail"][:7]) == (500, "a fault")
     assert running.clearer.desk.taken == 0
+
+
+def test_a_large_body_that_is_refused_leaves_nothing_behind(monkeypatch):
+    """Hypercorn hands a body over in ten pieces of 64 kB; more would wait for ever, and be kept."""
+    stand_in(monkeypatch, 4)
+    with serving(Settings(queue=0, **COMMON)) as running, ThreadPoolExecutor(1) as pool:
+        before = running.tasks()
+        first = pool.submit(post, running, "/v1/dehaze", hazy_photo())
+        wait_until(lambda: running.clearer.desk.taken == 1)
+        for _ in range(5):
+            started = time.monotonic()
+            assert post(running, "/v1/dehaze", bytes(5_000_000)).status_code == 429
+            assert time.monotonic() - started < 3
+        first.result()
+        wait_until(lambda: running.tasks() <= before + 2)  # one connection may still be idle

@@ -21,6 +21,11 @@ class Running:
     url: str
     port: int
     clearer: Clearer
+    loop: asyncio.AbstractEventLoop
+
+    def tasks(self) -> int:
+        """How many tasks the server's loop has; a connection has some."""
+        return len(asyncio.all_tasks(self.loop))
 
     def files(self) -> list[Path]:
         """What lies in its private folder, but for the mark that it is in use."""
@@ -45,7 +50,7 @@ def serving(settings: Settings) -> Iterator[Running]:
         while not answers(url):
             assert thread.is_alive() and time.monotonic() < deadline
             time.sleep(0.02)
-        yield Running(url, port, app.state.clearer)
+        yield Running(url, port, app.state.clearer, loop)
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(60)

@@ -30,6 +30,7 @@ HEADERS = {
 }
 OPEN = "/healthz"  # what a load balancer may ask without the token
 COOKIE = "unhaze"
+REST_SECONDS = 2.0  # in which the rest of a body must have been read after its refusal
 
 
 class TooLarge(Exception):
@@ -61,15 +62,16 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        send = in_time(with_headers(send), self.settings.body_seconds)
         request = Request(scope)
+        body = Body(receive, self.settings.max_bytes, self.settings.body_seconds)
+        send = in_time(with_headers(body.unread(send)), self.settings.body_seconds)
         refusal = self.refusal(request)
         if refusal is not None:
             await refusal(scope, receive, send)
+            await body.finish()
             return
         client = client_of(request)
         self.open[client] += 1
-        body = Body(receive, self.settings.max_bytes, self.settings.body_seconds)
         try:
             await self.app(scope, body, send)
         except TooSlow:  # The client does not take the answer: its connection ends.
@@ -77,6 +79,7 @@ class Guard:
         finally:
             self.open[client] -= 1
             self.open += Counter()  # drops the zeros
+            await body.finish()
 
     def refusal(self, request: Request) -> JSONResponse | None:
         """The answer to a request that is not let in; the connection is not used again."""
@@ -141,6 +144,7 @@ class Body:
         self.receive, self.max_bytes, self.left = receive, max_bytes, max_bytes
         self.seconds, self.deadline = seconds, time.monotonic() + seconds
         self.complete = False
+        self.rest: asyncio.Future[None] | None = None
 
     async def __call__(self) -> Message:
         if self.complete:
@@ -156,6 +160,30 @@ class Body:
                 raise TooLarge(self.max_bytes)
             self.complete = not message.get("more_body", False)
         return message
+
+    def unread(self, send: Send) -> Send:
+        """`send` of ASGI; once an answer begins, what is left of the body is read and forgotten.
+
+        The server would otherwise wait for ever to hand it over, and keep it.
+        """
+
+        async def send_and_read(message: Message) -> None:
+            if message["type"] == "http.response.start" and not self.complete:
+                self.rest = asyncio.ensure_future(self.forget())
+            await send(message)
+
+        return send_and_read
+
+    async def forget(self) -> None:
+        """Reads until the connection ends."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def finish(self) -> None:
+        """Waits until nothing of the body is left, but not for long."""
+        if self.rest is not None:
+            await asyncio.wait({self.rest}, timeout=REST_SECONDS)
+            self.rest.cancel()
 
 
 def in_time(send: Send, seconds: float) -> Send:
