@@ -5,21 +5,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Container:
-    """FFmpeg's name of it, and the codecs (of `codecs.CODECS`) that players expect there."""
+    """FFmpeg's name of it, and the codecs (of `codecs.CODECS`) that players expect there.
+
+    `sound`: FFmpeg's encoder for sound that it does not hold as it is; `text`: its codec of
+    subtitles, None where there is none.
+    """
 
     form: str
     codecs: tuple[str, ...]
+    sound: str
+    text: str | None
 
 
-MP4 = Container("mp4", ("h264", "h265", "av1"))
-MPEG_TS = Container("mpegts", ("h264", "h265"))
+MP4 = Container("mp4", ("h264", "h265", "av1"), "aac", "mov_text")
+MPEG_TS = Container("mpegts", ("h264", "h265"), "aac", None)
 # By the suffix of a target.
 CONTAINERS = {
     ".mp4": MP4,
     ".m4v": MP4,
-    ".mov": Container("mov", ("h264", "h265", "prores")),
-    ".mkv": Container("matroska", ("h264", "h265", "av1", "ffv1", "prores")),
-    ".webm": Container("webm", ("av1",)),
+    ".mov": Container("mov", ("h264", "h265", "prores"), "aac", "mov_text"),
+    ".mkv": Container("matroska", ("h264", "h265", "av1", "ffv1", "prores"), "aac", "subrip"),
+    ".webm": Container("webm", ("av1",), "libopus", "webvtt"),
     ".ts": MPEG_TS,
     ".mts": MPEG_TS,
     ".m2ts": MPEG_TS,
@@ -27,3 +33,13 @@ CONTAINERS = {
 TARGET_SUFFIXES = tuple(CONTAINERS)
 # What folders are searched for; results of the other ones become .mkv, which holds anything.
 VIDEO_SUFFIXES = (*TARGET_SUFFIXES, ".3gp", ".avi", ".flv", ".mpeg", ".mpg", ".mxf", ".ogv", ".wmv")
+
+# Demuxers of FFmpeg, for `open_container`: what strangers may send to a service, and all that hold
+# a whole video. Those of playlists, which name other files and URLs, are in neither.
+SERVICE_DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
+FILE_DEMUXERS = (
+    SERVICE_DEMUXERS
+    + ",mpegts,mpegtsraw,mpeg,mpegvideo,flv,live_flv,asf,ogg,mxf,mxf_opatom,gxf,nut,rm,dv,wtv,pva"
+    ",ty,ivf,obu,av1,h264,hevc,vvc,m4v,h263,h261,vc1,vc1test,dirac,cavsvideo,mjpeg,yuv4mpegpipe"
+    ",r3d,bink,smk,4xm,roq,ea,nuv,nsv,swf,film_cpk,lmlm4,mtv,mvi,xmv,vivo,viv,dxa,flic,gif,apng"
+)

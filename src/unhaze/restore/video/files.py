@@ -15,7 +15,7 @@ from unhaze.errors import UnhazeError
 from unhaze.photo import check_target
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.video.ahead import Ahead, timed
-from unhaze.restore.video.containers import CONTAINERS
+from unhaze.restore.video.containers import CONTAINERS, FILE_DEMUXERS
 from unhaze.restore.video.frames import (
     ANALYSIS,
     HOLD,
@@ -88,6 +88,8 @@ def restore_video(
     analysis: int = ANALYSIS,
     smoothing: float = SMOOTHING,
     hold: int = HOLD,
+    demuxers: str = FILE_DEMUXERS,
+    max_pixels: int | None = None,
 ) -> VideoReport:
     """Writes `target`, whose suffix names the container, with all that `source` holds but its haze.
 
@@ -95,6 +97,7 @@ def restore_video(
     the source, or the nearest. `progress`: called with frames done, frames in all or None, and
     seconds. `analysis`: long side of what the network sees, at most the restorer's. `smoothing` in
     [0,1): share of the field kept from frame to frame. `hold`: frames that one estimate may serve.
+    `demuxers`, `max_pixels`: what is opened at all, as for `reading.open_container`.
     The target appears whole or not at all; on Ctrl-C what is done becomes name.partial.suffix, and
     KeyboardInterrupt goes on. UnhazeError: PyAV is missing, `target` exists and not `overwrite`, or
     is `source`, or cannot hold something, no video in `source`, a setting out of range, disk full.
@@ -112,11 +115,11 @@ def restore_video(
     begin = time.perf_counter()
     original = _local(source)
     with (
-        open_container(source) as container,
+        open_container(source, demuxers=demuxers, max_pixels=max_pixels) as container,
         target_file(target, original=original, overwrite=overwrite) as file,
     ):
         reading = Reading(container, find_video(container, source), start, end)
-        output = open_output(file, target, reading, str(source), codec)
+        output = open_output(file, target, reading, codec)
         tally = Tally()
         written = _pipeline(reading, output, restorer, strength, how, tally)
         if _run(written, reading, tally, begin, progress):
@@ -236,6 +239,8 @@ def _damage_notes(reading: "Reading", tally: Tally) -> Iterator[str]:
     damage, wanted = reading.damage, reading.duration
     if damage.places:
         yield f"{damage.places} damaged places in the source were passed over"
+    if reading.clock.leaps:
+        yield f"the clock of the source leaps {reading.clock.leaps} times; its parts were joined"
     if damage.end is not None:
         yield f"reading the source ended at {tally.last:.1f} s: {damage.end}"
     elif reading.end is None and wanted is not None and tally.last < wanted - MISSING:

@@ -12,19 +12,20 @@ from typing import IO
 import av
 from av import Packet, VideoFrame
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
+from unhaze.restore.video.clock import BROADCAST, Clock
+from unhaze.restore.video.containers import FILE_DEMUXERS
 
+# Tags that are no UTF-8 are kept byte by byte; PyAV does so by itself from version 19 on.
+KEEP_BYTES = (
+    {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
 MICRO = 1_000_000  # of a second, in which containers count
-# Seconds: jumps of time that no recording makes by itself, and by how much streams that were cut at
-# one place may differ in length.
-BACK, AHEAD, TOGETHER = 0.1, 10.0, 1.0
 # Formats without an index: a seek may land behind the key frame, so it aims earlier by this much.
 UNINDEXED, LEAD = ("mpegts", "mpeg"), 10.0
-MAJOR = int(av.__version__.partition(".")[0])
-# Tags that are no UTF-8 go through unchanged; PyAV 19 does so by itself and has no such argument.
-KEEP_BYTES = {"metadata_errors": "surrogateescape"} if MAJOR < 19 else {}
 
 
 @dataclass
@@ -33,50 +34,6 @@ class Damage:
 
     places: int = 0
     end: str | None = None
-
-
-@dataclass
-class Clock:
-    """Joins recordings whose time jumps, as cut and joined or damaged ones do, to one time line.
-
-    A stream whose time goes back by more than `BACK` seconds, or, in `broadcast` formats, ahead by
-    more than `AHEAD`, goes on where it was; the others follow by the same amount when they come to
-    the same place, so that pictures and sound stay together.
-    """
-
-    broadcast: bool
-    shifts: list[float] = field(default_factory=lambda: [0.0])
-    places: dict[int, int] = field(default_factory=dict)  # by stream: how many jumps it has passed
-    expected: dict[int, float] = field(default_factory=dict)  # by stream: when its next one is due
-
-    def correct(self, packet: Packet) -> None:
-        """Sets the packet's times on the one line."""
-        stamp = packet.pts if packet.dts is None else packet.dts
-        if stamp is None or packet.time_base is None:
-            return
-        index, base = packet.stream.index, packet.time_base
-        time = float(stamp * base)
-        place = self.places.get(index, 0)
-        due = self.expected.get(index)
-        if due is not None and self._jumps(time + self.shifts[place] - due):
-            place = self._next_place(place, due - time)
-        self.places[index] = place
-        moved = round(self.shifts[place] / base)
-        if moved:
-            packet.pts = None if packet.pts is None else packet.pts + moved
-            packet.dts = None if packet.dts is None else packet.dts + moved
-        self.expected[index] = time + self.shifts[place] + float((packet.duration or 0) * base)
-
-    def _jumps(self, difference: float) -> bool:
-        return difference < -BACK or (self.broadcast and difference > AHEAD)
-
-    def _next_place(self, place: int, needed: float) -> int:
-        """The place after the jump, known already from another stream or new."""
-        for later in range(place + 1, len(self.shifts)):
-            if abs(self.shifts[later] - needed) < TOGETHER:
-                return later
-        self.shifts.append(needed)
-        return len(self.shifts) - 1
 
 
 @dataclass(frozen=True)
@@ -93,6 +50,13 @@ class Reading:
     end: float | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     damage: Damage = field(default_factory=Damage)
+    clock: Clock = field(init=False)
+
+    def __post_init__(self) -> None:
+        broadcast = not set(self.container.format.name.split(",")).isdisjoint(BROADCAST)
+        dense = ("video", "audio")
+        sparse = {each.index for each in self.container.streams if each.type not in dense}
+        object.__setattr__(self, "clock", Clock(broadcast, frozenset(sparse)))
 
     @property
     def origin(self) -> float:
@@ -134,28 +98,39 @@ def open_container(
     format: str | None = None,
     options: Mapping[str, str] | None = None,
     timeout: float | None = None,
+    demuxers: str = FILE_DEMUXERS,
+    max_pixels: int | None = None,
 ) -> InputContainer:
     """Opens a file, a URL or a device. `timeout`: seconds that it may keep silent.
 
-    UnhazeError in one line if FFmpeg cannot.
+    A file opens no other file and no URL, and only by one of the `demuxers` (names of FFmpeg,
+    joined by commas) unless `format` names one. `max_pixels`: larger frames are not even decoded
+    to look at them; `find_video` refuses them. UnhazeError in one line if FFmpeg cannot.
     """
-    given = str(source) if isinstance(source, Path) else source
+    wanted, given = dict(options or {}), source
+    local = not isinstance(source, str | Path) or Path(source).exists()
+    if local and format is None:
+        wanted = {"format_whitelist": demuxers, "protocol_whitelist": "file"} | wanted
+    if isinstance(source, str | Path):
+        given = f"file:{source}" if local and format is None else str(source)
+    if max_pixels is not None:
+        wanted["max_pixels"] = str(max_pixels)
     try:
-        return av.open(
-            given,
-            "r",
-            format=format,
-            options=dict(options or {}),
-            timeout=timeout,
-            **KEEP_BYTES,
-        )
+        return av.open(given, "r", format=format, options=wanted, timeout=timeout, **KEEP_BYTES)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise UnhazeError(f"cannot read '{name_of(source)}' as a video: {reason(error)}") from error
+        why = reason(error)
+        if local and format is None and isinstance(error, av.error.ArgumentError):
+            why = "it is of no kind that holds a video in itself, such as a playlist"
+        raise UnhazeError(f"cannot read '{name_of(source)}' as a video: {why}") from error
 
 
 def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> VideoStream:
-    """The stream to restore: FFmpeg's choice among those that are no cover pictures."""
-    covers = av.stream.Disposition.attached_pic
+    """The stream to restore: FFmpeg's choice among those that are no cover pictures.
+
+    UnhazeError: none, no decoder, or frames of more pixels than `open_container` was told; those
+    that only turn up later in the file are damage.
+    """
+    covers = Disposition.attached_pic
     videos = [each for each in container.streams.video if not each.disposition & covers]
     best = container.streams.best("video")
     video = best if best in videos else next(iter(videos), None)
@@ -163,6 +138,12 @@ def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> Vid
         raise UnhazeError(f"'{name_of(source)}' holds no video; expected one with moving pictures")
     if video.codec_context is None:
         raise UnhazeError(f"no decoder for the video in '{name_of(source)}'; convert it first")
+    width, height = video.codec_context.width, video.codec_context.height
+    limit = container.options.get("max_pixels")
+    if limit is not None:
+        if width * height > int(limit):
+            raise UnhazeError(f"{width} x {height} pixels are over the limit of {limit}")
+        video.codec_context.options = {"max_pixels": limit}
     video.thread_type = "AUTO"
     return video
 
@@ -170,17 +151,19 @@ def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> Vid
 def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame | Packet]:
     """Frames of the wanted part in order of time, and packets of the streams numbered `copied`.
 
-    Every frame has a `pts` greater than that of the frame before. Damaged places are passed over
-    and counted. Packets may lie outside the wanted part.
+    Every frame has a `pts` greater than that of the frame before; where the source's clock leaps,
+    all streams go on together. Damaged places are passed over and counted. Packets may lie outside
+    the wanted part.
     """
     streams = [each for each in reading.container.streams if each.index in copied]
     # Subtitles are sparse: nobody waits for their end.
     open_ends = {each.index for each in streams if each.type == "audio"} | {reading.video.index}
     _seek(reading)
     last, rate = None, frame_rate(reading.video)
-    clock = Clock(reading.container.format.name in UNINDEXED)
     for packet in _packets(reading, [reading.video, *streams]):
-        clock.correct(packet)
+        # (The last packets of PyAV, which are empty, have a stream but no right `stream_index`.)
+        if packet.size and not packet.stream.disposition & Disposition.attached_pic:
+            reading.clock.correct(packet)
         if packet.stream.index == reading.video.index:
             if reading.video.index not in open_ends:
                 continue
@@ -192,7 +175,7 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
                 # Half a microsecond: what the user types is rounded, what the file says is not.
                 if reading.start is None or reading.time_of(frame) >= reading.start - 5e-7:
                     yield frame
-        elif packet.size:  # the last packets of PyAV are empty, meant for decoders
+        elif packet.size:  # those that are empty are meant for decoders
             if reading.end is not None and reading.time_of(packet) >= reading.end:
                 open_ends.discard(packet.stream.index)
             yield packet

@@ -1,10 +1,9 @@
 """Restored frames become a video file, with all that the source held besides its pictures."""
 
 import contextlib
-import io
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from av import Packet, VideoFrame
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.sidedata.sidedata import Type
-from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.frame import PictureType
@@ -26,44 +24,44 @@ from unhaze.errors import UnhazeError
 from unhaze.restore.video.ahead import Ahead, timed
 from unhaze.restore.video.codecs import CODECS, choose_codec, choose_layout
 from unhaze.restore.video.containers import CONTAINERS
+from unhaze.restore.video.copying import (
+    Sound,
+    Track,
+    is_cover,
+    is_made_anew,
+    open_track,
+    true_still,
+)
 from unhaze.restore.video.pixels import Picture, to_frame
 from unhaze.restore.video.reading import KEEP_BYTES, Reading, frame_rate, reason
-from unhaze.restore.video.sound import Sound
 
-# Facts about the old encoding, or of the old container, that are not true of the new one.
-STALE = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id", "rotate")
-STALE += ("major_brand", "minor_version", "compatible_brands")
 PRORES_PROFILES = {"Proxy": "0", "LT": "1", "Standard": "2", "HQ": "3", "4444": "4", "XQ": "5"}
-EMPTY_TEXT = 2  # bytes of a gap between MP4's subtitles, which FFmpeg writes by itself
 REORDERED = 3  # frames; x265 gives arbitrary times to the packets of shorter videos with B-frames
 
 
 @dataclass
 class Output:
-    """An open target. `copies`: the stream for each number of a stream of the source.
+    """An open target. `copies`: the track for each number of a stream of the source.
 
-    `sounds`: of those, the ones that are encoded anew, as the target holds no copy. `latest`: by
-    number, the decoding time of the last packet. `notes`: what the target could not hold.
+    `notes`: what the target could not hold. `refused`: packets that the target did not take.
     """
 
     container: OutputContainer
     video: VideoStream
     codec: str
-    copies: dict[int, Stream]
-    sounds: dict[int, Sound] = field(default_factory=dict)
-    latest: dict[int, int] = field(default_factory=dict)
+    copies: dict[int, Track]
     notes: list[str] = field(default_factory=list)
+    refused: int = 0
 
 
-def open_output(
-    file: Any, target: Path, reading: Reading, source: str, codec: str | None
-) -> Output:
+def open_output(file: Any, target: Path, reading: Reading, codec: str | None) -> Output:
     """Prepares a target in an open file; the video stream waits for its first frame.
 
-    UnhazeError: the container does not hold the codec.
+    UnhazeError: the container does not hold the wanted codec, or FFmpeg does not make it.
     """
-    form = CONTAINERS[target.suffix.lower()].form
-    facts = _true_still(reading.container.metadata)
+    suffix = target.suffix.lower()
+    form = CONTAINERS[suffix].form
+    facts = true_still(reading.container.metadata)
     own_tags = form in ("mp4", "mov") and any(key.startswith("com.") for key in facts)
     container = av.open(
         file,
@@ -75,29 +73,21 @@ def open_output(
     )
     container.metadata.update(facts)
     family = reading.video.codec_context.codec.canonical_name
-    chosen = choose_codec(codec, family, target.suffix.lower())
-    copies: dict[int, Stream] = {}
-    sounds: dict[int, Sound] = {}
+    chosen = choose_codec(codec, family, suffix)
+    copies: dict[int, Track] = {}
     notes: list[str] = []
+    chapters = len(reading.container.chapters())
     for stream in reading.container.streams:
         if stream.index == reading.video.index:
             rate = frame_rate(reading.video)
             video = container.add_stream(CODECS[chosen].encoder, rate, dict(CODECS[chosen].options))
-            video.metadata.update(_true_still(stream.metadata))
+            video.metadata.update(true_still(stream.metadata))
             video.disposition = stream.disposition
-        elif is_timecode(stream):  # FFmpeg writes such a track anew from the tag
-            container.metadata.setdefault("timecode", stream.metadata.get("timecode", ""))
-        elif _holds(form, stream):
-            copies[stream.index] = _add_copy(container, stream)
-        elif stream.type == "audio" and stream.codec_context is not None:
-            sounds[stream.index] = Sound(container, stream, _true_still(stream.metadata))
-            copies[stream.index] = sounds[stream.index].target
-            made = sounds[stream.index].codec
-            notes.append(f"'{target.suffix}' does not hold {_words(stream)}; encoded as {made}")
-        elif not (stream.type == "data" and reading.container.chapters()):
-            # (In MP4 that is where the chapters are kept, which are written anew.)
-            notes.append(f"'{target.suffix}' does not hold {_words(stream)}; left out")
-    return Output(container, video, chosen, copies, sounds, notes=notes)
+        elif not is_made_anew(stream, chapters):
+            track = open_track(container, stream, suffix, notes)
+            if track is not None:
+                copies[stream.index] = track
+    return Output(container, video, chosen, copies, notes)
 
 
 def write(
@@ -136,10 +126,7 @@ def write(
         length = "" if reading.duration is None else f" of its {reading.duration:g} s"
         raise UnhazeError(f"no picture could be decoded in the wanted part{length}")
     with timed(seconds, "write"):
-        output.container.mux(output.video.encode(None))
-        for sound in output.sounds.values():
-            output.container.mux(sound.end())
-        output.container.close()
+        _finish(output)
 
 
 def _configure(output: Output, picture: Picture, reading: Reading) -> str:
@@ -232,39 +219,43 @@ def hdr_options(frame: VideoFrame) -> str:
 
 
 def _copy(packet: Packet, output: Output, reading: Reading, shift: float) -> None:
-    """Puts a packet into its stream, `shift` seconds earlier, if it lies in the wanted part."""
-    index = packet.stream.index
-    stream = output.copies[index]
-    if packet.size <= EMPTY_TEXT and stream.codec_context.name == "mov_text":
-        return
-    if stream.disposition & Disposition.attached_pic:
+    """Puts a packet into its track, `shift` seconds earlier, if it lies in the wanted part."""
+    if is_cover(packet.stream):
         packet.pts = packet.dts = 0
     elif not _cut(packet, reading, shift):
         return
-    if index in output.sounds:
-        output.container.mux(output.sounds[index].encode(packet))
-        return
-    _put_in_order(packet, output.latest.get(index))
-    output.latest[index] = packet.dts
-    packet.stream = stream
-    output.container.mux(packet)
+    _mux_copies(output, output.copies[packet.stream.index].take(packet))
 
 
-def _put_in_order(packet: Packet, latest: int | None) -> None:
-    """Decoding times that rise, as containers demand, where recordings were joined or damaged."""
-    if latest is not None and packet.dts <= latest:
-        packet.dts = latest + 1
-        packet.pts = max(packet.pts, packet.dts)
+def _mux_copies(output: Output, packets: list[Packet]) -> None:
+    """One that the container does not take is not worth the loss of the whole video."""
+    for packet in packets:
+        try:
+            output.container.mux(packet)
+        except (av.error.ArgumentError, av.error.InvalidDataError):
+            output.refused += 1
+
+
+def _finish(output: Output) -> None:
+    """What encoders still hold, and the end of the file."""
+    output.container.mux(output.video.encode(None))
+    for track in output.copies.values():
+        _mux_copies(output, track.take(None))
+    lost = sum(track.lost for track in output.copies.values() if isinstance(track, Sound))
+    if lost:
+        output.notes.append(f"{lost} damaged places in the sound were passed over")
+    if output.refused:
+        output.notes.append(f"{output.refused} packets of copied streams did not fit and were lost")
+    output.container.close()
 
 
 def _cut(packet: Packet, reading: Reading, shift: float) -> bool:
     """Whether the packet lies in the wanted part; its times are set, subtitles shortened."""
     if packet.pts is None and packet.dts is None:
         return False
-    if packet.pts is None or packet.dts is None:
-        packet.pts = packet.dts = packet.dts if packet.pts is None else packet.pts
     first = round(shift / packet.time_base)
-    packet.pts, packet.dts = packet.pts - first, packet.dts - first
+    packet.pts = (packet.dts if packet.pts is None else packet.pts) - first
+    packet.dts = None if packet.dts is None else packet.dts - first
     subtitle = packet.stream.type == "subtitle" and packet.duration
     if reading.end is not None:
         left = round((reading.origin + reading.end) / packet.time_base) - first - packet.pts
@@ -292,37 +283,3 @@ def _copy_chapters(output: Output, reading: Reading, shift: float) -> None:
         times = {"start": round((first - shift) / base), "end": round((last - shift) / base)}
         chapters.append(chapter | times)
     output.container.set_chapters(chapters)
-
-
-def is_timecode(stream: Stream) -> bool:
-    """Whether it is a track of QuickTime that counts frames: tmcd, which cannot be copied."""
-    return stream.type == "data" and "timecode" in stream.metadata
-
-
-def _holds(form: str, stream: Stream) -> bool:
-    """Whether a container of this form holds such a stream: tried out in memory."""
-    try:
-        with av.open(io.BytesIO(), "w", format=form) as trial:
-            _add_copy(trial, stream)
-            trial.start_encoding()
-    except (av.FFmpegError, ValueError):
-        return False
-    return True
-
-
-def _add_copy(container: OutputContainer, stream: Stream) -> Stream:
-    copy = container.add_stream_from_template(stream, opaque=True)
-    copy.metadata.update(_true_still(stream.metadata))
-    copy.disposition = stream.disposition
-    return copy
-
-
-def _words(stream: Stream) -> str:
-    kind = {"audio": "the sound track", "subtitle": "the subtitles", "video": "another video"}
-    what = kind.get(stream.type, f"the {stream.type} stream")
-    codec = stream.codec_context.name if stream.codec_context else stream.name
-    return f"{what} {stream.index} ({codec or 'unknown'})"
-
-
-def _true_still(metadata: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in metadata.items() if not key.lower().startswith(STALE)}

@@ -1,0 +1,82 @@
+"""One clock for a whole recording: where the source's own leaps or is silent, time goes on."""
+
+from dataclasses import dataclass, field
+
+from av import Packet
+
+# Seconds. In a sound file times of decoding do not go back; those of display may, by REORDERED, and
+# some packets have no others. Ahead it is a pause, but in formats that are made to be joined.
+BACK, REORDERED, AHEAD, OVERHANG = 0.1, 2.0, 10.0, 0.1
+BROADCAST = ("mpegts", "mpeg", "mpegtsraw")
+
+
+@dataclass
+class Track:
+    """Where a stream is. `part`: of the recording. Seconds on the joined clock: `last`, before
+    which no packet is to come, and `next`, when one is due.
+    """
+
+    part: int = 0
+    last: float | None = None
+    next: float = 0.0
+
+
+@dataclass
+class Clock:
+    """Puts packets on one clock. `shifts`: seconds to add in each part, a leap after the other.
+
+    A stream enters the next part when its own times leap there: the packets of two parts come
+    mixed. Streams that belong together keep their distance, because they share the shifts.
+    `broadcast`: whether a gap ahead is a leap, too. `sparse`: numbers of streams such as subtitles,
+    whose gaps mean nothing; they follow the others.
+    """
+
+    broadcast: bool
+    sparse: frozenset[int] = frozenset()
+    shifts: list[float] = field(default_factory=lambda: [0.0])
+    tracks: dict[int, Track] = field(default_factory=dict)
+
+    @property
+    def leaps(self) -> int:
+        """How often the source's clock has leapt so far."""
+        return len(self.shifts) - 1
+
+    def correct(self, packet: Packet) -> None:
+        """Moves the packet's times; one of sound or data without any gets the next that is due."""
+        stream, base = packet.stream, packet.time_base
+        if not base:
+            return
+        track = self.tracks.setdefault(stream.index, Track())
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if stamp is None:
+            if stream.type == "video":  # its frames are counted when they are decoded
+                return
+            stamp = packet.pts = packet.dts = round((track.next - self.shifts[track.part]) / base)
+        seconds = float(stamp * base)
+        if stream.index in self.sparse:
+            track.part = len(self.shifts) - 1
+        elif self._leaps(track, seconds):
+            self._enter_part(track, seconds)
+        shift = self.shifts[track.part]
+        ticks = round(shift / base)
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        packet.dts = None if packet.dts is None else packet.dts + ticks
+        track.last = seconds + shift - (REORDERED if packet.dts is None else BACK)
+        track.next = seconds + shift + float((packet.duration or 0) * base)
+
+    def _leaps(self, track: Track, seconds: float) -> bool:
+        if track.last is None:
+            return False
+        here = seconds + self.shifts[track.part]
+        return here < track.last or (self.broadcast and here > track.next + AHEAD)
+
+    def _enter_part(self, track: Track, seconds: float) -> None:
+        """That which another stream has entered before, or a new one after all that was there."""
+        for part in range(track.part + 1, len(self.shifts)):
+            if abs(seconds + self.shifts[part] - track.next) < AHEAD:
+                track.part = part
+                return
+        # Sound may run on a little longer, and begins a little later: it does not overlap.
+        longest = max(each.next for each in self.tracks.values())
+        self.shifts.append(max(track.next, longest - OVERHANG) - seconds)
+        track.part = len(self.shifts) - 1

@@ -1,0 +1,220 @@
+"""What a video holds besides its pictures: copied, made into what the target holds, or said.
+
+A track takes packets of its stream in the source (None: there are no more) and gives the packets
+for the target: as they are, or as sound or text of a codec that the target's container holds.
+"""
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import av
+from av import Packet
+from av.audio.stream import AudioStream
+from av.codec.codec import Codec as AvCodec
+from av.container import OutputContainer
+from av.stream import Disposition, Stream
+
+from unhaze.restore.video.containers import CONTAINERS
+
+EMPTY_TEXT = 2  # bytes of a gap between MP4's subtitles, which FFmpeg writes by itself
+STEP = 0.001  # seconds between packets whose times in the source do not grow: every muxer's least
+BIT_RATE = 96_000  # of sound that is encoded anew, a channel
+# Of channels whose places the source does not tell.
+LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+PLAIN_TEXT = ("subrip", "srt", "mov_text", "webvtt", "text", "ass", "ssa")
+# What FFmpeg puts into a container, and then neither it nor a player finds there again.
+UNREADABLE = {
+    "mpegts": {"subrip", "srt", "mov_text", "webvtt", "text", "ass", "ssa", "attachment"},
+    "mov": {"cover"},
+}
+# Facts about the old encoding, or of the old container, that are not true of the new one.
+STALE = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id", "rotate")
+STALE += ("major_brand", "minor_version", "compatible_brands")
+
+
+class Track(Protocol):
+    """A stream of the target that takes packets of one of the source."""
+
+    stream: Stream
+
+    def take(self, packet: Packet | None) -> list[Packet]:
+        """Packets for the target."""
+        ...
+
+
+@dataclass
+class Copy:
+    """Packets as they are. `last`: time of decoding of the last one, in seconds."""
+
+    stream: Stream
+    last: float | None = None
+
+    def take(self, packet: Packet | None) -> list[Packet]:
+        """The packet, with times that no muxer refuses: they grow, and are there."""
+        if packet is None:
+            return []
+        mov_text = self.stream.codec_context and self.stream.codec_context.name == "mov_text"
+        if mov_text and packet.size <= EMPTY_TEXT:
+            return []
+        self._put_in_order(packet)
+        packet.stream = self.stream
+        return [packet]
+
+    def _put_in_order(self, packet: Packet) -> None:
+        base = packet.time_base
+        step = max(1, math.ceil(STEP / base))
+        least = None if self.last is None else round(self.last / base) + step
+        if packet.dts is None:
+            # Of streams with B-frames the first packets may not say when they are decoded.
+            early = packet.pts - 2 * max(step, packet.duration or 0)
+            packet.dts = early if least is None else min(packet.pts, least)
+        if least is not None and packet.dts < least - step + 1:
+            packet.dts = least
+        if packet.pts is None or packet.pts < packet.dts:
+            packet.pts = packet.dts
+        self.last = float(packet.dts * base)
+
+
+class Sound:
+    """Sound that the target does not hold, decoded and encoded anew."""
+
+    def __init__(self, container: OutputContainer, source: AudioStream, encoder: str) -> None:
+        given, rates = source.codec_context, AvCodec(encoder, "w").audio_rates
+        rate = given.sample_rate if not rates or given.sample_rate in rates else 48000
+        self.stream = container.add_stream(encoder, rate)
+        layout, count = given.layout.name, given.layout.nb_channels
+        if layout == f"{count} channels":
+            layout = LAYOUTS.get(count, "stereo")
+        self.stream.codec_context.layout = layout
+        self.stream.codec_context.bit_rate = BIT_RATE * count
+        self.source, self.lost = source, 0
+        copy_facts(source, self.stream)
+
+    def take(self, packet: Packet | None) -> list[Packet]:
+        """Encoded sound; what cannot be decoded is passed over and counted in `lost`."""
+        try:
+            frames = self.source.codec_context.decode(packet)
+        except av.FFmpegError:
+            self.lost += 1
+            frames = []
+        if packet is None:
+            frames = [*frames, None]
+        packets = [each for frame in frames for each in self.stream.encode(frame)]
+        return [each for each in packets if each.size]  # the last one may be empty
+
+
+class Text:
+    """Subtitles in another codec of plain text; their fonts and places are lost."""
+
+    def __init__(self, container: OutputContainer, source: Stream, codec: str) -> None:
+        self.stream = container.add_mux_stream(codec)
+        self.stream.time_base = source.time_base
+        self.source, self.framed = source, codec == "mov_text"
+        copy_facts(source, self.stream)
+
+    def take(self, packet: Packet | None) -> list[Packet]:
+        """The packet's text, if there is one; MP4 has its length before it."""
+        if packet is None:
+            return []
+        try:
+            lines = [each.dialogue for each in packet.decode() if each.type in (b"ass", b"text")]
+        except av.FFmpegError:
+            return []
+        text = b"\n".join(lines)
+        if not text:
+            return []
+        made = Packet(len(text).to_bytes(2, "big") + text if self.framed else text)
+        made.pts = made.dts = packet.pts
+        made.duration, made.time_base, made.stream = packet.duration, packet.time_base, self.stream
+        return [made]
+
+
+def open_track(
+    container: OutputContainer, stream: Stream, suffix: str, notes: list[str]
+) -> Track | None:
+    """A track for a stream of the source; None, and a line in `notes`, where there can be none."""
+    target = CONTAINERS[suffix]
+    form, refused = target.form, f"'{suffix}' does not hold {words_for(stream)}"
+    if _is_copied(form, stream):
+        return Copy(_add_copy(container, stream))
+    if stream.type == "audio" and _is_encoded(form, stream, target.sound):
+        made = AvCodec(target.sound, "w").canonical_name
+        notes.append(f"{refused}; encoded as {made}")
+        return Sound(container, stream, target.sound)
+    if stream.type == "subtitle" and target.text and _codec_of(stream) in PLAIN_TEXT:
+        notes.append(f"{refused}; kept as plain text ({target.text})")
+        return Text(container, stream, target.text)
+    notes.append(f"{refused}; left out")
+    return None
+
+
+def _is_copied(form: str, stream: Stream) -> bool:
+    """Whether a container of this form holds such a stream as it is: tried out in memory."""
+    kinds = {stream.type, _codec_of(stream), "cover" if is_cover(stream) else ""}
+    if kinds & UNREADABLE.get(form, set()):
+        return False
+    try:
+        with av.open(io.BytesIO(), "w", format=form) as trial:
+            _add_copy(trial, stream)
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _is_encoded(form: str, stream: AudioStream, encoder: str) -> bool:
+    """Whether there is a decoder for the sound, and the encoder takes it: tried out as well."""
+    if stream.codec_context is None or not stream.codec_context.sample_rate:
+        return False
+    try:
+        with av.open(io.BytesIO(), "w", format=form) as trial:
+            Sound(trial, stream, encoder)
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _add_copy(container: OutputContainer, stream: Stream) -> Stream:
+    copy = container.add_stream_from_template(stream, opaque=True)
+    copy_facts(stream, copy)
+    return copy
+
+
+def copy_facts(source: Stream, target: Stream) -> None:
+    """Language, title, and what the stream is for."""
+    target.metadata.update(true_still(source.metadata))
+    target.disposition = source.disposition
+
+
+def true_still(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Tags without those that tell of the old encoding or container."""
+    return {key: value for key, value in metadata.items() if not key.lower().startswith(STALE)}
+
+
+def is_made_anew(stream: Stream, chapters: int) -> bool:
+    """Whether FFmpeg writes this stream by itself: a QuickTime timecode, the titles of chapters."""
+    if stream.type != "data" or stream.codec_context is not None:
+        return False
+    return "timecode" in stream.metadata or (chapters > 0 and stream.frames == chapters)
+
+
+def is_cover(stream: Stream) -> bool:
+    """Whether it is a single picture for the whole file."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def words_for(stream: Stream) -> str:
+    """What to call a stream in a message."""
+    kind = {"audio": "the sound track", "subtitle": "the subtitles", "video": "another video"}
+    what = kind.get(stream.type, f"the {stream.type} stream")
+    if is_cover(stream):
+        what = "the cover picture"
+    return f"{what} {stream.index} ({_codec_of(stream) or 'unknown'})"
+
+
+def _codec_of(stream: Stream) -> str:
+    return (stream.codec_context.name if stream.codec_context else stream.name) or ""
