@@ -11,7 +11,7 @@ import pyvips
 
 from unhaze import photo
 from unhaze.errors import UnhazeError
-from unhaze.photo import Photo, behind, exif, inventory, jpeg, png
+from unhaze.photo import Photo, Traits, behind, exif, inventory, jpeg, png
 from unhaze.photo.picture import BEHIND, EXIF, VIEWS, XMP
 from unhaze.restore.restorer import Restorer
 
@@ -146,6 +146,22 @@ def test_density_of_jfif_is_kept_as_it_is(unit, with_exif, restorer, tmp_path):
     wanted = None if scale is None else pytest.approx((300 * scale, 200 * scale), rel=1e-3)
     assert traits.density == wanted
     assert (EXIF in traits.metadata) == with_exif
+
+
+def test_large_exif_stands_before_the_pixels_of_png():
+    block = exif.block({37500: (7, b"n" * 100_000)})
+    data = photo.encode(Photo(colours(), traits=Traits(metadata={EXIF: block})), ".png")
+    assert data.index(b"eXIf") < data.index(b"IDAT")
+
+
+def test_a_raw_picture_on_a_later_page_is_no_reason_to_take_the_preview():
+    data = bytearray(photo.encode(Photo(colours()), ".tif"))
+    raw = exif.block({262: (3, struct.pack("<H", 32803))})[8:]
+    start = struct.unpack_from("<I", data, 4)[0]
+    count = struct.unpack_from("<H", data, start)[0]
+    struct.pack_into("<I", data, start + 2 + 12 * count, len(data))
+    with pytest.raises(UnhazeError, match="camera's raw file"):
+        photo.read(bytes(data) + raw)
 
 
 def tiff_with(tag: int, value: int) -> bytes:

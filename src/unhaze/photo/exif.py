@@ -40,6 +40,7 @@ SIZES |= {16: 8, 17: 8, 18: 8}  # only in BigTIFF
 WORDS = SIZES | {5: 4, 10: 4}
 LARGEST = 1 << 22  # bytes of values: above, it is no photo's description
 MOST = 4096  # entries of a directory
+MOST_INNER = 16  # directories that are looked at for a camera's raw picture
 
 # Tag -> (kind, its values in little-endian order), or the directory that it points to.
 Tree = dict[int, "tuple[int, bytes] | Tree"]
@@ -73,13 +74,16 @@ def _why_no_photo(file: BinaryIO) -> str | None:
     file.seek(8)
     if file.read(2) == b"CR":
         return RAW
-    directory, _ = _directory(file, header, _number(file, header, header.pointer))
+    directory, following = _directory(file, header, _number(file, header, header.pointer))
     inner = []
     if SUB_DIRECTORIES in directory:
         entry = directory[SUB_DIRECTORIES]
         size = SIZES[entry.kind]
-        places = [entry.at + size * i for i in range(min(entry.count, 16))]
+        places = [entry.at + size * i for i in range(min(entry.count, MOST_INNER))]
         inner = [_directory(file, header, _number(file, header, at))[0] for at in places]
+    while len(inner) < MOST_INNER and (place := _number(file, header, following)):
+        page, following = _directory(file, header, place)
+        inner.append(page)
     for each in (directory, *inner):
         interpretation = each.get(PHOTOMETRIC)
         if interpretation and _integer(file, header, interpretation) in SENSOR:

@@ -149,8 +149,8 @@ def _complete_tiff(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> N
 
 def _complete_png(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
     texts = found.get(TEXTS, b"")
-    if len(found.get(EXIF, b"")) > LARGEST:
-        texts += png.chunk(b"eXIf", found[EXIF])
+    if len(found.get(EXIF, b"")) > LARGEST:  # before the pixels, where most programs look
+        png.insert_chunks(file, png.chunk(b"eXIf", found[EXIF]))
     elif EXIF in found:
         _replace_placeholder(file, found[EXIF])
     if texts or IPTC in found:
