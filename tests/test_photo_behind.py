@@ -109,6 +109,14 @@ def test_a_photo_that_is_turned_loses_the_map_that_is_not(caplog):
     assert GAIN_MAP not in written and written.endswith(MP4)
 
 
+def test_a_broken_packet_of_a_gain_map_prints_nothing(capfd):
+    """libvips' loader of gain maps would print its parser's errors, many lines of them."""
+    broken = jpeg.segment(0xE1, jpeg.XMP_SIGN + GAIN.replace(b"xmpmeta", b"xmp\xffmeta"))
+    data = file_of(picture(broken), (0, GAIN_MAP))
+    assert photo.read(data).pixels.shape == (48, 64, 3)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_progressive_scans_do_not_end_the_picture(restorer, tmp_path):
     image = pyvips.Image.new_from_array(colours()).copy(interpretation="srgb")
     source = image.jpegsave_buffer(interlace=True, keep="none") + MP4

@@ -40,7 +40,6 @@ STRIP = 1 << 18  # pixels that are decoded at once
 HEAD = 1 << 14  # bytes in which AVIF says how it is encoded
 LOADERS = {
     "jpegload": "jpeg",
-    "uhdrload": "jpeg",  # with a gain map; the picture beneath it is read
     "pngload": "png",
     "tiffload": "tiff",
     "webpload": "webp",
@@ -247,15 +246,17 @@ def _decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Im
     A descriptor, not a name, goes to libvips: to it, brackets in a name mean options.
     """
     file.seek(0)
+    is_jpeg = file.read(3) == b"\xff\xd8\xff"
+    file.seek(0)
     if isinstance(source, bytes):
         origin = pyvips.Source.new_from_memory(source)
     else:
         origin = pyvips.Source.new_from_descriptor(file.fileno())
     options = {"access": "sequential", "fail_on": "error"}
     try:
+        if is_jpeg:  # by name: the loader of gain maps keeps no XMP, and prints what it cannot read
+            return pyvips.Image.jpegload_source(origin, **options)
         image = pyvips.Image.new_from_source(origin, "", **options)
-        if _loader(image) == "uhdrload":  # which keeps no XMP
-            image = pyvips.Image.jpegload_source(origin, **options)
     except pyvips.Error as error:
         if "labq" in error.detail and (as_rgb := exif.without_lab(file)) is not None:
             image = pyvips.Image.new_from_buffer(as_rgb, "", **options)
