@@ -60,11 +60,14 @@ def black_video(folder: Path) -> bytes:
     """20 s of 8192x8192 black in some 600 kB; empty without ffmpeg."""
     if shutil.which("ffmpeg") is None:
         return b""
-    target = folder / "big.mp4"
-    words = ["-f", "lavfi", "-i", VIDEO, "-t", "20", "-c:v", "libx264", "-preset", "ultrafast"]
-    command = ["ffmpeg", "-v", "error", *words, "-qp", "51", str(target)]
-    subprocess.run(command, check=True)
+    second, target = folder / "second.mp4", folder / "big.mp4"
+    begin = ["ffmpeg", "-v", "error"]
+    words = ["-f", "lavfi", "-i", VIDEO, "-t", "1", "-c:v", "libx264", "-preset", "ultrafast"]
+    subprocess.run([*begin, *words, "-qp", "51", str(second)], check=True)
+    words = ["-stream_loop", "19", "-i", str(second), "-c", "copy", str(target)]
+    subprocess.run([*begin, *words], check=True)
     content = target.read_bytes()
+    second.unlink()
     target.unlink()
     return content
 

@@ -37,11 +37,10 @@ class Running:
 def serving(settings: Settings) -> Iterator[Running]:
     """Runs until the block ends; every file of it is gone then."""
     app = create_app(settings)
-    listening = server.listen("127.0.0.1", 0)
-    port = listening.getsockname()[1]
+    config, port = server.listen("127.0.0.1", 0)
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
     thread = threading.Thread(
-        target=loop.run_until_complete, args=(server.serve_until(app, listening, stop),)
+        target=loop.run_until_complete, args=(server.serve_until(app, config, stop),)
     )
     thread.start()
     url = f"http://127.0.0.1:{port}"

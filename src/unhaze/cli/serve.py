@@ -1,22 +1,28 @@
 """`unhaze serve`: the web page and the HTTP API."""
 
 import math
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from unhaze.web import Settings
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-class Finite(click.FloatRange):
-    """A number in a range; "nan" compares with nothing and would pass, "inf" is no limit."""
+def finite(_: click.Context, __: click.Parameter, number: float) -> float:
+    """The number; "nan" compares with nothing and passes every range, "inf" is no limit."""
+    if not math.isfinite(number):
+        raise click.BadParameter(f"{number} is not a finite number")
+    return number
 
-    def convert(
-        self, value: object, param: click.Parameter | None, context: click.Context | None
-    ) -> float:
-        number = super().convert(value, param, context)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number", param, context)
-        return number
+
+def at_least(least: float) -> dict[str, Any]:
+    """How an option takes a number."""
+    return {"type": click.FloatRange(least), "callback": finite, "show_default": True}
 
 
 @click.command()
@@ -36,16 +42,16 @@ class Finite(click.FloatRange):
     help="For one address; 0: all. Default: half, but all on this computer alone.",
 )
 @click.option("--models", default="", help="Those that clients may name, as A,B; default: all.")
-@click.option("--max-megabytes", type=Finite(0.001), default=200, show_default=True)
-@click.option("--max-megapixels", type=Finite(0.001), default=120, show_default=True)
-@click.option("--max-frame-megapixels", type=Finite(0.001), default=9, show_default=True)
+@click.option("--max-megabytes", default=200, **at_least(0.001))
+@click.option("--max-megapixels", default=120, **at_least(0.001))
+@click.option("--max-frame-megapixels", default=9, **at_least(0.001))
 @click.option("--max-frames", type=click.IntRange(min=1), default=3000, show_default=True)
-@click.option("--upload-seconds", type=Finite(0.1), default=120, show_default=True)
-@click.option("--work-seconds", type=Finite(1), default=120, show_default=True)
-@click.option("--video-seconds", type=Finite(1), default=1800, show_default=True)
-@click.option("--worker-megabytes", type=Finite(200), default=2000, show_default=True)
-@click.option("--keep-minutes", type=Finite(0), default=30, show_default=True)
-@click.option("--keep-megabytes", type=Finite(0), default=4000, show_default=True)
+@click.option("--upload-seconds", default=120, **at_least(0.1))
+@click.option("--work-seconds", default=120, **at_least(1))
+@click.option("--video-seconds", default=1800, **at_least(1))
+@click.option("--worker-megabytes", default=2000, **at_least(200))
+@click.option("--keep-minutes", default=30, **at_least(0))
+@click.option("--keep-megabytes", default=4000, **at_least(0))
 @click.option("--origin", "origins", multiple=True, help="Another site that may use the API.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--behind-proxy", is_flag=True, help="Trust X-Forwarded-* of a proxy before this.")
@@ -72,9 +78,7 @@ def serve(
     behind_proxy: bool,
 ) -> None:
     """Serves a web page and an HTTP API that clear photos, on this computer by default."""
-    from dataclasses import replace
-
-    from unhaze.web import Settings, create_app, server
+    from unhaze.web import Settings
 
     local = host in LOCAL and not behind_proxy
     settings = Settings(
@@ -98,17 +102,22 @@ def serve(
     )
     if client_places is None:
         client_places = 0 if local else max(1, (settings.places + queue) // 2)
-    app = create_app(replace(settings, client_places=client_places))
-    try:
+    start(replace(settings, client_places=client_places), host, port, behind_proxy=behind_proxy)
+
+
+def start(settings: "Settings", host: str, port: int, *, behind_proxy: bool) -> None:
+    """Serves once the model is loaded and the address is ours; says where."""
+    from unhaze.web import create_app, server
+
+    app = create_app(settings)
+    with ExitStack() as undo:
+        undo.callback(app.state.clearer.close)
         app.state.clearer.check()
-        listening = server.listen(host, port)
-    except BaseException:
-        app.state.clearer.close()
-        raise
-    if host not in LOCAL and not token:
+        config, port = server.listen(host, port)
+        undo.pop_all()
+    if host not in LOCAL and not settings.token:
         click.echo("unhaze: everyone who reaches this address may use it; see --token", err=True)
     place = f"[{host}]" if ":" in host else host
-    query = "?token=TOKEN" if token else ""
-    port = listening.getsockname()[1]
+    query = "?token=TOKEN" if settings.token else ""
     click.echo(f"unhaze: http://{place}:{port}/{query} (stop with Ctrl-C)", err=True)
-    server.run(app, listening, behind_proxy=behind_proxy)
+    server.run(app, config, behind_proxy=behind_proxy)

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unhaze.web.settings import Settings
-from unhaze.web.work import client_of
+from unhaze.web.work import BrokenOff, client_of
 
 # The page needs its own files, its API and pictures made in the browser; nothing from elsewhere.
 POLICY = (
@@ -74,7 +74,7 @@ class Guard:
         self.open[client] += 1
         try:
             await self.app(scope, body, send)
-        except TooSlow:  # The client does not take the answer: its connection ends.
+        except (TooSlow, BrokenOff):  # The connection ends before the answer does.
             return
         finally:
             self.open[client] -= 1

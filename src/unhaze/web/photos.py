@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 
 from unhaze.errors import UnhazeError
 from unhaze.web.answers import BODY, BUSY, UNKNOWN, UPLOAD, content, known_parameters, media_type
-from unhaze.web.desk import Busy, Stopping, has_left
+from unhaze.web.desk import Busy, Stopping
 from unhaze.web.service import FileName, ModelName, Strength
 from unhaze.web.shelf import Kept, size_of
-from unhaze.web.work import Clearer, Missing, NoRoom, client_of
+from unhaze.web.work import BrokenOff, Clearer, Missing, NoRoom, client_of
 
 router = APIRouter(tags=["page"], dependencies=[Depends(known_parameters)])
 
@@ -157,38 +156,11 @@ async def archive(
             raise UnhazeError(f"'{kept.id}' is given at two strengths; give each ID once")
     with clearer.desk.place(client_of(request)):
         pass  # Busy now rather than after the answer has begun.
-    return Archive(zipped(clearer, list(chosen.values()), client_of(request)))
-
-
-class Archive(Response):
-    """A ZIP that is made while it is taken; its length is not known before."""
-
-    media_type = "application/zip"
-
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
-        super().__init__(headers={"content-disposition": 'attachment; filename="unhaze.zip"'})
-        del self.headers["content-length"]
-        self.pieces = pieces
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        leaving = asyncio.ensure_future(has_left(Request(scope, receive)))
-        try:
-            await send(start)
-            sending = asyncio.ensure_future(self.send_all(send))
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
-                sending.cancel()
-            # Too late for another status: the connection ends before the answer does.
-            with suppress(asyncio.CancelledError, *BREAKS):
-                await sending
-        finally:
-            leaving.cancel()
-
-    async def send_all(self, send: Send) -> None:
-        async for piece in self.pieces:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    return StreamingResponse(
+        zipped(clearer, list(chosen.values()), client_of(request)),
+        media_type="application/zip",
+        headers={"content-disposition": 'attachment; filename="unhaze.zip"'},
+    )
 
 
 def read_choice(clearer: Clearer, text: str) -> tuple[Kept, float]:
@@ -228,28 +200,38 @@ class Sink:
 async def zipped(
     clearer: Clearer, chosen: list[tuple[Kept, float]], client: str
 ) -> AsyncIterator[bytes]:
-    """The ZIP in pieces; one result at a time lies on disk. Equal names get numbers."""
+    """The ZIP in pieces; one result at a time lies on disk. Equal names get numbers.
+
+    BrokenOff: one of them could not be made; it is too late for another status.
+    """
     sink, names = Sink(), set()
     archive = zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED)  # pictures are compressed already
     for item, strength in chosen:
         video = item.kind == "video"
         file = item.folder / f"result{item.suffix}"
-        if not video:
-            file = await result_in_turn(clearer, item, strength, client)
         try:
-            name, number = item.result_name, 1
-            while name.casefold() in names:
-                number += 1
-                name = f"{Path(item.result_name).stem} {number}{item.suffix}"
-            names.add(name.casefold())
-            for _ in stored(archive, file, name):
+            if not video:
+                file = await result_in_turn(clearer, item, strength, client)
+            for _ in stored(archive, file, free_name(item, names)):
                 yield sink.take()
-            item.used = time.monotonic()
+        except BREAKS as error:
+            raise BrokenOff from error
         finally:
             if not video:
                 file.unlink(missing_ok=True)
+        item.used = time.monotonic()
     archive.close()
     yield sink.take()
+
+
+def free_name(item: Kept, names: set[str]) -> str:
+    """The name of a result, with a number if it is among `names`; it is then."""
+    name, number = item.result_name, 1
+    while name.casefold() in names:
+        number += 1
+        name = f"{Path(item.result_name).stem} {number}{item.suffix}"
+    names.add(name.casefold())
+    return name
 
 
 def stored(archive: zipfile.ZipFile, file: Path, name: str) -> Iterator[None]:

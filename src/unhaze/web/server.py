@@ -6,7 +6,6 @@ keeps those for ever (260 of them shut its server), granian those that have sent
 
 import asyncio
 import signal
-import socket
 import sys
 from contextlib import suppress
 
@@ -21,13 +20,25 @@ END_SECONDS = 5.0  # that answers may still be sent after that
 BACKLOG = 512
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0: a free one. OSError: the address is taken, or not ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+def listen(host: str, port: int) -> tuple[Config, int]:
+    """The bound socket with what is to hold for it, and its port; port 0 asks for a free one.
+
+    OSError: the address is taken, or not this computer's.
+    """
+    config = Config()
+    config.bind = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+    [bound] = config.create_sockets().insecure_sockets
+    port = bound.getsockname()[1]
+    config.bind = [f"fd://{bound.detach()}"]
+    config.backlog = BACKLOG
+    config.keep_alive_timeout = IDLE_SECONDS
+    config.graceful_timeout = END_SECONDS
+    config.include_server_header = False
+    config.loglevel = "WARNING"
+    return config, port
 
 
-def run(app: FastAPI, listening: socket.socket, *, behind_proxy: bool) -> None:
+def run(app: FastAPI, config: Config, *, behind_proxy: bool) -> None:
     """Serves until SIGINT or SIGTERM."""
     raise_descriptor_limit()
 
@@ -37,21 +48,15 @@ def run(app: FastAPI, listening: socket.socket, *, behind_proxy: bool) -> None:
             # Windows' loop knows no handlers; there Ctrl-C raises KeyboardInterrupt.
             with suppress(NotImplementedError):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await serve_until(app, listening, stop, behind_proxy=behind_proxy)
+        await serve_until(app, config, stop, behind_proxy=behind_proxy)
 
     asyncio.run(until_signal())
 
 
 async def serve_until(
-    app: FastAPI, listening: socket.socket, stop: asyncio.Event, *, behind_proxy: bool = False
+    app: FastAPI, config: Config, stop: asyncio.Event, *, behind_proxy: bool = False
 ) -> None:
     """Serves until `stop` is set: then nothing begins, what runs may end, the rest is told 503."""
-    config = Config()
-    config.bind = [f"fd://{listening.detach()}"]
-    config.keep_alive_timeout = IDLE_SECONDS
-    config.graceful_timeout = END_SECONDS
-    config.include_server_header = False
-    config.loglevel = "WARNING"
     shown = ProxyFixMiddleware(app, mode="legacy", trusted_hops=1) if behind_proxy else app
     drained = asyncio.Event()
     serving = asyncio.ensure_future(serve(shown, config, shutdown_trigger=drained.wait))

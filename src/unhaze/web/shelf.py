@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 PREFIX = "unhaze-web-"  # of the folders of all servers of this computer
 
@@ -136,7 +137,7 @@ class Shelf:
             self.lease.close()
 
 
-def lease(folder: Path):
+def lease(folder: Path) -> IO[bytes] | None:
     """An open file that says, by its lock, that the folder's owner lives; None: it does already,
     or this system (Windows) knows no such locks.
 

@@ -26,6 +26,10 @@ class Missing(Exception):
     """No photo or video of this name is kept (any more)."""
 
 
+class BrokenOff(Exception):
+    """An answer that has begun cannot be completed: its connection ends before it does."""
+
+
 class NoRoom(Exception):
     """The folder for uploads and results is full."""
 

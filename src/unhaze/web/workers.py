@@ -9,8 +9,8 @@ import queue
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -83,11 +83,10 @@ class Workers:
         an error that it raises ends the task, too.
         """
         hand = self._take()
-        try:
+        with ExitStack() as undo:  # What ends by an error leaves a worker in an unknown state.
+            undo.callback(self._drop, hand)
             answer = self._converse(hand, function, words, stop, seconds, progress)
-        except BaseException:
-            self._drop(hand)
-            raise
+            undo.pop_all()
         self.idle.put(hand)
         if isinstance(answer, BaseException):
             raise answer
@@ -172,9 +171,7 @@ def live(settings: Settings, pipe: Connection) -> None:
             answer = function(models, *words)
         except KNOWN as error:
             answer = plain(error)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(70)
+        # Any other error ends this process, with its traceback on stderr.
         pipe.send(answer)
 
 
