@@ -214,3 +214,13 @@ def test_the_part_that_an_interrupt_left_goes_when_the_whole_is_there(tmp_path: 
 def test_names_with_colons_are_files(tmp_path: Path):
     source = make_clip(tmp_path / "in.mp4", count=3).rename(tmp_path / "http:12:30.mp4")
     assert restored(source, ".mp4")[0].frames == 3
+
+
+def test_sound_of_an_unknown_codec_is_left_out_and_said(tmp_path: Path):
+    source = make_clip(tmp_path / "in.mp4", sound="aac", count=5)
+    content = source.read_bytes()
+    assert content.count(b"mp4a") == 1
+    source.write_bytes(content.replace(b"mp4a", b"zzzz").replace(b"esds", b"zzzz"))
+    report, target = restored(source, ".mp4")
+    assert report.notes == ("'.mp4' does not hold the sound track 1 (unknown); left out",)
+    assert len(frames_of(target)) == 5

@@ -225,4 +225,7 @@ def words_for(stream: Stream) -> str:
 
 
 def _codec_of(stream: Stream) -> str:
-    return (stream.codec_context.name if stream.codec_context else stream.name) or ""
+    """FFmpeg's name, or that of an attachment; nothing for what FFmpeg does not know."""
+    if stream.codec_context is not None:
+        return stream.codec_context.name
+    return getattr(stream, "name", None) or ""
