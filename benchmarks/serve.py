@@ -1,6 +1,7 @@
 """The web server: how soon a 12-megapixel photo is cleared, how the slider answers, many clients.
 
     python -m benchmarks.serve --result results/serve.json
+    python -m benchmarks.serve --hostile --seconds 300     # the soak of benchmarks/hostile.py
 
 The server is `unhaze serve` in a process of its own, on loopback. `page` needs Chromium: from the
 choice of the file to the picture in the page, and from the slider's move to the next frame drawn.
@@ -37,12 +38,18 @@ LARGE = (3000, 4000)  # height, width
 def main() -> None:
     """Measures what the arguments ask for and prints it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60, help="length of the load test")
+    parser.add_argument("--hostile", action="store_true", help="what clients should not do")
+    parser.add_argument("--seconds", type=float, help="of the load test (60), of --hostile (300)")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--runs", type=int, default=3, help="of the 12-megapixel photo")
     parser.add_argument("--megapixels", type=float, default=1.0, help="of the load test's photos")
     parser.add_argument("--result", type=Path)
     given = parser.parse_args()
+    if given.hostile:
+        from benchmarks.hostile import soak
+
+        raise SystemExit(soak(given.seconds or 300, given.result))
+    given.seconds = given.seconds or 60
     load_before = os.getloadavg()[0]
     with server() as (port, process):
         numbers: dict[str, Any] = {"api": api_times(port, given.runs)}
@@ -58,12 +65,13 @@ def main() -> None:
 
 
 @contextmanager
-def server() -> Iterator[tuple[int, subprocess.Popen]]:
-    """`unhaze serve`, answering; stopped as by Ctrl-C at the end."""
+def server(*words: str) -> Iterator[tuple[int, subprocess.Popen]]:
+    """`unhaze serve WORDS`, answering; stopped as by Ctrl-C at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "unhaze", "serve", "--port", str(port), "--device", "cpu"]
+    command += words
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
@@ -214,9 +222,30 @@ class LoadTest:
 
 
 def resident_mb(process: int) -> float:
-    """10^6 bytes that a process holds now (Linux)."""
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    """10^6 bytes that a process and its workers hold now (Linux)."""
+    return sum(map(bytes_of, family(process))) / 1e6
+
+
+def bytes_of(process: int) -> int:
+    """That a process holds; 0 if it has ended."""
+    try:
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    except (OSError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def family(process: int) -> list[int]:
+    """A process and those that it has started."""
+    found = [process]
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            facts = place.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(facts[1]) == process:
+            found.append(int(place.parent.name))
+    return found
 
 
 def percentile(ordered: list[float], share: int) -> float | None:

@@ -3,7 +3,10 @@
 The step of a recipe, forwards, losses, backwards, optimizer and averaging, on a batch that is drawn
 before: eager float32 as a straightforward loop would do it, then with channels last, compiled, in
 bf16, and all of these. The peak is what a large matrix product reaches in the same process and
-precision, or what `--peak-tflops` says. On a GPU where there is one. Two minutes on two cores.
+precision, or what `--peak-tflops` says; that of convolutions is what one of 256 channels reaches,
+forwards. On a GPU where there is one. Two minutes on two cores. `--aecr`: AECR-Net at its published
+size, crops of 128, batch 8, without and with contrastive regularization, the deformable convolution
+tap by tap ("before") and by the CPU's kernel; four minutes.
 """
 
 import argparse
@@ -25,6 +28,16 @@ WAYS = {
     "compiled bf16 channels-last": ("bf16-mixed", True, "default"),
     "the same with CUDA graphs": ("bf16-mixed", True, "reduce-overhead"),
 }
+# Of `--aecr`: whether the kernel serves, and torch.compile's mode.
+AECR_WAYS = {
+    "eager, tap by tap": (False, "none"),
+    "eager, kernel": (True, "none"),
+    "compiled, tap by tap": (False, "default"),
+    "compiled, kernel": (True, "default"),
+}
+AECR = ["net.preset=code", "net.width=64", "net.fa_blocks=6", "augment.crop=128"]
+AECR += ["augment.scale=[1.1, 1.1]", "schedule.batch=8"]
+CR = ["losses.contrastive.weight=0.1", "losses.contrastive.weights=random"]
 SQUARE = {"cpu": 2048, "cuda": 8192}  # side of the matrices that show the peak
 BACKWARD = 3  # a step takes the multiplications of a forward pass three times
 
@@ -37,7 +50,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--peak-tflops", type=float, help="of the device, in bf16 and float32")
-    parser.add_argument("--result", type=Path, default=ROOT / "results" / "benchmark-train.json")
+    parser.add_argument("--aecr", action="store_true", help="AECR-Net at its published size")
+    parser.add_argument("--result", type=Path)
     parser.add_argument("--row", type=json.loads, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.row:
@@ -46,14 +60,29 @@ def main() -> None:
     threads, load = given.threads or usable_cores(), os.getloadavg()[0]
     task = {"recipe": str(given.recipe), "changes": given.changes, "steps": given.steps}
     task |= {"threads": threads, "peak": given.peak_tflops}
-    rows = []
-    for way in given.ways or WAYS:
-        rows.append({"way": way} | row_alone("benchmarks.train", task | {"way": way}))
-    rows = with_ratios(rows, "ms", lambda row: row["way"] == "eager float32")
+    if given.aecr:
+        rows = aecr_rows(task)
+    else:
+        ways = given.ways or WAYS
+        rows = [{"way": way} | row_alone("benchmarks.train", task | {"way": way}) for way in ways]
+        rows = with_ratios(rows, "ms", lambda row: row["way"] == "eager float32")
     print(table(rows))
     numbers: Row = {"recipe": given.recipe.name, "changes": given.changes, "steps": given.steps}
     numbers |= {"rows": rows, "threads": threads, "load_before": load}
-    write_record(given.result, "train", numbers)
+    name = "benchmark-train-aecr.json" if given.aecr else "benchmark-train.json"
+    write_record(given.result or ROOT / "results" / name, "train", numbers)
+
+
+def aecr_rows(task: Row) -> list[Row]:
+    """Both losses in each way; the ratio is to the first way of the same losses."""
+    rows = []
+    for losses, changes in (("L1", []), ("L1 + 0.1 CR", CR)):
+        some = []
+        for way in AECR_WAYS:
+            asked = task | {"way": way, "changes": [*AECR, *changes, *task["changes"]]}
+            some.append({"losses": losses, "way": way} | row_alone("benchmarks.train", asked))
+        rows += with_ratios(some, "ms", lambda row: row["way"] == next(iter(AECR_WAYS)))
+    return rows
 
 
 def measure(row: Row) -> Row:
@@ -61,10 +90,16 @@ def measure(row: Row) -> Row:
     import torch
 
     from unhaze.export.facts import count_macs
-    from unhaze.nets import create_net
+    from unhaze.nets import create_net, deform_kernel
 
     torch.set_num_threads(row["threads"])
-    way = WAYS[row["way"]]
+    if row["way"] in AECR_WAYS:
+        kernel, mode = AECR_WAYS[row["way"]]
+        way = ("bf16-mixed", True, mode)
+        if not kernel:
+            deform_kernel.built = lambda: False
+    else:
+        way = WAYS[row["way"]]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and way[2] == "reduce-overhead":
         return {"ms": None, "device": device, "skipped": "CUDA graphs need a GPU"}
@@ -78,9 +113,13 @@ def measure(row: Row) -> Row:
     peak = (row["peak"] or peak_tflops(device, way[0])) * 1e12
     rates = {
         "steps_per_second": round(1 / times.seconds, 3),
+        "crops_per_second": round(batch / times.seconds, 2),
         "tflops": round(flops / times.seconds / 1e12, 4),
         "peak_tflops": round(peak / 1e12, 3),
         "share_of_peak": round(flops / times.seconds / peak, 3),
+        "share_of_convolutions": round(
+            flops / times.seconds / convolution_flops(device, way[0]), 3
+        ),
     }
     memory = {}
     if device == "cuda":
@@ -124,6 +163,26 @@ def one_step(recipe: Any) -> Any:
             torch.cuda.synchronize()
 
     return step
+
+
+def convolution_flops(device: str, precision: str) -> float:
+    """Operations a second of a 3x3 convolution of 256 channels, channels last, forwards."""
+    import torch
+
+    kind = torch.bfloat16 if precision.startswith("bf16") else torch.float32
+    layer = torch.nn.Conv2d(256, 256, 3, padding=1, bias=False, device=device, dtype=kind)
+    layer = layer.to(memory_format=torch.channels_last)
+    features = torch.randn(8, 256, 32, 32, device=device, dtype=kind)
+    features = features.to(memory_format=torch.channels_last)
+
+    def pass_once() -> None:
+        layer(features)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    with torch.no_grad():
+        seconds = repeated(pass_once, 20, patience=5).seconds
+    return 2 * 9 * 256 * 256 * 8 * 32 * 32 / seconds
 
 
 def peak_tflops(device: str, precision: str) -> float:

@@ -16,6 +16,7 @@ from unhaze.restore.restorer import Restorer
 from unhaze.web import Settings, create_app
 from unhaze.web.desk import Desk
 from unhaze.web.shelf import Shelf, safe_name, safe_suffix
+from unhaze.web.workers import Workers
 
 SETTINGS = Settings(device="cpu", workers=1, analysis=256)
 
@@ -34,7 +35,7 @@ def client_with(**settings: object) -> TestClient:
 def files_of(client: TestClient) -> int:
     """How many files lie in the private folder."""
     folder = client.app.state.clearer.shelf.folder
-    return sum(each.is_file() for each in folder.rglob("*"))
+    return sum(each.is_file() and each.name != "lease" for each in folder.rglob("*"))
 
 
 def send_photo(client: TestClient, body: bytes, **query: str) -> dict:
@@ -325,10 +326,11 @@ def test_settings_that_make_no_sense_end_in_one_line():
 
 
 def test_the_shelf_keeps_what_was_used_last(tmp_path):
-    shelf = Shelf(2, 1000, 3600)
+    shelf = Shelf(5000, 1000, 3600)
     items = [shelf.new("a.jpg", "photo") for _ in range(3)]
     for item in items:
         item.state = "done"
+        item.source.write_bytes(bytes(450))
     items[1].used -= 10
     shelf.tidy()
     assert list(shelf.items) == [items[0].id, items[2].id]
@@ -367,9 +369,9 @@ def test_lack_of_memory_and_room_is_said(client, monkeypatch):
 
         return raise_it
 
-    monkeypatch.setattr(Restorer, "restore_file", fail(MemoryError()))
+    monkeypatch.setattr(Workers, "call", fail(MemoryError()))
     assert client.post("/v1/dehaze", content=hazy_photo()).status_code == 413
-    monkeypatch.setattr(Restorer, "restore_file", fail(OSError(28, "No space left on device")))
+    monkeypatch.setattr(Workers, "call", fail(OSError(28, "No space left on device")))
     assert client.post("/v1/dehaze", content=hazy_photo()).status_code == 507
     assert client.app.state.clearer.desk.taken == 0
 

@@ -13,8 +13,8 @@ import pytest
 from web_files import bomb, hazy_photo, same_but_colours
 from web_server import Running, serving
 
-from unhaze.restore.restorer import Restorer
 from unhaze.web import Settings
+from unhaze.web.workers import Workers
 
 MAX_BYTES = 200_000
 SLOW = 0.4  # seconds that a body may take here
@@ -110,7 +110,7 @@ def test_two_hundred_hostile_requests_and_then_a_good_one(server):
         jobs += [pool.submit(exchange, server, *slow, half=True) for _ in range(5)]
         late = [job.result() for job in jobs]
     assert late[:5] == [408] * 5
-    assert set(late[5:]) <= {400, 408, 0}  # uvicorn may see that nobody listens any more
+    assert set(late[5:]) <= {400, 408, 0}  # the server may see that nobody listens any more
     assert len(statuses) + len(late) == 200
     assert all(400 <= status < 500 for status in statuses), sorted(set(statuses))
     photo = hazy_photo()
@@ -136,7 +136,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 10) -> None:
 
 def test_the_queue_is_bounded_and_says_when_to_come_again(monkeypatch):
     at_work, most, gate = [0], [0], threading.Event()
-    restore = Restorer.restore_file
+    restore = Workers.call
 
     def watched(*words, **more):
         at_work[0] += 1
@@ -147,7 +147,7 @@ def test_the_queue_is_bounded_and_says_when_to_come_again(monkeypatch):
         finally:
             at_work[0] -= 1
 
-    monkeypatch.setattr(Restorer, "restore_file", watched)
+    monkeypatch.setattr(Workers, "call", watched)
     photo = hazy_photo()
     with (
         serving(Settings(device="cpu", workers=2, queue=3, analysis=64)) as server,

@@ -1,5 +1,6 @@
-"""A real server for the web tests: uvicorn in a thread, on a port of its own."""
+"""A real server for the web tests, as `unhaze serve` runs it: in a thread, on a port of its own."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -7,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
+import httpx2
 
-from unhaze.web import Settings, create_app
+from unhaze.web import Settings, create_app, server
 from unhaze.web.work import Clearer
 
 
@@ -20,29 +21,46 @@ class Running:
     url: str
     port: int
     clearer: Clearer
+    loop: asyncio.AbstractEventLoop
+
+    def tasks(self) -> int:
+        """How many tasks the server's loop has; a connection has some."""
+        return len(asyncio.all_tasks(self.loop))
 
     def files(self) -> list[Path]:
-        """What lies in its private folder."""
-        return [file for file in self.clearer.shelf.folder.rglob("*") if file.is_file()]
+        """What lies in its private folder, but for the mark that it is in use."""
+        found = self.clearer.shelf.folder.rglob("*")
+        return [file for file in found if file.is_file() and file.name != "lease"]
 
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[Running]:
     """Runs until the block ends; every file of it is gone then."""
     app = create_app(settings)
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="on")
+    listening = server.listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    thread = threading.Thread(
+        target=loop.run_until_complete, args=(server.serve_until(app, listening, stop),)
     )
-    thread = threading.Thread(target=server.run)
     thread.start()
+    url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60
-        while not server.started:
+        while not answers(url):
             assert thread.is_alive() and time.monotonic() < deadline
             time.sleep(0.02)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield Running(f"http://127.0.0.1:{port}", port, app.state.clearer)
+        yield Running(url, port, app.state.clearer, loop)
     finally:
-        server.should_exit = True
+        loop.call_soon_threadsafe(stop.set)
         thread.join(60)
+        loop.close()
     assert not app.state.clearer.shelf.folder.exists()
+
+
+def answers(url: str) -> bool:
+    """Whether the server is up."""
+    try:
+        return httpx2.get(f"{url}/healthz", timeout=5).status_code == 200
+    except httpx2.TransportError:
+        return False

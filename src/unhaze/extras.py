@@ -10,7 +10,7 @@ EXTRAS = {
     "ray": ("Ray", "cluster"),
     "matplotlib": ("Matplotlib", "report"),
     "fastapi": ("FastAPI", "web"),
-    "uvicorn": ("uvicorn", "web"),
+    "hypercorn": ("Hypercorn", "web"),
     "prometheus_client": ("prometheus-client", "web"),
     "lightning": ("Lightning Fabric", "train"),
     "lightning_fabric": ("Lightning Fabric", "train"),

@@ -1,6 +1,7 @@
 """Which files become which: inputs (files, folders, globs, lists) to jobs, each with its target."""
 
 import itertools
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,11 +13,19 @@ from unhaze import photo
 from unhaze.errors import UnhazeError
 from unhaze.restore.video import TARGET_SUFFIXES, VIDEO_SUFFIXES
 
+log = logging.getLogger(__name__)
+
 MARK = ".unhazed"
 URL_SCHEMES = ("http:", "https:", "ftp:", "rtsp:", "rtmp:", "rtmps:", "udp:", "srt:", "file:")
 
 # What a folder is searched for: all that can be written, and what is read only and becomes PNG.
 PHOTO_SUFFIXES = (*photo.SAVERS, ".bmp", ".jp2", ".jxl", ".pgm", ".ppm")
+# Pictures that cameras and programs leave in folders, and that nothing here reads.
+UNREAD_SUFFIXES = {".heic", ".heif", ".hif", ".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw"}
+UNREAD_SUFFIXES |= {".srf", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".x3f", ".mrw", ".3fr"}
+UNREAD_SUFFIXES |= {".iiq", ".erf", ".kdc", ".dcr", ".psd", ".tga", ".qoi", ".exr", ".hdr"}
+UNREAD_SUFFIXES |= {".j2k", ".j2c", ".pbm", ".pnm", ".pfm"}
+NAMED = 8  # of them, in one line
 
 
 @dataclass(frozen=True)
@@ -84,16 +93,30 @@ def files_below(folder: Path, out: Path | None) -> tuple[list[Path], dict[Path, 
     `out` is not searched, it holds earlier results. Links to folders are not followed.
     """
     files: list[Path] = []
+    others: list[Path] = []
     errors: list[OSError] = []
     for parent, folders, names in os.walk(folder, onerror=errors.append):
         inner = [Path(parent, name) for name in sorted(folders) if not name.startswith(".")]
         folders[:] = [each.name for each in inner if not (out and same(each, out))]
-        files += [Path(parent, name) for name in sorted(names) if has_known_suffix(Path(name))]
+        paths = [Path(parent, name) for name in sorted(names)]
+        files += [path for path in paths if has_known_suffix(path)]
+        others += [path for path in paths if path.suffix.lower() in UNREAD_SUFFIXES]
+    say_passed_over(folder, [path for path in others if is_input(path)])
     unreadable = {
         Path(error.filename): f"cannot read folder '{error.filename}': {error.strerror}"
         for error in errors
     }
     return [file for file in files if is_input(file)], unreadable
+
+
+def say_passed_over(folder: Path, pictures: Sequence[Path]) -> None:
+    """One line that names pictures of a folder, of formats that are not read."""
+    if not pictures:
+        return
+    names = [str(each.relative_to(folder)) for each in pictures[:NAMED]]
+    more = f" and {len(pictures) - NAMED} more" if len(pictures) > NAMED else ""
+    said = "passed over in '%s', as their formats are not read: %s%s"
+    log.warning(said, folder, ", ".join(names), more)
 
 
 def is_video(file: PurePath) -> bool:

@@ -64,14 +64,20 @@ class FileResult:
 
 
 @contextlib.contextmanager
-def noted() -> Iterator[list[str]]:
-    """Fills the list with what this thread logs as warnings meanwhile: what a photo loses."""
+def noted(source: Path) -> Iterator[list[str]]:
+    """Fills the list with what this thread logs as warnings meanwhile: what a photo loses.
+
+    Whoever else hears of it hears the name of the file, too.
+    """
     notes: list[str] = []
     thread = threading.get_ident()
 
     def collect(record: logging.LogRecord) -> bool:
         if record.thread == thread:
-            notes.append(record.getMessage())
+            said = record.getMessage()
+            notes.append(said)
+            if str(source) not in said:
+                record.msg, record.args = "'%s': %s", (source, said)
         return False
 
     collector = logging.Handler(logging.WARNING)
@@ -97,7 +103,7 @@ def restore_job(
     notes: list[str] = []
     if error is None and not skipped:
         try:
-            with noted() as notes:
+            with noted(job.source) as notes:
                 video = restore_file(job, restorer, settings, progress)
         except UnhazeError as failure:
             named = str(job.source) in str(failure) or str(job.target) in str(failure)

@@ -22,6 +22,10 @@ THUMBNAIL_AT, THUMBNAIL_SIZE = 513, 514
 IPTC_RECORDS, PHOTOSHOP = 33723, 34377
 SUBFILE_TYPE, PHOTOMETRIC, SUB_DIRECTORIES, DNG_VERSION = 254, 262, 330, 50706
 RESOLUTION_UNIT, NO_UNIT = 296, 1
+BITS, COMPRESSION, PLANES, TILES = 258, 259, 284, 322
+READABLE_BITS = {1, 2, 4, 8, 16, 32, 64}
+COMPRESSIONS = {6: "old-style JPEG", 34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC"}
+COMPRESSIONS |= {34925: "LZMA", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
 RGB, CIE_LAB = 2, 8  # photometric interpretations
 SENSOR = {32803, 34892}  # photometric interpretations: colour filter array, linear raw
 RAW = "is a camera's raw file, which is not read; develop it first, to TIFF for example"
@@ -52,7 +56,7 @@ def from_tiff(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
     described = _description(tags)
     exif = None
     if described.keys() - {ORIENTATION, *RESOLUTION}:
-        exif = b"II*\0\x08\0\0\0" + _packed(described, LITTLE, 8)
+        exif = block(described)
     return exif, from_tags(blocks, records)
 
 
@@ -104,6 +108,47 @@ def _without_lab(file: BinaryIO) -> bool:
     return True
 
 
+def orientation_of(block: bytes) -> int | None:
+    """1-8 as an EXIF block says; None if it says nothing that makes sense."""
+    number = _unless_damaged(_first_number, io.BytesIO(block), ORIENTATION)
+    return number if number in range(1, 9) else None
+
+
+def hindrance(file: BinaryIO) -> str | None:
+    """What in a healthy TIFF file is not read, in words; None: nothing that is known."""
+    compression = _unless_damaged(_first_number, file, COMPRESSION)
+    if compression in COMPRESSIONS:
+        return f"it is a TIFF file with {COMPRESSIONS[compression]} compression"
+    bits = _unless_damaged(_first_number, file, BITS)
+    if bits is not None and bits not in READABLE_BITS:
+        return f"it is a TIFF file with {bits} bits a sample"
+    if _unless_damaged(_first_number, file, PLANES) == 2 and _unless_damaged(_has_tiles, file):
+        return "it is a TIFF file with tiles and a plane for each channel"
+    return None
+
+
+def _first_number(file: BinaryIO, tag: int) -> int:
+    """The first value of a tag of the first directory. KeyError: there is none."""
+    header = _header(file)
+    directory, _ = _directory(file, header, _number(file, header, header.pointer))
+    return _integer(file, header, directory[tag])
+
+
+def _has_tiles(file: BinaryIO) -> bool:
+    header = _header(file)
+    return TILES in _directory(file, header, _number(file, header, header.pointer))[0]
+
+
+def tags_of(block: bytes) -> Tree:
+    """The first directory, values in little-endian order; empty if it is damaged."""
+    return _unless_damaged(_read_tree, io.BytesIO(block), {}) or {}
+
+
+def block(tree: Tree) -> bytes:
+    """A TIFF structure that says this."""
+    return b"II*\0\x08\0\0\0" + _packed(tree, LITTLE, 8)
+
+
 def has_resolution(file: BinaryIO) -> bool:
     """Whether a TIFF file says how many pixels there are to an inch or centimetre."""
     return bool(_unless_damaged(_resolution_unit, file))
@@ -153,16 +198,9 @@ def edited(exif: bytes, orientation: int, turned: bool, make: MakeThumbnail | No
     return changed.getvalue() if done and len(changed.getvalue()) == len(exif) else exif
 
 
-def resolution_only(density: tuple[float, float]) -> bytes:
-    """An EXIF block that says how many pixels there are to the inch; `density` is per mm."""
-    across, down = (struct.pack("<II", round(each * 25400), 1000) for each in density)
-    tags: Tree = {282: (5, across), 283: (5, down), 296: (3, b"\2\0")}
-    return b"II*\0\x08\0\0\0" + _packed(tags, LITTLE, 8)
-
-
 def opaque(data: bytes) -> bytes:
     """An EXIF block with nothing but a maker note that says `data`."""
-    return b"II*\0\x08\0\0\0" + _packed({EXIF_TAGS: {37500: (7, data)}}, LITTLE, 8)
+    return block({EXIF_TAGS: {37500: (7, data)}})
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ def new_file(path: Path, *, original: Path | None, overwrite: bool) -> Iterator[
             descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         yield descriptor
         if original is not None and hasattr(os, "fchmod"):  # what only its owner may read stays so
-            os.fchmod(descriptor, original.stat().st_mode & 0o777)
+            mode = os.fstat(descriptor).st_mode & original.stat().st_mode & 0o777
+            os.fchmod(descriptor, mode | 0o600)
         os.fsync(descriptor)
         check_target(path, original, overwrite)  # once more: it may have come meanwhile
         if partial is None:

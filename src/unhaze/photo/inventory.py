@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from unhaze.photo import jpeg, png
+from unhaze.photo import png
 from unhaze.photo.jpeg import APP, Segments
 
 KEPT, CONVERTED, SAID, NONE = "kept", "converted", "said", "-"
@@ -41,14 +41,16 @@ FATES = (
     Payload("density, or that there is none", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
     Payload("GeoTIFF", _fates(NONE, NONE, KEPT, NONE, NONE)),
     Payload("thermal data (FLIR)", _fates(KEPT, NONE, NONE, NONE, NONE)),
-    Payload("gain map", _fates(SAID, NONE, NONE, NONE, SAID)),
-    Payload("motion video", _fates(SAID, NONE, NONE, NONE, NONE)),
+    Payload("gain map", _fates(KEPT, NONE, NONE, NONE, SAID)),
+    Payload("depth behind the picture", _fates(KEPT, NONE, NONE, NONE, SAID)),
+    Payload("motion video", _fates(KEPT, NONE, NONE, NONE, NONE)),
     Payload("further views, pages and frames", _fates(SAID, SAID, SAID, SAID, SAID)),
     Payload("content credentials (C2PA)", _fates(SAID, SAID, SAID, SAID, SAID)),
 )
 
 GAIN_MAP = "gain map (the picture is the standard one for all screens)"
 VIDEO = "motion video"
+DEPTH = "depth"
 VIEWS = "further pictures of the file"
 CREDENTIALS = "content credentials (C2PA), which are void once pixels change"
 EXTENDED = "extended XMP"
@@ -65,24 +67,10 @@ ANNOUNCED = {
 }
 
 
-def lost_in_jpeg(file: BinaryIO, found: Segments, xmp: bytes) -> tuple[str, ...]:
-    """Names of what no restored JPEG holds."""
-    file.seek(found.behind)
-    behind = file.read() if found.behind else b""
-    lost = []
-    signs = [sign for marker, sign in found.signs if marker == APP + 2]
-    further = len(re.findall(rb"\xff\xd8\xff", behind))
-    gain = b"hdrgm:" in xmp or any(each.startswith(jpeg.GAIN_MAP_SIGN) for each in signs)
-    if gain and further:
-        lost.append(GAIN_MAP)
-        further -= 1
-    if _has_video(behind):
-        lost.append(VIDEO)
-    if further > 0 and any(each.startswith(jpeg.VIEWS_SIGN) for each in signs):
-        lost.append(VIEWS)
-    if any(marker == APP + 11 and sign.startswith(b"JP") for marker, sign in found.signs):
-        lost.append(CREDENTIALS)
-    return tuple(lost)
+def lost_in_jpeg(found: Segments) -> tuple[str, ...]:
+    """Names of what no restored JPEG holds, but for what is `behind` the picture."""
+    is_signed = any(marker == APP + 11 and sign.startswith(b"JP") for marker, sign in found.signs)
+    return (CREDENTIALS,) if is_signed else ()
 
 
 def lost_in_boxes(file: BinaryIO) -> tuple[str, ...]:
@@ -90,6 +78,7 @@ def lost_in_boxes(file: BinaryIO) -> tuple[str, ...]:
     file.seek(0)
     data = file.read(1 << 20)
     names = {b"tmap": GAIN_MAP, b"c2pa": CREDENTIALS, b"jumb": CREDENTIALS}
+    names |= {b"auxiliary:depth": DEPTH, b"hevc:2015:auxid:2": DEPTH}
     return tuple(dict.fromkeys(words for kind, words in names.items() if kind in data))
 
 
@@ -121,8 +110,3 @@ def without_announcements(xmp: bytes, lost: tuple[str, ...]) -> bytes:
             pattern = rb"\s(?:%s)\s*=\s*(?:\"[^\"]*\"|'[^']*')" % attributes
             corrected = re.sub(pattern, b"", corrected)
     return corrected
-
-
-def _has_video(behind: bytes) -> bool:
-    """An MP4 behind a picture, as Google, Samsung and others append it."""
-    return re.search(rb"ftyp(?:isom|iso[2-9]|mp4[12]|qt  |avc1|heic|M4V )", behind) is not None

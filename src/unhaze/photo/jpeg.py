@@ -28,6 +28,8 @@ class Segments:
     `exif`, `xmp`, `photoshop`: their contents without the sign, of several segments joined. `kept`:
     whole segments that go into another JPEG as they are: comments, extended XMP, FLIR's and other
     makers'. `signs`: of each segment, its marker and first bytes. `behind`: where the picture ends.
+    `views`: where the TIFF structure of the table of pictures stands, and it; `gain_map_sign`: the
+    whole segment.
     """
 
     exif: bytes | None = None
@@ -36,6 +38,8 @@ class Segments:
     kept: bytes = b""
     signs: list[tuple[int, bytes]] = field(default_factory=list)
     behind: int = 0
+    views: tuple[int, bytes] | None = None
+    gain_map_sign: bytes = b""
 
 
 def read_segments(file: BinaryIO) -> Segments:
@@ -49,6 +53,11 @@ def read_segments(file: BinaryIO) -> Segments:
             found.xmp = data[len(XMP_SIGN) :]
         elif marker == APP + 13 and data.startswith(PHOTOSHOP_SIGN):
             found.photoshop = (found.photoshop or b"") + data[len(PHOTOSHOP_SIGN) :]
+        elif marker == APP + 2 and data.startswith(VIEWS_SIGN) and found.views is None:
+            place = file.tell() - len(data) + len(VIEWS_SIGN)
+            found.views = place, data[len(VIEWS_SIGN) :]
+        elif marker == APP + 2 and data.startswith(GAIN_MAP_SIGN):
+            found.gain_map_sign = segment(marker, data)
         elif marker == COMMENT or (APP < marker < APP + 16 and marker not in REBUILT):
             found.kept += segment(marker, data)
     return found
@@ -68,12 +77,26 @@ def photoshop_segments(blocks: bytes) -> bytes:
 
 def insert_segments(file: BinaryIO, segments: bytes) -> None:
     """Puts segments into a finished file, behind its JFIF segment."""
+    insert(file, place_of_segments(file), segments)
+
+
+def place_of_segments(file: BinaryIO) -> int:
+    """Where `insert_segments` puts them."""
     file.seek(2)
     head = file.read(4)
-    at = 2
-    if head[:2] == bytes((0xFF, APP)):
-        at += 2 + struct.unpack(">H", head[2:])[0]
-    insert(file, at, segments)
+    is_jfif = head[:2] == bytes((0xFF, APP))
+    return 4 + struct.unpack(">H", head[2:])[0] if is_jfif else 2
+
+
+def jfif(density: tuple[float, float] | None, inches: bool) -> bytes:
+    """The segment, which libvips does not write, that says how many pixels there are to an inch or
+    centimetre; empty if that is not known. `density`: per millimetre.
+    """
+    across, down = (round(each * (25.4 if inches else 10)) for each in density or (0, 0))
+    if not (0 < across <= 0xFFFF and 0 < down <= 0xFFFF):
+        return b""
+    unit = 1 if inches else 2
+    return segment(APP, b"JFIF\0" + struct.pack(">HBHHBB", 0x0102, unit, across, down, 0, 0))
 
 
 def forget_density(file: BinaryIO) -> None:

@@ -4,7 +4,10 @@ from typing import BinaryIO
 
 import pyvips
 
+from unhaze.photo import exif
+
 READ = "JPEG, PNG, TIFF, WebP, AVIF and GIF"
+DAMAGED = "damaged or cut off"
 HEAD = 4096
 # Where, which bytes, what it is.
 SIGNATURES = (
@@ -51,6 +54,14 @@ WHOLE |= {b"II+\0": "TIFF", b"MM\0+": "TIFF", b"RIFF": "WebP", b"GIF8": "GIF"}
 UNKNOWN = ("compression", "not implemented", "unsupported", "not supported", "planar", "bits_per")
 
 
+def guess(file: BinaryIO) -> str:
+    """Why a TIFF file, if its pixels cannot be decoded, may be healthy all the same."""
+    hindrance = exif.hindrance(file)
+    if hindrance is None:
+        return DAMAGED
+    return f"{hindrance}, which is not read; save it in a usual way, such as with LZW"
+
+
 def describe(file: BinaryIO, error: pyvips.Error | None = None) -> str:
     """What the file is, and what is expected; or libvips' complaint about one that can be read.
 
@@ -67,6 +78,8 @@ def describe(file: BinaryIO, error: pyvips.Error | None = None) -> str:
         return f"damaged or cut off; expected a whole {whole}"
     if not reason or "known format" in reason:
         return f"it is no picture; expected {READ}"
+    if whole == "TIFF" and (named := guess(file)) != DAMAGED:
+        return f"{named} ({reason})"
     if any(word in reason.lower() for word in UNKNOWN):
         return f"it is encoded in a way that is not read ({reason}); save it in a usual one"
     return f"damaged or cut off ({reason})"

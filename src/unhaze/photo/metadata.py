@@ -17,15 +17,18 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif, headers, inventory, iptc, jpeg, png, webp
+from unhaze.photo import behind, exif, headers, inventory, iptc, jpeg, png, webp
 from unhaze.photo.picture import (
+    BEHIND,
     COLOURS,
     EXIF,
+    GAIN_MAP_SIGN,
     ICC,
     IPTC,
     NUMBERS,
     SEGMENTS,
     TEXTS,
+    VIEWS,
     XMP,
     Stream,
     Traits,
@@ -35,10 +38,11 @@ log = logging.getLogger(__name__)
 
 NAMES = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts of PNG"}
 NAMES |= {SEGMENTS: "comments and makers' segments of JPEG"}
+IN_JPEG = {BEHIND, VIEWS, GAIN_MAP_SIGN}
 TAGS = {COLOURS, NUMBERS}  # of colour, which a profile can stand for
 # What libvips cannot write into a format, and is added to the finished file.
 OURS = {
-    "jpeg": {EXIF, XMP, IPTC, SEGMENTS},
+    "jpeg": {EXIF, XMP, IPTC, SEGMENTS, *IN_JPEG},
     "tiff": {EXIF, IPTC},
     "png": {IPTC, TEXTS, COLOURS},
     "avif": {NUMBERS},
@@ -58,19 +62,23 @@ def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) ->
     """What goes into a file of the format `saver`, which `holds` such kinds; says what does not."""
     traits = stream.traits
     found = dict(traits.metadata)
-    if traits.lost and stream.preview is not None:
+    if traits.lost:
         log.warning("left out: %s", "; ".join(traits.lost))
     if TAGS & found.keys() - set(holds) and ICC in holds and traits.profile:
         log.warning("'%s' holds no such colour tags; an ICC profile says the same", suffix)
         found[ICC] = traits.profile
+    if saver != "jpeg":
+        found = {key: found[key] for key in found if key not in IN_JPEG}
+        for words in traits.held:
+            log.warning("'%s' holds no %s; left out", suffix, words)
+        if XMP in found:
+            found[XMP] = inventory.without_announcements(found[XMP], traits.held)
     if SEGMENTS not in holds and XMP in found:
         found[XMP] = inventory.without_announcements(found[XMP], (inventory.EXTENDED,))
     for key in (NAMES.keys() | TAGS) & found.keys() - set(holds) - {ICC}:  # colours are converted
         if key in NAMES:
             log.warning("'%s' holds no %s; left out", suffix, NAMES[key])
         del found[key]
-    if EXIF not in found and saver == "jpeg" and traits.density:
-        found[EXIF] = exif.resolution_only(traits.density)
     if stream.preview is not None and EXIF in found:
         make = functools.partial(_thumbnail, stream.preview)
         found[EXIF] = exif.edited(found[EXIF], traits.orientation, False, make)
@@ -108,13 +116,14 @@ def complete(file: BinaryIO, found: dict[str, bytes], traits: Traits, saver: str
 def _complete_jpeg(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
     if traits.density is None:
         jpeg.forget_density(file)
-    segments = b""
+    by_exif = exif.has_resolution(io.BytesIO(found.get(EXIF, b"")))
+    segments = b"" if by_exif else jpeg.jfif(traits.density, traits.inches)
     for key, sign in ((EXIF, jpeg.EXIF_SIGN), (XMP, jpeg.XMP_SIGN)):
         if key in found:
             segments += jpeg.segment(jpeg.APP + 1, sign + found[key])
     if IPTC in found:
         segments += jpeg.photoshop_segments(iptc.resources_of(found[IPTC]))
-    jpeg.insert_segments(file, segments + found.get(SEGMENTS, b""))
+    behind.complete(file, segments + found.get(SEGMENTS, b""), found)
 
 
 def _complete_tiff(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:

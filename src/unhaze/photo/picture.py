@@ -22,6 +22,9 @@ IPTC = "iptc-data"  # as in JPEG: "Photoshop 3.0", then Photoshop's resource blo
 # Not libvips':
 TEXTS = "png-texts"  # whole chunks
 SEGMENTS = "jpeg-segments"  # whole segments: comments, extended XMP, thermal data ...
+BEHIND = "jpeg-behind"  # what stands behind the picture: gain map, video
+VIEWS = "jpeg-views"  # where in that the pictures are, as `behind` packs it
+GAIN_MAP_SIGN = "jpeg-gain-map-sign"  # the whole segment by which ISO 21496-1 announces one
 COLOURS = "png-colours"  # whole chunks: cICP, gAMA, cHRM, sRGB, mDCV, cLLI
 NUMBERS = "colour-numbers"  # primaries and transfer of AVIF's nclx, two bytes each
 
@@ -34,7 +37,7 @@ class Traits:
     `orientation`: 1-8 as in EXIF, how the rows of the file are to be turned to be seen upright.
     `profile`: the ICC profile by which the samples are to be seen, embedded or made of colour tags;
     None: sRGB. `top`: the sample that is white, where it is not the largest of the type. `lost`:
-    what the file held and no restored one holds, in words.
+    what the file held and no restored one holds, in words; `held`: what only JPEG holds, in words.
     `format`: the source's, e.g. "jpeg"; `quality`: of a JPEG or WebP source, estimated; `lossless`:
     of a WebP source; `full_chroma`: False for a source with 4:2:0. `density`: pixels per
     millimetre; `inches`: whether it was given per inch. `path`: the file that was read.
@@ -46,6 +49,7 @@ class Traits:
     profile: bytes | None = None
     top: float | None = None
     lost: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
     format: str | None = None
     quality: int | None = None
     lossless: bool = False

@@ -16,7 +16,7 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif, headers, inventory, jpeg, kinds, png, profile
+from unhaze.photo import behind, exif, headers, inventory, jpeg, kinds, png, profile
 from unhaze.photo.picture import (
     COLOURS,
     EXIF,
@@ -61,7 +61,7 @@ class Opened:
     """A picture of which only the header has been read; its pixels can be read repeatedly.
 
     `shape` (H,W,channels) as stored: grey or RGB, then alpha if there is one. `image()`: all of it,
-    not decoded yet, to be used from its first row to its last.
+    not decoded yet, to be used from its first row to its last. `guess`: why that may fail.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Opened:
     dtype: np.dtype
     traits: Traits
     image: Callable[[], pyvips.Image]
+    guess: str = kinds.DAMAGED
 
     def stream(self) -> Stream:
         """The rows as stored. UnhazeError, when they are used: damaged or truncated."""
@@ -76,7 +77,7 @@ class Opened:
 
     def reading(self) -> AbstractContextManager[None]:
         """In it, libvips' errors become one line that names the picture."""
-        return one_line_errors(f"cannot read {self.name}", "damaged or cut off")
+        return one_line_errors(f"cannot read {self.name}", self.guess)
 
     def _strips(self) -> Iterator[np.ndarray]:
         height, width, channels = self.shape
@@ -151,10 +152,17 @@ def _turned(traits: Traits) -> Traits:
     if XMP in metadata:
         tag = rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[1-8]"
         metadata[XMP] = re.sub(tag, rb"\g<1>1", metadata[XMP])
+    pictures = tuple(each for each in traits.held if each != inventory.VIDEO)
+    if pictures:
+        metadata = behind.without_pictures(metadata)
+    if pictures and XMP in metadata:
+        metadata[XMP] = inventory.without_announcements(metadata[XMP], pictures)
+    lost, held = traits.lost + pictures, tuple(each for each in traits.held if each not in pictures)
     density = traits.density
     if density is not None and traits.orientation > 4:
         density = density[::-1]
-    return replace(traits, metadata=metadata, orientation=1, density=density)
+    changed = {"metadata": metadata, "density": density, "lost": lost, "held": held}
+    return replace(traits, orientation=1, **changed)
 
 
 def _open(source: str | Path | bytes) -> BinaryIO:
@@ -185,16 +193,18 @@ def _opened(
     elif image.interpretation in COMPUTED:
         log.warning("%s is %s; converted to 16-bit sRGB", name, image.interpretation)
     converted = _rgb_or_grey(image, name)
-    metadata, lost = _metadata(converted, file, loader)
+    metadata, lost, held = _metadata(converted, file, loader)
     if frames > 1:
         lost += (f"all but the first of {frames} pages or frames",)
-    has_density = headers.has_density(file, loader, EXIF in metadata)
+    by_exif = exif.has_resolution(io.BytesIO(metadata.get(EXIF, b"")))
+    has_density = headers.has_density(file, loader, by_exif)
     traits = Traits(
         grey=converted.bands <= 2,
         metadata=metadata,
-        orientation=_get(image, "orientation", 1),
+        orientation=_orientation(image, metadata, loader),
         profile=_profile(converted, metadata),
         lost=lost,
+        held=held,
         format=loader,
         full_chroma=_get(image, "jpeg-chroma-subsample", "4:4:4") == "4:4:4",
         density=(image.xres, image.yres) if has_density else None,
@@ -207,7 +217,14 @@ def _opened(
         SAMPLES[converted.format],
         replace(traits, **headers.encoding(file, head, density=not has_density)),
         lambda: _rgb_or_grey(_decoder(source, file, name), name),
+        kinds.guess(file) if loader == "tiff" else kinds.DAMAGED,
     )
+
+
+def _orientation(image: pyvips.Image, metadata: dict[str, bytes], loader: str) -> int:
+    """1-8. Of PNG by EXIF itself: libvips, at the header, does not know one behind the pixels."""
+    found = exif.orientation_of(metadata[EXIF]) if loader == "png" and EXIF in metadata else None
+    return found or _get(image, "orientation", 1)
 
 
 def _profile(image: pyvips.Image, metadata: dict[str, bytes]) -> bytes | None:
@@ -299,10 +316,11 @@ def _from_lab(image: pyvips.Image) -> pyvips.Image:
 
 def _metadata(
     image: pyvips.Image, file: BinaryIO, loader: str
-) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """What is carried, by the keys of `picture`, and the words for what is lost."""
+) -> tuple[dict[str, bytes], tuple[str, ...], tuple[str, ...]]:
+    """What is carried, by the keys of `picture`, and the words for what is lost, and what is held."""
     found = {key: _get(image, key, None) for key in (EXIF, XMP, ICC, IPTC)}
     lost: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
     if found[EXIF] is not None:
         found[EXIF] = found[EXIF].removeprefix(b"Exif\0\0")
     if loader == "jpeg":
@@ -311,7 +329,10 @@ def _metadata(
         found[XMP] = segments.xmp or found[XMP]
         if segments.photoshop is not None:
             found[IPTC] = jpeg.PHOTOSHOP_SIGN + segments.photoshop
-        lost = inventory.lost_in_jpeg(file, segments, found[XMP] or b"")
+        by_xmp = b"hdrgm:" in (found[XMP] or b"")
+        rest = behind.read(file, segments, by_xmp or bool(segments.gain_map_sign))
+        found |= rest.metadata
+        lost, held = inventory.lost_in_jpeg(segments) + rest.lost, rest.held
     elif loader == "tiff":  # where libvips reads no EXIF and a quarter of IPTC
         found[EXIF], found[IPTC] = exif.from_tiff(file)
     elif loader == "avif":
@@ -330,7 +351,7 @@ def _metadata(
         lost = inventory.lost_in_webp(file)
     if found[XMP] and lost:
         found[XMP] = inventory.without_announcements(found[XMP], lost)
-    return {key: value for key, value in found.items() if value is not None}, lost
+    return {key: value for key, value in found.items() if value is not None}, lost, held
 
 
 def _get(image: pyvips.Image, key: str, default: Any) -> Any:

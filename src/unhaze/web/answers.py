@@ -3,6 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from fastapi import Request
+
+from unhaze.errors import UnhazeError
+from unhaze.names import nearest
+
 MEDIA_TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
@@ -45,6 +50,11 @@ BUSY: dict[int | str, dict[str, Any]] = {
         "description": "Busy; come again.",
         "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
     },
+    503: {
+        "model": Refusal,
+        "description": "The server is stopping.",
+        "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+    },
     507: {"model": Refusal, "description": "No room for this upload or its result."},
 }
 UPLOAD: dict[int | str, dict[str, Any]] = BUSY | {
@@ -73,3 +83,12 @@ def content(*media_types: str) -> dict[int | str, dict[str, Any]]:
 def media_type(suffix: str) -> str:
     """For `Content-Type`; what is not known is only bytes."""
     return MEDIA_TYPES.get(suffix.lower(), "application/octet-stream")
+
+
+def known_parameters(request: Request) -> None:
+    """UnhazeError for a query parameter that the route does not have: it would change nothing."""
+    known = {each.alias for each in request.scope["route"].dependant.query_params}
+    for name in request.query_params:
+        if name not in known:
+            advice = nearest(name, known) if known else "there are none here"
+            raise UnhazeError(f"no parameter '{name}'; {advice}")

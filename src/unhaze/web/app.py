@@ -4,6 +4,7 @@ FastAPI writes the OpenAPI document from the signatures; the page is static file
 step, so that the server works offline and a reader sees all of it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -18,16 +19,18 @@ from fastapi.responses import (
     RedirectResponse,
     Response,
 )
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
 
 from unhaze.errors import UnhazeError
 from unhaze.web import photos, service, videos
-from unhaze.web.desk import Busy
+from unhaze.web.desk import Busy, Stopping
 from unhaze.web.limits import COOKIE, Guard, TooLarge, TooSlow
 from unhaze.web.metrics import Counting, Metrics
 from unhaze.web.settings import Settings
+from unhaze.web.shelf import Full
 from unhaze.web.work import Clearer, Missing, NoRoom
 
 PAGE = Path(__file__).parent / "page"
@@ -42,8 +45,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        clearer.close()
+        async with clearer.tidying():
+            yield
+        await asyncio.to_thread(clearer.close)
 
     app = FastAPI(
         title="unhaze",
@@ -71,7 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def add_page(app: FastAPI) -> None:
     """The page at /, its files beside it, and a plain list of the API at /docs."""
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     def page(request: Request, token: str = "") -> Response:
         if not token:
             return FileResponse(PAGE / "index.html")
@@ -90,8 +94,6 @@ def add_page(app: FastAPI) -> None:
 def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """What every request goes through; the last one added is the first."""
     app.add_middleware(Guard, settings=settings)
-    if settings.hosts:  # Else a site whose name is made to mean this computer could use the API.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts))
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -115,8 +117,22 @@ def add_errors(app: FastAPI) -> None:
         return refusal(404, str(error))
 
     @app.exception_handler(Busy)
-    def busy(_: Request, error: Busy) -> JSONResponse:
+    @app.exception_handler(Full)
+    def busy(_: Request, error: Busy | Full) -> JSONResponse:
         return refusal(429, str(error), {"Retry-After": str(error.retry_after)})
+
+    @app.exception_handler(Stopping)
+    def stopping(_: Request, error: Stopping) -> JSONResponse:
+        return refusal(503, str(error), {"Retry-After": str(error.retry_after)})
+
+    @app.exception_handler(500)
+    def fault(_: Request, __: BaseException) -> JSONResponse:
+        return refusal(500, "a fault of the server; its log says more")
+
+    @app.exception_handler(405)
+    def wrong_method(request: Request, _: HTTPException) -> JSONResponse:
+        allowed = ", ".join(sorted(methods_of(app, request)))
+        return refusal(405, f"expected one of {allowed}", {"Allow": allowed})
 
     @app.exception_handler(MemoryError)
     def memory(_: Request, __: MemoryError) -> JSONResponse:
@@ -142,3 +158,13 @@ def add_errors(app: FastAPI) -> None:
 def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """One line that says why not."""
     return JSONResponse({"detail": detail}, status, headers)
+
+
+def methods_of(app: FastAPI, request: Request) -> set[str]:
+    """The methods of all routes of a path; those of files if there is none."""
+    found: set[str] = set()
+    routers = (service.router, photos.router, videos.router)
+    for route in (*app.routes, *(each for router in routers for each in router.routes)):
+        if not isinstance(route, Mount) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= set(getattr(route, "methods", None) or ())
+    return found or {"GET", "HEAD"}

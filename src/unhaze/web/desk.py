@@ -3,55 +3,141 @@
 import asyncio
 import contextlib
 import math
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import TypeVar
 
+from starlette.requests import ClientDisconnect, Request
+
 Result = TypeVar("Result")
+LONGEST_WAIT = 600  # seconds, that a client is told at most
 
 
 class Busy(Exception):
     """All places are taken. retry_after: whole seconds until one is probably free."""
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"the server is busy; try again in {retry_after} seconds")
+    def __init__(self, retry_after: int, who: str = "the server is busy") -> None:
+        super().__init__(f"{who}; try again in {retry_after} seconds")
         self.retry_after = retry_after
 
 
-class Desk:
-    """`workers` jobs run in threads, `queue` more wait. Memory is that of `workers` jobs."""
+class Stopping(Exception):
+    """The server ends: nothing begins any more."""
 
-    def __init__(self, workers: int, queue: int) -> None:
+    def __init__(self) -> None:
+        super().__init__("the server is stopping; try again in 10 seconds")
+        self.retry_after = 10
+
+
+class Desk:
+    """`workers` jobs run at a time, `queue` more wait; one client holds at most `client_places`.
+
+    Each job has a thread, which waits for a worker process and ends it if it must.
+    """
+
+    def __init__(self, workers: int, queue: int, client_places: int = 0) -> None:
         self.workers, self.places = workers, workers + queue
+        self.client_places = client_places or self.places
         self.pool = ThreadPoolExecutor(workers, thread_name_prefix="desk")
         self.taken = 0  # changed in the event loop only
+        self.by_client: Counter[str] = Counter()
         self.usual_seconds = 1.0  # a running mean of what a job takes
+        self.stopping = False
+        self.stops: set[threading.Event] = set()  # of the jobs that run or wait
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self, client: str = "") -> Iterator[None]:
         """Holds a place, from before the upload to after the work; Busy if there is none."""
+        if self.stopping:
+            raise Stopping
         if self.taken >= self.places:
-            wait = self.usual_seconds * (self.taken - self.workers + 1) / self.workers
-            raise Busy(min(60, max(1, math.ceil(wait))))
+            raise Busy(self._wait(self.taken - self.workers + 1))
+        if self.by_client[client] >= self.client_places:
+            raise Busy(self._wait(self.client_places), "you hold all places that one client may")
         self.taken += 1
+        self.by_client[client] += 1
         try:
             yield
         finally:
             self.taken -= 1
+            self.by_client[client] -= 1
+            self.by_client += Counter()  # drops the zeros
 
-    async def work(self, job: Callable[[], Result]) -> Result:
-        """`job()` in a thread. If the client leaves, a job that has begun ends all the same."""
+    def _wait(self, jobs: int) -> int:
+        seconds = self.usual_seconds * jobs / self.workers
+        return min(LONGEST_WAIT, max(1, math.ceil(seconds)))
+
+    async def work(
+        self, job: Callable[[threading.Event], Result], request: Request | None = None
+    ) -> Result:
+        """`job(stop)` in a thread; it must end soon when `stop` is set.
+
+        ClientDisconnect: the client of `request` has left; what it asked for is dropped or ended
+        before this returns. Stopping: so is everything.
+        """
+        if self.stopping:
+            raise Stopping
+        stop = threading.Event()
+        self.stops.add(stop)
 
         def timed() -> Result:
             started = time.monotonic()
             try:
-                return job()
+                return job(stop)
             finally:
                 self.usual_seconds += 0.2 * (time.monotonic() - started - self.usual_seconds)
 
-        return await asyncio.get_running_loop().run_in_executor(self.pool, timed)
+        begun = self.pool.submit(timed)
+        ended = asyncio.wrap_future(begun)
+        leaving = asyncio.ensure_future(has_left(request))
+        try:
+            await asyncio.wait({ended, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                stop.set()
+                begun.cancel()
+                await asyncio.wait({ended})
+                raise ClientDisconnect
+            return await ended
+        except (asyncio.CancelledError, CancelledError) as error:
+            if self.stopping:
+                raise Stopping from error
+            raise
+        finally:
+            stop.set()
+            begun.cancel()
+            leaving.cancel()
+            self.stops.discard(stop)
+
+    async def drain(self, seconds: float) -> None:
+        """Lets nothing begin any more, and what runs end by itself within so many seconds."""
+        self.stopping = True
+        deadline = time.monotonic() + seconds
+        while self.stops and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        self.stop_all()
+        while self.stops and time.monotonic() < deadline + 5:
+            await asyncio.sleep(0.05)
+
+    def stop_all(self) -> None:
+        """Ends what runs and drops what waits."""
+        self.stopping = True
+        for stop in list(self.stops):
+            stop.set()
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """Waits for what runs; what waits is dropped."""
-        self.pool.shutdown(cancel_futures=True)
+        """As `stop_all`; returns when nothing runs any more."""
+        self.stop_all()
+        self.pool.shutdown()
+
+
+async def has_left(request: Request | None) -> None:
+    """Returns when the client of a request whose body was read has closed its connection."""
+    if request is None:
+        await asyncio.Event().wait()
+        return
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

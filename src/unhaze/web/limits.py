@@ -3,12 +3,14 @@
 import asyncio
 import hmac
 import time
+from collections import Counter
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unhaze.web.settings import Settings
+from unhaze.web.work import client_of
 
 # The page needs its own files, its API and pictures made in the browser; nothing from elsewhere.
 POLICY = (
@@ -28,6 +30,7 @@ HEADERS = {
 }
 OPEN = "/healthz"  # what a load balancer may ask without the token
 COOKIE = "unhaze"
+REST_SECONDS = 2.0  # in which the rest of a body must have been read after its refusal
 
 
 class TooLarge(Exception):
@@ -53,23 +56,44 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app, self.settings = app, settings
+        self.open: Counter[str] = Counter()  # requests that are being answered, by client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        refusal = self.refusal(Request(scope))
-        if refusal is not None:
-            await refusal(scope, receive, with_headers(send))
-            return
+        request = Request(scope)
         body = Body(receive, self.settings.max_bytes, self.settings.body_seconds)
-        await self.app(scope, body, with_headers(send))
+        send = in_time(with_headers(body.unread(send)), self.settings.body_seconds)
+        refusal = self.refusal(request)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            await body.finish()
+            return
+        client = client_of(request)
+        self.open[client] += 1
+        try:
+            await self.app(scope, body, send)
+        except TooSlow:  # The client does not take the answer: its connection ends.
+            return
+        finally:
+            self.open[client] -= 1
+            self.open += Counter()  # drops the zeros
+            await body.finish()
 
     def refusal(self, request: Request) -> JSONResponse | None:
         """The answer to a request that is not let in; the connection is not used again."""
         status, why = 0, ""
         announced = request.headers.get("content-length", "0")
-        if self.settings.token and request.url.path != OPEN and not self.may_enter(request):
+        most = self.settings.max_requests
+        own = self.open[client_of(request)]
+        if not self.is_known_host(request):
+            status, why = 400, "this server is not called so; ask for it as 127.0.0.1 or localhost"
+        elif request.url.path == OPEN:
+            return None
+        elif self.open.total() >= most or own >= max(1, most // 4):
+            status, why = 429, "too many requests at a time; try again in 1 second"
+        elif self.settings.token and request.url.path != OPEN and not self.may_enter(request):
             status, why = 401, "a token is needed: Authorization: Bearer TOKEN"
         elif self.is_foreign(request):
             status, why = 403, "pages of other sites may not use this server; see --origin"
@@ -82,7 +106,15 @@ class Guard:
         headers = {"Connection": "close"}
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
+        if status == 429:
+            headers["Retry-After"] = "1"
         return JSONResponse({"detail": why}, status, headers)
+
+    def is_known_host(self, request: Request) -> bool:
+        """Else a site whose name is made to mean this computer could use the API."""
+        name = request.headers.get("host", "").lower()
+        name = name.partition("]")[0] + "]" if name.startswith("[") else name.partition(":")[0]
+        return not self.settings.hosts or name in self.settings.hosts
 
     def may_enter(self, request: Request) -> bool:
         """Whether the request carries the token; compared in constant time."""
@@ -112,6 +144,7 @@ class Body:
         self.receive, self.max_bytes, self.left = receive, max_bytes, max_bytes
         self.seconds, self.deadline = seconds, time.monotonic() + seconds
         self.complete = False
+        self.rest: asyncio.Future[None] | None = None
 
     async def __call__(self) -> Message:
         if self.complete:
@@ -127,6 +160,43 @@ class Body:
                 raise TooLarge(self.max_bytes)
             self.complete = not message.get("more_body", False)
         return message
+
+    def unread(self, send: Send) -> Send:
+        """`send` of ASGI; once an answer begins, what is left of the body is read and forgotten.
+
+        The server would otherwise wait for ever to hand it over, and keep it.
+        """
+
+        async def send_and_read(message: Message) -> None:
+            if message["type"] == "http.response.start" and not self.complete:
+                self.rest = asyncio.ensure_future(self.forget())
+            await send(message)
+
+        return send_and_read
+
+    async def forget(self) -> None:
+        """Reads until the connection ends."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def finish(self) -> None:
+        """Waits until nothing of the body is left, but not for long."""
+        if self.rest is not None:
+            await asyncio.wait({self.rest}, timeout=REST_SECONDS)
+            self.rest.cancel()
+
+
+def in_time(send: Send, seconds: float) -> Send:
+    """`send` of ASGI that raises TooSlow when the client does not take a piece in time."""
+
+    async def send_in_time(message: Message) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await send(message)
+        except TimeoutError as error:
+            raise TooSlow(seconds) from error
+
+    return send_in_time
 
 
 def with_headers(send: Send) -> Send:

@@ -3,18 +3,19 @@
 import html
 from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import Event
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, Response
 from starlette.background import BackgroundTask
 
 from unhaze.restore.models import list_models
 from unhaze.restore.priors import PRIORS
-from unhaze.web.answers import BODY, UNKNOWN, UPLOAD, content, media_type
-from unhaze.web.work import Clearer
+from unhaze.web.answers import BODY, UNKNOWN, UPLOAD, content, known_parameters, media_type
+from unhaze.web.work import Clearer, client_of
 
-router = APIRouter(tags=["service"])
+router = APIRouter(tags=["service"], dependencies=[Depends(known_parameters)])
 
 Strength = Annotated[float, Query(ge=0, le=1, description="0 changes nothing, 1 clears fully.")]
 ModelName = Annotated[str, Query(max_length=64, description="One of /v1/models, or auto.")]
@@ -46,12 +47,13 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class Limits:
-    """What an upload may be."""
+    """What an upload may be; bytes_kept: of all that one client has here."""
 
     bytes: int
     pixels: int
     frames: int
     seconds_kept: float
+    bytes_kept: int
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,14 @@ async def models(request: Request) -> Models:
         ModelEntry(name=name, purpose=f"{prior.title}; without training", parameters=0)
         for name, prior in PRIORS.items()
     ]
+    if settings.models:
+        entries = [each for each in entries if each.name in settings.models]
     limits = Limits(
         bytes=settings.max_bytes,
         pixels=settings.max_pixels,
         frames=settings.max_frames,
         seconds_kept=settings.kept_seconds,
+        bytes_kept=settings.bytes_of_one,
     )
     return Models(models=entries, limits=limits)
 
@@ -107,18 +112,17 @@ async def dehaze(
     (PNG where that format cannot be written), with its metadata and bit depth.
     """
     clearer: Clearer = request.app.state.clearer
-    with clearer.desk.place(), ExitStack() as undo:
-        item = clearer.shelf.new(name, "request")
+    client = client_of(request)
+    with clearer.desk.place(client), ExitStack() as undo:
+        chosen = clearer.settings.chosen(model, analysis)
+        item = clearer.shelf.new(name, "request", client)
         undo.callback(clearer.shelf.remove, item.id)
         await clearer.receive(request, item)
 
-        def clear() -> None:
-            restorer = clearer.restorer(model, analysis)
-            clearer.receive_photo(item)
-            target = item.folder / f"result{item.suffix}"
-            restorer.restore_file(item.source, target, strength=strength)
+        def clear(stop: Event) -> None:
+            clearer.clear(item, chosen, analysis, strength, stop)
 
-        await clearer.work(clear, item)
+        await clearer.work(clear, item, request)
         item.state = "done"
         undo.pop_all()
     return FileResponse(

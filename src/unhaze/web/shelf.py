@@ -1,26 +1,40 @@
-"""The shelf: what a page has sent lies in a private folder, for so long, so many at a time."""
+"""The shelf: what a page sent lies in a private folder, for so long, so much for each client."""
 
+import math
 import secrets
 import shutil
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+PREFIX = "unhaze-web-"  # of the folders of all servers of this computer
+
+
+class Full(Exception):
+    """The files of others fill the shelf. retry_after: seconds until the first of them goes."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"no room for more files; try again in {retry_after} seconds")
+        self.retry_after = retry_after
 
 
 @dataclass
 class Kept:
     """One photo, video or request. `folder` holds its files, `name` is what the client calls it.
 
-    state: waiting, running, done or failed; what waits or runs is not tidied away. suffix: of the
-    result. done, frames: how far a video is, of how many if that is known.
+    client: whose it is. state: waiting, running, done or failed; what waits or runs is not tidied
+    away. suffix: of the result. done, frames: how far a video is, of how many if that is known.
+    used: when it was last of use, asked: when its client last asked for it.
     """
 
     id: str
     folder: Path
     name: str
     kind: str
+    client: str = ""
     model: str = ""
     suffix: str = ""
     width: int = 0
@@ -32,6 +46,7 @@ class Kept:
     frames: int | None = None
     removed: bool = False
     used: float = field(default_factory=time.monotonic)
+    asked: float = field(default_factory=time.monotonic)
 
     @property
     def source(self) -> Path:
@@ -45,19 +60,31 @@ class Kept:
 
 
 class Shelf:
-    """All that is kept; the oldest unused goes first. Closing it removes every file."""
+    """All that is kept. Whoever has too much loses the own oldest; closing it removes every file.
 
-    def __init__(self, most: int, most_bytes: int, seconds: float) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="unhaze-"))
-        self.most, self.most_bytes, self.seconds = most, most_bytes, seconds
+    most_bytes: of all files, client_bytes: of one client's. seconds: kept after the last use.
+    """
+
+    def __init__(self, most_bytes: int, client_bytes: int, seconds: float) -> None:
+        remove_leftovers()
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.lease = lease(self.folder)
+        self.most_bytes, self.client_bytes, self.seconds = most_bytes, client_bytes, seconds
         self.items: dict[str, Kept] = {}
         self.lock = threading.Lock()
 
-    def new(self, name: str, kind: str) -> Kept:
-        """An empty place under a name that nobody can guess."""
+    def new(self, name: str, kind: str, client: str = "") -> Kept:
+        """An empty place under a name that nobody can guess. Full: others' files leave no room."""
         self.tidy()
+        idle = [each for each in self.items.values() if each.state in ("done", "failed")]
+        own = sorted((each for each in idle if each.client == client), key=lambda each: each.used)
+        while (total := sum(self.sizes().values())) >= self.most_bytes and own:
+            self.remove(own.pop(0).id)
+        if total >= self.most_bytes > 0:
+            first = min((each.used for each in idle), default=time.monotonic())
+            raise Full(max(1, math.ceil(first + self.seconds - time.monotonic())))
         ident = secrets.token_urlsafe(18)
-        item = Kept(ident, self.folder / ident, name, kind)
+        item = Kept(ident, self.folder / ident, name, kind, client)
         item.folder.mkdir(mode=0o700)
         with self.lock:
             self.items[ident] = item
@@ -70,7 +97,7 @@ class Shelf:
             item = self.items.get(ident)
             if item is None or item.kind != kind:
                 return None
-            item.used = time.monotonic()
+            item.used = item.asked = time.monotonic()
             return item
 
     def remove(self, ident: str) -> None:
@@ -81,23 +108,60 @@ class Shelf:
             item.removed = True
             shutil.rmtree(item.folder, ignore_errors=True)
 
-    def tidy(self) -> None:
-        """Removes what is too old, and what was not used for longest where there is too much."""
-        now = time.monotonic()
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each item."""
         with self.lock:
-            sizes = {each.id: size_of(each.folder) for each in self.items.values()}
-            idle = [each for each in self.items.values() if each.state in ("done", "failed")]
-        count, total = len(sizes), sum(sizes.values())
+            items = list(self.items.values())
+        return {each.id: size_of(each.folder) for each in items}
+
+    def tidy(self) -> None:
+        """Removes what is too old, and of clients that have too much what they used longest ago."""
+        now, sizes = time.monotonic(), self.sizes()
+        with self.lock:
+            items = list(self.items.values())
+        totals: dict[str, int] = {}
+        for item in items:
+            totals[item.client] = totals.get(item.client, 0) + sizes.get(item.id, 0)
+        idle = [each for each in items if each.state in ("done", "failed")]
         for item in sorted(idle, key=lambda each: each.used):
-            old = now - item.used > self.seconds
-            if old or count > self.most or total > self.most_bytes:
+            if now - item.used > self.seconds or totals[item.client] > self.client_bytes:
                 self.remove(item.id)
-                count, total = count - 1, total - sizes[item.id]
+                totals[item.client] -= sizes.get(item.id, 0)
 
     def close(self) -> None:
         """Removes everything."""
         self.items.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.lease is not None:
+            self.lease.close()
+
+
+def lease(folder: Path):
+    """An open file that says, by its lock, that the folder's owner lives; None: it does already,
+    or this system (Windows) knows no such locks.
+
+    The system takes the lock back whatever ends the owner.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return None
+    file = (folder / "lease").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def remove_leftovers() -> None:
+    """Deletes the folders of servers that ended without doing so, as after kill -9."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):  # another user's
+            if (folder / "lease").is_file() and (held := lease(folder)) is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                held.close()
 
 
 def size_of(folder: Path) -> int:

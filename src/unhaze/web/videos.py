@@ -1,22 +1,26 @@
 """What the page uses for short videos: send one, ask how far it is, fetch it."""
 
 import asyncio
+import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, Response
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
-from unhaze.web.answers import BODY, UNKNOWN, UPLOAD, content, media_type
+from unhaze.web import tasks
+from unhaze.web.answers import BODY, UNKNOWN, UPLOAD, content, known_parameters, media_type
+from unhaze.web.desk import Stopping
 from unhaze.web.service import FileName, ModelName, Strength
 from unhaze.web.shelf import Kept
-from unhaze.web.work import Clearer, Missing, in_client_words
+from unhaze.web.work import Clearer, Missing, client_of, in_client_words
+from unhaze.web.workers import Dropped
 
-router = APIRouter(tags=["page"])
+router = APIRouter(tags=["page"], dependencies=[Depends(known_parameters)])
 
 MATROSKA = b"\x1a\x45\xdf\xa3"
 QUICKTIME = (b"moov", b"mdat", b"wide", b"free", b"skip")
@@ -47,19 +51,22 @@ async def send_video(
     """Takes a video as the body and begins to restore it; its state tells how far it is."""
     clearer: Clearer = request.app.state.clearer
     with ExitStack() as undo:
-        undo.enter_context(clearer.video_desk.place())
-        item = clearer.shelf.new(name, "video")
+        client = client_of(request)
+        undo.enter_context(clearer.video_desk.place(client))
+        chosen = clearer.settings.chosen(model, clearer.settings.analysis)
+        item = clearer.shelf.new(name, "video", client)
         with ExitStack() as forget:
             forget.callback(clearer.shelf.remove, item.id)
             await clearer.receive(request, item)
             check_container(item.source)
-            clearer.restorer(model, clearer.settings.analysis, use="video")
             forget.pop_all()
         place = undo.pop_all()
 
     async def restore() -> None:
-        with place:
-            await clearer.video_desk.work(lambda: restore_kept(clearer, item, model, strength))
+        with place, suppress(Stopping):
+            await clearer.video_desk.work(
+                lambda stop: restore_kept(clearer, item, chosen, strength, stop)
+            )
 
     task = asyncio.create_task(restore())
     clearer.tasks.add(task)  # else nothing holds it, and it might be dropped
@@ -80,16 +87,31 @@ def check_container(source: Path) -> None:
         raise UnhazeError("this is no video that is taken here; expected MP4, MOV, MKV, WebM, AVI")
 
 
-def restore_kept(clearer: Clearer, item: Kept, model: str, strength: float) -> None:
+def restore_kept(
+    clearer: Clearer, item: Kept, model: str, strength: float, stop: threading.Event
+) -> None:
     """Restores the video; what goes wrong becomes its state."""
     item.state = "running"
+    item.suffix = item.source.suffix if item.source.suffix in SUFFIXES else ".mkv"
     started = time.perf_counter()
+    settings = clearer.settings
+
+    def watch(done: int, frames: int | None, seconds: float) -> None:
+        item.done, item.frames = done, frames
+        item.used = time.monotonic()
+
     try:
-        item.frames = check_video(item.source, clearer)
-        item.suffix = item.source.suffix if item.source.suffix in SUFFIXES else ".mkv"
-        restore_watched(clearer, item, model, strength)
+        clearer.workers.call(
+            tasks.clear_video,
+            *(item, model, strength, item.suffix),
+            stop=Unwanted(stop, item, settings.forgotten_seconds),
+            seconds=settings.video_seconds,
+            progress=watch,
+        )
+    except Dropped:
+        item.error, item.state = "nobody asked for it any more, or the server stopped", "failed"
     except (UnhazeError, MemoryError, OSError) as error:
-        item.error = in_client_words(str(error) or "not enough memory", item)
+        item.error = in_client_words(str(error) or "it needs too much memory", item)
         item.state = "failed"
     except ModuleNotFoundError as error:
         item.error = str(explain_missing(error, "restoring a video") or error)
@@ -99,45 +121,20 @@ def restore_kept(clearer: Clearer, item: Kept, model: str, strength: float) -> N
         item.state = "done"
 
 
-def restore_watched(clearer: Clearer, item: Kept, model: str, strength: float) -> None:
-    """Restores it as long as it keeps to the limits and is wanted; UnhazeError otherwise."""
-    from unhaze.restore.video import restore_video
+@dataclass(frozen=True)
+class Unwanted:
+    """Set when the server stops, when the video was removed, or its client has not asked for long.
 
-    settings = clearer.settings
+    It stands where a `threading.Event` does.
+    """
 
-    def watch(done: int, frames: int | None, seconds: float) -> None:
-        item.done, item.frames = done, frames
-        item.used = time.monotonic()
-        if item.removed:
-            raise UnhazeError("it was removed")
-        if done > settings.max_frames:
-            raise UnhazeError(f"over the limit of {settings.max_frames} frames")
-        if seconds > settings.video_seconds:
-            raise UnhazeError(f"over the limit of {settings.video_seconds:g} seconds of work")
+    stop: threading.Event
+    item: Kept
+    seconds: float
 
-    restore_video(
-        item.source,
-        item.folder / f"result{item.suffix}",
-        restorer=clearer.restorer(model, settings.analysis, use="video"),
-        strength=strength,
-        progress=watch,
-    )
-
-
-def check_video(source: Path, clearer: Clearer) -> int | None:
-    """The number of frames, if the header tells; UnhazeError for too many, or too large ones."""
-    from unhaze.restore.video.reading import Reading, find_video, open_container
-
-    with open_container(source) as container:
-        reading = Reading(container, find_video(container, source))
-        width, height = reading.size
-        frames = reading.expected_frames
-    settings = clearer.settings
-    if width * height > settings.max_pixels:
-        raise UnhazeError(f"{width} x {height} pixels are over the limit of {settings.max_pixels}")
-    if frames is not None and frames > settings.max_frames:
-        raise UnhazeError(f"{frames} frames are over the limit of {settings.max_frames}")
-    return frames
+    def is_set(self) -> bool:
+        silent = time.monotonic() - self.item.asked
+        return self.stop.is_set() or self.item.removed or silent > self.seconds
 
 
 @router.get("/v1/videos/{ident}", responses=UNKNOWN)

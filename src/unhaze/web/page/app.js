@@ -4,6 +4,8 @@
 const at = (id) => document.getElementById(id);
 const pause = (seconds) => new Promise((wake) => setTimeout(wake, 1000 * seconds));
 const entries = [];
+let limits = null;
+let count = 0;
 let shown = null;
 const view = { zoom: 1, left: 0, top: 0, fitted: true };
 
@@ -17,13 +19,14 @@ document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) at
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   at("drop").classList.remove("over");
-  add(event.dataTransfer.files);
+  if (event.dataTransfer.files.length) add(event.dataTransfer.files);
+  else say("That was no file. Drop photos or a short video, or choose them.");
 });
 
 function add(files) {
   for (const file of files) {
     const video = file.type.startsWith("video/") || /\.(mkv|mov|mp4|m4v|webm|avi)$/i.test(file.name);
-    const entry = { file, video, name: file.name, state: "waiting", strength: 100, chosen: at("model").value };
+    const entry = { number: count++, file, video, name: file.name, state: "waiting", strength: 100, chosen: at("model").value };
     entries.push(entry);
     at("list").append(itemOf(entry));
   }
@@ -59,7 +62,7 @@ async function work() {
 async function restorePhoto(entry) {
   const query = new URLSearchParams({ name: entry.name, model: entry.chosen });
   const answer = await send(entry, `v1/photos?${query}`);
-  Object.assign(entry, { id: answer.id, width: answer.width, height: answer.height, seconds: answer.seconds, model: answer.model, result: answer.result_name });
+  Object.assign(entry, { id: answer.id, width: answer.width, height: answer.height, seconds: answer.seconds, model: answer.model, bytes: answer.bytes, result: answer.result_name });
 }
 
 async function restoreVideo(entry) {
@@ -112,8 +115,21 @@ async function ask(address) {
   for (;;) {
     const answer = await fetch(address);
     if (answer.ok) return answer;
-    if (answer.status !== 429) throw new Error(reasonOf(await answer.text(), answer.status));
+    if (answer.status !== 429) throw Object.assign(new Error(reasonOf(await answer.text(), answer.status)), { status: answer.status });
     await pause(Number(answer.headers.get("Retry-After")) || 2);
+  }
+}
+
+// What the server has of an entry. It keeps files for a while only, and only so many; what it no
+// longer has, it gets again, as the page has the file.
+async function askOf(entry, rest = "") {
+  for (let tries = 0; ; tries++) {
+    try { return await ask(`v1/${entry.video ? "videos" : "photos"}/${entry.id}${rest}`); } catch (error) {
+      if (error.status !== 404 || entry.state === "removed" || tries === 3) throw error;
+      const sending = entry.video ? restoreVideo : restorePhoto;
+      entry.again ??= sending(entry).finally(() => { entry.again = null; entry.share = null; refresh(entry); });
+      await entry.again;
+    }
   }
 }
 
@@ -159,7 +175,7 @@ function refresh(entry) {
     const picture = new Image();
     picture.alt = "";
     blank.replaceWith(picture);
-    load(picture, `v1/photos/${entry.id}/preview?side=restored&size=256`);
+    load(picture, entry, "/preview?side=restored&size=256");
   }
   entry.item.querySelector("button").setAttribute("aria-current", entry === shown);
 }
@@ -184,7 +200,7 @@ function show(entry) {
   at("clip").hidden = !entry.video;
   at("stage").style.maxHeight = "";
   at("strength").value = entry.strength;
-  if (entry.video) at("clip").src = `v1/videos/${entry.id}/result`;
+  if (entry.video) askOf(entry).then(() => { if (shown === entry) at("clip").src = `v1/videos/${entry.id}/result`; }, (error) => say(error.message));
   else {
     at("clip").removeAttribute("src");
     // The original's size is set at once, so that nothing jumps while the previews arrive.
@@ -208,19 +224,20 @@ function sharpen() {
   const size = needed < longest && enough ? enough : longest;
   if (size <= shown.size) return;
   shown.size = size;
-  load(at("after"), `v1/photos/${shown.id}/preview?side=restored&size=${size}`);
-  load(at("before"), `v1/photos/${shown.id}/preview?side=hazy&size=${size}`);
+  load(at("after"), shown, `/preview?side=restored&size=${size}`);
+  load(at("before"), shown, `/preview?side=hazy&size=${size}`);
 }
 
-// Shows the picture at `address` as soon as it is whole, unless another was wanted meanwhile.
-async function load(picture, address) {
-  picture.dataset.wanted = address;
+// Shows the picture of an entry as soon as it is whole, unless another was wanted meanwhile.
+async function load(picture, entry, rest) {
+  const wanted = `${entry.number}${rest}`;
+  picture.dataset.wanted = wanted;
   try {
-    const place = URL.createObjectURL(await (await ask(address)).blob());
-    if (picture.dataset.wanted !== address) { URL.revokeObjectURL(place); return; }
+    const place = URL.createObjectURL(await (await askOf(entry, rest)).blob());
+    if (picture.dataset.wanted !== wanted) { URL.revokeObjectURL(place); return; }
     if (picture.src.startsWith("blob:")) URL.revokeObjectURL(picture.src);
     picture.src = place;
-  } catch (error) { if (picture.dataset.wanted === address && picture.isConnected) say(error.message); }
+  } catch (error) { if (picture.dataset.wanted === wanted && picture.isConnected) say(error.message); }
 }
 
 function blend() {
@@ -351,24 +368,55 @@ addEventListener("resize", () => { if (shown && !shown.video && !at("viewer").hi
 // ---- out ------------------------------------------------------------------------------------
 
 at("download").addEventListener("click", () => {
-  const query = shown.video ? "" : `?strength=${shown.strength / 100}`;
-  download(at("download"), `v1/${shown.video ? "videos" : "photos"}/${shown.id}/result${query}`, shown.result);
+  const entry = shown;
+  const rest = entry.video ? "/result" : `/result?strength=${entry.strength / 100}`;
+  download(at("download"), async () => save(await askOf(entry, rest), entry.result));
 });
 
 at("all").addEventListener("click", () => {
-  const query = new URLSearchParams();
-  for (const entry of finished()) query.append("item", `${entry.id}:${entry.strength / 100}`);
-  download(at("all"), `v1/archive?${query}`, "unhaze.zip");
+  download(at("all"), async () => {
+    const parts = inParts(finished());
+    for (const [index, part] of parts.entries()) {
+      if (parts.length > 1) say(`ZIP ${index + 1} of ${parts.length} …`);
+      await save(await archiveOf(part), parts.length > 1 ? `unhaze-${index + 1}.zip` : "unhaze.zip");
+    }
+  });
 });
 
-async function download(button, address, name) {
+// So many entries in one ZIP as the server can keep at a time.
+function inParts(chosen) {
+  const parts = [[]];
+  let bytes = 0;
+  for (const entry of chosen) {
+    const more = entry.bytes ?? 2 * entry.file.size;
+    if (parts.at(-1).length === 100 || (bytes + more > 0.8 * limits.bytes_kept && bytes)) { parts.push([]); bytes = 0; }
+    parts.at(-1).push(entry);
+    bytes += more;
+  }
+  return parts;
+}
+
+async function archiveOf(part) {
+  for (let tries = 0; ; tries++) {
+    for (const entry of part) await askOf(entry);
+    const query = new URLSearchParams();
+    for (const entry of part) query.append("item", `${entry.id}:${entry.strength / 100}`);
+    try { return await ask(`v1/archive?${query}`); } catch (error) { if (error.status !== 404 || tries === 3) throw error; }
+  }
+}
+
+async function save(answer, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await answer.blob());
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+async function download(button, fetching) {
   button.disabled = true;
   try {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(await (await ask(address)).blob());
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    await fetching();
     say("");
   } catch (error) { say(error.message); }
   button.disabled = false;
@@ -394,7 +442,9 @@ function say(text) { at("message").textContent = text; }
 // ---- start ----------------------------------------------------------------------------------
 
 async function start() {
-  const { models, limits } = await (await ask("v1/models")).json();
+  const known = await (await ask("v1/models")).json();
+  const { models } = known;
+  limits = known.limits;
   const automatic = { name: "auto", purpose: "The model that suits the picture and this computer." };
   for (const model of [automatic, ...models]) at("model").append(new Option(model.name, model.name));
   const tell = () => { at("purpose").textContent = [automatic, ...models].find((each) => each.name === at("model").value).purpose; };

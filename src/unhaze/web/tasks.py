@@ -1,0 +1,176 @@
+"""What the workers of the service do with files: each function runs in a process of its own."""
+
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pyvips
+
+from unhaze import photo as photos
+from unhaze.errors import UnhazeError
+from unhaze.photo.picture import ICC
+from unhaze.restore.field import apply_field
+from unhaze.restore.restorer import Glance, Restorer, analysis_image, as_u8
+from unhaze.web.settings import Settings
+from unhaze.web.shelf import Kept
+
+MODELS_HELD = 3  # loaded at a time, the least used goes first
+SHRUNK = 2048  # long side in pixels up to which a preview is shrunk in memory
+# FFmpeg also reads playlists, manifests and session descriptions, which name other files and
+# addresses: none of those may be opened, whatever the first bytes look like.
+VIDEO_OPTIONS = {
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
+    "protocol_whitelist": "file",
+}
+
+
+class Models:
+    """The models that a worker has loaded; `tell` sends progress to the server."""
+
+    def __init__(self, settings: Settings, tell: Callable[..., None]) -> None:
+        pyvips.block_untrusted_set(True)  # loaders that parse for minutes, or run programs
+        self.settings, self.tell = settings, tell
+        self.restorers: dict[tuple[str, int, str], Restorer] = {}
+
+    def restorer(self, model: str, analysis: int, use: str = "photo") -> Restorer:
+        """A loaded one; `Settings.chosen` has allowed it."""
+        key = (model, analysis, use)
+        found = self.restorers.pop(key, None) or Restorer(
+            model,
+            self.settings.device,
+            analysis=analysis,
+            threads=self.settings.threads,
+            use=use,
+        )
+        self.restorers[key] = found
+        while len(self.restorers) > MODELS_HELD:
+            del self.restorers[next(iter(self.restorers))]
+        return found
+
+
+def load(models: Models, model: str) -> None:
+    """Loads a model. UnhazeError: it cannot, for example because there is no such device."""
+    models.restorer(model, models.settings.analysis)
+
+
+def receive(models: Models, item: Kept) -> dict[str, object]:
+    """What the header of a photo tells. UnhazeError: no picture, too many pixels."""
+    with photos.open_photo(item.source, max_pixels=models.settings.max_pixels) as opened:
+        height, width, _ = opened.shape
+        if opened.traits.orientation >= 5:
+            height, width = width, height
+        suffix = photos.kept_suffix(opened.traits, item.name)
+    return {"width": width, "height": height, "suffix": suffix}
+
+
+def look(models: Models, item: Kept, model: str) -> dict[str, object]:
+    """Lets the network look at a photo and keeps what it saw, for previews and results."""
+    started = time.perf_counter()
+    facts = receive(models, item)
+    restorer = models.restorer(model, models.settings.analysis)
+    with photos.open_photo(item.source) as opened:
+        glance = restorer.look(opened)
+    np.savez(item.folder / "glance.npz", hazy=glance.hazy, maps=glance.maps)
+    name = restorer.name_for(facts["height"], facts["width"])
+    return facts | {"model": name, "seconds": time.perf_counter() - started}
+
+
+def clear(
+    models: Models, item: Kept, model: str, analysis: int, strength: float
+) -> dict[str, object]:
+    """Writes the restored photo to `result` in the item's folder."""
+    restorer = models.restorer(model, analysis)
+    facts = receive(models, item)
+    target = item.folder / f"result{facts['suffix']}"
+    restorer.restore_file(item.source, target, strength=strength)
+    return facts
+
+
+def write_result(models: Models, item: Kept, strength: float) -> Path:
+    """A new file in the item's folder: the photo at full size, restored with its field."""
+    target = item.folder / f"{secrets.token_hex(8)}{item.suffix}"
+    restorer = models.restorer(item.model, models.settings.analysis)
+    glance = _glance(models, item) if strength else None
+    restorer.restore_file(item.source, target, strength=strength, glance=glance)
+    return target
+
+
+def preview(models: Models, item: Kept, side: str, size: int) -> bytes:
+    """JPEG of the hazy or the fully restored photo, with a long side of at most `size`."""
+    if size > SHRUNK:
+        return _full_preview(models, item, side)
+    threads = models.settings.threads
+    glance = _glance(models, item)
+    with photos.open_photo(item.source) as opened, opened.reading():
+        traits, pixels = opened.traits, getattr(glance, side)
+        if size < max(pixels.shape):
+            pixels = analysis_image(pixels, size)
+        elif max(pixels.shape) < max(item.width, item.height):
+            small = analysis_image(opened.image(), size)
+            pixels = photos.upright(small, traits.orientation)
+            if side == "restored":
+                pixels = apply_field(glance.maps, pixels, threads=threads)
+    profile = {key: value for key, value in traits.metadata.items() if key == ICC}
+    shown = photos.Traits(grey=traits.grey, metadata=profile, quality=88, full_chroma=False)
+    return photos.encode(photos.Photo(as_u8(pixels), traits=shown), ".jpg")
+
+
+def _full_preview(models: Models, item: Kept, side: str) -> bytes:
+    """Every pixel; in strips, so that memory does not grow with the photo."""
+    target = item.folder / f"{secrets.token_hex(8)}.jpg"
+    restorer = models.restorer(item.model, models.settings.analysis)
+    strength = 1.0 if side == "restored" else 0.0
+    glance = _glance(models, item) if strength else None
+    try:
+        restorer.restore_file(item.source, target, strength=strength, glance=glance)
+        return target.read_bytes()
+    finally:
+        with suppress(FileNotFoundError):
+            target.unlink()
+
+
+def _glance(models: Models, item: Kept) -> Glance:
+    with np.load(item.folder / "glance.npz") as kept:
+        hazy, maps = kept["hazy"], kept["maps"]
+    return Glance(hazy, apply_field(maps, hazy, threads=models.settings.threads), maps)
+
+
+def clear_video(models: Models, item: Kept, model: str, strength: float, suffix: str) -> None:
+    """Writes the restored video to `result`; tells (frames done, frames in all, seconds)."""
+    from unhaze.restore.video import restore_video
+
+    settings = models.settings
+    frames = check_video(models, item.source)
+    models.tell(0, frames, 0.0)
+
+    def watch(done: int, frames: int | None, seconds: float) -> None:
+        models.tell(done, frames, seconds)
+        if done > settings.max_frames:
+            raise UnhazeError(f"over the limit of {settings.max_frames} frames")
+
+    restore_video(
+        item.source,
+        item.folder / f"result{suffix}",
+        restorer=models.restorer(model, settings.analysis, use="video"),
+        strength=strength,
+        progress=watch,
+    )
+
+
+def check_video(models: Models, source: Path) -> int | None:
+    """The number of frames, if the header tells; UnhazeError for too many, or too large ones."""
+    from unhaze.restore.video.reading import Reading, find_video, open_container
+
+    with open_container(source, options=VIDEO_OPTIONS) as container:
+        reading = Reading(container, find_video(container, source))
+        width, height = reading.size
+        frames = reading.expected_frames
+    most = models.settings.max_frame_pixels
+    if width * height > most:
+        raise UnhazeError(f"frames of {width} x {height} pixels are over the limit of {most}")
+    if frames is not None and frames > models.settings.max_frames:
+        raise UnhazeError(f"{frames} frames are over the limit of {models.settings.max_frames}")
+    return frames

@@ -1,0 +1,194 @@
+"""Worker processes of the service: what takes too long, takes too much or is not wanted is killed.
+
+A task is a function of `unhaze.web.tasks` and its arguments; it travels through a pipe.
+"""
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from unhaze.errors import UnhazeError
+from unhaze.web.desk import Stopping
+from unhaze.web.settings import Settings
+
+POLL = 0.05  # seconds after which a stop, the time and the memory are looked at again
+GRACE = 1.0  # seconds in which a task that nobody wants may end by itself: a new process takes more
+KNOWN = (UnhazeError, MemoryError, OSError, ModuleNotFoundError)
+
+
+class Dropped(Exception):
+    """The task was not wanted any more."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a task tells before its end."""
+
+    words: tuple[Any, ...]
+
+
+@dataclass(eq=False)
+class Hand:
+    """A worker as the server sees it."""
+
+    process: BaseProcess
+    pipe: Connection
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+    def bytes(self) -> int:
+        """Of memory that it holds now; 0 where the system does not say."""
+        try:
+            pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        except OSError:
+            return 0
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class Workers:
+    """Processes that are started when they are needed, and used again and again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.idle: queue.LifoQueue[Hand] = queue.LifoQueue()
+        self.hands: set[Hand] = set()
+        self.lock = threading.Lock()
+        self.closed = False
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        *words: Any,
+        stop: threading.Event,
+        seconds: float,
+        progress: Callable[..., None] | None = None,
+    ) -> Any:
+        """What `function(models, *words)` returns in a worker; its known errors are raised here.
+
+        Dropped: `stop` was set. UnhazeError: it took more than `seconds`, or the worker died.
+        MemoryError: it held more than the settings allow. `progress` gets what it tells meanwhile;
+        an error that it raises ends the task, too.
+        """
+        hand = self._take()
+        try:
+            answer = self._converse(hand, function, words, stop, seconds, progress)
+        except BaseException:
+            self._drop(hand)
+            raise
+        self.idle.put(hand)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """Kills all workers."""
+        with self.lock:
+            self.closed = True
+            hands = list(self.hands)
+        for hand in hands:
+            self._drop(hand)
+
+    def _converse(self, hand, function, words, stop, seconds, progress) -> Any:
+        start, dropped = time.monotonic(), None
+        try:
+            hand.pipe.send((function, words))
+            while True:
+                while not hand.pipe.poll(POLL):
+                    now = time.monotonic()
+                    if stop.is_set():
+                        dropped = dropped or now
+                        if now - dropped > GRACE or self.closed:
+                            raise Dropped
+                    if now - start > seconds:
+                        raise UnhazeError(f"the work on it took more than {seconds:g} seconds")
+                    if hand.bytes() > self.settings.worker_bytes:
+                        raise MemoryError
+                answer = hand.pipe.recv()
+                if not isinstance(answer, Progress):
+                    return answer
+                if stop.is_set():
+                    raise Dropped
+                if progress is not None:
+                    progress(*answer.words)
+        except (EOFError, OSError) as error:
+            if self.closed or stop.is_set():
+                raise Dropped from error
+            raise UnhazeError("the work on it failed; it may be damaged") from error
+
+    def _take(self) -> Hand:
+        try:
+            return self.idle.get_nowait()
+        except queue.Empty:
+            pass
+        with self.lock:
+            if self.closed:
+                raise Stopping
+            context = multiprocessing.get_context("spawn")
+            ours, theirs = context.Pipe()
+            process = context.Process(target=live, args=(self.settings, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            hand = Hand(process, ours)
+            self.hands.add(hand)
+        return hand
+
+    def _drop(self, hand: Hand) -> None:
+        with self.lock:
+            if hand not in self.hands:
+                return
+            self.hands.discard(hand)
+        hand.kill()
+
+
+def live(settings: Settings, pipe: Connection) -> None:
+    """The life of a worker. Ctrl-C and SIGTERM are the server's, which says when to end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=leave_with, args=(os.getppid(),), daemon=True).start()
+    from unhaze.restore.resources import share_one_heap
+    from unhaze.web.tasks import Models
+
+    share_one_heap()
+    models = Models(settings, lambda *words: pipe.send(Progress(words)))
+    while True:
+        try:
+            function, words = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer = function(models, *words)
+        except KNOWN as error:
+            answer = plain(error)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(70)
+        pipe.send(answer)
+
+
+def plain(error: BaseException) -> BaseException:
+    """The error without what it was raised from, which may not travel."""
+    if isinstance(error, UnhazeError):
+        return UnhazeError(str(error))
+    if isinstance(error, MemoryError):
+        return MemoryError()
+    return error.with_traceback(None)
+
+
+def leave_with(parent: int) -> None:
+    """Ends this process soon after its server, also in the middle of work."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(0)
