@@ -224,3 +224,13 @@ def test_sound_of_an_unknown_codec_is_left_out_and_said(tmp_path: Path):
     report, target = restored(source, ".mp4")
     assert report.notes == ("'.mp4' does not hold the sound track 1 (unknown); left out",)
     assert len(frames_of(target)) == 5
+
+
+@needs_ffmpeg
+def test_a_part_has_not_the_timecode_of_the_whole(tmp_path: Path):
+    source, target = tmp_path / "in.mov", tmp_path / "out.mov"
+    ffmpeg(*PICTURES, "-c:v", "libx264", "-timecode", "01:00:00:00", source)
+    report = restore_video(source, target, restorer=Fixed(), start=1)
+    assert report.notes == ("the timecode is that of the whole video; left out of a part",)
+    with av.open(str(target)) as container:
+        assert "timecode" not in container.streams.video[0].metadata | container.metadata

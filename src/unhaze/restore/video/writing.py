@@ -84,6 +84,8 @@ def open_output(file: Any, target: Path, reading: Reading, codec: str | None) ->
             video = container.add_stream(CODECS[chosen].encoder, rate, dict(CODECS[chosen].options))
             video.metadata.update(true_still(stream.metadata))
             video.disposition = stream.disposition
+            if reading.start and video.metadata.pop("timecode", None):
+                notes.append("the timecode is that of the whole video; left out of a part")
         elif not is_made_anew(stream, chapters):
             track = open_track(container, stream, suffix, notes)
             if track is not None:
