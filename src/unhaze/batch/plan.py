@@ -16,6 +16,7 @@ from unhaze.restore.video import TARGET_SUFFIXES, VIDEO_SUFFIXES
 log = logging.getLogger(__name__)
 
 MARK = ".unhazed"
+URL_SCHEMES = ("http:", "https:", "ftp:", "rtsp:", "rtmp:", "rtmps:", "udp:", "srt:", "file:")
 
 # What a folder is searched for: all that can be written, and what is read only and becomes PNG.
 PHOTO_SUFFIXES = (*photo.SAVERS, ".bmp", ".jp2", ".jxl", ".pgm", ".ppm")
@@ -157,6 +158,12 @@ def check_kinds(source: Path, target: Path) -> None:
     if is_video(source) and target.suffix.lower() not in TARGET_SUFFIXES:
         known = ", ".join(TARGET_SUFFIXES)
         raise UnhazeError(f"'{source}' is a video, '{target}' is not; expected one of {known}")
+    if not has_known_suffix(source) and target.suffix.lower() in TARGET_SUFFIXES:
+        known = ", ".join(VIDEO_SUFFIXES)
+        raise UnhazeError(
+            f"'{source}' is not named like a video; expected one of {known}: put it into such a"
+            " container first, as by ffmpeg -i IN -c copy OUT.mkv"
+        )
     if not is_video(source):
         photo.check_suffix(target.suffix)
 
@@ -202,6 +209,8 @@ def same(one: Path, other: Path) -> bool:
 
 def complaint(path: Path) -> str:
     """Why an INPUT names nothing that can be restored."""
+    if path.parts and path.parts[0].lower() in URL_SCHEMES:
+        return f"'{path}' is a URL; inputs are files: download it first"
     if path.is_dir():
         return f"no photos or videos in '{path}'"
     return f"no photo matches '{path}'" if has_magic(str(path)) else f"no file '{path}'"

@@ -99,6 +99,7 @@ def restore_pipe(source: str, out: str, restorer: "Restorer", settings: "Setting
 
     try:
         encoded = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        check_no_video(encoded)
         if out == "-":
             sys.stdout.buffer.write(restorer.restore_bytes(encoded, strength=settings.strength))
         else:
@@ -110,3 +111,14 @@ def restore_pipe(source: str, out: str, restorer: "Restorer", settings: "Setting
         click.echo(f"unhaze: error: {whose}{error}", err=True)
         return 1
     return 0
+
+
+def check_no_video(encoded: bytes) -> None:
+    """UnhazeError for the first bytes of a video: MP4 (AVIF and HEIC are kin), Matroska, AVI."""
+    from unhaze.restore.video.containers import VIDEO_BRANDS
+
+    mp4 = encoded[4:8] == b"ftyp" and encoded[8:12].strip() in VIDEO_BRANDS
+    avi = encoded[:4] == b"RIFF" and encoded[8:12] == b"AVI "
+    broadcast = encoded[:1] == encoded[188:189] == encoded[376:377] == b"G"
+    if mp4 or avi or broadcast or encoded[:4] == b"\x1a\x45\xdf\xa3":
+        raise UnhazeError("this is a video; stdin and stdout carry pictures: give its file a name")

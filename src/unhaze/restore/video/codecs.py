@@ -1,11 +1,12 @@
 """Which container, codec and pixel format a restored video gets: near to those of its source."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from av.codec.codec import Codec as AvCodec
 from av.codec.codec import PixFmtLoss, codecs_available, find_best_pix_fmt_of_list
 from av.video.format import VideoFormat
+from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
 from unhaze.names import lookup
@@ -77,6 +78,17 @@ def choose_codec(wanted: str | None, family: str, suffix: str) -> str:
             " or another suffix such as .mkv"
         )
     return wanted
+
+
+def losses(video: VideoStream, family: str, codec: str) -> Iterator[str]:
+    """What nobody asked for and the choice of a codec for this source brings, a line each."""
+    if family in FAMILIES and codec != family and (codec, family) != ("h265", "hevc"):
+        yield f"{family} becomes {codec}"
+        lossless = FAMILIES[family] == "ffv1" or video.format.name.startswith(("rgb", "gbr", "bgr"))
+        if lossless and codec != "ffv1":
+            yield f"{codec} keeps not every value; .mkv holds ffv1, which does"
+    if video.metadata.get("alpha_mode", video.metadata.get("ALPHA_MODE")) == "1":
+        yield f"the transparency of {family} in this container is not read, and is lost"
 
 
 def choose_layout(codec: str, source: str, width: int, height: int) -> tuple[str, list[str]]:

@@ -33,6 +33,9 @@ CONTAINERS = {
 TARGET_SUFFIXES = tuple(CONTAINERS)
 # What folders are searched for; results of the other ones become .mkv, which holds anything.
 VIDEO_SUFFIXES = (*TARGET_SUFFIXES, ".3gp", ".avi", ".flv", ".mpeg", ".mpg", ".mxf", ".ogv", ".wmv")
+# Brands of MP4 and QuickTime files that are videos, not pictures.
+VIDEO_BRANDS = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"qt")
+VIDEO_BRANDS += (b"M4V", b"M4VP", b"dash", b"3gp4", b"3gp5", b"3gp6", b"3g2a", b"XAVC", b"MSNV")
 
 # Demuxers of FFmpeg, for `open_container`: what strangers may send to a service, and all that hold
 # a whole video. Those of playlists, which name other files and URLs, are in neither.

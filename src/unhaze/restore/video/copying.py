@@ -6,6 +6,7 @@ for the target: as they are, or as sound or text of a codec that the target's co
 
 import io
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,11 +25,13 @@ STEP = 0.001  # seconds between packets whose times in the source do not grow: e
 BIT_RATE = 96_000  # of sound that is encoded anew, a channel
 # Of channels whose places the source does not tell.
 LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+TEXTS = (b"ass", b"text")  # PyAV's types of subtitles that are no pictures
 PLAIN_TEXT = ("subrip", "srt", "mov_text", "webvtt", "text", "ass", "ssa")
 # What FFmpeg puts into a container, and then neither it nor a player finds there again.
 UNREADABLE = {
     "mpegts": {"subrip", "srt", "mov_text", "webvtt", "text", "ass", "ssa", "attachment"},
     "mov": {"cover"},
+    "webm": {"attachment"},
 }
 # Facts about the old encoding, or of the old container, that are not true of the new one.
 STALE = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id", "rotate")
@@ -120,7 +123,7 @@ class Text:
         if packet is None:
             return []
         try:
-            lines = [each.dialogue for each in packet.decode() if each.type in (b"ass", b"text")]
+            lines = [plain(each.dialogue) for each in packet.decode() if each.type in TEXTS]
         except av.FFmpegError:
             return []
         text = b"\n".join(lines)
@@ -130,6 +133,11 @@ class Text:
         made.pts = made.dts = packet.pts
         made.duration, made.time_base, made.stream = packet.duration, packet.time_base, self.stream
         return [made]
+
+
+def plain(dialogue: bytes) -> bytes:
+    """The words of a line of Advanced SubStation Alpha: without styles, with line breaks."""
+    return re.sub(rb"\{\\[^}]*\}", b"", dialogue).replace(b"\\N", b"\n").replace(b"\\h", b" ")
 
 
 def open_track(
@@ -217,4 +225,7 @@ def words_for(stream: Stream) -> str:
 
 
 def _codec_of(stream: Stream) -> str:
-    return (stream.codec_context.name if stream.codec_context else stream.name) or ""
+    """FFmpeg's name, or that of an attachment; nothing for what FFmpeg does not know."""
+    if stream.codec_context is not None:
+        return stream.codec_context.name
+    return getattr(stream, "name", None) or ""

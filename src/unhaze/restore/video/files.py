@@ -98,9 +98,10 @@ def restore_video(
     seconds. `analysis`: long side of what the network sees, at most the restorer's. `smoothing` in
     [0,1): share of the field kept from frame to frame. `hold`: frames that one estimate may serve.
     `demuxers`, `max_pixels`: what is opened at all, as for `reading.open_container`.
-    The target appears whole or not at all; on Ctrl-C what is done becomes name.partial.suffix, and
-    KeyboardInterrupt goes on. UnhazeError: PyAV is missing, `target` exists and not `overwrite`, or
-    is `source`, or cannot hold something, no video in `source`, a setting out of range, disk full.
+    The target appears whole or not at all; on Ctrl-C what is done becomes name.partial.suffix,
+    until a later run ends well, and KeyboardInterrupt goes on. UnhazeError: PyAV is missing,
+    `target` exists and not `overwrite`, or is `source`, no video in `source`, or damage that
+    nothing can be read behind, a setting out of range, disk full.
     """
     check_strength(strength)
     check_estimates(restorer)
@@ -121,11 +122,15 @@ def restore_video(
         reading = Reading(container, find_video(container, source), start, end)
         output = open_output(file, target, reading, codec)
         tally = Tally()
-        written = _pipeline(reading, output, restorer, strength, how, tally)
+        written = _pipeline(reading, output, restorer, strength, how, tally, str(source))
         if _run(written, reading, tally, begin, progress):
             _keep_partial(file, target, tally)
             raise KeyboardInterrupt
-        return _report(str(source), target, reading, output, tally, time.perf_counter() - begin)
+        report = _report(str(source), target, reading, output, tally, time.perf_counter() - begin)
+    leftover = _partial_name(target)
+    if original is None or not (leftover.exists() and leftover.samefile(original)):
+        leftover.unlink(missing_ok=True)  # of an earlier run: now there is the whole
+    return report
 
 
 def _pipeline(
@@ -135,6 +140,7 @@ def _pipeline(
     strength: float,
     how: Steadiness,
     tally: Tally,
+    source: str,
 ) -> Ahead:
     """Four stages, each in a thread; yields the time of every picture that has been written."""
     from unhaze.restore.video.pixels import to_pictures
@@ -142,11 +148,24 @@ def _pipeline(
     from unhaze.restore.video.writing import write
 
     frames = read(reading, output.copies)
-    items = Ahead(to_pictures(frames, reading.size, tally.stages, in_rgb=strength > 0))
+    pictures = to_pictures(frames, reading.size, tally.stages, in_rgb=strength > 0)
+    items = Ahead(_said(pictures, source))
     if strength > 0:
         items = Ahead(_with_maps(items, restorer, how, tally))
         items = Ahead(_restored(items, strength, restorer.threads, tally.stages))
     return Ahead(write(items, output, reading, tally.stages), 8)
+
+
+def _said(pictures: Iterator[Any], source: str) -> Iterator[Any]:
+    """What PyAV raises while it reads is a UnhazeError that names the source."""
+    from av import FFmpegError
+
+    from unhaze.restore.video.reading import reason
+
+    try:
+        yield from pictures
+    except (FFmpegError, ValueError, OverflowError) as error:
+        raise UnhazeError(f"cannot read '{source}': {reason(error)}") from error
 
 
 def _with_maps(
@@ -204,9 +223,13 @@ def _run(
 def _keep_partial(file: TargetFile, target: Path, tally: Tally) -> None:
     """After Ctrl-C: the part that is done plays, under a name that nobody takes for the whole."""
     if tally.frames:
-        name = target.with_name(f"{target.stem}.partial{target.suffix}")
+        name = _partial_name(target)
         file.copy(name)
         log.warning("stopped after %d frames; what is done is '%s'", tally.frames, name)
+
+
+def _partial_name(target: Path) -> Path:
+    return target.with_name(f"{target.stem}.partial{target.suffix}")
 
 
 def _report(

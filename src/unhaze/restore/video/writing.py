@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.video.ahead import Ahead, timed
-from unhaze.restore.video.codecs import CODECS, choose_codec, choose_layout
+from unhaze.restore.video.codecs import CODECS, choose_codec, choose_layout, losses
 from unhaze.restore.video.containers import CONTAINERS
 from unhaze.restore.video.copying import (
     Sound,
@@ -36,6 +36,7 @@ from unhaze.restore.video.pixels import Picture, to_frame
 from unhaze.restore.video.reading import KEEP_BYTES, Reading, frame_rate, reason
 
 PRORES_PROFILES = {"Proxy": "0", "LT": "1", "Standard": "2", "HQ": "3", "4444": "4", "XQ": "5"}
+BOTTOM_FIRST = 3  # FFmpeg's AV_FIELD_BB
 REORDERED = 3  # frames; x265 gives arbitrary times to the packets of shorter videos with B-frames
 
 
@@ -75,7 +76,7 @@ def open_output(file: Any, target: Path, reading: Reading, codec: str | None) ->
     family = reading.video.codec_context.codec.canonical_name
     chosen = choose_codec(codec, family, suffix)
     copies: dict[int, Track] = {}
-    notes: list[str] = []
+    notes = list(losses(reading.video, family, chosen)) if codec is None else []
     chapters = len(reading.container.chapters())
     for stream in reading.container.streams:
         if stream.index == reading.video.index:
@@ -83,6 +84,8 @@ def open_output(file: Any, target: Path, reading: Reading, codec: str | None) ->
             video = container.add_stream(CODECS[chosen].encoder, rate, dict(CODECS[chosen].options))
             video.metadata.update(true_still(stream.metadata))
             video.disposition = stream.disposition
+            if reading.start and video.metadata.pop("timecode", None):
+                notes.append("the timecode is that of the whole video; left out of a part")
         elif not is_made_anew(stream, chapters):
             track = open_track(container, stream, suffix, notes)
             if track is not None:
@@ -148,6 +151,8 @@ def _configure(output: Output, picture: Picture, reading: Reading) -> str:
         output.notes.append("interlaced: the two fields of a frame are restored as one picture")
         encoder.flags |= Flags.interlaced_dct
         encoder.field_order = reading.video.codec_context.field_order
+        if output.codec == "h264" and encoder.field_order == BOTTOM_FIRST:
+            encoder.options["x264-params"] = "bff=1"  # by itself x264 takes the top field for first
     if output.codec == "prores":
         encoder.options["profile"] = _prores_profile(reading.video, layout)
     if output.codec == "h265":
