@@ -31,6 +31,7 @@ LEVELS = {
     "losses": 1,
     "data": 1,
     "metrics": 0.3,
+    "zoo": 0.3,
     "weights": 2,
     "published": 2.05,
     "methods": 2.1,
