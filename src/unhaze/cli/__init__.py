@@ -91,7 +91,11 @@ def with_verb(words: list[str]) -> list[str]:
 def owner_of(words: list[str]) -> str:
     """What an error says was asked for: the verb, for `data` and `list` with its second word."""
     words = with_verb(words)
-    return " ".join(words[:2]) if words[0] in ("data", "list", "report", "weights", "zoo") else words[0]
+    return (
+        " ".join(words[:2])
+        if words[0] in ("data", "list", "report", "weights", "zoo")
+        else words[0]
+    )
 
 
 def complain(message: str, status: int) -> int:

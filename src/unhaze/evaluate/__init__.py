@@ -107,8 +107,9 @@ def evaluate(
     picture that is its own clear one shall stay as it is. limit: only the first so many.
     long_side: shrinks or enlarges every picture to it beforehand. rescale: the model sees the hazy
     picture at so many times its size, and what it answers is brought back before it is measured.
-    save: a new folder for restored/ and strips/ (hazy | restored | clear) of PNGs, per_image.csv and evaluation.json; it appears whole at the end, and
-    `overwrite` replaces nothing but an evaluation. progress: counts on stderr.
+    save: a new folder for restored/ and strips/ (hazy | restored | clear) of PNGs, per_image.csv
+    and evaluation.json; it appears whole at the end, and `overwrite` replaces nothing but an
+    evaluation. progress: counts on stderr.
     UnhazeError for all that the user can mend; one that concerns a picture names it.
     """
     check_sizes(long_side, rescale)

@@ -153,7 +153,7 @@ def no_network(source: Path, states: list[State], variants: list[Variant], net: 
     message = f"'{source}' does not fit {spelled(variant)}: {first}{rest}"
     if net is None:
         return f"{message}; it is the nearest: {share:.0%} of the tensors agree"
-    others = [each for each in list_variants() if fits(each, state.tensors)]
+    others = [each for each in list_variants() if any(fits(each, one.tensors) for one in states)]
     same = next((each.preset for each in others if each.net == variant.net), None)
     if same:
         return f"{message}; it fits preset '{same}'"
@@ -203,7 +203,7 @@ def identify(path: Path | str, net: str | None = None) -> Identity:
     try:
         found = find_network(path, net)
     except UnhazeError as error:
-        told = str(error).replace(f"'{path}' ", "", 1).removeprefix("cannot read ")
+        told = str(error).replace(f"'{path}' ", "", 1).removeprefix(f"cannot read '{path}': ")
         return Identity(str(path), kind_of_failure(str(error)), told)
     variant = found.variant
     return Identity(

@@ -6,10 +6,14 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+PRINTABLE = frozenset(b"\t\n\r" + bytes(range(32, 127)))
 START = 4096  # bytes that are looked at
 LFS = b"version https://git-lfs"
 ARCHIVES = {b"\x1f\x8b": "gzip", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR", b"\xfd7zXZ": "xz"}
+MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # opens files of PyTorch before zip
 HDF5 = b"\x89HDF"
+PICTURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"RIFF": "WebP or AVI"}
+PICTURES |= {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP", b"%PDF": "PDF"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,14 @@ def kind_of(path: Path) -> Kind | None:
         return kind_of_tar(path)
     if start.startswith(HDF5):
         return Kind("HDF5", "it is an HDF5 file, of Keras or MATLAB 7.3, which is not read")
+    if start[:1] == b"\x80" and start[2:3] != b"" and MAGIC not in start[:64]:
+        reason = "it is a pickle that PyTorch did not write, and would run code when loaded"
+        return Kind("code", reason)
+    for magic, name in PICTURES.items():
+        if start.startswith(magic):
+            return Kind("picture", f"it is a {name} file and no weights")
+    if not start.startswith(b"MATLAB") and all(each in PRINTABLE for each in start):
+        return Kind("text", "it is text and no weights")
     return None
 
 
