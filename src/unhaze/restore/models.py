@@ -114,14 +114,14 @@ def open_model(
     core. "auto" goes by the device, by `picture_size`, (height, width) at full size where known,
     and by `use`, "photo" or "video". UnhazeError: as `find_model` and `Engine`.
     """
-    from unhaze.restore.engine import Engine
+    from unhaze.restore.foreign import open_onnx
     from unhaze.restore.priors import PRIORS, create_prior
 
     chosen = choose_device(device)
     if isinstance(name, str) and name in PRIORS:
         return create_prior(name)
     path = find_model(name, device=chosen, picture_size=picture_size, use=use)
-    return Engine(path, device, threads=threads)
+    return open_onnx(path, device, threads=threads)
 
 
 def find_model(
