@@ -183,6 +183,8 @@ class ForeignModel:
                 outputs = self._outputs(hazy, tried)
             except ORT_ERRORS as error:
                 raise UnhazeError(f"'{self.path}' fails on {hazy.shape}: {error}") from error
+            if len(outputs) > 1:  # The picture itself, scaled, is no restored one.
+                outputs = {name: each for name, each in outputs.items() if not is_copy(each, hazy)}
             for name, restored in outputs.items():
                 if name == given.get("output", name) and restored.shape == hazy.shape:
                     rarity = RARITY.get((range_in, range_out), 1)
@@ -209,6 +211,13 @@ def error_of(restored: np.ndarray, hazy: np.ndarray, clear: np.ndarray) -> float
     outside = restored - np.clip(restored, 0, 1)
     squares = (restored - clear) ** 2 + outside**2 + 0.25 * (restored - hazy) ** 2
     return float(np.sqrt(squares.mean()))
+
+
+def is_copy(values: np.ndarray, hazy: np.ndarray) -> bool:
+    """Whether it is the hazy picture but for brightness and contrast."""
+    if values.shape != hazy.shape or np.ptp(values) == 0:
+        return False
+    return bool(np.corrcoef(values.ravel(), hazy.ravel())[0, 1] > 0.9999)
 
 
 def resized(batch: np.ndarray, size: tuple[int, int]) -> np.ndarray:
