@@ -32,6 +32,7 @@ class Net:
     licence: str = "Apache-2.0"
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     tiny: dict[str, Any] = field(default_factory=dict)
+    idle: tuple[str, ...] = ()
 
     @property
     def build(self) -> Callable[..., "nn.Module"]:
@@ -158,6 +159,78 @@ NETS = {
             "slim": {"width": 16, "blocks": 4, "norm": "none", "head": "haze", "shrink": 2},
         },
         tiny={"width": 4},
+    ),
+    "fsnet": Net(
+        "unhaze.nets.fsnet:fsnet",
+        title="FSNet",
+        paper="Cui et al., IEEE TPAMI 2024",
+        reproduces="SOTS indoor 42.45 dB / 0.997, 13,275,689 parameters",
+        licence="official code: MIT",
+        presets={"its": {}, "ots": {"pool": "local"}, "slim": {"width": 16, "blocks": 4}},
+        tiny={"width": 16, "blocks": 4},
+        idle=(r"\.lamb_[lh]$", r"^ConvsOut\.", r"^SCM[12]\.main\.3\.main\.0\.bias$"),
+    ),
+    "convir": Net(
+        "unhaze.nets.convir:convir",
+        title="ConvIR",
+        paper="Cui et al., IEEE TPAMI 2024",
+        reproduces="SOTS indoor 42.72 dB / 0.997, 8,630,665 parameters (small: 41.53, 5,530,505)",
+        licence="official code: MIT",
+        presets={"small": {}, "base": {"blocks": 8}, "slim": {"width": 8, "blocks": 2}},
+        tiny={"width": 8, "blocks": 1},
+        idle=(r"^ConvsOut\.", r"^SCM[12]\.main\.3\.main\.0\.bias$"),
+    ),
+    "oknet": Net(
+        "unhaze.nets.oknet:oknet",
+        title="OKNet",
+        paper="Cui, Ren and Knoll, AAAI 2024",
+        reproduces="SOTS indoor 40.79 dB / 0.996, 4,722,857 parameters",
+        licence="official code: MIT",
+        presets={"paper": {}, "slim": {"width": 8, "blocks": 2, "kernel": 31}},
+        tiny={"width": 8, "blocks": 1, "kernel": 7},
+        idle=(r"^bottelneck\.fgm\.conv\.", r"^ConvsOut\.", r"^SCM[12]\.main\.3\.main\.0\.bias$"),
+    ),
+    "dmphn": Net(
+        "unhaze.nets.dmphn:DMPHN",
+        title="DMPHN",
+        paper="arXiv:2005.05999",
+        reproduces="NH-HAZE (validation) 16.94 dB / 0.6177, 5,424,393 parameters",
+        licence="official code and weights: MIT",
+        presets={"paper": {}, "slim": {"width": 8}},
+        tiny={"width": 4},
+    ),
+    "dmshn": Net(
+        "unhaze.nets.dmphn:DMSHN",
+        title="DMSHN",
+        paper="arXiv:2005.05999",
+        reproduces="NH-HAZE (validation) 16.42 dB / 0.5991, 5,424,393 parameters",
+        licence="official code and weights: MIT",
+        presets={
+            "published": {},
+            "paper": {"own_level1": True},
+            "slim": {"width": 8, "own_level1": True},
+        },
+        tiny={"width": 4},
+        idle=(r"^(encoder|decoder)_lv1\.",),
+    ),
+    "sgid-pff": Net(
+        "unhaze.nets.sgid_pff:SGIDPFF",
+        title="SGID-PFF",
+        paper="Bai et al., IEEE TIP 31, 2022",
+        reproduces="SOTS indoor 38.52 dB / 0.9913, 13,867,330 parameters",
+        licence="official code: MIT",
+        presets={"paper": {}, "slim": {"width": 8, "blocks": 1}},
+        tiny={"width": 4, "blocks": 1},
+    ),
+    "4kdehazing": Net(
+        "unhaze.nets.uhd:UHDDehazing",
+        title="4KDehazing",
+        paper="Zheng et al., CVPR 2021",
+        reproduces="no score known here, 34,547,655 parameters",
+        licence="official code and weights: none stated",
+        presets={"paper": {}, "slim": {"width": 6}},
+        tiny={"width": 4},
+        idle=(r"^smooth\.weight$",),
     ),
 }
 

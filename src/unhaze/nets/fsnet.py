@@ -33,7 +33,8 @@ def fsnet(*, width: int = 32, blocks: int = 16, pool: str = "global") -> MultiSc
         ]
         return Stage(SmallUNet(channels, layers) if level == 0 else nn.Sequential(*layers))
 
-    return MultiScaleUNet(stage, width, multiple=8)
+    # 5x5 filters mirror two pixels at a quarter of the size.
+    return MultiScaleUNet(stage, width, multiple=8, smallest=16)
 
 
 class SmallUNet(nn.Module):
