@@ -53,16 +53,17 @@ def get(names: tuple[str, ...], yes: bool) -> None:
     Says under what licence they are; where none is stated it asks. Prints each file's path; after
     that `unhaze photo.jpg --model NAME` runs it.
     """
-    from unhaze.zoo import find_offer
+    from unhaze.zoo import find_offers
     from unhaze.zoo import get as fetch_offer
 
-    offers = [find_offer(name) for name in names]
-    for offer in offers:
-        click.echo(f"unhaze: {offer.name}: {offer.bytes:,} bytes of {offer.url}", err=True)
-        click.echo(f"unhaze: licence: {offer.licence}", err=True)
-        if not offer.has_licence:
-            check_consent(offer, yes)
-        click.echo(fetch_offer(offer.name))
+    found = {name: find_offers(name) for name in names}
+    for name, offers in found.items():
+        for offer in offers:
+            click.echo(f"unhaze: {offer.name}: {offer.bytes:,} bytes of {offer.url}", err=True)
+        click.echo(f"unhaze: {name}: licence: {offers[0].licence}", err=True)
+        if not offers[0].has_licence:
+            check_consent(offers[0], yes)
+        click.echo(fetch_offer(name))
 
 
 def check_consent(offer: "Offer", yes: bool) -> None:

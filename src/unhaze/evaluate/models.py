@@ -78,9 +78,10 @@ def load_torch(source: Path, device: str, network: str | None) -> Model:
         except torch.OutOfMemoryError as error:
             raise UnhazeError("not enough GPU memory for this picture; use --device cpu") from error
 
-    file = newest_state(source) / "ema.safetensors" if source.is_dir() else source
+    run = source.is_dir() and "published_sha256" not in weights.facts
+    file = newest_state(source) / "ema.safetensors" if run else source
     parts = sorted(file.parent.glob(f"{file.stem}-[0-9]*.safetensors"))
-    shards = [file] if file.exists() else parts
+    shards = [file] if file.is_file() else parts or sorted(file.iterdir())
     params = sum(parameter.numel() for parameter in net.parameters())
     hardware = torch.cuda.get_device_name() if kind == "cuda" else describe_cpu()
     return Model(restore, params, sha256(shards), hardware, weights.facts)

@@ -47,12 +47,15 @@ def open_weights(source: Path | str, *, net: str | None = None) -> Weights:
     source = Path(source)
     parts = sorted(source.parent.glob(f"{source.stem}-[0-9]*.safetensors"))
     ours = source.suffix == ".safetensors" and (not source.exists() and parts)
-    if source.is_dir() or ours or "net" in read_safetensors_facts(source):
+    run = source.is_dir() and any(source.glob("state-*"))
+    if run or ours or "net" in read_safetensors_facts(source):
         if net is not None:
             raise UnhazeError(f"'{source}' says itself which network it is for; leave out --net")
         return load_model(source)
     if not source.exists():
         raise UnhazeError(f"no file '{source}'")
+    if source.is_dir() and not any(each.is_file() for each in source.iterdir()):
+        return load_model(source)  # says that it is no run folder
     found = find_network(source, net)
     logger.warning("'%s' is %s", source, found.sentence())
     return filled(source, found)
@@ -102,10 +105,19 @@ def filled(source: Path, found: Found) -> Weights:
     facts: dict[str, Any] = {
         "recipe": f"{NETS[variant.net].title}, published weights",
         "published": variant.layout.title,
-        "published_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "published_sha256": sha256_of(source),
         "licence": NETS[variant.net].licence,
     }
     return Weights(net.eval(), Part(variant.net, arguments), facts)
+
+
+def sha256_of(source: Path) -> str:
+    """Of a file, or of the files in a folder one after the other."""
+    files = sorted(each for each in source.iterdir() if each.is_file()) if source.is_dir() else []
+    digest = hashlib.sha256()
+    for file in files or [source]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def fill(net: nn.Module, found: Found) -> None:

@@ -30,6 +30,8 @@ WRAPPERS = ("model", "state_dict", "model_state_dict", "params_ema", "params", "
 
 # How averages of the weights over training are called; they restore better than the last weights.
 AVERAGED = r"(^|[_.])(ema|averaged?|swa)($|[_.])"
+# A part of a network in a file of its own, as DMPHN's and DMSHN's.
+PART = r"(encoder|decoder)_lv\d$"
 DEEPEST = 3  # dictionaries around the weights
 
 # What wrappers of modules put before every name.
@@ -83,6 +85,23 @@ def read_any(path: Path) -> Any:
             f"cannot read '{path}': {reason}; expected weights as a PyTorch, .npz, .safetensors or"
             " MATLAB 5 file"
         ) from error
+
+
+def read_parts(folder: Path) -> dict[str, Tensor]:
+    """Name -> tensor of a network that was saved in one file for each of its parts.
+
+    The part's name is the end of the file's, as in ep130_encoder_lv1.pkl. UnhazeError as
+    `read_tensors`, and if two files have one name.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(each for each in folder.iterdir() if each.is_file()):
+        part = re.search(PART, path.stem)
+        prefix = part[0] if part else path.stem
+        found = {f"{prefix}.{name}": each for name, each in read_tensors(path).items()}
+        if found.keys() & tensors.keys():
+            raise UnhazeError(f"'{folder}' holds two files of part '{prefix}'; leave one there")
+        tensors |= found
+    return tensors
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,16 @@ from torch import Tensor
 from unhaze.errors import UnhazeError
 from unhaze.names import lookup
 from unhaze.nets import NETS
-from unhaze.published.files import State, read_any, states_in
+from unhaze.published.files import State, read_any, read_parts, states_in
 from unhaze.published.kinds import kind_of
 from unhaze.published.layouts import UNUSED
-from unhaze.published.signatures import Variant, list_variants, signature, variants_of
+from unhaze.published.signatures import (
+    Variant,
+    list_variants,
+    shapes_of,
+    signature,
+    variants_of,
+)
 
 # The share of its tensors that a file has in common with a network below which it is of no kind
 # that is here.
@@ -49,13 +55,14 @@ class Found:
 
 
 def find_network(source: Path, net: str | None = None) -> Found:
-    """What `source` holds. `net`: "name" or "name/preset", which it must then be.
+    """What `source` holds, a file or a folder of its parts.
 
+    `net`: "name" or "name/preset", which it must then be.
     Averages over training are taken before the last weights, other states from outside in. Nothing
     in the file is run. UnhazeError: not readable as `read_tensors` says, or of no network here; it
     names the nearest, and how it differs.
     """
-    loaded = read_any(source)
+    loaded = read_parts(source) if source.is_dir() else read_any(source)
     states = [without_unused(state) for state in states_in(loaded)]
     if not states:
         raise UnhazeError(no_tensors(source, loaded))
@@ -91,9 +98,10 @@ def without_unused(state: State) -> tuple[State, tuple[str, ...]]:
 
 def fits(variant: Variant, tensors: dict[str, Tensor]) -> bool:
     """Whether names and shapes are exactly those of the variant."""
+    if len(shapes_of(variant.net, variant.preset)) != len(tensors):
+        return False
     found = ((name, tuple(each.shape)) for name, each in variant.renamed(tensors).items())
-    expected = variant.expected()
-    return len(expected) == len(tensors) and signature(expected.items()) == signature(found)
+    return signature(variant.expected().items()) == signature(found)
 
 
 def by_hints(fitting: Sequence[Variant], source: Path) -> list[Variant]:

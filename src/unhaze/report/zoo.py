@@ -46,7 +46,8 @@ def row_of(network: Network, measured: dict[str, dict[str, float]]) -> dict[str,
     """Of one variant."""
     here = network.net in NETS and (not network.preset or network.preset in presets(network))
     numbers = measured.get(network.name, {})
-    get = [each.name for each in list_offers().values() if each.network == network.name]
+    own = [each for each in list_offers().values() if each.network == network.name]
+    get = list(dict.fromkeys(network.name if each.part else each.name for each in own))
     return asdict(network) | {
         "here": here,
         "parity": here and network.parity,

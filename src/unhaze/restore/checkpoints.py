@@ -28,7 +28,7 @@ def checkpoint_of(name: str | Path) -> Path | None:
         return None if path.suffix == ".onnx" else path
     if path.suffix == ".safetensors" and any(path.parent.glob(f"{path.stem}-[0-9]*.safetensors")):
         return path
-    return zoo.file_of(str(name)) if str(name) in zoo.list_offers() else None
+    return zoo.file_of(str(name)) if zoo.offered(str(name)) else None
 
 
 def ready(source: Path, net: str | None = None) -> Path:

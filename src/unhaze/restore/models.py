@@ -157,7 +157,7 @@ def find_model(
         if path.suffix or len(path.parts) > 1:
             raise UnhazeError(f"no model file '{name}'")
         if str(name) in zoo.list_networks():
-            zoo.find_offer(str(name))  # raises: says where its weights are
+            zoo.find_offers(str(name))  # raises: says where its weights are
         known = ["auto", *cards, *PRIORS, *zoo.list_offers()]
         raise UnhazeError(f"no model '{name}'; {nearest(str(name), known)}")
     return _checked(folder / card.file, card)

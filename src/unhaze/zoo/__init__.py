@@ -1,6 +1,7 @@
 """Networks that others published: facts as their authors state them, and the way to the weights."""
 
 import os
+import shutil
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from unhaze import fetch
 from unhaze.errors import UnhazeError
-from unhaze.names import lookup, nearest
+from unhaze.names import nearest
 
 FOLDER = Path(__file__).parent
 # Files of a repository at a commit; UNHAZE_ZOO_URL names a mirror with the same paths.
@@ -89,11 +90,15 @@ def list_offers() -> dict[str, Offer]:
     return {name: Offer(name, **facts) for name, facts in tables.items()}
 
 
-def find_offer(name: str) -> Offer:
-    """The offer called `name`. UnhazeError: none is; says where to get weights by hand."""
+def find_offers(name: str) -> list[Offer]:
+    """The offer called `name`, or all parts of a network called so.
+
+    UnhazeError: none is; says where to get weights by hand.
+    """
     offers, networks = list_offers(), list_networks()
-    if name in offers:
-        return offers[name]
+    parts = [offer for offer in offers.values() if offer.part and offer.network == name]
+    if name in offers or parts:
+        return parts or [offers[name]]
     if name not in networks:
         raise UnhazeError(f"nothing called '{name}' here; {nearest(name, [*offers, *networks])}")
     network = networks[name]
@@ -108,24 +113,36 @@ def find_offer(name: str) -> Offer:
 
 
 def get(name: str) -> Path:
-    """The file of offer `name` in the cache, fetched if it is not there; size and sha256 are right.
+    """The file `name` in the cache, or a folder of its parts, fetched if it is not there.
 
-    Ask for consent first where no licence is stated. UnhazeError: as `find_offer` and `fetch`.
+    Its sha256 is right. Ask for consent first where no licence is stated. UnhazeError: as
+    `find_offers` and `fetch`.
     """
-    offer = find_offer(name)
-    return fetch.fetch(offer.url, offer.sha256)
+    offers = find_offers(name)
+    paths = [fetch.fetch(offer.url, offer.sha256) for offer in offers]
+    if not offers[0].part:
+        return paths[0]
+    folder = fetch.cache_folder() / "zoo" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        shutil.copyfile(path, folder / path.name)
+    return folder
+
+
+def offered(name: str) -> bool:
+    """Whether `get` takes this name."""
+    return name in list_offers() or any(
+        offer.part and offer.network == name for offer in list_offers().values()
+    )
 
 
 def file_of(name: str) -> Path:
-    """The file of offer `name`, which `get` must have brought; UnhazeError says how if not."""
-    offer = lookup(list_offers(), name, "weights")
-    if offer.part:
-        raise UnhazeError(f"'{name}' is only a part of the weights of {offer.network}")
-    path = fetch.cached_path(offer.url, offer.sha256)
-    if not path.exists():
-        consent = "" if offer.has_licence else f"; licence: {offer.licence}"
+    """What `get` brought under `name`, a file or folder; UnhazeError says how if it has not yet."""
+    offers = find_offers(name)
+    if any(not fetch.cached_path(offer.url, offer.sha256).exists() for offer in offers):
+        consent = "" if offers[0].has_licence else f"; licence: {offers[0].licence}"
+        size = sum(offer.bytes for offer in offers) / 1e6
         raise UnhazeError(
-            f"'{name}' is not here yet; get it: unhaze zoo get {name}"
-            f" ({offer.bytes / 1e6:.1f} MB{consent})"
+            f"'{name}' is not here yet; get it: unhaze zoo get {name} ({size:.1f} MB{consent})"
         )
-    return fetch.fetch(offer.url, offer.sha256)
+    return get(name)
