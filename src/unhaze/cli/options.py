@@ -121,7 +121,7 @@ OPTIONS = (
         "--analysis",
         type=click.IntRange(min=16),
         metavar="PX",
-        help="Long side of the small picture that the network sees. [default: 1024]",
+        help="Long side of the picture that the network sees. [default: as suits it, or 1024]",
     ),
     option("--native", is_flag=True, help="Let the network see every pixel instead."),
     option("--device", type=click.Choice(["auto", *DEVICES]), default="auto"),

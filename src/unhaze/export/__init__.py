@@ -97,14 +97,20 @@ def export(
 def card(weights: Weights) -> dict[str, Any]:
     """What the network is and what its weights' file says."""
     net = NETS[weights.part.name]
-    return weights.facts | {
-        "unhaze": version("unhaze"),
-        "net": weights.part.name,
-        "arguments": weights.part.arguments,
-        "params": count_parameters(weights.net),
-        "title": net.title,
-        "paper": net.paper,
-    }
+    # Ours are trained for all scales, those of others for one.
+    scale = {"analysis": net.analysis} if "published_sha256" in weights.facts else {}
+    return (
+        weights.facts
+        | scale
+        | {
+            "unhaze": version("unhaze"),
+            "net": weights.part.name,
+            "arguments": weights.part.arguments,
+            "params": count_parameters(weights.net),
+            "title": net.title,
+            "paper": net.paper,
+        }
+    )
 
 
 def write_model(model: onnx.ModelProto, facts: dict[str, Any], path: Path) -> None:

@@ -23,6 +23,8 @@ class Net:
         parameters). tiny: arguments laid over any preset, so that a test takes moments.
     reproduces: the published numbers that the network stands for. licence: the terms of the
         published code and weights; what is here was written anew and is under this package's own.
+    analysis: long side in pixels of the pictures that published weights were trained for; indoor
+        RESIDE, which most are, has 620 x 460.
     """
 
     location: str
@@ -33,6 +35,7 @@ class Net:
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     tiny: dict[str, Any] = field(default_factory=dict)
     idle: tuple[str, ...] = ()
+    analysis: int = 640
 
     @property
     def build(self) -> Callable[..., "nn.Module"]:
@@ -198,6 +201,7 @@ NETS = {
         licence="official code and weights: MIT",
         presets={"paper": {}, "slim": {"width": 8}},
         tiny={"width": 4},
+        analysis=1024,
     ),
     "dmshn": Net(
         "unhaze.nets.dmphn:DMSHN",
@@ -212,6 +216,7 @@ NETS = {
         },
         tiny={"width": 4},
         idle=(r"^(encoder|decoder)_lv1\.",),
+        analysis=1024,
     ),
     "sgid-pff": Net(
         "unhaze.nets.sgid_pff:SGIDPFF",
@@ -231,6 +236,7 @@ NETS = {
         presets={"paper": {}, "slim": {"width": 6}},
         tiny={"width": 4},
         idle=(r"^smooth\.weight$",),
+        analysis=1024,
     ),
 }
 
