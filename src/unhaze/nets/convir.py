@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unhaze.nets.blocks import sized
 from unhaze.nets.multiscale import Conv, MultiScaleUNet, Stage, filter_groups, reflect
 
 # Side of the pooling and dilation of the filters behind it.
@@ -65,7 +66,9 @@ class PooledFilters(nn.Module):
         total = features
         coarser = None
         for (pool, _), conv, filters in zip(BRANCHES, self.convs, self.dynas):
+            height, width = features.shape[-2:]
             pooled = functional.avg_pool2d(features, pool)
+            pooled = sized(pooled, height // pool, width // pool)
             if coarser is not None:
                 pooled = pooled + enlarge(coarser, pooled)
             coarser = filters(conv(pooled))

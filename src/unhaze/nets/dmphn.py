@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.nets.blocks import pad_to_multiple
+from unhaze.nets.blocks import pad_to_multiple, sized
 
 
 class DMPHN(nn.Module):
@@ -26,17 +26,23 @@ class DMPHN(nn.Module):
 
     def forward(self, hazy: Tensor) -> Tensor:
         height, width = hazy.shape[-2:]
-        image = pad_to_multiple(hazy, 8) - 0.5
-        halves = image.chunk(2, dim=-2)
-        rows = []
+        # Rows and columns of a patch's features.
+        rows, columns = (height + 7) // 8, (width + 7) // 8
+        image = sized(pad_to_multiple(hazy, 8) - 0.5, 8 * rows, 8 * columns)
+        halves = split(image, -2, 4 * rows)
+        joined = []
         for half in halves:
-            quarters = [self.encoder_lv3(quarter) for quarter in half.chunk(2, dim=-1)]
-            rows.append(torch.cat(quarters, dim=-1))
+            quarters = split(half, -1, 4 * columns)
+            quarters = [sized(self.encoder_lv3(each), rows, columns) for each in quarters]
+            joined.append(torch.cat(quarters, dim=-1))
+        residuals = [sized(self.decoder_lv3(each), 4 * rows, 8 * columns) for each in joined]
         entered = [
-            self.encoder_lv2(half + self.decoder_lv3(row)) for half, row in zip(halves, rows)
+            sized(self.encoder_lv2(half + residual), rows, 2 * columns)
+            for half, residual in zip(halves, residuals)
         ]
-        features = torch.cat(entered, dim=-2) + torch.cat(rows, dim=-2)
-        features = features + self.encoder_lv1(image + self.decoder_lv2(features))
+        features = torch.cat(entered, dim=-2) + torch.cat(joined, dim=-2)
+        residual = sized(self.decoder_lv2(features), 8 * rows, 8 * columns)
+        features = features + sized(self.encoder_lv1(image + residual), 2 * rows, 2 * columns)
         return (self.decoder_lv1(features) + 0.5)[..., :height, :width]
 
 
@@ -56,15 +62,20 @@ class DMSHN(nn.Module):
 
     def forward(self, hazy: Tensor) -> Tensor:
         height, width = hazy.shape[-2:]
-        image = pad_to_multiple(hazy, 16) - 0.5
-        half = resize(image, 0.5)
-        features = self.encoder_lv3(resize(half, 0.5))
-        residual = resize(self.decoder_lv3(features), 2)
-        middle = self.encoder_lv2(half + residual)
-        residual = resize(self.decoder_lv2(middle + resize(features, 2)), 2)
+        # Rows and columns of the features at a quarter.
+        rows, columns = (height + 15) // 16, (width + 15) // 16
+        image = sized(pad_to_multiple(hazy, 16) - 0.5, 16 * rows, 16 * columns)
+        half = resize(image, 8 * rows, 8 * columns)
+        quarter = resize(half, 4 * rows, 4 * columns)
+        features = sized(self.encoder_lv3(quarter), rows, columns)
+        residual = resize(self.decoder_lv3(features), 8 * rows, 8 * columns)
+        middle = sized(self.encoder_lv2(half + residual), 2 * rows, 2 * columns)
+        residual = self.decoder_lv2(middle + resize(features, 2 * rows, 2 * columns))
+        residual = resize(residual, 16 * rows, 16 * columns)
         encoder = self.encoder_lv1 if self.own_level1 else self.encoder_lv2
         decoder = self.decoder_lv1 if self.own_level1 else self.decoder_lv2
-        features = resize(middle, 2) + encoder(image + residual)
+        features = sized(encoder(image + residual), 4 * rows, 4 * columns)
+        features = features + resize(middle, 4 * rows, 4 * columns)
         return (decoder(features) + 0.5)[..., :height, :width]
 
 
@@ -77,8 +88,14 @@ def add_levels(net: nn.Module, width: int) -> None:
             net.add_module(f"{name}_lv{level}", kind(width))
 
 
-def resize(images: Tensor, factor: float) -> Tensor:
-    return functional.interpolate(images, scale_factor=factor, mode="bilinear")
+def split(images: Tensor, dim: int, size: int) -> list[Tensor]:
+    """Both halves along `dim`, of `size` each."""
+    first = torch.arange(size, device=images.device)
+    return [images.index_select(dim, first), images.index_select(dim, first + size)]
+
+
+def resize(images: Tensor, rows: int, columns: int) -> Tensor:
+    return functional.interpolate(images, size=(rows, columns), mode="bilinear")
 
 
 class Encoder(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unhaze.nets.blocks import sized
 from unhaze.nets.multiscale import Conv, MultiScaleUNet, Stage, filter_groups, reflect
 
 
@@ -51,10 +52,11 @@ class SmallUNet(nn.Module):
         current = features
         for block in self.layers[:quarter]:
             current = block(current)
-        skip, current = current, self.down(current)
+        height, width = features.shape[-2:]
+        skip, current = current, sized(self.down(current), height // 2, width // 2)
         for block in self.layers[quarter:-quarter]:
             current = block(current)
-        current = functional.interpolate(current, scale_factor=2, mode="bilinear")
+        current = functional.interpolate(current, size=(height, width), mode="bilinear")
         current = self.conv(torch.cat([current, skip], dim=1))
         for block in self.layers[-quarter:]:
             current = block(current)
@@ -77,7 +79,8 @@ class FrequencyBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         first, second = self.conv1(features).chunk(2, dim=1)
         first, second = self.dyna(first), self.dyna_2(second)
-        inner = torch.cat([self.global_ap(first), self.localap(second)], dim=1)
+        second = sized(self.localap(second), *features.shape[-2:])
+        inner = torch.cat([self.global_ap(first), second], dim=1)
         return features + self.conv2(inner)
 
 
@@ -105,13 +108,17 @@ class QuarterFrequencies(nn.Module):
         self.l = nn.Parameter(torch.zeros(4 * channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        batch, channels, height, width = features.shape
-        quarters = features.reshape(batch, channels, 2, height // 2, 2, width // 2)
-        quarters = quarters.transpose(3, 4).reshape(batch, -1, height // 2, width // 2)
-        low = mean(quarters, self.local and not self.training)
-        scaled = by_channel(self.h) * (quarters - low) + by_channel(self.l) * low
-        scaled = scaled.reshape(batch, channels, 2, 2, height // 2, width // 2)
-        return scaled.transpose(3, 4).reshape(features.shape)
+        # Of each channel: scales of the upper and lower, left and right quarter.
+        highs, lows = (each.view(-1, 2, 2) for each in (self.h, self.l))
+        rows = []
+        for i, row in enumerate(halves(features, -2)):
+            scaled = []
+            for j, quarter in enumerate(halves(row, -1)):
+                low = mean(quarter, self.local and not self.training)
+                high = by_channel(highs[:, i, j]) * (quarter - low)
+                scaled.append(high + by_channel(lows[:, i, j]) * low)
+            rows.append(torch.cat(scaled, dim=-1))
+        return torch.cat(rows, dim=-2)
 
 
 class DynamicFilter(nn.Module):
@@ -155,6 +162,11 @@ class FrequencyAttention(nn.Module):
         scores = torch.cat([branch(inner) for branch in self.fcs], dim=1)
         high_weight, low_weight = scores.softmax(dim=1).chunk(2, dim=1)
         return self.out(high * high_weight + low * low_weight)
+
+
+def halves(features: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    half = features.shape[dim] // 2
+    return features.narrow(dim, 0, half), features.narrow(dim, half, half)
 
 
 def by_channel(values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.nets.blocks import pad_to_multiple
+from unhaze.nets.blocks import pad_to_multiple, sized
 
 
 class MultiScaleUNet(nn.Module):
@@ -65,22 +65,31 @@ class MultiScaleUNet(nn.Module):
         The papers train with the sum of the losses of all three; the clear image for the smaller
         ones is `clear[..., ::4, ::4]` and `clear[..., ::2, ::2]` here, bilinear in their code.
         """
-        padded = pad_to_multiple(hazy, self.multiple, smallest=self.smallest)
-        half = padded[..., ::2, ::2]
-        quarter = half[..., ::2, ::2]
+        step = self.multiple // 4
+        sides = [
+            torch.sym_max((side + self.multiple - 1) // self.multiple * step, self.smallest // 4)
+            for side in hazy.shape[-2:]
+        ]
+        one, two, four = ([factor * side for side in sides] for factor in (1, 2, 4))
+        padded = sized(pad_to_multiple(hazy, self.multiple, smallest=self.smallest), *four)
+        half = sized(padded[..., ::2, ::2], *two)
+        quarter = sized(half[..., ::2, ::2], *one)
         extract = self.feat_extract
         skip1 = self.Encoder[0](extract[0](padded))
-        skip2 = self.Encoder[1](self.FAM2(extract[1](skip1), self.SCM2(half)))
-        deep = self.Encoder[2](self.FAM1(extract[2](skip2), self.SCM1(quarter)))
+        features = sized(extract[1](skip1), *two)
+        skip2 = self.Encoder[1](self.FAM2(features, self.SCM2(half)))
+        features = sized(extract[2](skip2), *one)
+        deep = self.Encoder[2](self.FAM1(features, self.SCM1(quarter)))
         if self.middle is not None:
             deep = self.get_submodule(self.middle)(deep)
         deep = self.Decoder[0](deep)
         restored = [self.ConvsOut[0](deep) + quarter]
-        deep = self.Convs[0](torch.cat([extract[3](deep), skip2], dim=1))
-        deep = self.Decoder[1](deep)
+        features = sized(extract[3](deep), *two)
+        deep = self.Decoder[1](self.Convs[0](torch.cat([features, skip2], dim=1)))
         restored.append(self.ConvsOut[1](deep) + half)
-        deep = self.Convs[1](torch.cat([extract[4](deep), skip1], dim=1))
-        restored.append(extract[5](self.Decoder[2](deep)) + padded)
+        features = sized(extract[4](deep), *four)
+        deep = self.Decoder[2](self.Convs[1](torch.cat([features, skip1], dim=1)))
+        restored.append(extract[5](deep) + padded)
         height, width = hazy.shape[-2:]
         return [
             image[..., : (height + shrink - 1) // shrink, : (width + shrink - 1) // shrink]
@@ -169,14 +178,15 @@ def filter_groups(
     """
     batch, channels = padded.shape[:2]
     groups = taps.shape[1]
-    high = padded.shape[-2] - dilation * (kernel[0] - 1)
-    wide = padded.shape[-1] - dilation * (kernel[1] - 1)
+    rows = padded.shape[-2] - dilation * (kernel[0] - 1)
+    columns = padded.shape[-1] - dilation * (kernel[1] - 1)
     # Weights repeated for the channels of a group: (B,C,taps,1,1).
     weights = taps[:, :, None].expand(-1, -1, channels // groups, -1)
     weights = weights.reshape(batch, channels, -1, 1, 1)
     total = None
     for tap in range(kernel[0] * kernel[1]):
         top, left = (dilation * each for each in divmod(tap, kernel[1]))
-        term = padded[..., top : top + high, left : left + wide] * weights[:, :, tap]
+        window = padded.narrow(-2, top, rows).narrow(-1, left, columns)
+        term = window * weights[:, :, tap]
         total = term if total is None else total + term
     return total
