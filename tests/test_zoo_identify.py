@@ -12,7 +12,7 @@ from torch import nn
 
 from unhaze.cli import main
 from unhaze.errors import UnhazeError
-from unhaze.nets import create_net
+from unhaze.nets import NETS, create_net
 from unhaze.published import open_weights
 from unhaze.published.identify import identify
 
@@ -163,3 +163,27 @@ def test_the_nearest_is_named_where_nothing_fits(tmp_path):
     told = identify(tmp_path / "a.pth").told
     assert "griddehazenet" in told and "preset 'slim'" in told
     assert "it has no tensor 'attention'" in told
+
+
+def test_twins_are_told_by_words_of_the_path_and_never_called_certain(tmp_path):
+    twins = [name for name in ("dmphn/paper", "dmshn/published") if name.split("/")[0] in NETS]
+    assert len(twins) == 2
+    for variant in twins:
+        net = variant.split("/")[0]
+        (tmp_path / net.upper()).mkdir()
+        torch.save(state_of(variant), tmp_path / net.upper() / "ep130.pkl")
+        found = identify(tmp_path / net.upper() / "ep130.pkl")
+        assert (found.net, found.certain) == (net, False)
+        assert "choose with --net" in found.told
+
+
+def test_a_network_in_parts_is_read_from_a_folder(tmp_path):
+    state = state_of("dmshn/published")
+    (tmp_path / "dmshn").mkdir()
+    for part in sorted({name.partition(".")[0] for name in state}):
+        own = {name.partition(".")[2]: each for name, each in state.items() if part in name}
+        torch.save(own, tmp_path / "dmshn" / f"ep130_{part}.pkl")
+    weights = open_weights(tmp_path / "dmshn")
+    assert (weights.part.name, len(list((tmp_path / "dmshn").iterdir()))) == ("dmshn", 6)
+    for name, tensor in weights.net.state_dict().items():
+        assert torch.equal(tensor, state[name]), name

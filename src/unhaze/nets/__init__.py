@@ -21,6 +21,8 @@ class Net:
         shape, any size from 1x1.
     presets: named sets of arguments; "slim" is what a CPU can train in minutes (0.1 to 0.4 M
         parameters). tiny: arguments laid over any preset, so that a test takes moments.
+    idle: regular expressions of the parameters that forward does not depend on (of published
+        checkpoints, or of smaller outputs that only `restore_scales` returns): no gradient there.
     reproduces: the published numbers that the network stands for. licence: the terms of the
         published code and weights; what is here was written anew and is under this package's own.
     analysis: long side in pixels of the pictures that published weights were trained for; indoor
@@ -217,15 +219,6 @@ NETS = {
         tiny={"width": 4},
         idle=(r"^(encoder|decoder)_lv1\.",),
         analysis=1024,
-    ),
-    "sgid-pff": Net(
-        "unhaze.nets.sgid_pff:SGIDPFF",
-        title="SGID-PFF",
-        paper="Bai et al., IEEE TIP 31, 2022",
-        reproduces="SOTS indoor 38.52 dB / 0.9913, 13,867,330 parameters",
-        licence="official code: MIT",
-        presets={"paper": {}, "slim": {"width": 8, "blocks": 1}},
-        tiny={"width": 4, "blocks": 1},
     ),
     "4kdehazing": Net(
         "unhaze.nets.uhd:UHDDehazing",

@@ -77,6 +77,7 @@ class PooledFilters(nn.Module):
 
 
 def enlarge(features: Tensor, like: Tensor) -> Tensor:
+    """`features` at the height and width of `like`, corners on corners."""
     return functional.interpolate(
         features, size=like.shape[-2:], mode="bilinear", align_corners=True
     )

@@ -95,6 +95,7 @@ def split(images: Tensor, dim: int, size: int) -> list[Tensor]:
 
 
 def resize(images: Tensor, rows: int, columns: int) -> Tensor:
+    """(B,C,h,w) -> (B,C,rows,columns), bilinear."""
     return functional.interpolate(images, size=(rows, columns), mode="bilinear")
 
 

@@ -165,11 +165,13 @@ class FrequencyAttention(nn.Module):
 
 
 def halves(features: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Both halves along `dim`, which must be even."""
     half = features.shape[dim] // 2
     return features.narrow(dim, 0, half), features.narrow(dim, half, half)
 
 
 def by_channel(values: Tensor) -> Tensor:
+    """(C,) -> (1,C,1,1)."""
     return values[None, :, None, None]
 
 

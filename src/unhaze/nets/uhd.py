@@ -60,6 +60,7 @@ class UHDDehazing(nn.Module):
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B,C,h,w) -> (B,C,*size), bicubic, corners on corners."""
     return functional.interpolate(images, size=size, mode="bicubic", align_corners=True)
 
 

@@ -105,10 +105,10 @@ def fits(variant: Variant, tensors: dict[str, Tensor]) -> bool:
 
 
 def by_hints(fitting: Sequence[Variant], source: Path) -> list[Variant]:
-    """One for each network and preset; first the one whose preset the file's path names."""
+    """One for each network and preset; first those whose net and preset the file's path names."""
     unique = list({variant.name: variant for variant in reversed(fitting)}.values())[::-1]
     words = set(re.split(r"[^a-z0-9]+", "/".join(source.parts[-3:]).lower()))
-    return sorted(unique, key=lambda each: (each.preset or "").lower() not in words)
+    return sorted(unique, key=lambda each: (each.net not in words, each.preset not in words))
 
 
 def faults(variant: Variant, tensors: dict[str, Tensor]) -> Iterator[str]:
