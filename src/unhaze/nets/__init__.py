@@ -21,6 +21,7 @@ class Net:
         shape, any size from 1x1.
     presets: named sets of arguments; "slim" is what a CPU can train in minutes (0.1 to 0.4 M
         parameters). tiny: arguments laid over any preset, so that a test takes moments.
+    zoo: preset -> name of the published variant that it equals, state-dict names included.
     reproduces: the published numbers that the network stands for. licence: the terms of the
         published code and weights; what is here was written anew and is under this package's own.
     """
@@ -32,6 +33,7 @@ class Net:
     licence: str = "Apache-2.0"
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     tiny: dict[str, Any] = field(default_factory=dict)
+    zoo: dict[str, str] = field(default_factory=dict)
 
     @property
     def build(self) -> Callable[..., "nn.Module"]:
@@ -158,6 +160,35 @@ NETS = {
             "slim": {"width": 16, "blocks": 4, "norm": "none", "head": "haze", "shrink": 2},
         },
         tiny={"width": 4},
+    ),
+    "light-dehazenet": Net(
+        "unhaze.nets.light_dehazenet:LightDehazeNet",
+        title="Light-DehazeNet",
+        paper="Ullah et al., IEEE TIP 30, 2021",
+        reproduces="no number in its repository, 30,187 parameters",
+        licence="official code and weights: none stated",
+        presets={"paper": {}},
+        zoo={"paper": "light-dehazenet"},
+    ),
+    "gcanet": Net(
+        "unhaze.nets.gcanet:GCANet",
+        title="GCANet",
+        paper="arXiv:1811.08747",
+        reproduces="SOTS indoor 30.23 dB / 0.9800, 702,818 parameters",
+        licence="official code and weights: none stated; for research by its README",
+        presets={"paper": {}, "slim": {"width": 24}},
+        tiny={"width": 4},
+        zoo={"paper": "gcanet"},
+    ),
+    "c2pnet": Net(
+        "unhaze.nets.c2pnet:C2PNet",
+        title="C2PNet",
+        paper="arXiv:2303.14218",
+        reproduces="SOTS indoor 42.56 dB / 0.9954, 7,169,327 parameters",
+        licence="official code and weights: none stated",
+        presets={"paper": {}, "slim": {"width": 24, "blocks": 2}},
+        tiny={"width": 8, "blocks": 1},
+        zoo={"paper": "c2pnet"},
     ),
 }
 
