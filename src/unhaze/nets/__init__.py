@@ -190,6 +190,22 @@ NETS = {
         tiny={"width": 8, "blocks": 1},
         zoo={"paper": "c2pnet"},
     ),
+    "gunet": Net(
+        "unhaze.nets.gunet:GUNet",
+        title="gUNet",
+        paper="arXiv:2209.11448",
+        reproduces="T: SOTS indoor 37.99 dB / 0.993, 844,899 parameters",
+        licence="official code: MIT",
+        presets={
+            "t": {},
+            "s": {"depths": (4, 4, 4, 8, 4, 4, 4)},
+            "b": {"depths": (8, 8, 8, 16, 8, 8, 8)},
+            "d": {"depths": (16, 16, 16, 32, 16, 16, 16)},
+            "slim": {"width": 12},
+        },
+        tiny={"width": 4, "depths": (1, 1, 1, 1, 1, 1, 1)},
+        zoo={"t": "gunet-t", "s": "gunet-s", "b": "gunet-b", "d": "gunet-d"},
+    ),
 }
 
 
