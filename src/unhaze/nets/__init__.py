@@ -23,6 +23,7 @@ class Net:
         parameters). tiny: arguments laid over any preset, so that a test takes moments.
     idle: regular expressions of the parameters that forward does not depend on (of published
         checkpoints, or of smaller outputs that only `restore_scales` returns): no gradient there.
+    zoo: preset -> name of the published variant that it equals, state-dict names included.
     reproduces: the published numbers that the network stands for. licence: the terms of the
         published code and weights; what is here was written anew and is under this package's own.
     analysis: long side in pixels of the pictures that published weights were trained for; indoor
@@ -38,6 +39,7 @@ class Net:
     tiny: dict[str, Any] = field(default_factory=dict)
     idle: tuple[str, ...] = ()
     analysis: int = 640
+    zoo: dict[str, str] = field(default_factory=dict)
 
     @property
     def build(self) -> Callable[..., "nn.Module"]:
@@ -230,6 +232,51 @@ NETS = {
         tiny={"width": 4},
         idle=(r"^smooth\.weight$",),
         analysis=1024,
+    ),
+    "light-dehazenet": Net(
+        "unhaze.nets.light_dehazenet:LightDehazeNet",
+        title="Light-DehazeNet",
+        paper="Ullah et al., IEEE TIP 30, 2021",
+        reproduces="no number in its repository, 30,187 parameters",
+        licence="official code and weights: none stated",
+        presets={"paper": {}},
+        zoo={"paper": "light-dehazenet"},
+    ),
+    "gcanet": Net(
+        "unhaze.nets.gcanet:GCANet",
+        title="GCANet",
+        paper="arXiv:1811.08747",
+        reproduces="SOTS indoor 30.23 dB / 0.9800, 702,818 parameters",
+        licence="official code and weights: none stated; for research by its README",
+        presets={"paper": {}, "slim": {"width": 24}},
+        tiny={"width": 4},
+        zoo={"paper": "gcanet"},
+    ),
+    "c2pnet": Net(
+        "unhaze.nets.c2pnet:C2PNet",
+        title="C2PNet",
+        paper="arXiv:2303.14218",
+        reproduces="SOTS indoor 42.56 dB / 0.9954, 7,169,327 parameters",
+        licence="official code and weights: none stated",
+        presets={"paper": {}, "slim": {"width": 24, "blocks": 2}},
+        tiny={"width": 8, "blocks": 1},
+        zoo={"paper": "c2pnet"},
+    ),
+    "gunet": Net(
+        "unhaze.nets.gunet:GUNet",
+        title="gUNet",
+        paper="arXiv:2209.11448",
+        reproduces="T: SOTS indoor 37.99 dB / 0.993, 844,899 parameters",
+        licence="official code: MIT",
+        presets={
+            "t": {},
+            "s": {"depths": (4, 4, 4, 8, 4, 4, 4)},
+            "b": {"depths": (8, 8, 8, 16, 8, 8, 8)},
+            "d": {"depths": (16, 16, 16, 32, 16, 16, 16)},
+            "slim": {"width": 12},
+        },
+        tiny={"width": 4, "depths": (1, 1, 1, 1, 1, 1, 1)},
+        zoo={"t": "gunet-t", "s": "gunet-s", "b": "gunet-b", "d": "gunet-d"},
     ),
 }
 
