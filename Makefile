@@ -19,6 +19,7 @@ tables:
 	unhaze report readme
 	unhaze report paper --markdown > docs/paper.md
 	unhaze report models > docs/models.md
+	unhaze report zoo > docs/zoo.md
 
 pictures:
 	python tools/make_readme_pictures.py

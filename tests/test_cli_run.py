@@ -164,7 +164,7 @@ def test_the_original_is_never_touched(unhaze, folder: Path, half: Path, words: 
         (["a.png", "--model", "absent.onnx"], 2, "'absent.onnx'"),
         (["a.png", "--model", "text.onnx"], 2, "'text.onnx'"),
         (["a.png", "--model", "nan.onnx"], 1, "a.png"),
-        (["a.png", "--model", "fixed.onnx"], None, "fixed.onnx"),
+        (["a.png", "--model", "batch.onnx"], None, "batch.onnx"),
         (["a.png", "--model", "grey.onnx"], None, "grey.onnx"),
         (["a.png", "-o", "out.xyz"], 2, "'.xyz'"),
         (["a.png", "inner/b.jpg", "-o", "notes.txt"], 2, "'notes.txt' is a file"),
@@ -195,7 +195,7 @@ def test_bad_input_is_answered_in_one_line(
     photo.write_rgb(folder / "inner" / "a.png", picture())
     write_model(folder / "half.onnx", 0.5)
     write_model(folder / "nan.onnx", float("nan"))
-    write_model(folder / "fixed.onnx", 0.5, (1, 3, 64, 64))
+    write_model(folder / "batch.onnx", 0.5, (4, 3, 64, 64))
     write_model(folder / "grey.onnx", 0.5, (1, 1, "height", "width"))
     before = files_in(folder)
     if words and "--model" not in words and words[0] not in ("run", "evla"):

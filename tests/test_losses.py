@@ -11,6 +11,7 @@ from unhaze.errors import UnhazeError
 from unhaze.losses import LOSSES, create_loss
 from unhaze.losses.contrastive import LAYER_WEIGHTS
 from unhaze.losses.vgg import TAPS, VGG
+from unhaze.metrics.psnr_ssim import ssim_zero_padded
 
 FIRST = (1.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -65,6 +66,31 @@ def test_pixel_losses(name, arguments, expected):
     value = create_loss(name, **arguments)(restored, clear, plain(1.0, 1.0))
     assert value.shape == ()
     assert value.item() == pytest.approx(expected)
+
+
+def test_ssim_loss_is_one_minus_the_metric(pictures):
+    clear, hazy = pictures
+    scores = [
+        ssim_zero_padded(*(each.permute(1, 2, 0).double().numpy() for each in pair))
+        for pair in zip(hazy, clear)
+    ]
+    loss = create_loss("ssim")
+    assert loss(hazy, clear, hazy).item() == pytest.approx(1 - sum(scores) / 5, abs=1e-5)
+    assert loss(clear, clear, hazy).item() == pytest.approx(0, abs=1e-6)
+    assert loss(plain(0.5), plain(0.25), plain(1)).item() > 0  # smaller than its window
+
+
+def test_frequency_loss_by_hand():
+    """One pixel that is off by d has a flat spectrum: d cos and d sin of its phases."""
+    clear = torch.full((1, 3, 4, 4), 0.5)
+    corner, moved = clear.clone(), clear.clone()
+    corner[..., 0, 0] += 0.25
+    moved[..., 0, 1] += 0.25  # phases of 0, -90, -180 and -270 degrees: one of both parts is 0
+    loss = create_loss("frequency")
+    assert loss(corner, clear, clear).item() == pytest.approx(0.25 / 2)
+    assert loss(moved, clear, clear).item() == pytest.approx(0.25 / 2)
+    # The same difference everywhere is one coefficient of 16 d among 32 numbers.
+    assert loss(clear + 0.25, clear, clear).item() == pytest.approx(16 * 0.25 / 32)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +338,7 @@ def test_compiles_without_graph_breaks(name, arguments, pictures):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("ssim", {}, "no loss 'ssim'; there are: l1, l2"),
+        ("gram", {}, "no loss 'gram'; there are: l1, l2"),
         ("contrastiv", {}, "did you mean 'contrastive'?"),
         ("l1", {"beta": 1}, "loss 'l1' has no argument 'beta'"),
         ("smooth_l1", {"beta": 0}, "beta is 0; it must be positive"),

@@ -165,11 +165,13 @@ def test_models_by_path(tmp_path):
     with pytest.raises(UnhazeError, match="no model file 'gone.onnx'"):
         find_model("gone.onnx")
     (tmp_path / "weights.safetensors").touch()
-    for other in (tmp_path / "weights.safetensors", tmp_path):
-        with pytest.raises(UnhazeError, match="unhaze export"):
+    reasons = {tmp_path / "weights.safetensors": "is empty", tmp_path: "is no run folder"}
+    for other, reason in reasons.items():
+        with pytest.raises(UnhazeError, match=reason):
             find_model(other)
     (tmp_path / "photo.jpg").touch()
-    with pytest.raises(UnhazeError, match="expected a .onnx file"):
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff no weights")
+    with pytest.raises(UnhazeError, match="photo.jpg.*expected weights as a PyTorch"):
         find_model(tmp_path / "photo.jpg")
 
 

@@ -1,6 +1,7 @@
 """Every network in every preset keeps the contract; AECR-Net has the paper's counts, switches."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -57,7 +58,10 @@ def test_batch_equals_single_pictures(name, preset):
 def test_every_parameter_gets_a_gradient(name, preset):
     net = small_net(name, preset).train()
     net(random_hazy(2, 20, 24)).square().mean().backward()
+    idle = re.compile("|".join(NETS[name].idle) or "(?!)")
     for parameter_name, parameter in net.named_parameters():
+        if idle.search(parameter_name):
+            continue
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.isfinite().all(), parameter_name
         assert parameter.grad.abs().max() > 0, parameter_name
@@ -95,7 +99,8 @@ def test_bf16_autocast_is_finite_and_near(name, preset):
     # Shaken networks without a last activation answer far more than 1.
     assert (restored.float() - exact).abs().mean() < 0.01 * exact.abs().max().clamp(min=1)
     restored.float().square().mean().backward()
-    assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
+    gradients = [each.grad for each in net.parameters() if each.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 @EVERY_NET

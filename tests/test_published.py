@@ -120,7 +120,7 @@ def test_unknown_presets_are_refused(tmp_path):
     "net, out, message",
     [
         ("aodnett", "own.safetensors", "no net 'aodnett'; did you mean 'aodnet'"),
-        ("quarter", "own.safetensors", "no published layout of net 'quarter'"),
+        ("quarter", "own.safetensors", "does not fit net 'quarter'"),
         ("aodnet", "own.pth", "must end in .safetensors"),
         ("aodnet", "taken.safetensors", "exists; choose another name or overwrite it"),
         ("aodnet", "aod.pth/own.safetensors", "cannot write"),

@@ -50,7 +50,7 @@ def parse(words: list[str]) -> click.Context:
     """Parses as the command would, and runs nothing. A click error means that it would refuse."""
     verb, *rest = with_verb(words)
     command = VERBS[verb]
-    if isinstance(command, click.Group):
+    if isinstance(command, click.Group) and (rest or not command.invoke_without_command):
         name, *rest = rest
         assert name in command.commands, f"unhaze {verb} has no '{name}'"
         command = command.commands[name]

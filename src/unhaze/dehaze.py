@@ -28,7 +28,7 @@ def dehaze(
     strength: float = 1.0,
     model: str = "auto",
     device: str = "auto",
-    analysis: int = 1024,
+    analysis: int | None = None,
     native: bool = False,
 ) -> Picture:
     """Clears `picture`, and answers in its type, size and number range.
@@ -66,7 +66,7 @@ def dehaze(
 
 @functools.lru_cache(maxsize=4)
 def restorer_for(
-    model: str, device: str, analysis: int, native: bool, use: str = "photo"
+    model: str, device: str, analysis: int | None, native: bool, use: str = "photo"
 ) -> "Restorer":
     """A Restorer that later calls with the same settings share."""
     from unhaze.restore.restorer import Restorer

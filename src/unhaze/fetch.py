@@ -72,14 +72,18 @@ def fetch(url: str, sha256: str) -> Path:
 
 def cached_path(url: str, sha256: str) -> Path:
     """Where the file of `url` lies; a folder a checksum, so that equal names do not collide."""
-    cache = os.environ.get("UNHAZE_CACHE") or "~/.cache/unhaze"
     parts = urllib.parse.urlsplit(url)
     name = Path(urllib.parse.unquote(parts.path)).name
     if parts.scheme not in ("http", "https") or not name:
         raise UnhazeError(
             f"cannot fetch '{url}': expected an http(s) address that ends in a file name"
         )
-    return Path(cache).expanduser() / sha256[:8] / name
+    return cache_folder() / sha256[:8] / name
+
+
+def cache_folder() -> Path:
+    """The folder named by UNHAZE_CACHE, else `~/.cache/unhaze`; it may not exist yet."""
+    return Path(os.environ.get("UNHAZE_CACHE") or "~/.cache/unhaze").expanduser()
 
 
 @contextlib.contextmanager

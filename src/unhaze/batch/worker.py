@@ -161,7 +161,7 @@ class Worker:
         return Restorer(
             self.work.model,
             self.work.device,
-            analysis=self.work.settings.analysis or 1024,
+            analysis=self.work.settings.analysis,
             native=self.work.native,
             threads=self.work.threads,
             memory=self.work.memory,

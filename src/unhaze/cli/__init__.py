@@ -22,6 +22,7 @@ from unhaze.cli.run import run
 from unhaze.cli.serve import serve
 from unhaze.cli.train import train
 from unhaze.cli.weights import weights
+from unhaze.cli.zoo import zoo
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
 from unhaze.restore.resources import share_one_heap
@@ -35,6 +36,7 @@ VERBS = {
     "list": list_names,
     "data": data,
     "weights": weights,
+    "zoo": zoo,
     "report": report,
     "serve": serve,
 }
@@ -89,7 +91,11 @@ def with_verb(words: list[str]) -> list[str]:
 def owner_of(words: list[str]) -> str:
     """What an error says was asked for: the verb, for `data` and `list` with its second word."""
     words = with_verb(words)
-    return " ".join(words[:2]) if words[0] in ("data", "list", "report", "weights") else words[0]
+    return (
+        " ".join(words[:2])
+        if words[0] in ("data", "list", "report", "weights", "zoo")
+        else words[0]
+    )
 
 
 def complain(message: str, status: int) -> int:

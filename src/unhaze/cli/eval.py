@@ -50,6 +50,7 @@ SHOWN = {
 )
 @click.option("--save", type=FOLDER, metavar="DIR", help="Keep pictures, strips and a CSV there.")
 @click.option("--result", type=FOLDER, metavar="FILE", help="Write the numbers as a JSON record.")
+@click.option("--net", metavar="NAME[/PRESET]", help="What a checkpoint is of, if it is not told.")
 @click.option("--device", type=click.Choice(["auto", *DEVICES]), default="auto")
 @click.option("--overwrite", is_flag=True, help="Replace --save and --result that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
@@ -67,13 +68,15 @@ def evaluate(
     rescale: float,
     save: Path | None,
     result: Path | None,
+    net: str | None,
     device: str,
     overwrite: bool,
     as_json: bool,
 ) -> None:
     """Restores hazy pictures with MODEL and measures them against the clear ones.
 
-    MODEL is a shipped name, an .onnx or .safetensors file, a run folder, or `identity`.
+    MODEL is a shipped name, an .onnx or .safetensors file, a run folder, a published checkpoint of
+    any network here, a name of `unhaze zoo get`, or `identity`.
 
     Hazy pictures without clear ones get FADE; clear photos (--unchanged) are compared with what
     MODEL makes of them, because it shall leave them alone.
@@ -95,6 +98,7 @@ def evaluate(
         save=save,
         overwrite=overwrite,
         device=device,
+        net=net,
         progress=True,
     )
     click.echo(evaluation.to_json() if as_json else table(evaluation))

@@ -4,18 +4,34 @@ import click
 
 
 @click.command(short_help="Writes a trained network as a checked ONNX file.")
-@click.argument("source", metavar="RUN|WEIGHTS")
+@click.argument("source", metavar="RUN|WEIGHTS|CHECKPOINT")
 @click.option("-o", "--out", required=True, metavar="MODEL.onnx", help="The file to write.")
+@click.option("--net", metavar="NAME[/PRESET]", help="What a checkpoint is of, if it is not told.")
+@click.option(
+    "--tolerance", type=float, default=1e-4, show_default=True, help="Of ONNX against PyTorch."
+)
 @click.option("--half", is_flag=True, help="Weights in float16: half the file, as fast.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
-def export(source: str, out: str, half: bool, overwrite: bool) -> None:
-    """Writes the network of a run folder or .safetensors file as ONNX, with free picture sizes.
+def export(
+    source: str, out: str, net: str | None, tolerance: float, half: bool, overwrite: bool
+) -> None:
+    """Writes the network of a run folder or file of weights as ONNX, with free picture sizes.
+
+    Also of a checkpoint that others published: its tensors tell which network it is.
 
     Its output is held against PyTorch's before the file is kept.
     """
     from unhaze.export import export as export_model
+    from unhaze.restore.checkpoints import checkpoint_of
 
-    report = export_model(source, out, half=half, overwrite=overwrite)
+    report = export_model(
+        checkpoint_of(source) or source,
+        out,
+        net=net,
+        half=half,
+        overwrite=overwrite,
+        tolerance=tolerance,
+    )
     click.echo(
         f"unhaze: {report.params:,} parameters; ONNX Runtime and PyTorch differ by at most "
         f"{report.max_difference:.2g} over {len(report.sizes)} picture sizes",

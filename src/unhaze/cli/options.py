@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -22,6 +22,7 @@ class Given:
     """The values of the shared options. start, end: seconds; memory: bytes; None: not given."""
 
     model: str
+    net: str | None
     strength: float
     analysis: int | None
     native: bool
@@ -65,7 +66,20 @@ def given_in(context: click.Context) -> Given:
     if given.end is not None and given.end <= (given.start or 0):
         start = f"{given.start or 0:g}"
         raise click.UsageError(f"--end is {given.end:g} s; it must be after the start, {start} s")
-    return given
+    return replace(given, model=ready_model(given.model, given.net))
+
+
+def ready_model(model: str, net: str | None) -> str:
+    """What runs: a checkpoint is made into ONNX here, once, and not by each worker."""
+    from unhaze.errors import UnhazeError
+    from unhaze.restore.checkpoints import checkpoint_of, ready
+
+    checkpoint = checkpoint_of(model)
+    if checkpoint is not None:
+        return str(ready(checkpoint, net))
+    if net is not None:
+        raise UnhazeError(f"--net says what a checkpoint is of; '{model}' is none")
+    return model
 
 
 def seconds(given: str) -> float:
@@ -100,13 +114,14 @@ def option(
 
 
 OPTIONS = (
-    option("--model", default="auto", metavar="NAME|FILE", help="Listed name or .onnx file."),
+    option("--model", default="auto", metavar="NAME|FILE", help="Listed name or file of weights."),
+    option("--net", metavar="NAME[/PRESET]", help="What the file is of, if it is not told."),
     option("--strength", default=1.0, metavar="S", help="0 changes nothing, 1 clears fully."),
     option(
         "--analysis",
         type=click.IntRange(min=16),
         metavar="PX",
-        help="Long side of the small picture that the network sees. [default: 1024]",
+        help="Long side of the picture that the network sees. [default: as suits it, or 1024]",
     ),
     option("--native", is_flag=True, help="Let the network see every pixel instead."),
     option("--device", type=click.Choice(["auto", *DEVICES]), default="auto"),

@@ -54,6 +54,14 @@ def paper(
             click.echo(f"{title}\n\n{aligned(HEAD, cells)}")
 
 
+@report.command("zoo")
+def zoo_table() -> None:
+    """Prints docs/zoo.md: the published networks, their terms, weights, scores and speed."""
+    from unhaze.report.zoo import zoo_page
+
+    click.echo(zoo_page(), nl=False)
+
+
 @report.command()
 @recipes_option
 @results_option

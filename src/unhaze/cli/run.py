@@ -40,7 +40,7 @@ def run(
 
     settings, threads = given.settings(), given.threads or 0
     model = partial(Restorer, given.model, given.device)
-    open_restorer = partial(model, analysis=given.analysis or 1024, native=given.native)
+    open_restorer = partial(model, analysis=given.analysis, native=given.native)
     if "-" in inputs or out == "-":
         check_pipes(inputs, out, settings, only_files=given.as_json or files_from is not None)
         restorer = open_restorer(threads=threads, memory=given.memory)

@@ -12,11 +12,13 @@ def weights() -> None:
 
 @weights.command("import")
 @click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--net", required=True, metavar="NAME", help="See `unhaze list nets`.")
+@click.option("--net", metavar="NAME", help="See `unhaze list nets`; by default what it is.")
 @click.option("--preset", metavar="NAME", help="Of the net; by default the one that fits.")
 @click.option("-o", "--out", required=True, metavar="WEIGHTS.safetensors", help="File to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
-def import_file(source: Path, net: str, preset: str | None, out: str, overwrite: bool) -> None:
+def import_file(
+    source: Path, net: str | None, preset: str | None, out: str, overwrite: bool
+) -> None:
     """Writes the weights of a published checkpoint as a file for `unhaze eval` and `unhaze export`.
 
     FILE is a PyTorch, .npz, .mat or .safetensors file, in the layout of the network's authors.
@@ -25,7 +27,7 @@ def import_file(source: Path, net: str, preset: str | None, out: str, overwrite:
     from unhaze.published import import_weights
 
     report = import_weights(source, out, net=net, preset=preset, overwrite=overwrite)
-    named = net if report.preset is None else f"{net}, preset {report.preset}"
+    named = report.net if report.preset is None else f"{report.net}, preset {report.preset}"
     unused = f"; not needed: {', '.join(report.unused)}" if report.unused else ""
     click.echo(
         f"unhaze: {report.params:,} parameters of {named}, from: {report.layout}{unused}", err=True

@@ -95,23 +95,26 @@ def evaluate(
     save: Path | str | None = None,
     overwrite: bool = False,
     device: str = "auto",
+    net: str | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Restores the whole hazy picture of each pair and measures the unrounded result.
 
-    model: shipped name, prior, .onnx, .safetensors, run folder (averaged weights, newest state), or
-    `identity`. metrics: by default those that need a clear picture, or FADE where none of the pairs
-    has one; a picture that is its own clear one shall stay as it is. limit: only the first so many.
+    model: shipped name, prior, .onnx, .safetensors, run folder (averaged weights, newest state),
+    published checkpoint, name of `unhaze zoo get`, or `identity`. net: what a checkpoint is of, as
+    "name" or "name/preset", in place of what its tensors tell.
+    metrics: by default those that need a clear picture, or FADE where none of the pairs has one; a
+    picture that is its own clear one shall stay as it is. limit: only the first so many.
     long_side: shrinks or enlarges every picture to it beforehand. rescale: the model sees the hazy
     picture at so many times its size, and what it answers is brought back before it is measured.
-    save: a new folder for restored/ and strips/ (hazy |
-    restored | clear) of PNGs, per_image.csv and evaluation.json; it appears whole at the end, and
-    `overwrite` replaces nothing but an evaluation. progress: counts on stderr.
+    save: a new folder for restored/ and strips/ (hazy | restored | clear) of PNGs, per_image.csv
+    and evaluation.json; it appears whole at the end, and `overwrite` replaces nothing but an
+    evaluation. progress: counts on stderr.
     UnhazeError for all that the user can mend; one that concerns a picture names it.
     """
     check_sizes(long_side, rescale)
     pairs, metrics = check_request(pairs, protocol, metrics, limit, save)
-    loaded = load(str(model), device)
+    loaded = load(str(model), device, net)
     with new_folder(None if save is None else Path(save), overwrite) as folder:
         rows = []
         for pair in pairs:

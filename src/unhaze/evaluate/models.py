@@ -26,14 +26,22 @@ class Model:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load(model: str, device: str) -> Model:
-    """Whatever may stand for a model, ready to restore whole pictures on `device`."""
+def load(model: str, device: str, network: str | None = None) -> Model:
+    """Whatever may stand for a model, ready to restore whole pictures on `device`.
+
+    network: what a checkpoint is of, in place of what its tensors tell.
+    """
     if model == "identity":
         return Model(lambda hazy: hazy, 0, None, describe_cpu())
-    if Path(model).is_dir() or Path(model).suffix == ".safetensors":
-        return load_torch(Path(model), device)
+    from unhaze.restore.checkpoints import checkpoint_of
     from unhaze.restore.models import open_model
     from unhaze.restore.native import restore_whole
+
+    checkpoint = checkpoint_of(model)
+    if checkpoint is not None:
+        return load_torch(checkpoint, device, network)
+    if network is not None:
+        raise UnhazeError(f"--net says what a checkpoint is of; '{model}' is none")
 
     opened = open_model(model, device)
     params = opened.card.get("params")
@@ -46,18 +54,19 @@ def load(model: str, device: str) -> Model:
     )
 
 
-def load_torch(source: Path, device: str) -> Model:
-    """A .safetensors file or run folder; full float32 precision, also on a GPU."""
+def load_torch(source: Path, device: str, network: str | None) -> Model:
+    """What `open_weights` takes; full float32 precision, also on a GPU."""
     import torch
 
-    from unhaze.weights import load_model, newest_state
+    from unhaze.published import open_weights
+    from unhaze.weights import newest_state
 
     if device not in ("auto", "cpu", "cuda"):
         raise UnhazeError(f"no device '{device}'; there are: auto, cpu, cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise UnhazeError("there is no CUDA device for PyTorch; use --device cpu")
     kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    weights = load_model(source)
+    weights = open_weights(source, net=network)
     net = weights.net.to(kind)
 
     def restore(hazy: np.ndarray) -> np.ndarray:
@@ -69,9 +78,10 @@ def load_torch(source: Path, device: str) -> Model:
         except torch.OutOfMemoryError as error:
             raise UnhazeError("not enough GPU memory for this picture; use --device cpu") from error
 
-    file = newest_state(source) / "ema.safetensors" if source.is_dir() else source
+    run = source.is_dir() and "published_sha256" not in weights.facts
+    file = newest_state(source) / "ema.safetensors" if run else source
     parts = sorted(file.parent.glob(f"{file.stem}-[0-9]*.safetensors"))
-    shards = [file] if file.exists() else parts
+    shards = [file] if file.is_file() else parts or sorted(file.iterdir())
     params = sum(parameter.numel() for parameter in net.parameters())
     hardware = torch.cuda.get_device_name() if kind == "cuda" else describe_cpu()
     return Model(restore, params, sha256(shards), hardware, weights.facts)

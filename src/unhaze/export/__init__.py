@@ -20,7 +20,8 @@ from unhaze.errors import UnhazeError
 from unhaze.export.facts import count_macs, measure_context, measure_memory, measure_strides
 from unhaze.export.graph import open_pools, store_in_half, to_onnx
 from unhaze.nets import NETS
-from unhaze.weights import Weights, load_model
+from unhaze.published import open_weights
+from unhaze.weights import Weights
 
 # Batch, height and width of the pictures on which the file must agree with PyTorch.
 CHECKED_SIZES = ((1, 1, 1), (1, 1, 7), (1, 5, 3), (2, 33, 64), (1, 64, 32), (1, 90, 121))
@@ -45,12 +46,14 @@ def export(
     source: Path | str,
     out: Path | str,
     *,
+    net: str | None = None,
     half: bool = False,
     overwrite: bool = False,
     tolerance: float = 1e-4,
 ) -> ExportReport:
-    """Writes the network of a `.safetensors` file or run folder as `out`, a single `.onnx` file.
+    """Writes the network of `source` as `out`, a single `.onnx` file.
 
+    `source`, `net`: as for `open_weights`: a run folder, our file or a published checkpoint.
     Its input `hazy` and output `restored` are (batch, 3, height, width) float32 with all three
     free from 1 up; its metadata is the model's card, with what running it takes. half: weights
     rounded to float16, which halves the file; it computes in float32. UnhazeError, and
@@ -64,20 +67,20 @@ def export(
         raise UnhazeError(f"'{out}' must end in .onnx")
     if out.is_dir() or (out.exists() and not overwrite):
         raise UnhazeError(f"'{out}' exists; choose another name or overwrite it")
-    weights = load_model(source)
-    net = weights.net.eval()
+    weights = open_weights(source, net=net)
+    network = weights.net.eval()
     if half:
-        net.half().float()
+        network.half().float()
     with folder_beside(out) as folder:
         unchecked = folder / out.name
-        macs = count_macs(net)
-        model = to_onnx(net, weights.part.name)
+        macs = count_macs(network)
+        model = to_onnx(network, weights.part.name)
         strides = measure_strides(model, open_pools(model))
         if half:
             store_in_half(model)
         facts = card(weights) | {"macs_per_pixel": macs, "pools": strides}
         write_model(model, facts, unchecked)
-        difference = compare(net, unchecked)
+        difference = compare(network, unchecked)
         if not difference <= tolerance:
             raise UnhazeError(
                 f"'{source}' was not exported: ONNX Runtime and PyTorch differ by {difference:.2g},"
@@ -88,20 +91,26 @@ def export(
         write_model(model, facts, unchecked)
         unchecked.replace(out)
     seconds = time.perf_counter() - started
-    return ExportReport(out, difference, CHECKED_SIZES, count_parameters(net), seconds)
+    return ExportReport(out, difference, CHECKED_SIZES, count_parameters(network), seconds)
 
 
 def card(weights: Weights) -> dict[str, Any]:
     """What the network is and what its weights' file says."""
     net = NETS[weights.part.name]
-    return weights.facts | {
-        "unhaze": version("unhaze"),
-        "net": weights.part.name,
-        "arguments": weights.part.arguments,
-        "params": count_parameters(weights.net),
-        "title": net.title,
-        "paper": net.paper,
-    }
+    # Ours are trained for all scales, those of others for one.
+    scale = {"analysis": net.analysis} if "published_sha256" in weights.facts else {}
+    return (
+        weights.facts
+        | scale
+        | {
+            "unhaze": version("unhaze"),
+            "net": weights.part.name,
+            "arguments": weights.part.arguments,
+            "params": count_parameters(weights.net),
+            "title": net.title,
+            "paper": net.paper,
+        }
+    )
 
 
 def write_model(model: onnx.ModelProto, facts: dict[str, Any], path: Path) -> None:

@@ -10,6 +10,7 @@ from unhaze.errors import UnhazeError
 from unhaze.losses.contrastive import Contrastive
 from unhaze.losses.perceptual import Perceptual
 from unhaze.losses.pixel import L1, L2, Pinball, SmoothL1
+from unhaze.losses.structural import SSIM, Frequency
 from unhaze.names import check_arguments, lookup
 
 
@@ -33,6 +34,10 @@ LOSSES = {
     "smooth_l1": Loss(SmoothL1, title="squared near zero, absolute beyond beta"),
     "pinball": Loss(
         Pinball, title="absolute difference, dark errors weighing more", source="Koenker 1978"
+    ),
+    "ssim": Loss(SSIM, title="1 - structural similarity", source="arXiv:1511.08861"),
+    "frequency": Loss(
+        Frequency, title="mean absolute difference of spectra", source="arXiv:2108.05054"
     ),
     "contrastive": Loss(
         Contrastive, title="contrastive regularization (CR)", source="arXiv:2104.09367"

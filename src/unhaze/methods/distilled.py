@@ -27,7 +27,7 @@ from unhaze.methods.steps import (
     step_by_pairs,
     weigh,
 )
-from unhaze.weights import load_model
+from unhaze.published import open_weights
 
 
 class Distilled:
@@ -74,7 +74,7 @@ class Distilled:
             )
         self.fabric, self.losses, self.weights, self.clip = fabric, losses, weights, clip
         self.imitation, self.answers, self.depths = imitation, answers, tuple(depths)
-        self.teacher = load_model(teacher).net.to(fabric.device).requires_grad_(False)
+        self.teacher = open_weights(teacher).net.to(fabric.device).requires_grad_(False)
         if imitation:
             check(net, self.teacher, self.depths, fabric.device)
         self.facts = {"teacher_sha256": digest(self.teacher)}

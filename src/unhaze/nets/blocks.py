@@ -26,6 +26,18 @@ def mirrored(size: int, multiple: int, smallest: int, device: torch.device) -> T
     return torch.minimum(position, period - position)
 
 
+def sized(images: Tensor, rows: int, columns: int) -> Tensor:
+    """`images` (B,C,rows,columns) as they are; an exporter learns that this is their size.
+
+    For it sizes are formulas, and those of one level would go into those of the next, which takes
+    it minutes or for ever in networks of many levels.
+    """
+    if not torch.compiler.is_exporting():
+        return images
+    rows, columns = (torch.arange(side, device=images.device) for side in (rows, columns))
+    return images.index_select(-2, rows).index_select(-1, columns)
+
+
 class FABlock(nn.Module):
     """Feature attention block of FFA-Net (arXiv:1911.07559): conv, channel and pixel attention.
 

@@ -1,133 +1,131 @@
-"""Turns a checkpoint that others published into weights that `unhaze eval` and `export` take."""
+"""Turns a checkpoint that others published into a network, or into weights that all verbs take."""
 
 import hashlib
-import re
-from collections.abc import Iterator
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unhaze.config import Part
 from unhaze.errors import UnhazeError
 from unhaze.names import lookup
 from unhaze.nets import NETS, create_net
-from unhaze.published.files import read_tensors
-from unhaze.published.layouts import LAYOUTS, UNUSED, Layout, replaced
-from unhaze.weights import check_target, replace_weights
+from unhaze.published.files import read_safetensors_facts
+from unhaze.published.identify import Found, find_network
+from unhaze.published.layouts import replaced
+from unhaze.weights import Weights, check_target, load_model, replace_weights
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What was imported: for which preset, in which layout; `unused` names of the file."""
+    """What was imported: `net` and its preset, in which layout; `unused` names of the file.
+
+    told: what the file was found to be, and how sure.
+    """
 
     path: Path
+    net: str
     preset: str | None
     layout: str
     params: int
     unused: tuple[str, ...]
+    told: str
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A network to fill, a layout to read the file by, and what stands against it."""
+def open_weights(source: Path | str, *, net: str | None = None) -> Weights:
+    """The network of whatever may stand for one: the one way in for training, eval and export.
 
-    preset: str | None
-    net: nn.Module
-    layout: Layout
-    faults: tuple[str, ...]
+    A run folder, our .safetensors file, or a checkpoint that others published, told by its tensors
+    (`find_network`) and named on stderr. `net`: "name" or "name/preset", in place of what it is
+    told to be. UnhazeError: as `load_model` and `find_network`.
+    """
+    source = Path(source)
+    parts = sorted(source.parent.glob(f"{source.stem}-[0-9]*.safetensors"))
+    ours = source.suffix == ".safetensors" and (not source.exists() and parts)
+    run = source.is_dir() and any(source.glob("state-*"))
+    if run or ours or "net" in read_safetensors_facts(source):
+        if net is not None:
+            raise UnhazeError(f"'{source}' says itself which network it is for; leave out --net")
+        return load_model(source)
+    if not source.exists():
+        raise UnhazeError(f"no file '{source}'")
+    if source.is_dir() and not any(each.is_file() for each in source.iterdir()):
+        return load_model(source)  # says that it is no run folder
+    found = find_network(source, net)
+    logger.warning("'%s' is %s", source, found.sentence())
+    return filled(source, found)
 
 
 def import_weights(
     source: Path | str,
     out: Path | str,
     *,
-    net: str,
+    net: str | None = None,
     preset: str | None = None,
     overwrite: bool = False,
 ) -> ImportReport:
-    """Writes the published weights in `source` as `out`, a .safetensors file for network `net`.
+    """Writes the published weights in `source` as `out`, a .safetensors file.
 
-    preset: by default the first one that fits. Nothing in `source` is run. UnhazeError, and nothing
-    is written, if `out` exists without `overwrite` or is not named .safetensors, if `source` cannot
-    be read, or if a tensor is missing, left over, of another shape, or not finite.
+    net, preset: by default what the tensors tell, the first that fits. Nothing in `source` is run.
+    UnhazeError, and nothing is written, if `out` exists without `overwrite` or is not named
+    .safetensors, if `source` cannot be read, or if a tensor is missing, left over, of another
+    shape, or not finite.
     """
     source, out = Path(source), Path(out)
-    presets = list(lookup(NETS, net, "net").presets) or [None]
-    layouts = lookup(LAYOUTS, net, "published layout of net")
     if preset is not None:
-        lookup(NETS[net].presets, preset, f"preset of {net}")
+        if net is None:
+            raise UnhazeError(f"preset '{preset}' is given without the net that it is of")
+        lookup(lookup(NETS, net, "net").presets, preset, f"preset of {net}")
+        net = f"{net}/{preset}"
+    elif net is not None:
+        lookup(NETS, net.partition("/")[0], "net")
     existing = check_target(out, overwrite)
-    tensors = read_tensors(source)
-    unused = tuple(name for name in tensors if re.search(UNUSED, name))
-    tensors = {name: each for name, each in tensors.items() if name not in unused}
-    fits = [try_fit(net, each, layout, tensors) for each in presets for layout in layouts]
-    fit = chosen(fits, preset, source, net)
-    fill(fit, tensors)
-    arguments = {} if fit.preset is None else {"preset": fit.preset}
-    facts = {
-        "recipe": f"{NETS[net].title}, published weights",
-        "published": fit.layout.title,
-        "published_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
-        "licence": NETS[net].licence,
+    found = find_network(source, net)
+    weights = filled(source, found)
+    replace_weights(existing, out, weights.net, weights.part, **weights.facts)
+    params = sum(parameter.numel() for parameter in weights.net.parameters())
+    variant = found.variant
+    told = found.sentence()
+    return ImportReport(
+        out, variant.net, variant.preset, variant.layout.title, params, found.unused, told
+    )
+
+
+def filled(source: Path, found: Found) -> Weights:
+    """The network with the tensors that were found, and what is known of it."""
+    variant = found.variant
+    arguments = {} if variant.preset is None else {"preset": variant.preset}
+    net = create_net(variant.net, **arguments)
+    fill(net, found)
+    facts: dict[str, Any] = {
+        "recipe": f"{NETS[variant.net].title}, published weights",
+        "published": variant.layout.title,
+        "published_sha256": sha256_of(source),
+        "licence": NETS[variant.net].licence,
     }
-    replace_weights(existing, out, fit.net, Part(net, arguments), **facts)
-    params = sum(parameter.numel() for parameter in fit.net.parameters())
-    return ImportReport(out, fit.preset, fit.layout.title, params, unused)
+    return Weights(net.eval(), Part(variant.net, arguments), facts)
 
 
-def try_fit(net: str, preset: str | None, layout: Layout, tensors: dict[str, Tensor]) -> Fit:
-    """`preset` of `net`, and all in which `tensors` differ from what `layout` says it needs."""
-    built = create_net(net, preset=preset)
-    expected = {
-        replaced(name, layout.renames): layout.stored_shape(tuple(tensor.shape))
-        for name, tensor in built.state_dict().items()
-    }
-    return Fit(preset, built, layout, tuple(faults(expected, renamed(layout, tensors))))
+def sha256_of(source: Path) -> str:
+    """Of a file, or of the files in a folder one after the other."""
+    files = sorted(each for each in source.iterdir() if each.is_file()) if source.is_dir() else []
+    digest = hashlib.sha256()
+    for file in files or [source]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
-def renamed(layout: Layout, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under the names that `layout` prefers."""
-    return {replaced(name, layout.aliases): tensor for name, tensor in tensors.items()}
-
-
-def faults(expected: dict[str, tuple[int, ...]], found: dict[str, Tensor]) -> Iterator[str]:
-    """One short sentence for each tensor that is missing, unfit or left over."""
-    for name, shape in expected.items():
-        if name not in found:
-            yield f"it has no tensor '{name}', expected {shape}"
-            continue
-        tensor = found[name]
-        if tuple(tensor.shape) != shape:
-            yield f"tensor '{name}' is {tuple(tensor.shape)}, expected {shape}"
-        elif tensor.layout != torch.strided or not tensor.dtype.is_floating_point:
-            yield f"tensor '{name}' is of type {tensor.dtype}, expected plain floating point"
-        elif not tensor.isfinite().all():
-            yield f"tensor '{name}' holds numbers that are not finite"
-    for name in found:
-        if name not in expected:
-            yield f"its tensor '{name}' has no place in the net"
-
-
-def chosen(fits: list[Fit], preset: str | None, source: Path, net: str) -> Fit:
-    """The first that fits, among those of `preset` if it is given, or an UnhazeError."""
-    wanted = [fit for fit in fits if preset in (None, fit.preset)]
-    fitting = next((fit for fit in wanted if not fit.faults), None)
-    if fitting is not None:
-        return fitting
-    nearest = min(wanted, key=lambda fit: len(fit.faults))
-    named = f"net '{net}'" + (f" (preset '{nearest.preset}')" if nearest.preset else "")
-    more = f", and {len(nearest.faults) - 1} more" if len(nearest.faults) > 1 else ""
-    other = next((fit.preset for fit in fits if not fit.faults), None)
-    advice = f"; it fits preset '{other}'" if other else ""
-    raise UnhazeError(f"'{source}' does not fit {named}: {nearest.faults[0]}{more}{advice}")
-
-
-def fill(fit: Fit, tensors: dict[str, Tensor]) -> None:
+def fill(net: nn.Module, found: Found) -> None:
     """Copies the published tensors, in our order of numbers, into the network."""
-    tensors = renamed(fit.layout, tensors)
-    own = fit.net.state_dict()
-    for name, tensor in own.items():
-        stored = tensors[replaced(name, fit.layout.renames)]
-        tensor.copy_(fit.layout.arrange(stored, tuple(tensor.shape)))
+    variant = found.variant
+    tensors = variant.renamed(found.state.tensors)
+    with torch.no_grad():
+        for name, tensor in net.state_dict().items():
+            stored = tensors.get(replaced(name, variant.layout.renames))
+            if stored is not None:  # Counters of batch norms are not asked for.
+                tensor.copy_(variant.layout.arrange(stored, tuple(tensor.shape)))

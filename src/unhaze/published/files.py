@@ -1,5 +1,6 @@
 """Tensors out of other people's files, without running anything that is in them."""
 
+import json
 import pickle
 import re
 import struct
@@ -7,16 +8,18 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
 from torch import Tensor
 
 from unhaze.errors import UnhazeError
+from unhaze.published.kinds import kind_of
 from unhaze.published.matlab import read_arrays
 
 # Bytes of a file, also when unpacked. The largest network here has 31 M parameters, 125 MB.
@@ -24,6 +27,12 @@ LARGEST = 2**30
 
 # Where training programs put the weights among the other things they save.
 WRAPPERS = ("model", "state_dict", "model_state_dict", "params_ema", "params", "net", "network")
+
+# How averages of the weights over training are called; they restore better than the last weights.
+AVERAGED = r"(^|[_.])(ema|averaged?|swa)($|[_.])"
+# A part of a network in a file of its own, as DMPHN's and DMSHN's.
+PART = r"(encoder|decoder)_lv\d$"
+DEEPEST = 3  # dictionaries around the weights
 
 # What wrappers of modules put before every name.
 PREFIXES = ("module.", "_orig_mod.")
@@ -42,31 +51,102 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
     is no tensor is left out. UnhazeError for files that are missing, larger than 1 GiB, damaged, of
     another kind, without tensors, or that would run code.
     """
-    path = Path(path)
+    found = state_of(read_any(Path(path)))
+    if not found:
+        raise UnhazeError(f"'{path}' holds no tensors by name; expected a state dictionary")
+    return without_prefixes(found)
+
+
+def read_any(path: Path) -> Any:
+    """All that a file holds: of PyTorch's mostly nested dictionaries, of others name -> tensor.
+
+    UnhazeError as `read_tensors`.
+    """
     try:
         size = path.stat().st_size
         if size > LARGEST:
             raise UnhazeError(f"'{path}' has {size} bytes; weights of at most {LARGEST} are read")
+        kind = kind_of(path)
+        if kind is not None:
+            raise ValueError(kind.reason)
         with path.open("rb") as file:
             start = file.read(10)
         if start == b"MATLAB 5.0":
             arrays = read_arrays(path.read_bytes(), LARGEST)
-            found = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-        elif start[8:9] == b"{":
-            found = load(path.read_bytes())
-        elif start[:2] == b"PK" and is_npz(path):
-            found = read_npz(path)
-        else:
-            found = state_of(read_pytorch(path))
+            return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        if start[8:9] == b"{":
+            return load(path.read_bytes())
+        if start[:2] == b"PK" and is_npz(path):
+            return read_npz(path)
+        return read_pytorch(path)
     except DAMAGE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UnhazeError(
             f"cannot read '{path}': {reason}; expected weights as a PyTorch, .npz, .safetensors or"
             " MATLAB 5 file"
         ) from error
-    if not found:
-        raise UnhazeError(f"'{path}' holds no tensors by name; expected a state dictionary")
-    return without_prefixes(found)
+
+
+def read_parts(folder: Path) -> dict[str, Tensor]:
+    """Name -> tensor of a network that was saved in one file for each of its parts.
+
+    The part's name is the end of the file's, as in ep130_encoder_lv1.pkl. UnhazeError as
+    `read_tensors`, and if two files have one name.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(each for each in folder.iterdir() if each.is_file()):
+        part = re.search(PART, path.stem)
+        prefix = part[0] if part else path.stem
+        found = {f"{prefix}.{name}": each for name, each in read_tensors(path).items()}
+        if found.keys() & tensors.keys():
+            raise UnhazeError(f"'{folder}' holds two files of part '{prefix}'; leave one there")
+        tensors |= found
+    return tensors
+
+
+@dataclass(frozen=True)
+class State:
+    """Tensors by name, and where in the file they are: "" or keys joined by dots."""
+
+    where: str
+    tensors: dict[str, Tensor]
+
+    @property
+    def averaged(self) -> bool:
+        """Whether its place says that it is an average over training."""
+        return re.search(AVERAGED, self.where, re.IGNORECASE) is not None
+
+
+def states_in(loaded: Any) -> list[State]:
+    """All state dictionaries in what `read_any` returned, averages first, then from outside in.
+
+    Also parts of a dictionary under a common first word, as where a program saves the network with
+    its losses, and what is left of all names without a first word that they share.
+    """
+    found: list[State] = []
+    waiting = [("", loaded, 0)]
+    while waiting:
+        where, level, depth = waiting.pop(0)
+        if not isinstance(level, Mapping) or depth > DEEPEST:
+            continue
+        named = {name: each for name, each in level.items() if isinstance(name, str)}
+        tensors = {name: each for name, each in named.items() if isinstance(each, Tensor)}
+        if tensors:
+            found.append(State(where, tensors))
+            groups: dict[str, dict[str, Tensor]] = {}
+            for name, tensor in tensors.items():
+                first, dot, rest = name.partition(".")
+                if dot:
+                    groups.setdefault(first, {})[rest] = tensor
+            waiting += [(joined(where, key), part, depth + 1) for key, part in groups.items()]
+        inner = [(name, each) for name, each in named.items() if isinstance(each, Mapping)]
+        waiting += [(joined(where, name), each, depth + 1) for name, each in inner]
+    return sorted(found, key=lambda state: not state.averaged)
+
+
+def joined(where: str, name: str) -> str:
+    """`where` and one more key."""
+    return f"{where}.{name}" if where else name
 
 
 def is_npz(path: Path) -> bool:
@@ -104,6 +184,10 @@ class Skipped:
 SKIPPED = ("numpy.dtype", "numpy.ndarray")
 SKIPPED += ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 SKIPPED += ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
+# Settings and paths of the training beside the weights; what stands for them does nothing.
+SKIPPED += ("argparse.Namespace", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePath")
+SKIPPED += ("easydict.EasyDict", "datetime.datetime", "datetime.timedelta", "types.SimpleNamespace")
+SKIPPED += ("numpy.float64", "numpy.float32", "numpy.int64", "numpy.bool_", "builtins.complex")
 
 
 def read_pytorch(path: Path) -> Any:
@@ -116,7 +200,9 @@ def read_pytorch(path: Path) -> Any:
     except PICKLE_DAMAGE as error:
         needed = re.search(r"GLOBAL ([\w.]+)", str(error))
         if needed is None:
-            raise ValueError("it is damaged or of another kind") from error
+            raise ValueError(
+                "it is damaged, incomplete (as by a download that stopped) or of another kind"
+            ) from error
         raise UnhazeError(
             f"'{path}' would run code when loaded ('{needed[1]}'), so it was not; with the program"
             " that made it, save only the network's state_dict()"
@@ -146,3 +232,12 @@ def without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             if all(name.startswith(prefix) for name in tensors):
                 tensors = {name.removeprefix(prefix): each for name, each in tensors.items()}
     return tensors
+
+
+def read_safetensors_facts(path: Path) -> dict[str, Any]:
+    """What a .safetensors file of ours says of itself; {} for all other files."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {}).get("unhaze", "{}"))
+    except (SafetensorError, OSError, ValueError):
+        return {}

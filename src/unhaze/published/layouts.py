@@ -40,6 +40,8 @@ def replaced(name: str, patterns: tuple[tuple[str, str], ...]) -> str:
     return name
 
 
+OWN = Layout("its own names")
+
 # Entries that belong to no layer: counters of batch norms and of a popular profiler.
 UNUSED = r"(^|\.)(num_batches_tracked|total_ops|total_params)$"
 

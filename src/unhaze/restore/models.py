@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from unhaze import zoo
 from unhaze.errors import UnhazeError
 from unhaze.names import nearest, one_of
+from unhaze.restore.checkpoints import checkpoint_of, ready
 from unhaze.restore.devices import choose_device
 
 FOLDER = Path(__file__).parents[1] / "models"
@@ -112,14 +114,14 @@ def open_model(
     core. "auto" goes by the device, by `picture_size`, (height, width) at full size where known,
     and by `use`, "photo" or "video". UnhazeError: as `find_model` and `Engine`.
     """
-    from unhaze.restore.engine import Engine
+    from unhaze.restore.foreign import open_onnx
     from unhaze.restore.priors import PRIORS, create_prior
 
     chosen = choose_device(device)
     if isinstance(name, str) and name in PRIORS:
         return create_prior(name)
     path = find_model(name, device=chosen, picture_size=picture_size, use=use)
-    return Engine(path, device, threads=threads)
+    return open_onnx(path, device, threads=threads)
 
 
 def find_model(
@@ -132,20 +134,18 @@ def find_model(
 ) -> Path:
     """The file of a shipped model, its sha256 checked; or a given path of a .onnx file.
 
-    "auto" goes by the rest. UnhazeError: unknown name (with the nearest), no such file, not .onnx,
-    or a damaged shipped one.
+    A checkpoint of PyTorch, or the name of one that `unhaze zoo get` brought, is made into ONNX
+    once. "auto" goes by the rest. UnhazeError: unknown name (with the nearest), no such file, a
+    damaged shipped one, or what `checkpoints.ready` says.
     """
     path = Path(name)
     if path.suffix == ".onnx":
         if not path.is_file():
             raise UnhazeError(f"no model file '{name}'")
         return path
-    if path.exists() and (path.suffix == ".safetensors" or path.is_dir()):
-        raise UnhazeError(
-            f"'{name}' is not .onnx; make it so: unhaze export {name} -o {path.stem}.onnx"
-        )
-    if path.exists():
-        raise UnhazeError(f"'{name}' is no model; expected a .onnx file or the name of a model")
+    checkpoint = checkpoint_of(name)
+    if checkpoint is not None:
+        return ready(checkpoint)
     cards = {card.name: card for card in list_models(folder)}
     if str(name) == "auto":
         card = pick_card(list(cards.values()), device, picture_size, use)
@@ -154,7 +154,12 @@ def find_model(
     else:
         from unhaze.restore.priors import PRIORS
 
-        raise UnhazeError(f"no model '{name}'; {nearest(str(name), ['auto', *cards, *PRIORS])}")
+        if path.suffix or len(path.parts) > 1:
+            raise UnhazeError(f"no model file '{name}'")
+        if str(name) in zoo.list_networks():
+            zoo.find_offers(str(name))  # raises: says where its weights are
+        known = ["auto", *cards, *PRIORS, *zoo.list_offers()]
+        raise UnhazeError(f"no model '{name}'; {nearest(str(name), known)}")
     return _checked(folder / card.file, card)
 
 

@@ -10,6 +10,7 @@ import pyvips
 from unhaze import photo as photos
 from unhaze.errors import UnhazeError
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, to_float, upright
+from unhaze.restore.cost import tell_cost
 from unhaze.restore.field import (
     LUMA,
     apply_field,
@@ -20,6 +21,8 @@ from unhaze.restore.managed import Colours, apply_managed, colours_of, filled
 from unhaze.restore.models import Model, find_model, open_model
 from unhaze.restore.native import restore_strips, restore_whole
 from unhaze.restore.preview import comparison, field_pictures
+
+ANALYSIS = 1024  # pixels, where the model's card says nothing
 
 
 @dataclass(frozen=True)
@@ -42,19 +45,20 @@ class Restorer:
         model: str | Path = "auto",
         device: str = "auto",
         *,
-        analysis: int = 1024,
+        analysis: int | None = None,
         native: bool = False,
         threads: int = 0,
         memory: float | None = None,
         use: str = "photo",
     ) -> None:
         """`model`: a shipped name, "auto", a .onnx file or a prior such as "dcp". `device`: "auto",
-        "cpu", "cuda" ... `analysis`: long side in pixels of the picture that the network sees.
+        "cpu", "cuda" ... `analysis`: long side in pixels of the picture that the network sees;
+        None: what suits the model, by its card, else 1024.
         `native`: it sees every pixel instead. `threads`: 0 for one per core. `memory`: bytes
         that the network may take; None: what is free. `use`: "photo" or "video", by which "auto"
         goes, too. UnhazeError: unknown model or device, analysis < 16.
         """
-        if not isinstance(analysis, int) or analysis < 16:
+        if analysis is not None and (not isinstance(analysis, int) or analysis < 16):
             raise UnhazeError(f"analysis is {analysis!r} pixels; expected at least 16")
         if not isinstance(threads, int) or threads < 0:
             raise UnhazeError(f"threads is {threads!r}; expected 0 (one per core) or more")
@@ -63,10 +67,11 @@ class Restorer:
         self.others: dict[Path, Model] = {}  # that "auto" has taken for single pictures
         self.device = device
         self.use = use
-        self.analysis = analysis
+        self.analysis = analysis or analysis_of(self.model)
         self.native = native
         self.threads = threads
         self.memory = memory
+        tell_cost(self.model, self.analysis, native=native)
 
     def restore_file(
         self,
@@ -261,6 +266,12 @@ class Restorer:
             if pixels.dtype != np.float32:
                 blended = np.rint(blended * np.iinfo(pixels.dtype).max).astype(pixels.dtype)
             yield blended
+
+
+def analysis_of(model: Model) -> int:
+    """Long side in pixels that suits it: networks of others were trained at one scale."""
+    side = model.card.get("analysis")
+    return side if isinstance(side, int) and side >= 16 else ANALYSIS
 
 
 def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.ndarray:

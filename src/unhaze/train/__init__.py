@@ -20,10 +20,11 @@ from unhaze.losses import create_loss
 from unhaze.methods import METHODS
 from unhaze.names import check_arguments, lookup, one_of
 from unhaze.nets import create_net
+from unhaze.published import open_weights
 from unhaze.restore.resources import keep_freed_memory
 from unhaze.train.loop import Trainer, TrainResult
 from unhaze.train.steps import batches_from
-from unhaze.weights import load_into, load_model, newest_state
+from unhaze.weights import load_into, newest_state
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 # Names of SLURM jobs that are shells: a training started there by hand is one process.
@@ -57,7 +58,7 @@ def train(
     torch.manual_seed(recipe.seed)
     net = create_net(recipe.net.name, **recipe.net.arguments)
     if recipe.start and resume is None:
-        load_into(net, load_model(recipe.start).net.state_dict(), recipe.start)
+        load_into(net, open_weights(recipe.start).net.state_dict(), recipe.start)
     method, ema = build_method(recipe, fabric, net)
     data = create_data(recipe.data)
     validation = create_data(recipe.validation) if recipe.validation else None

@@ -1,0 +1,72 @@
+"""Cost and speed of every published network that is here: multiplications, seconds on two cores.
+
+python -m benchmarks.zoo [NAME...]     writes results/benchmark-zoo.json, which `unhaze zoo` reads
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from unhaze.config import Part
+from unhaze.export import export
+from unhaze.export.facts import count_macs
+from unhaze.hardware import describe_cpu
+from unhaze.nets import NETS, create_net
+from unhaze.restore.engine import Engine
+from unhaze.weights import save_weights
+from unhaze.zoo import Network, list_networks
+
+RESULT = Path("results/benchmark-zoo.json")
+THREADS = 2
+REPEATS = {256: 3, 1024: 1}
+LONGEST = 300  # seconds: at 1024 a network that would take longer is left out
+
+
+def main(names: list[str]) -> None:
+    """Measures the networks called `names`, all by default, and keeps what is known of others."""
+    torch.set_num_threads(THREADS)
+    known = json.loads(RESULT.read_text()) if RESULT.is_file() else {"networks": {}}
+    for network in list_networks().values():
+        if network.net not in NETS or (names and network.name not in names):
+            continue
+        known["networks"][network.name] = measure(network)
+        known |= {"hardware": describe_cpu(), "threads": THREADS}
+        RESULT.write_text(json.dumps(known, indent=1) + "\n")
+        print(network.name, known["networks"][network.name], flush=True)
+
+
+def measure(network: Network) -> dict[str, float]:
+    """GMAC at 256 x 256; seconds through the ONNX file at 256 and 1024."""
+    arguments = {} if network.preset is None else {"preset": network.preset}
+    net = create_net(network.net, **arguments).eval()
+    numbers = {"gmacs_256": round(count_macs(net) * 256 * 256 / 1e9, 3)}
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "w.safetensors"
+        save_weights(weights, net, Part(network.net, arguments))
+        export(weights, Path(folder) / "m.onnx", tolerance=1e-2)
+        engine = Engine(Path(folder) / "m.onnx", "cpu", threads=THREADS)
+        for side, repeats in REPEATS.items():
+            expected = numbers.get("seconds_256", 0) * (side / 256) ** 2
+            if expected < LONGEST:
+                numbers[f"seconds_{side}"] = round(fastest(engine, side, repeats), 4)
+    return numbers
+
+
+def fastest(engine: Engine, side: int, repeats: int) -> float:
+    """Seconds of the quickest of some runs, after one that prepares."""
+    hazy = np.random.default_rng(0).random((1, 3, side, side), dtype=np.float32)
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        engine(hazy)
+        times.append(time.perf_counter() - started)
+    return min(times[1:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

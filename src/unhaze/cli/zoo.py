@@ -1,0 +1,105 @@
+"""`unhaze zoo`: the networks that others published, their weights, and what a file is of."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from unhaze.zoo import Offer
+
+
+@click.group(invoke_without_command=True, no_args_is_help=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@click.pass_context
+def zoo(context: click.Context, as_json: bool) -> None:
+    """Lists the published networks that are known, with papers, terms and where weights are.
+
+    `get` fetches the weights that authors keep as plain files; `identify` tells what files are of.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from unhaze.report.zoo import list_rows
+
+    rows = list_rows()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        click.echo(f"{row['name']:<{width}}  {line_of(row)}")
+
+
+def line_of(row: dict[str, Any]) -> str:
+    """For people: paper, size, cost, scores, terms, and where the weights are."""
+    cost = f", {row['gmacs_256']:.1f} GMAC at 256" if row["gmacs_256"] is not None else ""
+    scores = ", ".join(f"{data} {score}" for data, score in row["scores"].items())
+    get = f"unhaze zoo get {' | '.join(row['get'])}" if row["get"] else row["weights"]
+    parity = "" if row["parity"] else "; not here yet" if not row["here"] else "; parity not proven"
+    return (
+        f"{row['venue']}: {row['parameters']:,} parameters{cost}"
+        f"{f'; {scores}' if scores else ''} [{row['licence']}]; weights: {get}{parity}"
+    )
+
+
+@zoo.command(short_help="Fetches published weights.")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--yes", is_flag=True, help="Take weights for which no licence is stated.")
+def get(names: tuple[str, ...], yes: bool) -> None:
+    """Fetches weights that their authors keep as plain files, into the cache, and checks them.
+
+    Says under what licence they are; where none is stated it asks. Prints each file's path; after
+    that `unhaze photo.jpg --model NAME` runs it.
+    """
+    from unhaze.zoo import find_offers
+    from unhaze.zoo import get as fetch_offer
+
+    found = {name: find_offers(name) for name in names}
+    for name, offers in found.items():
+        for offer in offers:
+            click.echo(f"unhaze: {offer.name}: {offer.bytes:,} bytes of {offer.url}", err=True)
+        click.echo(f"unhaze: {name}: licence: {offers[0].licence}", err=True)
+        if not offers[0].has_licence:
+            check_consent(offers[0], yes)
+        click.echo(fetch_offer(name))
+
+
+def check_consent(offer: "Offer", yes: bool) -> None:
+    """Asks on a terminal; without one, --yes must have been given."""
+    import sys
+
+    if yes:
+        return
+    told = "without a licence you may not be allowed to use or pass these weights on"
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"'{offer.name}': {told}; give --yes if you may")
+    click.confirm(f"{told}; fetch them?", abort=True, err=True)
+
+
+@zoo.command(short_help="Tells what files of weights are of.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--net", metavar="NAME[/PRESET]", help="Hold them against this network only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def identify(files: tuple[str, ...], net: str | None, as_json: bool) -> None:
+    """Tells network, variant and layout of checkpoints, and what other files are. Runs nothing.
+
+    A folder stands for the files in it.
+    """
+    from unhaze.published.identify import asked
+    from unhaze.published.identify import identify as identify_file
+
+    asked(net)
+    paths = [path for name in files for path in files_in(Path(name))]
+    found = [identify_file(path, net) for path in paths]
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in found], indent=2))
+        return
+    for each in found:
+        click.echo(f"{each.path}: {each.kind}: {each.told}")
+
+
+def files_in(path: Path) -> list[Path]:
+    """The file itself, or all in a folder."""
+    return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]

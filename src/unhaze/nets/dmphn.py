@@ -1,0 +1,162 @@
+"""DMPHN and DMSHN: fast deep multi-patch hierarchical network (Das, Dutta, CVPR Workshops 2020).
+
+arXiv:2005.05999. Reproduces: NH-HAZE 16.94 dB / 0.6177 (DMPHN), 5,424,393 parameters. Names and
+shapes are those of the six published files (diptamath/Nonhomogeneous_Image_Dehazing), joined.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unhaze.nets.blocks import pad_to_multiple, sized
+
+
+class DMPHN(nn.Module):
+    """Four quarters of the image, then its two halves, then all of it, each helped by the last.
+
+    hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, unbounded. Inside, images
+    run from -0.5 to 0.5.
+
+    width: channels at full size, doubled at each of two halvings.
+    """
+
+    def __init__(self, *, width: int = 32):
+        super().__init__()
+        add_levels(self, width)
+
+    def forward(self, hazy: Tensor) -> Tensor:
+        height, width = hazy.shape[-2:]
+        # Rows and columns of a patch's features.
+        rows, columns = (height + 7) // 8, (width + 7) // 8
+        image = sized(pad_to_multiple(hazy, 8) - 0.5, 8 * rows, 8 * columns)
+        halves = split(image, -2, 4 * rows)
+        joined = []
+        for half in halves:
+            quarters = split(half, -1, 4 * columns)
+            quarters = [sized(self.encoder_lv3(each), rows, columns) for each in quarters]
+            joined.append(torch.cat(quarters, dim=-1))
+        residuals = [sized(self.decoder_lv3(each), 4 * rows, 8 * columns) for each in joined]
+        entered = [
+            sized(self.encoder_lv2(half + residual), rows, 2 * columns)
+            for half, residual in zip(halves, residuals)
+        ]
+        features = torch.cat(entered, dim=-2) + torch.cat(joined, dim=-2)
+        residual = sized(self.decoder_lv2(features), 8 * rows, 8 * columns)
+        features = features + sized(self.encoder_lv1(image + residual), 2 * rows, 2 * columns)
+        return (self.decoder_lv1(features) + 0.5)[..., :height, :width]
+
+
+class DMSHN(nn.Module):
+    """The same with the image at a quarter, at half and at full size in place of patches.
+
+    hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, unbounded.
+
+    own_level1: whether the full size has an encoder and a decoder of its own, as in the paper.
+    The authors' test uses those of level 2 again, and so does False: then level 1 has no influence.
+    """
+
+    def __init__(self, *, width: int = 32, own_level1: bool = False):
+        super().__init__()
+        self.own_level1 = own_level1
+        add_levels(self, width)
+
+    def forward(self, hazy: Tensor) -> Tensor:
+        height, width = hazy.shape[-2:]
+        # Rows and columns of the features at a quarter.
+        rows, columns = (height + 15) // 16, (width + 15) // 16
+        image = sized(pad_to_multiple(hazy, 16) - 0.5, 16 * rows, 16 * columns)
+        half = resize(image, 8 * rows, 8 * columns)
+        quarter = resize(half, 4 * rows, 4 * columns)
+        features = sized(self.encoder_lv3(quarter), rows, columns)
+        residual = resize(self.decoder_lv3(features), 8 * rows, 8 * columns)
+        middle = sized(self.encoder_lv2(half + residual), 2 * rows, 2 * columns)
+        residual = self.decoder_lv2(middle + resize(features, 2 * rows, 2 * columns))
+        residual = resize(residual, 16 * rows, 16 * columns)
+        encoder = self.encoder_lv1 if self.own_level1 else self.encoder_lv2
+        decoder = self.decoder_lv1 if self.own_level1 else self.decoder_lv2
+        features = sized(encoder(image + residual), 4 * rows, 4 * columns)
+        features = features + resize(middle, 4 * rows, 4 * columns)
+        return (decoder(features) + 0.5)[..., :height, :width]
+
+
+def add_levels(net: nn.Module, width: int) -> None:
+    """Three encoders and three decoders, level 1 the finest, named as in the published files."""
+    if width < 1:
+        raise ValueError(f"width is {width}; it must be at least 1")
+    for kind, name in ((Encoder, "encoder"), (Decoder, "decoder")):
+        for level in (1, 2, 3):
+            net.add_module(f"{name}_lv{level}", kind(width))
+
+
+def split(images: Tensor, dim: int, size: int) -> list[Tensor]:
+    """Both halves along `dim`, of `size` each."""
+    first = torch.arange(size, device=images.device)
+    return [images.index_select(dim, first), images.index_select(dim, first + size)]
+
+
+def resize(images: Tensor, rows: int, columns: int) -> Tensor:
+    """(B,C,h,w) -> (B,C,rows,columns), bilinear."""
+    return functional.interpolate(images, size=(rows, columns), mode="bilinear")
+
+
+class Encoder(nn.Module):
+    """(B,3,h,w) -> (B,4*width,h/4,w/4); the numbers of the layers are those of the checkpoints."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.layer1 = nn.Conv2d(3, width, 3, padding=1)
+        self.layer2 = pair(width)
+        self.layer3 = pair(width)
+        self.layer5 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.layer6 = pair(2 * width)
+        self.layer7 = pair(2 * width)
+        self.layer9 = nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1)
+        self.layer10 = pair(4 * width)
+        self.layer11 = pair(4 * width)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.layer1(image)
+        features = self.layer2(features) + features
+        features = self.layer3(features) + features
+        features = self.layer5(features)
+        features = self.layer6(features) + features
+        features = self.layer7(features) + features
+        features = self.layer9(features)
+        features = self.layer10(features) + features
+        return self.layer11(features) + features
+
+
+class Decoder(nn.Module):
+    """(B,4*width,h/4,w/4) -> (B,3,h,w)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.layer13 = pair(4 * width)
+        self.layer14 = pair(4 * width)
+        self.layer16 = nn.ConvTranspose2d(4 * width, 2 * width, 4, stride=2, padding=1)
+        self.layer17 = pair(2 * width)
+        self.layer18 = pair(2 * width)
+        self.layer20 = nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1)
+        self.layer21 = pair(width)
+        self.layer22 = pair(width)
+        self.layer24 = nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = self.layer13(features) + features
+        features = self.layer14(features) + features
+        features = self.layer16(features)
+        features = self.layer17(features) + features
+        features = self.layer18(features) + features
+        features = self.layer20(features)
+        features = self.layer21(features) + features
+        features = self.layer22(features) + features
+        return self.layer24(features)
+
+
+def pair(channels: int) -> nn.Sequential:
+    """Convolution, ReLU, convolution; what calls it adds them to what came in."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, padding=1),
+    )

@@ -1,0 +1,237 @@
+"""Tells what a file of weights is: which network, which variant, where in the file, how sure."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unhaze.errors import UnhazeError
+from unhaze.names import lookup
+from unhaze.nets import NETS
+from unhaze.published.files import State, read_any, read_parts, states_in
+from unhaze.published.kinds import kind_of
+from unhaze.published.layouts import UNUSED
+from unhaze.published.signatures import (
+    Variant,
+    list_variants,
+    shapes_of,
+    signature,
+    variants_of,
+)
+
+# The share of its tensors that a file has in common with a network below which it is of no kind
+# that is here.
+ALIKE = 0.3
+
+
+@dataclass(frozen=True)
+class Found:
+    """Tensors in a file that are a network's: `variant`, and `others` that they fit as well.
+
+    state: the tensors, without `unused` ones (counters of programs).
+    """
+
+    variant: Variant
+    others: tuple[Variant, ...]
+    state: State
+    unused: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """Which network, how sure, from where in the file."""
+        sure = "certain" if not self.others else "its tensors fit others, too"
+        text = f"{self.variant.name} ({sure}: all {len(self.state.tensors)} tensors have their"
+        text += f" name and shape; layout: {self.variant.layout.title}"
+        if self.state.where:
+            kind = ", an average over training" if self.state.averaged else ""
+            text += f"; under '{self.state.where}'{kind}"
+        if self.others:
+            text += f"; or {', '.join(each.name for each in self.others)}: choose with --net"
+        return text + ")"
+
+
+def find_network(source: Path, net: str | None = None) -> Found:
+    """What `source` holds, a file or a folder of its parts.
+
+    `net`: "name" or "name/preset", which it must then be.
+    Averages over training are taken before the last weights, other states from outside in. Nothing
+    in the file is run. UnhazeError: not readable as `read_tensors` says, or of no network here; it
+    names the nearest, and how it differs.
+    """
+    loaded = read_parts(source) if source.is_dir() else read_any(source)
+    states = [without_unused(state) for state in states_in(loaded)]
+    if not states:
+        raise UnhazeError(no_tensors(source, loaded))
+    variants = asked(net)
+    for state, unused in states:
+        fitting = [variant for variant in variants if fits(variant, state.tensors)]
+        if fitting:
+            chosen, *others = by_hints(fitting, source)
+            found = Found(chosen, tuple(others), state, unused)
+            for fault in faults(chosen, state.tensors):
+                raise UnhazeError(f"'{source}' does not fit {spelled(chosen)}: {fault}")
+            return found
+    raise UnhazeError(no_network(source, [state for state, _ in states], variants, net))
+
+
+def asked(net: str | None) -> list[Variant]:
+    """The variants that `--net` allows; all without."""
+    if net is None:
+        return list_variants()
+    name, _, preset = net.partition("/")
+    lookup(NETS, name, "net")
+    if preset:
+        lookup(NETS[name].presets, preset, f"preset of {name}")
+    return [each for each in variants_of(name) if not preset or each.preset == preset]
+
+
+def without_unused(state: State) -> tuple[State, tuple[str, ...]]:
+    """The state without the counters that no network needs, and their names."""
+    unused = tuple(name for name in state.tensors if re.search(UNUSED, name))
+    kept = {name: each for name, each in state.tensors.items() if name not in unused}
+    return replace(state, tensors=kept), unused
+
+
+def fits(variant: Variant, tensors: dict[str, Tensor]) -> bool:
+    """Whether names and shapes are exactly those of the variant."""
+    if len(shapes_of(variant.net, variant.preset)) != len(tensors):
+        return False
+    found = ((name, tuple(each.shape)) for name, each in variant.renamed(tensors).items())
+    return signature(variant.expected().items()) == signature(found)
+
+
+def by_hints(fitting: Sequence[Variant], source: Path) -> list[Variant]:
+    """One for each network and preset; first those whose net and preset the file's path names."""
+    unique = list({variant.name: variant for variant in reversed(fitting)}.values())[::-1]
+    words = set(re.split(r"[^a-z0-9]+", "/".join(source.parts[-3:]).lower()))
+    return sorted(unique, key=lambda each: (each.net not in words, each.preset not in words))
+
+
+def faults(variant: Variant, tensors: dict[str, Tensor]) -> Iterator[str]:
+    """One short sentence for each tensor that is missing, unfit or left over."""
+    expected, found = variant.expected(), variant.renamed(tensors)
+    for name, shape in expected.items():
+        if name not in found:
+            yield f"it has no tensor '{name}', expected {shape}"
+            continue
+        tensor = found[name]
+        if (tuple(tensor.shape) or (1,)) != (shape or (1,)):
+            yield f"tensor '{name}' is {tuple(tensor.shape)}, expected {shape}"
+        elif tensor.layout != torch.strided or not tensor.dtype.is_floating_point:
+            yield f"tensor '{name}' is of type {tensor.dtype}, expected plain floating point"
+        elif not tensor.isfinite().all():
+            yield f"tensor '{name}' holds numbers that are not finite"
+    for name in found:
+        if name not in expected:
+            yield f"its tensor '{name}' has no place in the net"
+
+
+def spelled(variant: Variant) -> str:
+    """For messages."""
+    return f"net '{variant.net}'" + (f" (preset '{variant.preset}')" if variant.preset else "")
+
+
+def no_tensors(source: Path, loaded: Any) -> str:
+    """The message for a file in which there are no tensors by name."""
+    if isinstance(loaded, dict) and "param_groups" in loaded:
+        return f"'{source}' holds the state of an optimizer and no weights; give the network's file"
+    return f"'{source}' holds no tensors by name; expected a state dictionary"
+
+
+def no_network(source: Path, states: list[State], variants: list[Variant], net: str | None) -> str:
+    """The message for tensors of no variant: the nearest, and how they differ from it."""
+    share, variant, state = max(
+        ((likeness(each, state.tensors), each, state) for state in states for each in variants),
+        key=lambda rated: rated[0],
+    )
+    if net is None and share < ALIKE:
+        largest = max(states, key=lambda each: len(each.tensors))
+        first = next(iter(largest.tensors))
+        return (
+            f"'{source}' is of no network here: {len(largest.tensors)} tensors from '{first}' on,"
+            f" of which {spelled(variant)}, the nearest, shares {share:.0%};"
+            " see `unhaze zoo` for what is known"
+        )
+    first, *more = faults(variant, state.tensors)
+    rest = f", and {len(more)} more" if more else ""
+    message = f"'{source}' does not fit {spelled(variant)}: {first}{rest}"
+    if net is None:
+        return f"{message}; it is the nearest: {share:.0%} of the tensors agree"
+    others = [each for each in list_variants() if any(fits(each, one.tensors) for one in states)]
+    same = next((each.preset for each in others if each.net == variant.net), None)
+    if same:
+        return f"{message}; it fits preset '{same}'"
+    return f"{message}; it fits {spelled(others[0])}" if others else message
+
+
+def likeness(variant: Variant, tensors: dict[str, Tensor]) -> float:
+    """Share of tensors with a name and shape in common, of the larger number."""
+    expected = signature(variant.expected().items())
+    found = signature((name, tuple(each.shape)) for name, each in variant.renamed(tensors).items())
+    if common := len(expected & found):
+        return common / max(len(expected), len(found), 1)
+    # Under other names altogether: shapes count, but less.
+    shapes = Counter(shape for _, shape in expected) & Counter(shape for _, shape in found)
+    return 0.2 * shapes.total() / max(len(expected), len(found), 1)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What one file is. kind: "checkpoint", "ONNX", or what it is instead, as "web page".
+
+    net, preset, layout, where: of a checkpoint that is a network's; certain: nothing else fits.
+    told: all of it in one sentence.
+    """
+
+    path: str
+    kind: str
+    told: str
+    net: str | None = None
+    preset: str | None = None
+    layout: str | None = None
+    where: str = ""
+    certain: bool = False
+
+
+def identify(path: Path | str, net: str | None = None) -> Identity:
+    """Tells what a file is without running anything in it; never an error for its content."""
+    path = Path(path)
+    try:
+        kind = kind_of(path)
+    except OSError as error:
+        return Identity(str(path), "unreadable", error.strerror or str(error))
+    if kind is not None:
+        return Identity(str(path), kind.name, kind.reason)
+    if path.suffix == ".onnx":
+        return Identity(str(path), "ONNX", "an ONNX file: unhaze photo.jpg --model runs it")
+    try:
+        found = find_network(path, net)
+    except UnhazeError as error:
+        told = str(error).replace(f"'{path}' ", "", 1).removeprefix(f"cannot read '{path}': ")
+        return Identity(str(path), kind_of_failure(str(error)), told)
+    variant = found.variant
+    return Identity(
+        str(path),
+        "checkpoint",
+        found.sentence(),
+        variant.net,
+        variant.preset,
+        variant.layout.title,
+        found.state.where,
+        not found.others,
+    )
+
+
+def kind_of_failure(message: str) -> str:
+    """One or two words for the messages of `read_any` and `find_network`."""
+    kinds = {
+        "would run code": "code",
+        "cannot read": "damaged",
+        "optimizer": "optimizer state",
+        "no tensors": "no weights",
+    }
+    return next((kind for words, kind in kinds.items() if words in message), "foreign checkpoint")

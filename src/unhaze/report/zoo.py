@@ -1,0 +1,99 @@
+"""The table of published networks, for `unhaze zoo` and docs/zoo.md."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from unhaze.nets import NETS
+from unhaze.zoo import Network, list_networks, list_offers
+
+RESULTS = Path("results/benchmark-zoo.json")  # written by benchmarks/zoo.py
+DATASETS = {"sots_indoor": "SOTS indoor", "sots_outdoor": "SOTS outdoor", "haze4k": "Haze4K"}
+
+HEAD = """# The zoo: published networks
+
+Written by `unhaze report zoo` from `src/unhaze/zoo/` and `results/benchmark-zoo.json`.
+
+All facts are as the authors state them at the commit that is named: scores are theirs (dB / SSIM,
+a protocol of theirs), licences are of their code and weights, and "none stated" means that you have
+to ask them. Weights of others are no part of this project. `parity` says that the network here
+gives the reference outputs of the authors' code (tests/test_zoo*.py). Speed is on two cores of a
+CPU, through the ONNX file, at 256 x 256 and 1024 x 1024.
+
+```sh
+unhaze zoo                         # this table; --json for programs
+unhaze zoo get lkdnet-s-its        # where authors keep weights as plain files
+unhaze photo.jpg --model lkdnet-s-its
+unhaze zoo identify downloads/     # what files are of; runs nothing in them
+unhaze photo.jpg --model FILE      # any checkpoint of these networks
+```
+"""
+
+
+def list_rows() -> list[dict[str, Any]]:
+    """One row a variant: the facts of `Network`, and `here`, `parity`, `get`, cost and speed.
+
+    here: its network is in `NETS`. parity: proven by our tests. get: names for `unhaze zoo get`.
+    gmacs_256: multiplications, in 10^9, at 256 x 256; seconds_256, seconds_1024: on two cores; None
+    where not measured.
+    """
+    measured = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    return [row_of(network, measured.get("networks", {})) for network in list_networks().values()]
+
+
+def row_of(network: Network, measured: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Of one variant."""
+    here = network.net in NETS and (not network.preset or network.preset in presets(network))
+    numbers = measured.get(network.name, {})
+    own = [each for each in list_offers().values() if each.network == network.name]
+    get = list(dict.fromkeys(network.name if each.part else each.name for each in own))
+    return asdict(network) | {
+        "here": here,
+        "parity": here and network.parity,
+        "get": get,
+        "gmacs_256": numbers.get("gmacs_256"),
+        "seconds_256": numbers.get("seconds_256"),
+        "seconds_1024": numbers.get("seconds_1024"),
+    }
+
+
+def presets(network: Network) -> dict[str, dict[str, Any]]:
+    """Of its entry in `NETS`."""
+    return NETS[network.net].presets
+
+
+def zoo_page() -> str:
+    """docs/zoo.md."""
+    heads = ["network", "paper", "year", "parameters", "GMAC at 256", *DATASETS.values()]
+    heads += ["s at 256", "s at 1024", "licence", "weights", "parity"]
+    lines = [HEAD, "| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    lines += ["| " + " | ".join(cells_of(row)) + " |" for row in list_rows()]
+    return "\n".join(lines) + "\n"
+
+
+def cells_of(row: dict[str, Any]) -> list[str]:
+    """One line of the page."""
+    paper = f"{row['title']}, {row['venue']}"
+    if row["arxiv"]:
+        paper += f", [arXiv:{row['arxiv']}](https://arxiv.org/abs/{row['arxiv']})"
+    repository = f"https://github.com/{row['repository']}/tree/{row['commit']}"
+    get = ", ".join(f"`{name}`" for name in row["get"]) or row["weights"]
+    return [
+        f"[{row['name']}]({repository})",
+        paper,
+        str(row["year"]),
+        f"{row['parameters']:,}",
+        number(row["gmacs_256"], 2),
+        *(row["scores"].get(data, "") for data in DATASETS),
+        number(row["seconds_256"], 3),
+        number(row["seconds_1024"], 2),
+        row["licence"],
+        get,
+        "A and B" if row["parity"] else "no" if row["here"] else "not here yet",
+    ]
+
+
+def number(value: float | None, decimals: int) -> str:
+    """Empty where not measured."""
+    return "" if value is None else f"{value:.{decimals}f}"

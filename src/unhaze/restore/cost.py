@@ -1,0 +1,51 @@
+"""What a heavy model will cost, said before it starts."""
+
+import logging
+import time
+
+import numpy as np
+
+from unhaze.restore.models import Model
+
+HEAVY = 300e9  # multiplications for one picture from which on a model is heavy
+TIMED = (96, 128)  # height and width of the picture on which its speed is taken
+MEGAPIXEL = 1_000_000
+
+logger = logging.getLogger(__name__)
+told: set[tuple[str, int | None]] = set()
+
+
+def tell_cost(model: Model, analysis: int, *, native: bool) -> None:
+    """One line on stderr, once for each model and size, if a picture takes long.
+
+    Seconds from a run on a small picture, memory from the model's card. `analysis`: long side in
+    pixels of what the network sees, taken as 4:3; `native`: told for one megapixel.
+    """
+    macs = model.card.get("macs_per_pixel")
+    pixels = MEGAPIXEL if native else analysis * analysis * 3 // 4
+    key = (str(model.path), None if native else analysis)
+    if not isinstance(macs, int) or macs * pixels < HEAVY or key in told:
+        return
+    told.add(key)
+    seconds = time_of(model) * pixels / (TIMED[0] * TIMED[1])
+    memory = model.card.get("bytes_per_pixel")
+    needed = f" and {memory * pixels / 1e9:.1f} GB of memory" if isinstance(memory, int) else ""
+    size = "for each megapixel" if native else f"for each picture, at {analysis} pixels"
+    logger.warning(
+        "this network is heavy: about %.0f s%s %s (%.0f GMAC, on %s); a smaller --analysis or"
+        " another --device is quicker",
+        max(seconds, 1),
+        needed,
+        size,
+        macs * pixels / 1e9,
+        model.device,
+    )
+
+
+def time_of(model: Model) -> float:
+    """Seconds for a picture of `TIMED`; the first run, which prepares, does not count."""
+    hazy = np.full((1, 3, *TIMED), 0.5, np.float32)
+    model(hazy)
+    started = time.perf_counter()
+    model(hazy)
+    return time.perf_counter() - started

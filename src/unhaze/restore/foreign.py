@@ -1,0 +1,227 @@
+"""ONNX models that others exported: what they take and give is probed once, or read from a TOML."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pyvips
+
+from unhaze.errors import UnhazeError
+from unhaze.restore.conventions import (
+    RANGES,
+    TYPES,
+    Conventions,
+    probe_picture,
+    read_sidecar,
+    shaped,
+)
+from unhaze.restore.devices import DEVICES, choose_device
+from unhaze.restore.engine import ORT_ERRORS, Engine, OutOfMemory, session_options
+from unhaze.restore.resources import count_threads
+
+MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
+# Of input and output. Nearly all networks have the same, or give pictures in 0..1.
+PAIRS = (*((each, each) for each in RANGES), *((each, "0..1") for each in RANGES if each != "0..1"))
+PAIRS += (("0..1", "0..255"),)
+PROBED = 128  # pixels, about the shorter side of the picture on which ranges are tried
+# What the error of a reading is multiplied by: how common it is, 1 for what is not listed.
+RARITY = {("0..1", "0..1"): 0.8, ("-1..1", "-1..1"): 0.9, ("0..255", "0..255"): 0.9}
+
+logger = logging.getLogger(__name__)
+
+
+def open_onnx(path: Path, device: str = "auto", *, threads: int = 0) -> "Engine | ForeignModel":
+    """A .onnx file: ours, whose card says all, or another's, which is probed and told in one line.
+
+    UnhazeError: no such file, no model in it, or one that takes or gives no picture.
+    """
+    refused: UnhazeError | None = None
+    try:
+        engine = Engine(path, device, threads=threads)
+        if "net" in engine.card or "context" in engine.card:
+            return engine
+    except UnhazeError as error:
+        refused, engine = error, None
+    if refused is not None and ("usable" in str(refused) or "no model file" in str(refused)):
+        raise refused
+    sidecar = read_sidecar(path)
+    try:
+        foreign = ForeignModel(path, device, threads=threads, given=sidecar)
+    except UnhazeError:
+        if engine is None or sidecar:
+            raise
+        return engine  # its errors come when it runs, as of any other model
+    if engine is not None and foreign.conventions.plain:
+        return engine
+    logger.warning(
+        "'%s': %s%s",
+        path,
+        foreign.conventions.sentence(),
+        "" if sidecar else f" (probed; '{path.with_suffix('.toml').name}' beside it may set this)",
+    )
+    return foreign
+
+
+class ForeignModel:
+    """hazy (1,3,H,W) float32 in [0,1] -> restored, the same, whatever the graph takes and gives.
+
+    conventions: what it takes and gives. card: it sees whole pictures (`context` None).
+    """
+
+    def __init__(
+        self, path: Path, device: str = "auto", *, threads: int = 0, given: Mapping[str, Any]
+    ) -> None:
+        """`given`: of `Conventions`, in place of what is probed. UnhazeError: it takes no picture,
+        gives none, or fails on every size.
+        """
+        self.path, self.device = path, choose_device(device)
+        entry = DEVICES[self.device]
+        if not entry.provider:
+            self.device, entry = "cpu", DEVICES["cpu"]
+        options = session_options(count_threads(threads))
+        try:
+            self.session = onnxruntime.InferenceSession(
+                path, options, providers=[(entry.provider, entry.options)], enable_fallback=0
+            )
+        except ORT_ERRORS as error:
+            raise UnhazeError(f"'{path}' does not start on '{self.device}': {error}") from error
+        self.conventions = self._probed(shaped(self.session, path, given), given)
+        self.card: dict[str, Any] = {"context": None, "multiple": 1, "title": path.name}
+
+    def __call__(self, hazy: np.ndarray, pools: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """As `Engine`; of a fixed size only the change is brought to the picture's size."""
+        size = hazy.shape[2:]
+        if self.conventions.size is not None and self.conventions.size != size:
+            small = resized(hazy, self.conventions.size)
+            change = self._run(small, self.conventions) - small
+            return hazy + resized(change, size)
+        multiple = self.conventions.multiple
+        margins = [(0, 0), (0, 0), *((0, -side % multiple) for side in size)]
+        padded = np.pad(hazy, margins, "symmetric") if any(map(any, margins)) else hazy
+        restored = self._run(padded, self.conventions)
+        return np.ascontiguousarray(restored[..., : size[0], : size[1]])
+
+    def _run(self, hazy: np.ndarray, how: Conventions) -> np.ndarray:
+        """One run by `how`; UnhazeError if what comes out is no picture of the same size."""
+        try:
+            restored = self._outputs(hazy, how)[how.output]
+        except ORT_ERRORS as error:
+            height, width = hazy.shape[2:]
+            if isinstance(error, MemoryError) or "allocate" in str(error):
+                raise OutOfMemory(f"not enough memory for {width} x {height} pixels") from error
+            raise UnhazeError(f"'{self.path}' failed on {width} x {height} pixels") from error
+        if restored.shape != hazy.shape:
+            raise UnhazeError(f"'{self.path}' answered {restored.shape} to {hazy.shape}")
+        if not np.isfinite(restored).all():
+            raise UnhazeError(f"the answer of '{self.path}' holds values that are NaN or infinite")
+        return restored
+
+    def _outputs(self, hazy: np.ndarray, how: Conventions) -> dict[str, np.ndarray]:
+        """All outputs that can be pictures, by name, as (1,3,H,W) float32 in 0..1."""
+        low, high = RANGES[how.range_in]
+        fed = hazy[:, ::-1] if how.channels == "bgr" else hazy
+        fed = fed * np.float32(high - low) + np.float32(low)
+        fed = fed.transpose(0, 2, 3, 1) if how.layout == "nhwc" else fed
+        kind = TYPES[self.session.get_inputs()[0].type]
+        fed = np.rint(fed) if kind is np.uint8 else fed
+        feeds = {self.session.get_inputs()[0].name: np.ascontiguousarray(fed.astype(kind))}
+        names = [each.name for each in self.session.get_outputs()]
+        found = {}
+        low, high = RANGES[how.range_out]
+        for name, values in zip(names, self.session.run(names, feeds)):
+            if not isinstance(values, np.ndarray) or values.ndim != 4:
+                continue
+            values = values.transpose(0, 3, 1, 2) if how.layout == "nhwc" else values
+            if values.shape[:2] == (1, 3):
+                values = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+                found[name] = values[:, ::-1] if how.channels == "bgr" else values
+        return found
+
+    def _probed(self, how: Conventions, given: Mapping[str, Any]) -> Conventions:
+        """`how` with all that is not `given` found by running the model on small pictures."""
+        if how.size is None and "multiple" not in given:
+            how = replace(how, multiple=self._multiple(how))
+        height, width = how.size or (
+            -(-side // how.multiple) * how.multiple for side in (PROBED, PROBED * 5 // 4)
+        )
+        hazy, clear = probe_picture(height, width)
+        tried = list(self._tries(how, given, hazy, clear))
+        if not tried:
+            raise UnhazeError(
+                f"'{self.path}' gives no picture of the size of its input; expected (1,3,H,W)"
+            )
+        return min(tried, key=lambda each: each.error).how
+
+    def _multiple(self, how: Conventions) -> int:
+        """The smallest of `MULTIPLES` whose odd multiples go in and come out as they are."""
+        for multiple in MULTIPLES:
+            sides = [multiple * (count // multiple | 1) for count in (65, 97)]
+            hazy, _ = probe_picture(*sides)
+            try:
+                if any(each.shape == hazy.shape for each in self._outputs(hazy, how).values()):
+                    return multiple
+            except ORT_ERRORS:
+                continue
+        raise UnhazeError(
+            f"'{self.path}' gives back no picture of the size it is given, in multiples of"
+            f" {', '.join(map(str, MULTIPLES))} pixels"
+        )
+
+    def _tries(
+        self, how: Conventions, given: Mapping[str, Any], hazy: np.ndarray, clear: np.ndarray
+    ) -> Iterator["Try"]:
+        """Each pair of ranges and each output with its error, the plain ranges first."""
+        for range_in, range_out in PAIRS:
+            range_in = given.get("range_in", range_in)
+            range_out = given.get("range_out", range_out)
+            tried = replace(how, range_in=range_in, range_out=range_out)
+            try:
+                outputs = self._outputs(hazy, tried)
+            except ORT_ERRORS as error:
+                raise UnhazeError(f"'{self.path}' fails on {hazy.shape}: {error}") from error
+            if len(outputs) > 1:  # The picture itself, scaled, is no restored one.
+                outputs = {name: each for name, each in outputs.items() if not is_copy(each, hazy)}
+            for name, restored in outputs.items():
+                if name == given.get("output", name) and restored.shape == hazy.shape:
+                    rarity = RARITY.get((range_in, range_out), 1)
+                    error = rarity * error_of(restored, hazy, clear)
+                    yield Try(replace(tried, output=name), error)
+
+
+@dataclass(frozen=True)
+class Try:
+    """One reading of a model, and how far its answer to the probe is from the clear picture."""
+
+    how: Conventions
+    error: float = field(compare=False)
+
+
+def error_of(restored: np.ndarray, hazy: np.ndarray, clear: np.ndarray) -> float:
+    """RMS difference from the clear picture; infinite for NaN.
+
+    What lies outside of 0..1 counts twice, and a quarter of the square from the hazy one is added:
+    networks clear some of the haze, and in a wrong range they make something altogether else.
+    """
+    if not np.isfinite(restored).all():
+        return float("inf")
+    outside = restored - np.clip(restored, 0, 1)
+    squares = (restored - clear) ** 2 + outside**2 + 0.25 * (restored - hazy) ** 2
+    return float(np.sqrt(squares.mean()))
+
+
+def is_copy(values: np.ndarray, hazy: np.ndarray) -> bool:
+    """Whether it is the hazy picture but for brightness and contrast."""
+    if values.shape != hazy.shape or np.ptp(values) == 0:
+        return False
+    return bool(np.corrcoef(values.ravel(), hazy.ravel())[0, 1] > 0.9999)
+
+
+def resized(batch: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(1,3,H,W) float32 -> (1,3,*size) by libvips' Lanczos-3 or, upwards, bicubic."""
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(batch[0].transpose(1, 2, 0)))
+    image = image.resize(size[1] / image.width, vscale=size[0] / image.height)
+    return np.ascontiguousarray(image.numpy().transpose(2, 0, 1)[None]).astype(np.float32)
