@@ -50,8 +50,8 @@ class GCANet(nn.Module):
         features = torch.relu(self.norm1(self.conv1(features)))
         features = torch.relu(self.norm2(self.conv2(features)))
         low = torch.relu(self.norm3(self.conv3(features)))
-        middle = self.res3(self.res2(self.res1(low)))
-        high = self.res7(self.res6(self.res5(self.res4(middle))))
+        middle = self.res4(self.res3(self.res2(self.res1(low))))
+        high = self.res7(self.res6(self.res5(middle)))
         share1, share2, share3 = self.gate(torch.cat([low, middle, high], 1)).chunk(3, 1)
         fused = share1 * low + share2 * middle + share3 * high
         fused = torch.relu(self.norm4(self.deconv3(fused)))
