@@ -2,11 +2,12 @@
 FROM python:3.11-slim AS build
 COPY pyproject.toml README.md LICENSE /source/
 COPY src /source/src
+COPY recipes /source/recipes
 RUN python -m venv /opt/unhaze && /opt/unhaze/bin/pip install --no-cache-dir "/source[web,video]"
 
 FROM python:3.11-slim
 COPY --from=build /opt/unhaze /opt/unhaze
-ENV PATH="/opt/unhaze/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PATH="/opt/unhaze/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1
 # Writes to /tmp only, so that all else may be read-only.
 WORKDIR /tmp
 USER 10001:10001

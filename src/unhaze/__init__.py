@@ -3,6 +3,7 @@
 Importing it is instant: every public name loads its module when it is first used.
 """
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from unhaze.restore.restorer import Restorer
     from unhaze.restore.video import restore_frames, restore_video
     from unhaze.train import train
+
+# ONNX Runtime's wheels report to their makers unless this is set before they are first imported.
+# Whoever sets it to 0 allows it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Public name: the module that defines it.
 PUBLIC = {
