@@ -50,7 +50,8 @@ class Evaluation:
     "input" where clear photos are to stay as they are, or None. long_side: pixels to which all
     pictures were brought; None: as they are. rescale: see `evaluate`.
     params: None where an .onnx file does not say. seconds: restoring all pictures, without reading
-    and measuring them. per_image: name, numbers and seconds of each picture.
+    and measuring them. per_image: name, numbers and seconds of each picture. failed: name and error
+    of each picture that could not be measured; it is in no mean and not counted in images.
     """
 
     model: str
@@ -77,6 +78,7 @@ class Evaluation:
     commit: str | None
     date: str
     per_image: list[dict[str, Any]]
+    failed: list[dict[str, str]]
 
     def to_json(self) -> str:
         """One JSON document; what was not measured is null."""
@@ -107,18 +109,25 @@ def evaluate(
     save: a new folder for restored/ and strips/ (hazy |
     restored | clear) of PNGs, per_image.csv and evaluation.json; it appears whole at the end, and
     `overwrite` replaces nothing but an evaluation. progress: counts on stderr.
-    UnhazeError for all that the user can mend; one that concerns a picture names it.
+    A picture that cannot be read or measured is named in `failed`, and the rest goes on.
+    UnhazeError for all else that the user can mend, and if no picture could be measured.
     """
     check_sizes(long_side, rescale)
     pairs, metrics = check_request(pairs, protocol, metrics, limit, save)
     loaded = load(str(model), device)
     with new_folder(None if save is None else Path(save), overwrite) as folder:
-        rows = []
-        for pair in pairs:
+        rows, failed = [], []
+        for number, pair in enumerate(pairs, start=1):
             if progress:
-                print(f"{len(rows) + 1}/{len(pairs)} {pair.name}", file=sys.stderr)
-            pictures = read_pair(pair, long_side)
-            rows.append(evaluate_pair(loaded, pair, pictures, protocol, metrics, rescale, folder))
+                print(f"{number}/{len(pairs)} {pair.name}", file=sys.stderr)
+            try:
+                sides = read_pair(pair, long_side)
+                rows.append(evaluate_pair(loaded, pair, sides, protocol, metrics, rescale, folder))
+            except UnhazeError as error:
+                failed.append({"name": pair.name, "error": str(error)})
+        if not rows:
+            rest = f"; so it is with all {len(failed)} pictures" if len(failed) > 1 else ""
+            raise UnhazeError(failed[0]["error"] + rest)
         evaluation = Evaluation(
             model=str(model),
             images=len(rows),
@@ -136,6 +145,7 @@ def evaluate(
             commit=commit(),
             date=datetime.now(UTC).date().isoformat(),
             per_image=rows,
+            failed=failed,
         )
         if folder is not None:
             write_tables(evaluation, folder)

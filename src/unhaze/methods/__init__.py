@@ -46,7 +46,7 @@ METHODS = {
     "cddgan": Method(
         CDDGAN,
         title="CDD-GAN, reconstructed: unpaired, by cycles, critics and adversarial contrast",
-        source="arXiv:2203.07677, body not public; docs/cddgan.md",
+        source="arXiv:2203.07677, not read; docs/cddgan.md",
         batch=UnpairedBatch,
         accumulates=False,
     ),

@@ -19,7 +19,7 @@ class AECRNet(nn.Module):
     hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, in [-1,1] (head "tanh").
 
     whitening: statistics-whitened first convolution; in the authors' code, not in the paper.
-    fa_blocks: how often the one shared FA block is applied; 6 in the paper (section 3.1).
+    fa_blocks: how often the one shared FA block is applied; 6 in the paper (section 3.2).
     dfe: dynamic feature enhancement, two passes of one shared deformable convolution, "after" the
         FA blocks as in the paper, "before" them, or "none" (Table 2).
     fusion: how encoder features reach the decoder: "mixup" (equation 2), "sum" (a plain skip
