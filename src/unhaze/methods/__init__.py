@@ -33,7 +33,7 @@ class Method:
 
 METHODS = {
     "supervised": Method(
-        Supervised, title="Supervised by pairs", source="AECR-Net, arXiv:2104.09367, equation 5"
+        Supervised, title="Supervised by pairs", source="AECR-Net, arXiv:2104.09367, equation 4"
     ),
     "distilled": Method(
         Distilled, title="By pairs and a teacher", source="KDDN, Hong et al., CVPR 2020"
