@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_data_check import draw_scene
 
 from unhaze import photo
 from unhaze.config import Augment, Part
@@ -128,14 +129,11 @@ def test_pairs_are_refused_or_halved(tmp_path):
 
 
 def test_running_numbers_are_no_pairs_unless_the_pictures_are(tmp_path):
-    random = np.random.default_rng(0)
     (tmp_path / "hazy").mkdir()
     (tmp_path / "clear").mkdir()
     for number in range(6):
-        for side in ("hazy", "clear"):
-            coarse = random.integers(0, 255, (8, 10, 3), np.uint8)
-            pixels = coarse.repeat(16, 0).repeat(16, 1)
-            photo.write_rgb(tmp_path / side / f"{number}.png", pixels)
+        for side, scene in (("hazy", number), ("clear", 10 + number)):
+            photo.write_rgb(tmp_path / side / f"{number}.png", draw_scene(scene)[0])
     data = folders(tmp_path)
     assert (len(data.hazy), len(data.clear)) == (6, 6)
     photo.write_rgb(tmp_path / "hazy" / "5.png", photo.read_rgb(data.clear[5]) // 2 + 120)

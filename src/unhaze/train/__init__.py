@@ -1,5 +1,6 @@
 """Trains a recipe: builds everything before step 0, then hands it to the loop."""
 
+import contextlib
 import copy
 import math
 import os
@@ -80,7 +81,9 @@ def train(
     if check:
         trainer.one_step(0, first)
         return TrainResult(None, 1, True, *trainer.validate(limit=1))
-    return trainer.go(progress, budget=60 * (budget_minutes or math.inf))
+    alone = runs.locked(Path(run)) if fabric.is_global_zero else contextlib.nullcontext()
+    with alone:
+        return trainer.go(progress, budget=60 * (budget_minutes or math.inf))
 
 
 def make_fabric(recipe: Recipe) -> Fabric:
