@@ -4,9 +4,10 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -116,18 +117,10 @@ def evaluate(
     pairs, metrics = check_request(pairs, protocol, metrics, limit, save)
     loaded = load(str(model), device)
     with new_folder(None if save is None else Path(save), overwrite) as folder:
-        rows, failed = [], []
-        for number, pair in enumerate(pairs, start=1):
-            if progress:
-                print(f"{number}/{len(pairs)} {pair.name}", file=sys.stderr)
-            try:
-                sides = read_pair(pair, long_side)
-                rows.append(evaluate_pair(loaded, pair, sides, protocol, metrics, rescale, folder))
-            except UnhazeError as error:
-                failed.append({"name": pair.name, "error": str(error)})
-        if not rows:
-            rest = f"; so it is with all {len(failed)} pictures" if len(failed) > 1 else ""
-            raise UnhazeError(failed[0]["error"] + rest)
+        measured = partial(
+            evaluate_pair, loaded, protocol=protocol, metrics=metrics, rescale=rescale
+        )
+        rows, failed = evaluate_each(pairs, partial(measured, folder=folder), long_side, progress)
         evaluation = Evaluation(
             model=str(model),
             images=len(rows),
@@ -150,6 +143,27 @@ def evaluate(
         if folder is not None:
             write_tables(evaluation, folder)
     return evaluation
+
+
+def evaluate_each(
+    pairs: Sequence[PairFiles],
+    measured: Callable[[PairFiles, tuple[np.ndarray, np.ndarray | None]], dict[str, Any]],
+    long_side: int | None,
+    progress: bool,
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """`per_image` and `failed` of an Evaluation. UnhazeError if no picture could be measured."""
+    rows, failed = [], []
+    for number, pair in enumerate(pairs, start=1):
+        if progress:
+            print(f"{number}/{len(pairs)} {pair.name}", file=sys.stderr)
+        try:
+            rows.append(measured(pair, read_pair(pair, long_side)))
+        except UnhazeError as error:
+            failed.append({"name": pair.name, "error": str(error)})
+    if not rows:
+        rest = f"; so it is with all {len(failed)} pictures" if len(failed) > 1 else ""
+        raise UnhazeError(failed[0]["error"] + rest)
+    return rows, failed
 
 
 def check_request(
