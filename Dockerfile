@@ -2,6 +2,7 @@
 FROM python:3.11-slim AS build
 COPY pyproject.toml README.md LICENSE /source/
 COPY src /source/src
+COPY recipes /source/recipes
 RUN python -m venv /opt/unhaze && /opt/unhaze/bin/pip install --no-cache-dir "/source[web,video]"
 
 FROM python:3.11-slim

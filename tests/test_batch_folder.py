@@ -1,6 +1,11 @@
 """`unhaze batch` on folders of this computer: what it does, skips, refuses and writes down."""
 
 import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -9,9 +14,11 @@ from batch_runs import done_twice, lines_of, write_photos
 from halving import files_in, is_halved
 
 from unhaze import UnhazeError
+from unhaze.batch import processes
 from unhaze.batch.manifest import open_manifest, read_history
 from unhaze.batch.places import Mark, open_place
 from unhaze.batch.tasks import DONE, FAILED, History, Outcome, Task, find_sources, plan_tasks
+from unhaze.batch.worker import Work, Worker
 
 DIGEST = "0123"
 
@@ -53,6 +60,18 @@ def test_a_folder_is_restored_resumed_and_made_anew(unhaze, tmp_path: Path, half
     assert others.stderr.count(b"was made with other settings; --overwrite replaces it") == 12
     last = json.loads(unhaze(*words, "--resume", "--overwrite").stdout)
     assert (last["done"], last["skipped"], last["failed"]) == (1, 11, 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux only")
+def test_names_that_are_no_text_are_restored_and_skipped_later(unhaze, tmp_path: Path, half: Path):
+    source = write_photos(tmp_path / "hazy", 2)
+    name = os.fsdecode(b"\xff\xfe.png")
+    (source / "00" / "1.png").rename(source / name)
+    words = ["batch", source, tmp_path / "clear", "--model", half, "--json"]
+    first, again = unhaze(*words), unhaze(*words, "--resume")
+    assert json.loads(first.stdout)["done"] == 2, first.stderr
+    assert is_halved(tmp_path / "clear" / name)
+    assert json.loads(again.stdout)["skipped"] == 2
 
 
 def test_videos_come_along(unhaze, tmp_path: Path, half: Path):
@@ -195,3 +214,33 @@ def test_a_manifest_that_cannot_be_written_is_said(tmp_path: Path):
         open_manifest(str(tmp_path / "file" / "book.jsonl"), resume=False, overwrite=False),
     ):
         pass
+
+
+def test_a_fault_of_this_program_costs_one_file(tmp_path: Path, half: Path, monkeypatch):
+    write_photos(tmp_path / "hazy", 3)
+    worker = Worker(Work(str(tmp_path / "hazy"), str(tmp_path / "clear"), model=str(half)))
+    tasks = planned(tmp_path).tasks
+    calm = worker.do
+
+    def do(task: Task, stop: threading.Event) -> Outcome | None:
+        return {}[0] if "1" in task.source else calm(task, stop)
+
+    monkeypatch.setattr(worker, "do", do)
+    monkeypatch.setattr(processes, "Worker", lambda work: worker)
+    monkeypatch.setattr(processes, "leave", lambda status: None)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    ours, theirs = multiprocessing.Pipe()
+    serving = threading.Thread(target=processes.serve, args=(worker.work, theirs))
+    serving.start()
+    assert ours.recv() is True
+    for task in tasks:
+        ours.send(task)
+    outcomes = {each.task.source: each for each in (ours.recv() for _ in tasks)}
+    ours.close()
+    serving.join(30)
+    assert {name: each.state for name, each in outcomes.items()} == {
+        "00/0.png": DONE,
+        "00/1.png": FAILED,
+        "00/2.png": DONE,
+    }
+    assert "unexpected KeyError" in outcomes["00/1.png"].why

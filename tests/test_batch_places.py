@@ -1,7 +1,9 @@
 """`unhaze batch` on places behind URLs, its further attempts, and what is found to be made."""
 
 import errno
+import json
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 from halving import is_halved, picture
 
 from unhaze import UnhazeError, photo
+from unhaze.batch import manifest
 from unhaze.batch import worker as workers
 from unhaze.batch.folder import Crew, restore_folder
 from unhaze.batch.manifest import open_manifest, read_history
-from unhaze.batch.places import Folder, Store, mark_of, open_place, seconds_of
-from unhaze.batch.tasks import DONE, FAILED, History, Outcome, find_sources, plan_tasks
+from unhaze.batch.places import Folder, Mark, Store, mark_of, open_place, seconds_of
+from unhaze.batch.tasks import DONE, FAILED, History, Outcome, Task, find_sources, plan_tasks
 from unhaze.batch.work import Settings
 from unhaze.batch.worker import Work, Worker
 
@@ -199,3 +202,30 @@ def test_wrong_numbers_are_refused(tmp_path: Path, half: Path, crew, shard, mess
     with pytest.raises(UnhazeError, match=message):
         restore_folder(work, crew, shard=shard)
     assert not (tmp_path / "clear").exists()
+
+
+@pytest.mark.parametrize("away", [2, 99])
+def test_a_store_that_is_away_for_a_minute_gets_the_manifest_later(
+    memory, monkeypatch: pytest.MonkeyPatch, away: int
+):
+    monkeypatch.setattr(manifest, "PAUSES", (0, 0, 0))
+    write, times = Store.write, iter(range(99))
+
+    def refuse(store: Store, name: str, content: bytes) -> None:
+        if next(times) < away:
+            raise ConnectionError("the store is away")
+        write(store, name, content)
+
+    monkeypatch.setattr(Store, "write", refuse)
+    given, outcome = "memory://bucket/clear/book.jsonl", Outcome(Task("a", "a", Mark(1, "s")), DONE)
+    context = pytest.raises(manifest.NotCopied) if away > 3 else nullcontext()
+    with context as failed, open_manifest(given, resume=False, overwrite=False) as book:
+        book.begin({}, "0")
+        book.add(outcome, "0")
+    if failed is None:
+        whole = memory.cat_file("/bucket/clear/book.jsonl")
+    else:
+        kept = Path(str(failed.value).rpartition("it lies in '")[2].rstrip("'"))
+        whole = kept.read_bytes()
+        kept.unlink()
+    assert [json.loads(line).get("source") for line in whole.splitlines()] == [None, "a"]

@@ -13,8 +13,9 @@ import pytest
 from halving import files_in, is_halved, picture
 
 from unhaze import photo
-from unhaze.batch import FileResult
+from unhaze.batch import FileResult, work
 from unhaze.cli.progress import follow_video, report
+from unhaze.restore.restorer import Restorer
 
 
 @pytest.fixture
@@ -185,6 +186,34 @@ def test_wrong_use(unhaze, folder: Path, half: Path, words: list[str], message: 
     assert message in done.stderr.decode()
     assert done.stderr.startswith(b"unhaze: error: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("log", ["", "INFO"])
+def test_a_fault_of_this_program_costs_one_file(
+    unhaze, folder: Path, half: Path, monkeypatch: pytest.MonkeyPatch, caplog, log: str
+):
+    write_clip(folder / "a.mkv", 2)
+    write_clip(folder / "b.mkv", 2)
+    restore_photo, restore_clip = Restorer.restore_file, work.restore_video
+
+    def faulty(restorer: Restorer, source: Path, target: Path, **rest: object) -> None:
+        assert source.name != "1.png", "three\nlines\nof it"
+        return restore_photo(restorer, source, target, **rest)
+
+    def faulty_clip(source: Path, target: Path, **rest: object) -> object:
+        return restore_clip(source, target, **rest) if source.name != "a.mkv" else {}["no key"]
+
+    monkeypatch.setattr(Restorer, "restore_file", faulty)
+    monkeypatch.setattr(work, "restore_video", faulty_clip)
+    if log:
+        caplog.set_level(log, "unhaze")
+    done = unhaze(folder, "--model", half, "--json")
+    failed = [each for each in json.loads(done.stdout)["files"] if each["error"]]
+    assert (done.returncode, len(failed)) == (1, 2)
+    assert "unexpected AssertionError: three lines of it" in failed[0]["error"]
+    assert failed[1]["error"].startswith(f"'{folder / 'a.mkv'}': unexpected KeyError")
+    assert (folder / "b.unhazed.mkv").exists()
+    assert sum(record.exc_info is not None for record in caplog.records) == (2 if log else 0)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -98,6 +98,18 @@ def test_check_leaves_nothing(unhaze, work: Path):
     assert sorted(work.rglob("*")) == before
 
 
+def test_eval_goes_on_after_a_bad_picture(unhaze, work: Path):
+    bad = work / "pairs" / "hazy" / "2.png"
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:60])
+    line = "eval identity --hazy pairs/hazy --clear pairs/clear --save part --result part.json"
+    status, stdout, stderr = unhaze(line)
+    bad.write_bytes(whole)
+    assert (status, "images     2" in stdout) == (1, True)
+    assert "2.png" in stderr and "error: 1 of 3 pictures failed" in stderr
+    assert (work / "part" / "restored" / "3.png").exists() and (work / "part.json").exists()
+
+
 def test_eval_of_the_input_itself(unhaze, work: Path):
     line = "eval identity --hazy pairs/hazy --clear pairs/clear"
     status, stdout, _ = unhaze(f"{line} --limit 2 --json")

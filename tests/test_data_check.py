@@ -246,3 +246,32 @@ def test_the_part_of_sots_indoor_is_sound(shared_data):
     root = shared_data / "data" / "sots-indoor-part"
     assert check("sots-indoor", root, partial=True, sample=3) == []
     assert [problem.kind for problem in check("sots-indoor", root, sample=1)] == ["count", "count"]
+
+
+def test_a_picture_too_small_for_the_crop_is_named(root):
+    assert pairs_problems(root, crop=120) == []
+    for kind, border in (("hazy", 0), ("clear", 2 * FRAME)):
+        for path in (root / "pairs" / kind).glob("2*.png"):
+            pixels = photo.read_rgb(path)
+            photo.write_rgb(path, pixels[: 90 + border])
+    found = {(each.kind, each.file.name) for each in pairs_problems(root, crop=120)}
+    assert {("small", path.name) for path in (root / "pairs/hazy").glob("2*.png")} <= found
+    assert ("small", "2.png") in found
+    assert {kind for kind, _ in found} == {"small"}
+
+
+def test_swapped_folders_are_seen(root):
+    hazy, clear = root / "pairs" / "hazy", root / "pairs" / "clear"
+    for path in list(clear.iterdir()):
+        photo.write_rgb(path, photo.read_rgb(path)[FRAME:-FRAME, FRAME:-FRAME])
+    for path in list(hazy.iterdir()):
+        if "_1" not in path.stem:
+            path.unlink()
+        else:
+            path.rename(hazy / f"{path.stem.partition('_')[0]}.png")
+    assert [each.kind for each in check("folders", root / "pairs")] == []
+    hazy.rename(root / "pairs" / "aside")
+    clear.rename(hazy)
+    (root / "pairs" / "aside").rename(clear)
+    (problem,) = check("folders", root / "pairs")
+    assert problem.kind == "swapped" and "4 of 4 pairs" in problem.text

@@ -222,11 +222,29 @@ def test_an_empty_folder_may_be_used_and_a_file_may_not(pairs, tmp_path):
         evaluate("identity", pairs, save=tmp_path / "file", overwrite=True)
 
 
-def test_failing_half_way_leaves_nothing(pairs, tmp_path):
-    Path(pairs[2].hazy).write_text("no picture")
-    with pytest.raises(UnhazeError, match="2.png"):
+def test_a_bad_picture_is_named_and_the_rest_is_measured_and_kept(pairs, tmp_path):
+    whole = evaluate("identity", [pairs[0], pairs[2]])
+    Path(pairs[1].hazy).write_bytes(Path(pairs[1].hazy).read_bytes()[:60])
+    result = evaluate("identity", pairs, save=tmp_path / "out")
+    assert [each["name"] for each in result.failed] == ["1"]
+    assert "1.png" in result.failed[0]["error"]
+    assert (result.images, result.psnr, result.ssim) == (2, whole.psnr, whole.ssim)
+    assert sorted(path.name for path in (tmp_path / "out" / "restored").iterdir()) == [
+        "0.png",
+        "2.png",
+    ]
+    write_result(result, tmp_path / "record.json", data="made")
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert (record["images"], len(record["failed"])) == (2, 1)
+
+
+def test_no_good_picture_leaves_nothing(pairs, tmp_path):
+    for pair in pairs:
+        Path(pair.hazy).write_text("no picture")
+    with pytest.raises(UnhazeError, match="0.png.*all 3 pictures"):
         evaluate("identity", pairs, save=tmp_path / "out")
-    assert [each.name for each in tmp_path.iterdir()] == ["data"]
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".out*"))
 
 
 def test_nan_names_the_picture(pairs, tmp_path):
@@ -237,8 +255,8 @@ def test_nan_names_the_picture(pairs, tmp_path):
 
 def test_sizes_that_differ_are_refused(pairs):
     photo.write_rgb(pairs[1].clear, drawn(1, 24, 40))
-    with pytest.raises(UnhazeError, match="differ in size"):
-        evaluate("identity", pairs)
+    [failure] = evaluate("identity", pairs).failed
+    assert (failure["name"], "differ in size" in failure["error"]) == ("1", True)
 
 
 @pytest.mark.parametrize(

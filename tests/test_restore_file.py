@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -277,7 +278,12 @@ def test_stopping_while_writing_leaves_nothing(tmp_path, suffix, number):
     target = tmp_path / f"out{suffix}"
     command = [sys.executable, "-c", SLOW, target]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs the tests in the background has SIGINT ignored, and children inherit that.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as run:
         assert run.stdout.readline() == "started\n"
         time.sleep(0.1)

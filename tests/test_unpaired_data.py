@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_data_check import draw_scene
 
 from unhaze import photo
 from unhaze.config import Augment, Part
@@ -127,6 +128,20 @@ def test_pairs_are_refused_or_halved(tmp_path):
     assert {path.name for path in data.clear} == {"3.png", "4.png"}
 
 
+def test_running_numbers_are_no_pairs_unless_the_pictures_are(tmp_path):
+    (tmp_path / "hazy").mkdir()
+    (tmp_path / "clear").mkdir()
+    for number in range(6):
+        for side, scene in (("hazy", number), ("clear", 10 + number)):
+            photo.write_rgb(tmp_path / side / f"{number}.png", draw_scene(scene)[0])
+    data = folders(tmp_path)
+    assert (len(data.hazy), len(data.clear)) == (6, 6)
+    photo.write_rgb(tmp_path / "hazy" / "5.png", photo.read_rgb(data.clear[5]) // 2 + 120)
+    with pytest.raises(UnhazeError, match='named as one scene.*or "keep" if these names'):
+        folders(tmp_path)
+    assert len(folders(tmp_path, same_scenes="keep").hazy) == 6
+
+
 def test_one_scene_cannot_be_halved(tmp_path):
     write(tmp_path / "hazy", {"1_1": 100})
     write(tmp_path / "clear", {"1": 10})
@@ -145,7 +160,7 @@ def test_the_same_file_on_both_sides_is_refused(root):
     [
         ({"hazy": "nowhere"}, "no pictures in .*nowhere"),
         ({"hazy_names": ["h9"]}, "no hazy picture 'h9'"),
-        ({"same_scenes": "drop"}, "refuse, halve"),
+        ({"same_scenes": "drop"}, "refuse, halve, keep"),
         ({"short_side": -1}, "short_side -1"),
         ({"clear": 3}, "'clear' must be of type"),
         ({"shuffle": True}, "no argument 'shuffle'"),

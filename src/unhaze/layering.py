@@ -9,6 +9,13 @@ from unhaze.errors import UnhazeError
 
 Table = dict[str, Any]
 
+PACKAGE = Path(__file__).parent
+# Those that come with unhaze: in an installed package, and beside src/ in a checkout.
+SHIPPED = next(
+    (each for each in (PACKAGE / "recipes", PACKAGE.parents[1] / "recipes") if each.is_dir()),
+    PACKAGE / "recipes",
+)
+
 # What a file says of itself; a recipe that extends it says its own.
 OWN = ("title", "source", "published")
 
@@ -18,11 +25,12 @@ def read_layers(path: Path, overlays: Sequence[Path] = (), overrides: Sequence[s
 
     An overlay serves many recipes: its settings of losses are for those that a recipe has and bring
     in no new ones, and its title is added to that of the recipe.
+    A path where no file is may be the name of a shipped recipe, such as table2/cr.
     UnhazeError for files that cannot be read, circles, and overrides that are not `a.b=value`.
     """
-    table = read_recipe(path)
+    table = read_recipe(find_recipe(path))
     for overlay in overlays:
-        upper = read_recipe(overlay)
+        upper = read_recipe(find_recipe(overlay))
         if isinstance(upper.get("losses"), dict) and isinstance(table.get("losses"), dict):
             known = table["losses"]
             upper["losses"] = {
@@ -35,6 +43,14 @@ def read_layers(path: Path, overlays: Sequence[Path] = (), overrides: Sequence[s
     for override in overrides:
         apply_override(table, override)
     return table
+
+
+def find_recipe(given: Path) -> Path:
+    """`given`, or, where there is no such file, the shipped recipe of that name (table2/cr)."""
+    if given.exists() or given.is_absolute():
+        return given
+    shipped = SHIPPED / given.with_suffix(".toml")
+    return shipped if shipped.is_file() else given
 
 
 def read_recipe(path: Path, above: tuple[Path, ...] = ()) -> Table:

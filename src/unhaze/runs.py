@@ -5,10 +5,12 @@ restorer.safetensors, ema.safetensors, optimizer-NAME.safetensors (each at most 
 numbered parts) and progress.json.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +113,36 @@ def load_state(
             entries.setdefault(int(index), {})[entry] = tensor
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": entries, "param_groups": groups})
-    return json.loads((state / "progress.json").read_text(encoding="utf-8"))
+    file = state / "progress.json"
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnhazeError(f"the state is damaged: cannot read '{file}' ({error})") from error
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The run folder for this process alone. UnhazeError if another trains in it."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows
+            pass
+        except BlockingIOError as error:
+            raise UnhazeError(f"another process trains in '{folder}'; wait for its end") from error
+        yield
 
 
 def append_log(folder: Path, entry: dict[str, Any]) -> None:
-    """One JSON line in log.jsonl."""
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+    """One JSON line in log.jsonl; a last line that a kill has cut off is ended first."""
+    with (folder / "log.jsonl").open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(json.dumps(entry).encode() + b"\n")
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -64,9 +64,18 @@ class Actor:
 
     def __call__(self, block: dict[str, Any]) -> dict[str, list[str]]:
         """A block of tasks; those that a stop came before have no outcome."""
+        from ray.exceptions import RayError
+
         if self.worker is None:
             return {"outcome": [json.dumps({"problem": self.problem})]}
-        outcomes = self.threads.map(self._do, map(str, block["task"]))
+        at_work = {self.threads.submit(self._do, text): text for text in map(str, block["task"])}
+        outcomes = []
+        for future, text in at_work.items():
+            fault = future.exception()
+            if fault is None or isinstance(fault, RayError):  # the cluster's, not the file's
+                outcomes.append(future.result())
+            else:
+                outcomes.append(self.worker.faulted(task_of(json.loads(text)), fault))
         return {"outcome": [packed(each) for each in outcomes if each is not None]}
 
     def _do(self, text: str) -> Outcome | None:

@@ -5,6 +5,7 @@ file tells its state. A last line that is cut off is not counted, and written ov
 """
 
 import json
+import logging
 import os
 import tempfile
 import time
@@ -14,13 +15,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from unhaze.batch.places import Folder, Mark, Store, open_place, store_errors
+from unhaze.batch.places import Folder, Mark, Store, open_place, reason, store_errors
 from unhaze.batch.tasks import DONE, History, Outcome
 from unhaze.errors import UnhazeError
 
 NAME = "unhaze-manifest.jsonl"
 UPLOAD_SECONDS = 30  # between copies of a growing manifest to its store
+# Seconds to wait after each failed attempt at the last copy: a store may be away for minutes.
+PAUSES = (1, 2, 4, 8, 15, 30, 30, 30, 30, 30, 0)
 COPIED_PER_SECOND = 1e6  # bytes: a large manifest is copied less often
+
+
+logger = logging.getLogger(__name__)
+
+
+class NotCopied(UnhazeError):
+    """A store does not take the manifest of a batch that ran."""
 
 
 @dataclass
@@ -38,7 +48,7 @@ class Manifest:
         """Opens a run with these settings, unless the one before had the same."""
         if self.history.digest != digest:
             self._write({"batch": round(time.time(), 3)} | facts | {"digest": digest})
-            self._copy()
+            self._copy(last=False)
 
     def add(self, outcome: Outcome, digest: str) -> None:
         """Writes what became of a file; at once, so that a kill loses no line."""
@@ -50,7 +60,7 @@ class Manifest:
         line |= {"digest": digest, "size": task.mark.size, "stamp": task.mark.stamp}
         self._write(line | {"worker": outcome.worker, "attempts": outcome.attempts})
         if self.store and time.monotonic() - self.copied > self._pause():
-            self._copy()
+            self._copy(last=False)
         self.seconds += time.perf_counter() - start
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -60,16 +70,41 @@ class Manifest:
     def _pause(self) -> float:
         return max(UPLOAD_SECONDS, self.file.tell() / COPIED_PER_SECOND)
 
-    def _copy(self) -> None:
-        """To the store, if it belongs there."""
+    def _copy(self, *, last: bool) -> None:
+        """To the store, if it belongs there. A store that is away is asked again with the next
+        lines; `last`: there will be none, so again and again until it must be given up.
+        """
         if self.store is None:
             return
         store, name = self.store
-        try:
-            store.write(name, Path(self.file.name).read_bytes())
-        except store_errors() as error:
-            raise UnhazeError(f"cannot write the manifest '{self.given}': {error}") from error
-        self.copied = time.monotonic()
+        began = time.monotonic()
+        for pause in PAUSES if last else (0.0,):
+            try:
+                store.write(name, Path(self.file.name).read_bytes())
+                self.copied = time.monotonic()
+                return
+            except store_errors() as error:
+                logger.info("the manifest '%s' was not copied: %s", self.given, reason(error))
+                failure = error
+                if isinstance(error, PermissionError):  # no time helps
+                    last = True
+                    break
+                self.copied = time.monotonic()  # not again with the very next line
+            time.sleep(pause)
+        if last:
+            kept = keep(Path(self.file.name))
+            raise NotCopied(
+                f"cannot write the manifest '{self.given}' for {time.monotonic() - began:.0f} s:"
+                f" {reason(failure)}; it lies in '{kept}'"
+            ) from failure
+
+
+def keep(written: Path) -> Path:
+    """A copy of a manifest that its store does not take, where it outlives this process."""
+    handle, kept = tempfile.mkstemp(prefix="unhaze-manifest-", suffix=".jsonl")
+    with os.fdopen(handle, "wb") as file:
+        file.write(written.read_bytes())
+    return Path(kept)
 
 
 @contextmanager
@@ -103,7 +138,7 @@ def open_manifest(given: str, *, resume: bool, overwrite: bool) -> Iterator[Mani
             try:
                 yield manifest
             finally:
-                manifest._copy()
+                manifest._copy(last=True)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The pool: photos share one model and the cores, videos come one after the other."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Protocol
 import pyvips
 
 from unhaze.batch.plan import FileJob, is_video
-from unhaze.batch.work import FileResult, Progress, Settings, restore_job
+from unhaze.batch.work import FileResult, Progress, Settings, fault_of, restore_job
 from unhaze.restore.native import BYTES_PER_PIXEL
 from unhaze.restore.resources import count_threads, free_memory
 from unhaze.restore.restorer import Restorer
@@ -93,10 +94,14 @@ def in_pool(
     def work(job: FileJob) -> FileResult | None:
         return None if stop.is_set() else restore(job)
 
-    pool = ThreadPoolExecutor(at_once)
+    pool, began = ThreadPoolExecutor(at_once), time.perf_counter()
     try:
-        for future in as_completed([pool.submit(work, job) for job in jobs]):
-            if (result := future.result()) is not None:
+        at_work = {pool.submit(work, job): job for job in jobs}
+        for future in as_completed(at_work):
+            fault = future.exception()
+            if fault is not None:  # of this program; it costs its file and no other
+                yield fault_of(at_work[future], fault, time.perf_counter() - began)
+            elif (result := future.result()) is not None:
                 yield result
     finally:
         pool.shutdown(cancel_futures=True)
@@ -121,10 +126,15 @@ def in_turn(
             if hear is not None:
                 hear(frames, total, seconds)
 
-        try:
-            result = restore_job(job, restorer, settings, progress=progress)
-        except KeyboardInterrupt:
+        began = time.perf_counter()
+        with ThreadPoolExecutor(1) as alone:
+            future = alone.submit(restore_job, job, restorer, settings, progress=progress)
+            fault = future.exception()
+        if isinstance(fault, KeyboardInterrupt):
             return
-        yield result
+        if fault is not None:
+            yield fault_of(job, fault, time.perf_counter() - began)
+        else:
+            yield future.result()
         if stop.is_set():
             return

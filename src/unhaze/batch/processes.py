@@ -142,7 +142,9 @@ def serve(work: Work, pipe: Connection) -> None:
             pipe.send(words)
 
     def do(task: Task) -> None:
-        answer(worker.do(task, stop) or task)
+        done = tries.submit(worker.do, task, stop)
+        fault = done.exception()
+        answer(worker.faulted(task, fault) if fault else done.result() or task)
 
     try:
         worker = Worker(work)
@@ -150,7 +152,7 @@ def serve(work: Work, pipe: Connection) -> None:
         answer(str(error))
         return
     answer(True)
-    threads = ThreadPoolExecutor(work.at_once)
+    threads, tries = ThreadPoolExecutor(work.at_once), ThreadPoolExecutor(work.at_once)
     try:
         while True:
             task = pipe.recv()

@@ -14,6 +14,8 @@ from unhaze.errors import UnhazeError
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video import VideoReport, restore_video
 
+logger = logging.getLogger(__name__)
+
 # What a video tells of itself after each frame: frames done, frames in all if known, seconds.
 Progress = Callable[[int, int | None, float], None]
 
@@ -117,6 +119,18 @@ def restore_job(
     seconds = time.perf_counter() - start
     said = (*notes, *(video.notes if video else ()))
     return FileResult(job.source, job.target, seconds, error, skipped, video, passing, said)
+
+
+def fault_of(job: FileJob, fault: BaseException, seconds: float) -> FileResult:
+    """The result of a job that ended in what nobody expects; where it happened goes to the log."""
+    logger.info("'%s': an unexpected fault", job.source, exc_info=fault)
+    return FileResult(job.source, job.target, seconds, f"'{job.source}': {told(fault)}")
+
+
+def told(fault: BaseException) -> str:
+    """A fault of this program in one line."""
+    words = " ".join(str(fault).split())
+    return f"unexpected {type(fault).__name__}: {words} (UNHAZE_LOG=INFO shows where)"
 
 
 def may_pass(failure: BaseException | None) -> bool:

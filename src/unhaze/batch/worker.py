@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import tempfile
@@ -18,11 +19,13 @@ import pyvips
 from unhaze.batch.places import open_place, reason, store_errors
 from unhaze.batch.plan import FileJob, is_video
 from unhaze.batch.tasks import DONE, FAILED, Outcome, Task
-from unhaze.batch.work import FileResult, Settings, restore_job
+from unhaze.batch.work import FileResult, Settings, restore_job, told
 from unhaze.restore.models import find_model
 from unhaze.restore.priors import PRIORS
 from unhaze.restore.resources import share_one_heap
 from unhaze.restore.restorer import Restorer
+
+logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.5  # seconds before the second attempt; twice as long before each further one
 
@@ -117,6 +120,11 @@ class Worker:
             return Outcome(task, FAILED, f"'{task.source}': {reason(error)}", worker=self.name)
         return Outcome(task, FAILED, f"'{task.source}': its workers died", worker=self.name)
 
+    def faulted(self, task: Task, fault: BaseException) -> Outcome:
+        """What is said of a file at which this program met what nobody expects."""
+        logger.info("'%s': an unexpected fault", task.source, exc_info=fault)
+        return Outcome(task, FAILED, f"'{task.source}': {told(fault)}", worker=self.name)
+
     def _was_made(self, task: Task) -> bool:
         """Whether the target is there in another state than when the batch was planned."""
         now = self.target.mark(task.target)
@@ -173,8 +181,10 @@ def size_of(result: FileResult) -> tuple[int, int]:
     """(width, height) of a result, by its header."""
     if result.video is not None:
         return result.video.width, result.video.height
-    image = pyvips.Image.new_from_file(str(result.target))
-    return image.width, image.height
+    with result.target.open("rb") as file:  # by name, pyvips opens only those that are text
+        source = pyvips.Source.new_from_descriptor(file.fileno())
+        image = pyvips.Image.new_from_source(source, "")
+        return image.width, image.height
 
 
 def permanent(error: BaseException) -> bool:

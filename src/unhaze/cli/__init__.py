@@ -125,4 +125,6 @@ def unhaze() -> None:
     """
     import logging
 
-    logging.basicConfig(format="unhaze: %(message)s", level=logging.WARNING)
+    level = os.environ.get("UNHAZE_LOG", "").upper()
+    known = logging.getLevelNamesMapping().get(level, logging.WARNING)
+    logging.basicConfig(format="unhaze: %(message)s", level=known)

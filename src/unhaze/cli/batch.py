@@ -65,6 +65,7 @@ def batch(
     """
     given = given_in(context)
     from unhaze.batch.folder import Crew, restore_folder
+    from unhaze.batch.manifest import NotCopied
     from unhaze.batch.worker import Work
 
     work = Work(
@@ -80,15 +81,19 @@ def batch(
     )
     crew = Crew(workers or 0, given.jobs or int(given.native), cluster, gpus_per_worker)
     with stopped_by(signal.SIGINT, signal.SIGTERM) as stop:
-        tally = restore_folder(
-            work,
-            crew,
-            manifest=manifest,
-            resume=given.resume,
-            shard=shard,
-            stop=stop,
-            hear=Teller().hear,
-        )
+        try:
+            tally = restore_folder(
+                work,
+                crew,
+                manifest=manifest,
+                resume=given.resume,
+                shard=shard,
+                stop=stop,
+                hear=Teller().hear,
+            )
+        except NotCopied as error:  # files were restored: not the status of wrong use
+            say(f"error: {error}")
+            return 1
     stopped = stop.is_set() and sum(tally.counts.values()) < tally.total
     if given.as_json:
         facts = {"model": given.model, "cluster": cluster, "stopped": stopped} | tally.facts()

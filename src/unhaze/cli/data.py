@@ -24,17 +24,21 @@ def data() -> None:
 @click.option("--root", type=FOLDER, required=True, metavar="DIR", help="Where the dataset lies.")
 @settings_option
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Look into N scenes only.")
+@click.option(
+    "--crop", type=click.IntRange(min=0), default=0, metavar="PX", help="That training will cut."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def check(
-    name: str, root: Path, settings: tuple[str, ...], sample: int | None, as_json: bool
+    name: str, root: Path, settings: tuple[str, ...], sample: int | None, crop: int, as_json: bool
 ) -> int:
     """Lists what is wrong with dataset NAME: lone files, sizes, counts, wrong or broken pictures.
+    With --crop, pictures that are too small for it, as well.
 
     Exit status 1 if there is anything wrong. Notes are no errors.
     """
     from unhaze.data.check import check as find_problems
 
-    problems = find_problems(name, root, sample=sample, **parse_settings(settings))
+    problems = find_problems(name, root, sample=sample, crop=crop, **parse_settings(settings))
     errors = sum(problem.error for problem in problems)
     if as_json:
         found = [asdict(problem) | {"file": str(problem.file)} for problem in problems]

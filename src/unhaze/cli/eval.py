@@ -72,14 +72,15 @@ def evaluate(
     device: str,
     overwrite: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Restores hazy pictures with MODEL and measures them against the clear ones.
 
     MODEL is a shipped name, an .onnx or .safetensors file, a run folder, a published checkpoint of
     any network here, a name of `unhaze zoo get`, or `identity`.
 
     Hazy pictures without clear ones get FADE; clear photos (--unchanged) are compared with what
-    MODEL makes of them, because it shall leave them alone.
+    MODEL makes of them, because it shall leave them alone. A picture that cannot be measured is
+    named, the rest goes on, and the exit status is 1.
     """
     check_source(hazy, clear, unchanged, data, root)
 
@@ -105,6 +106,12 @@ def evaluate(
     if result is not None:
         source = " ".join([data, *settings]) if data else name_of(unchanged or hazy)
         write_result(evaluation, result, data=source, overwrite=overwrite)
+    for each in evaluation.failed:
+        click.echo(f"unhaze: error: {' '.join(each['error'].split())}", err=True)
+    if evaluation.failed:
+        total = evaluation.images + len(evaluation.failed)
+        click.echo(f"unhaze: error: {len(evaluation.failed)} of {total} pictures failed", err=True)
+    return 1 if evaluation.failed else 0
 
 
 def name_of(hazy: Path) -> str:

@@ -19,7 +19,8 @@ Row = dict[str, Any]
 def list_names(kind: str, as_json: bool) -> None:
     """Lists nets, models, datasets, losses, methods, metrics or recipes.
 
-    Recipes are those in the folder recipes/ of the working directory.
+    Recipes are those in the folder recipes/ of the working directory, or, where there is none,
+    those that come with unhaze; `unhaze train` takes either by the name shown here.
     """
     from unhaze.names import lookup
 
@@ -127,14 +128,18 @@ def list_methods() -> list[Row]:
 
 
 def list_recipes() -> list[Row]:
-    """Every recipes/**/*.toml with the title it gives itself."""
-    rows = []
-    for path in sorted(Path("recipes").rglob("*.toml")):
+    """Every recipes/**/*.toml with the title it gives itself; without such a folder, the shipped
+    ones by their names (table2/cr)."""
+    from unhaze.layering import SHIPPED
+
+    rows, own = [], Path("recipes").is_dir()
+    for path in sorted((Path("recipes") if own else SHIPPED).rglob("*.toml")):
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             table = {"title": f"unreadable: {error}"}
-        rows.append({"name": path.as_posix(), "title": str(table.get("title", ""))})
+        name = path if own else path.relative_to(SHIPPED).with_suffix("")
+        rows.append({"name": name.as_posix(), "title": str(table.get("title", ""))})
     return rows
 
 

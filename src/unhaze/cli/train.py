@@ -35,7 +35,7 @@ import click
     "--budget-minutes",
     type=float,
     metavar="M",
-    help="Save and stop well after M minutes, counted from the start of the command.",
+    help="Save the state and exit once M minutes have passed since the command started.",
 )
 @click.option("--check", is_flag=True, help="Validate everything and do one step; keeps nothing.")
 @click.option(

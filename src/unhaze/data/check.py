@@ -22,13 +22,14 @@ from unhaze.names import check_arguments, lookup
 # to any other 0.14; the lowest PSNR is 3.9 dB.
 LIKENESS = 0.2
 LOWEST_PSNR = 3.0
+SWAPPED = 0.75  # share of pairs
 GREY = 0.1  # a lossy codec tints greys a little
 
 
 @dataclass(frozen=True)
 class Problem:
-    """kind: unpaired, count, version, corrupt, size, identical, psnr, scene, depth; or border,
-    which is for information only and no error."""
+    """kind: unpaired, count, version, corrupt, size, small, identical, psnr, scene, swapped, depth;
+    or border, which is for information only and no error."""
 
     kind: str
     file: Path
@@ -38,20 +39,25 @@ class Problem:
 
 @dataclass(frozen=True)
 class Looked:
-    """One scene: its problems, its clear picture's structure, and the hazy pictures unlike it."""
+    """One scene: its problems, its clear picture's structure, and the hazy pictures unlike it.
+
+    hazier: of each pair, whether the clear picture has more haze than the hazy one.
+    """
 
     problems: list[Problem]
     clear: Path | None = None
     structure: np.ndarray | None = None
     unlike: list[tuple[PairFiles, np.ndarray]] = field(default_factory=list)
+    hazier: list[bool] = field(default_factory=list)
 
 
 def check(
-    name: str, root: Path | str, *, sample: int | None = None, **arguments: Any
+    name: str, root: Path | str, *, sample: int | None = None, crop: int = 0, **arguments: Any
 ) -> list[Problem]:
     """Every problem of dataset `name` under `root`; all of its files are decoded in full.
 
     sample: decode so many scenes only, evenly spread; names and counts are always checked whole.
+    crop: what training will cut out, in pixels; pictures with a shorter side are a problem.
     arguments: as of `find_pairs`; a set with splits is checked whole unless `split` is given.
     UnhazeError: unknown name or argument, or nothing there that looks like the dataset.
     """
@@ -70,7 +76,30 @@ def check(
     scenes: dict[Path, list[PairFiles]] = {}
     for pair in found.pairs:
         scenes.setdefault(pair.clear or pair.hazy, []).append(pair)
+    files = [file for pair in found.pairs for file in (pair.hazy, pair.clear) if file]
+    problems += check_sizes(files, crop)
     return problems + check_pictures(spread(list(scenes.values()), sample))
+
+
+def check_sizes(files: Iterable[Path], crop: int) -> list[Problem]:
+    """Pictures too small for a crop, by their headers."""
+    problems = []
+    for file in dict.fromkeys(files) if crop else ():
+        try:
+            width, height = size_of(file)
+        except UnhazeError:
+            continue  # decoding says what is wrong with it
+        if min(width, height) < crop:
+            text = f"{width}x{height}, too small for a crop of {crop}"
+            problems.append(Problem("small", file, text))
+    return problems
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    """(width, height) by the header. UnhazeError: no picture."""
+    with photo.open_photo(file) as opened:
+        height, width = opened.shape[:2]
+        return width, height
 
 
 def check_names(found: Found, partial: bool) -> list[Problem]:
@@ -121,6 +150,13 @@ def check_pictures(scenes: list[list[PairFiles]]) -> list[Problem]:
     if framed:
         text = f"{len(framed)} clear pictures have a frame: {framed[0].text}"
         problems.append(Problem("border", framed[0].file, text, error=False))
+    hazier = [one for each in looked for one in each.hazier]
+    if sum(hazier) > SWAPPED * len(hazier):
+        text = (
+            f"in {sum(hazier)} of {len(hazier)} pairs the clear picture has more haze than the"
+            " hazy one; are the folders swapped?"
+        )
+        problems.append(Problem("swapped", scenes[0][0].hazy.parent, text))
     structures = {each.clear: each.structure for each in looked if each.structure is not None}
     for pair, hazy in (one for each in looked for one in each.unlike):
         likeness = {path: float(hazy @ structure) for path, structure in structures.items()}
@@ -137,7 +173,7 @@ def look_at(pairs: list[PairFiles]) -> Looked:
     problems: list[Problem] = []
     path = pairs[0].clear
     clear = decode(path, problems) if path else None
-    structure, unlike = None, []
+    structure, unlike, hazier = None, [], []
     for pair in pairs:
         hazy = decode(pair.hazy, problems)
         if hazy is None or clear is None:
@@ -153,10 +189,21 @@ def look_at(pairs: list[PairFiles]) -> Looked:
                 text = f"{pair.border} px of each side are cut off, nothing is resized"
                 problems.append(Problem("border", path, text, error=False))
         problems += compare(pair, hazy, fitted)
+        hazier.append(has_less_haze(hazy, fitted))
         hazy_structure = structure_of(hazy)
         if hazy_structure @ structure < LIKENESS:
             unlike.append((pair, hazy_structure))
-    return Looked(problems, path, structure, unlike)
+    return Looked(problems, path, structure, unlike, hazier)
+
+
+def has_less_haze(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether `one` is darker in its darkest channels and richer in contrast: haze is the other way
+    round in both. Neither alone tells: night is dark, and noise is contrast.
+    """
+    pixels = photo.to_float(one), photo.to_float(other)
+    darkest = [each.min(axis=2).mean() for each in pixels]
+    contrast = [each.std() for each in pixels]
+    return bool(darkest[0] < darkest[1] and contrast[0] > contrast[1])
 
 
 def compare(pair: PairFiles, hazy: np.ndarray, clear: np.ndarray) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
 from unhaze.data.catalog import fit_clear
+from unhaze.data.check import size_of
 from unhaze.data.pairing import PairFiles
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
@@ -34,6 +36,10 @@ class PairedFolders:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def check_crop(self, crop: int) -> None:
+        """UnhazeError naming the first picture that is smaller than a crop of `crop` pixels."""
+        check_crop([pair.hazy for pair in self.pairs], crop)
+
     def pair(self, index: int) -> Pair:
         """Pair `index` in full."""
         hazy, clear = self.pixels(index)
@@ -55,6 +61,20 @@ class PairedFolders:
         pair = self.pairs[index]
         hazy, clear = self.decode(pair.hazy), self.decode(pair.clear)
         return hazy, fit_clear(pair, clear, hazy)
+
+
+def check_crop(files: list[Path], crop: int) -> None:
+    """UnhazeError for pictures that a crop of so many pixels does not fit, by their headers."""
+    with ThreadPoolExecutor(16) as pool:
+        sizes = list(pool.map(size_of, files))
+    small_ones = [place for place, size in enumerate(sizes) if min(size) < crop]
+    if small_ones:
+        width, height = sizes[small_ones[0]]
+        more = f" ({len(small_ones)} such pictures)" if len(small_ones) > 1 else ""
+        raise UnhazeError(
+            f"crop {crop} does not fit '{files[small_ones[0]]}', {width}x{height}{more};"
+            " set augment.crop lower, or leave it out"
+        )
 
 
 def pair_at(seed: int, place: int, count: int) -> int:

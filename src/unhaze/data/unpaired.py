@@ -14,13 +14,16 @@ from torch.nn import functional
 from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import PairedData, UnpairedBatch
-from unhaze.data.folders import as_tensor, pair_at, small
+from unhaze.data.check import LIKENESS, structure_of
+from unhaze.data.folders import as_tensor, check_crop, pair_at, small
 from unhaze.data.pack import cut
 from unhaze.data.pairing import CLEAR_MARK, HAZY_MARK, by_name, list_pictures, prefixes
 from unhaze.data.rgbd import RGBD
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
 from unhaze.names import one_of
+
+LOOKED_AT = 32  # pairs of one name, at most
 
 
 class UnpairedFolders:
@@ -30,8 +33,10 @@ class UnpairedFolders:
     hazy_names: names (without suffix) of the hazy pictures to train on; by default all.
     same_scenes: what to do if hazy and clear pictures pair by name as in a paired dataset (a hazy
         `1400_3` with a clear `1400`): "refuse", or "halve", which takes the hazy pictures of the
-        first half of these scenes and the clear ones of the second. Files with the same bytes on
-        both sides are always refused.
+        first half of these scenes and the clear ones of the second, or "keep", which takes all,
+        because the names mean nothing. Running numbers (trainA/0.jpg, trainB/0.jpg) of pictures
+        that do not show one scene are kept as well. Files with the same bytes on both sides are
+        always refused.
     border: pixels cut from every side of the clear pictures (ITS has a white frame of 10).
     short_side: pixels to which the short side is resized before the crop, aspect kept; 0: as it is.
     cache: keep what was decoded in memory (H*W*3 bytes a picture).
@@ -49,7 +54,7 @@ class UnpairedFolders:
         short_side: int = 0,
         cache: bool = False,
     ):
-        one_of("data 'unpaired-folders': same_scenes", same_scenes, ("refuse", "halve"))
+        one_of("data 'unpaired-folders': same_scenes", same_scenes, ("refuse", "halve", "keep"))
         if min(border, short_side) < 0:
             raise UnhazeError(f"border {border} and short_side {short_side} must be at least 0")
         hazy_files = chosen(pictures_in(Path(root), hazy), hazy_names)
@@ -61,6 +66,12 @@ class UnpairedFolders:
 
     def __len__(self) -> int:
         return len(self.hazy)
+
+    def check_crop(self, crop: int) -> None:
+        """UnhazeError naming the first picture that is smaller than a crop of `crop` pixels."""
+        if not self.short_side:
+            check_crop(self.hazy, crop)
+            check_crop(self.clear, crop + 2 * self.border)
 
     def draw(
         self, seed: int, step: int, *, size: int, augment: Augment, device: torch.device
@@ -137,19 +148,22 @@ def disjoint(
     hazy: list[Path], clear: list[Path], same_scenes: str
 ) -> tuple[list[Path], list[Path]]:
     """Both lists without a scene that is in both, by the rule of names of paired datasets."""
+    if same_scenes == "keep":
+        return hazy, clear
     by_scene = {CLEAR_MARK.sub("", path.stem): path for path in clear}
     scene_of = {}
     for path in hazy:
         names = prefixes(HAZY_MARK.sub("", path.stem))
         scene_of[path] = next((name for name in names if name in by_scene), None)
     shared = [name for name in by_scene if name in set(scene_of.values())]
-    if not shared:
+    if not shared or only_numbered(hazy, clear, shared):
         return hazy, clear
     if same_scenes == "refuse":
         pair = next(path for path in hazy if scene_of[path]), by_scene
         raise UnhazeError(
             f"'{pair[0]}' and '{by_scene[scene_of[pair[0]]]}' are named as one scene, as are"
-            f' {len(shared)} in all; unpaired data needs different ones, or same_scenes = "halve"'
+            f" {len(shared)} in all; unpaired data needs different ones, or"
+            ' same_scenes = "halve", or "keep" if these names mean nothing'
         )
     first = set(shared[: len(shared) // 2])
     second = set(shared) - first
@@ -158,6 +172,21 @@ def disjoint(
     if not hazy or not clear:
         raise UnhazeError("there is one scene only; unpaired data needs different ones")
     return hazy, clear
+
+
+def only_numbered(hazy: list[Path], clear: list[Path], shared: list[str]) -> bool:
+    """Whether the `shared` names are running numbers of pictures that do not show one scene.
+
+    Looks at up to `LOOKED_AT` of them. Haze leaves a picture like its clear one (`data.check`).
+    """
+    sides = [{path.stem: path for path in side} for side in (hazy, clear)]
+    if not all(name.isdecimal() and name in sides[0] for name in shared):
+        return False
+    for name in shared[:: -(-len(shared) // LOOKED_AT)]:
+        one, other = (structure_of(photo.read_rgb(side[name])) for side in sides)
+        if one @ other >= LIKENESS:
+            return False
+    return True
 
 
 def refuse_copies(hazy: list[Path], clear: list[Path]) -> None:

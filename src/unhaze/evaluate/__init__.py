@@ -4,9 +4,10 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ class Evaluation:
     "input" where clear photos are to stay as they are, or None. long_side: pixels to which all
     pictures were brought; None: as they are. rescale: see `evaluate`.
     params: None where an .onnx file does not say. seconds: restoring all pictures, without reading
-    and measuring them. per_image: name, numbers and seconds of each picture.
+    and measuring them. per_image: name, numbers and seconds of each picture. failed: name and error
+    of each picture that could not be measured; it is in no mean and not counted in images.
     """
 
     model: str
@@ -77,6 +79,7 @@ class Evaluation:
     commit: str | None
     date: str
     per_image: list[dict[str, Any]]
+    failed: list[dict[str, str]]
 
     def to_json(self) -> str:
         """One JSON document; what was not measured is null."""
@@ -110,18 +113,17 @@ def evaluate(
     save: a new folder for restored/ and strips/ (hazy | restored | clear) of PNGs, per_image.csv
     and evaluation.json; it appears whole at the end, and `overwrite` replaces nothing but an
     evaluation. progress: counts on stderr.
-    UnhazeError for all that the user can mend; one that concerns a picture names it.
+    A picture that cannot be read or measured is named in `failed`, and the rest goes on.
+    UnhazeError for all else that the user can mend, and if no picture could be measured.
     """
     check_sizes(long_side, rescale)
     pairs, metrics = check_request(pairs, protocol, metrics, limit, save)
     loaded = load(str(model), device, net)
     with new_folder(None if save is None else Path(save), overwrite) as folder:
-        rows = []
-        for pair in pairs:
-            if progress:
-                print(f"{len(rows) + 1}/{len(pairs)} {pair.name}", file=sys.stderr)
-            pictures = read_pair(pair, long_side)
-            rows.append(evaluate_pair(loaded, pair, pictures, protocol, metrics, rescale, folder))
+        measured = partial(
+            evaluate_pair, loaded, protocol=protocol, metrics=metrics, rescale=rescale
+        )
+        rows, failed = evaluate_each(pairs, partial(measured, folder=folder), long_side, progress)
         evaluation = Evaluation(
             model=str(model),
             images=len(rows),
@@ -139,10 +141,32 @@ def evaluate(
             commit=commit(),
             date=datetime.now(UTC).date().isoformat(),
             per_image=rows,
+            failed=failed,
         )
         if folder is not None:
             write_tables(evaluation, folder)
     return evaluation
+
+
+def evaluate_each(
+    pairs: Sequence[PairFiles],
+    measured: Callable[[PairFiles, tuple[np.ndarray, np.ndarray | None]], dict[str, Any]],
+    long_side: int | None,
+    progress: bool,
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """`per_image` and `failed` of an Evaluation. UnhazeError if no picture could be measured."""
+    rows, failed = [], []
+    for number, pair in enumerate(pairs, start=1):
+        if progress:
+            print(f"{number}/{len(pairs)} {pair.name}", file=sys.stderr)
+        try:
+            rows.append(measured(pair, read_pair(pair, long_side)))
+        except UnhazeError as error:
+            failed.append({"name": pair.name, "error": str(error)})
+    if not rows:
+        rest = f"; so it is with all {len(failed)} pictures" if len(failed) > 1 else ""
+        raise UnhazeError(failed[0]["error"] + rest)
+    return rows, failed
 
 
 def check_request(

@@ -38,6 +38,8 @@ def write_result(
     table = {"data": data} | without_nan(asdict(evaluation))
     table["model"] = Path(evaluation.model).name  # Where it lies on this computer is no result.
     del table["per_image"]
+    if not evaluation.failed:
+        del table["failed"]
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

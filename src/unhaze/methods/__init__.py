@@ -33,7 +33,7 @@ class Method:
 
 METHODS = {
     "supervised": Method(
-        Supervised, title="Supervised by pairs", source="AECR-Net, arXiv:2104.09367, equation 5"
+        Supervised, title="Supervised by pairs", source="AECR-Net, arXiv:2104.09367, equation 4"
     ),
     "distilled": Method(
         Distilled, title="By pairs and a teacher", source="KDDN, Hong et al., CVPR 2020"
@@ -46,7 +46,7 @@ METHODS = {
     "cddgan": Method(
         CDDGAN,
         title="CDD-GAN, reconstructed: unpaired, by cycles, critics and adversarial contrast",
-        source="arXiv:2203.07677, body not public; docs/cddgan.md",
+        source="arXiv:2203.07677, not read; docs/cddgan.md",
         batch=UnpairedBatch,
         accumulates=False,
     ),

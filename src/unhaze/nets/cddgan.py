@@ -1,7 +1,7 @@
 """CDD-GAN, reconstructed: Unpaired Deep Image Dehazing Using Contrastive Disentanglement Learning
 (Chen et al., ECCV 2022).
 
-arXiv:2203.07677. The paper's body is not public to us and no code was published: the networks are
+arXiv:2203.07677. The paper was not read and no code was published: the networks are
 those of its ancestor NEGCUT (Wang et al., ICCV 2021) and of CycleGAN. docs/cddgan.md lists which
 choice is stated and which inferred. Reproduces: no published number.
 """

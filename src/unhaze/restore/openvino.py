@@ -5,6 +5,7 @@ then some 70 dB from those in float32, less than rounding to 8 bits changes, and
 a quarter of the time (docs/roofline.md).
 """
 
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,9 @@ class OpenVinoSession:
 
     def __init__(self, model: str, threads: int) -> None:
         """`model`: a .onnx file. RuntimeError: OpenVINO cannot run it."""
+        # Importing OpenVINO would report to Google Analytics by this package; it can do without.
+        sys.modules.setdefault("openvino_telemetry", None)  # as if it was not installed
+
         import openvino
         from openvino.frontend.onnx import ConversionExtension
 

@@ -1,5 +1,6 @@
 """Trains a recipe: builds everything before step 0, then hands it to the loop."""
 
+import contextlib
 import copy
 import math
 import os
@@ -15,11 +16,13 @@ from unhaze import runs
 from unhaze.config import Recipe
 from unhaze.data import Batch, PairedBatch
 from unhaze.data.build import create_data
+from unhaze.data.folders import PairedFolders
+from unhaze.data.unpaired import UnpairedFolders
 from unhaze.errors import UnhazeError
-from unhaze.losses import create_loss
+from unhaze.losses import LOSSES, create_loss
 from unhaze.methods import METHODS
 from unhaze.names import check_arguments, lookup, one_of
-from unhaze.nets import create_net
+from unhaze.nets import NETS, create_net
 from unhaze.published import open_weights
 from unhaze.restore.resources import keep_freed_memory
 from unhaze.train.loop import Trainer, TrainResult
@@ -51,17 +54,21 @@ def train(
         raise UnhazeError(f"a budget of {budget_minutes} minutes; expected a number above 0")
     keep_freed_memory()
     fabric = make_fabric(recipe)
+    check_names(recipe)
     if resume is not None:  # before the data, which may take minutes
         runs.open_run(recipe, Path(resume))
     elif out is not None and fabric.is_global_zero and not check:
         runs.check_new(Path(out))
+    data = create_data(recipe.data)  # before the losses, whose weights may be far away
+    validation = create_data(recipe.validation) if recipe.validation else None
     torch.manual_seed(recipe.seed)
     net = create_net(recipe.net.name, **recipe.net.arguments)
     if recipe.start and resume is None:
         load_into(net, open_weights(recipe.start).net.state_dict(), recipe.start)
     method, ema = build_method(recipe, fabric, net)
-    data = create_data(recipe.data)
-    validation = create_data(recipe.validation) if recipe.validation else None
+    low, high = recipe.augment.scale
+    if low == high == 1 and isinstance(data, PairedFolders | UnpairedFolders):
+        data.check_crop(recipe.augment.crop)
     first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit ends here.
     check_batches(recipe, first)
     run, progress = None, {"step": 0, "best": -math.inf, "seconds": 0.0, "facts": method.facts}
@@ -77,7 +84,9 @@ def train(
     if check:
         trainer.one_step(0, first)
         return TrainResult(None, 1, True, *trainer.validate(limit=1))
-    return trainer.go(progress, budget=60 * (budget_minutes or math.inf))
+    alone = runs.locked(Path(run)) if fabric.is_global_zero else contextlib.nullcontext()
+    with alone:
+        return trainer.go(progress, budget=60 * (budget_minutes or math.inf))
 
 
 def make_fabric(recipe: Recipe) -> Fabric:
@@ -140,6 +149,14 @@ def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, n
     except ValueError as error:
         raise UnhazeError(f"method '{recipe.method.name}': {error}") from error
     return method, ema
+
+
+def check_names(recipe: Recipe) -> None:
+    """UnhazeError for nets, methods and losses that do not exist: data may take minutes."""
+    lookup(NETS, recipe.net.name, "net")
+    lookup(METHODS, recipe.method.name, "method")
+    for name, part in recipe.losses.items():
+        check_arguments(lookup(LOSSES, name, "loss").build, part.arguments, f"loss '{name}'")
 
 
 def check_batches(recipe: Recipe, batches: Sequence[Batch]) -> None:

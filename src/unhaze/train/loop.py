@@ -67,7 +67,16 @@ class Trainer:
         recipe, watch, first = self.recipe, self.recipe.watch, self.fabric.is_global_zero
         step, steps = progress["step"], recipe.schedule.steps
         writer = SummaryWriter(self.run, purge_step=step) if first else None
-        bar = tqdm(total=steps, initial=step, disable=not first, unit="step", smoothing=0.05)
+        # Into a log file goes a line now and then, not one a step.
+        pause = 0.1 if sys.stderr.isatty() else 60.0
+        bar = tqdm(
+            total=steps,
+            initial=step,
+            disable=not first,
+            unit="step",
+            smoothing=0.05,
+            mininterval=pause,
+        )
         scores, pace = (math.nan, math.nan), self.pace()
         started, saved = time.monotonic() - progress["seconds"], time.monotonic()
         stop = spent = False
@@ -181,7 +190,8 @@ class Trainer:
         values = {name: float(value) for name, value in terms.items()}
         for name, value in values.items():
             writer.add_scalar(f"train/{name}", value, step)
-        bar.set_postfix({name: f"{values[name]:.4g}" for name in values if name != "lr"})
+        shown = {name: f"{values[name]:.4g}" for name in values if name != "lr"}
+        bar.set_postfix(shown, refresh=sys.stderr.isatty())
         runs.append_log(self.run, {"step": step, "seconds": round(seconds, 1)} | values)
         for line in self.watcher.look(step, values):
             bar.write(f"unhaze: {line}", file=sys.stderr)

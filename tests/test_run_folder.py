@@ -1,0 +1,48 @@
+"""A run folder: one process at a time, a damaged state is named, a log survives a cut line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unhaze import photo, runs
+from unhaze.data.folders import PairedFolders
+from unhaze.data.pairing import PairFiles
+from unhaze.errors import UnhazeError
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path: Path):
+    with runs.locked(tmp_path), pytest.raises(UnhazeError, match="another process trains in"):
+        runs.locked(tmp_path).__enter__()
+    with runs.locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b'{"step": 3', b"\xff\xfe"])
+def test_a_broken_progress_is_named(tmp_path: Path, content: bytes):
+    (tmp_path / "progress.json").write_bytes(content)
+    with pytest.raises(UnhazeError, match="state is damaged: cannot read '.*progress.json'"):
+        runs.load_state(tmp_path, {}, {})
+
+
+def test_a_line_that_was_cut_off_does_not_swallow_the_next(tmp_path: Path):
+    runs.append_log(tmp_path, {"step": 1})
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(log.read_bytes() + b'{"step": 2, "los')
+    runs.append_log(tmp_path, {"step": 3})
+    first, cut, last = log.read_text().splitlines()
+    assert [json.loads(first), json.loads(last)] == [{"step": 1}, {"step": 3}]
+    assert cut == '{"step": 2, "los'
+
+
+def test_a_picture_too_small_for_the_crop_is_named_before_training(tmp_path: Path):
+    pairs = []
+    for number, height in enumerate((240, 200, 240)):
+        path = tmp_path / f"{number}.png"
+        photo.write_rgb(path, np.zeros((height, 300, 3), np.uint8))
+        pairs.append(PairFiles(str(number), path, path))
+    data = PairedFolders(pairs)
+    data.check_crop(200)
+    with pytest.raises(UnhazeError, match="crop 240 does not fit '.*1.png', 300x200"):
+        data.check_crop(240)
