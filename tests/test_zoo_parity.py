@@ -24,9 +24,8 @@ def test_equals_the_reference(zoo: str, name: str, preset: str, rule: str, share
     arrays = np.load(folder / f"{zoo}.npz")
     net = create_net(name, preset=preset).eval()
     state = net.state_dict()
-    assert [(key, list(value.shape)) for key, value in state.items()] == [
-        (row[0], row[1]) for row in facts["state_dict"]
-    ]
+    shapes = {key: list(value.shape) for key, value in state.items()}
+    assert shapes == {row[0]: row[1] for row in facts["state_dict"]}
     assert sum(each.numel() for each in net.parameters()) == facts["parameters"]
     weights = {key: torch.from_numpy(value) for key, value in filled(facts, rule).items()}
     net.load_state_dict(state | weights, strict=True)
