@@ -5,8 +5,6 @@ arXiv:2204.03883. Reproduces: 687,404 (T), 1,284,884 (S), 2,517,612 (B), 4,635,9
 B 37.84, M 38.46, L 40.05.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,10 +27,10 @@ class DehazeFormer(SoftUNet):
         self,
         *,
         width: int = 24,
-        depths: Sequence[int] = (4, 4, 4, 2, 2),
-        heads: Sequence[int] = (2, 4, 6, 1, 1),
-        ratios: Sequence[float] = (2, 4, 4, 2, 2),
-        attention: Sequence[float] = (0, 0.5, 1, 0, 0),
+        depths: tuple[int, int, int, int, int] = (4, 4, 4, 2, 2),
+        heads: tuple[int, int, int, int, int] = (2, 4, 6, 1, 1),
+        ratios: tuple[float, float, float, float, float] = (2, 4, 4, 2, 2),
+        attention: tuple[float, float, float, float, float] = (0, 0.5, 1, 0, 0),
         convolutions: str = "depthwise",
     ):
         def make_block(stage: int, index: int, channels: int) -> nn.Module:
