@@ -35,11 +35,15 @@ print(status("VmHWM:") - before)
 """
 
 
-def count_macs(net: nn.Module) -> int:
-    """Multiplications for each pixel of a picture, as PyTorch counts them."""
+def count_macs(net: nn.Module, *, side: int = COUNTED) -> int:
+    """Multiplications for each pixel of a picture of `side` pixels, as PyTorch counts them.
+
+    A network on the "meta" device is counted without computing anything.
+    """
+    hazy = torch.rand(1, 3, side, side, device=next(net.parameters()).device)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        net(torch.rand(1, 3, COUNTED, COUNTED))
-    return round(counter.get_total_flops() / 2 / COUNTED**2)
+        net(hazy)
+    return round(counter.get_total_flops() / 2 / side**2)
 
 
 def measure_strides(model: onnx.ModelProto, values: list[str]) -> list[int]:
