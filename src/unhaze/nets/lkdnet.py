@@ -10,15 +10,11 @@ from torch import Tensor, nn
 from unhaze.nets.softunet import SoftUNet, depthwise, joint_statistics, squeeze_and_excite
 
 
-class LKDNet(SoftUNet):
-    """hazy (B,3,H,W) in [0,1] -> restored; see `SoftUNet`. depths: blocks of each stage."""
-
-    def __init__(
-        self, *, width: int = 24, depths: tuple[int, int, int, int, int] = (1, 1, 2, 1, 1)
-    ):
-        super().__init__(
-            lambda stage, index, channels: LKDBlock(channels), width=width, depths=depths
-        )
+def lkdnet(
+    *, width: int = 24, depths: tuple[int, int, int, int, int] = (1, 1, 2, 1, 1)
+) -> SoftUNet:
+    """The network; depths: blocks of each stage. See `SoftUNet`."""
+    return SoftUNet(lambda stage, index, channels: LKDBlock(channels), width=width, depths=depths)
 
 
 class LKDBlock(nn.Module):
