@@ -250,7 +250,7 @@ def check_limits(recipe: Recipe) -> None:
     if given and low == high == 1 and min(given) < crop:
         raise UnhazeError(
             f"recipe key 'augment.resize' must hold a crop of {crop}, not"
-            f" {[*recipe.augment.resize]}; set augment.crop lower, or 0 for [height, width] as they are"
+            f" {[*recipe.augment.resize]}; set augment.crop lower, or resize = [0, 0] for none"
         )
 
 
