@@ -174,10 +174,8 @@ def test_splits_are_checked_whole_unless_one_is_named(root):
 def lay(root: Path, hazy: str, clear: str, scenes: range) -> None:
     """Copies of the scenes under the names that a set has: {} is the scene's number."""
     for number in scenes:
-        for source, name in (
-            (f"hazy/{number}_2.png", hazy),
-            (f"../scenes/clear/{number}.png", clear),
-        ):
+        sources = f"pairs/hazy/{number}_2.png", f"scenes/clear/{number}.png"
+        for source, name in zip(sources, (hazy, clear)):
             path = root / "set" / name.format(number)
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / source, path)
