@@ -44,6 +44,37 @@ LAYOUTS = [
     ("hsts", {}, {"synthetic/synthetic/0586.jpg": "synthetic/original/0586.jpg"}),
     ("hsts", {}, {"HSTS/synthetic/synthetic/0586.jpg": "HSTS/synthetic/original/0586.jpg"}),
     ("rtts", {}, {"RTTS/JPEGImages/AM_Bing_211.png": None, "RTTS/JPEGImages/YT_1.png": None}),
+    ("urhi", {}, {"UnannotatedHazyImages/a_1.jpg": None, "UnannotatedHazyImages/b.jpeg": None}),
+    ("reside-6k", {}, {"RESIDE-6K/test/hazy/1.jpg": "RESIDE-6K/test/GT/1.jpg"}),
+    (
+        "reside-6k",
+        {"split": "all"},
+        {"train/hazy/1.jpg": "train/GT/1.jpg", "test/hazy/1.jpg": "test/GT/1.jpg"},
+    ),
+    (
+        "haze4k",
+        {"split": "train"},
+        {"Haze4K/train/haze/7_0.68_0.66.png": "Haze4K/train/gt/7.png"},
+    ),
+    ("haze4k", {}, {"HAZE4K/test/hazy/1_0.89_1.56.png": "HAZE4K/test/clear/1.png"}),
+    ("rs-haze", {}, {"RS-Haze/test/hazy/2_3.png": "RS-Haze/test/GT/2_3.png"}),
+    (
+        "hazerd",
+        {},
+        {
+            "data/simu/IMG_8583_RGB_50.jpg": "data/img/IMG_8583_RGB.jpg",
+            "data/simu/IMG_8583_100.jpg": "data/img/IMG_8583_RGB.jpg",
+        },
+    ),
+    (
+        "bedde",
+        {},
+        {
+            "BeDDE/chengdu/fog/chengdu_2.png": "BeDDE/chengdu/gt/chengdu_clear.png",
+            "BeDDE/chengdu/fog/chengdu_13.png": "BeDDE/chengdu/gt/chengdu_clear.png",
+            "BeDDE/beijing/fog/beijing_2.png": "BeDDE/beijing/gt/beijing_clear.png",
+        },
+    ),
     ("dense-haze", {}, {"hazy/51_hazy.png": "GT/51_GT.png", "hazy/55_hazy.png": "GT/55_GT.png"}),
     ("nh-haze", {}, {"NH-HAZE/51_hazy.png": "NH-HAZE/51_GT.png"}),
     ("nh-haze", {"split": "train"}, {"01_hazy.png": "01_GT.png", "50_hazy.png": "50_GT.png"}),
@@ -99,6 +130,19 @@ def test_a_root_inside_the_dataset_is_found_too(tmp_path):
     touch(tmp_path, "SOTS/indoor/hazy/1400_1.png", "SOTS/indoor/gt/1400.png")
     for root in (tmp_path, tmp_path / "SOTS", tmp_path / "SOTS" / "indoor"):
         assert [pair.name for pair in find_pairs("sots-indoor", root)] == ["1400_1"]
+
+
+def test_halves_are_told_apart(tmp_path):
+    touch(
+        tmp_path, *(f"{half}/{kind}/1.png" for half in ("train", "test") for kind in ("hazy", "GT"))
+    )
+    assert [pair.name for pair in find_pairs("rs-haze", tmp_path)] == ["1"]
+    both = [pair.name for pair in find_pairs("rs-haze", tmp_path, split="all")]
+    assert both == ["train-1", "test-1"]
+    with pytest.raises(UnhazeError, match="split .beside 'all'. 'val'"):
+        find_pairs("rs-haze", tmp_path, split="val")
+    with pytest.raises(UnhazeError, match="does not look like RS-Haze"):
+        find_pairs("rs-haze", tmp_path / "train", split="all")
 
 
 def test_pairs_come_in_natural_order(tmp_path):

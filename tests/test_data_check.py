@@ -171,6 +171,53 @@ def test_splits_are_checked_whole_unless_one_is_named(root):
     assert size.file.name == "51_hazy.png"
 
 
+def lay(root: Path, hazy: str, clear: str, scenes: range) -> None:
+    """Copies of the scenes under the names that a set has: {} is the scene's number."""
+    for number in scenes:
+        sources = f"pairs/hazy/{number}_2.png", f"scenes/clear/{number}.png"
+        for source, name in zip(sources, (hazy, clear)):
+            path = root / "set" / name.format(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / source, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "hazy", "clear"),
+    [
+        ("reside-6k", "test/hazy/{}.png", "test/GT/{}.png"),
+        ("haze4k", "Haze4K/test/haze/{}_0.89_1.56.png", "Haze4K/test/gt/{}.png"),
+        ("rs-haze", "RS-Haze/test/hazy/{}.png", "RS-Haze/test/GT/{}.png"),
+        ("hazerd", "data/simu/IMG_{}_50.png", "data/img/IMG_{}_RGB.png"),
+        ("bedde", "c{0}/fog/c{0}_1.png", "c{0}/gt/c{0}_clear.png"),
+    ],
+)
+def test_other_published_sets_are_checked(root, name, hazy, clear):
+    lay(root, hazy, clear, range(1, SCENES + 1))
+    assert check(name, root / "set", partial=True) == []
+    counts = [each for each in check(name, root / "set") if each.kind == "count"]
+    assert len(counts) == 2 and f"{SCENES} hazy pictures, published are" in counts[0].text
+    broken = root / "set" / hazy.format(2)
+    broken.write_bytes(broken.read_bytes()[:300])
+    (problem,) = check(name, root / "set", partial=True)
+    assert (problem.kind, problem.file.name) == ("corrupt", broken.name)
+
+
+def test_halves_are_counted_each(root, monkeypatch):
+    from dataclasses import replace
+
+    from unhaze.data.catalog import DATASETS
+
+    lay(root, "train/hazy/{}.png", "train/GT/{}.png", range(1, 4))
+    lay(root, "test/hazy/{}.png", "test/GT/{}.png", range(4, 5))
+    tiny = replace(DATASETS["haze4k"], half_counts={"train": (3, 3), "test": (2, 1)})
+    monkeypatch.setitem(DATASETS, "haze4k", tiny)
+    assert check("haze4k", root / "set", split="train") == []
+    (problem,) = check("haze4k", root / "set", split="test")
+    assert "1 hazy pictures, published are 2" in problem.text
+    (problem,) = check("haze4k", root / "set")
+    assert "4 hazy pictures, published are 5" in problem.text
+
+
 def test_hazy_only_sets_are_decoded(root):
     (root / "pairs/hazy").rename(root / "JPEGImages")
     assert check("rtts", root, partial=True) == []

@@ -11,6 +11,7 @@ from unhaze.errors import UnhazeError
 from unhaze.metrics import METRICS, PROTOCOLS, WITH_CLEAR, measure
 from unhaze.metrics.ciede2000 import difference, lab_from_srgb
 from unhaze.metrics.psnr_ssim import average_pool
+from unhaze.metrics.resampling import bicubic
 
 # Sharma, Wu, Dalal 2005, table 1: two L*a*b* colours and their difference.
 SHARMA = [
@@ -161,6 +162,87 @@ def test_luma_swings_from_16_to_235():
     black, white = np.zeros((11, 11, 3)), np.ones((11, 11, 3))
     expected = -20 * math.log10(219 / 255)
     assert measure(black, white, "y")["psnr"] == pytest.approx(expected, abs=1e-4)
+
+
+def matlab_ssim(restored: np.ndarray, clear: np.ndarray) -> float:
+    """As MATLAB's ssim.m computes it from 0 to 255, in SciPy: all axes blurred, borders nearest."""
+    from scipy.ndimage import gaussian_filter
+
+    def blurred(volume: np.ndarray) -> np.ndarray:
+        return gaussian_filter(volume, 1.5, mode="nearest", truncate=5 / 1.5)
+
+    one, two = blurred(restored), blurred(clear)
+    first, second = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    spread = blurred(restored**2) - one**2 + blurred(clear**2) - two**2
+    both = blurred(restored * clear) - one * two
+    top = (2 * one * two + first) * (2 * both + second)
+    return float((top / ((one**2 + two**2 + first) * (spread + second))).mean())
+
+
+def test_matlab_protocol_rounds_and_blurs_the_volume(pictures):
+    rounded = [np.floor(255 * each.clip(0, 1).astype(float) + 0.5) for each in pictures]
+    numbers = measure(*pictures, "matlab")
+    expected = peak_signal_noise_ratio(rounded[1], rounded[0], data_range=255)
+    assert numbers["psnr"] == pytest.approx(expected, abs=1e-9)
+    assert numbers["ssim"] == pytest.approx(matlab_ssim(*rounded), abs=1e-9)
+    planes = [matlab_ssim(*(each[..., channel] for each in rounded)) for channel in range(3)]
+    assert abs(numbers["ssim"] - np.mean(planes)) > 1e-4
+
+
+def test_matlab_luma_protocol_rounds_twice(pictures):
+    rounded = [np.floor(255 * each.clip(0, 1).astype(float) + 0.5) / 255 for each in pictures]
+    lumas = [np.floor(rgb2ycbcr(each)[..., 0] + 0.5) for each in rounded]
+    numbers = measure(*pictures, "matlab-y")
+    expected = peak_signal_noise_ratio(lumas[1], lumas[0], data_range=255)
+    assert numbers["psnr"] == pytest.approx(expected, abs=1e-9)
+    assert numbers["ssim"] == pytest.approx(matlab_ssim(*lumas), abs=1e-9)
+
+
+def test_matlab_replicates_borders_and_scikit_image_agrees_inside(pictures):
+    """scikit-image leaves five pixels out at each border; a frame of that width hides the rest."""
+    rounded = [np.round(255 * each.clip(0, 1).astype(float)) for each in pictures]
+    framed = [np.pad(each, ((9, 9), (9, 9), (0, 0)), "edge") for each in rounded]
+    planes = [each[..., 0] for each in framed]
+    inner = structural_similarity(
+        *planes,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )[1][9:-9, 9:-9]
+    grey = [each[9:-9, 9:-9, :1].repeat(3, axis=2) / 255 for each in framed]
+    assert measure(*grey, "matlab")["ssim"] == pytest.approx(inner.mean(), abs=1e-9)
+
+
+def test_uint8_protocols_by_hand():
+    """0.5 is 127.5, rounded to 128; 0.6 is 153: RGB differs by 25 steps, luma by 21 (126, 147)."""
+    clear, restored = np.full((12, 12, 3), 0.5), np.full((12, 12, 3), 0.6)
+    for protocol, steps in (("matlab", 25), ("matlab-y", 21)):
+        expected = 20 * math.log10(255 / steps)
+        assert measure(restored, clear, protocol)["psnr"] == pytest.approx(expected, abs=1e-9)
+    nearly = np.full((12, 12, 3), 0.5 + 0.4 / 255)
+    assert measure(nearly, clear, "matlab")["psnr"] == 100
+
+
+@pytest.mark.parametrize("size", [(256, 256), (30, 40), (200, 45)])
+def test_bicubic_resizing_agrees_with_pillow(pictures, size):
+    from PIL import Image
+
+    clear = pictures[1].astype(np.float32)
+    planes = [Image.fromarray(clear[..., k], mode="F") for k in range(3)]
+    resized = [each.resize(size[::-1], Image.Resampling.BICUBIC) for each in planes]
+    expected = np.stack([np.asarray(each) for each in resized], axis=-1).clip(0, 1)
+    np.testing.assert_allclose(bicubic(clear, size), expected, atol=2e-6)
+
+
+def test_the_protocol_of_256_pixels_measures_the_resized(pictures):
+    small = [bicubic(each.clip(0, 1), (256, 256)) for each in pictures]
+    numbers = measure(*pictures, "resized-256")
+    assert numbers["psnr"] == pytest.approx(measure(*small)["psnr"], abs=1e-9)
+    assert numbers["ssim"] == pytest.approx(gaussian_skimage(*small), abs=1e-6)
+    assert numbers["ciede2000"] == measure(*pictures)["ciede2000"]
+    assert abs(numbers["psnr"] - measure(*pictures)["psnr"]) > 0.1
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -31,12 +31,17 @@ class LossPart:
 
 @dataclass(frozen=True)
 class Augment:
-    """crop: side in pixels. scale: range of the resize before the crop, drawn once a batch."""
+    """crop: side in pixels. scale: range of the resize before the crop, drawn once a batch.
+
+    resize: [height, width] in pixels to which every picture is brought before all else, as some
+    published settings have it; 0 for one of them keeps the aspect ratio, [0, 0] resizes nothing.
+    """
 
     crop: int = 240
     flip: bool = True
     rotate: bool = True
     scale: tuple[float, float] = (1.0, 1.0)
+    resize: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,7 @@ LIMITS: dict[str, tuple[float, float | None]] = {
     "seed": (0, 2**62),
     "augment.crop": (1, None),
     "augment.scale": (0.01, 100),
+    "augment.resize": (0, 65_535),
     "optimizer.lr": (0, None),
     "optimizer.betas": (0, 0.999999),
     "optimizer.weight_decay": (0, None),
@@ -240,6 +246,12 @@ def check_limits(recipe: Recipe) -> None:
     low, high = recipe.augment.scale
     if low > high:
         raise UnhazeError(f"recipe key 'augment.scale' must be [low, high], not [{low}, {high}]")
+    crop, given = recipe.augment.crop, [side for side in recipe.augment.resize if side]
+    if given and low == high == 1 and min(given) < crop:
+        raise UnhazeError(
+            f"recipe key 'augment.resize' must hold a crop of {crop}, not"
+            f" {[*recipe.augment.resize]}; set augment.crop lower, or resize = [0, 0] for none"
+        )
 
 
 def to_toml(recipe: Recipe) -> str:

@@ -1,55 +1,23 @@
 """The published dehazing datasets: their layout on disk, how files pair, how many there are."""
 
-import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
-from unhaze.data.pairing import (
-    CLEAR_MARK,
-    HAZY_MARK,
-    Found,
-    PairFiles,
-    find_folder,
-    list_pictures,
-    match_files,
-    resolve,
-    scene_number,
+from unhaze.data.layouts import (
+    Dataset,
+    find_cities,
+    find_folders,
+    find_halves,
+    find_hazy_only,
+    find_published,
+    find_split,
 )
+from unhaze.data.pairing import Found, PairFiles
 from unhaze.errors import UnhazeError
 from unhaze.names import check_arguments, lookup
 
 Array = TypeVar("Array")
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """One entry of `DATASETS`.
-
-    find: lists the files of a root; its keyword arguments are the recipe's `[data]` keys.
-    inside: folders under the root where the set may lie; hazy, clear: names of its two folders
-        (upper and lower case are the same). flat: hazy and clear may share one folder, told apart
-        by `_hazy` and `_GT`.
-    hazy_counts, clear_counts: published numbers of files, alternatives where copies differ.
-    border: frame of the clear pictures in pixels. splits: first and last scene number.
-    """
-
-    title: str
-    paper: str
-    source: str
-    terms: str
-    pairing: str
-    find: Callable[..., Found] | None = None
-    inside: tuple[str, ...] = ("",)
-    hazy: tuple[str, ...] = ("hazy", "haze")
-    clear: tuple[str, ...] = ("clear", "gt")
-    flat: bool = False
-    hazy_counts: tuple[int, ...] = ()
-    clear_counts: tuple[int, ...] = ()
-    border: int = 0
-    splits: dict[str, tuple[int, int]] = field(default_factory=dict)
-    has_clear: bool = True
 
 
 def find_pairs(name: str, root: Path | str = ".", **arguments: Any) -> list[PairFiles]:
@@ -104,67 +72,9 @@ def fit_clear(pair: PairFiles, clear: Array, hazy: Array) -> Array:
     raise UnhazeError(f"'{pair.hazy}' and '{pair.clear}' differ in size ({sizes}); {advice}")
 
 
-def find_published(dataset: Dataset, root: Path, *, partial: bool = False) -> Found:
-    """A set with a hazy and a clear folder.
-
-    partial (here and below, heeded by `find_pairs` and by the check): only a part of the published
-    files is here, so clear pictures without a hazy one are left out and nothing is counted.
-    """
-    return match_files(*locate(dataset, root), dataset.border)
-
-
-def find_split(
-    dataset: Dataset,
-    root: Path,
-    *,
-    split: str = "test",
-    train: list[int] | None = None,
-    test: list[int] | None = None,
-    partial: bool = False,
-) -> Found:
-    """A set whose split is a range of scene numbers; `train`, `test` = [first, last] replace it."""
-    splits = dict(dataset.splits)
-    for name, given in (("train", train), ("test", test)):
-        if given is not None and (len(given) != 2 or given[0] > given[1]):
-            raise UnhazeError(f"{name} = {given}: expected [first, last] scene, as in [51, 55]")
-        splits[name] = tuple(given) if given is not None else splits[name]
-    found = match_files(*locate(dataset, root), dataset.border)
-    if split == "all":
-        return found
-    first, last = lookup(splits, split, "split (beside 'all')")
-    pairs = [pair for pair in found.pairs if first <= scene_number(pair) <= last]
-    counts = (found.hazy_count, found.clear_count)
-    return Found(pairs, found.hazy_alone, found.clear_alone, *counts)
-
-
-def find_folders(
-    dataset: Dataset,
-    root: Path,
-    *,
-    hazy: str = "hazy",
-    clear: str = "clear",
-    border: int = 0,
-    partial: bool = False,
-) -> Found:
-    """Any two folders, absolute or under `root`. border: frame of the clear pictures."""
-    folders = root / hazy, root / clear
-    for folder in folders:
-        if not folder.is_dir():
-            raise UnhazeError(f"there is no folder '{folder}'; set root, hazy and clear")
-    return match_files(*map(list_pictures, folders), border)
-
-
-def find_hazy_only(dataset: Dataset, root: Path, *, partial: bool = False) -> Found:
-    """A set of hazy pictures that nobody has seen clear."""
-    folder = find_folder(root, dataset.inside, dataset.hazy)
-    pairs = [PairFiles(path.stem, path, None) for path in list_pictures(folder)] if folder else []
-    if pairs:
-        return Found(pairs, hazy_count=len(pairs))
-    raise UnhazeError(f"no pictures of {dataset.title} in '{root}'; {dataset.pairing}")
-
-
 RESIDE = "RESIDE: Li et al., TIP 2019, arXiv:1712.04143"
 RESIDE_TERMS = "Published for research, no licence known to us. Cite the paper, pass no copy on."
+OWN_TERMS = "Published for research; its page says on what terms. Cite the paper, pass no copy on."
 NTIRE_TERMS = "Published for research, no licence known to us. Cite the paper, pass no copy on."
 
 DATASETS = {
@@ -241,6 +151,76 @@ DATASETS = {
         clear=(),
         hazy_counts=(4_322,),
         has_clear=False,
+    ),
+    "urhi": Dataset(
+        title="RESIDE URHI (real pictures without boxes)",
+        paper=RESIDE,
+        source="RESIDE-beta, UnannotatedHazyImages.zip; folder names from memory and public code",
+        terms=RESIDE_TERMS,
+        pairing="expected UnannotatedHazyImages/NAME.jpg; there are no clear pictures",
+        find=find_hazy_only,
+        inside=("", "URHI"),
+        hazy=("UnannotatedHazyImages", "URHI", "hazy"),
+        clear=(),
+        hazy_counts=(4_807, 4_809),
+        has_clear=False,
+    ),
+    "reside-6k": Dataset(
+        title="RESIDE-6K (indoors and out, as DehazeFormer and gUNet train on it)",
+        paper="mixed from RESIDE; used in Song et al., TIP 2023, arXiv:2204.03883",
+        source="page of DehazeFormer, RESIDE-6K; layout from memory of its code",
+        terms=RESIDE_TERMS,
+        pairing="expected train/ and test/ with hazy/NAME.jpg and GT/NAME.jpg, the same names",
+        find=find_halves,
+        inside=("", "RESIDE-6K", "RESIDE6K"),
+        half_counts={"train": (6_000, 6_000), "test": (1_000, 1_000)},
+    ),
+    "haze4k": Dataset(
+        title="Haze4K (4,000 pairs, indoors and out)",
+        paper="Liu et al., From Synthetic to Real, ACM MM 2021, arXiv:2108.02934",
+        source="page of DMT-Net, Haze4K.zip; maps of transmission and airlight are not read",
+        terms=OWN_TERMS,
+        pairing="expected train/ and test/ with haze/SCENE_A_BETA.png and gt/SCENE.png",
+        find=find_halves,
+        inside=("", "Haze4K", "Haze4K/Haze4K"),
+        half_counts={"train": (3_000, 3_000), "test": (1_000, 1_000)},
+    ),
+    "rs-haze": Dataset(
+        title="RS-Haze (satellite pictures, not uniform haze)",
+        paper="Song et al., DehazeFormer, TIP 2023, arXiv:2204.03883",
+        source="page of DehazeFormer, RS-Haze-RGB; layout and numbers from memory of its paper",
+        terms=OWN_TERMS,
+        pairing="expected train/ and test/ with hazy/NAME.png and GT/NAME.png, the same names",
+        find=find_halves,
+        inside=("", "RS-Haze", "RS-Haze-RGB", "RSHaze"),
+        half_counts={"train": (51_300, 51_300), "test": (2_700, 2_700)},
+    ),
+    "hazerd": Dataset(
+        title="HazeRD (outdoor scenes, five visibilities each)",
+        paper="Zhang et al., ICIP 2017",
+        source="page of HazeRD; its MATLAB script draws simu/ from img/; layout from memory",
+        terms=OWN_TERMS,
+        pairing="expected data/simu/SCENE_ANYTHING.jpg with data/img/SCENE_RGB.jpg",
+        find=find_published,
+        inside=("", "data", "HazeRD", "HazeRD/data"),
+        hazy=("simu", "hazy", "haze"),
+        clear=("img", "clear", "gt"),
+        clear_mark=re.compile(r"_(rgb|gt|clear|clean)$", re.IGNORECASE),
+        hazy_counts=(75,),
+        clear_counts=(15,),
+    ),
+    "bedde": Dataset(
+        title="BeDDE (real fog, clear picture of the same place on another day)",
+        paper="Zhao et al., ICME 2019; TIP 2020",
+        source="page of BeDDE-for-defogging; theirs compares by VI and RI within mask/, not PSNR",
+        terms=OWN_TERMS,
+        pairing="expected CITY/fog/CITY_N.png with CITY/gt/CITY_clear.png",
+        find=find_cities,
+        inside=("", "BeDDE"),
+        hazy=("fog",),
+        clear=("gt",),
+        hazy_counts=(208,),
+        clear_counts=(23,),
     ),
     "dense-haze": Dataset(
         title="Dense-Haze (NTIRE 2019)",
@@ -338,21 +318,3 @@ DATASETS = {
         pairing="expected pictures of different scenes in hazy and in clear",
     ),
 }
-
-
-def locate(dataset: Dataset, root: Path) -> tuple[list[Path], list[Path]]:
-    """The hazy and the clear files of the first layout that `root` has."""
-    for inside, hazy, clear in itertools.product(dataset.inside, dataset.hazy, dataset.clear):
-        folders = resolve(root, inside, hazy), resolve(root, inside, clear)
-        if folders[0] and folders[1]:
-            return list_pictures(folders[0]), list_pictures(folders[1])
-    for inside in dataset.inside if dataset.flat else ():
-        folder = resolve(root, inside)
-        pictures = (
-            [path for path in list_pictures(folder) if path.parent == folder] if folder else []
-        )
-        hazy = [path for path in pictures if HAZY_MARK.search(path.stem)]
-        clear = [path for path in pictures if CLEAR_MARK.search(path.stem)]
-        if hazy and clear:
-            return hazy, clear
-    raise UnhazeError(f"'{root}' does not look like {dataset.title}: {dataset.pairing}")

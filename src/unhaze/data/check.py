@@ -66,13 +66,13 @@ def check(
     if name == "rgbd":
         check_arguments(check_scenes, arguments, f"dataset '{name}'", ("root", "sample"))
         return check_scenes(root, sample)
-    if dataset.splits:
+    if dataset.splits or dataset.half_counts:
         arguments = {"split": "all"} | arguments
     found = find_files(name, root, **arguments)
     partial = bool(arguments.get("partial"))
     problems = check_names(found, partial) + check_version(name, found, root)
     if not partial:
-        problems += check_counts(dataset, found, root)
+        problems += check_counts(dataset, found, root, arguments.get("split", "all"))
     scenes: dict[Path, list[PairFiles]] = {}
     for pair in found.pairs:
         scenes.setdefault(pair.clear or pair.hazy, []).append(pair)
@@ -114,16 +114,20 @@ def check_names(found: Found, partial: bool) -> list[Problem]:
     return problems
 
 
-def check_counts(dataset: Dataset, found: Found, root: Path) -> list[Problem]:
-    """Against the published numbers of files."""
+def check_counts(dataset: Dataset, found: Found, root: Path, split: str) -> list[Problem]:
+    """Against the published numbers of files, those of `split` where a set has halves."""
     problems = []
+    published = dataset.hazy_counts, dataset.clear_counts
+    if dataset.half_counts:
+        halves = [each for half, each in dataset.half_counts.items() if split in (half, "all")]
+        published = tuple((sum(numbers),) for numbers in zip(*halves))
     counts = (
-        ("hazy", found.hazy_count, dataset.hazy_counts),
-        ("clear", found.clear_count, dataset.clear_counts),
+        ("hazy", found.hazy_count, published[0]),
+        ("clear", found.clear_count, published[1]),
     )
-    for kind, count, published in counts:
-        if published and count not in published:
-            expected = " or ".join(f"{each:,}" for each in published)
+    for kind, count, expected_counts in counts:
+        if expected_counts and count not in expected_counts:
+            expected = " or ".join(f"{each:,}" for each in expected_counts)
             text = f"{count:,} {kind} pictures, published are {expected}; set partial for a part"
             problems.append(Problem("count", root, text))
     return problems

@@ -48,13 +48,18 @@ class SceneFiles:
     depth: Path
 
 
-def match_files(hazy_files: list[Path], clear_files: list[Path], border: int) -> Found:
-    """Pairs by name, a `_hazy` or `_GT` at the end not counted.
+def match_files(
+    hazy_files: list[Path],
+    clear_files: list[Path],
+    border: int,
+    clear_mark: re.Pattern[str] = CLEAR_MARK,
+) -> Found:
+    """Pairs by name, a `_hazy` or `_GT` (`clear_mark`) at the end not counted.
 
     The clear partner is named as the hazy file or as the longest part of it that ends before an
     underscore: `1400_3` goes with `1400`, `1_2_0.90179` with `1`.
     """
-    clear_by_name = by_name(clear_files, CLEAR_MARK)
+    clear_by_name = by_name(clear_files, clear_mark)
     pairs, hazy_alone, used = [], [], set()
     for name, hazy in by_name(hazy_files, HAZY_MARK).items():
         partner = next((each for each in prefixes(name) if each in clear_by_name), None)

@@ -25,13 +25,16 @@ def crop_batch(
 
     Returns one (B,C_k,crop,crop) tensor a position, uint8 becoming float32 in [0,1], moved to
     `device` before the arithmetic. One scale is drawn for the whole batch, the rest per sample.
-    What is done sample by sample is cutting out and turning, in 8 bits; the rest is done at once.
+    What is done sample by sample is resizing (`augment.resize`), cutting out and turning, in 8
+    bits; the rest is done at once.
     """
     crop = augment.crop
     low, high = augment.scale
     scale = low + (high - low) * torch.rand((), generator=generator).item()
     columns: list[list[Tensor]] = [[] for _ in images[0]]
     for tensors in images:
+        if augment.resize != (0, 0):
+            tensors = [resized(tensor, augment.resize) for tensor in tensors]
         height, width = tensors[0].shape[-2:]
         # A scale under 1 needs a window larger than the crop; it shrinks to what the image has.
         window = min(max(round(crop / scale), 1), height, width)
@@ -48,6 +51,26 @@ def crop_batch(
             piece = piece.flip(-1) if flip else piece
             column.append(piece.rot90(turns, (-2, -1)) if turns else piece)
     return [_batch(column, crop, device) for column in columns]
+
+
+def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """(C,H,W) -> (C,height,width) of the same type, for `size` = (height, width) in pixels.
+
+    Bilinear, antialiased where it shrinks; uint8 is rounded. A side of 0 follows from the other by
+    the aspect ratio, at least 1; with both 0 the image is returned as it is.
+    """
+    height, width = image.shape[-2:]
+    factor = size[0] / height if size[0] else size[1] / width
+    target = (
+        size[0] or max(1, round(height * factor)),
+        size[1] or max(1, round(width * factor)),
+    )
+    if size == (0, 0) or target == (height, width):
+        return image
+    answer = functional.interpolate(image[None].float(), target, mode="bilinear", antialias=True)[0]
+    if image.dtype == torch.uint8:
+        return answer.round_().clamp_(0, 255).to(torch.uint8)
+    return answer.to(image.dtype)
 
 
 def _batch(pieces: Sequence[Tensor], crop: int, device: torch.device) -> Tensor:

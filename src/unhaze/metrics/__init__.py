@@ -13,13 +13,16 @@ from unhaze.errors import UnhazeError
 from unhaze.metrics.ciede2000 import ciede2000
 from unhaze.metrics.fade import fade
 from unhaze.metrics.psnr_ssim import (
+    eight_bits,
     luma,
     psnr,
     ssim_pooled,
+    ssim_replicated,
     ssim_uniform,
     ssim_valid,
     ssim_zero_padded,
 )
+from unhaze.metrics.resampling import bicubic
 from unhaze.names import lookup
 
 
@@ -41,15 +44,29 @@ class Metric:
 
 @dataclass(frozen=True)
 class Protocol:
-    """One entry of `PROTOCOLS`: PSNR and SSIM of (H,W,3) floats clamped to [0,1], never rounded.
+    """One entry of `PROTOCOLS`: PSNR and SSIM of (H,W,3) floats clamped to [0,1].
 
     ssim: the variant. luma: both are taken on BT.601 luma instead of all three channels together.
+    size: (height, width) in pixels to which both pictures are brought first, None: as they are.
+    rounded: pictures, and luma, are rounded to uint8 as if they had been files.
     """
 
     title: str
     source: str
     ssim: Callable[[np.ndarray, np.ndarray], float]
     luma: bool = False
+    size: tuple[int, int] | None = None
+    rounded: bool = False
+
+    def prepared(self, picture_hwc: np.ndarray) -> np.ndarray:
+        """What PSNR and SSIM are taken of: float (H,W,3) in [0,1], or (H,W,1) of luma."""
+        if self.size is not None:
+            picture_hwc = bicubic(picture_hwc, self.size)
+        if self.rounded:
+            picture_hwc = eight_bits(picture_hwc)
+        if self.luma:
+            picture_hwc = luma(picture_hwc)
+        return eight_bits(picture_hwc) if self.luma and self.rounded else picture_hwc
 
 
 METRICS = {
@@ -107,6 +124,25 @@ PROTOCOLS = {
         ssim=ssim_valid,
         luma=True,
     ),
+    "matlab": Protocol(
+        "RGB PSNR; SSIM with an 11x11x11 Gaussian over the RGB volume, borders replicated; uint8",
+        source="MATLAB's psnr and ssim of two uint8 RGB arrays, their defaults",
+        ssim=ssim_replicated,
+        rounded=True,
+    ),
+    "matlab-y": Protocol(
+        "PSNR and SSIM (11x11 Gaussian, borders replicated) of BT.601 luma; uint8, peak 255",
+        source="MATLAB's psnr and ssim of rgb2ycbcr's Y of uint8 pictures",
+        ssim=ssim_replicated,
+        luma=True,
+        rounded=True,
+    ),
+    "resized-256": Protocol(
+        "both brought to 256x256 (bicubic, antialiased); RGB PSNR; SSIM 11x11 Gaussian, valid",
+        source="tables that compare at 256x256; the resampling of theirs is seldom stated",
+        ssim=ssim_valid,
+        size=(256, 256),
+    ),
 }
 
 WITH_CLEAR = ("psnr", "ssim", "ciede2000")
@@ -132,6 +168,7 @@ def measure(
         sizes = " and ".join(f"{each.shape[1]}x{each.shape[0]}" for each in (restored, clear))
         raise UnhazeError(f"restored and clear picture are {sizes}; they must have one size")
     by_protocol = {"psnr": psnr, "ssim": rules.ssim}
+    prepared: tuple[np.ndarray, ...] = ()
     values = {}
     for name, entry in entries.items():
         if not entry.needs_clear:
@@ -140,10 +177,9 @@ def measure(
             raise UnhazeError(f"the metric '{name}' needs the clear picture, and there is none")
         elif entry.function is not None:
             values[name] = entry.function(restored, clear)
-        elif rules.luma:
-            values[name] = by_protocol[name](luma(restored), luma(clear))
         else:
-            values[name] = by_protocol[name](restored, clear)
+            prepared = prepared or (rules.prepared(restored), rules.prepared(clear))
+            values[name] = by_protocol[name](*prepared)
     return values
 
 

@@ -1,4 +1,4 @@
-"""PSNR and the four ways in which the dehazing literature computes SSIM, on NumPy arrays."""
+"""PSNR and the five ways in which the dehazing literature computes SSIM, on NumPy arrays."""
 
 from collections.abc import Callable
 
@@ -47,6 +47,26 @@ def ssim_pooled(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
     return ssim_valid(restored_hwc, clear_hwc)
 
 
+def ssim_replicated(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
+    """11x11 Gaussian, borders continued by their own pixels, as MATLAB's ssim takes the mean.
+
+    Three channels are one volume to it: the Gaussian runs across them, too (11x11x11).
+    """
+    shape, taps = clear_hwc.shape, gaussian()
+    margin, channels = taps.size // 2, np.arange(shape[2])
+    reached = np.clip(channels[:, None] + np.arange(-margin, margin + 1), 0, shape[2] - 1)
+    across = np.stack([(taps * (reached == channel)).sum(axis=1) for channel in channels])
+
+    def window(plane: np.ndarray) -> np.ndarray:
+        volume = plane.reshape(shape)
+        planes = [np.pad(volume[..., channel], margin, mode="edge") for channel in channels]
+        blurred = np.stack([slide(each, taps) for each in planes], axis=-1)
+        return (blurred @ across).reshape(plane.shape)
+
+    flat = (each.reshape(shape[0], -1, 1) for each in (restored_hwc, clear_hwc))
+    return ssim(*flat, window)
+
+
 def ssim_uniform(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
     """7x7 uniform window, sample covariance, where it fits wholly: scikit-image's defaults."""
     side = 7
@@ -86,6 +106,11 @@ def luma(picture_hwc: np.ndarray) -> np.ndarray:
     """
     weights = np.array([65.481, 128.553, 24.966]) / 255
     return (picture_hwc.astype(np.float64) @ weights + 16 / 255)[..., None]
+
+
+def eight_bits(picture_hwc: np.ndarray) -> np.ndarray:
+    """[0,1] rounded to the steps of uint8, halves up as MATLAB does; float64 in [0,1]."""
+    return np.floor(255 * picture_hwc.astype(np.float64) + 0.5) / 255
 
 
 def average_pool(picture_hwc: np.ndarray, size: tuple[int, int]) -> np.ndarray:

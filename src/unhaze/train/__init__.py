@@ -67,7 +67,8 @@ def train(
         load_into(net, open_weights(recipe.start).net.state_dict(), recipe.start)
     method, ema = build_method(recipe, fabric, net)
     low, high = recipe.augment.scale
-    if low == high == 1 and isinstance(data, PairedFolders | UnpairedFolders):
+    resizes = any(recipe.augment.resize)  # then its headers do not tell whether the crop fits
+    if low == high == 1 and not resizes and isinstance(data, PairedFolders | UnpairedFolders):
         data.check_crop(recipe.augment.crop)
     first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit ends here.
     check_batches(recipe, first)
