@@ -226,7 +226,20 @@ def test_names_that_are_no_text_or_look_like_options(unhaze, folder: Path, half:
         assert done.stdout == name.replace(b".png", b".unhazed.png") + b"\n"
 
 
-def test_a_reader_that_goes_away_is_no_traceback(folder: Path, half: Path):
-    command = f"{sys.executable} -m unhaze list datasets | head -c 1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
-    assert done.stderr == b""
+@pytest.mark.parametrize("words", ["list datasets", "run a.png --overwrite", "run - -o - <a.png"])
+def test_a_reader_that_goes_away_ends_it_as_sigpipe_would(words: str, folder: Path, half: Path):
+    model = f"--model {half}" if words.startswith("run") else ""
+    command = f"{{ {sys.executable} -m unhaze {words} {model}; echo $? >status; }} | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, cwd=folder, timeout=60)
+    assert b"Traceback" not in done.stderr
+    assert b"BrokenPipe" not in done.stderr
+    assert (folder / "status").read_text() == "141\n"
+
+
+@pytest.mark.parametrize("words", ["list datasets", "run a.png"])
+def test_a_closed_stdout_is_no_fault(words: str, folder: Path, half: Path):
+    model = f"--model {half}" if words.startswith("run") else ""
+    command = f"exec {sys.executable} -m unhaze {words} {model} >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, cwd=folder, timeout=60)
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
+    assert (folder / "a.unhazed.png").exists() == words.startswith("run")

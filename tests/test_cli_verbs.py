@@ -254,10 +254,10 @@ def test_a_broken_recipe_is_still_listed(unhaze, work: Path):
         ("eval fotoo --data folders --root pairs", "'fotoo'"),
         ("eval absent.safetensors --data folders --root pairs", "absent.safetensors"),
         ("eval pairs --data folders --root pairs", "'pairs' is no run folder"),
-        ("export", "Missing argument 'RUN|WEIGHTS'."),
+        ("export", "Missing argument 'RUN|WEIGHTS|CHECKPOINT'."),
         ("export pairs", "Missing option '-o'"),
         ("export pairs -o new.onnx", "'pairs' is no run folder"),
-        ("export recipes/tiny.toml -o new.onnx", "neither a .safetensors file nor a run folder"),
+        ("export recipes/tiny.toml -o new.onnx", "it is text and no weights"),
         ("list", "Missing argument 'KIND'."),
         ("list netz", "no list 'netz'; did you mean 'nets'?"),
         ("data", "Missing command."),
@@ -313,6 +313,7 @@ sys.exit(main(sys.argv[1:]))
     ],
 )
 def test_a_missing_extra_says_what_to_install(work: Path, line: str, hidden: str, message: str):
+    (work / "x.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")
     program = HIDE.format(hidden={hidden})
     command = [sys.executable, "-c", program, *line.split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

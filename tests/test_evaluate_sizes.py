@@ -64,7 +64,7 @@ def test_the_model_sees_the_other_size_and_the_truth_keeps_its_own(pair, monkeyp
     from unhaze.evaluate.models import Model
 
     loaded = Model(look, 0, None, "here")
-    monkeypatch.setitem(evaluate.__globals__, "load", lambda name, device: loaded)
+    monkeypatch.setitem(evaluate.__globals__, "load", lambda *_: loaded)
     own = evaluate("identity", [pair])
     half = evaluate("identity", [pair], rescale=0.5)
     twice = evaluate("identity", [pair], rescale=2, long_side=48)

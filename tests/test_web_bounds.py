@@ -15,7 +15,7 @@ import httpx2
 import numpy as np
 import pytest
 from test_web_hostile import exchange, request, wait_until
-from video_clips import make_clip
+from video_clips import Fixed, make_clip
 from web_files import hazy_photo
 from web_server import Running, serving
 
@@ -251,6 +251,22 @@ def test_only_containers_reach_a_demuxer(running, tmp_path):
         av.logging.set_level(before)
     assert any("whitelist" in message for _, _, message in said)
     assert fate(running, SDP)["state"] == "failed"
+
+
+@pytest.mark.parametrize(("kind", "said"), [("ts", "of no kind"), ("mp4", "over the limit of")])
+def test_the_work_itself_opens_a_video_as_strictly(kind, said, tmp_path, monkeypatch):
+    """Whatever the check before it let through, such as a file of which a header changes."""
+    source = make_clip(tmp_path / f"a.{kind}", size=(128, 128), count=1)
+    models = SimpleNamespace(
+        settings=Settings(max_frame_pixels=128 * 128 - 1),
+        tell=lambda *_: None,
+        restorer=lambda *_, **__: Fixed(),
+    )
+    monkeypatch.setattr(tasks, "check_video", lambda *_: 1)
+    item = SimpleNamespace(source=source, folder=tmp_path)
+    with pytest.raises(UnhazeError, match=said):
+        tasks.clear_video(models, item, "photo-fast", 1.0, ".mkv")
+    assert not list(tmp_path.glob("result*"))
 
 
 def test_a_video_that_nobody_asks_for_is_given_up(monkeypatch):

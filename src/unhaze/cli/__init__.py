@@ -45,8 +45,10 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `unhaze ARGUMENTS` (default: those of the process) and returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    open_streams()
     print_any_name()
     share_one_heap()
+    stdout = sys.stdout
     try:
         status = unhaze.main(with_verb(words), prog_name="unhaze", standalone_mode=False)
         sys.stdout.flush()
@@ -66,9 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo("unhaze: stopped", err=True)
         return 130
     except BrokenPipeError:
-        # The reader has gone (`unhaze list nets | head`); Python must not complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # As for a program that the signal SIGPIPE ended.
+        return reader_gone()
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        return reader_gone()  # it broke in a verb: click replaces stdout and exits
     except OSError as error:
         return complain(f"{error.filename or 'system'}: {error.strerror or error}", 2)
     except MemoryError:
@@ -102,6 +106,22 @@ def complain(message: str, status: int) -> int:
     """Prints the one line that an error is, whatever line breaks it came with."""
     click.echo("unhaze: error: " + " ".join(message.split()), err=True)
     return status
+
+
+def reader_gone() -> int:
+    """The status after `unhaze list nets | head`; Python does not complain again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141  # As for a program that the signal SIGPIPE ended.
+
+
+def open_streams() -> None:
+    """Puts the null device in the place of standard streams that are closed (`unhaze a.jpg >&-`).
+
+    Without it the next file that is opened would be taken for stdout.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def print_any_name() -> None:

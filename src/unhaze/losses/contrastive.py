@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unhaze.errors import UnhazeError
 from unhaze.losses.vgg import TAPS, VGG
+from unhaze.processes import mean_of_all, with_following, world
 
 LAYER_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
 
@@ -23,7 +24,8 @@ class Contrastive(nn.Module):
 
     positives, negatives: how many clear and how many hazy images each anchor is compared with, its
         own first, then those of the next samples of the batch (sample i's k-th is sample
-        (i+k) mod B: the batch is random already, and the loss stays a function of it). Distances
+        (i+k) mod B: the batch is random already, and the loss stays a function of it). The batch is
+        that of all processes together, and so are the means: several equal one. Distances
         are averaged over them. The rates of Table 4: 1:r is negatives=r, r:1 positives=r. No
         negatives is CR* of Table 2: the sum of weight * d(restored, clear).
     weights, normalize: see VGG. layer_weights: of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1; a
@@ -62,15 +64,20 @@ class Contrastive(nn.Module):
         self.vgg = VGG(weights, normalize=normalize, taps=TAPS[: len(self.layer_weights)])
 
     def forward(self, restored: Tensor, clear: Tensor, hazy: Tensor) -> Tensor:
-        batch = len(clear)
-        if max(self.positives, self.negatives) > batch:
+        batch, processes = len(clear), world()[1]
+        if max(self.positives, self.negatives) > batch * processes:
             raise UnhazeError(
                 f"contrastive loss: positives = {self.positives} and negatives = {self.negatives} "
-                f"come from the batch, and one step's batch here has {batch} images; enlarge it"
+                f"come from the batch, and one step's batch here has {batch * processes} images; "
+                "enlarge it"
             )
         with torch.no_grad():
-            others = clear if self.negatives == 0 else torch.cat([clear, hazy])
-            features = [layer.split(batch) for layer in self.vgg(others)]
+            counts = [self.positives] if self.negatives == 0 else [self.positives, self.negatives]
+            others = [
+                with_following(images, count - 1) for images, count in zip((clear, hazy), counts)
+            ]
+            sizes = [len(images) for images in others]
+            features = [layer.split(sizes) for layer in self.vgg(torch.cat(others))]
         terms = [
             weight * self.term(anchor, *layer)
             for weight, anchor, layer in zip(self.layer_weights, self.vgg(restored), features)
@@ -79,21 +86,37 @@ class Contrastive(nn.Module):
         return torch.stack(terms).sum()
 
     def term(self, anchor: Tensor, clear: Tensor, hazy: Tensor | None = None) -> Tensor:
-        """One layer's share, from features (B,C,H,W)."""
+        """One layer's share, from features (B,C,H,W) of this process, those of clear and hazy ones
+        with what `with_following` adds."""
         to_positive = distance(anchor, clear, self.positives)
         if hazy is None:
             return to_positive
         to_negative = distance(anchor, hazy, self.negatives) + self.epsilon
         if self.floor > 0:
-            lowest = self.floor * distance(clear, hazy, self.negatives)
+            own = clear[: len(anchor)]
+            lowest = self.floor * distance(own, hazy, self.negatives)
             to_negative = torch.maximum(to_negative, lowest)
         return to_positive / to_negative
 
 
 def distance(anchor: Tensor, others: Tensor, count: int) -> Tensor:
-    """Mean |anchor - other| over all elements and over `count` rolls of the batch, in float32."""
-    rolled = (others.roll(-k, 0) if k else others for k in range(count))
-    return sum((anchor - other).abs().mean(dtype=torch.float32) for other in rolled) / count
+    """Mean |anchor - other| over all elements of the whole batch, in float32.
+
+    others: (B,...), of which the k-th of a sample is the one k places on, cyclic; or, from several
+    processes, (B+count-1,...) in order.
+    """
+    size = len(anchor)
+    total = sum(
+        (anchor - kth(others, k, size)).abs().mean(dtype=torch.float32) for k in range(count)
+    )
+    return mean_of_all(total / count)
+
+
+def kth(others: Tensor, k: int, size: int) -> Tensor:
+    """The k-th other of each of `size` samples."""
+    if len(others) > size:
+        return others[k : k + size]
+    return others.roll(-k, 0) if k else others
 
 
 def checked_layer_weights(layer_weights: Sequence[float]) -> tuple[float, ...]:

@@ -259,7 +259,7 @@ NETS = {
         reproduces="SOTS indoor 42.56 dB / 0.9954, 7,169,327 parameters",
         licence="official code and weights: none stated",
         presets={"paper": {}, "slim": {"width": 24, "blocks": 2}},
-        tiny={"width": 8, "blocks": 1},
+        tiny={"width": 32, "blocks": 1},
         zoo={"paper": "c2pnet"},
     ),
     "gunet": Net(
@@ -279,7 +279,7 @@ NETS = {
         zoo={"t": "gunet-t", "s": "gunet-s", "b": "gunet-b", "d": "gunet-d"},
     ),
     "lkdnet": Net(
-        "unhaze.nets.lkdnet:LKDNet",
+        "unhaze.nets.lkdnet:lkdnet",
         title="LKD-Net",
         paper="arXiv:2209.01788",
         reproduces="T: 344,182 parameters, SOTS indoor part 34.4 dB with its published weights",
@@ -291,11 +291,11 @@ NETS = {
             "l": {"depths": (8, 8, 16, 8, 8)},
             "slim": {"width": 16},
         },
-        tiny={"width": 8, "depths": (1, 1, 1, 1, 1)},
+        tiny={"width": 32, "depths": (1, 1, 1, 1, 1)},
         zoo={"t": "lkdnet-t", "s": "lkdnet-s", "b": "lkdnet-b", "l": "lkdnet-l"},
     ),
     "mixdehazenet": Net(
-        "unhaze.nets.mixdehazenet:MixDehazeNet",
+        "unhaze.nets.mixdehazenet:mixdehazenet",
         title="MixDehazeNet",
         paper="arXiv:2305.17654",
         reproduces="T: 1,622,950 parameters",
@@ -311,7 +311,7 @@ NETS = {
         zoo={each: f"mixdehazenet-{each}" for each in "tsbl"},
     ),
     "dehazeformer": Net(
-        "unhaze.nets.dehazeformer:DehazeFormer",
+        "unhaze.nets.dehazeformer:dehazeformer",
         title="DehazeFormer",
         paper="arXiv:2204.03883",
         reproduces="T: SOTS indoor 35.15 dB / 0.989, 687,404 parameters",

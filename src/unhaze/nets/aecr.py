@@ -11,6 +11,7 @@ from torch.nn import functional
 from unhaze.names import one_of
 from unhaze.nets.blocks import FABlock, pad_to_multiple
 from unhaze.nets.deform_conv import ModulatedDeformConv2d
+from unhaze.processes import summed
 
 
 class AECRNet(nn.Module):
@@ -114,8 +115,9 @@ def invert_haze(hazy: Tensor, predicted: Tensor) -> Tensor:
 class WhitenedConv2d(nn.Module):
     """FastDeconv, 3 -> 3, 3x3: a convolution on whitened patches (Ye et al., arXiv:1905.11926).
 
-    Trains with the statistics of the batch (by_batch), evaluates with running ones, like batch
-    norm. Float32 throughout: the Newton-Schulz iteration overflows in half precision.
+    Trains with the statistics of the batch of all processes (by_batch), evaluates with running
+    ones, like batch norm. Float32 throughout: the Newton-Schulz iteration overflows in half
+    precision.
     """
 
     def __init__(
@@ -148,10 +150,11 @@ class WhitenedConv2d(nn.Module):
         with torch.no_grad():
             patches = functional.unfold(image, 3, padding=1, stride=3)
             patches = patches.transpose(1, 2).reshape(-1, 27)
-            mean = patches.mean(0)
+            count = summed(torch.tensor(float(len(patches)), device=image.device))
+            mean = summed(patches.sum(0)) / count
             centred = patches - mean
             identity = torch.eye(27, device=image.device)
-            covariance = centred.T @ centred / len(patches) + self.epsilon * identity
+            covariance = summed(centred.T @ centred) / count + self.epsilon * identity
             whitening = inverse_square_root(covariance, self.iterations)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_whitening.lerp_(whitening, self.momentum)

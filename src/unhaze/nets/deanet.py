@@ -39,7 +39,7 @@ class DEANet(nn.Module):
         self.up1 = nn.Sequential(upward(widest, wide), nn.ReLU())
         self.up2 = nn.Sequential(upward(wide, width), nn.ReLU())
         self.up3 = nn.Sequential(nn.Conv2d(width, 3, 3, padding=1))
-        self.mix1, self.mix2 = ContentFusion(widest, wide), ContentFusion(wide, width)
+        self.mix1, self.mix2 = ContentFusion(widest, 8), ContentFusion(wide, 4)
 
     def forward(self, hazy: Tensor) -> Tensor:
         height, width = hazy.shape[-2:]
@@ -88,7 +88,7 @@ class AttentiveBlock(nn.Module):
         super().__init__()
         self.conv1 = first_convolution(channels, difference)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.sa, self.ca = SpatialAttention(), ChannelAttention(channels)
+        self.sa, self.ca = SpatialAttention(), ChannelAttention(channels, 8)
         self.pa = PixelAttention(channels)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -99,9 +99,9 @@ class AttentiveBlock(nn.Module):
 class ContentFusion(nn.Module):
     """CGAFusion: encoder and decoder features, mixed by attention to their sum."""
 
-    def __init__(self, channels: int, width: int):
+    def __init__(self, channels: int, reduction: int):
         super().__init__()
-        self.sa, self.ca = SpatialAttention(), ChannelAttention(channels)
+        self.sa, self.ca = SpatialAttention(), ChannelAttention(channels, reduction)
         self.pa = PixelAttention(channels)
         self.conv = nn.Conv2d(channels, channels, 1)
 
@@ -125,20 +125,17 @@ class SpatialAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """(B,C,H,W) -> (B,C,1,1); squeezed to 16 channels at the published width, an eighth of 128."""
+    """(B,C,H,W) -> (B,C,1,1), by way of channels / reduction."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, reduction: int):
         super().__init__()
-        squeezed = SQUEEZED.get(channels, max(1, channels // 8))
+        squeezed = max(1, channels // reduction)
         self.ca = nn.Sequential(
             nn.Conv2d(channels, squeezed, 1), nn.ReLU(), nn.Conv2d(squeezed, channels, 1)
         )
 
     def forward(self, features: Tensor) -> Tensor:
         return self.ca(features.mean((2, 3), keepdim=True))
-
-
-SQUEEZED = {64: 16}  # the published code squeezes the shallower fusion by 4
 
 
 class PixelAttention(nn.Module):

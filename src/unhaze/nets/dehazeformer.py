@@ -5,47 +5,45 @@ arXiv:2204.03883. Reproduces: 687,404 (T), 1,284,884 (S), 2,517,612 (B), 4,635,9
 B 37.84, M 38.46, L 40.05.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unhaze.names import one_of
 from unhaze.nets.softunet import SoftUNet, depthwise, joint_statistics
 
 WINDOW = 8
 HIDDEN = 256  # of the network that makes the bias of positions
 
 
-class DehazeFormer(SoftUNet):
-    """hazy (B,3,H,W) in [0,1] -> restored; see `SoftUNet`.
+def dehazeformer(
+    *,
+    width: int = 24,
+    depths: tuple[int, int, int, int, int] = (4, 4, 4, 2, 2),
+    heads: tuple[int, int, int, int, int] = (2, 4, 6, 1, 1),
+    ratios: tuple[float, float, float, float, float] = (2, 4, 4, 2, 2),
+    attention: tuple[float, float, float, float, float] = (0, 0.5, 1, 0, 0),
+    convolutions: str = "depthwise",
+) -> SoftUNet:
+    """The network; see `SoftUNet`.
 
     depths, heads, ratios: of each stage its blocks, heads of attention, and hidden channels of the
     feed-forward part over its own. attention: share of a stage's blocks, the last ones, that have
     attention. convolutions: "depthwise" 5x5 beside the attention, or "plain", two of 3x3.
     """
+    one_of("net 'dehazeformer': convolutions", convolutions, ("depthwise", "plain"))
 
-    def __init__(
-        self,
-        *,
-        width: int = 24,
-        depths: Sequence[int] = (4, 4, 4, 2, 2),
-        heads: Sequence[int] = (2, 4, 6, 1, 1),
-        ratios: Sequence[float] = (2, 4, 4, 2, 2),
-        attention: Sequence[float] = (0, 0.5, 1, 0, 0),
-        convolutions: str = "depthwise",
-    ):
-        def make_block(stage: int, index: int, channels: int) -> nn.Module:
-            attends = index >= depths[stage] - attention[stage] * depths[stage]
-            return Block(
-                channels,
-                heads=heads[stage] if attends and attention[stage] else 0,
-                hidden=int(channels * ratios[stage]),
-                shift=WINDOW // 2 if index % 2 else 0,
-                convolutions=convolutions,
-            )
+    def make_block(stage: int, index: int, channels: int) -> nn.Module:
+        attends = index >= depths[stage] - attention[stage] * depths[stage]
+        return Block(
+            channels,
+            heads=heads[stage] if attends and attention[stage] else 0,
+            hidden=int(channels * ratios[stage]),
+            shift=WINDOW // 2 if index % 2 else 0,
+            convolutions=convolutions,
+        )
 
-        super().__init__(make_block, width=width, depths=depths)
+    return SoftUNet(make_block, width=width, depths=depths)
 
 
 class Block(nn.Module):

@@ -4,8 +4,6 @@ arXiv:2209.11448. Reproduces: 844,899 (T), 1,477,059 (S), 2,741,379 (B), 5,270,0
 published on SOTS indoor: T 37.99 dB, S 38.60, B 38.84, D 39.08.
 """
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
 from unhaze.nets.blocks import pad_to_multiple
@@ -18,7 +16,12 @@ class GUNet(nn.Module):
     depths: blocks of each of the seven stages, the middle one deepest in the U.
     """
 
-    def __init__(self, *, width: int = 24, depths: Sequence[int] = (2, 2, 2, 4, 2, 2, 2)):
+    def __init__(
+        self,
+        *,
+        width: int = 24,
+        depths: tuple[int, int, int, int, int, int, int] = (2, 2, 2, 4, 2, 2, 2),
+    ):
         super().__init__()
         levels = len(depths) // 2
         widths = [width * 2**level for level in (*range(levels + 1), *reversed(range(levels)))]

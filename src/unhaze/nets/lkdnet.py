@@ -4,21 +4,17 @@ arXiv:2209.01788. Reproduces: 344,182 (T), 636,208 (S), 1,220,260 (B), 2,388,364
 published weights measured here on 80 pictures of SOTS indoor: T 34.42 dB, S 36.64 dB.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from unhaze.nets.softunet import SoftUNet, depthwise, joint_statistics, squeeze_and_excite
 
 
-class LKDNet(SoftUNet):
-    """hazy (B,3,H,W) in [0,1] -> restored; see `SoftUNet`. depths: blocks of each stage."""
-
-    def __init__(self, *, width: int = 24, depths: Sequence[int] = (1, 1, 2, 1, 1)):
-        super().__init__(
-            lambda stage, index, channels: LKDBlock(channels), width=width, depths=depths
-        )
+def lkdnet(
+    *, width: int = 24, depths: tuple[int, int, int, int, int] = (1, 1, 2, 1, 1)
+) -> SoftUNet:
+    """The network; depths: blocks of each stage. See `SoftUNet`."""
+    return SoftUNet(lambda stage, index, channels: LKDBlock(channels), width=width, depths=depths)
 
 
 class LKDBlock(nn.Module):

@@ -4,21 +4,19 @@ arXiv:2305.17654. Reproduces: 1,622,950 (T), 3,164,944 (S), 6,248,932 (B), 12,41
 parameters; published on SOTS indoor: S 39.47 dB, B 41.90, L 42.62.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from unhaze.nets.softunet import SoftUNet, depthwise, squeeze_and_excite
 
 
-class MixDehazeNet(SoftUNet):
-    """hazy (B,3,H,W) in [0,1] -> restored; see `SoftUNet`. depths: blocks of each stage."""
-
-    def __init__(self, *, width: int = 24, depths: Sequence[int] = (1, 1, 2, 1, 1)):
-        super().__init__(
-            lambda stage, index, channels: MixBlock(channels), width=width, depths=depths, merge=3
-        )
+def mixdehazenet(
+    *, width: int = 24, depths: tuple[int, int, int, int, int] = (1, 1, 2, 1, 1)
+) -> SoftUNet:
+    """The network; depths: blocks of each stage. See `SoftUNet`."""
+    return SoftUNet(
+        lambda stage, index, channels: MixBlock(channels), width=width, depths=depths, merge=3
+    )
 
 
 class MixBlock(nn.Module):

@@ -14,17 +14,12 @@ from unhaze.errors import UnhazeError
 from unhaze.photo.picture import ICC
 from unhaze.restore.field import apply_field
 from unhaze.restore.restorer import Glance, Restorer, analysis_image, as_u8
+from unhaze.restore.video.containers import SERVICE_DEMUXERS
 from unhaze.web.settings import Settings
 from unhaze.web.shelf import Kept
 
 MODELS_HELD = 3  # loaded at a time, the least used goes first
 SHRUNK = 2048  # long side in pixels up to which a preview is shrunk in memory
-# FFmpeg also reads playlists, manifests and session descriptions, which name other files and
-# addresses: none of those may be opened, whatever the first bytes look like.
-VIDEO_OPTIONS = {
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
-    "protocol_whitelist": "file",
-}
 
 
 class Models:
@@ -157,20 +152,23 @@ def clear_video(models: Models, item: Kept, model: str, strength: float, suffix:
         restorer=models.restorer(model, settings.analysis, use="video"),
         strength=strength,
         progress=watch,
+        demuxers=SERVICE_DEMUXERS,
+        max_pixels=settings.max_frame_pixels,
     )
 
 
 def check_video(models: Models, source: Path) -> int | None:
-    """The number of frames, if the header tells; UnhazeError for too many, or too large ones."""
+    """The number of frames, if the header tells; UnhazeError for too many, or too large ones.
+
+    FFmpeg also reads playlists, manifests and session descriptions, which name other files and
+    addresses: none of those is opened, whatever the first bytes look like.
+    """
     from unhaze.restore.video.reading import Reading, find_video, open_container
 
-    with open_container(source, options=VIDEO_OPTIONS) as container:
-        reading = Reading(container, find_video(container, source))
-        width, height = reading.size
-        frames = reading.expected_frames
-    most = models.settings.max_frame_pixels
-    if width * height > most:
-        raise UnhazeError(f"frames of {width} x {height} pixels are over the limit of {most}")
-    if frames is not None and frames > models.settings.max_frames:
-        raise UnhazeError(f"{frames} frames are over the limit of {models.settings.max_frames}")
+    settings = models.settings
+    opened = open_container(source, demuxers=SERVICE_DEMUXERS, max_pixels=settings.max_frame_pixels)
+    with opened as container:
+        frames = Reading(container, find_video(container, source)).expected_frames
+    if frames is not None and frames > settings.max_frames:
+        raise UnhazeError(f"{frames} frames are over the limit of {settings.max_frames}")
     return frames

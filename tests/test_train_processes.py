@@ -1,0 +1,75 @@
+"""Several processes are one: whitening and contrastive regularization see the whole batch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from unhaze.losses import create_loss
+from unhaze.nets import create_net
+
+SIZE = 6
+# Five steps of SGD on one batch, of which each process has its part.
+STEPS = """
+import os
+import sys
+import torch
+from torch import distributed
+sys.path.insert(0, sys.argv[1])
+from test_train_processes import learn
+torch.set_num_threads(1)
+distributed.init_process_group("gloo")
+rank, processes = distributed.get_rank(), distributed.get_world_size()
+state = learn(int(sys.argv[3]), int(sys.argv[4]), rank, processes)
+if distributed.get_rank() == 0:
+    torch.save(state, sys.argv[2])
+distributed.barrier()
+os._exit(0)  # what gloo does at the end of a process is none of our business
+"""
+
+
+def learn(positives: int, negatives: int, rank: int = 0, processes: int = 1) -> dict[str, Tensor]:
+    """The network after the steps, and its losses; gradients are averaged over the processes."""
+    torch.manual_seed(0)
+    net = create_net("aecr", preset="code", width=8, fa_blocks=1, head="haze").train()
+    layers = [0.1, 0.2, 0.4, 0.0, 0.0]
+    rates = {"positives": positives, "negatives": negatives}
+    loss = create_loss("contrastive", weights="random", layer_weights=layers, floor=0.0, **rates)
+    clear = torch.rand(SIZE, 3, 24, 24)
+    hazy = 0.5 * clear + 0.4 + 0.1 * torch.rand(SIZE, 1, 1, 1)
+    part = slice(rank * SIZE // processes, (rank + 1) * SIZE // processes)
+    losses = []
+    for _ in range(5):
+        restored = net(hazy[part])
+        term = loss(restored, clear[part], hazy[part])
+        total = (restored - clear[part]).abs().mean() + 0.1 * term
+        net.zero_grad()
+        total.backward()
+        losses.append(term.detach())
+        for parameter in net.parameters():
+            if processes > 1:
+                torch.distributed.all_reduce(parameter.grad)
+            parameter.data -= 0.05 * parameter.grad / processes
+    return net.state_dict() | {"losses": torch.stack(losses)}
+
+
+@pytest.mark.parametrize(
+    "processes, rates",
+    [(2, (1, 1)), (3, (1, 1)), (2, (1, 4)), (3, (1, 6)), (2, (4, 1)), (2, (2, 0))],
+)
+def test_processes_equal_one_with_whitening_and_cr(processes, rates, tmp_path):
+    (tmp_path / "steps.py").write_text(STEPS)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launch += [f"--nproc_per_node={processes}", tmp_path / "steps.py"]
+    words = [*launch, Path(__file__).parent, tmp_path / "many.pt", *rates]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    many = torch.load(tmp_path / "many.pt", weights_only=True)
+    one, start = learn(*rates), create_net("aecr", preset="code", width=8)
+    for name in one:
+        torch.testing.assert_close(many[name], one[name], rtol=1e-3, atol=1e-4)
+    assert (one["whitening.running_mean"] - start.whitening.running_mean).abs().max() > 0.1
+    assert one["losses"][-1] < one["losses"][0]
