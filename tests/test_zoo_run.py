@@ -8,12 +8,16 @@ import pytest
 import torch
 
 from unhaze.cli import main
+from unhaze.config import Part
 from unhaze.errors import UnhazeError
 from unhaze.evaluate import models
+from unhaze.export import export
 from unhaze.nets import NETS, create_net
 from unhaze.restore import checkpoints, cost
 from unhaze.restore.checkpoints import checkpoint_of, ready
+from unhaze.restore.engine import Engine
 from unhaze.restore.restorer import Restorer
+from unhaze.weights import save_weights
 
 
 @pytest.fixture
@@ -59,6 +63,22 @@ def test_net_is_for_checkpoints_only(published, capsys):
     assert checkpoint_of("photo") is None
     assert main([str(published), "--model", "photo", "--net", "aodnet"]) == 2
     assert "--net says what a checkpoint is of; 'photo' is none" in capsys.readouterr().err
+
+
+def test_what_only_training_needs_is_merged_by_an_export(tmp_path):
+    torch.manual_seed(3)
+    net = create_net("deanet", preset="train", width=8).eval()
+    part = Part("deanet", {"preset": "train", "width": 8})
+    save_weights(tmp_path / "a.safetensors", net, part)
+    report = export(tmp_path / "a.safetensors", tmp_path / "a.onnx", tolerance=1e-3)
+    merged = create_net("deanet", preset="paper", width=8)
+    assert report.params == sum(each.numel() for each in merged.parameters())
+    engine = Engine(tmp_path / "a.onnx", "cpu", threads=1)
+    assert engine.card["arguments"] == {"preset": "train", "width": 8, "difference": False}
+    hazy = torch.rand(1, 3, 37, 41)
+    with torch.no_grad():
+        expected = net(hazy).numpy()
+    np.testing.assert_allclose(engine(hazy.numpy()), expected, atol=1e-5)
 
 
 class Slow:

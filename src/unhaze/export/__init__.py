@@ -5,7 +5,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def export(
         raise UnhazeError(f"'{out}' must end in .onnx")
     if out.is_dir() or (out.exists() and not overwrite):
         raise UnhazeError(f"'{out}' exists; choose another name or overwrite it")
-    weights = open_weights(source, net=net)
+    weights = deployed(open_weights(source, net=net))
     network = weights.net.eval()
     if half:
         network.half().float()
@@ -92,6 +92,15 @@ def export(
         unchecked.replace(out)
     seconds = time.perf_counter() - started
     return ExportReport(out, difference, CHECKED_SIZES, count_parameters(network), seconds)
+
+
+def deployed(weights: Weights) -> Weights:
+    """The same function in fewer parts, if the network has some that only its training needs."""
+    if not hasattr(weights.net, "deployed"):
+        return weights
+    net, arguments = weights.net.deployed()
+    part = replace(weights.part, arguments=weights.part.arguments | arguments)
+    return replace(weights, net=net, part=part)
 
 
 def card(weights: Weights) -> dict[str, Any]:

@@ -53,6 +53,10 @@ class DEANet(nn.Module):
         features = self.through("up_level1", self.up2(self.mix2(entering, features)))
         return self.up3(features)[..., :height, :width]
 
+    def deployed(self) -> tuple["DEANet", dict[str, bool]]:
+        """What an export takes in its place, and the arguments that differ."""
+        return merge_differences(self), {"difference": False}
+
     def through(self, stage: str, features: Tensor, *, count: int = 4) -> Tensor:
         """The blocks of a stage, one after the other."""
         for number in range(1, count + 1):

@@ -132,15 +132,12 @@ class Attention(nn.Module):
     def attend(self, stacked: Tensor) -> Tensor:
         """(B,3C,H,W) of queries, keys, values -> (B,C,H,W)."""
         height, width = stacked.shape[-2:]
-        below = (
-            (WINDOW - self.shift + (-height) % WINDOW) % WINDOW if self.shift else -height % WINDOW
-        )
-        right = (
-            (WINDOW - self.shift + (-width) % WINDOW) % WINDOW if self.shift else -width % WINDOW
-        )
+        # Sizes by one division each: torch.export takes minutes over remainders of remainders.
+        rows, columns = ((side + self.shift + WINDOW - 1) // WINDOW for side in (height, width))
+        right = columns * WINDOW - self.shift - width
+        below = rows * WINDOW - self.shift - height
         sides = (self.shift, right, self.shift, below)
         padded = functional.pad(stacked, sides, mode="reflect")
-        rows, columns = padded.shape[-2] // WINDOW, padded.shape[-1] // WINDOW
         windows = padded.unflatten(-1, (columns, WINDOW)).unflatten(-3, (rows, WINDOW))
         windows = windows.permute(0, 2, 4, 3, 5, 1).flatten(3, 4).flatten(0, 2)
         attended = self.attn(windows).view(-1, rows, columns, WINDOW, WINDOW, stacked.shape[1] // 3)

@@ -27,7 +27,16 @@ unhaze zoo get lkdnet-s-its        # where authors keep weights as plain files
 unhaze photo.jpg --model lkdnet-s-its
 unhaze zoo identify downloads/     # what files are of; runs nothing in them
 unhaze photo.jpg --model FILE      # any checkpoint of these networks
+unhaze eval FILE --hazy hazy/ --clear clear/
 ```
+
+FILE is a `.pth`, `.pk`, `.pkl`, `.pt`, `.ckpt`, `.tar` or `.safetensors` file as its authors or a
+training left it: its tensors tell network and variant, also under `module.`, `state_dict`, `net`,
+`params`, or an average over training (`ema`), which is preferred. Where two variants have the same
+names and shapes (fsnet-its and fsnet-ots, dmphn and dmshn), words of the path decide, and
+`--net NAME/PRESET` overrides. DEA-Net in its training form runs as the merged one. `.onnx` files of
+other programs run too; a TOML file beside them says what cannot be found out
+([use.md](use.md#networks-that-others-published)). Adding a network: [add-a-net.md](add-a-net.md).
 """
 
 
