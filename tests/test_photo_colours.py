@@ -194,6 +194,21 @@ def test_hidden_colours_have_no_influence(suffix, restorer, tmp_path):
     assert max(means) - min(means) < 0.5
 
 
+def test_hidden_colours_have_no_influence_with_native():
+    native = Restorer("photo-fast", "cpu", threads=1, native=True)
+    pixels = (scene() / 257).round().astype(np.uint8)
+    alpha = np.full(pixels.shape[:2], 255, np.uint8)
+    alpha[:, COLUMNS // 2 :] = 0
+    results = []
+    for beneath in (0, 255):
+        under = np.where(alpha[..., None] > 0, pixels, np.uint8(beneath))
+        got = native.restore(Photo(under, alpha)).pixels
+        np.testing.assert_array_equal(got[:, COLUMNS // 2 :], under[:, COLUMNS // 2 :])
+        results.append(got[:, : COLUMNS // 2])
+    assert np.abs(results[0].astype(float) - pixels[:, : COLUMNS // 2]).mean() > 5
+    np.testing.assert_array_equal(*results)
+
+
 def test_srgb_profiles_and_none_give_the_same_bytes(restorer, tmp_path):
     pixels = (scene() / 257).round().astype(np.uint8)
     srgb = profile.matrix_profile(profile.PRIMARIES[1], profile.srgb_curve)

@@ -17,7 +17,7 @@ from unhaze.restore.field import (
     check_strength,
     fit_field,
 )
-from unhaze.restore.managed import Colours, apply_managed, colours_of, filled
+from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_of, filled
 from unhaze.restore.models import Model, find_model, open_model
 from unhaze.restore.native import restore_strips, restore_whole
 from unhaze.restore.preview import comparison, field_pictures
@@ -133,7 +133,7 @@ class Restorer:
         small = analysis_image(whole_image(photo), self.analysis)
         colours = colours_of(photo.traits, pixels.dtype, small, pixels.max)
         if self.native:
-            restored = self._restore_natively(pixels, strength, colours)
+            restored = self._restore_natively(pixels, strength, colours, photo.alpha)
         else:
             glance = self._look(small, pixels.shape[:2], colours)
             settings = {"strength": strength, "threads": self.threads}
@@ -142,9 +142,17 @@ class Restorer:
         return replace(photo, pixels=restored)
 
     def _restore_natively(
-        self, pixels: np.ndarray, strength: float, colours: Colours
+        self, pixels: np.ndarray, strength: float, colours: Colours, alpha: np.ndarray | None
     ) -> np.ndarray:
-        """Every pixel through the network, by way of sRGB where the photo is in other colours."""
+        """Every pixel through the network, by way of sRGB where the photo is in other colours.
+
+        What `alpha` hides stays as it is; the network sees colours of visible pixels there.
+        """
+        if alpha is not None and (hidden := to_float(alpha) <= VISIBLE).any():
+            shown = filled(pixels.astype(np.float32), to_float(alpha))
+            shown = shown if pixels.dtype == np.float32 else np.rint(shown).astype(pixels.dtype)
+            done = self._restore_natively(shown, strength, colours, None)
+            return np.where(hidden[..., None], pixels, done)
         if colours.plain:
             return self.restore_pixels(pixels, strength, grey=colours.grey)
         hazy = colours.encoded(to_float(pixels))
