@@ -26,7 +26,7 @@ BITS, COMPRESSION, PLANES, TILES = 258, 259, 284, 322
 READABLE_BITS = {1, 2, 4, 8, 16, 32, 64}
 COMPRESSIONS = {6: "old-style JPEG", 34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC"}
 COMPRESSIONS |= {34925: "LZMA", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
-RGB, CIE_LAB = 2, 8  # photometric interpretations
+RGB, CIE_LAB, ICC_LAB = 2, 8, 9  # photometric interpretations
 SENSOR = {32803, 34892}  # photometric interpretations: colour filter array, linear raw
 RAW = "is a camera's raw file, which is not read; develop it first, to TIFF for example"
 # How a TIFF file stores its pixels, previews of them, and what libvips carries (XMP, ICC).
@@ -110,6 +110,11 @@ def _without_lab(file: BinaryIO) -> bool:
         return False
     _overwrite(file, header, directory[PHOTOMETRIC], RGB)
     return True
+
+
+def is_icc_lab(file: BinaryIO) -> bool:
+    """Whether a TIFF file has L*a*b* with a and b from 128 on, which libvips takes for RGB."""
+    return _unless_damaged(_first_number, file, PHOTOMETRIC) == ICC_LAB
 
 
 def orientation_of(block: bytes) -> int | None:

@@ -165,8 +165,8 @@ def _fitted_floats(image: pyvips.Image, stream: Stream, saver: "Saver") -> pyvip
     image = image.copy(interpretation="b-w" if stream.traits.grey else "scrgb")
     if saver.format == "tiff":
         return image
-    if ICC in stream.traits.metadata:
-        return (image * 65535).rint().cast("ushort")
+    if stream.traits.top or ICC in stream.traits.metadata:
+        return (image * (65535 / (stream.traits.top or 1))).rint().cast("ushort")
     return image.colourspace("grey16" if stream.traits.grey else "rgb16")
 
 

@@ -17,7 +17,7 @@ from unhaze.restore.field import (
     check_strength,
     fit_field,
 )
-from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_of, filled
+from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
 from unhaze.restore.models import Model, find_model, open_model
 from unhaze.restore.native import restore_strips, restore_whole
 from unhaze.restore.preview import comparison, field_pictures
@@ -129,17 +129,21 @@ class Restorer:
         check_strength(strength)
         if strength == 0:
             return photo
-        pixels = photo.pixels
         small = analysis_image(whole_image(photo), self.analysis)
-        colours = colours_of(photo.traits, pixels.dtype, small, pixels.max)
+        colours = colours_of(photo.traits, photo.pixels.dtype, small, photo.pixels.max)
+        return replace(photo, pixels=self._restore_in(colours, photo, small, strength))
+
+    def _restore_in(
+        self, colours: Colours, photo: Photo, small: np.ndarray, strength: float
+    ) -> np.ndarray:
+        """The pixels, restored; `small`: the analysis picture of the photo."""
+        pixels = photo.pixels
         if self.native:
-            restored = self._restore_natively(pixels, strength, colours, photo.alpha)
-        else:
-            glance = self._look(small, pixels.shape[:2], colours)
-            settings = {"strength": strength, "threads": self.threads}
-            done = apply_managed(glance.colours, glance.maps, [pixels], len(pixels), **settings)
-            restored = np.concatenate(list(done))
-        return replace(photo, pixels=restored)
+            return self._restore_natively(pixels, strength, colours, photo.alpha)
+        glance = self._look(small, pixels.shape[:2], colours)
+        settings = {"strength": strength, "threads": self.threads}
+        done = apply_managed(glance.colours, glance.maps, [pixels], len(pixels), **settings)
+        return np.concatenate(list(done))
 
     def _restore_natively(
         self, pixels: np.ndarray, strength: float, colours: Colours, alpha: np.ndarray | None
@@ -161,16 +165,29 @@ class Restorer:
         return colours.as_stored(colours.from_srgb(clear, seen, hazy), pixels.dtype)
 
     def restore_pixels(
-        self, pixels: np.ndarray, strength: float = 1.0, *, grey: bool = False
+        self,
+        pixels: np.ndarray,
+        strength: float = 1.0,
+        *,
+        grey: bool = False,
+        alpha: np.ndarray | None = None,
+        profile: bytes | None = None,
     ) -> np.ndarray:
         """(H,W,3) uint8, uint16 or float32 in [0,1] -> the same type and size, restored.
 
         `strength` 0 (exactly no change) to 1. `grey`: the answer has three equal channels.
+        `alpha`: (H,W) of the same type; what it hides has no influence. `profile`: ICC, by which
+        the pixels are to be seen; None: sRGB.
         """
         check_strength(strength)
         _check_pixels(pixels)
         if strength == 0:
             return pixels.copy()
+        colours = colours_by(Traits(grey=grey, profile=profile))
+        if not colours.plain or (alpha is not None and to_float(alpha).min() < 1):
+            photo = Photo(pixels, alpha, Traits(grey=grey))
+            small = analysis_image(whole_image(photo), self.analysis)
+            return self._restore_in(colours, photo, small, strength)
         if self.native:
             strips = list(self._restore_every_pixel(pixels, strength, grey))
             return np.concatenate(strips) if len(strips) > 1 else strips[0]
