@@ -313,3 +313,25 @@ def test_floats_of_the_range_of_integers_are_encoded(white, suffix, restorer, tm
         got = photo.read(target).pixels / (white if suffix == ".tif" else 65535)
         assert np.abs(got - expected).mean() < 1 / 255
     np.testing.assert_allclose(photo.read_rgb(tmp_path / "in.tif"), scene(), atol=1)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_infrared_is_no_transparency(native, tmp_path):
+    """An extra sample of no stated kind: it hides nothing, and stays what it is."""
+    tifffile = pytest.importorskip("tifffile")
+    restorer = Restorer("photo-fast", "cpu", threads=1, native=native)
+    pixels = (scene() / 257).round().astype(np.uint8)
+    infrared = np.where(np.arange(COLUMNS) < COLUMNS // 2, 0, 255).astype(np.uint8)
+    four = np.dstack([pixels, np.tile(infrared, (ROWS, 1))])
+    tifffile.imwrite(tmp_path / "in.tif", four, photometric="rgb", extrasamples=[0])
+    expected = restorer.restore_pixels(pixels)
+    for suffix in (".tif", ".png"):
+        restorer.restore_file(tmp_path / "in.tif", tmp_path / f"out{suffix}")
+        got = photo.read(tmp_path / f"out{suffix}")
+        np.testing.assert_array_equal(got.pixels, expected)
+        if suffix == ".tif":
+            np.testing.assert_array_equal(got.alpha, four[..., 3])
+            with tifffile.TiffFile(tmp_path / "out.tif") as file:
+                assert [int(each) for each in file.pages[0].extrasamples] == [0]
+        else:
+            assert got.alpha is None

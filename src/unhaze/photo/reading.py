@@ -210,6 +210,7 @@ def _opened(
         orientation=_orientation(image, metadata, loader),
         profile=seen_by,
         top=top,
+        extra=loader == "tiff" and exif.first_number(file, exif.EXTRA_SAMPLES) == exif.UNSPECIFIED,
         lost=lost,
         held=held,
         format=loader,
@@ -287,7 +288,7 @@ def _decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Im
         raise UnhazeError(f"cannot read {name}: {kinds.describe(file)}")
     if _loader(image) == "tiffload" and image.format == "uchar" and image.bands >= 3:
         place = file.tell()
-        icc_lab = exif.is_icc_lab(file)
+        icc_lab = exif.first_number(file, exif.PHOTOMETRIC) == exif.ICC_LAB
         file.seek(place)
         if icc_lab:  # made as CIE L*a*b* is stored: a and b signed
             signs = [0, 128, 128] + [0] * (image.bands - 3)

@@ -139,7 +139,8 @@ class Restorer:
         """The pixels, restored; `small`: the analysis picture of the photo."""
         pixels = photo.pixels
         if self.native:
-            return self._restore_natively(pixels, strength, colours, photo.alpha)
+            alpha = None if photo.traits.extra else photo.alpha
+            return self._restore_natively(pixels, strength, colours, alpha)
         glance = self._look(small, pixels.shape[:2], colours)
         settings = {"strength": strength, "threads": self.threads}
         done = apply_managed(glance.colours, glance.maps, [pixels], len(pixels), **settings)
@@ -198,7 +199,10 @@ class Restorer:
         """The fully restored photo in small and its field, for previews and for `restore_file`."""
         traits = opened.traits
         with opened.reading():
-            small = analysis_image(opened.image(), self.analysis)
+            image = opened.image()
+            if traits.extra and image.bands in (2, 4):
+                image = image.extract_band(0, n=image.bands - 1)
+            small = analysis_image(image, self.analysis)
         small = upright(small, traits.orientation)
 
         def most() -> float:
@@ -344,7 +348,7 @@ def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:
 
 def whole_image(photo: Photo) -> pyvips.Image:
     """The samples of a photo, with its alpha, as libvips knows them."""
-    if photo.alpha is None:
+    if photo.alpha is None or photo.traits.extra:
         return _wrapped(photo.pixels)
     return _wrapped(np.dstack([photo.pixels, photo.alpha])).copy(interpretation="srgb")
 
