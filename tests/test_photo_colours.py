@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import pyvips
 
+import unhaze
 from unhaze import photo
 from unhaze.photo import Photo, Traits, profile
 from unhaze.photo.picture import ICC
@@ -81,7 +83,10 @@ def written(encoding: str, folder: Path) -> Path:
             lab = image.numpy()
             stored = np.stack([lab[..., 0] * 2.55, lab[..., 1] % 256, lab[..., 2] % 256], -1)
             tifffile = pytest.importorskip("tifffile")
-            tifffile.imwrite(path, np.rint(stored).astype(np.uint8), photometric="cielab")
+            kind = "icclab" if encoding == "icclab8" else "cielab"
+            offset = np.uint8([0, 128, 128] if kind == "icclab" else [0, 0, 0])
+            stored = np.rint(stored).astype(np.uint8) ^ offset
+            tifffile.imwrite(path, stored, photometric=kind)
     else:
         photo.write(Photo(pixels), path)
     return path
@@ -109,7 +114,7 @@ def lab_of(path: Path) -> np.ndarray:
 
 
 ENCODINGS = ["8 bits", "p3", "adobe", "prophoto", "rec2020", "linear", "float", "lab16", "lab8"]
-ENCODINGS += ["12 in 16 bits"]
+ENCODINGS += ["12 in 16 bits", "icclab8"]
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -126,7 +131,7 @@ def test_one_photo_in_many_encodings_gives_one_result(encoding, restorer, tmp_pa
     assert np.quantile(difference, 0.95) < 3.0
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS[:7] + ENCODINGS[9:])
+@pytest.mark.parametrize("encoding", ENCODINGS[:7] + ENCODINGS[9:10])
 def test_strength_0_is_the_same_picture(encoding, restorer, tmp_path):
     source, target = written(encoding, tmp_path), tmp_path / "out.tif"
     restorer.restore_file(source, target, strength=0)
@@ -194,6 +199,21 @@ def test_hidden_colours_have_no_influence(suffix, restorer, tmp_path):
     assert max(means) - min(means) < 0.5
 
 
+def test_hidden_colours_have_no_influence_with_native():
+    native = Restorer("photo-fast", "cpu", threads=1, native=True)
+    pixels = (scene() / 257).round().astype(np.uint8)
+    alpha = np.full(pixels.shape[:2], 255, np.uint8)
+    alpha[:, COLUMNS // 2 :] = 0
+    results = []
+    for beneath in (0, 255):
+        under = np.where(alpha[..., None] > 0, pixels, np.uint8(beneath))
+        got = native.restore(Photo(under, alpha)).pixels
+        np.testing.assert_array_equal(got[:, COLUMNS // 2 :], under[:, COLUMNS // 2 :])
+        results.append(got[:, : COLUMNS // 2])
+    assert np.abs(results[0].astype(float) - pixels[:, : COLUMNS // 2]).mean() > 5
+    np.testing.assert_array_equal(*results)
+
+
 def test_srgb_profiles_and_none_give_the_same_bytes(restorer, tmp_path):
     pixels = (scene() / 257).round().astype(np.uint8)
     srgb = profile.matrix_profile(profile.PRIMARIES[1], profile.srgb_curve)
@@ -244,3 +264,74 @@ def test_profiles_agree_with_their_formula(primaries, transfer, tmp_path):
     x, y, z = np.moveaxis(root, -1, 0)
     expected = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
     np.testing.assert_allclose(got, expected, atol=0.5)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("native", [False, True])
+def test_hidden_colours_of_an_array_have_no_influence(kind, native):
+    white = 1 if kind == np.float32 else np.iinfo(kind).max
+    pixels = (scene() / 65535 * white).astype(kind)
+    alpha = np.full((ROWS, COLUMNS, 1), white, kind)
+    alpha[:, COLUMNS // 2 :] = 0
+    results = []
+    for beneath in (0, white):
+        given = np.dstack([np.where(alpha > 0, pixels, kind(beneath)), alpha])
+        got = unhaze.dehaze(given, model="photo-fast", device="cpu", native=native)
+        np.testing.assert_array_equal(got[..., 3:], alpha)
+        results.append(got[:, : COLUMNS // 2, :3] / white)
+    assert np.abs(results[0] - pixels[:, : COLUMNS // 2] / white).mean() > 0.02
+    assert abs(results[0].mean() - results[1].mean()) < 0.5 / 255
+
+
+def test_pil_images_are_seen_by_their_profile(tmp_path):
+    icc = profiles()["linear"]
+    given = {"srgb": scene(), "linear": converted(scene(), icc, tmp_path)}
+    seen = {}
+    for name, pixels in given.items():
+        image = PIL.Image.fromarray(np.rint(pixels / 257).astype(np.uint8))
+        image.info = {"icc_profile": icc} if name == "linear" else {}
+        got = unhaze.dehaze(image, model="photo-fast", device="cpu")
+        assert got.info == image.info
+        photo.write(
+            Photo(np.asarray(got), traits=Traits(metadata={ICC: icc} if image.info else {})),
+            tmp_path / f"{name}.png",
+        )
+        seen[name] = lab_of(tmp_path / f"{name}.png")
+    assert np.linalg.norm(seen["linear"] - seen["srgb"], axis=-1).mean() < 1.0
+
+
+@pytest.mark.parametrize("white", [255.0, 65535.0])
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_floats_of_the_range_of_integers_are_encoded(white, suffix, restorer, tmp_path):
+    pixels = (scene() / 65535 * white).astype(np.float32)
+    image = pyvips.Image.new_from_array(pixels).copy(interpretation="scrgb")
+    image.tiffsave(str(tmp_path / "in.tif"))
+    plain = restorer.restore_pixels(scene()) / 65535
+    for strength, expected in ((1, plain), (0, scene() / 65535)):
+        target = tmp_path / f"{strength}{suffix}"
+        restorer.restore_file(tmp_path / "in.tif", target, strength=strength)
+        got = photo.read(target).pixels / (white if suffix == ".tif" else 65535)
+        assert np.abs(got - expected).mean() < 1 / 255
+    np.testing.assert_allclose(photo.read_rgb(tmp_path / "in.tif"), scene(), atol=1)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_infrared_is_no_transparency(native, tmp_path):
+    """An extra sample of no stated kind: it hides nothing, and stays what it is."""
+    tifffile = pytest.importorskip("tifffile")
+    restorer = Restorer("photo-fast", "cpu", threads=1, native=native)
+    pixels = (scene() / 257).round().astype(np.uint8)
+    infrared = np.where(np.arange(COLUMNS) < COLUMNS // 2, 0, 255).astype(np.uint8)
+    four = np.dstack([pixels, np.tile(infrared, (ROWS, 1))])
+    tifffile.imwrite(tmp_path / "in.tif", four, photometric="rgb", extrasamples=[0])
+    expected = restorer.restore_pixels(pixels)
+    for suffix in (".tif", ".png"):
+        restorer.restore_file(tmp_path / "in.tif", tmp_path / f"out{suffix}")
+        got = photo.read(tmp_path / f"out{suffix}")
+        np.testing.assert_array_equal(got.pixels, expected)
+        if suffix == ".tif":
+            np.testing.assert_array_equal(got.alpha, four[..., 3])
+            with tifffile.TiffFile(tmp_path / "out.tif") as file:
+                assert [int(each) for each in file.pages[0].extrasamples] == [0]
+        else:
+            assert got.alpha is None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from unhaze.restore.restorer import Restorer
 
 Picture = TypeVar("Picture")
-# (H,W,3) uint8, uint16 or float32 in [0,1], grey=bool -> the same, restored.
+# (H,W,3) uint8, uint16 or float32 in [0,1], grey=bool, alpha=(H,W), profile=ICC -> it, restored.
 Clear = Callable[..., "np.ndarray"]
 
 
@@ -36,9 +36,9 @@ def dehaze(
     path (str or Path) of a photo or video: writes `out`, or photo.unhazed.jpg beside photo.jpg, and
     answers that path. bytes of an image file: bytes in the same format (PNG where it is only read).
     NumPy (H,W), (H,W,3), (H,W,4: alpha is kept) or (B,H,W,3 or 4), RGB, uint8, uint16 or float in
-    [0,1]. PIL image of 8 bits a channel: one of mode L, LA, RGB or RGBA, with the same `info`; of
-    16 bits: one of mode I;16, or I if it was. PyTorch (3,H,W) or (B,3,H,W), uint8, uint16 or float
-    in [0,1], on any device.
+    [0,1]. PIL image of 8 bits a channel: one of mode L, LA, RGB or RGBA, with the same `info`, seen
+    by the ICC profile in that; of 16 bits: one of mode I;16, or I if it was. PyTorch (3,H,W) or
+    (B,3,H,W), uint8, uint16 or float in [0,1], on any device. What alpha hides has no influence.
     strength: 0 changes nothing, 1 clears fully; model, device, analysis, native: as for Restorer,
     which is kept for later calls with the same ones.
     UnhazeError for everything else, and for an `out` that exists without `overwrite`.
@@ -116,7 +116,8 @@ def dehaze_array(picture: "np.ndarray", clear: Clear) -> "np.ndarray":
     check_range(samples)
     native = np.float32 if samples.dtype.kind == "f" else samples.dtype.newbyteorder("=")
     pixels = np.ascontiguousarray(samples[..., :3], native)
-    restored = clear(pixels, grey=grey)
+    alpha = np.ascontiguousarray(samples[..., 3], native) if samples.shape[2] == 4 else None
+    restored = clear(pixels, grey=grey, alpha=alpha)
     if grey:
         restored = restored[..., 0]
     elif samples.shape[2] == 4:
@@ -149,7 +150,11 @@ def dehaze_pil(picture: Any, clear: Clear) -> Any:
     has_alpha = "A" in picture.getbands() or "transparency" in picture.info
     grey = picture.mode in ("1", "L", "LA")
     samples = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
-    restored = Image.fromarray(clear(np.ascontiguousarray(samples[..., :3]), grey=grey))
+    pixels = np.ascontiguousarray(samples[..., :3])
+    alpha = np.ascontiguousarray(samples[..., 3]) if has_alpha else None
+    # PIL's own conversion of CMYK to RGB does not go by its profile.
+    icc = None if picture.mode == "CMYK" else picture.info.get("icc_profile")
+    restored = Image.fromarray(clear(pixels, grey=grey, alpha=alpha, profile=icc))
     if grey:
         restored = restored.getchannel(0)
     if has_alpha:

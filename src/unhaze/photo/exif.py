@@ -26,7 +26,8 @@ BITS, COMPRESSION, PLANES, TILES = 258, 259, 284, 322
 READABLE_BITS = {1, 2, 4, 8, 16, 32, 64}
 COMPRESSIONS = {6: "old-style JPEG", 34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC"}
 COMPRESSIONS |= {34925: "LZMA", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
-RGB, CIE_LAB = 2, 8  # photometric interpretations
+EXTRA_SAMPLES, UNSPECIFIED = 338, 0  # the latter: no transparency, infrared for example
+RGB, CIE_LAB, ICC_LAB = 2, 8, 9  # photometric interpretations
 SENSOR = {32803, 34892}  # photometric interpretations: colour filter array, linear raw
 RAW = "is a camera's raw file, which is not read; develop it first, to TIFF for example"
 # How a TIFF file stores its pixels, previews of them, and what libvips carries (XMP, ICC).
@@ -100,16 +101,22 @@ def without_lab(file: BinaryIO) -> bytes | None:
     """A TIFF file of 8-bit CIE L*a*b*, which libvips refuses, that says its samples are RGB."""
     file.seek(0)
     changed = io.BytesIO(file.read())
-    return changed.getvalue() if _unless_damaged(_without_lab, changed) else None
+    if first_number(changed, PHOTOMETRIC) != CIE_LAB:
+        return None
+    overwrite(changed, PHOTOMETRIC, RGB)
+    return changed.getvalue()
 
 
-def _without_lab(file: BinaryIO) -> bool:
+def overwrite(file: BinaryIO, tag: int, value: int) -> None:
+    """Changes a number in the first directory of a TIFF file. KeyError: it has no such tag."""
     header = _header(file)
     directory, _ = _directory(file, header, _number(file, header, header.pointer))
-    if _integer(file, header, directory[PHOTOMETRIC]) != CIE_LAB:
-        return False
-    _overwrite(file, header, directory[PHOTOMETRIC], RGB)
-    return True
+    _overwrite(file, header, directory[tag], value)
+
+
+def first_number(file: BinaryIO, tag: int) -> int | None:
+    """The first value of a tag of the first directory of a TIFF file; None if there is none."""
+    return _unless_damaged(_first_number, file, tag)
 
 
 def orientation_of(block: bytes) -> int | None:

@@ -43,18 +43,10 @@ def has_density(file: BinaryIO, loader: str, exif_says: bool) -> bool:
 
 def colour_numbers(file: BinaryIO) -> bytes | None:
     """Primaries and transfer, two bytes each, of AVIF's first nclx box (ISO/IEC 14496-12)."""
-    at = find_colour_numbers(file)
-    if at is None:
-        return None
-    file.seek(at)
-    return file.read(4)
-
-
-def find_colour_numbers(file: BinaryIO) -> int | None:
-    """Where they stand; None where there is no such box."""
     file.seek(0)
-    at = file.read(HEADER).find(b"colrnclx")
-    return None if at < 0 else at + 8
+    head = file.read(HEADER)
+    at = head.find(b"colrnclx")
+    return None if at < 0 else head[at + 8 : at + 12]
 
 
 def _jpeg(file: BinaryIO, density: bool) -> dict[str, Any]:

@@ -17,7 +17,18 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import behind, exif, headers, inventory, iptc, jpeg, png, webp, xmp
+from unhaze.photo import (
+    avif_colour,
+    behind,
+    exif,
+    inventory,
+    iptc,
+    jpeg,
+    png,
+    profile,
+    webp,
+    xmp,
+)
 from unhaze.photo.picture import (
     BEHIND,
     COLOURS,
@@ -67,6 +78,8 @@ def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) ->
     if TAGS & found.keys() - set(holds) and ICC in holds and traits.profile:
         log.warning("'%s' holds no such colour tags; an ICC profile says the same", suffix)
         found[ICC] = traits.profile
+    if saver == "avif" and NUMBERS in found:
+        _make_room_for_numbers(found, traits)
     if saver != "jpeg":
         found = {key: found[key] for key in found if key not in IN_JPEG}
         for words in traits.held:
@@ -91,6 +104,16 @@ def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) ->
             size = len(found.pop(key))
             log.warning("'%s' holds no %s of %d bytes; left out", suffix, NAMES[key], size)
     return found
+
+
+def _make_room_for_numbers(found: dict[str, bytes], traits: Traits) -> None:
+    """libheif writes no nclx, but a profile, which the numbers then replace; sRGB needs neither."""
+    if ICC in found or struct.unpack(">HH", found[NUMBERS]) in ((2, 2), profile.SRGB):
+        del found[NUMBERS]
+    else:
+        found[ICC] = traits.profile or profile.matrix_profile(
+            profile.PRIMARIES[1], profile.srgb_curve
+        )
 
 
 def _fit_xmp(found: dict[str, bytes], suffix: str, traits: Traits) -> None:
@@ -142,6 +165,8 @@ def _complete_jpeg(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> N
 
 
 def _complete_tiff(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
+    if traits.extra and exif.first_number(file, exif.EXTRA_SAMPLES) is not None:
+        exif.overwrite(file, exif.EXTRA_SAMPLES, exif.UNSPECIFIED)
     if traits.density is None:
         exif.forget_resolution(file)
     exif.add_to_tiff(file, found.get(EXIF), found.get(IPTC))
@@ -171,10 +196,8 @@ def _complete_webp(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> N
 def _complete_avif(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
     if EXIF in found:
         _replace_placeholder(file, found[EXIF])
-    place = headers.find_colour_numbers(file)
-    if NUMBERS in found and place is not None:
-        file.seek(place)
-        file.write(found[NUMBERS])
+    if NUMBERS in found:
+        avif_colour.replace_profile(file, found[NUMBERS])
 
 
 COMPLETED = {

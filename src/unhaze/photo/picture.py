@@ -36,7 +36,9 @@ class Traits:
     `grey`: one channel in the file. `metadata`: by the keys above.
     `orientation`: 1-8 as in EXIF, how the rows of the file are to be turned to be seen upright.
     `profile`: the ICC profile by which the samples are to be seen, embedded or made of colour tags;
-    None: sRGB. `top`: the sample that is white, where it is not the largest of the type. `lost`:
+    None: sRGB. `top`: the sample that is white, where it is not the largest of the type. `extra`:
+    the channel after the colours is no transparency (infrared for example), though it is kept as
+    alpha is; only TIFF holds it. `lost`:
     what the file held and no restored one holds, in words; `held`: what only JPEG holds, in words.
     `format`: the source's, e.g. "jpeg"; `quality`: of a JPEG or WebP source, estimated; `lossless`:
     of a WebP source; `full_chroma`: False for a source with 4:2:0. `density`: pixels per
@@ -48,6 +50,7 @@ class Traits:
     orientation: int = 1
     profile: bytes | None = None
     top: float | None = None
+    extra: bool = False
     lost: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     format: str | None = None

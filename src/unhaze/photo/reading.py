@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 MAX_PIXELS = 400_000_000  # a header that promises more is taken for a decompression bomb
 STRIP = 1 << 18  # pixels that are decoded at once
 HEAD = 1 << 14  # bytes in which AVIF says how it is encoded
+SIDE, FAR_ABOVE = 64, 10  # of the picture by which the range of floats is judged; above white
 LOADERS = {
     "jpegload": "jpeg",
     "pngload": "png",
@@ -117,14 +118,16 @@ def read(source: str | Path | bytes, *, max_pixels: int | None = None) -> Photo:
 def read_rgb(path: str | Path) -> np.ndarray:
     """The pixels alone: (H,W,3) uint8 or uint16, upright, grey repeated, alpha left out.
 
-    Floats, which are linear light where no profile says otherwise, become 16-bit sRGB.
+    Floats become 16-bit sRGB: they are linear light, but where a profile or a range of 255 or
+    65,535 says otherwise.
     """
     photo = read(path)
     if photo.pixels.dtype != np.float32:
         return photo.pixels
     image = pyvips.Image.new_from_array(photo.pixels)
-    if ICC in photo.traits.metadata:
-        return (image * 65535).rint().cast("ushort").numpy()
+    if photo.traits.top or ICC in photo.traits.metadata:
+        white = 65535 / (photo.traits.top or 1)
+        return (image * white).rint().cast("ushort").numpy()
     return image.copy(interpretation="scrgb").colourspace("rgb16").numpy()
 
 
@@ -195,13 +198,19 @@ def _opened(
     metadata, lost, held = _metadata(converted, file, loader)
     if frames > 1:
         lost += (f"all but the first of {frames} pages or frames",)
+    seen_by, top = _profile(converted, metadata), None
+    if converted.format == "float" and ICC not in metadata:
+        top = _encoded_white(_rgb_or_grey(_decoder(source, file, name), name))
+        seen_by = None if top else seen_by
     by_exif = exif.has_resolution(io.BytesIO(metadata.get(EXIF, b"")))
     has_density = headers.has_density(file, loader, by_exif)
     traits = Traits(
         grey=converted.bands <= 2,
         metadata=metadata,
         orientation=_orientation(image, metadata, loader),
-        profile=_profile(converted, metadata),
+        profile=seen_by,
+        top=top,
+        extra=loader == "tiff" and exif.first_number(file, exif.EXTRA_SAMPLES) == exif.UNSPECIFIED,
         lost=lost,
         held=held,
         format=loader,
@@ -240,6 +249,17 @@ def _profile(image: pyvips.Image, metadata: dict[str, bytes]) -> bytes | None:
     return profile.from_numbers(1, 8) if image.format == "float" else None
 
 
+def _encoded_white(image: pyvips.Image) -> float | None:
+    """255 or 65,535 if floats are samples as of 8 or 16 bits; None if 1 is white, lamps aside."""
+    cell = max(1, min(image.width, image.height) // SIDE)
+    small = image.extract_band(0, n=min(3, image.bands) if image.bands > 2 else 1)
+    samples = small.shrink(cell, cell).numpy()
+    samples = samples[np.isfinite(samples)]
+    if not samples.size or np.median(samples) <= 1 or samples.max() <= FAR_ABOVE:
+        return None
+    return 255.0 if samples.max() <= 255 else 65535.0
+
+
 def _decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Image:
     """The picture with only its header read.
 
@@ -266,6 +286,13 @@ def _decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Im
     if _loader(image) not in LOADERS:
         file.seek(0)
         raise UnhazeError(f"cannot read {name}: {kinds.describe(file)}")
+    if _loader(image) == "tiffload" and image.format == "uchar" and image.bands >= 3:
+        place = file.tell()
+        icc_lab = exif.first_number(file, exif.PHOTOMETRIC) == exif.ICC_LAB
+        file.seek(place)
+        if icc_lab:  # made as CIE L*a*b* is stored: a and b signed
+            signs = [0, 128, 128] + [0] * (image.bands - 3)
+            return (image ^ signs).copy(interpretation="lab")
     return image
 
 

@@ -130,7 +130,9 @@ def _say_what_it_cannot_hold(stream: Stream, saver: "Saver", suffix: str) -> Non
     floats, alpha = stream.dtype == np.float32, stream.shape[2] in (2, 4)
     if floats and saver.format != "tiff":
         log.warning("'%s' holds no floating-point samples; rounded to 16 bits", suffix)
-    if alpha and not saver.alpha:
+    if alpha and stream.traits.extra and saver.format != "tiff":
+        log.warning("'%s' holds no channel beside colours and transparency; left out", suffix)
+    elif alpha and not saver.alpha:
         log.warning("'%s' holds no transparency; blended onto white", suffix)
     if stream.dtype != np.uint8 and not saver.wide:
         log.warning("'%s' holds no 16 bits a channel; rounded to 8", suffix)
@@ -140,6 +142,8 @@ def _say_what_it_cannot_hold(stream: Stream, saver: "Saver", suffix: str) -> Non
 
 def _fitted(image: pyvips.Image, stream: Stream, saver: "Saver") -> pyvips.Image:
     """What the format can hold of the picture, still lazy."""
+    if stream.traits.extra and saver.format != "tiff" and image.bands in (2, 4):
+        image = image.extract_band(0, n=image.bands - 1)
     space = {False: ("srgb", "rgb16"), True: ("b-w", "grey16")}[stream.traits.grey]
     if stream.dtype == np.float32:
         image = _fitted_floats(image, stream, saver)
@@ -165,8 +169,8 @@ def _fitted_floats(image: pyvips.Image, stream: Stream, saver: "Saver") -> pyvip
     image = image.copy(interpretation="b-w" if stream.traits.grey else "scrgb")
     if saver.format == "tiff":
         return image
-    if ICC in stream.traits.metadata:
-        return (image * 65535).rint().cast("ushort")
+    if stream.traits.top or ICC in stream.traits.metadata:
+        return (image * (65535 / (stream.traits.top or 1))).rint().cast("ushort")
     return image.colourspace("grey16" if stream.traits.grey else "rgb16")
 
 

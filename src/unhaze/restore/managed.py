@@ -14,6 +14,7 @@ import numpy as np
 import pyvips
 
 from unhaze.photo import Traits, to_float
+from unhaze.photo.picture import ICC
 from unhaze.restore.field import apply_to_strips
 from unhaze.windows import window_mean
 
@@ -140,11 +141,20 @@ def colours_of(
     """
     largest = float(small.max())
     top = 1.0
-    if dtype == np.float32:
+    if traits.top:
+        top = traits.top
+    elif dtype == np.float32 and traits.profile and ICC not in traits.metadata:  # linear light
+        top = 1.0
+    elif dtype == np.float32:
         top = next((each for each in FLOAT_WHITES if largest <= each * BRIGHT), FLOAT_WHITES[-1])
     elif dtype == np.uint16 and largest <= NARROW[-1] / 65535:
         found = most()
         top = next((each for each in NARROW if found <= each), 65535) / 65535
+    return colours_by(traits, top)
+
+
+def colours_by(traits: Traits, top: float = 1.0) -> Colours:
+    """Of samples of which `top`, a share of the largest of their type, is white."""
     icc = managed(traits)
     return Colours(icc, traits.grey, top, icc is not None and is_linear(icc, traits.grey))
 

@@ -17,7 +17,7 @@ from unhaze.restore.field import (
     check_strength,
     fit_field,
 )
-from unhaze.restore.managed import Colours, apply_managed, colours_of, filled
+from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
 from unhaze.restore.models import Model, find_model, open_model
 from unhaze.restore.native import restore_strips, restore_whole
 from unhaze.restore.preview import comparison, field_pictures
@@ -129,22 +129,35 @@ class Restorer:
         check_strength(strength)
         if strength == 0:
             return photo
-        pixels = photo.pixels
         small = analysis_image(whole_image(photo), self.analysis)
-        colours = colours_of(photo.traits, pixels.dtype, small, pixels.max)
+        colours = colours_of(photo.traits, photo.pixels.dtype, small, photo.pixels.max)
+        return replace(photo, pixels=self._restore_in(colours, photo, small, strength))
+
+    def _restore_in(
+        self, colours: Colours, photo: Photo, small: np.ndarray, strength: float
+    ) -> np.ndarray:
+        """The pixels, restored; `small`: the analysis picture of the photo."""
+        pixels = photo.pixels
         if self.native:
-            restored = self._restore_natively(pixels, strength, colours)
-        else:
-            glance = self._look(small, pixels.shape[:2], colours)
-            settings = {"strength": strength, "threads": self.threads}
-            done = apply_managed(glance.colours, glance.maps, [pixels], len(pixels), **settings)
-            restored = np.concatenate(list(done))
-        return replace(photo, pixels=restored)
+            alpha = None if photo.traits.extra else photo.alpha
+            return self._restore_natively(pixels, strength, colours, alpha)
+        glance = self._look(small, pixels.shape[:2], colours)
+        settings = {"strength": strength, "threads": self.threads}
+        done = apply_managed(glance.colours, glance.maps, [pixels], len(pixels), **settings)
+        return np.concatenate(list(done))
 
     def _restore_natively(
-        self, pixels: np.ndarray, strength: float, colours: Colours
+        self, pixels: np.ndarray, strength: float, colours: Colours, alpha: np.ndarray | None
     ) -> np.ndarray:
-        """Every pixel through the network, by way of sRGB where the photo is in other colours."""
+        """Every pixel through the network, by way of sRGB where the photo is in other colours.
+
+        What `alpha` hides stays as it is; the network sees colours of visible pixels there.
+        """
+        if alpha is not None and (hidden := to_float(alpha) <= VISIBLE).any():
+            shown = filled(pixels.astype(np.float32), to_float(alpha))
+            shown = shown if pixels.dtype == np.float32 else np.rint(shown).astype(pixels.dtype)
+            done = self._restore_natively(shown, strength, colours, None)
+            return np.where(hidden[..., None], pixels, done)
         if colours.plain:
             return self.restore_pixels(pixels, strength, grey=colours.grey)
         hazy = colours.encoded(to_float(pixels))
@@ -153,16 +166,29 @@ class Restorer:
         return colours.as_stored(colours.from_srgb(clear, seen, hazy), pixels.dtype)
 
     def restore_pixels(
-        self, pixels: np.ndarray, strength: float = 1.0, *, grey: bool = False
+        self,
+        pixels: np.ndarray,
+        strength: float = 1.0,
+        *,
+        grey: bool = False,
+        alpha: np.ndarray | None = None,
+        profile: bytes | None = None,
     ) -> np.ndarray:
         """(H,W,3) uint8, uint16 or float32 in [0,1] -> the same type and size, restored.
 
         `strength` 0 (exactly no change) to 1. `grey`: the answer has three equal channels.
+        `alpha`: (H,W) of the same type; what it hides has no influence. `profile`: ICC, by which
+        the pixels are to be seen; None: sRGB.
         """
         check_strength(strength)
         _check_pixels(pixels)
         if strength == 0:
             return pixels.copy()
+        colours = colours_by(Traits(grey=grey, profile=profile))
+        if not colours.plain or (alpha is not None and to_float(alpha).min() < 1):
+            photo = Photo(pixels, alpha, Traits(grey=grey))
+            small = analysis_image(whole_image(photo), self.analysis)
+            return self._restore_in(colours, photo, small, strength)
         if self.native:
             strips = list(self._restore_every_pixel(pixels, strength, grey))
             return np.concatenate(strips) if len(strips) > 1 else strips[0]
@@ -173,7 +199,10 @@ class Restorer:
         """The fully restored photo in small and its field, for previews and for `restore_file`."""
         traits = opened.traits
         with opened.reading():
-            small = analysis_image(opened.image(), self.analysis)
+            image = opened.image()
+            if traits.extra and image.bands in (2, 4):
+                image = image.extract_band(0, n=image.bands - 1)
+            small = analysis_image(image, self.analysis)
         small = upright(small, traits.orientation)
 
         def most() -> float:
@@ -319,7 +348,7 @@ def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:
 
 def whole_image(photo: Photo) -> pyvips.Image:
     """The samples of a photo, with its alpha, as libvips knows them."""
-    if photo.alpha is None:
+    if photo.alpha is None or photo.traits.extra:
         return _wrapped(photo.pixels)
     return _wrapped(np.dstack([photo.pixels, photo.alpha])).copy(interpretation="srgb")
 

@@ -1,0 +1,70 @@
+"""The colour box of AVIF (`colr` of type `nclx`, ISO/IEC 14496-12, 12.1.5), unknown to libvips."""
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+HOLDERS = (b"iprp", b"ipco")  # boxes with nothing but boxes in them
+LARGEST = 1 << 24  # bytes of a description of all pictures
+BT601, FULL = 6, 0x80  # what libheif encodes with where nothing else is asked of it
+PROFILES = (b"prof", b"rICC")  # kinds of colr that hold an ICC profile
+
+
+def replace_profile(file: BinaryIO, numbers: bytes) -> None:
+    """Puts primaries and transfer, two bytes each, in place of the ICC profile of a finished file.
+
+    The rest of the box is as libheif encodes.
+    The description becomes shorter by some bytes, which a free box behind it takes: the pixels, of
+    which it says where they lie, do not move.
+    """
+    place, meta = _meta(file)
+    kinds = [at for kind in PROFILES if (at := meta.find(b"colr" + kind)) >= 4]
+    if not kinds:
+        return
+    start = kinds[0] - 4
+    (size,) = struct.unpack_from(">I", meta, start)
+    box = struct.pack(">I8s4sHB", 19, b"colrnclx", numbers, BT601, FULL)
+    shorter = size - len(box)
+    changed = bytearray(meta[:start] + box + meta[start + size :])
+    for at in _around(meta, start):
+        struct.pack_into(">I", changed, at, struct.unpack_from(">I", meta, at)[0] - shorter)
+    file.seek(place)
+    file.write(changed + struct.pack(">I4s", shorter, b"free") + bytes(shorter - 8))
+
+
+def _around(meta: bytes, place: int) -> list[int]:
+    """Where the boxes start that hold `place`: meta itself, iprp, ipco."""
+    starts, first = [0], 12
+    for holder in HOLDERS:
+        for kind, at, end in _boxes(meta, first, len(meta)):
+            if kind == holder and at <= place < end:
+                starts.append(at - 8)
+                first = at
+                break
+    return starts
+
+
+def _meta(file: BinaryIO) -> tuple[int, bytes]:
+    """Where the box that describes all pictures starts, and the whole of it; empty if none."""
+    place = file.seek(0)
+    while len(head := file.read(8)) == 8:
+        size, kind = struct.unpack(">I4s", head)
+        if size == 1:
+            (size,) = struct.unpack(">Q", file.read(8).rjust(8, b"\0"))
+        if kind == b"meta" and 12 <= size <= LARGEST:
+            file.seek(place)
+            return place, file.read(size)
+        if size < 8:
+            break
+        place = file.seek(place + size)
+    return 0, b""
+
+
+def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, where its content starts, where it ends) of the boxes from `start` to `end`."""
+    while start + 8 <= end:
+        size, kind = struct.unpack_from(">I4s", data, start)
+        if size < 8 or start + size > end:
+            return
+        yield kind, start + 8, start + size
+        start += size
