@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Net:
     """One entry of `NETS`.
 
-    location: "module:class", so that one line adds a network and listing them needs no PyTorch. The
-        class's keyword arguments are the recipe's `[net]` keys; forward (B,3,H,W) in [0,1] -> same
-        shape, any size from 1x1.
+    location: "module:class", or a function that makes one, so that one line adds a network and
+        listing them needs no PyTorch. Its keyword arguments are the recipe's `[net]` keys; forward
+        (B,3,H,W) in [0,1] -> same shape, any size from 1x1.
     presets: named sets of arguments; "slim" is what a CPU can train in minutes (0.1 to 0.4 M
         parameters). tiny: arguments laid over any preset, so that a test takes moments.
     idle: regular expressions of the parameters that forward does not depend on (of published
@@ -43,7 +43,7 @@ class Net:
 
     @property
     def build(self) -> Callable[..., "nn.Module"]:
-        """The class itself."""
+        """The class itself, or the function."""
         return pkgutil.resolve_name(self.location)
 
 
@@ -279,7 +279,7 @@ NETS = {
         zoo={"t": "gunet-t", "s": "gunet-s", "b": "gunet-b", "d": "gunet-d"},
     ),
     "lkdnet": Net(
-        "unhaze.nets.lkdnet:LKDNet",
+        "unhaze.nets.lkdnet:build_lkdnet",
         title="LKD-Net",
         paper="arXiv:2209.01788",
         reproduces="T: 344,182 parameters, SOTS indoor part 34.4 dB with its published weights",
@@ -295,7 +295,7 @@ NETS = {
         zoo={"t": "lkdnet-t", "s": "lkdnet-s", "b": "lkdnet-b", "l": "lkdnet-l"},
     ),
     "mixdehazenet": Net(
-        "unhaze.nets.mixdehazenet:MixDehazeNet",
+        "unhaze.nets.mixdehazenet:build_mixdehazenet",
         title="MixDehazeNet",
         paper="arXiv:2305.17654",
         reproduces="T: 1,622,950 parameters",
@@ -311,7 +311,7 @@ NETS = {
         zoo={each: f"mixdehazenet-{each}" for each in "tsbl"},
     ),
     "dehazeformer": Net(
-        "unhaze.nets.dehazeformer:DehazeFormer",
+        "unhaze.nets.dehazeformer:build_dehazeformer",
         title="DehazeFormer",
         paper="arXiv:2204.03883",
         reproduces="T: SOTS indoor 35.15 dB / 0.989, 687,404 parameters",

@@ -17,7 +17,15 @@ WINDOW = 8
 HIDDEN = 256  # of the network that makes the bias of positions
 
 
-class DehazeFormer(SoftUNet):
+def build_dehazeformer(
+    *,
+    width: int = 24,
+    depths: Sequence[int] = (4, 4, 4, 2, 2),
+    heads: Sequence[int] = (2, 4, 6, 1, 1),
+    ratios: Sequence[float] = (2, 4, 4, 2, 2),
+    attention: Sequence[float] = (0, 0.5, 1, 0, 0),
+    convolutions: str = "depthwise",
+) -> SoftUNet:
     """hazy (B,3,H,W) in [0,1] -> restored; see `SoftUNet`.
 
     depths, heads, ratios: of each stage its blocks, heads of attention, and hidden channels of the
@@ -25,27 +33,17 @@ class DehazeFormer(SoftUNet):
     attention. convolutions: "depthwise" 5x5 beside the attention, or "plain", two of 3x3.
     """
 
-    def __init__(
-        self,
-        *,
-        width: int = 24,
-        depths: Sequence[int] = (4, 4, 4, 2, 2),
-        heads: Sequence[int] = (2, 4, 6, 1, 1),
-        ratios: Sequence[float] = (2, 4, 4, 2, 2),
-        attention: Sequence[float] = (0, 0.5, 1, 0, 0),
-        convolutions: str = "depthwise",
-    ):
-        def make_block(stage: int, index: int, channels: int) -> nn.Module:
-            attends = index >= depths[stage] - attention[stage] * depths[stage]
-            return Block(
-                channels,
-                heads=heads[stage] if attends and attention[stage] else 0,
-                hidden=int(channels * ratios[stage]),
-                shift=WINDOW // 2 if index % 2 else 0,
-                convolutions=convolutions,
-            )
+    def make_block(stage: int, index: int, channels: int) -> nn.Module:
+        attends = index >= depths[stage] - attention[stage] * depths[stage]
+        return Block(
+            channels,
+            heads=heads[stage] if attends and attention[stage] else 0,
+            hidden=int(channels * ratios[stage]),
+            shift=WINDOW // 2 if index % 2 else 0,
+            convolutions=convolutions,
+        )
 
-        super().__init__(make_block, width=width, depths=depths)
+    return SoftUNet(make_block, width=width, depths=depths)
 
 
 class Block(nn.Module):

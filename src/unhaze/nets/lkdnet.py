@@ -12,13 +12,9 @@ from torch import Tensor, nn
 from unhaze.nets.softunet import SoftUNet, depthwise, joint_statistics, squeeze_and_excite
 
 
-class LKDNet(SoftUNet):
+def build_lkdnet(*, width: int = 24, depths: Sequence[int] = (1, 1, 2, 1, 1)) -> SoftUNet:
     """hazy (B,3,H,W) in [0,1] -> restored; see `SoftUNet`. depths: blocks of each stage."""
-
-    def __init__(self, *, width: int = 24, depths: Sequence[int] = (1, 1, 2, 1, 1)):
-        super().__init__(
-            lambda stage, index, channels: LKDBlock(channels), width=width, depths=depths
-        )
+    return SoftUNet(lambda stage, index, channels: LKDBlock(channels), width=width, depths=depths)
 
 
 class LKDBlock(nn.Module):

@@ -12,13 +12,11 @@ from torch import Tensor, nn
 from unhaze.nets.softunet import SoftUNet, depthwise, squeeze_and_excite
 
 
-class MixDehazeNet(SoftUNet):
+def build_mixdehazenet(*, width: int = 24, depths: Sequence[int] = (1, 1, 2, 1, 1)) -> SoftUNet:
     """hazy (B,3,H,W) in [0,1] -> restored; see `SoftUNet`. depths: blocks of each stage."""
-
-    def __init__(self, *, width: int = 24, depths: Sequence[int] = (1, 1, 2, 1, 1)):
-        super().__init__(
-            lambda stage, index, channels: MixBlock(channels), width=width, depths=depths, merge=3
-        )
+    return SoftUNet(
+        lambda stage, index, channels: MixBlock(channels), width=width, depths=depths, merge=3
+    )
 
 
 class MixBlock(nn.Module):
