@@ -2,15 +2,18 @@
 
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from unhaze import UnhazeError
+from unhaze import UnhazeError, photo
 from unhaze.batch import FileJob, FileResult, Settings, plan_files, pool, read_list, restore_job
+from unhaze.batch.plan import ignores_case
 from unhaze.restore import resources
 
 
@@ -54,6 +57,17 @@ def test_a_clash_stops_only_those_that_clash(tmp_path: Path):
     assert names["one/b.png"] == "out/b.png"
     assert "would all become" in names["one/a.png"]
     assert "would all become" in names["one/a.bmp"]
+
+
+@pytest.mark.parametrize("one_case", [False, True])
+def test_names_that_differ_in_case_clash_where_case_does_not_count(tmp_path, monkeypatch, one_case):
+    assert not ignores_case(str(tmp_path / "out" / "a.png")) or sys.platform != "linux"
+    monkeypatch.setattr("unhaze.batch.plan.ignores_case", lambda target: one_case)
+    touch(tmp_path, "one/A.png", "one/a.png", "one/b.png")
+    names = planned(tmp_path, "one", out="out")
+    assert names["one/b.png"] == "out/b.png"
+    clash = ["would all become" in names[name] for name in ("one/A.png", "one/a.png")]
+    assert clash == [one_case, one_case]
 
 
 def test_no_target_is_the_original_of_another(tmp_path: Path):
@@ -231,6 +245,33 @@ def test_resume_trusts_a_result_that_is_not_older(tmp_path: Path, overwrite: boo
     else:
         assert "is older than its source; --overwrite replaces it" in changed.error
         assert target.read_bytes() == b"result"
+
+
+def test_a_date_in_the_future_does_not_fail_for_ever(tmp_path: Path):
+    source, target = tmp_path / "a.png", tmp_path / "b.png"
+    source.write_bytes(b"photo")
+    os.utime(source, (time.time() + 9e5, time.time() + 9e5))
+    job, settings = FileJob(source, target), Settings(resume=True)
+    assert restore_job(job, Copier(), settings).error is None
+    assert restore_job(job, Copier(), settings).skipped
+    time.sleep(0.02)
+    source.write_bytes(b"other")
+    os.utime(source, (time.time() + 9e5, time.time() + 9e5))
+    assert "is older than its source" in str(restore_job(job, Copier(), settings).error)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_who_resumes_what_another_process_just_finished_has_not_failed(tmp_path, resume: bool):
+    class Overtaken(Copier):
+        def restore_file(self, source, target, **settings) -> None:
+            target.write_bytes(b"result")
+            photo.write(photo.Photo(np.zeros((2, 2, 3), np.uint8)), target)
+
+    source, target = tmp_path / "a.png", tmp_path / "b.png"
+    source.write_bytes(b"photo")
+    result = restore_job(FileJob(source, target), Overtaken(), Settings(resume=resume))
+    assert (result.skipped, result.error is None) == (resume, resume)
+    assert target.read_bytes() == b"result"
 
 
 def test_what_is_asked_reaches_the_restorer(tmp_path: Path):

@@ -15,6 +15,7 @@ from halving import files_in, is_halved
 
 from unhaze import UnhazeError
 from unhaze.batch import processes
+from unhaze.batch.folder import restore_folder
 from unhaze.batch.manifest import open_manifest, read_history
 from unhaze.batch.places import Mark, open_place
 from unhaze.batch.tasks import DONE, FAILED, History, Outcome, Task, find_sources, plan_tasks
@@ -166,6 +167,37 @@ def test_a_target_that_a_killed_run_made_is_found(tmp_path, began, digest, resum
         assert outcome.why == "'00/1.png' exists; --overwrite replaces it"
         again = planned(tmp_path, History({}, digest, began), resume=resume, overwrite=True)
         assert again.tasks[1].before == open_place(tmp_path / "clear").mark("00/1.png")
+
+
+def test_a_folder_that_cannot_be_read_fails_alone(tmp_path: Path, half: Path, monkeypatch):
+    hazy = write_photos(tmp_path / "hazy", 2)
+    (hazy / "secret").mkdir()
+    scandir = os.scandir
+
+    def refusing(folder: str) -> object:
+        if str(folder).endswith("secret"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    plan = planned(tmp_path)
+    assert [task.source for task in plan.tasks] == ["00/0.png", "00/1.png"]
+    [outcome] = plan.known
+    assert (outcome.state, outcome.task.source) == (FAILED, "secret")
+    assert outcome.why.endswith("hazy/secret': Permission denied")
+    tally = restore_folder(Work(str(hazy), str(tmp_path / "clear"), model=str(half)))
+    assert (tally.total, tally.counts["done"], tally.counts["failed"]) == (3, 2, 1)
+
+
+def test_names_that_differ_in_case_clash_where_case_does_not_count(tmp_path, monkeypatch):
+    hazy = write_photos(tmp_path / "hazy", 2) / "00"
+    (hazy / "a.png").write_bytes((hazy / "0.png").read_bytes())
+    (hazy / "A.png").write_bytes((hazy / "1.png").read_bytes())
+    assert len(planned(tmp_path).tasks) == 4
+    monkeypatch.setattr("unhaze.batch.places.ignores_case", lambda target: True)
+    plan = planned(tmp_path, overwrite=True)
+    assert [task.source for task in plan.tasks] == ["00/0.png", "00/1.png"]
+    assert all("'00/A.png' and '00/a.png' would all become" in each.why for each in plan.known)
 
 
 def test_a_result_never_replaces_an_original(tmp_path: Path):

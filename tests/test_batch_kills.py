@@ -1,6 +1,10 @@
 """`unhaze batch` when something dies or is stopped: nothing is lost and nothing done twice."""
 
+import os
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 from collections import Counter, deque
 from pathlib import Path
@@ -17,13 +21,14 @@ from batch_runs import (
     wait_until,
     write_photos,
 )
-from halving import is_halved
+from halving import files_in, is_halved
 
 from unhaze import UnhazeError, photo
 from unhaze.batch.places import Mark
 from unhaze.batch.processes import Hand, in_processes, lost
 from unhaze.batch.tasks import Task
-from unhaze.batch.worker import Work
+from unhaze.batch.worker import Work, Worker
+from unhaze.scratch import scratch_folder
 
 COUNT = 120
 
@@ -52,6 +57,30 @@ def check_all_done(target: Path) -> list[dict]:
     assert all(is_halved(path) for path in results[::7])
     assert not list(target.rglob("*.part"))
     return lines
+
+
+KILLED = """
+import os, signal, sys
+from unhaze.scratch import scratch_folder
+with scratch_folder("batch") as folder:
+    (folder / "source").mkdir()
+    (folder / "source" / "large.tif").write_bytes(bytes(999))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_kill_left_is_removed_at_the_next_start(tmp_path: Path, half: Path, monkeypatch):
+    subprocess.run([sys.executable, "-c", KILLED], env=os.environ | {"TMPDIR": str(tmp_path)})
+    [left] = tmp_path.iterdir()
+    assert (left.name.startswith("unhaze-batch-"), files_in(left)) == (
+        True,
+        ["lease", "source/large.tif"],
+    )
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch_folder("batch") as used:
+        Worker(Work("memory://hazy", "memory://clear", model=str(half)))
+        assert list(tmp_path.iterdir()) == [used]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_killed_worker_is_replaced(places):

@@ -12,6 +12,16 @@ from unhaze.errors import UnhazeError
 # dataset, arguments, {hazy file: its clear file, or None}: names as published, or as often moved.
 LAYOUTS = [
     (
+        "folders",
+        {"hazy": "h", "clear": "c"},
+        {
+            "h/hazy_a.png": "c/clear_a.png",
+            "h/hazy_b_1.png": "c/clear_b.png",
+            "h/hazy-c.png": "c/c.png",
+            "h/clear_sky_hazy.png": "c/clear_sky.png",
+        },
+    ),
+    (
         "its",
         {},
         {

@@ -10,6 +10,7 @@ import torch
 from unhaze import photo
 from unhaze.config import Augment, Part
 from unhaze.data.build import create_data
+from unhaze.data.check import check
 from unhaze.data.pack import is_pack, make_pack, read_pack
 from unhaze.data.rgbd import RGBD
 from unhaze.errors import UnhazeError
@@ -173,3 +174,20 @@ def test_a_damaged_pack_says_so(pack, tmp_path):
     (tmp_path / "pack").write_bytes(data)
     with pytest.raises(UnhazeError, match="is damaged: .*clear/1.webp"):
         read_pack(tmp_path / "pack")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "pack '.*' is cut off: its end is missing; copy it anew"),
+        (b"", "is empty; expected a pack: copy it anew"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a git-LFS pointer .* and no pack"),
+        (b"\n<!DOCTYPE html><title>Sign in</title>", "is an HTML page and no pack"),
+    ],
+)
+def test_a_pack_that_did_not_arrive_whole_is_named(pack, tmp_path, content, message):
+    path = tmp_path / "a.pack"
+    path.write_bytes(pack.read_bytes()[:-200] if content is None else content)
+    for use in (lambda: RGBD(path), lambda: check("rgbd", path)):
+        with pytest.raises(UnhazeError, match=message):
+            use()

@@ -43,6 +43,7 @@ def bomb() -> bytes:
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>'
 SIX = pyvips.Image.new_from_array(colours()).bandjoin(pyvips.Image.new_from_array(colours()))
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 BROKEN = {
     "cut.png": (lambda: damaged(".png"), "cut off"),
     "cut.jpg": (lambda: damaged(".jpg"), "cut off"),
@@ -51,6 +52,8 @@ BROKEN = {
     "cut.avif": (lambda: damaged(".avif"), "cut off"),
     "empty.jpg": (lambda: b"", "empty"),
     "text.jpg": (lambda: b"not a picture at all\n" * 9, "no picture"),
+    "pointer.jpg": (lambda: POINTER, "a git-LFS pointer (run `git lfs pull` there)"),
+    "page.jpg": (lambda: b"\xef\xbb\xbf \n<!doctype HTML><title>Sign in", "an HTML page"),
     "drawing.png": (lambda: SVG, "it is SVG"),
     "bomb.png": (bomb, "30000 x 30000"),
     "six.tif": (SIX.tiffsave_buffer, "6 channels"),

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from unhaze.batch.places import Folder, Mark, Store, open_place, reason, store_errors
 from unhaze.batch.tasks import DONE, History, Outcome
 from unhaze.errors import UnhazeError
+from unhaze.scratch import scratch_folder
 
 NAME = "unhaze-manifest.jsonl"
 UPLOAD_SECONDS = 30  # between copies of a growing manifest to its store
@@ -116,7 +117,7 @@ def open_manifest(given: str, *, resume: bool, overwrite: bool) -> Iterator[Mani
     """
     parent, _, name = given.replace(os.sep, "/").rpartition("/")
     place = open_place(parent or ("/" if given.startswith("/") else "."))
-    with tempfile.TemporaryDirectory(prefix="unhaze-") as scratch:
+    with scratch_folder("manifest") as scratch:
         path = Path(scratch, name) if isinstance(place, Store) else place.path / name
         text = b"" if (found := place.read(name)) is None else found
         whole = text[: text.rfind(b"\n") + 1]

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unhaze.batch.plan import files_below
+from unhaze.batch.plan import files_below, ignores_case
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
@@ -47,16 +47,22 @@ class Mark:
 
 
 class Place(Protocol):
-    """A folder of files, which go by their path below it, written with slashes."""
+    """A folder of files, which go by their path below it, written with slashes.
+
+    unreadable: the folders in it that `files` could not read, each with why.
+    """
 
     given: str
     remote: bool
+    unreadable: dict[str, str]
 
     def files(self) -> dict[str, Mark]: ...
 
     def mark(self, name: str) -> Mark | None: ...
 
     def full(self, name: str) -> str: ...
+
+    def ignores_case(self, name: str) -> bool: ...
 
     def fetch(self, name: str, scratch: Path) -> Path: ...
 
@@ -88,17 +94,19 @@ class Folder:
     def __init__(self, given: str) -> None:
         self.given = given
         self.path = Path(given).resolve()
+        self.unreadable: dict[str, str] = {}
 
     def files(self) -> dict[str, Mark]:
         """Photos and videos in it and below, as `plan.files_below` finds them. UnhazeError for
-        what is no folder, or holds one that cannot be read.
+        what is no folder.
         """
         if not self.path.is_dir():
             what = "a file; `unhaze run` takes it" if self.path.exists() else "no folder"
             raise UnhazeError(f"'{self.given}' is {what}; batch takes a folder or a URL")
         found, unreadable = files_below(self.path, None)
-        for why in unreadable.values():
-            raise UnhazeError(why)
+        self.unreadable = {
+            folder.relative_to(self.path).as_posix(): why for folder, why in unreadable.items()
+        }
         start = len(str(self.path)) + 1  # Path.relative_to is slow for many thousands of files
         return {str(file)[start:].replace(os.sep, "/"): marked(file.stat()) for file in found}
 
@@ -112,6 +120,10 @@ class Folder:
     def full(self, name: str) -> str:
         """The path of a file."""
         return str(self.path / name)
+
+    def ignores_case(self, name: str) -> bool:
+        """Whether the file and one whose name differs in case only are one."""
+        return ignores_case(self.full(name))
 
     def fetch(self, name: str, scratch: Path) -> Path:
         """The file itself."""
@@ -139,6 +151,7 @@ class Store:
         self.given = given.rstrip("/")
         self.system, self.root = open_system(given)
         self.root = self.root.rstrip("/")
+        self.unreadable: dict[str, str] = {}
 
     def files(self) -> dict[str, Mark]:
         """Every file below; hidden ones and results are left to the plan. UnhazeError: none."""
@@ -162,6 +175,10 @@ class Store:
     def full(self, name: str) -> str:
         """The URL of a file."""
         return f"{self.given}/{name}"
+
+    def ignores_case(self, name: str) -> bool:
+        """No store does."""
+        return False
 
     def fetch(self, name: str, scratch: Path) -> Path:
         """A copy in `scratch`."""

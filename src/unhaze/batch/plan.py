@@ -1,19 +1,24 @@
 """Which files become which: inputs (files, folders, globs, lists) to jobs, each with its target."""
 
+import functools
 import itertools
 import logging
 import os
+import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path, PurePath
+from typing import TypeVar
 
 from unhaze import photo
 from unhaze.errors import UnhazeError
 from unhaze.restore.video import TARGET_SUFFIXES, VIDEO_SUFFIXES
 
 log = logging.getLogger(__name__)
+
+Name = TypeVar("Name")
 
 MARK = ".unhazed"
 URL_SCHEMES = ("http:", "https:", "ftp:", "rtsp:", "rtmp:", "rtmps:", "udp:", "srt:", "file:")
@@ -183,17 +188,54 @@ def kept(source: PurePath) -> str:
 def checked(targets: dict[Path, Path]) -> Iterable[FileJob]:
     """The jobs; those that would write over an original or over each other have a problem."""
     originals = {identity(source) for source in targets}
-    rivals: dict[Path, list[str]] = defaultdict(list)
-    for source, target in targets.items():
-        rivals[target].append(f"'{source}'")
+    rivals = rivals_of({source: str(target) for source, target in targets.items()}, ignores_case)
     for source, target in targets.items():
         problem = None
         if target.exists() and identity(target) in originals:
             problem = f"'{target}' is the original, which is never touched; set another out"
-        elif len(rivals[target]) > 1:
-            names = " and ".join(rivals[target])
+        elif len(rivals[source]) > 1:
+            names = " and ".join(f"'{each}'" for each in rivals[source])
             problem = f"{names} would all become '{target}'; restore them in separate calls"
         yield FileJob(source, target, problem)
+
+
+def rivals_of(
+    targets: Mapping[Name, str], one_case: Callable[[str], bool]
+) -> dict[Name, list[Name]]:
+    """source -> all sources whose target is the same file, itself included.
+
+    `one_case`: whether the place of a target takes names that differ in case only for one.
+    """
+    alike: dict[str, list[Name]] = defaultdict(list)
+    for source, target in targets.items():
+        alike[target.casefold()].append(source)
+    rivals: dict[Name, list[Name]] = {}
+    for group in alike.values():
+        same_name: dict[str, list[Name]] = defaultdict(list)
+        for source in group:
+            same_name[targets[source]].append(source)
+        merged = len(same_name) > 1 and one_case(targets[group[0]])
+        for source in group:
+            rivals[source] = group if merged else same_name[targets[source]]
+    return rivals
+
+
+def ignores_case(target: str) -> bool:
+    """Whether names that differ in case only are one file where `target` is to be written.
+
+    It is tried out there, in the nearest folder that exists; False where nothing can be written.
+    """
+    folder = next(each for each in Path(target).absolute().parents if each.is_dir())
+    return _ignores_case(folder)
+
+
+@functools.cache
+def _ignores_case(folder: Path) -> bool:
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".Unhaze-") as file:
+            return (folder / Path(file.name).name.swapcase()).exists()
+    except OSError:
+        return False
 
 
 def identity(file: Path) -> tuple[int, int]:

@@ -1,13 +1,13 @@
 """What a batch has to do: every file below SRC becomes a task, unless its outcome is known."""
 
 import hashlib
-from collections import defaultdict
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from unhaze.batch.places import Mark, Place, overlap
-from unhaze.batch.plan import MARK, has_known_suffix, kept
+from unhaze.batch.plan import MARK, has_known_suffix, kept, rivals_of
 from unhaze.errors import UnhazeError
 
 DONE, FAILED = "done", "failed"
@@ -80,7 +80,8 @@ def find_sources(source: Place, target: Place) -> dict[str, Mark]:
         raise UnhazeError(problem)
     sources = {name: mark for name, mark in source.files().items() if is_input(name)}
     if not sources:
-        raise UnhazeError(f"no photos or videos in '{source.given}'")
+        unread = "; ".join(source.unreadable.values())
+        raise UnhazeError(unread or f"no photos or videos in '{source.given}'")
     return sources
 
 
@@ -101,16 +102,14 @@ def plan_tasks(
     changed, is skipped. shard: (number from 1, of how many): only that part of the files, chosen
     by a hash of their names. UnhazeError: the target cannot be listed.
     """
-    rivals: dict[str, list[str]] = defaultdict(list)
-    for name in sources:
-        rivals[target_of(name)].append(name)
+    rivals = rivals_of({name: target_of(name) for name in sources}, target.ignores_case)
     originals = {source.full(name) for name in sources}
     there = target.files() if target.remote or target.mark("") else {}
     tasks, known, skipped = [], [], 0
     for name in sorted(each for each in sources if part_of(each, shard[1]) == shard[0]):
         result = target_of(name)
         task = Task(name, result, sources[name], there.get(result))
-        problem = clash(task, rivals[result], target.full(result) in originals)
+        problem = clash(task, rivals[name], target.full(result) in originals)
         before = history.done.get(name) if resume else None
         if problem is None and before == (task.mark, digest) and task.before:
             skipped += 1
@@ -120,6 +119,9 @@ def plan_tasks(
             tasks.append(task)
         else:
             known.append(Outcome(task, FAILED, problem or stays(task, before, digest)))
+    for name, why in source.unreadable.items():
+        if part_of(name, shard[1]) == shard[0]:
+            known.append(Outcome(Task(name, name, Mark(0, "")), FAILED, why))
     return Plan(tasks, known, skipped)
 
 
@@ -154,11 +156,13 @@ def clash(task: Task, rivals: list[str], is_original: bool) -> str | None:
 
 def orphan(task: Task, history: History, digest: str) -> bool:
     """Whether the target was made by the earlier run, which was killed before it could note that:
-    it is newer than that run's begin and not older than its source.
+    it is newer than that run's begin and not older than its source, unless that claims to be of
+    the future.
     """
     if task.before is None or task.before.changed is None or history.digest != digest:
         return False
-    return task.before.changed >= max(history.began, task.mark.changed or 0)
+    changed = task.mark.changed or 0
+    return task.before.changed >= max(history.began, changed if changed <= time.time() else 0)
 
 
 def stays(task: Task, before: tuple[Mark, str] | None, digest: str) -> str:

@@ -111,6 +111,8 @@ def restore_job(
             named = str(job.source) in str(failure) or str(job.target) in str(failure)
             error = str(failure) if named else f"'{job.source}': {failure}"
             passing = may_pass(failure.__cause__)
+            if settings.resume and f"'{job.target}'" in error and is_done(job):
+                skipped, error = True, None  # another process was faster
         except OSError as failure:
             error = f"'{failure.filename or job.target}': {failure.strerror or failure}"
             passing = may_pass(failure)
@@ -141,9 +143,16 @@ def may_pass(failure: BaseException | None) -> bool:
 def is_done(job: FileJob) -> bool:
     """Whether the target was made from the source as it is: it exists and is not older.
 
-    It needs no look inside, because targets appear whole or not at all.
+    It needs no look inside, because targets appear whole or not at all. A date in the future, as
+    of a camera whose clock is wrong, tells nothing: the source is then as old as its entry in the
+    file system.
     """
-    return job.target.exists() and job.target.stat().st_mtime >= job.source.stat().st_mtime
+    try:
+        made, source = job.target.stat().st_mtime, job.source.stat()
+    except OSError:
+        return False
+    dates = (source.st_mtime, source.st_ctime)
+    return made >= next((date for date in dates if date <= time.time()), 0.0)
 
 
 def restore_file(

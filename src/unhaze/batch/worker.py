@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import platform
-import tempfile
 import threading
 import time
 from contextlib import nullcontext
@@ -24,6 +23,7 @@ from unhaze.restore.models import find_model
 from unhaze.restore.priors import PRIORS
 from unhaze.restore.resources import share_one_heap
 from unhaze.restore.restorer import Restorer
+from unhaze.scratch import remove_leftovers, scratch_folder
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ class Worker:
     def __init__(self, work: Work) -> None:
         """UnhazeError: the model cannot be loaded, a place not opened."""
         share_one_heap()
+        remove_leftovers()  # such as those of the worker that this one replaces
         pyvips.concurrency_set(work.threads)
         self.work = work
         self.source, self.target = open_place(work.source), open_place(work.target)
@@ -138,7 +139,7 @@ class Worker:
                 raise KeyboardInterrupt
 
         remote = self.source.remote or self.target.remote
-        room = tempfile.TemporaryDirectory(prefix="unhaze-") if remote else nullcontext("")
+        room = scratch_folder("batch") if remote else nullcontext("")
         with room as scratch:
             source = self.source.fetch(task.source, Path(scratch))
             target = self.target.room(task.target, Path(scratch))

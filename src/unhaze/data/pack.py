@@ -18,6 +18,7 @@ import numpy as np
 from unhaze import photo
 from unhaze.data.pairing import SceneFiles, find_scenes
 from unhaze.errors import UnhazeError
+from unhaze.photo.kinds import HEAD, kind_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -220,8 +221,8 @@ def read_pack(
 
 
 def is_pack(path: Path | str) -> bool:
-    """Whether `path` is a file that could be a pack (any zip)."""
-    return Path(path).is_file() and zipfile.is_zipfile(path)
+    """Whether `path` is a file, which scenes can only be as a pack; `open_pack` looks inside."""
+    return Path(path).is_file()
 
 
 def open_pack(path: Path | str) -> zipfile.ZipFile:
@@ -231,7 +232,20 @@ def open_pack(path: Path | str) -> zipfile.ZipFile:
     except OSError as error:
         raise UnhazeError(f"cannot read pack '{path}': {error.strerror}") from error
     except zipfile.BadZipFile as error:
-        raise UnhazeError(f"'{path}' is no pack; make one with `unhaze data pack`") from error
+        raise UnhazeError(no_pack(Path(path))) from error
+
+
+def no_pack(path: Path) -> str:
+    """What a file is whose list of contents, at its end, is missing."""
+    with path.open("rb") as file:
+        start = file.read(HEAD)
+    if not start:
+        return f"'{path}' is empty; expected a pack: copy it anew"
+    if start.startswith(b"PK\3\4"):
+        return f"pack '{path}' is cut off: its end is missing; copy it anew"
+    kind = kind_of(start)
+    found = "no pack" if kind is None else f"{kind} and no pack"
+    return f"'{path}' is {found}; make one with `unhaze data pack`"
 
 
 def read_index(archive: zipfile.ZipFile, path: Path | str) -> dict[str, Any]:

@@ -13,6 +13,9 @@ PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp"}
 HAZY_MARK = re.compile(r"_(hazy|haze)$", re.IGNORECASE)
 NO_MARK = re.compile(r"(?!)")
 CLEAR_MARK = re.compile(r"_(gt|clear|clean)$", re.IGNORECASE)
+# Only where names do not go together with them: "clear_sky" may be the name of a scene.
+HAZY_FRONT = re.compile(r"^(hazy|haze)[_-]", re.IGNORECASE)
+CLEAR_FRONT = re.compile(r"^(gt|clear|clean)[_-]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,17 @@ def match_files(
     """Pairs by name, a `_hazy` or `_GT` (`clear_mark`) at the end not counted.
 
     The clear partner is named as the hazy file or as the longest part of it that ends before an
-    underscore: `1400_3` goes with `1400`, `1_2_0.90179` with `1`.
+    underscore: `1400_3` goes with `1400`, `1_2_0.90179` with `1`. A hazy file that finds none so
+    is looked for without `hazy_` before its name: `hazy_a` goes with `clear_a` or `a`.
     """
     clear_by_name = by_name(clear_files, clear_mark)
+    fronts = {CLEAR_FRONT.sub("", name): name for name in clear_by_name}
+    fronts |= {name: name for name in clear_by_name}
     pairs, hazy_alone, used = [], [], set()
     for name, hazy in by_name(hazy_files, HAZY_MARK).items():
         partner = next((each for each in prefixes(name) if each in clear_by_name), None)
+        if partner is None and (bare := HAZY_FRONT.sub("", name)) != name:
+            partner = next((fronts[each] for each in prefixes(bare) if each in fronts), None)
         if partner is None:
             hazy_alone.append(hazy)
             continue

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Net:
     """One entry of `NETS`.
 
-    location: "module:class", so that one line adds a network and listing them needs no PyTorch. The
-        class's keyword arguments are the recipe's `[net]` keys; forward (B,3,H,W) in [0,1] -> same
-        shape, any size from 1x1.
+    location: "module:class", or a function that makes one, so that one line adds a network and
+        listing them needs no PyTorch. Its keyword arguments are the recipe's `[net]` keys; forward
+        (B,3,H,W) in [0,1] -> same shape, any size from 1x1.
     presets: named sets of arguments; "slim" is what a CPU can train in minutes (0.1 to 0.4 M
         parameters). tiny: arguments laid over any preset, so that a test takes moments.
     idle: regular expressions of the parameters that forward does not depend on (of published

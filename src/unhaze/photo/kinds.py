@@ -44,6 +44,8 @@ SIGNATURES = (
     (0, b"<?xml", "XML or SVG"),
     (0, b"<!DOCTYPE html", "an HTML page"),
     (0, b"<html", "an HTML page"),
+    (0, b"<head", "an HTML page"),
+    (0, b"version https://git-lfs", "a git-LFS pointer (run `git lfs pull` there)"),
     (0, b"\x1f\x8b", "a gzip file"),
     (0, b"PK\x03\x04", "a ZIP file"),
 )
@@ -62,15 +64,22 @@ def guess(file: BinaryIO) -> str:
     return f"{hindrance}, which is not read; save it in a usual way, such as with LZW"
 
 
+def kind_of(head: bytes) -> str | None:
+    """What begins with these bytes, if it is known and is not read; blanks before text aside."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    head = text if text.startswith(b"<") else head
+    signs = ((name, head[at : at + len(sign)], sign) for at, sign, name in SIGNATURES)
+    return next((name for name, found, sign in signs if found.lower() == sign.lower()), None)
+
+
 def describe(file: BinaryIO, error: pyvips.Error | None = None) -> str:
     """What the file is, and what is expected; or libvips' complaint about one that can be read.
 
     `file` stands at its beginning.
     """
     head = file.read(HEAD)
-    for at, sign, name in SIGNATURES:
-        if head[at : at + len(sign)].lower() == sign.lower():
-            return f"it is {name}, which is not read; expected {READ}"
+    if (name := kind_of(head)) is not None:
+        return f"it is {name}, which is not read; expected {READ}"
     whole = next((name for sign, name in WHOLE.items() if head.startswith(sign)), None)
     said = [] if error is None else [line for line in error.detail.splitlines() if line]
     reason = "; ".join(dict.fromkeys(line for line in said if "bad seek" not in line))

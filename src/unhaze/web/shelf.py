@@ -6,12 +6,10 @@ import shutil
 import tempfile
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
-PREFIX = "unhaze-web-"  # of the folders of all servers of this computer
+from unhaze.scratch import PREFIX, lease, remove_leftovers
 
 
 class Full(Exception):
@@ -68,7 +66,7 @@ class Shelf:
 
     def __init__(self, most_bytes: int, client_bytes: int, seconds: float) -> None:
         remove_leftovers()
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}web-"))
         self.lease = lease(self.folder)
         self.most_bytes, self.client_bytes, self.seconds = most_bytes, client_bytes, seconds
         self.items: dict[str, Kept] = {}
@@ -135,34 +133,6 @@ class Shelf:
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.lease is not None:
             self.lease.close()
-
-
-def lease(folder: Path) -> IO[bytes] | None:
-    """An open file that says, by its lock, that the folder's owner lives; None: it does already,
-    or this system (Windows) knows no such locks.
-
-    The system takes the lock back whatever ends the owner.
-    """
-    try:
-        import fcntl
-    except ModuleNotFoundError:
-        return None
-    file = (folder / "lease").open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file
-
-
-def remove_leftovers() -> None:
-    """Deletes the folders of servers that ended without doing so, as after kill -9."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):  # another user's
-            if (folder / "lease").is_file() and (held := lease(folder)) is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                held.close()
 
 
 def size_of(folder: Path) -> int:
