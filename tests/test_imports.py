@@ -18,6 +18,7 @@ LEVELS = {
     "errors": 0,
     "hardware": 0,
     "scratch": 0,
+    "processes": 0,
     "names": 0.1,
     "extras": 0.1,
     "layering": 0.1,

@@ -25,6 +25,9 @@ from unhaze.restore.preview import comparison, field_pictures
 ANALYSIS = 1024  # pixels, where the model's card says nothing
 
 
+FINITE = 3e38  # nearly the largest of 32-bit floats
+
+
 @dataclass(frozen=True)
 class Glance:
     """A photo in small, upright: `hazy`, `restored` (h,w,3) float32 in [0,1], sRGB, and the field
@@ -317,6 +320,8 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
     scale = min(1.0, long_side / max(image.height, image.width))
     size = [max(1, round(side * scale)) for side in (image.height, image.width)]
     small = image[0] if image.bands == 1 else image.extract_band(0, n=3)
+    if small.format == "float":  # what is no number, or endless, is no light
+        small = (small.abs() < FINITE).ifthenelse(small, 0)
     cell = int(1 / scale)
     if cell > 1:
         if small.format == "uchar":
