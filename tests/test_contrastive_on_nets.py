@@ -47,7 +47,11 @@ QUICK = "losses.contrastive.layer_weights=[0.5, 1, 0, 0, 0]"
 def test_any_network_by_two_lines(name: str, tmp_path: Path):
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE.replace("NAME", name) + TWO_LINES)
-    tiny = [f"net.{key}={value}" for key, value in NETS[name].tiny.items()]
+    values = {
+        key: list(each) if isinstance(each, tuple) else each
+        for key, each in NETS[name].tiny.items()
+    }
+    tiny = [f"net.{key}={value}" for key, value in values.items()]
     result = train(load_config(path, [OFFLINE, *tiny]), check=True)
     assert result.step == 1
 

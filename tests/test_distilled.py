@@ -219,6 +219,8 @@ def test_a_teacher_that_is_none(tmp_path: Path):
 def test_the_recipe_names_its_teacher(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = TINY.parents[1] / "recipes" / "table1" / "kddn.toml"
-    recipe = load_config(path, ["losses.perceptual.weights=random"])
+    recipe = load_config(path, ["losses.perceptual.weights=random", "augment.crop=48"])
+    data = Part("rgbd", {"root": str(TINY.parents[1] / "samples" / "tiny")})
+    recipe = dataclasses.replace(recipe, data=data, validation=None)
     with pytest.raises(UnhazeError, match="no teacher 'runs/kddn-teacher'; train one first"):
         train(recipe, check=True)

@@ -40,7 +40,7 @@ def test_the_gallery_of_a_folder(photos, half, tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out.strip() == str(out / "index.html")
     (fault,) = (line for line in captured.err.splitlines() if line.startswith("unhaze: error: "))
-    assert "broken.png' is no picture that can be read" in fault
+    assert "broken.png': it is no picture" in fault
     table = json.loads((out / "gallery.json").read_text())
     assert [entry["name"] for entry in table["entries"]] == [
         "1 <b>&'fog' #1?.png",

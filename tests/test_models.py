@@ -165,7 +165,8 @@ def test_models_by_path(tmp_path):
     with pytest.raises(UnhazeError, match="no model file 'gone.onnx'"):
         find_model("gone.onnx")
     (tmp_path / "weights.safetensors").touch()
-    reasons = {tmp_path / "weights.safetensors": "is empty", tmp_path: "is no run folder"}
+    (tmp_path / "empty").mkdir()
+    reasons = {tmp_path / "weights.safetensors": "is empty", tmp_path / "empty": "is no run folder"}
     for other, reason in reasons.items():
         with pytest.raises(UnhazeError, match=reason):
             find_model(other)

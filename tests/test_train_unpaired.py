@@ -319,10 +319,9 @@ def test_a_paired_method_refuses_unpaired_data(recipe, tmp_path):
 
 def test_the_tiny_recipe_soon_beats_the_hazy_input(tmp_path, monkeypatch):
     monkeypatch.chdir(RECIPES.parent)
-    shorter = ["schedule.steps=60"]
-    result = train(load_config(RECIPES / "tiny_unpaired.toml", shorter), out=tmp_path / "run")
+    result = train(load_config(RECIPES / "tiny_unpaired.toml"), out=tmp_path / "run")
     assert result.finished
-    assert result.psnr > result.hazy_psnr + 0.5
+    assert result.psnr > result.hazy_psnr + 2
 
 
 ROWS = {

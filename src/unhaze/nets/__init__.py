@@ -351,7 +351,7 @@ NETS = {
         reproduces="SOTS indoor 40.20 dB / 0.9934 (CR: 41.31 / 0.9945), 3,653,377 parameters",
         licence="official code and weights: none stated",
         presets={"paper": {}, "train": {"difference": True}, "slim": {"width": 8}},
-        tiny={"width": 16},
+        tiny={"width": 8},
         zoo={"paper": "deanet", "train": "deanet-train"},
     ),
 }

@@ -125,11 +125,11 @@ class SpatialAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """(B,C,H,W) -> (B,C,1,1), by way of channels / reduction."""
+    """(B,C,H,W) -> (B,C,1,1), by way of channels / reduction, or eight."""
 
     def __init__(self, channels: int, reduction: int):
         super().__init__()
-        squeezed = max(1, channels // reduction)
+        squeezed = max(8, channels // reduction)
         self.ca = nn.Sequential(
             nn.Conv2d(channels, squeezed, 1), nn.ReLU(), nn.Conv2d(squeezed, channels, 1)
         )
