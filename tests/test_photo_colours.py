@@ -1,5 +1,6 @@
 """Pixels mean what the file says: one photo in many encodings gives one result."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -335,3 +336,40 @@ def test_infrared_is_no_transparency(native, tmp_path):
                 assert [int(each) for each in file.pages[0].extrasamples] == [0]
         else:
             assert got.alpha is None
+
+
+def one_way_profile() -> bytes:
+    """Of a table that swaps red and blue, and leads only to colours: so are those of XYB JPEGs."""
+    whole = profile.matrix_profile(profile.PRIMARIES[1], profile.srgb_curve)
+    grid = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
+    light = np.rint(profile.srgb_curve(np.linspace(0, 1, 256)) * 65535).astype(">u2").tobytes()
+    table = grid[:, ::-1] @ profile.colorants(profile.PRIMARIES[1]).T * 32768
+    identity = np.array([0, 65535], ">u2").tobytes()
+    unit = (np.eye(3, dtype=int) * 65536).ravel()
+    lut = struct.pack(">4s4x4B9i2H", b"mft2", 3, 3, 2, 0, *unit, 256, 2) + light * 3
+    lut += np.rint(table).clip(0, 65535).astype(">u2").tobytes() + identity * 3
+    tags = [(b"A2B0", lut)]
+    for at in range(132, 132 + 12 * 3, 12):
+        kind, start, size = struct.unpack_from(">4sII", whole, at)
+        tags.append((kind, whole[start : start + size]))
+    start, lines, data = 132 + 12 * len(tags), b"", b""
+    for kind, value in tags:
+        lines += struct.pack(">4sII", kind, start + len(data), len(value))
+        data += value + bytes(-len(value) % 4)
+    body = struct.pack(">I", len(tags)) + lines + data
+    return struct.pack(">I", 128 + len(body)) + whole[4:128] + body
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_profile_that_only_reads_is_converted_and_said(dtype, restorer, tmp_path, caplog):
+    white = np.iinfo(dtype).max
+    pixels = np.rint(scene() / 65535 * white).astype(dtype)
+    swapped = np.ascontiguousarray(pixels[..., ::-1])
+    traits = Traits(metadata={ICC: one_way_profile()})
+    photo.write(Photo(swapped, traits=traits), tmp_path / "in.tif")
+    restorer.restore_file(tmp_path / "in.tif", tmp_path / "out.tif")
+    assert caplog.text.count("only reads colours; converted to sRGB") == 1
+    got = photo.read(tmp_path / "out.tif")
+    assert ICC not in got.traits.metadata and got.pixels.dtype == dtype
+    expected = restorer.restore_pixels(pixels)
+    assert np.abs(got.pixels.astype(float) - expected).mean() / white < 0.02

@@ -3,10 +3,15 @@
 Code points are those of ITU-T H.273 (ISO/IEC 23091-2), as in PNG's cICP and AVIF's nclx.
 """
 
+import functools
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import pyvips
+
+from unhaze.photo.picture import ICC
 
 D65, D50 = (0.3127, 0.3290), (0.3457, 0.3585)
 # x and y of red, green, blue and white.
@@ -20,6 +25,7 @@ SRGB = 1, 13
 BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
+ASTRAY = 4.0  # of L*, a*, b* on average, by which colours do not come back
 ENTRIES = 4096  # of a tabulated transfer function
 WHITE_NITS, WHITE_HLG = 203, 0.75  # BT.2408: diffuse white of PQ, and the signal of it in HLG
 
@@ -123,6 +129,33 @@ def matrix_profile(
     return head.ljust(128, b"\0") + table_of_tags + blocks
 
 
+@functools.lru_cache(maxsize=16)
+def only_reads(profile: bytes) -> bool:
+    """Whether colours can be read by a profile but not written: it has tables for one way only.
+
+    So has that of XYB JPEGs. A broken profile is none of these.
+    """
+    count = min(struct.unpack(">I", profile[128:132])[0], 100) if len(profile) >= 132 else 0
+    if b"A2B0" not in {profile[132 + 12 * i : 136 + 12 * i] for i in range(count)}:
+        return False
+    steps = np.linspace(0, 65535, 6).astype(np.uint16)
+    probe = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(36, 6, 3)
+    image = pyvips.Image.new_from_array(probe).copy(interpretation="rgb16")
+    options: dict[str, Any] = {"intent": "relative", "embedded": True}
+    image.set_type(pyvips.GValue.blob_type, ICC, profile)
+    try:
+        there = image.icc_import(**options).copy_memory()
+    except pyvips.Error:
+        return False
+    try:
+        exported = there.icc_export(depth=16, intent="relative").copy()
+        exported.set_type(pyvips.GValue.blob_type, ICC, profile)
+        back = exported.icc_import(**options).numpy()
+    except pyvips.Error:
+        return True
+    return float(np.abs(back - there.numpy()).mean()) > ASTRAY
+
+
 def colorants(xy: Sequence[Sequence[float]]) -> np.ndarray:
     """(3,3): linear RGB to XYZ under D50, adapted by Bradford's method."""
     white = _to_xyz(xy[3])
@@ -144,3 +177,13 @@ def _xyz(values: Sequence[float]) -> bytes:
 def _description(words: str) -> bytes:
     ascii_words = words.encode() + b"\0"
     return b"desc" + struct.pack(">II", 0, len(ascii_words)) + ascii_words + bytes(8 + 3 + 67)
+
+
+def from_lab(image: pyvips.Image) -> pyvips.Image:
+    """8-bit CIE L*a*b* as libvips computes with it: L of 0 to 255, a and b signed (TIFF 6.0)."""
+    if image.interpretation != "lab" or image.format != "uchar":
+        return image
+    colours = image.extract_band(0, n=3).cast("float")
+    signed = (colours > 127).ifthenelse(colours - 256, colours)
+    lab = (colours[0] * (100 / 255)).bandjoin([signed[1], signed[2]])
+    return lab.copy(interpretation="lab")

@@ -194,6 +194,8 @@ def _opened(
         log.warning("%s is CMYK; converted to sRGB", name)
     elif image.interpretation in COMPUTED:
         log.warning("%s is %s; converted to 16-bit sRGB", name, image.interpretation)
+    elif _only_reads(image):
+        log.warning("%s has a profile that only reads colours; converted to sRGB", name)
     converted = _rgb_or_grey(image, name)
     metadata, lost, held = _metadata(converted, file, loader)
     if frames > 1:
@@ -318,7 +320,12 @@ def _rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
         depth = 16 if image.format == "ushort" else 8
         image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
     elif image.interpretation in COMPUTED:
-        image = _from_lab(image).colourspace("rgb16").copy()
+        image = profile.from_lab(image).colourspace("rgb16").copy()
+        image.remove(ICC)
+    elif _only_reads(image):
+        depth = 16 if image.format == "ushort" else 8
+        options = {"embedded": True, "intent": "relative", "depth": depth}
+        image = image.icc_transform("srgb", **options).copy()
         image.remove(ICC)
     if image.format not in SAMPLES:
         raise UnhazeError(
@@ -332,14 +339,9 @@ def _rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
     return image
 
 
-def _from_lab(image: pyvips.Image) -> pyvips.Image:
-    """8-bit CIE L*a*b* as libvips computes with it: L of 0 to 255, a and b signed (TIFF 6.0)."""
-    if image.interpretation != "lab" or image.format != "uchar":
-        return image
-    colours = image.extract_band(0, n=3).cast("float")
-    signed = (colours > 127).ifthenelse(colours - 256, colours)
-    lab = (colours[0] * (100 / 255)).bandjoin([signed[1], signed[2]])
-    return lab.copy(interpretation="lab")
+def _only_reads(image: pyvips.Image) -> bool:
+    integers = image.format in ("uchar", "ushort") and image.bands >= 3
+    return integers and profile.only_reads(_get(image, ICC, b""))
 
 
 def _metadata(
