@@ -1,5 +1,8 @@
 """The CPU's kernel of the deformable convolution equals the plain way, and gives way to it."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from test_deform_conv import output_and_gradients, random_inputs
@@ -97,3 +100,10 @@ def test_it_is_built_once_into_the_cache_of_the_user(monkeypatch, tmp_path):
     finally:
         monkeypatch.undo()
         deform_kernel.library.cache_clear()
+
+
+def test_tiny_numbers_of_the_process_stay():
+    """A library linked by -ffast-math sets the processor to flush subnormal numbers to zero."""
+    code = "from unhaze.nets import deform_kernel; deform_kernel.library(); print(5e-324 * 1.0 > 0)"
+    done = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert done.strip() == "True"

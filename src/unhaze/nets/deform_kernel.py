@@ -21,15 +21,9 @@ import torch
 from torch import Tensor
 
 SOURCE = Path(__file__).with_suffix(".c")
-FLAGS = (
-    "-O3",
-    "-march=native",
-    "-mprefer-vector-width=512",
-    "-ffast-math",
-    "-fno-finite-math-only",
-    "-shared",
-    "-fPIC",
-)
+# Sums may be reordered. Not -ffast-math, which would flush tiny numbers in the whole process.
+FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-shared", "-fPIC")
+FLAGS += ("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math")
 T = TypeVar("T")
 KINDS = (torch.float32, torch.bfloat16)
 
