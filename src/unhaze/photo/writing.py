@@ -231,7 +231,6 @@ class Saver:
 MODERN = {EXIF, XMP, ICC}
 JPEG = Saver("jpeg", "jpegsave_target", False, False, _jpeg_options, MODERN | {IPTC, SEGMENTS})
 TIFF = Saver("tiff", "tiffsave_target", True, True, _tiff_options, MODERN | {IPTC})
-IN_PNG = MODERN | {IPTC, TEXTS, COLOURS}
 SAVERS = {
     ".jpg": JPEG,
     ".jpeg": JPEG,
