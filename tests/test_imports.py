@@ -22,6 +22,7 @@ LEVELS = {
     "names": 0.1,
     "extras": 0.1,
     "layering": 0.1,
+    "formats": 0.1,
     "config": 0.2,
     "photo": 0.2,
     "haze": 0.2,

@@ -12,7 +12,7 @@ from glob import has_magic
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from unhaze import photo
+from unhaze import formats, photo
 from unhaze.errors import UnhazeError
 from unhaze.restore.video import TARGET_SUFFIXES, VIDEO_SUFFIXES
 
@@ -23,13 +23,10 @@ Name = TypeVar("Name")
 MARK = ".unhazed"
 URL_SCHEMES = ("http:", "https:", "ftp:", "rtsp:", "rtmp:", "rtmps:", "udp:", "srt:", "file:")
 
-# What a folder is searched for: all that can be written, and what is read only and becomes PNG.
-PHOTO_SUFFIXES = (*photo.SAVERS, ".bmp", ".jp2", ".jxl", ".pgm", ".ppm")
-# Pictures that cameras and programs leave in folders, and that nothing here reads.
-UNREAD_SUFFIXES = {".heic", ".heif", ".hif", ".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw"}
-UNREAD_SUFFIXES |= {".srf", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".x3f", ".mrw", ".3fr"}
-UNREAD_SUFFIXES |= {".iiq", ".erf", ".kdc", ".dcr", ".psd", ".tga", ".qoi", ".exr", ".hdr"}
-UNREAD_SUFFIXES |= {".j2k", ".j2c", ".pbm", ".pnm", ".pfm"}
+# What a folder is searched for: all that can be read, also what becomes another format.
+PHOTO_SUFFIXES = tuple(formats.SUFFIXES)
+# Pictures that programs leave in folders, and that nothing here reads.
+UNREAD_SUFFIXES = {".hdr", ".jxr", ".wdp", ".svg", ".ai", ".eps", ".pdf", ".xcf", ".kra", ".ico"}
 NAMED = 8  # of them, in one line
 
 
@@ -179,10 +176,10 @@ def marked(source: Path) -> str:
 
 
 def kept(source: PurePath) -> str:
-    """The suffix of the result: the source's own, or .png or .mkv where that is only read."""
-    if source.suffix.lower() in (*photo.SAVERS, *TARGET_SUFFIXES):
+    """The suffix of the result: the source's own, or what its format becomes if only read."""
+    if source.suffix.lower() in TARGET_SUFFIXES:
         return source.suffix
-    return ".mkv" if is_video(source) else ".png"
+    return ".mkv" if is_video(source) else formats.kept_suffix(source) or ".png"
 
 
 def checked(targets: dict[Path, Path]) -> Iterable[FileJob]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
+from unhaze.formats import FORMATS
 from unhaze.photo import metadata
 from unhaze.photo.files import new_file
 from unhaze.photo.picture import (
@@ -78,12 +79,14 @@ def check_suffix(suffix: str) -> None:
 
 
 def kept_suffix(traits: Traits, name: str = "") -> str:
-    """Of a result in the format of its source, PNG where that is only read; that of the file `name`
-    where it says the same, so that .jpg stays .jpg.
+    """Of a result in the format of its source, or in what that becomes where it is only read; that
+    of the file `name` where it says the same, so that .jpg stays .jpg.
     """
     suffix = Path(name).suffix.lower()
     if suffix in SAVERS and SAVERS[suffix].format == traits.format:
         return suffix
+    if traits.format in FORMATS and FORMATS[traits.format].becomes:
+        return FORMATS[traits.format].becomes
     return next((each for each in SAVERS if SAVERS[each].format == traits.format), ".png")
 
 
