@@ -237,7 +237,8 @@ def test_a_folder_names_what_it_passes_over(unhaze, tmp_path, caplog):
     done = unhaze("run", tmp_path, "-o", tmp_path / "out", "--model", "dcp")
     lines = [line for line in caplog.messages if "passed over" in line]
     assert done.returncode == 0 and len(lines) == 1
-    assert "b.hdr, c.SVG" in lines[0] and "d.txt" not in lines[0] and "e.dng" not in lines[0]
+    assert "b.hdr, c.SVG (of a format that is not read)" in lines[0]
+    assert "d.txt (no picture)" in lines[0] and "1 hidden" in lines[0]
 
 
 def test_no_key_of_the_metadata_is_written_where_it_does_not_belong():

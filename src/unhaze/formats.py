@@ -60,7 +60,7 @@ FORMATS = {
         (".jxl",),
         ((0, b"\xff\x0a"), (0, b"\0\0\0\x0cJXL \r\n\x87\n")),
         reader="imagecodecs",
-        depths=(8, 16, 32),
+        depths=(8, 16),
         quality=True,
         lossless=True,
         writer="imagecodecs",

@@ -32,8 +32,14 @@ from unhaze.photo.decoding import (
     rgb_or_grey,
 )
 from unhaze.photo.picture import (
+    BEHIND,
+    COLOURS,
     EXIF,
     ICC,
+    IPTC,
+    NUMBERS,
+    SEGMENTS,
+    TEXTS,
     XMP,
     Photo,
     Stream,
@@ -47,6 +53,10 @@ log = logging.getLogger(__name__)
 
 MAX_PIXELS = 400_000_000  # a header that promises more is taken for a decompression bomb
 HELD = 1_500_000_000  # bytes of a picture that is decoded as a whole
+# Of `Traits.metadata`, as people call it.
+WORDS = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts"}
+WORDS |= {SEGMENTS: "comments", COLOURS: "colour tags", NUMBERS: "colour tags"}
+WORDS |= {BEHIND: "gain map or video"}
 STRIP = 1 << 18  # pixels that are decoded at once
 HEAD = 1 << 14  # bytes in which AVIF says how it is encoded
 
@@ -69,6 +79,14 @@ class Opened:
     def stream(self) -> Stream:
         """The rows as stored. UnhazeError, when they are used: damaged or truncated."""
         return Stream(self._strips(), self.shape, self.dtype, self.traits)
+
+    def words(self) -> list[str]:
+        """Size, depth and what stands beside the pixels, as people call it."""
+        height, width, channels = self.shape
+        bits = 8 * self.dtype.itemsize
+        depth = f"{bits}-bit floats" if self.dtype.kind == "f" else f"{bits} bits"
+        found = [f"{width} x {height}", depth] + ["transparency"] * (channels in (2, 4))
+        return found + [WORDS[key] for key in WORDS if key in self.traits.metadata]
 
     def reading(self) -> AbstractContextManager[None]:
         """In it, libvips' errors become one line that names the picture."""

@@ -15,21 +15,26 @@ from unhaze.photo.readers.decoded import Check, Decoded, with_channels
 
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 ALPHA, GREY, XYB = 0, 1, 2  # kinds of extra channels; of colours
-PQ, HLG, LINEAR = 16, 18, 8
+LINEAR, SRGB_TRANSFER = 8, 13
+HEADER = 512  # bytes that surely hold it
 RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
+QUALITY, EFFORT = 90, 4  # of the encoder, where no quality is asked for
 LARGEST = 1 << 24  # bytes of what a packed box may hold
 UNKNOWN_COLOURS = "its colours are by an ICC profile that is not read; taken for sRGB"
 
 
 @dataclass(frozen=True)
 class Header:
-    """width, height: as stored. numbers: primaries and transfer (H.273); None: an ICC profile."""
+    """width, height: as stored. numbers: primaries and transfer (H.273); None: an ICC profile.
+
+    transfer_at: the bit at which the transfer function is named, if it is.
+    """
 
     width: int
     height: int
     floats: bool = False
     numbers: tuple[int, int] | None = profile.SRGB
-    channels: int = 4
+    transfer_at: int | None = None
 
 
 def decode(data: bytes, check: Check) -> Decoded:
@@ -61,12 +66,64 @@ def decode(data: bytes, check: Check) -> Decoded:
     return Decoded(samples, metadata, linear=linear, notes=notes)
 
 
-def in_container(codestream: bytes, block: bytes | None, packet: bytes | None) -> bytes:
-    """A file with its EXIF block and XMP packet."""
-    kinds = ((b"Exif", block and bytes(4) + block), (b"xml ", packet), (b"jxlc", codestream))
-    boxes = [(kind, content) for kind, content in kinds if content]
+def encoded(
+    samples: np.ndarray,
+    *,
+    quality: int | None,
+    lossless: bool,
+    block: bytes | None,
+    packet: bytes | None,
+) -> bytes:
+    """The bytes of a file, of (H,W,C) uint8 or uint16 in sRGB, with EXIF and XMP."""
+    import imagecodecs
+
+    how = {"lossless": True} if lossless else {"distance": _distance(quality or QUALITY)}
+    deep, colours = samples.dtype == np.uint16, 1 if samples.shape[2] <= 2 else 3
+    if deep and not lossless:
+        samples = np.concatenate([_linear(samples[..., :colours]), samples[..., colours:]], axis=2)
+    shaped = samples[..., 0] if samples.shape[2] == 1 else samples
+    photometric = "gray" if colours == 1 else "rgb"
+    codestream = imagecodecs.jpegxl_encode(
+        shaped, effort=EFFORT, photometric=photometric, usecontainer=False, numthreads=0, **how
+    )
+    # Samples of 16 bits without loss come in a container that says so.
+    first = [(b"jxlc", codestream)]
+    if codestream.startswith(CONTAINER):
+        first = [each for each in _boxes(codestream) if each[0] != b"ftyp"]
+    if deep:
+        first = [(kind, _as_srgb(each) if kind == b"jxlc" else each) for kind, each in first]
+    beside = ((b"Exif", block and bytes(4) + block), (b"xml ", packet))
+    boxes = [*first, *(each for each in beside if each[1])]
     head = CONTAINER + struct.pack(">I", 20) + b"ftypjxl " + bytes(4) + b"jxl "
     return head + b"".join(struct.pack(">I", 8 + len(each)) + kind + each for kind, each in boxes)
+
+
+def _linear(samples: np.ndarray) -> np.ndarray:
+    """imagecodecs takes 16 bits for linear light."""
+    table = np.rint(profile.srgb_curve(np.arange(65536) / 65535) * 65535).astype(np.uint16)
+    return table[samples]
+
+
+def _as_srgb(codestream: bytes) -> bytes:
+    """The same, that says its samples are by the curve of sRGB.
+
+    What is coded with loss is light itself, and that names what it is decoded to; what is coded
+    without loss are the samples.
+    """
+    at = header_of(codestream).transfer_at
+    if at is None:
+        raise ValueError("the encoder names no transfer function")
+    start = 16 + at + 2  # behind the signature and the selector, which both numbers share
+    bits = int.from_bytes(codestream[:HEADER], "little")
+    changed = bits & ~(15 << start) | (SRGB_TRANSFER - 2) << start
+    return changed.to_bytes(HEADER, "little")[: len(codestream)] + codestream[HEADER:]
+
+
+def _distance(quality: int) -> float:
+    """Butteraugli's, as cjxl takes it for a quality like that of JPEG."""
+    if quality >= 30:
+        return 0.1 + (100 - quality) * 0.09
+    return 53 / 3000 * quality**2 - 23 / 20 * quality + 25
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -101,6 +158,7 @@ class Bits:
 
     def __init__(self, data: bytes) -> None:
         self.data, self.place = int.from_bytes(data[:4096], "little"), 0
+        self.enumerated_at: int | None = None
 
     def take(self, count: int) -> int:
         """The next bits as a number."""
@@ -139,7 +197,8 @@ def header_of(codestream: bytes) -> Header:
     for _ in range(bits.choice((0, 0), (0, 1), (4, 2), (12, 1))):
         _extra_channel(bits)
     bits.take(1)  # whether pixels are coded as XYB, which the decoder undoes
-    return Header(width, height, floats, _colours(bits))
+    numbers = _colours(bits)
+    return Header(width, height, floats, numbers, bits.enumerated_at)
 
 
 def _size(bits: Bits) -> tuple[int, int]:
@@ -215,6 +274,7 @@ def _colours(bits: Bits) -> tuple[int, int] | None:
     if bits.take(1):  # a power, in ten millionths
         power = bits.take(24) / 1e7
         return primaries, 4 if abs(power - 1 / 2.2) < 0.01 else LINEAR if power > 0.99 else 5
+    bits.enumerated_at = bits.place
     return primaries, bits.enumerated()
 
 
