@@ -8,6 +8,7 @@ import numpy as np
 from unhaze.photo import exif, profile
 from unhaze.photo.picture import EXIF, ICC
 from unhaze.photo.readers.decoded import Check, Decoded
+from unhaze.photo.readers.silence import silent
 
 HIGHLIGHTS = 0.9999  # of the samples, the rest may be faults of the sensor
 FUJI, FUJI_JPEG = b"FUJIFILMCCD-RAW", 84  # where the place of its JPEG stands, in four bytes
@@ -43,6 +44,8 @@ def _developed(data: bytes, check: Check) -> tuple[np.ndarray, float]:
 
     with rawpy.imread(io.BytesIO(data)) as raw:
         check(raw.sizes.width, raw.sizes.height, 6)
+        with silent("unknown file"):  # LibRaw prints so of files that are cut off
+            raw.unpack()
         balance = [each for each in raw.camera_whitebalance[:3] if each > 0]
         samples = raw.postprocess(
             use_camera_wb=True,

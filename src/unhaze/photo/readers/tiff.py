@@ -18,6 +18,15 @@ def decode(data: bytes, check: Check) -> Decoded:
     """The first page: (H,W,C) uint8, uint16 or float32. UnhazeError: a depth that is not read."""
     import tifffile
 
+    try:
+        return _decoded(data, check)
+    except tifffile.TiffFileError as error:
+        raise ValueError(str(error)) from error
+
+
+def _decoded(data: bytes, check: Check) -> Decoded:
+    import tifffile
+
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
         bits, kind = page.bitspersample, page.sampleformat
