@@ -17,6 +17,7 @@ lint:
 
 tables:
 	unhaze report readme
+	unhaze report formats
 	unhaze report paper --markdown > docs/paper.md
 	unhaze report models > docs/models.md
 	unhaze report zoo > docs/zoo.md

@@ -11,6 +11,7 @@ import pytest
 
 import unhaze
 from unhaze.cli import VERBS, main, with_verb
+from unhaze.report.formats import update_page
 from unhaze.report.readme import update_readme
 
 ROOT = Path(__file__).parents[1]
@@ -132,3 +133,7 @@ def test_the_page_of_the_papers_tables_is_up_to_date(monkeypatch, capsys):
 
 def test_tables_are_up_to_date():
     assert not update_readme(ROOT / "README.md", ROOT / "results", check=True), "make tables"
+
+
+def test_the_tables_of_formats_are_up_to_date():
+    assert not update_page(ROOT / "docs" / "use.md", check=True), "make tables"

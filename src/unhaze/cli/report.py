@@ -63,6 +63,19 @@ def zoo_table() -> None:
 
 
 @report.command()
+@click.option("--page", type=PATH, default="docs/use.md", show_default=True, metavar="FILE")
+@click.option("--check", is_flag=True, help="Write nothing; status 1 if it is out of date.")
+def formats(page: Path, check: bool) -> int:
+    """Writes the tables of formats and of options for results into docs/use.md."""
+    from unhaze.report.formats import update_page
+
+    stale = update_page(page, check=check)
+    if stale and check:
+        click.echo(f"{page} is not what the code says; run `unhaze report formats`", err=True)
+    return 1 if stale and check else 0
+
+
+@report.command()
 @recipes_option
 @results_option
 @out_option
