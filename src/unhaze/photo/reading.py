@@ -16,7 +16,7 @@ import pyvips
 
 from unhaze import formats
 from unhaze.errors import UnhazeError
-from unhaze.photo import behind, exif, headers, inventory, kinds, profile
+from unhaze.photo import behind, exif, headers, inventory, kinds, png, profile
 from unhaze.photo.decoding import (
     COMPUTED,
     LOADERS,
@@ -204,7 +204,7 @@ def _opened(
     image = decoder(source, file, name)
     loader = LOADERS[loader_of(image)]
     _check_size(image.width, image.height, name, max_pixels)
-    frames = field_of(image, "n-pages", 1)
+    frames = field_of(image, "n-pages", png.count_frames(file) if loader == "png" else 1)
     if image.interpretation == "cmyk":
         log.warning("%s is CMYK; converted to sRGB", name)
     elif image.interpretation in COMPUTED:
@@ -266,6 +266,9 @@ def _needs_reader(key: str, file: BinaryIO) -> bool:
     """Whether libvips does not read it."""
     if key == "tiff":
         return exif.hindrance(file) is not None
+    if key == "avif":  # libvips knows no animated ones
+        file.seek(8)
+        return file.read(4) == b"avis"
     return formats.FORMATS[key].reader != formats.LIBVIPS
 
 

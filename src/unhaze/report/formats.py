@@ -49,8 +49,7 @@ def fates_table() -> str:
 def outputs_table() -> str:
     """A row an option of `unhaze.outputs`."""
     rows = [
-        [f"`--{name.replace('_', '-')}{taken(each)}`", each.help]
-        for name, each in OPTIONS.items()
+        [f"`--{name.replace('_', '-')}{taken(each)}`", each.help] for name, each in OPTIONS.items()
     ]
     return markdown(["option", "meaning"], rows)
 

@@ -22,6 +22,7 @@ from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, 
 from unhaze.restore.models import Model, find_model, open_model
 from unhaze.restore.native import restore_strips, restore_whole
 from unhaze.restore.preview import comparison, field_pictures
+from unhaze.restore.series import restored_series
 
 ANALYSIS = 1024  # pixels, where the model's card says nothing
 
@@ -93,7 +94,8 @@ class Restorer:
         being that of `target`. All are written whole or not at all. `glance`: what `look` answered
         for this file, so that the network need not run again. `output`: quality, depth, colours and
         so on of `target`, whose suffix says the format. UnhazeError: `source` cannot be read,
-        something cannot be written, or exists and not `overwrite`.
+        something cannot be written, or exists and not `overwrite`. Animations are restored frame
+        by frame, if `target` can be one.
         """
         check_strength(strength)
         source, target = Path(source), Path(target)
@@ -105,9 +107,15 @@ class Restorer:
         for path in (target, *extra):
             photos.check_suffix(path.suffix)
             photos.check_target(path, source, overwrite)
-        with photos.open_photo(source) as hazy:
-            restored, glance = self._restore_opened(hazy, strength, bool(extra), glance, output)
-            photos.write(restored, target, overwrite=overwrite, output=output)
+        series = None if self.native else photos.open_series(source, target.suffix)
+        if series is not None:
+            frames = restored_series(series, self, strength)
+            photos.write_series(frames, target, source, overwrite=overwrite, output=output)
+        if series is None or extra:
+            with photos.open_photo(source) as hazy:
+                restored, glance = self._restore_opened(hazy, strength, bool(extra), glance, output)
+                if series is None:
+                    photos.write(restored, target, overwrite=overwrite, output=output)
         if glance is not None:
             sides = [as_u8(each) for each in (glance.hazy, glance.restored)]
             pictures = [comparison(*sides)] if compare is not None else []
@@ -129,6 +137,10 @@ class Restorer:
         it is only read.
         """
         check_strength(strength)
+        asked = suffix or output.named_suffix or photos.usual_suffix(encoded)
+        series = None if self.native else photos.open_series(encoded, asked)
+        if series is not None:
+            return photos.encode_series(restored_series(series, self, strength), asked, output)
         with photos.open_photo(encoded) as hazy:
             restored, _ = self._restore_opened(hazy, strength, output=output)
             suffix = suffix or output.named_suffix or photos.kept_suffix(hazy.traits)

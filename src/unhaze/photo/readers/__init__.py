@@ -25,8 +25,9 @@ DECODERS: dict[str, Callable[[bytes, Check], Decoded]] = {
     "pnm": pnm.decode,
     "pfm": pnm.decode,
     "tiff": tiff.decode,
+    "avif": pillow.decode_first_avif,
 }
-MODULES = {key: FORMATS[key].reader for key in DECODERS} | {"tiff": "tifffile"}
+MODULES = {key: FORMATS[key].reader for key in DECODERS} | {"tiff": "tifffile", "avif": "PIL"}
 OWN = {"libvips", "unhaze"}  # that need no import
 # What the libraries raise of damaged files; theirs are subclasses of these.
 DAMAGES = (ValueError, RuntimeError, OSError, EOFError, SyntaxError, TypeError, IndexError)

@@ -1,6 +1,7 @@
 """BMP and TGA by Pillow."""
 
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,15 @@ def decode_tga(data: bytes, check: Check) -> Decoded:
     from PIL.TgaImagePlugin import TgaImageFile
 
     return _decoded(TgaImageFile(io.BytesIO(data)), check)
+
+
+def decode_first_avif(data: bytes, check: Check) -> Decoded:
+    """The first frame of an animation."""
+    from PIL.AvifImagePlugin import AvifImageFile
+
+    picture = AvifImageFile(io.BytesIO(data))
+    lost = (f"all but the first of {picture.n_frames} pages or frames",)
+    return replace(_decoded(picture, check), lost=lost)
 
 
 def _decoded(picture: "ImageFile", check: Check) -> Decoded:
