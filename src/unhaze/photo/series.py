@@ -86,7 +86,7 @@ def _may_be_animated(head: bytes, key: str) -> bool:
 
 def _by_libvips(data: bytes, key: str, name: str) -> Series:
     image = pyvips.Image.new_from_buffer(data, "", n=-1, fail_on="error", access="sequential")
-    height = image.get("page-height")
+    height = image.get("page-height") if image.get_typeof("page-height") else image.height
     count = image.height // height
     _check_size(name, (height, image.width, image.bands), count)
     delays = image.get("delay") if image.get_typeof("delay") else [100] * count
