@@ -37,6 +37,7 @@ LEVELS = {
     "metrics": 0.3,
     "zoo": 0.3,
     "weights": 2,
+    "resolved": 2,
     "published": 2.05,
     "methods": 2.1,
     "runs": 2,
