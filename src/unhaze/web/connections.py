@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from hypercorn.app_wrappers import ASGIWrapper
@@ -57,7 +58,7 @@ class Connections:
 
     def __init__(self, app: ASGIApp, config: Config, door: Door) -> None:
         self.app, self.config, self.door = ASGIWrapper(app), config, door
-        self.context = WorkerContext(None)
+        self.contexts: set[WorkerContext] = set()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.servers: list[asyncio.Server] = []
         self.lingering = 0
@@ -74,7 +75,8 @@ class Connections:
         """Accepts nothing more, and ends connections that take longer than this to end."""
         for server in self.servers:
             server.close()
-        await self.context.terminated.set()  # those without a request end at once
+        for context in self.contexts:
+            await context.terminated.set()  # without a request it ends at once
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=seconds)
         for task in self.tasks:
@@ -92,9 +94,14 @@ class Connections:
         if refusal is not None:
             await self.turn_away(reader, writer, *refusal)
             return
-        loop = asyncio.get_running_loop()
-        with self.door.inside(client):
-            await TCPServer(self.app, loop, self.config, self.context, {}, reader, writer)
+        context, loop = WorkerContext(None), asyncio.get_running_loop()
+        self.contexts.add(context)
+        watched = Watched(reader, context)
+        try:
+            with self.door.inside(client):
+                await TCPServer(self.app, loop, self.config, context, {}, watched, writer)
+        finally:
+            self.contexts.discard(context)
 
     async def turn_away(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: int, why: str
@@ -114,6 +121,25 @@ class Connections:
         finally:
             self.lingering -= 1
             writer.transport.abort()
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What `TCPServer` reads from. It would keep a connection that its client has closed for as
+    long as an idle one; the context is told of the end, and that ends the waiting.
+    """
+
+    reader: asyncio.StreamReader
+    context: WorkerContext
+
+    def at_eof(self) -> bool:
+        return self.reader.at_eof()
+
+    async def read(self, size: int) -> bytes:
+        piece = await self.reader.read(size)
+        if not piece:
+            await self.context.terminated.set()
+        return piece
 
 
 def refusal_bytes(status: int, why: str, seconds: float) -> bytes:
