@@ -65,15 +65,16 @@ def test_one_client_may_hold_only_so_many_connections():
 
 
 def test_all_together_may_hold_only_so_many_and_idle_ones_make_room(monkeypatch):
-    monkeypatch.setattr(server, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(server, "IDLE_SECONDS", 4)
     with serving(Settings(max_connections=6, **COMMON)) as running:
+        wait_until(lambda: running.door.open == 0)
         with idle(running, 3, ONE) as lines, idle(running, 3, TWO):
             wait_until(lambda: running.door.open == 6)
             status, headers, said = ask(running, "127.0.0.3")
-            assert (status, headers["retry-after"]) == (503, "1")
+            assert (status, headers["retry-after"]) == (503, "4")
             assert "all 6 connections are taken" in said
-            # What it was told is true: after a second of silence they are closed.
-            time.sleep(1.2)
+            # What it was told is true: after four seconds of silence they are closed.
+            time.sleep(4.5)
             assert ask(running, "127.0.0.3")[0] == 200
             assert lines[0].recv(1) == b""
         wait_until(lambda: running.door.open == 0)
