@@ -4,6 +4,7 @@ import type { Picture } from "../restore/field";
 import { isOpaque } from "../restore/analysis";
 import { orientationOf, thumbnailRoom } from "./exif";
 import * as jpeg from "./jpeg";
+import { encodeJpeg } from "./jpeg_encoder";
 import * as png from "./png";
 import * as webp from "./webp";
 
@@ -114,10 +115,10 @@ async function decoded(blob: Blob): Promise<Picture> {
 export async function writePhoto(
   picture: Picture, traits: Traits, original: Uint8Array,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const thumbnail = traits.exif ? await thumbnailOf(picture, thumbnailRoom(traits.exif)) : null;
+  const thumbnail = traits.exif ? thumbnailOf(picture, thumbnailRoom(traits.exif)) : null;
   if (traits.format === "jpeg") {
     const quality = Math.min(98, Math.max(75, traits.quality ?? 92));
-    return jpeg.withMetadata(await encodeJpeg(picture, quality, traits), original, thumbnail);
+    return jpeg.withMetadata(encodeJpeg(picture, { ...traits, quality }), original, thumbnail);
   }
   if (traits.format === "webp") {
     const { default: encode } = await import("@jsquash/webp/encode");
@@ -130,24 +131,8 @@ export async function writePhoto(
   return png.encodePng(picture, traits, traits.format === "png" ? original : null, thumbnail);
 }
 
-async function encodeJpeg(
-  picture: Picture, quality: number, kind: { grey: boolean; fullChroma: boolean },
-): Promise<Uint8Array> {
-  const { default: encode } = await import("@jsquash/jpeg/encode");
-  const encoded = await encode(imageData(picture), {
-    quality,
-    progressive: false,
-    optimize_coding: true,
-    quant_table: 0, // the standard's own, as libjpeg
-    auto_subsample: false,
-    chroma_subsample: kind.fullChroma ? 1 : 2,
-    color_space: kind.grey ? 1 : 3,
-  });
-  return new Uint8Array(encoded);
-}
-
 /** A small JPEG of at most `room` bytes, null if that cannot be. */
-async function thumbnailOf(picture: Picture, room: number): Promise<Uint8Array | null> {
+function thumbnailOf(picture: Picture, room: number): Uint8Array | null {
   if (room === 0) return null;
   const step = Math.max(1, Math.ceil(Math.max(picture.width, picture.height) / 160));
   const width = Math.max(1, Math.floor(picture.width / step));
@@ -159,7 +144,7 @@ async function thumbnailOf(picture: Picture, room: number): Promise<Uint8Array |
     for (let channel = 0; channel < 4; channel++) data[4 * i + channel] = picture.data[from + channel]! >> shift;
   }
   for (const quality of [90, 75, 60, 40, 20]) {
-    const encoded = await encodeJpeg({ width, height, data }, quality, { grey: false, fullChroma: false });
+    const encoded = encodeJpeg({ width, height, data }, { quality, grey: false, fullChroma: false });
     if (encoded.length <= room) return encoded;
   }
   return null;
