@@ -1,8 +1,8 @@
 /** Builds the page: static files with relative addresses, runtime and models beside them, a service worker. */
 
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { basename, extname } from "node:path";
+import { readFileSync, readdirSync } from "node:fs";
+import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import preact from "@preact/preset-vite";
 import { defaultClientConditions, type Plugin } from "vite";
@@ -26,8 +26,9 @@ const COPIED: Record<string, string> = {
 const TYPES: Record<string, string> = {
   ".mjs": "text/javascript", ".wasm": "application/wasm", ".onnx": "application/octet-stream", ".jpg": "image/jpeg",
 };
-/** What the service worker fetches only when it is used. */
-const LATER = /^(runtime|models|samples)\/|\.wasm$|^sw\.js$|^config\.json$/;
+/** What the service worker fetches behind the page, or only when it is used. */
+const LATER = /^(runtime|models|samples)\//;
+const UNLISTED = /^sw\.js$|^config\.json$|\.asyncify\./;
 
 function copied(): Plugin {
   return {
@@ -48,18 +49,32 @@ function copied(): Plugin {
   };
 }
 
-/** Tells the service worker which files the page is made of, and a version by their contents. */
+/** Tells the service worker which files there are, and versions by their contents. */
 function listed(): Plugin {
   return {
     name: "listed-files",
     enforce: "post",
     generateBundle(_, bundle) {
-      const names = [...Object.keys(bundle), ...["icon.svg", "icon-192.png", "icon-512.png", "site.webmanifest"]];
-      const files = names.filter((name) => !LATER.test(name)).sort();
-      const worker = Object.values(bundle).find((each) => each.fileName === "sw.js");
+      const contents = new Map<string, string | Uint8Array>();
+      for (const each of Object.values(bundle)) contents.set(each.fileName, each.type === "chunk" ? each.code : each.source);
+      for (const name of readdirSync(at("public"))) contents.set(name, readFileSync(at(`public/${name}`)));
+      const names = [...contents.keys()].filter((name) => !UNLISTED.test(name)).sort();
+      const version = (chosen: string[]) => {
+        const hash = createHash("sha256");
+        for (const name of chosen) hash.update(name).update(contents.get(name)!);
+        return hash.digest("hex").slice(0, 12);
+      };
+      const page = names.filter((name) => !LATER.test(name));
+      const later = names.filter((name) => LATER.test(name));
+      const worker = bundle["sw.js"];
       if (worker?.type !== "chunk") throw new Error("no sw.js in the bundle");
-      const version = createHash("sha256").update(files.join()).digest("hex").slice(0, 12);
-      worker.code = worker.code.replace('"%FILES%"', JSON.stringify(files)).replace("%VERSION%", version);
+      const lists = { PAGE: page, LATER: [...later, "config.json"] };
+      for (const [kind, files] of Object.entries(lists)) {
+        worker.code = worker.code
+          .replace(new RegExp(`["'\`]%${kind}_FILES%["'\`]`), JSON.stringify(files))
+          .replace(`%${kind}_VERSION%`, version(kind === "PAGE" ? page : later));
+      }
+      if (worker.code.includes("%")) throw new Error("sw.js was not filled in");
     },
   };
 }
@@ -77,7 +92,7 @@ export default defineConfig({
       input: { index: at("index.html"), sw: at("src/sw.ts") },
       output: {
         entryFileNames: (chunk) => (chunk.name === "sw" ? "sw.js" : "assets/[name]-[hash].js"),
-        assetFileNames: (asset) => `assets/${basename(asset.names[0] ?? "file", extname(asset.names[0] ?? ""))}-[hash][extname]`,
+        assetFileNames: (asset) => (asset.names[0]?.endsWith(".css") ? "style.css" : "assets/[name]-[hash][extname]"),
       },
     },
   },

@@ -3,10 +3,10 @@
 declare const self: ServiceWorkerGlobalScope;
 export {};
 
-const VERSION = "%VERSION%";
-const FILES = "%FILES%" as unknown as string[];
-const PAGE = `unhaze-page-${VERSION}`;
-const LATER = "unhaze-later"; // runtime, models, samples: large, fetched when they are used
+const PAGE = "unhaze-page-%PAGE_VERSION%";
+const PAGE_FILES = "%PAGE_FILES%" as unknown as string[];
+const LATER = "unhaze-later-%LATER_VERSION%"; // runtime, models, sample: large
+const LATER_FILES = "%LATER_FILES%" as unknown as string[];
 const SHARED = "unhaze-shared";
 const POLICY =
   "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:;" +
@@ -15,7 +15,7 @@ const POLICY =
 self.addEventListener("install", (event) => {
   const fill = async () => {
     const cache = await caches.open(PAGE);
-    await cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" })));
+    await cache.addAll(PAGE_FILES.map((file) => new Request(file, { cache: "reload" })));
     await self.skipWaiting();
   };
   event.waitUntil(fill());
@@ -24,14 +24,10 @@ self.addEventListener("install", (event) => {
 self.addEventListener("activate", (event) => {
   const tidy = async () => {
     const names = await caches.keys();
-    const old = names.filter((name) => name.startsWith("unhaze-page-") && name !== PAGE);
+    const old = names.filter((name) => /^unhaze-(page|later)-/.test(name) && name !== PAGE && name !== LATER);
     await Promise.all(old.map((name) => caches.delete(name)));
     await self.clients.claim();
-    const cache = await caches.open(LATER);
-    await Promise.all(["models/photo.onnx", "models/photo-fast.onnx", "samples/valley.jpg", "config.json",
-      "runtime/ort-wasm-simd-threaded.mjs", "runtime/ort-wasm-simd-threaded.wasm"].map(async (file) => {
-      if (!(await cache.match(file))) await cache.add(file).catch(() => undefined);
-    }));
+    if (!savesData()) await fill();
   };
   event.waitUntil(tidy());
 });
@@ -43,13 +39,25 @@ self.addEventListener("fetch", (event) => {
   else if (event.request.method === "GET") event.respondWith(answer(event.request));
 });
 
+/** Fetches what is needed offline; what does not come now, comes when it is used. */
+async function fill(): Promise<void> {
+  const cache = await caches.open(LATER);
+  for (const file of LATER_FILES) {
+    if (!(await cache.match(file))) await cache.add(file).catch(() => undefined);
+  }
+}
+
+function savesData(): boolean {
+  return Boolean((navigator as { connection?: { saveData?: boolean } }).connection?.saveData);
+}
+
 /** What is kept, else what comes from the network; the page itself under its plain address. */
 async function answer(request: Request): Promise<Response> {
   const wanted = request.mode === "navigate" ? "index.html" : request;
   const kept = await caches.match(wanted, { ignoreSearch: true });
   if (kept) return isolated(kept);
   const fresh = await fetch(request);
-  if (fresh.ok && fresh.type === "basic" && /\/(runtime|models|samples)\/|\.wasm$/.test(request.url)) {
+  if (fresh.ok && fresh.type === "basic" && /\/(runtime|models|samples)\//.test(request.url)) {
     const cache = await caches.open(LATER);
     await cache.put(request, fresh.clone()).catch(() => undefined);
   }

@@ -5,9 +5,10 @@ import { add, shownId } from "./entries";
 import { t } from "./i18n";
 import { DEFAULT_MODEL } from "./models";
 import { work } from "./queue";
+import { remembered } from "./settings";
 
 export const message = signal("");
-export const chosenModels = signal<string[]>([DEFAULT_MODEL]);
+export const chosenModels = signal<string[]>([remembered("model") ?? DEFAULT_MODEL]);
 export const dropping = signal(false);
 
 export function take(files: Iterable<File>): void {

@@ -8,7 +8,7 @@ import { DEFAULT_MODEL, MODELS, MOST_COMPARED } from "../models";
 import { choose, reclear, retry } from "../queue";
 import { canShare, saveAll, saveOne, saving, share } from "../saving";
 import * as server from "../server";
-import { place } from "../settings";
+import { place, remember } from "../settings";
 import { chosenModels, message } from "../taking";
 import { fit, fullSize, isFitted, isFull } from "./view";
 
@@ -55,6 +55,7 @@ function Models({ entry }: { entry: Entry }) {
     else models.splice(position, 1);
     const wanted = [...new Set(models)];
     chosenModels.value = [wanted[0] ?? DEFAULT_MODEL];
+    remember("model", chosenModels.value[0]!);
     choose(entry.id, wanted);
   };
   const first = entry.models[0] ?? DEFAULT_MODEL;
