@@ -1,4 +1,4 @@
-"""The page without a server, in a real browser: the same numbers as the command line's, and offline.
+"""The page without a server, in a real browser: the numbers of the command line, and offline.
 
 It is what `make site` has built in site/dist; without it, these tests skip.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 from web_files import ACME
 
 from unhaze import dehaze, photo
