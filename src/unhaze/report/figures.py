@@ -10,7 +10,7 @@ import pyvips
 from unhaze import photo
 from unhaze.data.catalog import PairFiles, fit_clear
 from unhaze.errors import UnhazeError
-from unhaze.evaluate import load
+from unhaze.evaluation import load
 from unhaze.metrics import measure
 from unhaze.report.paper import Row
 

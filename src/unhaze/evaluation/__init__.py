@@ -17,8 +17,8 @@ import numpy as np
 from unhaze import photo
 from unhaze.data.catalog import PairFiles, fit_clear
 from unhaze.errors import UnhazeError
-from unhaze.evaluate.models import Model, load, sha256
-from unhaze.evaluate.saving import (
+from unhaze.evaluation.models import Model, load, sha256
+from unhaze.evaluation.saving import (
     commit,
     new_folder,
     save_pictures,
@@ -26,9 +26,9 @@ from unhaze.evaluate.saving import (
     write_result,
     write_tables,
 )
-from unhaze.evaluate.sizes import fitted, resized, scaled
+from unhaze.evaluation.sizes import fitted, resized, scaled
 from unhaze.metrics import METRICS, PROTOCOLS, WITH_CLEAR, measure
-from unhaze.metrics.fade import fade
+from unhaze.metrics.fog_density import fade
 from unhaze.names import lookup
 from unhaze.windows import LUMA
 

@@ -25,8 +25,8 @@ from unhaze.names import check_arguments, lookup, one_of
 from unhaze.nets import NETS, create_net
 from unhaze.published import open_weights
 from unhaze.restore.resources import keep_freed_memory
-from unhaze.train.loop import Trainer, TrainResult
-from unhaze.train.steps import batches_from
+from unhaze.training.loop import Trainer, TrainResult
+from unhaze.training.steps import batches_from
 from unhaze.weights import load_into, newest_state
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")

@@ -25,8 +25,8 @@ from unhaze.methods.alarms import Watcher
 from unhaze.methods.steps import NonFiniteLoss
 from unhaze.metrics import measure
 from unhaze.tensors import save_tensors
-from unhaze.train.pace import Pace, measure_peak
-from unhaze.train.steps import average, batches_from, learning_rate, stop_signals
+from unhaze.training.pace import Pace, measure_peak
+from unhaze.training.steps import average, batches_from, learning_rate, stop_signals
 from unhaze.weights import save_weights
 
 

@@ -18,7 +18,7 @@ from unhaze import photo
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
-    from unhaze.evaluate import Evaluation
+    from unhaze.evaluation import Evaluation
 
 # All that a saved evaluation consists of, folders first: what --overwrite may replace.
 SAVED = ("restored", "strips", "per_image.csv", "evaluation.json")

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from unhaze.errors import UnhazeError
-from unhaze.export.facts import count_macs, measure_context, measure_memory, measure_strides
-from unhaze.export.graph import open_pools, store_in_half, to_onnx
+from unhaze.exporting.facts import count_macs, measure_context, measure_memory, measure_strides
+from unhaze.exporting.graph import open_pools, store_in_half, to_onnx
 from unhaze.nets import NETS
 from unhaze.published import open_weights
 from unhaze.weights import Weights
