@@ -8,9 +8,10 @@ export interface Config {
   server: boolean;
   browser: boolean;
   webgpu: boolean;
+  sample: boolean;
 }
 
-export const config = signal<Config>({ server: false, browser: true, webgpu: true });
+export const config = signal<Config>({ server: false, browser: true, webgpu: true, sample: true });
 export const place = signal<Place>("browser");
 
 export async function readConfig(): Promise<void> {

@@ -21,7 +21,7 @@ export function Start() {
       </Picker>
       <div class="buttons">
         <Picker id="camera" className="button with-touch" capture>{t("camera")}</Picker>
-        <button id="sample" type="button" onClick={() => void takeSample()}>{t("sample")}</button>
+        {config.value.sample && <button id="sample" type="button" onClick={() => void takeSample()}>{t("sample")}</button>}
       </div>
       <ul class="promises quiet">
         {place.value === "browser" && <li><Lock />{t("private")}</li>}
