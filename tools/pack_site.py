@@ -1,7 +1,7 @@
 """Puts the built page (site/dist) into the package, where `unhaze serve` finds it.
 
-Small files are committed, so that a plain `pip install` has a page; the runtime for browsers and the
-sample are ignored by git and go into wheels that are built where `make site` has run.
+Small files are committed, so that a plain `pip install` has a page; the runtime for browsers and
+the sample are ignored by git and go into wheels that are built where `make site` has run.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BUILT = ROOT / "site" / "dist"
 TARGET = ROOT / "src" / "unhaze" / "web" / "site"
-# Only on static hosts: the service worker, its answer to config.json, models (the package has them),
-# and the runtime for graphics cards.
+# Only on static hosts: the service worker, config.json, the models (the package has them), and the
+# runtime for graphics cards.
 LEFT_OUT = ("sw.js", "config.json", "models/", "runtime/ort-wasm-simd-threaded.asyncify")
 SOURCES = ("index.html", "package-lock.json", "vite.config.ts", "src", "public")
 STAMP = "build.json"

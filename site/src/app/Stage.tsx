@@ -50,9 +50,10 @@ function Panes({ entry }: { entry: Entry }) {
 
   useEffect(() => {
     const resized = () => {
-      const { clientWidth, clientHeight } = stage.current!;
+      if (!stage.current || !scene.current) return;
+      const { clientWidth, clientHeight } = stage.current;
       pane.value = { width: paneWidth(clientWidth, count, GAP), height: clientHeight };
-      scene.current!.resize(clientWidth, clientHeight);
+      scene.current.resize(clientWidth, clientHeight);
       if (looking.value.fitted) fit();
       else moveBy(0, 0);
     };

@@ -92,7 +92,8 @@ export class Scene {
       if (!this.frame) return;
       const { view, gap } = this.frame;
       const scale = devicePixelRatio;
-      const seen = { zoom: view.zoom * scale, left: view.left * scale, top: view.top * scale };
+      // Whole pixels of the screen: at 100 % each is one of the photo.
+      const seen = { zoom: view.zoom * scale, left: Math.round(view.left * scale), top: Math.round(view.top * scale) };
       this.renderer.draw({ ...this.frame, view: seen, gap: gap * scale });
     });
   }

@@ -1,7 +1,7 @@
 """The files of the page: what `make site` has built, and the models that run in the browser.
 
-The small files are part of the package. The runtime that browsers need (WebAssembly, 14 MB) is there
-where `make site` has put it, as in released wheels; without it the page works on the server only.
+The small files are part of the package. The runtime that browsers need (WebAssembly, 14 MB) is
+where `make site` has put it, as in released wheels; without it the page uses the server only.
 """
 
 import mimetypes
