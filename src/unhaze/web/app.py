@@ -1,7 +1,6 @@
 """The application: the page, its files, and the API that both the page and services use.
 
-FastAPI writes the OpenAPI document from the signatures; the page is static files without a build
-step, so that the server works offline and a reader sees all of it.
+FastAPI writes the OpenAPI document from the signatures; the page is the one of site/, as built.
 """
 
 import asyncio
@@ -22,7 +21,6 @@ from fastapi.responses import (
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
-from starlette.staticfiles import StaticFiles
 
 from unhaze.errors import UnhazeError
 from unhaze.web import entry, openapi, photos, service, videos
@@ -36,10 +34,11 @@ from unhaze.web.negotiation import NotAcceptable
 from unhaze.web.parameters import one_line
 from unhaze.web.settings import Settings
 from unhaze.web.shelf import Full
+from unhaze.web.static import add_files
 from unhaze.web.uploads import NoRoom
 from unhaze.web.work import Clearer, Missing
 
-PAGE = Path(__file__).parent / "page"
+PAGE = Path(__file__).parent / "site"  # built by `make site`
 DESCRIPTION = (
     "Clears haze from photos and short videos. A file is sent as the body, as it is, or in a form."
 )
@@ -97,7 +96,7 @@ def add_page(app: FastAPI) -> None:
     def docs() -> HTMLResponse:
         return HTMLResponse(openapi.page(app.openapi()))
 
-    app.mount("/", StaticFiles(directory=PAGE), name="page")
+    add_files(app, PAGE)
 
 
 def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, clearer: Clearer) -> None:

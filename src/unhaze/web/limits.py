@@ -15,9 +15,9 @@ from unhaze.web.work import BrokenOff, client_of
 
 # The page needs its own files, its API and pictures made in the browser; nothing from elsewhere.
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
-    " media-src 'self' blob:; connect-src 'self'; form-action 'none'; base-uri 'none';"
-    " frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self';"
+    " img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; worker-src 'self';"
+    " manifest-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "content-security-policy": POLICY,
@@ -25,6 +25,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
+    "cross-origin-embedder-policy": "require-corp",  # with it, networks get threads in the browser
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
     "x-frame-options": "DENY",
     "cache-control": "no-store",
