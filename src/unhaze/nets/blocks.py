@@ -38,6 +38,19 @@ def sized(images: Tensor, rows: int, columns: int) -> Tensor:
     return images.index_select(-2, rows).index_select(-1, columns)
 
 
+def plain_size(size: int, least: int) -> int:
+    """`size` as it is, `least` or more; an exporter takes it for a number of its own.
+
+    For it a size is a formula of the picture's, and one with a maximum in it, as of
+    `pad_to_multiple` with `smallest`, takes it minutes where it comes back in every layer.
+    """
+    if not torch.compiler.is_exporting():
+        return size
+    plain = torch.full((1,), size).item()
+    torch._check(plain >= least)
+    return plain
+
+
 class FABlock(nn.Module):
     """Feature attention block of FFA-Net (arXiv:1911.07559): conv, channel and pixel attention.
 

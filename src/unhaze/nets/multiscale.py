@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.nets.blocks import pad_to_multiple, sized
+from unhaze.nets.blocks import pad_to_multiple, plain_size, sized
 
 
 class MultiScaleUNet(nn.Module):
@@ -65,13 +65,11 @@ class MultiScaleUNet(nn.Module):
         The papers train with the sum of the losses of all three; the clear image for the smaller
         ones is `clear[..., ::4, ::4]` and `clear[..., ::2, ::2]` here, bilinear in their code.
         """
-        step = self.multiple // 4
-        sides = [
-            torch.sym_max((side + self.multiple - 1) // self.multiple * step, self.smallest // 4)
-            for side in hazy.shape[-2:]
-        ]
+        padded = pad_to_multiple(hazy, self.multiple, smallest=self.smallest)
+        # Of the features at a quarter.
+        sides = [plain_size(side // 4, self.smallest // 4) for side in padded.shape[-2:]]
         one, two, four = ([factor * side for side in sides] for factor in (1, 2, 4))
-        padded = sized(pad_to_multiple(hazy, self.multiple, smallest=self.smallest), *four)
+        padded = sized(padded, *four)
         half = sized(padded[..., ::2, ::2], *two)
         quarter = sized(half[..., ::2, ::2], *one)
         extract = self.feat_extract
