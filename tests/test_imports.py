@@ -24,6 +24,8 @@ LEVELS = {
     "names": 0.1,
     "extras": 0.1,
     "layering": 0.1,
+    "formats": 0.1,
+    "outputs": 0.15,
     "config": 0.2,
     "photo": 0.2,
     "haze": 0.2,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unhaze.batch.plan import FileJob, is_video
 from unhaze.errors import UnhazeError
+from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo.notes import noted
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video import VideoReport, restore_video
@@ -31,7 +32,8 @@ class Settings:
     strength: 0 (no change) to 1. overwrite: targets that exist are replaced. resume: targets that
     exist and are not older than their source are kept and count as done. compare, save_field:
     photos get pictures for the curious beside the target. Of videos, start, end: seconds; codec:
-    by name; analysis: long side of what the network sees (default: restore_video's).
+    by name; analysis: long side of what the network sees (default: restore_video's). output: how
+    photos are written.
     """
 
     strength: float = 1.0
@@ -43,6 +45,7 @@ class Settings:
     end: float | None = None
     codec: str | None = None
     analysis: int | None = None
+    output: Output = AS_SOURCE
 
 
 @dataclass(frozen=True)
@@ -160,5 +163,6 @@ def restore_file(
         if settings.compare
         else None,
         save_field=job.target.parent if settings.save_field else None,
+        output=settings.output,
     )
     return None

@@ -1,5 +1,6 @@
 """The options that `run` and `batch` share: what is done to each photo and video, and with what."""
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from unhaze.outputs import OPTIONS as OUTPUTS
+from unhaze.outputs import Option, Output
 from unhaze.restore.devices import DEVICES
 
 if TYPE_CHECKING:
@@ -38,6 +41,10 @@ class Given:
     end: float | None
     codec: str | None
     as_json: bool
+    dry_run: bool
+    quiet: bool
+    verbose: bool
+    output: Output
 
     def settings(self) -> "Settings":
         """What is done to each file."""
@@ -53,12 +60,19 @@ class Given:
             end=self.end,
             codec=self.codec,
             analysis=self.analysis,
+            output=self.output,
         )
 
 
 def given_in(context: click.Context) -> Given:
     """The shared options of this call. A usage error if two of them do not go together."""
-    given = Given(**context.meta[GIVEN])
+    values = dict(context.meta[GIVEN])
+    output = Output(**{name: values.pop(name) for name in OUTPUTS})
+    given = Given(**values, output=output)
+    if given.quiet and given.verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other")
+    if given.quiet:
+        logging.getLogger().setLevel(logging.ERROR)
     if given.native and given.analysis is not None:
         raise click.UsageError("--analysis and --native exclude each other")
     if not 0 <= given.strength <= 1:
@@ -113,6 +127,20 @@ def option(
     return click.option(*names, metavar=metavar, expose_value=False, callback=keep, **settings)
 
 
+def output_option(name: str, about: Option) -> Callable[[Command], Command]:
+    """The option of `unhaze.outputs` as click takes it."""
+    kind: Any = None
+    if about.choices:
+        kind = click.Choice(about.choices)
+    elif about.limits:
+        kind = click.IntRange(*about.limits)
+    flag = isinstance(about.default, bool)
+    word = "--" + name.replace("_", "-")
+    return option(
+        word, metavar=about.metavar, type=kind, is_flag=flag, default=about.default, help=about.help
+    )
+
+
 OPTIONS = (
     option("--model", default="auto", metavar="NAME|FILE", help="Listed name or file of weights."),
     option("--net", metavar="NAME[/PRESET]", help="What the file is of, if it is not told."),
@@ -143,6 +171,7 @@ OPTIONS = (
         metavar="SIZE",
         help="That the network may take, as in 500M or 4G. [default: what is free]",
     ),
+    *(output_option(name, about) for name, about in OUTPUTS.items()),
     option("--overwrite", is_flag=True, help="Replace results that exist."),
     option("--resume", is_flag=True, help="Keep what an earlier call has done, do the rest."),
     option("--compare", is_flag=True, help="Also write a strip: hazy beside restored."),
@@ -150,6 +179,9 @@ OPTIONS = (
     option("--start", type=seconds, metavar="TIME", help="Of a video: from here on."),
     option("--end", type=seconds, metavar="TIME", help="Of a video: up to here."),
     option("--codec", metavar="NAME", help="Of a video: h264, h265, av1, ffv1, prores."),
+    option("--dry-run", is_flag=True, help="Print what would become what, and do nothing."),
+    option("-q", "--quiet", is_flag=True, help="Say errors only."),
+    option("-v", "--verbose", is_flag=True, help="Also say of each photo what was kept and lost."),
     option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout."),
 )
 
