@@ -4,11 +4,13 @@ import json
 import re
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from unhaze.cli.options import given_in, shared_options
+from unhaze.cli.dry import tell_plan
+from unhaze.cli.options import Given, given_in, shared_options
 from unhaze.cli.progress import ERASE, say, stopped_by
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ def batch(
     is a line of the manifest, by which --resume goes on after a stop or a kill.
     """
     given = given_in(context)
+    if given.dry_run:
+        return tell_folder(source, target, given)
     from unhaze.batch.folder import Crew, restore_folder
     from unhaze.batch.manifest import NotCopied
     from unhaze.batch.worker import Work
@@ -101,6 +105,16 @@ def batch(
     else:
         click.echo(tally.manifest)
     return conclude(tally, stopped)
+
+
+def tell_folder(source: str, target: str, given: Given) -> int:
+    """What would be written; a usage error for places that are no folders here."""
+    if "://" in source + target or not Path(source).is_dir():
+        raise click.UsageError("--dry-run is for folders of this computer")
+    from unhaze.batch import plan_files
+
+    plan = plan_files([source], f"{target}/")
+    return tell_plan(plan, given.settings(), as_json=given.as_json)
 
 
 class Teller:

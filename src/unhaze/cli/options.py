@@ -3,11 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from unhaze.errors import UnhazeError
 from unhaze.restore.devices import DEVICES
+from unhaze.restore.encoding import CHOICES, Choice, read_choice
 
 if TYPE_CHECKING:
     from unhaze.batch import Settings
@@ -36,12 +39,15 @@ class Given:
     save_field: bool
     start: float | None
     end: float | None
-    codec: str | None
+    encoding: dict[str, Any]
+    encoding_file: Path | None
+    dry_run: bool
     as_json: bool
 
     def settings(self) -> "Settings":
         """What is done to each file."""
         from unhaze.batch import Settings
+        from unhaze.restore.encoding import read_encoding
 
         return Settings(
             strength=self.strength,
@@ -51,14 +57,16 @@ class Given:
             save_field=self.save_field,
             start=self.start,
             end=self.end,
-            codec=self.codec,
+            encoding=read_encoding(self.encoding, self.encoding_file),
             analysis=self.analysis,
         )
 
 
 def given_in(context: click.Context) -> Given:
     """The shared options of this call. A usage error if two of them do not go together."""
-    given = Given(**context.meta[GIVEN])
+    values = dict(context.meta[GIVEN])
+    encoding = {name: values.pop(name) for name in CHOICES}
+    given = Given(encoding=encoding, **values)
     if given.native and given.analysis is not None:
         raise click.UsageError("--analysis and --native exclude each other")
     if not 0 <= given.strength <= 1:
@@ -71,7 +79,6 @@ def given_in(context: click.Context) -> Given:
 
 def ready_model(model: str, net: str | None) -> str:
     """What runs: a checkpoint is made into ONNX here, once, and not by each worker."""
-    from unhaze.errors import UnhazeError
     from unhaze.restore.checkpoints import checkpoint_of, ready
 
     checkpoint = checkpoint_of(model)
@@ -113,6 +120,24 @@ def option(
     return click.option(*names, metavar=metavar, expose_value=False, callback=keep, **settings)
 
 
+def encoding_option(name: str, choice: Choice) -> Callable[[Command], Command]:
+    """The option of a choice; a usage error for a value of no meaning."""
+
+    def read(text: str) -> Any:
+        try:
+            return read_choice(name, text)
+        except UnhazeError as error:
+            raise click.BadParameter(str(error)) from error
+
+    words = {"metavar": choice.metavar, "help": choice.help}
+    return option(option_name(name), type=read, **words)
+
+
+def option_name(name: str) -> str:
+    """target_size -> --target-size"""
+    return f"--{name.replace('_', '-')}"
+
+
 OPTIONS = (
     option("--model", default="auto", metavar="NAME|FILE", help="Listed name or file of weights."),
     option("--net", metavar="NAME[/PRESET]", help="What the file is of, if it is not told."),
@@ -149,7 +174,15 @@ OPTIONS = (
     option("--save-field", is_flag=True, help="Also write transmission and airlight pictures."),
     option("--start", type=seconds, metavar="TIME", help="Of a video: from here on."),
     option("--end", type=seconds, metavar="TIME", help="Of a video: up to here."),
-    option("--codec", metavar="NAME", help="Of a video: h264, h265, av1, ffv1, prores."),
+    *(encoding_option(name, choice) for name, choice in CHOICES.items()),
+    option(
+        "--encoding",
+        "encoding_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="TOML with codec, crf and so on; options win over it.",
+    ),
+    option("--dry-run", is_flag=True, help="Say what would be written, and write nothing."),
     option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout."),
 )
 

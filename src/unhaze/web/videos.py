@@ -6,12 +6,14 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, Response
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
+from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
 from unhaze.web import tasks
 from unhaze.web.answers import BODY, UNKNOWN, UPLOAD, content, known_parameters, media_type
 from unhaze.web.desk import Stopping
@@ -41,15 +43,31 @@ class VideoEntry:
     error: str
 
 
+def said(name: str) -> Any:
+    """A parameter of the query, as the command has it."""
+    return Query(max_length=32, description=CHOICES[name].help)
+
+
 @router.post("/v1/videos", status_code=202, responses=UPLOAD, openapi_extra=BODY)
 async def send_video(
     request: Request,
     name: FileName = "video.mp4",
     model: ModelName = "auto",
     strength: Strength = 1.0,
+    codec: Annotated[str | None, said("codec")] = None,
+    crf: Annotated[str | None, said("crf")] = None,
+    bitrate: Annotated[str | None, said("bitrate")] = None,
+    target_size: Annotated[str | None, said("target_size")] = None,
+    preset: Annotated[str | None, said("preset")] = None,
+    pixel_format: Annotated[str | None, said("pixel_format")] = None,
+    hw: Annotated[str | None, said("hw")] = None,
+    audio: Annotated[str | None, said("audio")] = None,
 ) -> VideoEntry:
     """Takes a video as the body and begins to restore it; its state tells how far it is."""
     clearer: Clearer = request.app.state.clearer
+    sizes = {"crf": crf, "bitrate": bitrate, "target_size": target_size}
+    others = {"codec": codec, "preset": preset, "pixel_format": pixel_format}
+    encoding = read_encoding(sizes | others | {"hw": hw, "audio": audio})
     with ExitStack() as undo:
         client = client_of(request)
         undo.enter_context(clearer.video_desk.place(client))
@@ -65,7 +83,7 @@ async def send_video(
     async def restore() -> None:
         with place, suppress(Stopping):
             await clearer.video_desk.work(
-                lambda stop: restore_kept(clearer, item, chosen, strength, stop)
+                lambda stop: restore_kept(clearer, item, chosen, (strength, encoding), stop)
             )
 
     task = asyncio.create_task(restore())
@@ -88,13 +106,17 @@ def check_container(source: Path) -> None:
 
 
 def restore_kept(
-    clearer: Clearer, item: Kept, model: str, strength: float, stop: threading.Event
+    clearer: Clearer,
+    item: Kept,
+    model: str,
+    how: tuple[float, Encoding],
+    stop: threading.Event,
 ) -> None:
-    """Restores the video; what goes wrong becomes its state."""
+    """Restores the video; what goes wrong becomes its state. `how`: strength and encoding."""
     item.state = "running"
     item.suffix = item.source.suffix if item.source.suffix in SUFFIXES else ".mkv"
     started = time.perf_counter()
-    settings = clearer.settings
+    settings, (strength, encoding) = clearer.settings, how
 
     def watch(done: int, frames: int | None, seconds: float) -> None:
         item.done, item.frames = done, frames
@@ -103,7 +125,7 @@ def restore_kept(
     try:
         clearer.workers.call(
             tasks.clear_video,
-            *(item, model, strength, item.suffix),
+            *(item, model, strength, item.suffix, encoding),
             stop=Unwanted(stop, item, settings.forgotten_seconds),
             seconds=settings.video_seconds,
             progress=watch,
