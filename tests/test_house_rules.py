@@ -25,6 +25,7 @@ BASES_ONCE = {
     "src/unhaze/__init__.py": {"ModuleType"},
     "src/unhaze/methods/muon.py": {"torch.optim.Optimizer"},
     "src/unhaze/nets/deform_kernel.py": {"ctypes.Structure"},
+    "src/unhaze/restore/field_kernel.py": {"ctypes.Structure"},
 }
 
 

@@ -21,6 +21,7 @@ LEVELS = {
     "processes": 0,
     "names": 0.1,
     "extras": 0.1,
+    "compiled": 0,
     "layering": 0.1,
     "config": 0.2,
     "photo": 0.2,
