@@ -31,7 +31,7 @@ class Yuv(ctypes.Structure):
         ("maps", POINTER),
         *((name, WHOLE) for name in ("map_height", "map_width")),
         *((name, WHOLE) for name in ("width", "height", "across", "down", "deep", "top")),
-        ("planes", POINTER * 3),
+        ("given", POINTER * 3),
         ("out", POINTER * 3),
         ("in_step", WHOLE * 3),
         ("out_step", WHOLE * 3),

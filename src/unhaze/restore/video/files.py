@@ -199,7 +199,10 @@ def _pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) ->
     from unhaze.restore.video.writing import write
 
     frames = read(reading, output.copies)
-    pictures = to_pictures(frames, reading.size, tally.stages, in_rgb=work.strength > 0)
+    analysis = min(work.how.analysis, work.restorer.analysis)
+    pictures = to_pictures(
+        frames, reading.size, tally.stages, in_rgb=work.strength > 0, analysis=analysis
+    )
     items = Ahead(_said(pictures, str(work.source)))
     if work.strength > 0:
         items = Ahead(_with_maps(items, work, tally))
@@ -228,7 +231,8 @@ def _with_maps(items: Ahead, work: Work, tally: Tally) -> Iterator[tuple[Any, np
             maps = None
             if isinstance(item, Picture):
                 with timed(tally.stages, "field"):
-                    upright = np.rot90(item.pixels[..., :3], item.turns)
+                    shown = item.pixels[..., :3] if item.small is None else item.small
+                    upright = np.rot90(shown, item.turns)
                     tally.moment = follow(
                         tally.moment, upright, work.restorer, work.how, grey=item.grey
                     )
@@ -238,13 +242,19 @@ def _with_maps(items: Ahead, work: Work, tally: Tally) -> Iterator[tuple[Any, np
 
 def _restored(items: Ahead, work: Work, stages: dict[str, float]) -> Iterator[Any]:
     """Applies each picture's field to its pixels, in place."""
+    from unhaze.restore.video.yuv import restore_yuv
+
+    settings = {"strength": work.strength, "threads": work.restorer.threads}
     with closing(items):
         for item, maps in items:
             if maps is not None:
                 with timed(stages, "apply"):
-                    hazy = item.pixels  # alpha, behind the colours, stays
-                    settings = {"strength": work.strength, "threads": work.restorer.threads}
-                    hazy[:] = apply_field(maps, hazy, **settings)
+                    if item.pixels is None:
+                        kind = {"matrix": item.matrix, "full_range": item.full_range}
+                        restore_yuv(item.frame, maps, **kind, **settings)
+                    else:
+                        hazy = item.pixels  # alpha, behind the colours, stays
+                        hazy[:] = apply_field(maps, hazy, **settings)
             yield item
 
 
