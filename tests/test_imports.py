@@ -23,6 +23,7 @@ LEVELS = {
     "processes": 0,
     "names": 0.1,
     "extras": 0.1,
+    "compiled": 0,
     "layering": 0.1,
     "formats": 0.1,
     "outputs": 0.15,

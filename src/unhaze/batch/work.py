@@ -11,6 +11,7 @@ from unhaze.batch.plan import FileJob, is_video
 from unhaze.errors import UnhazeError
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo.notes import noted
+from unhaze.restore.encoding import Encoding
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video import VideoReport, restore_video
 
@@ -31,9 +32,9 @@ class Settings:
 
     strength: 0 (no change) to 1. overwrite: targets that exist are replaced. resume: targets that
     exist and are not older than their source are kept and count as done. compare, save_field:
-    photos get pictures for the curious beside the target. Of videos, start, end: seconds; codec:
-    by name; analysis: long side of what the network sees (default: restore_video's). output: how
-    photos are written.
+    photos get pictures for the curious beside the target. Of videos, start, end: seconds; encoding:
+    how they are written; analysis: long side of what the network sees (default: restore_video's).
+    output: how photos are written.
     """
 
     strength: float = 1.0
@@ -43,7 +44,7 @@ class Settings:
     save_field: bool = False
     start: float | None = None
     end: float | None = None
-    codec: str | None = None
+    encoding: Encoding = Encoding()
     analysis: int | None = None
     output: Output = AS_SOURCE
 
@@ -149,7 +150,7 @@ def restore_file(
             strength=settings.strength,
             start=settings.start,
             end=settings.end,
-            codec=settings.codec,
+            encoding=settings.encoding,
             overwrite=settings.overwrite,
             progress=progress,
             **analysis,

@@ -75,30 +75,6 @@ def passed_over(passed: Mapping[Path, str]) -> list[dict[str, str]]:
     return [{"source": str(path), "reason": why} for path, why in passed.items()]
 
 
-def tell_plan(
-    plan: "Sequence[FileJob]", settings: "Settings", passed: Mapping[Path, str], *, as_json: bool
-) -> int:
-    """Prints what would become what; status 1 if something cannot be done."""
-    entries = []
-    for job in plan:
-        error, status = job.problem, "planned"
-        if error is None and job.target.exists() and not settings.overwrite:
-            error = None if settings.resume else f"'{job.target}' exists; --overwrite replaces it"
-            status = "skipped"
-        status = "failed" if error else status
-        target = None if error else str(job.target)
-        entries.append({"source": str(job.source), "target": target, "status": status})
-        entries[-1]["error"] = error
-        if error:
-            say(f"error: {error}")
-        elif not as_json:
-            click.echo(f"{job.source} -> {job.target}{' (kept)' * (status == 'skipped')}")
-    if as_json:
-        document = {"dry_run": True, "files": entries, "passed_over": passed_over(passed)}
-        click.echo(json.dumps(document, indent=2))
-    return 1 if any(each["error"] for each in entries) else 0
-
-
 def took(result: "FileResult") -> str:
     """The source, how long it took, and for a video how many frames it had."""
     said = f"{result.source}: {result.seconds:.2f} s"

@@ -16,6 +16,7 @@ from unhaze.errors import UnhazeError
 from unhaze.photo.notes import noted
 from unhaze.photo.output import SAME, suffix_for
 from unhaze.photo.picture import ICC
+from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
 from unhaze.restore.restorer import Glance, Restorer, analysis_image, as_u8
 from unhaze.restore.video.containers import SERVICE_DEMUXERS
@@ -166,17 +167,25 @@ def _glance(models: Models, item: Kept) -> Glance:
     return Glance(hazy, apply_field(maps, hazy, threads=models.settings.threads), maps)
 
 
-def clear_video(models: Models, item: Kept, model: str, strength: float, suffix: str) -> None:
+def clear_video(
+    models: Models,
+    item: Kept,
+    model: str,
+    strength: float,
+    suffix: str,
+    encoding: Encoding | None = None,
+) -> None:
     """Writes the restored video to `result`; tells (frames done, frames in all, seconds)."""
     from unhaze.restore.video import restore_video
 
     settings = models.settings
     frames = check_video(models, item.source)
     models.tell(0, frames, 0.0)
+    passes = 2 if encoding is not None and encoding.target_size else 1
 
     def watch(done: int, frames: int | None, seconds: float) -> None:
         models.tell(done, frames, seconds)
-        if done > settings.max_frames:
+        if done > passes * settings.max_frames:
             raise UnhazeError(f"over the limit of {settings.max_frames} frames")
 
     restore_video(
@@ -184,6 +193,7 @@ def clear_video(models: Models, item: Kept, model: str, strength: float, suffix:
         item.folder / f"result{suffix}",
         restorer=models.restorer(model, settings.analysis, use="video"),
         strength=strength,
+        encoding=encoding,
         progress=watch,
         demuxers=SERVICE_DEMUXERS,
         max_pixels=settings.max_frame_pixels,

@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse, Response
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
+from unhaze.restore.encoding import Encoding
 from unhaze.web import parameters, tasks
 from unhaze.web.answers import UNKNOWN, UPLOAD, body, content, media_type
 from unhaze.web.desk import Stopping
@@ -59,6 +60,7 @@ async def send_video(
             forget.callback(clearer.shelf.remove, item.id)
             given = await clearer.receive(request, item, query)
             chosen = clearer.settings.chosen(given.model, clearer.settings.analysis)
+            how = given.strength, parameters.encoding_of(given)
             check_container(item.source)
             forget.pop_all()
         place = undo.pop_all()
@@ -66,7 +68,7 @@ async def send_video(
     async def restore() -> None:
         with place, suppress(Stopping):
             await clearer.video_desk.work(
-                lambda stop: restore_kept(clearer, item, chosen, given.strength, stop)
+                lambda stop: restore_kept(clearer, item, chosen, how, stop)
             )
 
     task = asyncio.create_task(restore())
@@ -89,13 +91,17 @@ def check_container(source: Path) -> None:
 
 
 def restore_kept(
-    clearer: Clearer, item: Kept, model: str, strength: float, stop: threading.Event
+    clearer: Clearer,
+    item: Kept,
+    model: str,
+    how: tuple[float, Encoding],
+    stop: threading.Event,
 ) -> None:
-    """Restores the video; what goes wrong becomes its state."""
+    """Restores the video; what goes wrong becomes its state. `how`: strength and encoding."""
     item.state = "running"
     item.suffix = item.source.suffix if item.source.suffix in SUFFIXES else ".mkv"
     started = time.perf_counter()
-    settings = clearer.settings
+    settings, (strength, encoding) = clearer.settings, how
 
     def watch(done: int, frames: int | None, seconds: float) -> None:
         item.done, item.frames = done, frames
@@ -104,7 +110,7 @@ def restore_kept(
     try:
         clearer.workers.call(
             tasks.clear_video,
-            *(item, model, strength, item.suffix),
+            *(item, model, strength, item.suffix, encoding),
             stop=Unwanted(stop, item, settings.forgotten_seconds),
             seconds=settings.video_seconds,
             progress=watch,
