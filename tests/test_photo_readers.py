@@ -12,7 +12,7 @@ import pyvips
 
 from unhaze import formats, photo
 from unhaze.errors import UnhazeError
-from unhaze.metrics.ciede2000 import lab_from_srgb
+from unhaze.metrics.color_difference import lab_from_srgb
 from unhaze.photo import Photo, Traits, exif
 from unhaze.photo.picture import EXIF, ICC, XMP
 from unhaze.photo.profile import srgb_curve

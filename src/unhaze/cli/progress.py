@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from unhaze.batch import FileJob, FileResult, Progress, Settings
+    from unhaze.batch import FileResult, Progress
     from unhaze.restore.video import VideoReport
 
 STOPPING = b"unhaze: stopping when the photos at work are done; Ctrl-C again ends at once\n"
@@ -73,30 +73,6 @@ def report(
 def passed_over(passed: Mapping[Path, str]) -> list[dict[str, str]]:
     """What the JSON document says of files that are not restored."""
     return [{"source": str(path), "reason": why} for path, why in passed.items()]
-
-
-def tell_plan(
-    plan: "Sequence[FileJob]", settings: "Settings", passed: Mapping[Path, str], *, as_json: bool
-) -> int:
-    """Prints what would become what; status 1 if something cannot be done."""
-    entries = []
-    for job in plan:
-        error, status = job.problem, "planned"
-        if error is None and job.target.exists() and not settings.overwrite:
-            error = None if settings.resume else f"'{job.target}' exists; --overwrite replaces it"
-            status = "skipped"
-        status = "failed" if error else status
-        target = None if error else str(job.target)
-        entries.append({"source": str(job.source), "target": target, "status": status})
-        entries[-1]["error"] = error
-        if error:
-            say(f"error: {error}")
-        elif not as_json:
-            click.echo(f"{job.source} -> {job.target}{' (kept)' * (status == 'skipped')}")
-    if as_json:
-        document = {"dry_run": True, "files": entries, "passed_over": passed_over(passed)}
-        click.echo(json.dumps(document, indent=2))
-    return 1 if any(each["error"] for each in entries) else 0
 
 
 def took(result: "FileResult") -> str:
