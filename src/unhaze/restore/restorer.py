@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from unhaze.restore.field import (
     fit_field,
 )
 from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
+from unhaze.restore.missing import where_data_is, with_data_only
 from unhaze.restore.models import Model, find_model, open_model
 from unhaze.restore.native import restore_strips, restore_whole
 from unhaze.restore.preview import comparison, field_pictures
@@ -224,7 +226,7 @@ class Restorer:
             image = opened.image()
             if traits.extra and image.bands in (2, 4):
                 image = image.extract_band(0, n=image.bands - 1)
-            small = analysis_image(image, self.analysis)
+            small = analysis_image(with_data_only(image, traits), self.analysis)
         small = upright(small, traits.orientation)
 
         def most() -> float:
@@ -298,14 +300,9 @@ class Restorer:
         restored = hazy + np.float32(strength) * (glance.restored - hazy)
         stored = _turned_back(maps, traits)
         maps = stored[:1] if traits.grey else stored
-        strips = apply_managed(
-            glance.colours,
-            maps,
-            stream.strips,
-            stream.shape[0],
-            strength=strength,
-            threads=self.threads,
-        )
+        settings = {"strength": strength, "threads": self.threads}
+        apply = partial(apply_managed, glance.colours, maps, height=stream.shape[0], **settings)
+        strips = where_data_is(apply, stream.strips, stream.traits)
         preview = as_u8(as_stored(restored, traits.orientation)) if strength else None
         return replace(stream, strips=strips, preview=preview), Glance(hazy, restored, maps)
 
