@@ -47,6 +47,7 @@ def unless_damaged(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def read_header(file: BinaryIO) -> Header:
+    """How the file is to be read. ValueError: it is no TIFF structure."""
     file.seek(0)
     start = file.read(4)
     order = {b"II": "<", b"MM": ">"}.get(start[:2])
@@ -87,11 +88,13 @@ def read_directory(file: BinaryIO, header: Header, start: int) -> tuple[dict[int
 
 
 def read_integer(file: BinaryIO, header: Header, entry: Entry) -> int:
+    """The first value of an entry of 2 or 4 bytes."""
     file.seek(entry.at)
     letter = {3: "H", 4: "I"}[entry.kind]
     return struct.unpack(header.order + letter, file.read(SIZES[entry.kind]))[0]
 
 
 def overwrite_integer(file: BinaryIO, header: Header, entry: Entry, value: int) -> None:
+    """Changes it."""
     file.seek(entry.at)
     file.write(struct.pack(header.order + {3: "H", 4: "I"}[entry.kind], value))
