@@ -13,6 +13,7 @@ from unhaze.photo.readers.silence import silent
 
 WARNS = "Exception raised"  # where pixels cannot be read, it says no more
 LUMINANCE = ("Y", "L")
+MORE = "more parts"  # key of ours in the header
 OTHERS = "further layers and channels"
 
 
@@ -26,7 +27,7 @@ def decode(data: bytes, check: Check) -> Decoded:
     samples = with_channels(np.stack(planes, axis=2).astype(np.float32))
     if "chromaticities" in about and len(names) >= 3:
         samples = _to_srgb_primaries(samples, about["chromaticities"])
-    lost = (OTHERS,) if len(channels) > len(names) else ()
+    lost = (OTHERS,) if len(channels) > len(names) or about[MORE] else ()
     return Decoded(samples, linear=True, lost=lost)
 
 
@@ -43,7 +44,7 @@ def _channels(data: bytes, check: Check) -> tuple[dict[str, np.ndarray], dict[st
             check(int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1, 4 * 4)
         with OpenEXR.File(str(path), separate_channels=True) as file:
             channels = {name: each.pixels for name, each in file.channels().items()}
-            about = file.header()
+            about = file.header() | {MORE: len(file.parts) > 1}
     if printed:
         raise ValueError(printed[0].rpartition(": ")[2])
     return channels, about
