@@ -31,7 +31,9 @@ def decode(data: bytes, check: Check) -> Decoded:
         samples, most = _developed(data, check)
     except rawpy.LibRawError as error:
         raise ValueError(str(error)) from error
-    display_p3 = profile.matrix_profile(profile.PRIMARIES[12], profile.srgb_curve)
+    display_p3 = profile.matrix_profile(
+        profile.PRIMARIES[12], profile.srgb_curve, name="Display P3"
+    )
     metadata = {ICC: display_p3}
     if (block := exif_of(data)) is not None:
         metadata[EXIF] = block
