@@ -1,6 +1,7 @@
 """Animations come back as animations: frames, times, loops, transparency; steady in their field."""
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -133,3 +134,14 @@ def test_an_animated_png_that_becomes_jpeg_says_so(restorer, tmp_path, caplog):
 def test_depth_and_colours_of_animations_are_what_they_are(restorer):
     with pytest.raises(UnhazeError, match="8 bits"):
         restorer.restore_bytes(animation("png"), output=Output(bit_depth=16))
+
+
+def test_without_pillow_the_first_frame_of_a_png_is_restored_and_it_is_said(
+    restorer, tmp_path, caplog, monkeypatch
+):
+    (tmp_path / "a.png").write_bytes(animation("png"))
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    restorer.restore_file(tmp_path / "a.png", tmp_path / "b.png")
+    assert photo.read(tmp_path / "b.png").pixels.shape == (*SHAPE, 3)
+    assert any('pip install "unhaze[formats]"' in line for line in caplog.messages)
+    assert any("all but the first of 4" in line for line in caplog.messages)

@@ -1,6 +1,8 @@
 """Animations: GIF and WebP by libvips, PNG and AVIF by Pillow; frames in, frames out."""
 
+import importlib
 import io
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ from unhaze.formats import SUFFIXES, key_of
 from unhaze.outputs import Output
 from unhaze.photo.files import new_file
 from unhaze.photo.picture import EXIF, ICC, XMP, one_line_errors
+
+log = logging.getLogger(__name__)
 
 HEAD = 1 << 16  # bytes in which a file says that it is an animation
 MOST = 1_500_000_000  # bytes of all frames
@@ -61,12 +65,25 @@ def open_series(source: Path | bytes, suffix: str) -> Series | None:
         key = key_of(head)
         if key not in FORMATS or not _may_be_animated(head, key):
             return None
+        if key == "png" and not _has_pillow(name):
+            return None
         data = source if isinstance(source, bytes) else source.read_bytes()
         read = _by_libvips if key in BY_LIBVIPS else _by_pillow
         found = read(data, key, name)
     if len(found.delays) < 2:
         return None
     return found
+
+
+def _has_pillow(name: str) -> bool:
+    """Whether it is installed; says so if not: a PNG's first frame can be restored without."""
+    try:
+        with _needing(f"{name}: more than the first frame"):
+            importlib.import_module("PIL")
+    except UnhazeError as error:
+        log.warning("%s", error)
+        return False
+    return True
 
 
 def _check_size(name: str, shape: tuple[int, int, int], count: int) -> None:
