@@ -1,6 +1,6 @@
 """Decoded frames become RGB arrays and back, with the colour matrix and range of the source."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,11 +57,13 @@ def to_pictures(
     *,
     in_rgb: bool = True,
     analysis: int | None = None,
+    wanted: Callable[[VideoFrame], bool] = lambda frame: True,
 ) -> Iterator[Picture | Packet]:
     """Frames, all of one `size` (width, height), in RGB or as decoded; packets pass.
 
     `analysis`: long side in pixels of a small picture in RGB; those frames that can be restored in
-    their own pixels get it, and stay as decoded. `seconds` as in `timed`.
+    their own pixels get it, and stay as decoded. `wanted`: whether a frame has to be seen at all;
+    others pass as decoded. `seconds` as in `timed`.
     """
     converters = VideoReformatter(), VideoReformatter()
     waiting = iter(items)
@@ -69,7 +71,8 @@ def to_pictures(
         with timed(seconds, "read"):
             item = next(waiting, None)
             if isinstance(item, VideoFrame):
-                item = _to_picture(item, converters, size, in_rgb, analysis)
+                seen = in_rgb and wanted(item)
+                item = _to_picture(item, converters, size, seen, analysis)
         if item is None:
             return
         yield item
