@@ -1,5 +1,6 @@
 """The options that `run` and `batch` share: what is done to each photo and video, and with what."""
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from unhaze.errors import UnhazeError
+from unhaze.outputs import OPTIONS as OUTPUTS
+from unhaze.outputs import Option, Output
 from unhaze.restore.devices import DEVICES
 from unhaze.restore.encoding import CHOICES, Choice, read_choice
 
@@ -41,8 +44,11 @@ class Given:
     end: float | None
     encoding: dict[str, Any]
     encoding_file: Path | None
-    dry_run: bool
     as_json: bool
+    dry_run: bool
+    quiet: bool
+    verbose: bool
+    output: Output
 
     def settings(self) -> "Settings":
         """What is done to each file."""
@@ -59,14 +65,20 @@ class Given:
             end=self.end,
             encoding=read_encoding(self.encoding, self.encoding_file),
             analysis=self.analysis,
+            output=self.output,
         )
 
 
 def given_in(context: click.Context) -> Given:
     """The shared options of this call. A usage error if two of them do not go together."""
     values = dict(context.meta[GIVEN])
+    output = Output(**{name: values.pop(name) for name in OUTPUTS})
     encoding = {name: values.pop(name) for name in CHOICES}
-    given = Given(encoding=encoding, **values)
+    given = Given(**values, output=output, encoding=encoding)
+    if given.quiet and given.verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other")
+    if given.quiet:
+        logging.getLogger().setLevel(logging.ERROR)
     if given.native and given.analysis is not None:
         raise click.UsageError("--analysis and --native exclude each other")
     if not 0 <= given.strength <= 1:
@@ -120,6 +132,19 @@ def option(
     return click.option(*names, metavar=metavar, expose_value=False, callback=keep, **settings)
 
 
+def output_option(name: str, about: Option) -> Callable[[Command], Command]:
+    """The option of `unhaze.outputs` as click takes it."""
+    kind: Any = None
+    if about.choices:
+        kind = click.Choice(about.choices)
+    elif about.limits:
+        kind = click.IntRange(*about.limits)
+    flag = isinstance(about.default, bool)
+    return option(
+        option_name(name), metavar=about.metavar, type=kind, is_flag=flag, default=about.default, help=about.help
+    )
+
+
 def encoding_option(name: str, choice: Choice) -> Callable[[Command], Command]:
     """The option of a choice; a usage error for a value of no meaning."""
 
@@ -168,6 +193,7 @@ OPTIONS = (
         metavar="SIZE",
         help="That the network may take, as in 500M or 4G. [default: what is free]",
     ),
+    *(output_option(name, about) for name, about in OUTPUTS.items()),
     option("--overwrite", is_flag=True, help="Replace results that exist."),
     option("--resume", is_flag=True, help="Keep what an earlier call has done, do the rest."),
     option("--compare", is_flag=True, help="Also write a strip: hazy beside restored."),
@@ -182,7 +208,9 @@ OPTIONS = (
         metavar="FILE",
         help="TOML with codec, crf and so on; options win over it.",
     ),
-    option("--dry-run", is_flag=True, help="Say what would be written, and write nothing."),
+    option("--dry-run", is_flag=True, help="Print what would become what, and do nothing."),
+    option("-q", "--quiet", is_flag=True, help="Say errors only."),
+    option("-v", "--verbose", is_flag=True, help="Also say of each photo what was kept and lost."),
     option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout."),
 )
 

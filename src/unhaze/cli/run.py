@@ -10,7 +10,7 @@ import click
 
 from unhaze.cli.dry import tell_plan
 from unhaze.cli.options import given_in, option_name, shared_options
-from unhaze.cli.progress import follow_video, report, stopped_by
+from unhaze.cli.progress import Told, follow_video, report, stopped_by
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
@@ -48,10 +48,11 @@ def run(
         restorer = open_restorer(threads=threads, memory=given.memory)
         return restore_pipe(inputs[0], out or "-", restorer, settings)
     listed = read_list(files_from.read()) if files_from else []
-    plan = plan_files([*inputs, *listed], out)
+    passed: dict[Path, str] = {}
+    plan = plan_files([*inputs, *listed], out, output=given.output, passed=passed)
     check_videos(plan, settings)
     if given.dry_run:
-        return tell_plan(plan, settings, as_json=given.as_json)
+        return tell_plan(plan, settings, passed, as_json=given.as_json)
     with stopped_by(signal.SIGINT) as stop:
         results = restore_files(
             plan,
@@ -61,9 +62,10 @@ def run(
             threads=threads,
             memory=given.memory,
             stop=stop,
-            watch=follow_video,
+            watch=None if given.quiet else follow_video,
         )
-        return report(results, len(plan), given.model, stop, given.as_json)
+        told = Told(given.as_json, given.quiet, given.verbose, passed)
+        return report(results, len(plan), given.model, stop, told)
 
 
 def check_videos(plan: "list[FileJob]", settings: "Settings") -> None:
@@ -108,10 +110,13 @@ def restore_pipe(source: str, out: str, restorer: "Restorer", settings: "Setting
         encoded = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
         check_no_video(encoded)
         if out == "-":
-            sys.stdout.buffer.write(restorer.restore_bytes(encoded, strength=settings.strength))
+            sys.stdout.buffer.write(
+                restorer.restore_bytes(encoded, strength=settings.strength, output=settings.output)
+            )
         else:
             restored = restorer.restore(photo.read(encoded), settings.strength)
-            photo.write(restored, out, overwrite=settings.overwrite)
+            how = {"overwrite": settings.overwrite, "output": settings.output}
+            photo.write(restored, out, **how)
             click.echo(out)
     except UnhazeError as error:
         whose = "" if source == "-" else f"'{source}': "

@@ -6,18 +6,18 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, Response
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
-from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
-from unhaze.web import tasks
-from unhaze.web.answers import BODY, UNKNOWN, UPLOAD, content, known_parameters, media_type
+from unhaze.restore.encoding import Encoding
+from unhaze.web import parameters, tasks
+from unhaze.web.answers import UNKNOWN, UPLOAD, body, content, media_type
 from unhaze.web.desk import Stopping
-from unhaze.web.service import FileName, ModelName, Strength
+from unhaze.web.parameters import known_parameters
 from unhaze.web.shelf import Kept
 from unhaze.web.work import Clearer, Missing, client_of, in_client_words
 from unhaze.web.workers import Dropped
@@ -43,39 +43,24 @@ class VideoEntry:
     error: str
 
 
-def said(name: str) -> Any:
-    """A parameter of the query, as the command has it."""
-    return Query(max_length=32, description=CHOICES[name].help)
-
-
-@router.post("/v1/videos", status_code=202, responses=UPLOAD, openapi_extra=BODY)
+@router.post(
+    "/v1/videos", status_code=202, responses=UPLOAD, openapi_extra=body(parameters.SendVideo)
+)
 async def send_video(
-    request: Request,
-    name: FileName = "video.mp4",
-    model: ModelName = "auto",
-    strength: Strength = 1.0,
-    codec: Annotated[str | None, said("codec")] = None,
-    crf: Annotated[str | None, said("crf")] = None,
-    bitrate: Annotated[str | None, said("bitrate")] = None,
-    target_size: Annotated[str | None, said("target_size")] = None,
-    preset: Annotated[str | None, said("preset")] = None,
-    pixel_format: Annotated[str | None, said("pixel_format")] = None,
-    hw: Annotated[str | None, said("hw")] = None,
-    audio: Annotated[str | None, said("audio")] = None,
+    request: Request, query: Annotated[parameters.SendVideo, Query()]
 ) -> VideoEntry:
     """Takes a video as the body and begins to restore it; its state tells how far it is."""
     clearer: Clearer = request.app.state.clearer
-    sizes = {"crf": crf, "bitrate": bitrate, "target_size": target_size}
-    others = {"codec": codec, "preset": preset, "pixel_format": pixel_format}
-    encoding = read_encoding(sizes | others | {"hw": hw, "audio": audio})
     with ExitStack() as undo:
         client = client_of(request)
         undo.enter_context(clearer.video_desk.place(client))
-        chosen = clearer.settings.chosen(model, clearer.settings.analysis)
-        item = clearer.shelf.new(name, "video", client)
+        clearer.settings.chosen(query.model, clearer.settings.analysis)
+        item = clearer.shelf.new(query.name, "video", client)
         with ExitStack() as forget:
             forget.callback(clearer.shelf.remove, item.id)
-            await clearer.receive(request, item)
+            given = await clearer.receive(request, item, query)
+            chosen = clearer.settings.chosen(given.model, clearer.settings.analysis)
+            how = given.strength, parameters.encoding_of(given)
             check_container(item.source)
             forget.pop_all()
         place = undo.pop_all()
@@ -83,7 +68,7 @@ async def send_video(
     async def restore() -> None:
         with place, suppress(Stopping):
             await clearer.video_desk.work(
-                lambda stop: restore_kept(clearer, item, chosen, (strength, encoding), stop)
+                lambda stop: restore_kept(clearer, item, chosen, how, stop)
             )
 
     task = asyncio.create_task(restore())
