@@ -98,18 +98,23 @@ def _said(pictures: Iterator[Any], source: str) -> Iterator[Any]:
 
 def _with_maps(items: Ahead, work: Work, tally: Tally) -> Iterator[tuple[Any, np.ndarray | None]]:
     """Pictures with the field of each; packets without."""
-    from unhaze.restore.video.pixels import Picture
+    from unhaze.restore.video.pixels import Picture, profile_of
 
     with closing(items):
         for item in items:
             maps = None
-            seen = isinstance(item, Picture) and not (item.small is None and item.pixels is None)
-            if seen:
+            given = isinstance(item, Picture)
+            if given and not (item.small is None and item.pixels is None):
                 with timed(tally.stages, "field"):
                     shown = item.pixels[..., :3] if item.small is None else item.small
                     upright = np.rot90(shown, item.turns)
                     tally.moment = follow(
-                        tally.moment, upright, work.restorer, work.how, grey=item.grey
+                        tally.moment,
+                        upright,
+                        work.restorer,
+                        work.how,
+                        grey=item.grey,
+                        profile=profile_of(item),
                     )
                     maps = np.rot90(tally.moment.maps, -item.turns, (-2, -1))
             yield item, maps
