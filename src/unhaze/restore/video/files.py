@@ -261,6 +261,8 @@ def _damage_notes(reading: "Reading", tally: Tally) -> Iterator[str]:
         yield f"{damage.places} damaged places in the source were passed over"
     if reading.clock.leaps:
         yield f"the clock of the source leaps {reading.clock.leaps} times; its parts were joined"
+    if reading.clock.wild:
+        yield f"{reading.clock.wild} times in the source mean nothing; they were passed over"
     if damage.end is not None:
         yield f"reading the source ended at {tally.last:.1f} s: {damage.end}"
     elif reading.end is None and wanted is not None and tally.last < wanted - MISSING:
