@@ -44,6 +44,7 @@ from unhaze.restore.video.reading import KEEP_BYTES, Reading, frame_rate, reason
 PRORES_PROFILES = {"Proxy": "0", "LT": "1", "Standard": "2", "HQ": "3", "4444": "4", "XQ": "5"}
 BOTTOM_FIRST = 3  # FFmpeg's AV_FIELD_BB
 SOUND_RATE = 128_000  # bits a second that sound is taken to have where the file does not say
+LARGE = 6_000_000  # pixels; x264 holds some 50 bytes of each of the frames that it looks ahead to
 # Frames between key frames at most, by x264 and x265; seconds, where frames are rarer than usual:
 # from the last one a killed run goes on.
 USUAL_KEY, LATEST_KEY = 250, 30
@@ -159,14 +160,10 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
         wanted=output.layout,
     )
     output.notes += notes
-    if output.chosen.bit_rate is not None:
-        encoder.bit_rate = output.chosen.bit_rate
-    encoder.thread_count, encoder.thread_type = output.threads, "AUTO"  # x264 as its makers mean it
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, layout
     encoder.time_base, encoder.framerate = frame.time_base, frame_rate(reading.video)
     encoder.flags |= Flags.frame_duration
-    if output.journal is not None and encoder.framerate * LATEST_KEY < USUAL_KEY:
-        encoder.gop_size = max(1, round(encoder.framerate * LATEST_KEY))
+    _set_pace(output, encoder)
     ratio = reading.video.sample_aspect_ratio
     if ratio:
         encoder.sample_aspect_ratio = ratio
@@ -206,6 +203,19 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
     if output.journal is not None:
         _begin_journal(output, encoder)
     return layout
+
+
+def _set_pace(output: Output, encoder: VideoCodecContext) -> None:
+    """Bits, threads, and what is held of the frames ahead."""
+    if output.chosen.bit_rate is not None:
+        encoder.bit_rate = output.chosen.bit_rate
+    # By frames as x264's makers mean it, where those frames are not too large to be held.
+    large = encoder.width * encoder.height > LARGE
+    encoder.thread_count, encoder.thread_type = output.threads, "SLICE" if large else "AUTO"
+    if large and encoder.options.get("preset") == "veryfast":
+        encoder.options["rc-lookahead"] = "4"
+    if output.journal is not None and encoder.framerate * LATEST_KEY < USUAL_KEY:
+        encoder.gop_size = max(1, round(encoder.framerate * LATEST_KEY))
 
 
 def _begin_journal(output: Output, encoder: VideoCodecContext) -> None:
