@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pyvips
+from unhaze.metrics.ciede2000 import lab_from_srgb
 
 from unhaze import formats, photo
 from unhaze.errors import UnhazeError
-from unhaze.metrics.ciede2000 import lab_from_srgb
 from unhaze.photo import Photo, Traits, exif
 from unhaze.photo.picture import EXIF, ICC, XMP
 from unhaze.photo.profile import srgb_curve

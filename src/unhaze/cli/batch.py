@@ -4,13 +4,11 @@ import json
 import re
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from unhaze.cli.dry import tell_plan
-from unhaze.cli.options import Given, given_in, shared_options
+from unhaze.cli.options import given_in, shared_options
 from unhaze.cli.progress import ERASE, say, stopped_by
 
 if TYPE_CHECKING:
