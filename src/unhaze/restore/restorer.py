@@ -237,24 +237,37 @@ class Restorer:
 
     def _look(self, small: np.ndarray, size: tuple[int, int], colours: Colours) -> Glance:
         """Of an upright analysis picture in the photo's own encoding; `size`: the whole's."""
+        hazy, stored, maps = self._fit_in(colours, small, size)
+        restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
+        return Glance(hazy, restored, maps, colours)
+
+    def _fit_in(
+        self, colours: Colours, small: np.ndarray, size: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The picture in sRGB, as the network sees it, and as encoded, and the field of that."""
         stored = colours.encoded(small)
         hazy = colours.to_srgb(stored)
         clear = restore_whole(self._model_for(*size), hazy, memory=self.memory)
         stored, own = np.minimum(stored, 1), colours.from_srgb(clear, hazy, stored)
-        maps = fit_field(stored, own, grey=colours.grey, threads=self.threads)
-        restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
-        return Glance(hazy, restored, maps, colours)
+        return hazy, stored, fit_field(stored, own, grey=colours.grey, threads=self.threads)
 
     def name_for(self, height: int, width: int) -> str:
         """The model that clears a picture of this size: a file name without suffix, or a prior."""
         model = self._model_for(height, width)
         return Path(model.path).stem if model.path else str(model.card["net"])
 
-    def estimate(self, pixels: np.ndarray, *, grey: bool = False) -> np.ndarray:
+    def estimate(
+        self, pixels: np.ndarray, *, grey: bool = False, profile: bytes | None = None
+    ) -> np.ndarray:
         """The affine field of a picture, (3,2,h,w) float32 at analysis size, for `apply_field`.
 
-        pixels: (H,W,3) uint8, uint16 or float32 in [0,1].
+        pixels: (H,W,3) uint8, uint16 or float32 in [0,1]. `profile`: ICC, by which they are to be
+        seen; the field is that of the pixels as they are. None: sRGB.
         """
+        if profile is not None:
+            colours = colours_by(Traits(grey=grey, profile=profile))
+            small = analysis_image(pixels, self.analysis)
+            return self._fit_in(colours, small, pixels.shape[:2])[2]
         model = self._model_for(*pixels.shape[:2])
         return self._field(model, analysis_image(pixels, self.analysis), grey)
 
