@@ -4,7 +4,7 @@ import { computed, signal } from "@preact/signals";
 import * as session from "./session";
 
 export type State = "waiting" | "working" | "done" | "failed";
-export type Step = "reading" | "loading" | "clearing" | "fitting" | "sending" | "queued";
+export type Step = "reading" | "clearing" | "fitting" | "sending" | "queued";
 export type Place = "browser" | "server";
 
 /** What a model did to a photo. `remote`: the server's name for it. */
