@@ -239,6 +239,29 @@ def test_work_is_cancelled_tried_again_and_removed(open_page):
     wait_until_shown(page, "photo")
 
 
+def test_photos_are_pasted_and_shared_by_other_apps(open_page, site):
+    page = open_page()
+    page.evaluate(
+        "content => { const data = new DataTransfer();"
+        " data.items.add(new File([new Uint8Array(content)], 'pasted.png', { type: 'image/png' }));"
+        " document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data })); }",
+        list(CASES["plain.png"]()),
+    )
+    expect(page.locator("#list .name")).to_have_text(["pasted.png"])
+    page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
+    page.reload()
+    page.evaluate(
+        "content => { const form = new FormData();"
+        " form.append('photos', new File([new Uint8Array(content)], 'a b.jpg'));"
+        " return fetch('share', { method: 'POST', body: form }).then(() => 0); }",
+        list(CASES["grey.jpg"]()),
+    )
+    page.goto(f"{site}?shared")
+    expect(page.locator("#list .name")).to_have_text(["pasted.png", "a b.jpg"])
+    expect(page.locator("#list .state")).to_have_text(["cleared", "cleared"])
+    assert page.url == site
+
+
 def test_all_works_without_the_network_after_the_first_visit(open_page):
     page = open_page()
     page.evaluate(

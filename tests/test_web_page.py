@@ -282,6 +282,46 @@ def test_a_reload_brings_everything_back(open_page):
     assert press_and_save(page, "#download")[0] == "a.unhazed.jpg"
 
 
+def test_a_server_that_allows_one_model_offers_that_one(browser):
+    settings = Settings(device="cpu", workers=1, analysis=64, models=("dcp",))
+    with serving(settings) as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        choose(page, a__jpg=hazy_photo())
+        wait_for_picture(page, "dcp")
+        expect(page.locator("#model option")).to_have_text(["dcp"])
+        page.close()
+
+
+def test_a_place_is_chosen_and_kept(browser, server):
+    if not (TARGET / "runtime").is_dir():
+        pytest.skip("the runtime for browsers is not installed; run `make site`")
+    context = browser.new_context(locale="en-GB")
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    sent = []
+    page.on(
+        "request", lambda request: sent.append(request.url) if "/v1/photos" in request.url else 0
+    )
+    page.goto(server.url)
+    expect(page.get_by_label("On this server")).to_be_checked()
+    page.get_by_label("In this browser").check()
+    expect(page.locator("#start")).to_contain_text("Nothing is uploaded")
+    choose(page, a__jpg=hazy_photo(), b__tif=hazy_photo(".tif"))
+    wait_for_picture(page)
+    # WebAssembly has threads where the server's headers isolate the page.
+    assert page.evaluate("crossOriginIsolated")
+    expect(page.locator("#list .state")).to_have_text(["cleared", "failed"])
+    assert sent == []
+    page.reload()
+    expect(page.get_by_label("In this browser")).to_be_checked()
+    page.click("#list li:nth-child(2) .file")
+    page.click("#send")
+    expect(page.locator("#list .state")).to_have_text(["cleared", "cleared"])
+    assert sent
+    context.close()
+
+
 def test_what_waits_can_be_cancelled_and_tried_again(open_page, server):
     page = open_page()
     held = []
@@ -332,7 +372,7 @@ def test_a_short_video(open_page, tmp_path):
     page = open_page()
     clip = make_clip(tmp_path / "clip.mp4", count=6)
     choose(page, clip__mp4=clip.read_bytes())
-    expect(page.locator("#facts")).to_contain_text("6 frames, cleared by photo in")
+    expect(page.locator("#facts")).to_contain_text("6 frames, cleared by auto in")
     expect(page.locator("#clip")).to_be_visible()
     name, content = press_and_save(page, "#download")
     assert name == "clip.unhazed.mp4"
