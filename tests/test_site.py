@@ -22,6 +22,7 @@ from unhaze import dehaze, photo
 from unhaze.metrics import psnr
 from unhaze.photo import profile
 from unhaze.photo.picture import EXIF, ICC
+from unhaze.restore.managed import colours_by
 from unhaze.restore.restorer import Restorer
 
 ROOT = Path(__file__).parents[1]
@@ -357,3 +358,37 @@ def test_the_first_load_is_small(open_page):
     )
     first = [size for name, size in sizes if not re.search(r"/(runtime|models|samples)/", name)]
     assert 50_000 < sum(first) < 1_000_000
+
+
+@pytest.mark.parametrize("webgl", [True, False], ids=["webgl", "flat"])
+@pytest.mark.parametrize("name", ["turned.jpg", "p3.png", "wide.png"])
+def test_the_screen_shows_what_is_saved(open_page, name, webgl):
+    content = CASES[name]()
+    page = open_page()
+    if not webgl:
+        page.add_init_script(
+            "const get = HTMLCanvasElement.prototype.getContext;"
+            "HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {"
+            " return kind === 'webgl2' ? null : get.call(this, kind, ...rest); };"
+        )
+        page.reload()
+    choose(page, given(name, content))
+    wait_until_shown(page)
+    assert page.locator("#message").is_visible() != webgl
+    page.locator("#split").fill("0")
+    page.click("#full")
+    page.wait_for_timeout(300)
+    shot = photo.read(page.locator("#picture").screenshot(type="png")).pixels.astype(float)
+    right = Restorer("photo-fast", "cpu").restore(photo.read(content))  # before any encoder
+    seen = np.rint(255 * colours_by(right.traits).to_srgb(photo.to_float(right.pixels)))
+    if name == "p3.png" and not webgl:
+        return  # without WebGL colours are shown as they are stored
+    height, width = seen.shape[:2]
+    top, left = (shot.shape[0] - height) // 2, (shot.shape[1] - width) // 2
+    inside = slice(60, height - 60), slice(40, width - 40)  # clear of divider and labels
+    found = [
+        np.abs(shot[above : above + height, before : before + width] - seen)
+        for above in (top, top + 1)
+        for before in (left, left + 1)
+    ]
+    assert min(each[inside].mean() for each in found) < 1
