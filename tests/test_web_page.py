@@ -19,7 +19,6 @@ from video_clips import make_clip, rgb_of
 from web_files import hazy_photo, same_but_colours
 from web_server import Running, serving
 
-from tools.pack_site import STAMP, TARGET, digest_of_sources
 from unhaze import photo
 from unhaze.web import Settings
 
@@ -129,13 +128,6 @@ def drop(page: Page, name: str, body: bytes) -> None:
         }""",
         [name, list(body)],
     )
-
-
-def test_the_packed_page_is_that_of_the_sources():
-    stamp = httpx2.Response(200, content=(TARGET / STAMP).read_bytes()).json()
-    assert stamp["sources"] == digest_of_sources(), "run `make site` and commit what it changes"
-    small = [each for each in TARGET.rglob("*") if each.is_file() and each.suffix != ".wasm"]
-    assert sum(each.stat().st_size for each in small) < 1_000_000
 
 
 def test_drop_blend_and_download_what_the_api_answers(open_page, server):
@@ -280,46 +272,6 @@ def test_a_reload_brings_everything_back(open_page):
     wait_for_picture(page)
     expect(page.locator("#strength-shown")).to_have_text("30%")
     assert press_and_save(page, "#download")[0] == "a.unhazed.jpg"
-
-
-def test_a_server_that_allows_one_model_offers_that_one(browser):
-    settings = Settings(device="cpu", workers=1, analysis=64, models=("dcp",))
-    with serving(settings) as server:
-        page = browser.new_page()
-        page.goto(server.url)
-        choose(page, a__jpg=hazy_photo())
-        wait_for_picture(page, "dcp")
-        expect(page.locator("#model option")).to_have_text(["dcp"])
-        page.close()
-
-
-def test_a_place_is_chosen_and_kept(browser, server):
-    if not (TARGET / "runtime").is_dir():
-        pytest.skip("the runtime for browsers is not installed; run `make site`")
-    context = browser.new_context(locale="en-GB")
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    sent = []
-    page.on(
-        "request", lambda request: sent.append(request.url) if "/v1/photos" in request.url else 0
-    )
-    page.goto(server.url)
-    expect(page.get_by_label("On this server")).to_be_checked()
-    page.get_by_label("In this browser").check()
-    expect(page.locator("#start")).to_contain_text("Nothing is uploaded")
-    choose(page, a__jpg=hazy_photo(), b__tif=hazy_photo(".tif"))
-    wait_for_picture(page)
-    # WebAssembly has threads where the server's headers isolate the page.
-    assert page.evaluate("crossOriginIsolated")
-    expect(page.locator("#list .state")).to_have_text(["cleared", "failed"])
-    assert sent == []
-    page.reload()
-    expect(page.get_by_label("In this browser")).to_be_checked()
-    page.click("#list li:nth-child(2) .file")
-    page.click("#send")
-    expect(page.locator("#list .state")).to_have_text(["cleared", "cleared"])
-    assert sent
-    context.close()
 
 
 def test_what_waits_can_be_cancelled_and_tried_again(open_page, server):
