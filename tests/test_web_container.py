@@ -102,8 +102,9 @@ def test_the_pip_line_names_extras_that_hold_all_that_is_imported(tmp_path):
     names = subprocess.run(
         [sys.executable, "-m", "zipfile", "-l", wheel], capture_output=True, text=True, check=True
     ).stdout
-    for file in (ROOT / "src/unhaze/web/page").iterdir():
-        assert f"unhaze/web/page/{file.name}" in names
+    page = ROOT / "src/unhaze/web/site"
+    for file in (each for each in page.rglob("*") if each.is_file()):
+        assert f"unhaze/web/site/{file.relative_to(page).as_posix()}" in names
 
 
 def test_commands_are_ones_that_serve_understands():
