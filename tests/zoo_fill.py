@@ -80,6 +80,7 @@ def write_reference(
     gains: names of further weights that are near 1, of normalisations of their own. scales: of
     kernels by rules A and B; smaller where a deep network explodes.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     kinds = kinds_of(net.eval(), gains)
     state = net.state_dict()
     facts: dict[str, Any] = {

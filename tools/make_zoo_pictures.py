@@ -42,11 +42,12 @@ def main() -> None:
     hazy, clear = (small(ROOT / "samples" / f"{name}.jpg") for name in ("valley", "valley-clear"))
     rows = [row("hazy", "the sample", hazy, clear), row("clear", "without haze", clear, clear)]
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "valley.png", Path(folder) / "restored.png"
+        source = Path(folder) / "valley.png"
         hazy.write_to_file(str(source))
         for name in names:
+            target = Path(folder) / f"{name}.png"
             command = [sys.executable, "-m", "unhaze", str(source), "-o", str(target)]
-            subprocess.run([*command, "--model", name, "--overwrite"], check=True)
+            subprocess.run([*command, "--model", name], check=True)
             restored = pyvips.Image.new_from_file(str(target), memory=True)
             rows.append(row(name, title_of(name), restored, clear))
     PAGE.write_text(HEAD + "\n".join(rows), encoding="utf-8")
