@@ -7,7 +7,7 @@ import torch
 from variants import EVERY_NET
 
 from unhaze.config import Part
-from unhaze.export import export
+from unhaze.exporting import export
 from unhaze.nets import NETS, create_net
 from unhaze.weights import load_weights, save_weights
 
