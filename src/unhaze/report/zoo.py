@@ -37,11 +37,11 @@ All facts are as the authors state them at the commit that is named: scores are 
 a protocol of theirs), licences are of their code and weights, and "none stated" means that you have
 to ask them. Weights of others are no part of this project. `parity` says that the network here
 gives the reference outputs of the authors' code (tests/test_zoo*.py). Speed is on two cores of a
-CPU, through the ONNX file, at 256 x 256 and 1024 x 1024. `measured` is what their published weights
-reach here on 80 pairs of SOTS indoor (protocol `aecr`, records in results/);
-[zoo-pictures.md](zoo-pictures.md) shows what they make of a rendered sample. First the numbers by
-[score](#by-published-score-on-sots-indoor), [cost](#by-cost), [size](#by-size) and
-[year](#by-year), then [all facts](#all-facts).
+CPU, through the ONNX file, at 256 x 256 and 1024 x 1024; \\* marks what was measured beside other
+programs. `measured` is what their published weights reach here on 80 pairs of SOTS indoor (protocol
+`aecr`, records in results/); [zoo-pictures.md](zoo-pictures.md) shows what they make of a rendered
+sample. First the numbers by [score](#by-published-score-on-sots-indoor), [cost](#by-cost),
+[size](#by-size) and [year](#by-year), then [all facts](#all-facts).
 
 ```sh
 unhaze zoo --sort cost             # or name, score, size, year; --json for programs
@@ -67,7 +67,8 @@ def list_rows(order: str = "name") -> list[dict[str, Any]]:
 
     here: its network is in `NETS`. parity: proven by our tests. get: names for `unhaze zoo get`.
     gmacs_256: multiplications, in 10^9, at 256 x 256; seconds_256, seconds_1024: on two cores; None
-    where not measured. measured: name of weights -> "dB / SSIM" on the part of SOTS indoor.
+    where not measured. load_before: programs that ran beside. measured: name of weights -> "dB /
+    SSIM" on the part of SOTS indoor.
     """
     measured = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     rows = [row_of(network, measured.get("networks", {})) for network in list_networks().values()]
@@ -88,6 +89,7 @@ def row_of(network: Network, measured: dict[str, dict[str, float]]) -> dict[str,
         "gmacs_256": numbers.get("gmacs_256"),
         "seconds_256": numbers.get("seconds_256"),
         "seconds_1024": numbers.get("seconds_1024"),
+        "load_before": numbers.get("load_before"),
     }
 
 
@@ -118,6 +120,7 @@ def zoo_page() -> str:
 
 def numbers_of(row: dict[str, Any]) -> dict[str, str]:
     """Head -> cell of the short tables."""
+    beside = " \\*" if (row["load_before"] or 0) >= 1 else ""
     return {
         "network": row["name"],
         "year": str(row["year"]),
@@ -125,8 +128,8 @@ def numbers_of(row: dict[str, Any]) -> dict[str, str]:
         "GMAC at 256": number(row["gmacs_256"], 2),
         **{title: row["scores"].get(data, "") for data, title in DATASETS.items()},
         "measured": ", ".join(f"{name}: {score}" for name, score in row["measured"].items()),
-        "s at 256": number(row["seconds_256"], 3),
-        "s at 1024": number(row["seconds_1024"], 2),
+        "s at 256": number(row["seconds_256"], 3) + beside,
+        "s at 1024": number(row["seconds_1024"], 2) + beside,
     }
 
 
