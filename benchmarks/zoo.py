@@ -2,11 +2,13 @@
 
 python -m benchmarks.zoo [--macs] [NAME...]     writes results/benchmark-zoo.json for `unhaze zoo`
 
---macs counts multiplications only: moments for all, and no quiet machine is needed.
+--macs counts multiplications only: moments for all, and no quiet machine is needed. Seconds are
+recorded with the load that was there before, and marked in the table where that was one or more.
 """
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -36,13 +38,14 @@ def main(names: list[str], *, macs: bool) -> None:
     macs: counts only, and keeps the seconds that are known.
     """
     torch.set_num_threads(THREADS)
+    load = round(os.getloadavg()[0], 1)
     known = json.loads(RESULT.read_text()) if RESULT.is_file() else {"networks": {}}
     for network in list_networks().values():
         if network.net not in NETS or (names and network.name not in names):
             continue
         numbers = known["networks"].get(network.name, {}) | {"gmacs_256": count(network)}
         if not macs:
-            numbers |= measure(network)
+            numbers |= measure(network) | {"load_before": load}
             known |= {"hardware": describe_cpu(), "threads": THREADS}
         known["networks"][network.name] = numbers
         RESULT.write_text(json.dumps(known, indent=1) + "\n")

@@ -56,15 +56,20 @@ def test_batch_equals_single_pictures(name, preset):
 
 @EVERY_NET
 def test_every_parameter_gets_a_gradient(name, preset):
-    net = small_net(name, preset).train()
+    """But for those that `idle` names: they get none, or what rounding leaves."""
+    entry, net = NETS[name], small_net(name, preset).train()
     net(random_hazy(2, 20, 24)).square().mean().backward()
-    idle = re.compile("|".join(NETS[name].idle) or "(?!)")
+    named = not entry.idle_presets or preset in entry.idle_presets
+    idle = re.compile("|".join(entry.idle if named else ()) or "(?!)")
+    largest = max(each.grad.abs().max() for each in net.parameters() if each.grad is not None)
     for parameter_name, parameter in net.named_parameters():
+        gradient = parameter.grad
         if idle.search(parameter_name):
+            assert gradient is None or gradient.abs().max() < 1e-5 * largest, parameter_name
             continue
-        assert parameter.grad is not None, parameter_name
-        assert parameter.grad.isfinite().all(), parameter_name
-        assert parameter.grad.abs().max() > 0, parameter_name
+        assert gradient is not None, parameter_name
+        assert gradient.isfinite().all(), parameter_name
+        assert gradient.abs().max() > 0, parameter_name
 
 
 @EVERY_NET
@@ -111,7 +116,8 @@ def test_compiled_equals_eager(name, preset):
     compiled = torch.compile(twin, fullgraph=True, backend="aot_eager")
     hazy = random_hazy(2, 13, 10)
     expected, restored = net(hazy), compiled(hazy)
-    # The bilateral grid of 4KDehazing is sliced by what a U-Net says: rounding moves samples.
+    # 4KDehazing: bicubic enlargement is rounded otherwise when compiled (by 1e-6; both are as near
+    # to float64), its U-net makes twenty times as much of it, and the grid that this looks up more.
     bound = 1e-3 if name == "4kdehazing" else 1e-5
     torch.testing.assert_close(restored, expected, atol=bound, rtol=0)
     expected.square().mean().backward()

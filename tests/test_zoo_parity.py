@@ -1,13 +1,14 @@
 """Published networks have the published names and counts and give zoo's outputs, rules A and B."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from zoo_fill import filled, formula_image
+from zoo_fill import filled, formula_image, kinds_of, write_reference
 
 from unhaze.nets import NETS, create_net
 
@@ -19,21 +20,24 @@ EVERY_VARIANT = pytest.mark.parametrize(
 SCALES = {"output_quarter": 0, "output_half": 1}
 
 
+OWN = Path(__file__).parent / "data" / "zoo"
+
+
 @pytest.fixture
-def folder(shared_data: Path) -> Path:
-    """The parity data; their README has the formulas."""
-    if not (shared_data / "zoo").is_dir():
-        pytest.skip(f"no parity data at '{shared_data / 'zoo'}'")
-    return shared_data / "zoo"
-
-
-def facts_of(variant: str, folder: Path) -> dict[str, Any]:
-    return json.loads((folder / f"{variant}.json").read_text())
+def reference(request, variant: str) -> tuple[dict[str, Any], Mapping[str, np.ndarray]]:
+    """Facts and arrays of `variant`: one file in data/zoo, or two in the shared data."""
+    if (OWN / f"{variant}.npz").is_file():
+        arrays = np.load(OWN / f"{variant}.npz")
+        return json.loads(str(arrays["facts"])), arrays
+    folder = request.getfixturevalue("shared_data") / "zoo"
+    if not folder.is_dir():
+        pytest.skip(f"no parity data at '{folder}'")
+    return json.loads((folder / f"{variant}.json").read_text()), np.load(folder / f"{variant}.npz")
 
 
 @EVERY_VARIANT
-def test_names_shapes_and_count_are_the_published_ones(variant, name, preset, folder):
-    facts = facts_of(variant, folder)
+def test_names_shapes_and_count_are_the_published_ones(variant, name, preset, reference):
+    facts, _ = reference
     net = create_net(name, preset=preset)
     shapes = {key: list(value.shape) for key, value in net.state_dict().items()}
     assert shapes == {row[0]: row[1] for row in facts["state_dict"]}
@@ -42,8 +46,8 @@ def test_names_shapes_and_count_are_the_published_ones(variant, name, preset, fo
 
 @pytest.mark.parametrize("rule", ["A", "B"])
 @EVERY_VARIANT
-def test_equals_the_reference(variant, name, preset, rule, folder):
-    facts, arrays = facts_of(variant, folder), np.load(folder / f"{variant}.npz")
+def test_equals_the_reference(variant, name, preset, rule, reference):
+    facts, arrays = reference
     parity = facts["parity"]
     net = create_net(name, preset=preset).eval()
     weights = {key: torch.from_numpy(value) for key, value in filled(facts, rule).items()}
@@ -91,3 +95,25 @@ def test_local_means_are_used_in_evaluation_only():
     with torch.no_grad():
         assert torch.equal(own.train()(hazy), local.train()(hazy))
         assert (own.eval()(hazy) - local.eval()(hazy)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "variant, name", [("sgid-pff", "sgid-pff"), ("gunet-t", "gunet"), ("gcanet", "gcanet")]
+)
+def test_entries_are_filled_by_what_they_are(variant, name, reference):
+    """`kinds_of` finds the kinds that the recorded references have."""
+    net = create_net(name, preset=next(iter(NETS[name].presets)))
+    assert kinds_of(net) == {row[0]: row[3] for row in reference[0]["state_dict"]}
+
+
+def test_a_reference_that_is_written_is_the_shared_one(shared_data, tmp_path):
+    """Light-DehazeNet recorded here has the formulas' weights: the authors' outputs come out."""
+    net = create_net("light-dehazenet")
+    write_reference(tmp_path / "light-dehazenet.npz", net, net, scales=(1.0, 1.0))
+    written = np.load(tmp_path / "light-dehazenet.npz")
+    shared = np.load(shared_data / "zoo" / "light-dehazenet.npz")
+    for key in ("output", "output_odd", "output_B", "output_odd_B"):
+        np.testing.assert_allclose(written[key], shared[key], atol=1e-5)
+    facts = json.loads(str(written["facts"]))
+    assert facts["parameters"] == 30_187
+    assert 0 < facts["parity"]["rule_A"]["max_abs_difference_float32_float64"] < 1e-5

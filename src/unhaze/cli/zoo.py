@@ -12,9 +12,17 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True, no_args_is_help=False)
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(["name", "score", "cost", "size", "year"]),
+    default="name",
+    show_default=True,
+    help="score: published, on SOTS indoor.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @click.pass_context
-def zoo(context: click.Context, as_json: bool) -> None:
+def zoo(context: click.Context, order: str, as_json: bool) -> None:
     """Lists the published networks that are known, with papers, terms and where weights are.
 
     `get` fetches the weights that authors keep as plain files; `identify` tells what files are of.
@@ -23,7 +31,7 @@ def zoo(context: click.Context, as_json: bool) -> None:
         return
     from unhaze.report.zoo import list_rows
 
-    rows = list_rows()
+    rows = list_rows(order)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return

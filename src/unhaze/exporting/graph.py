@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 import onnxscript
 import torch
+from onnxscript import ir, optimizer, rewriter
+from onnxscript.rewriter.rules import common as rules
 from torch import nn
 
 from unhaze.errors import UnhazeError
@@ -19,6 +21,14 @@ from unhaze.nets.deform_conv import ModulatedDeformConv2d
 # The first opset with DeformConv.
 OPSET = 19
 SMALL = 256  # values; fewer are not worth a node
+# Rewritings of the graph; each looks at one place.
+RULES = (
+    rules.no_op_expand_rule,
+    rules.collapse_slice_rule,
+    rules.collapse_slice2_rule,
+    rules.fuse_batchnorm_into_conv_rule,
+    rules.fuse_batchnorm_into_conv_transpose_rule,
+)
 LAST = np.iinfo(np.int64).max  # as the end of a slice
 
 
@@ -48,7 +58,9 @@ def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
                     multiscale.OPERATOR: sum_of_taps_nodes,
                 },
                 verbose=False,
+                optimize=False,
             )
+            simplify(program.model)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise UnhazeError(f"net '{name}' cannot be exported to ONNX: {reason}") from error
@@ -79,6 +91,25 @@ def sum_of_taps_nodes(padded: Any, weights: Any, kernel: Sequence[int], dilation
         term = opset.Mul(window, piece)
         total = term if total is None else opset.Add(total, term)
     return total
+
+
+def simplify(model: ir.Model) -> None:
+    """Computes what is constant and joins what is equal, in place.
+
+    torch.onnx would, too, but also tries all pairs of slices for two that are one split: minutes
+    for some networks. Fusions are left to ONNX Runtime, but for batch norms in convolutions.
+    """
+    passes = ir.passes.common
+    passes.InlinePass()(model)
+    for _ in range(2):  # shapes known by the first round make more of the second one constant
+        optimizer.fold_constants(model)
+        optimizer.remove_unused_nodes(model)
+        passes.CommonSubexpressionEliminationPass()(model)
+        rewriter.rewrite(model, RULES)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    passes.DeduplicateInitializersPass()(model)
+    passes.OutputFixPass()(model)
+    passes.NameFixPass()(model)
 
 
 def tidy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,5 +1,7 @@
 """Pieces that several networks share."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -56,6 +58,29 @@ def is_exporting() -> bool:
     return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
 
 
+def joint_shares(channels: int, squeezed: int) -> nn.Sequential:
+    """(B,channels,H,W) -> (B,channels,1,1) in [0,1]: channel attention, squeezed in the middle."""
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(1),
+        nn.Conv2d(channels, squeezed, 1),
+        nn.ReLU(),
+        nn.Conv2d(squeezed, channels, 1),
+        nn.Sigmoid(),
+    )
+
+
+def fuse(shares_of: nn.Module, depths: Sequence[Tensor]) -> Tensor:
+    """The sum of feature maps (B,C,H,W), each weighed by its part of what `shares_of` makes of all.
+
+    shares_of: (B,n*C,H,W), all n joined -> n parts that each broadcast to a map.
+    """
+    shares = shares_of(torch.cat(list(depths), dim=1)).chunk(len(depths), dim=1)
+    fused = shares[0] * depths[0]
+    for share, features in zip(shares[1:], depths[1:]):
+        fused = fused + share * features
+    return fused
+
+
 class FABlock(nn.Module):
     """Feature attention block of FFA-Net (arXiv:1911.07559): conv, channel and pixel attention.
 
@@ -67,13 +92,7 @@ class FABlock(nn.Module):
         squeezed = channels // reduction
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.channel_attention = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(channels, squeezed, 1),
-            nn.ReLU(),
-            nn.Conv2d(squeezed, channels, 1),
-            nn.Sigmoid(),
-        )
+        self.channel_attention = joint_shares(channels, squeezed)
         self.pixel_attention = nn.Sequential(
             nn.Conv2d(channels, squeezed, 1), nn.ReLU(), nn.Conv2d(squeezed, 1, 1), nn.Sigmoid()
         )

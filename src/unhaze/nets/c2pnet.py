@@ -6,6 +6,8 @@ arXiv:2303.14218. Reproduces: SOTS indoor 42.56 dB / 0.9954, 7,169,327 parameter
 import torch
 from torch import Tensor, nn
 
+from unhaze.nets.blocks import fuse, joint_shares
+
 
 class C2PNet(nn.Module):
     """Three groups of physics-aware blocks at full size, fused channel by channel.
@@ -24,14 +26,7 @@ class C2PNet(nn.Module):
         self.g1 = Group(width, blocks)
         self.g2 = Group(width, blocks)
         self.g3 = Group(width, blocks)
-        squeezed = max(1, width // 16)
-        self.ca = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(3 * width, squeezed, 1),
-            nn.ReLU(),
-            nn.Conv2d(squeezed, 3 * width, 1),
-            nn.Sigmoid(),
-        )
+        self.ca = joint_shares(3 * width, max(1, width // 16))
         self.pdu = PhysicsUnit(width)
         self.pre = nn.Sequential(nn.Conv2d(3, width, 3, padding=1))
         self.post = nn.Sequential(
@@ -42,9 +37,7 @@ class C2PNet(nn.Module):
         features1 = self.g1(self.pre(hazy))
         features2 = self.g2(features1)
         features3 = self.g3(features2)
-        shares = self.ca(torch.cat([features1, features2, features3], 1))
-        share1, share2, share3 = shares.chunk(3, 1)
-        fused = share1 * features1 + share2 * features2 + share3 * features3
+        fused = fuse(self.ca, [features1, features2, features3])
         return self.post(self.pdu(fused)) + hazy
 
 

@@ -19,7 +19,8 @@ class Net:
     presets: named sets of arguments; "slim" is what a CPU can train in minutes (0.1 to 0.4 M
         parameters). tiny: arguments laid over any preset, so that a test takes moments.
     idle: regular expressions of the parameters that forward does not depend on (of published
-        checkpoints, or of smaller outputs that only `restore_scales` returns): no gradient there.
+        checkpoints, of smaller outputs that only `restore_scales` returns, or biases before a
+        normalisation that takes them away): no gradient there. idle_presets: where; () is all.
     zoo: preset -> name of the published variant that it equals, state-dict names included.
     reproduces: the published numbers that the network stands for. licence: the terms of the
         published code and weights; what is here was written anew and is under this package's own.
@@ -35,6 +36,7 @@ class Net:
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     tiny: dict[str, Any] = field(default_factory=dict)
     idle: tuple[str, ...] = ()
+    idle_presets: tuple[str, ...] = ()
     analysis: int = 640
     zoo: dict[str, str] = field(default_factory=dict)
 

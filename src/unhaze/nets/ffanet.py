@@ -7,7 +7,7 @@ parameters with 19 blocks in a group and 4,682,356 with 20.
 import torch
 from torch import Tensor, nn
 
-from unhaze.nets.blocks import FABlock
+from unhaze.nets.blocks import FABlock, fuse, joint_shares
 
 # What the authors normalise pictures by.
 MEAN = (0.64, 0.60, 0.58)
@@ -36,14 +36,7 @@ class FFANet(nn.Module):
         self.group1 = group(width, blocks)
         self.group2 = group(width, blocks)
         self.group3 = group(width, blocks)
-        squeezed = max(1, width // 16)
-        self.fusion_attention = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(3 * width, squeezed, 1),
-            nn.ReLU(),
-            nn.Conv2d(squeezed, 3 * width, 1),
-            nn.Sigmoid(),
-        )
+        self.fusion_attention = joint_shares(3 * width, max(1, width // 16))
         self.pixel_attention = nn.Sequential(
             nn.Conv2d(width, width // 8, 1), nn.ReLU(), nn.Conv2d(width // 8, 1, 1), nn.Sigmoid()
         )
@@ -57,9 +50,7 @@ class FFANet(nn.Module):
         features1 = features + self.group1(features)
         features2 = features1 + self.group2(features1)
         features3 = features2 + self.group3(features2)
-        shares = self.fusion_attention(torch.cat([features1, features2, features3], 1))
-        share1, share2, share3 = shares.chunk(3, 1)
-        fused = share1 * features1 + share2 * features2 + share3 * features3
+        fused = fuse(self.fusion_attention, [features1, features2, features3])
         fused = fused * self.pixel_attention(fused)
         return self.last(fused) + normalised
 

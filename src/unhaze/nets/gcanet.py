@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.nets.blocks import pad_to_multiple
+from unhaze.nets.blocks import fuse, pad_to_multiple
 
 
 class GCANet(nn.Module):
@@ -52,8 +52,7 @@ class GCANet(nn.Module):
         low = torch.relu(self.norm3(self.conv3(features)))
         middle = self.res4(self.res3(self.res2(self.res1(low))))
         high = self.res7(self.res6(self.res5(middle)))
-        share1, share2, share3 = self.gate(torch.cat([low, middle, high], 1)).chunk(3, 1)
-        fused = share1 * low + share2 * middle + share3 * high
+        fused = fuse(self.gate, [low, middle, high])
         fused = torch.relu(self.norm4(self.deconv3(fused)))
         fused = torch.relu(self.norm5(self.deconv2(fused)))
         return ((padded + self.deconv1(fused)) / 255)[..., :height, :width]

@@ -60,6 +60,7 @@ ZOO = {
         },
         tiny={"width": 4},
         idle=(r"^(encoder|decoder)_lv1\.",),
+        idle_presets=("published",),
         analysis=1024,
         zoo={"published": "dmshn"},
     ),
@@ -102,6 +103,7 @@ ZOO = {
         licence="official code and weights: none stated; for research by its README",
         presets={"paper": {}, "slim": {"width": 24}},
         tiny={"width": 4},
+        idle=(r"^deconv[23]\.bias$",),
         zoo={"paper": "gcanet"},
     ),
     "c2pnet": Net(

@@ -1,15 +1,33 @@
 """The table of published networks, for `unhaze zoo` and docs/zoo.md."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from unhaze.nets import NETS
+from unhaze.report.results import markdown
 from unhaze.zoo import Network, list_networks, list_offers
 
 RESULTS = Path("results/benchmark-zoo.json")  # written by benchmarks/zoo.py
+MEASURED = "results/sots-indoor-part-{name}-aecr.json"  # written by `unhaze eval NAME --result`
 DATASETS = {"sots_indoor": "SOTS indoor", "sots_outdoor": "SOTS outdoor", "haze4k": "Haze4K"}
+
+# What rows can be sorted by; those without such a number come last.
+ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "name": lambda row: row["name"],
+    "score": lambda row: -float(row["scores"].get("sots_indoor", "0").split(" ")[0]),
+    "cost": lambda row: row["gmacs_256"] or float("inf"),
+    "size": lambda row: row["parameters"],
+    "year": lambda row: -row["year"],
+}
+TITLES = {
+    "score": "By published score on SOTS indoor",
+    "cost": "By cost",
+    "size": "By size",
+    "year": "By year",
+}
 
 HEAD = """# The zoo: published networks
 
@@ -19,10 +37,14 @@ All facts are as the authors state them at the commit that is named: scores are 
 a protocol of theirs), licences are of their code and weights, and "none stated" means that you have
 to ask them. Weights of others are no part of this project. `parity` says that the network here
 gives the reference outputs of the authors' code (tests/test_zoo*.py). Speed is on two cores of a
-CPU, through the ONNX file, at 256 x 256 and 1024 x 1024.
+CPU, through the ONNX file, at 256 x 256 and 1024 x 1024; \\* marks what was measured beside other
+programs. `measured` is what their published weights reach here on 80 pairs of SOTS indoor (protocol
+`aecr`, records in results/); [zoo-pictures.md](zoo-pictures.md) shows what they make of a rendered
+sample. First the numbers by [score](#by-published-score-on-sots-indoor), [cost](#by-cost),
+[size](#by-size) and [year](#by-year), then [all facts](#all-facts).
 
 ```sh
-unhaze zoo                         # this table; --json for programs
+unhaze zoo --sort cost             # or name, score, size, year; --json for programs
 unhaze zoo get lkdnet-s-its        # where authors keep weights as plain files
 unhaze photo.jpg --model lkdnet-s-its
 unhaze zoo identify downloads/     # what files are of; runs nothing in them
@@ -40,15 +62,17 @@ other programs run too; a TOML file beside them says what cannot be found out
 """
 
 
-def list_rows() -> list[dict[str, Any]]:
+def list_rows(order: str = "name") -> list[dict[str, Any]]:
     """One row a variant: the facts of `Network`, and `here`, `parity`, `get`, cost and speed.
 
     here: its network is in `NETS`. parity: proven by our tests. get: names for `unhaze zoo get`.
     gmacs_256: multiplications, in 10^9, at 256 x 256; seconds_256, seconds_1024: on two cores; None
-    where not measured.
+    where not measured. load_before: programs that ran beside. measured: name of weights -> "dB /
+    SSIM" on the part of SOTS indoor.
     """
     measured = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    return [row_of(network, measured.get("networks", {})) for network in list_networks().values()]
+    rows = [row_of(network, measured.get("networks", {})) for network in list_networks().values()]
+    return rows if order == "name" else sorted(rows, key=ORDERS[order])
 
 
 def row_of(network: Network, measured: dict[str, dict[str, float]]) -> dict[str, Any]:
@@ -61,9 +85,11 @@ def row_of(network: Network, measured: dict[str, dict[str, float]]) -> dict[str,
         "here": here,
         "parity": here and network.parity,
         "get": get,
+        "measured": {each.name: score for each in own if (score := score_of(each.name))},
         "gmacs_256": numbers.get("gmacs_256"),
         "seconds_256": numbers.get("seconds_256"),
         "seconds_1024": numbers.get("seconds_1024"),
+        "load_before": numbers.get("load_before"),
     }
 
 
@@ -72,35 +98,54 @@ def presets(network: Network) -> dict[str, dict[str, Any]]:
     return NETS[network.net].presets
 
 
+def score_of(name: str) -> str:
+    """dB and SSIM of published weights, "" where they were not measured."""
+    record = Path(MEASURED.format(name=name))
+    if not record.is_file():
+        return ""
+    numbers = json.loads(record.read_text(encoding="utf-8"))
+    return f"{numbers['psnr']:.2f} / {numbers['ssim']:.4f}"
+
+
 def zoo_page() -> str:
     """docs/zoo.md."""
-    heads = ["network", "paper", "year", "parameters", "GMAC at 256", *DATASETS.values()]
-    heads += ["s at 256", "s at 1024", "licence", "weights", "parity"]
-    lines = [HEAD, "| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    lines += ["| " + " | ".join(cells_of(row)) + " |" for row in list_rows()]
-    return "\n".join(lines) + "\n"
+    parts = [HEAD]
+    for order, title in TITLES.items():
+        rows = [numbers_of(row) for row in list_rows(order)]
+        parts.append(f"## {title}\n\n{markdown(list(rows[0]), [[*row.values()] for row in rows])}")
+    rows = [cells_of(row) for row in list_rows()]
+    parts.append(f"## All facts\n\n{markdown(list(rows[0]), [[*row.values()] for row in rows])}")
+    return "\n".join(parts)
 
 
-def cells_of(row: dict[str, Any]) -> list[str]:
-    """One line of the page."""
+def numbers_of(row: dict[str, Any]) -> dict[str, str]:
+    """Head -> cell of the short tables."""
+    beside = " \\*" if (row["load_before"] or 0) >= 1 else ""
+    return {
+        "network": row["name"],
+        "year": str(row["year"]),
+        "parameters": f"{row['parameters']:,}",
+        "GMAC at 256": number(row["gmacs_256"], 2),
+        **{title: row["scores"].get(data, "") for data, title in DATASETS.items()},
+        "measured": ", ".join(f"{name}: {score}" for name, score in row["measured"].items()),
+        "s at 256": number(row["seconds_256"], 3) + beside,
+        "s at 1024": number(row["seconds_1024"], 2) + beside,
+    }
+
+
+def cells_of(row: dict[str, Any]) -> dict[str, str]:
+    """Head -> cell of the long table."""
     paper = f"{row['title']}, {row['venue']}"
     if row["arxiv"]:
         paper += f", [arXiv:{row['arxiv']}](https://arxiv.org/abs/{row['arxiv']})"
     repository = f"https://github.com/{row['repository']}/tree/{row['commit']}"
-    get = ", ".join(f"`{name}`" for name in row["get"]) or row["weights"]
-    return [
-        f"[{row['name']}]({repository})",
-        paper,
-        str(row["year"]),
-        f"{row['parameters']:,}",
-        number(row["gmacs_256"], 2),
-        *(row["scores"].get(data, "") for data in DATASETS),
-        number(row["seconds_256"], 3),
-        number(row["seconds_1024"], 2),
-        row["licence"],
-        get,
-        "A and B" if row["parity"] else "no" if row["here"] else "not here yet",
-    ]
+    return {
+        "network": f"[{row['name']}]({repository})",
+        "paper": paper,
+        "licence": row["licence"],
+        "weights": ", ".join(f"`{name}`" for name in row["get"]) or row["weights"],
+        "parity": "A and B" if row["parity"] else "no" if row["here"] else "not here yet",
+    }
 
 
 def number(value: float | None, decimals: int) -> str:
