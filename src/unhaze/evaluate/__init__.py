@@ -116,9 +116,8 @@ def evaluate(
     picture at so many times its size, and what it answers is brought back before it is measured.
     save: a new folder for restored/ and strips/ (hazy | restored | clear) of PNGs, per_image.csv
     and evaluation.json; it appears whole at the end, and `overwrite` replaces nothing but an
-    evaluation. progress: counts on stderr.
-    A picture that cannot be read or measured is named in `failed`, and the rest goes on.
-    UnhazeError for all else that the user can mend, and if no picture could be measured.
+    evaluation. progress: counts on stderr. A picture that cannot be measured is named in `failed`,
+    and the rest goes on. UnhazeError for all else, and if no picture could be measured.
     """
     check_sizes(long_side, rescale)
     pairs, metrics = check_request(pairs, protocol, metrics, limit, save)
