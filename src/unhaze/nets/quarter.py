@@ -144,7 +144,7 @@ class QuarterNet(nn.Module):
         slope, offset = functional.interpolate(
             lines, scale_factor=float(self.fold), mode="bilinear", align_corners=False
         ).split(1, dim=1)
-        return 1 / (slope * luma + offset).clamp(LEAST, 1)
+        return 1 / (slope * luma + offset).clamp(LEAST, 1.0)
 
 
 def where_hazy(airlight: Tensor, gain: Tensor) -> Tensor:
@@ -152,8 +152,9 @@ def where_hazy(airlight: Tensor, gain: Tensor) -> Tensor:
 
     gain: 1 / t, (B,C,4h,4w).
     """
-    haze = functional.avg_pool2d(1.02 - (1 / gain).mean(1, keepdim=True), 4)
-    weighed = (haze * airlight).mean((-2, -1), keepdim=True)
+    haze = 1.02 - (1 / gain).mean(1, keepdim=True)
+    wide = functional.interpolate(airlight, scale_factor=4.0, mode="nearest")
+    weighed = (haze * wide).mean((-2, -1), keepdim=True)
     return weighed / haze.mean((-2, -1), keepdim=True)
 
 
@@ -163,7 +164,7 @@ def bent(restored: Tensor, hazy: Tensor, toe: float) -> Tensor:
     From toe on it is as it is, slope and all; nothing is made lighter than it is in `hazy`. With a
     toe of 12/255 what was 1/255 or more does not become 0 in 8 bits.
     """
-    above = toe**2 / (2 * toe - restored.clamp(-1, toe))
+    above = toe**2 / (2 * toe - restored.clamp(-1.0, toe))
     return torch.maximum(restored, torch.minimum(hazy, above))
 
 
