@@ -94,8 +94,8 @@ def candidates(names: Sequence[str] | None, folder: Path) -> list[Row]:
 
 def write_aecr(folder: Path) -> Path:
     """AECR-Net with random weights as ONNX."""
-    from unhaze.export import write_model
-    from unhaze.export.graph import to_onnx
+    from unhaze.exporting import write_model
+    from unhaze.exporting.graph import to_onnx
     from unhaze.nets import create_net
 
     path = folder / "aecr.onnx"

@@ -144,7 +144,7 @@ def shown(value: Any) -> str:
 
 def write_record(path: Path, benchmark: str, numbers: dict[str, Any]) -> None:
     """One JSON file: the numbers, the machine, versions and date."""
-    from unhaze.evaluate import commit
+    from unhaze.evaluation import commit
     from unhaze.hardware import describe_cpu
 
     record = {"benchmark": benchmark} | numbers

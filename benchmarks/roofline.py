@@ -159,7 +159,7 @@ def network(
 def aecr(folder: Path, sides: tuple[int, ...]) -> HotPath:
     """AECR-Net as its paper has it, with random weights."""
     from benchmarks.engines import write_aecr
-    from unhaze.export.facts import count_macs
+    from unhaze.exporting.facts import count_macs
     from unhaze.nets import create_net
     from unhaze.restore.engine import Engine
 

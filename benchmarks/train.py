@@ -89,7 +89,7 @@ def measure(row: Row) -> Row:
     """In the process of its own: one way to train."""
     import torch
 
-    from unhaze.export.facts import count_macs
+    from unhaze.exporting.facts import count_macs
     from unhaze.nets import create_net, deform_kernel
 
     torch.set_num_threads(row["threads"])
@@ -146,8 +146,8 @@ def one_step(recipe: Any) -> Any:
     from unhaze.data.build import create_data
     from unhaze.nets import create_net
     from unhaze.restore.resources import keep_freed_memory
-    from unhaze.train import build_method, make_fabric
-    from unhaze.train.steps import average, batches_from
+    from unhaze.training import build_method, make_fabric
+    from unhaze.training.steps import average, batches_from
 
     keep_freed_memory()
     fabric = make_fabric(recipe)

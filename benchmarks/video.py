@@ -22,7 +22,7 @@ import numpy as np
 import pyvips
 
 from benchmarks.measure import ROOT, python, write_record
-from unhaze.evaluate import sha256
+from unhaze.evaluation import sha256
 from unhaze.restore.field import apply_field, fit_field
 from unhaze.restore.restorer import Restorer, analysis_image
 from unhaze.restore.video import read_frames, restore_frames

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from unhaze.config import Part
-from unhaze.export import export
-from unhaze.export.facts import count_macs
+from unhaze.exporting import export
+from unhaze.exporting.facts import count_macs
 from unhaze.hardware import describe_cpu
 from unhaze.nets import NETS, create_net
 from unhaze.restore.engine import Engine

@@ -17,7 +17,7 @@ from unhaze.losses.unpaired import sky, sky_tint, tone
 from unhaze.methods.adapted import Adapted, Drawing
 from unhaze.nets import create_net
 from unhaze.tensors import load_tensors
-from unhaze.train import train
+from unhaze.training import train
 from unhaze.weights import newest_state
 
 TINY = Path(__file__).parents[1] / "samples" / "tiny"

@@ -13,8 +13,8 @@ from unhaze.data.build import create_data
 from unhaze.haze import add_haze
 from unhaze.losses import create_loss
 from unhaze.nets import NETS, Net, create_net
-from unhaze.train import build_method, make_fabric, train
-from unhaze.train.steps import batches_from
+from unhaze.training import build_method, make_fabric, train
+from unhaze.training.steps import batches_from
 
 TINY = Path(__file__).parents[1] / "samples" / "tiny"
 
@@ -132,7 +132,7 @@ def test_the_negative_is_the_picture_itself_and_not_what_a_network_makes_of_it(m
     path = TINY.parents[1] / "recipes" / "table3" / "ffanet-cr.toml"
     tiny = [f"net.{key}={value}" for key, value in NETS["ffanet"].tiny.items()]
     recipe = load_config(path, [OFFLINE, *tiny])
-    module = sys.modules["unhaze.train"]
+    module = sys.modules["unhaze.training"]
     monkeypatch.setattr(module, "create_loss", lambda name, **arguments: Spy())
     fabric = make_fabric(recipe)
     method, _ = build_method(recipe, fabric, create_net("ffanet", **NETS["ffanet"].tiny))

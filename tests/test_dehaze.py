@@ -188,7 +188,7 @@ def test_mistakes(half: Path, picture, settings: dict, message: str):
 
 
 def test_later_calls_share_the_model(half: Path):
-    from unhaze.dehaze import restorer_for
+    from unhaze.api import restorer_for
 
     unhaze.dehaze(np.zeros((4, 4, 3), np.uint8), model=half)
     hits = restorer_for.cache_info().hits

@@ -17,7 +17,7 @@ from unhaze.methods.distilled import Distilled, digest
 from unhaze.methods.supervised import Supervised
 from unhaze.nets import create_net
 from unhaze.tensors import load_tensors
-from unhaze.train import train
+from unhaze.training import train
 from unhaze.weights import load_model, newest_state, save_weights
 
 TINY = Path(__file__).parents[1] / "samples" / "tiny"

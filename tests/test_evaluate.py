@@ -16,7 +16,7 @@ from unhaze import photo
 from unhaze.config import Part
 from unhaze.data.catalog import PairFiles, find_pairs
 from unhaze.errors import UnhazeError
-from unhaze.evaluate import evaluate, sha256, write_result
+from unhaze.evaluation import evaluate, sha256, write_result
 from unhaze.haze import add_haze
 from unhaze.metrics import measure
 from unhaze.nets import create_net
@@ -294,7 +294,7 @@ def test_an_onnx_model_is_evaluated_without_pytorch(pairs, dehazer):
     """The default install has NumPy, ONNX Runtime and libvips; the measures need no more."""
     program = (
         "import sys; from pathlib import Path; from unhaze.data.catalog import PairFiles;"
-        "from unhaze.evaluate import evaluate;"
+        "from unhaze.evaluation import evaluate;"
         f"pairs = [PairFiles('0', Path({str(pairs[0].hazy)!r}), Path({str(pairs[0].clear)!r}))];"
         f"print(evaluate({str(dehazer)!r}, pairs, metrics=['psnr', 'ssim', 'fade']).psnr);"
         "print([name for name in ('torch', 'scipy', 'skimage') if name in sys.modules])"

@@ -10,8 +10,8 @@ from unhaze import photo
 from unhaze.cli import main
 from unhaze.data.catalog import PairFiles
 from unhaze.errors import UnhazeError
-from unhaze.evaluate import evaluate
-from unhaze.evaluate.sizes import fitted, resized, scaled
+from unhaze.evaluation import evaluate
+from unhaze.evaluation.sizes import fitted, resized, scaled
 
 
 def soft(seed: int, height: int, width: int) -> np.ndarray:
@@ -61,7 +61,7 @@ def test_the_model_sees_the_other_size_and_the_truth_keeps_its_own(pair, monkeyp
         seen.append(hazy.shape)
         return hazy
 
-    from unhaze.evaluate.models import Model
+    from unhaze.evaluation.models import Model
 
     loaded = Model(look, 0, None, "here")
     monkeypatch.setitem(evaluate.__globals__, "load", lambda *_: loaded)

@@ -12,7 +12,7 @@ from torch import nn
 
 from unhaze.config import Part
 from unhaze.errors import UnhazeError
-from unhaze.export import CHECKED_SIZES, export
+from unhaze.exporting import CHECKED_SIZES, export
 from unhaze.nets import NETS, Net, create_net
 from unhaze.restore import native
 from unhaze.restore.engine import Engine

@@ -11,7 +11,7 @@ from scipy.ndimage import convolve
 from unhaze import photo
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze, transmission
-from unhaze.metrics.fade import distances, entropy, fade, fog_features, statistics
+from unhaze.metrics.fog_density import distances, entropy, fade, fog_features, statistics
 
 
 def drawn_scene(height: int, width: int) -> np.ndarray:

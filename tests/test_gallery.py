@@ -11,7 +11,7 @@ import pytest
 from unhaze import photo
 from unhaze.cli import main
 from unhaze.errors import UnhazeError
-from unhaze.metrics.fade import fade
+from unhaze.metrics.fog_density import fade
 from unhaze.report.gallery import write_gallery
 from unhaze.restore.models import list_models
 
@@ -94,7 +94,7 @@ def test_by_default_dcp_and_every_shipped_model_and_what_is_added(photos, half, 
 
 
 def test_a_model_that_fails_is_said_and_the_others_are_shown(photos, half, tmp_path, monkeypatch):
-    from unhaze.evaluate.models import Model
+    from unhaze.evaluation.models import Model
 
     def fail(hazy: np.ndarray) -> np.ndarray:
         raise UnhazeError("not enough memory")

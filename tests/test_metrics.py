@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from unhaze.errors import UnhazeError
 from unhaze.metrics import METRICS, PROTOCOLS, WITH_CLEAR, measure
-from unhaze.metrics.ciede2000 import difference, lab_from_srgb
+from unhaze.metrics.color_difference import difference, lab_from_srgb
 from unhaze.metrics.psnr_ssim import average_pool
 from unhaze.metrics.resampling import bicubic
 

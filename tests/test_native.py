@@ -14,7 +14,7 @@ from unhaze.restore.engine import Engine, OutOfMemory
 from unhaze.restore.native import restore_strips, restore_whole
 
 onnx = pytest.importorskip("onnx")
-graph = pytest.importorskip("unhaze.export.graph")
+graph = pytest.importorskip("unhaze.exporting.graph")
 STEP_OF_8_BITS = 1 / 255
 
 

@@ -9,7 +9,7 @@ from unhaze import photo
 from unhaze.cli import main
 from unhaze.data.catalog import find_pairs
 from unhaze.errors import UnhazeError
-from unhaze.evaluate import evaluate
+from unhaze.evaluation import evaluate
 from unhaze.haze import add_haze
 from unhaze.restore.priors import PRIORS, create_prior
 from unhaze.restore.priors.color_attenuation import attenuation_depth

@@ -19,8 +19,8 @@ from unhaze import photo, runs
 from unhaze.config import LossPart, Part, Recipe, load_config
 from unhaze.errors import UnhazeError
 from unhaze.tensors import load_tensors
-from unhaze.train import train
-from unhaze.train.steps import learning_rate
+from unhaze.training import train
+from unhaze.training.steps import learning_rate
 from unhaze.weights import load_model, newest_state
 
 # Total loss of the six steps of `recipe`, recorded with PyTorch 2.13 on a CPU.
@@ -141,7 +141,7 @@ def test_no_frozen_feature_network_in_the_state(recipe, tmp_path):
 
 def test_resume_equals_an_uninterrupted_run_bitwise(recipe, tmp_path, monkeypatch):
     train(recipe, out=tmp_path / "whole")
-    monkeypatch.setattr(sys.modules["unhaze.train.loop"], "average", stopping_average(after=3))
+    monkeypatch.setattr(sys.modules["unhaze.training.loop"], "average", stopping_average(after=3))
     stopped = train(recipe, out=tmp_path / "parts")
     monkeypatch.undo()
     assert (stopped.step, stopped.finished) == (4, False)
@@ -157,7 +157,7 @@ def test_resume_equals_an_uninterrupted_run_bitwise(recipe, tmp_path, monkeypatc
 
 def stopping_average(after: int):
     """The averaging of weights, which sends this process a SIGTERM in step `after`."""
-    from unhaze.train.steps import average
+    from unhaze.training.steps import average
 
     def average_and_stop(ema, net, decay, step):
         average(ema, net, decay, step)
@@ -172,7 +172,7 @@ def test_sigterm_saves_and_leaves(recipe_file, tmp_path):
     code = """
 import sys
 from unhaze.config import load_config
-from unhaze.train import train
+from unhaze.training import train
 recipe = load_config(sys.argv[1], ["schedule.steps=100000"])
 result = train(recipe, out=sys.argv[2])
 sys.exit(7 if not result.finished and result.step > 0 else 1)
@@ -194,7 +194,7 @@ def test_kill_during_a_save_leaves_a_whole_state(moment, recipe, recipe_file, tm
 import os, pathlib, shutil, sys
 from unhaze import runs
 from unhaze.config import load_config
-from unhaze.train import train
+from unhaze.training import train
 def die(path, *rest, **options):
     name = pathlib.Path(path).name.lstrip(".")
     if name.startswith("state-") and list(pathlib.Path(sys.argv[2]).glob("state-*")):
@@ -223,7 +223,7 @@ def test_two_processes_equal_one_that_accumulates(launcher, recipe_file, tmp_pat
     code = """
 import sys
 from unhaze.config import load_config
-from unhaze.train import train
+from unhaze.training import train
 changes = ["net.whitening=false", "losses.contrastive.weight=0.0"]
 train(load_config(sys.argv[1], changes), out=sys.argv[2])
 """
@@ -321,7 +321,7 @@ def test_starts_from_the_weights_of_another_run(recipe, tmp_path):
 
 def test_resume_refuses_another_recipe_before_it_loads_data(recipe, tmp_path, monkeypatch):
     train(recipe, out=tmp_path / "run")
-    module = importlib.import_module("unhaze.train")  # the package has a function of that name
+    module = importlib.import_module("unhaze.training")
     monkeypatch.setattr(module, "create_data", lambda part: pytest.fail("data was loaded"))
     other = dataclasses.replace(recipe, seed=4)
     with pytest.raises(UnhazeError, match="seed was 3 and is 4"):

@@ -19,7 +19,7 @@ from unhaze.config import Recipe, load_config
 from unhaze.errors import UnhazeError
 from unhaze.methods.alarms import Alarm
 from unhaze.tensors import load_tensors
-from unhaze.train import train
+from unhaze.training import train
 from unhaze.weights import load_model, newest_state
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -164,7 +164,7 @@ def test_the_learning_rate_is_held_then_falls_linearly(run):
 
 
 def test_resume_equals_an_uninterrupted_run_bitwise(recipe, run, tmp_path, monkeypatch):
-    from unhaze.train.steps import average
+    from unhaze.training.steps import average
 
     def average_and_stop(ema, net, decay, step):
         average(ema, net, decay, step)
@@ -172,7 +172,7 @@ def test_resume_equals_an_uninterrupted_run_bitwise(recipe, run, tmp_path, monke
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["unhaze.train.loop"], "average", average_and_stop)
+        patch.setattr(sys.modules["unhaze.training.loop"], "average", average_and_stop)
         stopped = train(recipe, out=tmp_path / "parts")
     assert (stopped.step, stopped.finished) == (2, False)
     assert train(recipe, resume=tmp_path / "parts").finished
@@ -215,7 +215,7 @@ def test_two_processes_equal_one_with_the_same_pictures(recipe_file, scenes, tmp
     code = """
 import sys
 from unhaze.config import load_config
-from unhaze.train import train
+from unhaze.training import train
 train(load_config(sys.argv[1], sys.argv[3:]), out=sys.argv[2])
 """
     (tmp_path / "train.py").write_text(code)

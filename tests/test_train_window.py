@@ -19,8 +19,8 @@ from unhaze.config import load_config
 from unhaze.errors import UnhazeError
 from unhaze.hardware import seconds_since_start
 from unhaze.tensors import load_tensors
-from unhaze.train import train
-from unhaze.train.pace import Pace, measure_peak
+from unhaze.training import train
+from unhaze.training.pace import Pace, measure_peak
 from unhaze.weights import newest_state
 
 RECIPE = """
@@ -150,7 +150,7 @@ def test_the_log_has_the_pace_and_the_share_of_the_peak(recipe_file, tmp_path, c
 def test_operations_are_counted_once_and_time_is_shared_out(monkeypatch):
     now = iter([10.0, 12.0, 16.0])
     clock = SimpleNamespace(monotonic=lambda: next(now))
-    monkeypatch.setattr(sys.modules["unhaze.train.pace"], "time", clock)
+    monkeypatch.setattr(sys.modules["unhaze.training.pace"], "time", clock)
     pace, matrix = Pace(peak=1e6), torch.ones(10, 10)
     with pace.step(0):
         matrix @ matrix

@@ -10,8 +10,8 @@ import torch
 from unhaze.cli import main
 from unhaze.config import Part
 from unhaze.errors import UnhazeError
-from unhaze.evaluate import models
-from unhaze.export import export
+from unhaze.evaluation import models
+from unhaze.exporting import export
 from unhaze.nets import NETS, create_net
 from unhaze.restore import checkpoints, cost
 from unhaze.restore.checkpoints import checkpoint_of, ready

@@ -4,41 +4,40 @@ Importing it is instant: every public name loads its module when it is first use
 """
 
 import os
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unhaze.api import dehaze
     from unhaze.config import load_config
-    from unhaze.dehaze import dehaze
     from unhaze.errors import UnhazeError
-    from unhaze.evaluate import evaluate
-    from unhaze.export import export
+    from unhaze.evaluation import evaluate
+    from unhaze.exporting import export
     from unhaze.nets import create_net, list_nets
     from unhaze.restore.models import list_models
     from unhaze.restore.restorer import Restorer
     from unhaze.restore.video import restore_frames, restore_video
-    from unhaze.train import train
+    from unhaze.training import train
 
 # ONNX Runtime's wheels for Linux report to Microsoft unless this is set before their import; who
 # wants to report sets it to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# Public name: the module that defines it.
+# Public name: the module that defines it. No module has a public name: importing it would put the
+# module in the place of the function.
 PUBLIC = {
     "Restorer": "unhaze.restore.restorer",
     "UnhazeError": "unhaze.errors",
     "create_net": "unhaze.nets",
-    "dehaze": "unhaze.dehaze",
-    "evaluate": "unhaze.evaluate",
-    "export": "unhaze.export",
+    "dehaze": "unhaze.api",
+    "evaluate": "unhaze.evaluation",
+    "export": "unhaze.exporting",
     "list_models": "unhaze.restore.models",
     "list_nets": "unhaze.nets",
     "load_config": "unhaze.config",
     "restore_frames": "unhaze.restore.video",
     "restore_video": "unhaze.restore.video",
-    "train": "unhaze.train",
+    "train": "unhaze.training",
 }
 
 __all__ = [
@@ -81,17 +80,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class Package(ModuleType):
-    """Keeps `unhaze.train` the function although importing the module `unhaze.train` binds it.
-
-    Differs from house rule 4 (no subclassing): Python offers no other hook on that binding.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in PUBLIC and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = Package

@@ -12,33 +12,24 @@ from pathlib import Path
 
 import click
 
-from unhaze.cli.batch import batch
-from unhaze.cli.data import data
+from unhaze.cli import batch, data, export, listing, report, run, serve, train, weights, zoo
 from unhaze.cli.eval import evaluate
-from unhaze.cli.export import export
-from unhaze.cli.listing import list_names
-from unhaze.cli.report import report
-from unhaze.cli.run import run
-from unhaze.cli.serve import serve
-from unhaze.cli.train import train
-from unhaze.cli.weights import weights
-from unhaze.cli.zoo import zoo
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
 from unhaze.restore.resources import share_one_heap
 
 VERBS = {
-    "run": run,
-    "batch": batch,
-    "train": train,
+    "run": run.run,
+    "batch": batch.batch,
+    "train": train.train,
     "eval": evaluate,
-    "export": export,
-    "list": list_names,
-    "data": data,
-    "weights": weights,
-    "zoo": zoo,
-    "report": report,
-    "serve": serve,
+    "export": export.export,
+    "list": listing.list_names,
+    "data": data.data,
+    "weights": weights.weights,
+    "zoo": zoo.zoo,
+    "report": report.report,
+    "serve": serve.serve,
 }
 
 

@@ -10,7 +10,7 @@ from unhaze.restore.devices import DEVICES
 
 if TYPE_CHECKING:
     from unhaze.data.pairing import PairFiles
-    from unhaze.evaluate import Evaluation
+    from unhaze.evaluation import Evaluation
 
 FOLDER = click.Path(path_type=Path)
 # What is printed, with its unit and number of decimals.
@@ -86,8 +86,8 @@ def evaluate(
     """
     check_source(hazy, clear, unchanged, data, root)
 
-    from unhaze.evaluate import evaluate as evaluate_model
-    from unhaze.evaluate import write_result
+    from unhaze.evaluation import evaluate as evaluate_model
+    from unhaze.evaluation import write_result
 
     if result is not None and result.exists() and not overwrite:
         raise click.UsageError(f"--result '{result}' exists; --overwrite replaces it")

@@ -21,7 +21,7 @@ def export(
 
     Its output is held against PyTorch's before the file is kept.
     """
-    from unhaze.export import export as export_model
+    from unhaze.exporting import export as export_model
     from unhaze.restore.checkpoints import checkpoint_of
 
     report = export_model(

@@ -72,7 +72,7 @@ def train(
 
     described = load_config(recipe or resume / "recipe.toml", settings, overlays=overlays)
 
-    from unhaze.train import train as train_recipe
+    from unhaze.training import train as train_recipe
 
     result = train_recipe(
         described, out=out, resume=resume, check=check, budget_minutes=budget_minutes

@@ -24,7 +24,7 @@ from unhaze.data.pairing import list_pictures
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
-from unhaze.metrics.fade import fade
+from unhaze.metrics.fog_density import fade
 from unhaze.windows import grey, guided_filter, window_minimum
 
 LONG_SIDE = 800  # pixels; larger photos are shrunk, so that all of them fit in memory

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.metrics.ciede2000 import ciede2000
-from unhaze.metrics.fade import fade
+from unhaze.metrics.color_difference import ciede2000
+from unhaze.metrics.fog_density import fade
 from unhaze.metrics.psnr_ssim import (
     eight_bits,
     luma,

@@ -20,10 +20,10 @@ import numpy as np
 from unhaze import photo
 from unhaze.data.pairing import list_pictures
 from unhaze.errors import UnhazeError
-from unhaze.evaluate.models import Model, load
-from unhaze.evaluate.saving import new_folder, without_nan
-from unhaze.evaluate.sizes import fitted
-from unhaze.metrics.fade import SMALLEST, fade
+from unhaze.evaluation.models import Model, load
+from unhaze.evaluation.saving import new_folder, without_nan
+from unhaze.evaluation.sizes import fitted
+from unhaze.metrics.fog_density import SMALLEST, fade
 from unhaze.report.figures import strip
 from unhaze.restore.models import list_models
 

@@ -219,8 +219,8 @@ def _opening(pools: int) -> bytes:
 
     Serialized protobuf messages are merged by writing one after the other. This one is
     ModelProto(graph=7: GraphProto(node=1: ..., input=11: ..., output=12: ...)); its nodes,
-    NodeProto(input=1, output=2, op_type=4), count what each mean is taken of. `unhaze.export` makes
-    the names.
+    NodeProto(input=1, output=2, op_type=4), count what each mean is taken of. `unhaze.exporting`
+    makes the names.
     """
     numbers = [str(number).encode() for number in range(pools)]
     nodes = [

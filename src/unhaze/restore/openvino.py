@@ -57,7 +57,7 @@ class Named:
 def deformable_convolution(node: Any) -> Any:
     """ONNX `DeformConv`, which OpenVINO's reader lacks, as the one that OpenVINO has.
 
-    As `unhaze.export` writes it: stride and dilation 1, one group, a mask and a bias.
+    As `unhaze.exporting` writes it: stride and dilation 1, one group, a mask and a bias.
     """
     from openvino import opset8 as ops
 

@@ -1,0 +1,286 @@
+"""Measures a model on photos: restore each, compare it with the clear one, keep what was seen."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unhaze import photo
+from unhaze.data.catalog import PairFiles, fit_clear
+from unhaze.errors import UnhazeError
+from unhaze.evaluation.answers import read_answer
+from unhaze.evaluation.models import Model, load, sha256
+from unhaze.evaluation.saving import (
+    commit,
+    new_folder,
+    save_pictures,
+    without_nan,
+    write_result,
+    write_tables,
+)
+from unhaze.evaluation.sizes import fitted, resized, scaled
+from unhaze.metrics import METRICS, PROTOCOLS, WITH_CLEAR, measure
+from unhaze.metrics.fog_density import fade
+from unhaze.metrics.side_effects import HARM, harm
+from unhaze.names import lookup
+from unhaze.windows import LUMA
+
+__all__ = ["Evaluation", "Model", "commit", "evaluate", "load", "sha256", "write_result"]
+
+MEANS = (*METRICS, "fade_hazy", "change", "luminance")  # over the pictures, of an Evaluation
+SMALLEST = 16  # long side in pixels
+RESCALES = (0.05, 8.0)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, on what, with what. Means over the pictures; None was not measured.
+
+    recipe, step, training (samples, seconds, hardware), settings (see `resolved`): where the
+    weights come from, if they say.
+
+    psnr in dB; fade_hazy is the FADE of the inputs. change: mean |restored - hazy| in [0,1].
+    luminance: mean relative change of the pictures' mean luminance (-0.05: 5 % darker). harm: of
+    pictures without a truth, and of clear ones that shall stay, the means of `metrics.side_effects.HARM`.
+    compared_with: what psnr, ssim and ciede2000 compare the restored picture with: "clear", or
+    "input" where clear photos are to stay as they are, or None. long_side: pixels to which all
+    pictures were brought; None: as they are. rescale: see `evaluate`.
+    params: None where an .onnx file does not say. seconds: restoring all pictures, without reading
+    and measuring them. per_image: name, numbers and seconds of each picture. failed: name and error
+    of each picture that could not be measured; it is in no mean and not counted in images.
+    """
+
+    model: str
+    images: int
+    protocol: str
+    psnr: float | None
+    ssim: float | None
+    ciede2000: float | None
+    fade: float | None
+    fade_hazy: float | None
+    change: float
+    luminance: float | None
+    harm: dict[str, float | None] | None
+    compared_with: str | None
+    long_side: int | None
+    rescale: float
+    params: int | None
+    seconds: float
+    weights_sha256: str | None
+    hardware: str
+    recipe: str | None
+    step: int | None
+    training: dict[str, Any] | None
+    settings: dict[str, Any] | None
+    version: str
+    commit: str | None
+    date: str
+    per_image: list[dict[str, Any]]
+    failed: list[dict[str, str]]
+
+    def to_json(self) -> str:
+        """One JSON document; what was not measured is null."""
+        return json.dumps(without_nan(asdict(self)), indent=1)
+
+
+def evaluate(
+    model: str | Path,
+    pairs: Sequence[PairFiles],
+    *,
+    protocol: str = "aecr",
+    metrics: Sequence[str] | None = None,
+    limit: int | None = None,
+    long_side: int | None = None,
+    rescale: float = 1.0,
+    save: Path | str | None = None,
+    overwrite: bool = False,
+    device: str = "auto",
+    net: str | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Restores the whole hazy picture of each pair and measures the unrounded result.
+
+    model: shipped name, prior, .onnx, .safetensors, run folder (averaged weights, newest state),
+    published checkpoint, name of `unhaze zoo get`, `identity`, or a folder of pictures restored by
+    whatever else, named as the hazy ones. net: what a checkpoint is of, "name" or "name/preset".
+    metrics: by default those that need a clear picture, or FADE where none of the pairs has one; a
+    picture that is its own clear one shall stay as it is. limit: only the first so many.
+    long_side: shrinks or enlarges every picture to it beforehand. rescale: the model sees the hazy
+    picture at so many times its size, and what it answers is brought back before it is measured.
+    save: a new folder for restored/ and strips/ (hazy | restored | clear) of PNGs, per_image.csv
+    and evaluation.json; it appears whole at the end, and `overwrite` replaces nothing but an
+    evaluation. progress: counts on stderr. A picture that cannot be measured is named in `failed`,
+    and the rest goes on. UnhazeError for all else, and if no picture could be measured.
+    """
+    check_sizes(long_side, rescale)
+    pairs, metrics = check_request(pairs, protocol, metrics, limit, save)
+    loaded = load(str(model), device, net)
+    with new_folder(None if save is None else Path(save), overwrite) as folder:
+        measured = partial(
+            evaluate_pair, loaded, protocol=protocol, metrics=metrics, rescale=rescale
+        )
+        rows, failed = evaluate_each(pairs, partial(measured, folder=folder), long_side, progress)
+        evaluation = Evaluation(
+            model=str(model),
+            images=len(rows),
+            protocol=protocol,
+            **{name: mean(rows, name) for name in MEANS},
+            harm=mean_harm(rows, pairs),
+            compared_with=compared_with(pairs),
+            long_side=long_side,
+            rescale=float(rescale),
+            params=loaded.params,
+            seconds=sum(row["seconds"] for row in rows),
+            weights_sha256=loaded.weights_sha256,
+            hardware=loaded.hardware,
+            **{name: loaded.facts.get(name) for name in ("recipe", "step", "training", "settings")},
+            version=version("unhaze"),
+            commit=commit(),
+            date=datetime.now(UTC).date().isoformat(),
+            per_image=rows,
+            failed=failed,
+        )
+        if folder is not None:
+            write_tables(evaluation, folder)
+    return evaluation
+
+
+def evaluate_each(
+    pairs: Sequence[PairFiles],
+    measured: Callable[[PairFiles, tuple[np.ndarray, np.ndarray | None]], dict[str, Any]],
+    long_side: int | None,
+    progress: bool,
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """`per_image` and `failed` of an Evaluation. UnhazeError if no picture could be measured."""
+    rows, failed = [], []
+    for number, pair in enumerate(pairs, start=1):
+        if progress:
+            print(f"{number}/{len(pairs)} {pair.name}", file=sys.stderr)
+        try:
+            rows.append(measured(pair, read_pair(pair, long_side)))
+        except UnhazeError as error:
+            failed.append({"name": pair.name, "error": str(error)})
+    if not rows:
+        rest = f"; so it is with all {len(failed)} pictures" if len(failed) > 1 else ""
+        raise UnhazeError(failed[0]["error"] + rest)
+    return rows, failed
+
+
+def check_request(
+    pairs: Sequence[PairFiles],
+    protocol: str,
+    metrics: Sequence[str] | None,
+    limit: int | None,
+    save: Path | str | None,
+) -> tuple[list[PairFiles], tuple[str, ...]]:
+    """The pairs and metrics that are meant, or an UnhazeError before any work is done."""
+    lookup(PROTOCOLS, protocol, "protocol")
+    if limit is not None and limit < 1:
+        raise UnhazeError(f"limit is {limit}; it must be at least 1")
+    pairs = list(pairs)[:limit]
+    if not pairs:
+        raise UnhazeError("there are no pictures to evaluate; check the folders or the data's root")
+    blind = [pair for pair in pairs if pair.clear is None]
+    if metrics is None:
+        metrics = ("fade",) if len(blind) == len(pairs) else WITH_CLEAR
+    for name in metrics:
+        if lookup(METRICS, name, "metric").needs_clear and blind:
+            raise UnhazeError(f"'{blind[0].hazy}' has no clear picture, which '{name}' needs")
+    names = [pair.name for pair in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None) if save else None
+    if twice is not None:
+        raise UnhazeError(f"two pictures are named '{twice}'; rename one, or do not save them")
+    return pairs, tuple(metrics)
+
+
+def check_sizes(long_side: int | None, rescale: float) -> None:
+    """UnhazeError unless both make sense."""
+    if long_side is not None and (not isinstance(long_side, int) or long_side < SMALLEST):
+        raise UnhazeError(f"long side is {long_side!r} pixels; expected at least {SMALLEST}")
+    low, high = RESCALES
+    if not isinstance(rescale, int | float) or not low <= rescale <= high:
+        raise UnhazeError(f"rescale is {rescale!r}; expected a number from {low} to {high:g}")
+
+
+def mean_harm(
+    rows: list[dict[str, Any]], pairs: Sequence[PairFiles]
+) -> dict[str, float | None] | None:
+    """`Evaluation.harm`; None where hazy pictures have clear ones: there PSNR shows what harms."""
+    if compared_with(pairs) == "clear":
+        return None
+    return {name: mean(rows, name) for name in HARM}
+
+
+def compared_with(pairs: Sequence[PairFiles]) -> str | None:
+    """What `Evaluation.compared_with` says of these pairs."""
+    if any(pair.clear is None for pair in pairs):
+        return None
+    return "input" if all(pair.clear == pair.hazy for pair in pairs) else "clear"
+
+
+def read_pair(pair: PairFiles, long_side: int | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """hazy and clear (or None) as (H,W,3) float32 in [0,1]."""
+    hazy, clear = photo.to_float(photo.read_rgb(pair.hazy)), None
+    if pair.clear is not None:
+        clear = fit_clear(pair, photo.to_float(photo.read_rgb(pair.clear)), hazy)
+    if long_side is None:
+        return hazy, clear
+    return fitted(hazy, long_side), None if clear is None else fitted(clear, long_side)
+
+
+def evaluate_pair(
+    model: Model,
+    pair: PairFiles,
+    pictures: tuple[np.ndarray, np.ndarray | None],
+    protocol: str,
+    metrics: tuple[str, ...],
+    rescale: float,
+    folder: Path | None,
+) -> dict[str, Any]:
+    """One row of the table, its pictures saved in `folder`. UnhazeError names the picture."""
+    hazy, clear = pictures
+    try:
+        started = time.perf_counter()
+        if model.answers is None:
+            seen = scaled(hazy, rescale)
+            restored = model.restore(seen)
+            seconds = time.perf_counter() - started
+        else:
+            restored = seen = read_answer(model.answers, pair, hazy)
+            seconds = 0.0
+        if seen.shape != hazy.shape:
+            restored = resized(restored, *hazy.shape[:2])
+        numbers = measure(restored, clear, protocol, metrics=metrics)
+        if "fade" in metrics:
+            numbers["fade_hazy"] = fade(hazy)
+    except UnhazeError as error:
+        raise UnhazeError(f"'{pair.hazy}': {error}") from error
+    restored = np.clip(restored, 0, 1)
+    numbers["change"] = float(np.mean(np.abs(restored - hazy), dtype=np.float64))
+    numbers["luminance"] = luminance_change(restored, hazy)
+    if clear is None or pair.clear == pair.hazy:
+        numbers |= harm(hazy, restored)
+    if folder is not None:
+        save_pictures(folder, pair.name, [hazy, restored] + ([] if clear is None else [clear]))
+    return {"name": pair.name} | numbers | {"seconds": seconds}
+
+
+def luminance_change(restored: np.ndarray, hazy: np.ndarray) -> float:
+    """Relative change of the mean luminance (Rec. 709 weights); NaN for a black hazy picture."""
+    before, after = (float(np.mean(each, (0, 1), np.float64) @ LUMA) for each in (hazy, restored))
+    return after / before - 1 if before else math.nan
+
+
+def mean(rows: list[dict[str, Any]], name: str) -> float | None:
+    """Over the pictures that have the number: FADE has none for a black one."""
+    values = [row[name] for row in rows if name in row and not math.isnan(row[name])]
+    return math.fsum(values) / len(values) if values else None

@@ -1,0 +1,111 @@
+"""Whatever may stand for a model, ready to restore whole pictures."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unhaze.errors import UnhazeError
+from unhaze.evaluation.answers import answers_in
+from unhaze.hardware import describe_cpu
+
+
+@dataclass(frozen=True)
+class Model:
+    """restore: hazy (H,W,3) float32 in [0,1] -> restored, same shape, not clamped.
+
+    facts: what the file says of itself. answers: pictures that are restored already, by name, in
+    place of all that.
+    """
+
+    restore: Callable[[np.ndarray], np.ndarray] | None
+    params: int | None
+    weights_sha256: str | None
+    hardware: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    answers: Mapping[str, Path] | None = None
+
+
+def load(model: str, device: str, network: str | None = None) -> Model:
+    """Whatever may stand for a model, ready to restore whole pictures on `device`.
+
+    network: what a checkpoint is of, in place of what its tensors tell.
+    """
+    if model == "identity":
+        return Model(lambda hazy: hazy, 0, None, describe_cpu())
+    answers = answers_in(Path(model))
+    if answers:
+        return Model(None, None, None, describe_cpu(), answers=answers)
+    from unhaze.restore.checkpoints import checkpoint_of
+    from unhaze.restore.models import open_model
+    from unhaze.restore.native import restore_whole
+
+    checkpoint = checkpoint_of(model)
+    if checkpoint is not None:
+        return load_torch(checkpoint, device, network)
+    if network is not None:
+        raise UnhazeError(f"--net says what a checkpoint is of; '{model}' is none")
+
+    opened = open_model(model, device)
+    params = opened.card.get("params")
+    return Model(
+        lambda hazy: restore_whole(opened, hazy),
+        params if isinstance(params, int) else None,
+        None if opened.path is None else sha256([opened.path]),
+        describe_cpu() if opened.device == "cpu" else f"{opened.device} by ONNX Runtime",
+        opened.card,
+    )
+
+
+def load_torch(source: Path, device: str, network: str | None) -> Model:
+    """What `open_weights` takes; full float32 precision, also on a GPU."""
+    import torch
+
+    from unhaze.published import open_weights
+    from unhaze.weights import newest_state
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise UnhazeError(f"no device '{device}'; there are: auto, cpu, cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UnhazeError("there is no CUDA device for PyTorch; use --device cpu")
+    kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    weights = open_weights(source, net=network)
+    net = weights.net.to(kind)
+
+    def restore(hazy: np.ndarray) -> np.ndarray:
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        try:
+            with torch.inference_mode(), exact:
+                restored = net(torch.from_numpy(to_bchw(hazy)).to(kind))
+                return from_bchw(restored.float().cpu().numpy())
+        except torch.OutOfMemoryError as error:
+            raise UnhazeError("not enough GPU memory for this picture; use --device cpu") from error
+
+    run = source.is_dir() and "published_sha256" not in weights.facts
+    file = newest_state(source) / "ema.safetensors" if run else source
+    parts = sorted(file.parent.glob(f"{file.stem}-[0-9]*.safetensors"))
+    shards = [file] if file.is_file() else parts or sorted(file.iterdir())
+    params = sum(parameter.numel() for parameter in net.parameters())
+    hardware = torch.cuda.get_device_name() if kind == "cuda" else describe_cpu()
+    return Model(restore, params, sha256(shards), hardware, weights.facts)
+
+
+def to_bchw(picture_hwc: np.ndarray) -> np.ndarray:
+    """(H,W,3) -> (1,3,H,W)."""
+    return np.ascontiguousarray(picture_hwc.transpose(2, 0, 1)[None])
+
+
+def from_bchw(batch: np.ndarray) -> np.ndarray:
+    """(1,3,H,W) -> (H,W,3)."""
+    return np.ascontiguousarray(batch[0].transpose(1, 2, 0))
+
+
+def sha256(files: list[Path]) -> str:
+    """Of all `files` one after the other; of one file what `sha256sum` prints."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,136 @@
+"""What an evaluation leaves on disk: pictures and tables of a folder, a record in results/."""
+
+import contextlib
+import csv
+import json
+import math
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unhaze import photo
+from unhaze.errors import UnhazeError
+
+if TYPE_CHECKING:
+    from unhaze.evaluation import Evaluation
+
+# All that a saved evaluation consists of, folders first: what --overwrite may replace.
+SAVED = ("restored", "strips", "per_image.csv", "evaluation.json")
+
+
+def write_result(
+    evaluation: "Evaluation",
+    path: Path | str,
+    *,
+    data: str,
+    overwrite: bool = False,
+) -> None:
+    """One file of results/: the name of the data, and the evaluation without `per_image`."""
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise UnhazeError(f"'{path}' exists; choose another name or overwrite it")
+    table = {"data": data} | without_nan(asdict(evaluation))
+    table["model"] = Path(evaluation.model).name  # Where it lies on this computer is no result.
+    del table["per_image"]
+    if not evaluation.failed:
+        del table["failed"]
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise UnhazeError(f"cannot write '{path}': {error.strerror}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(
+    final: Path | None, overwrite: bool, *, parts: Sequence[str] = SAVED, whole: str = "evaluation"
+) -> Iterator[Path | None]:
+    """A folder beside `final` that takes its name when the block ends well, else vanishes.
+
+    parts: all that it will hold; those without a suffix are folders and made at once. UnhazeError
+    if `final` is in the way: an older `whole` is replaced if `overwrite`, nothing else ever.
+    """
+    if final is None:
+        yield None
+        return
+    check_replaceable(final, overwrite, parts, whole)
+    aside = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
+    try:
+        aside.mkdir(parents=True)
+        for name in parts:
+            if not Path(name).suffix:
+                (aside / name).mkdir()
+        yield aside
+        if final.exists():
+            shutil.rmtree(final)
+        aside.rename(final)
+    except OSError as error:
+        raise UnhazeError(f"cannot save in '{final}': {error.strerror}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_replaceable(final: Path, overwrite: bool, parts: Sequence[str], whole: str) -> None:
+    """UnhazeError if something lies at `final` that is not to be overwritten."""
+    if final.exists() and not final.is_dir():
+        raise UnhazeError(f"'{final}' is a file; expected a folder to save the {whole} in")
+    found = sorted(each.name for each in final.iterdir()) if final.exists() else []
+    if found and not overwrite:
+        raise UnhazeError(f"'{final}' is not empty; choose another folder or overwrite it")
+    foreign = [name for name in found if name not in parts]
+    if foreign:
+        raise UnhazeError(
+            f"'{final}' also holds '{foreign[0]}', which is no part of the {whole}; choose "
+            "another folder"
+        )
+
+
+def save_pictures(folder: Path, name: str, pictures: list[np.ndarray]) -> None:
+    """[hazy, restored, (clear)] -> restored/NAME.png and all side by side in strips/NAME.png."""
+    rounded = [np.rint(each * 255).astype(np.uint8) for each in pictures]
+    gap = np.full((rounded[0].shape[0], 4, 3), 255, np.uint8)
+    strip = [part for each in rounded for part in (gap, each)][1:]
+    photo.write_rgb(folder / "restored" / f"{name}.png", rounded[1])
+    photo.write_rgb(folder / "strips" / f"{name}.png", np.concatenate(strip, axis=1))
+
+
+def write_tables(evaluation: "Evaluation", folder: Path) -> None:
+    """per_image.csv and evaluation.json."""
+    rows = evaluation.per_image
+    with (folder / "per_image.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "evaluation.json").write_text(evaluation.to_json() + "\n", encoding="utf-8")
+
+
+def without_nan(value: Any) -> Any:
+    """JSON knows no NaN: null instead."""
+    if isinstance(value, dict):
+        return {key: without_nan(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def commit() -> str | None:
+    """The commit that the program runs from, `-dirty` if files differ; None outside a checkout."""
+    root = Path(__file__).parents[3]
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return None
+    describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    answer = subprocess.run(
+        [git, "-C", str(root), *describe], capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip() or None

@@ -1,0 +1,165 @@
+"""Turns a trained network into one ONNX file that is checked against PyTorch before it is kept."""
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from unhaze.errors import UnhazeError
+from unhaze.exporting.facts import count_macs, measure_context, measure_memory, measure_strides
+from unhaze.exporting.graph import open_pools, store_in_half, to_onnx
+from unhaze.nets import NETS
+from unhaze.published import open_weights
+from unhaze.weights import Weights
+
+# Batch, height and width of the pictures on which the file must agree with PyTorch.
+CHECKED_SIZES = ((1, 1, 1), (1, 1, 7), (1, 5, 3), (2, 33, 64), (1, 64, 32), (1, 90, 121))
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written and how well it agrees.
+
+    max_difference: largest |ONNX Runtime - PyTorch| over the `sizes` (batch, height, width).
+    params: parameters of the network. seconds: for everything, the check included.
+    """
+
+    path: Path
+    max_difference: float
+    sizes: tuple[tuple[int, int, int], ...]
+    params: int
+    seconds: float
+
+
+def export(
+    source: Path | str,
+    out: Path | str,
+    *,
+    net: str | None = None,
+    half: bool = False,
+    overwrite: bool = False,
+    tolerance: float = 1e-4,
+) -> ExportReport:
+    """Writes the network of `source` as `out`, a single `.onnx` file.
+
+    `source`, `net`: as for `open_weights`: a run folder, our file or a published checkpoint.
+    Its input `hazy` and output `restored` are (batch, 3, height, width) float32 with all three
+    free from 1 up; its metadata is the model's card, with what running it takes. half: weights
+    rounded to float16, which halves the file; it computes in float32. UnhazeError, and
+    nothing is written, if `out` exists without `overwrite`, if it is not named .onnx, if the source
+    cannot be read, or if ONNX Runtime differs from PyTorch by more than `tolerance` at any checked
+    size.
+    """
+    started = time.perf_counter()
+    out = Path(out)
+    if out.suffix != ".onnx":
+        raise UnhazeError(f"'{out}' must end in .onnx")
+    if out.is_dir() or (out.exists() and not overwrite):
+        raise UnhazeError(f"'{out}' exists; choose another name or overwrite it")
+    weights = deployed(open_weights(source, net=net))
+    network = weights.net.eval()
+    if half:
+        network.half().float()
+    with folder_beside(out) as folder:
+        unchecked = folder / out.name
+        macs = count_macs(network)
+        model = to_onnx(network, weights.part.name)
+        strides = measure_strides(model, open_pools(model))
+        if half:
+            store_in_half(model)
+        facts = card(weights) | {"macs_per_pixel": macs, "pools": strides}
+        write_model(model, facts, unchecked)
+        difference = compare(network, unchecked)
+        if not difference <= tolerance:
+            raise UnhazeError(
+                f"'{source}' was not exported: ONNX Runtime and PyTorch differ by {difference:.2g},"
+                f" more than {tolerance:g}; check its weights or report this network"
+            )
+        context, memory = measure_context(unchecked), measure_memory(unchecked)
+        facts |= {"context": context} | ({"bytes_per_pixel": memory} if memory else {})
+        write_model(model, facts, unchecked)
+        unchecked.replace(out)
+    seconds = time.perf_counter() - started
+    return ExportReport(out, difference, CHECKED_SIZES, count_parameters(network), seconds)
+
+
+def deployed(weights: Weights) -> Weights:
+    """The same function in fewer parts, if the network has some that only its training needs."""
+    if not hasattr(weights.net, "deployed"):
+        return weights
+    net, arguments = weights.net.deployed()
+    part = replace(weights.part, arguments=weights.part.arguments | arguments)
+    return replace(weights, net=net, part=part)
+
+
+def card(weights: Weights) -> dict[str, Any]:
+    """What the network is and what its weights' file says."""
+    net = NETS[weights.part.name]
+    # Ours are trained for all scales, those of others for one.
+    scale = {"analysis": net.analysis} if "published_sha256" in weights.facts else {}
+    return (
+        weights.facts
+        | scale
+        | {
+            "unhaze": version("unhaze"),
+            "net": weights.part.name,
+            "arguments": weights.part.arguments,
+            "params": count_parameters(weights.net),
+            "title": net.title,
+            "paper": net.paper,
+        }
+    )
+
+
+def write_model(model: onnx.ModelProto, facts: dict[str, Any], path: Path) -> None:
+    """One file with `facts` as its metadata: JSON unless plain text."""
+    texts = {
+        name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in facts.items()
+    }
+    onnx.helper.set_model_props(model, texts)
+    path.write_bytes(model.SerializeToString())
+
+
+def count_parameters(net: nn.Module) -> int:
+    """All that train; buffers are not counted."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def compare(net: nn.Module, path: Path) -> float:
+    """Largest difference between PyTorch and ONNX Runtime on random pictures of all sizes."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    random = torch.Generator().manual_seed(0)
+    differences = []
+    for batch, height, width in CHECKED_SIZES:
+        hazy = torch.rand(batch, 3, height, width, generator=random)
+        with torch.inference_mode():
+            expected = net(hazy).numpy()
+        (restored,) = session.run(["restored"], {"hazy": hazy.numpy()})
+        same_size = restored.shape == hazy.shape
+        differences.append(np.abs(restored - expected).max() if same_size else np.inf)
+    return float(np.max(differences))
+
+
+@contextlib.contextmanager
+def folder_beside(out: Path) -> Iterator[Path]:
+    """A folder next to `out`, so that moving a file from it is one atomic step; then removed."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-")
+    except OSError as error:
+        raise UnhazeError(f"cannot write '{out}': {error.strerror}") from error
+    with folder as name:
+        yield Path(name)

@@ -1,0 +1,192 @@
+"""A network as an ONNX graph, whose means over the whole picture can be replaced from outside."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxscript
+import torch
+from torch import nn
+
+from unhaze.errors import UnhazeError
+from unhaze.nets import multiscale
+from unhaze.nets.deform_conv import ModulatedDeformConv2d
+
+# The first opset with DeformConv.
+OPSET = 19
+SMALL = 256  # values; fewer are not worth a node
+LAST = np.iinfo(np.int64).max  # as the end of a slice
+
+
+def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
+    """The graph of `net` with its weights inside; `name` is for the message if it has no graph.
+
+    Sets its deformable convolutions to `as_one_node`: `net` cannot be trained afterwards.
+    """
+    for layer in net.modules():
+        if isinstance(layer, ModulatedDeformConv2d):
+            layer.as_one_node = True
+    # A free size must not be 0 or 1 in the example: torch.export would take it for a constant.
+    example, free = torch.rand(2, 3, 37, 50), torch.export.Dim.DYNAMIC
+    try:
+        with quiet():
+            graph = torch.export.export(
+                net, (example,), dynamic_shapes=({0: free, 2: free, 3: free},), strict=False
+            )
+            program = torch.onnx.export(
+                graph,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["hazy"],
+                output_names=["restored"],
+                custom_translation_table={
+                    torch.ops.unhaze.deform_conv2d.default: deform_conv_node,
+                    multiscale.OPERATOR: sum_of_taps_nodes,
+                },
+                verbose=False,
+            )
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UnhazeError(f"net '{name}' cannot be exported to ONNX: {reason}") from error
+    return tidy(program.model_proto)
+
+
+def deform_conv_node(features: Any, offset: Any, mask: Any, weight: Any, bias: Any) -> Any:
+    """ONNX `DeformConv` for `unhaze::deform_conv2d`: the same taps and channel order."""
+    kernel = [int(side) for side in weight.shape[2:]]
+    pads = [side // 2 for side in kernel] * 2
+    return onnxscript.opset19.DeformConv(
+        features, weight, offset, bias, mask, kernel_shape=kernel, pads=pads
+    )
+
+
+def sum_of_taps_nodes(padded: Any, weights: Any, kernel: Sequence[int], dilation: int) -> Any:
+    """Three ONNX nodes a tap for `unhaze::sum_of_taps`: its window, times its weights, added."""
+    opset, total = onnxscript.opset19, None
+    pieces = opset.Split(weights, axis=1, num_outputs=kernel[0] * kernel[1])
+    for tap, piece in enumerate(pieces):
+        places = list(zip(divmod(tap, kernel[1]), kernel))
+        starts = [dilation * place for place, _ in places]
+        # From the other end; the last tap's window reaches it.
+        ends = [dilation * (place - side + 1) or LAST for place, side in places]
+        window = opset.Slice(
+            padded, *(opset.Constant(value_ints=each) for each in (starts, ends, [2, 3]))
+        )
+        term = opset.Mul(window, piece)
+        total = term if total is None else opset.Add(total, term)
+    return total
+
+
+def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Names the free sizes and drops the exporter's notes, which hold paths of this computer."""
+    graph = model.graph
+    for value in (graph.input[0], graph.output[0]):
+        for axis, free in ((0, "batch"), (2, "height"), (3, "width")):
+            value.type.tensor_type.shape.dim[axis].dim_param = free
+    for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    del graph.value_info[:]
+    onnx.checker.check_model(model)
+    return model
+
+
+def open_pools(model: onnx.ModelProto) -> list[str]:
+    """Lets a caller replace each mean over the whole picture; answers what they are the means of.
+
+    Mean number k is taken over rows and columns `from_k` to `to_k` (everything) and becomes the
+    inner value `pool_k`; what follows gets
+
+        pool_k + given * (given_k - pool_k)
+
+    where `given` and `given_k` are 0. All these are constants: others see one picture in and one
+    out. Whoever restores a picture in tiles (`restore.native`) loads the file with the constants as
+    inputs and the means as outputs (`restore.engine`), takes the means over all tiles, and hands
+    them to each tile.
+    """
+    graph = model.graph
+    constants = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    nodes, sources = [], []
+    for node in list(graph.node):
+        rank = rank_of_pool(node, constants)
+        if rank is None:
+            nodes.append(node)
+            continue
+        number, source, used = len(sources), node.input[0], node.output[0]
+        pool, given, part = f"pool_{number}", f"given_{number}", f"part_{number}"
+        first, last = f"from_{number}", f"to_{number}"
+        node.input[0], node.output[0] = part, pool
+        nodes += [
+            onnx.helper.make_node("Slice", [source, first, last, "given_axes"], [part]),
+            node,
+            onnx.helper.make_node("Sub", [given, pool], [f"{pool}_change"]),
+            onnx.helper.make_node("Mul", [f"{pool}_change", "given"], [f"{pool}_step"]),
+            onnx.helper.make_node("Add", [pool, f"{pool}_step"], [used]),
+        ]
+        add_constant(graph, given, np.zeros([1] * rank, np.float32))
+        add_constant(graph, first, np.zeros(2, np.int64))
+        add_constant(graph, last, np.full(2, LAST))
+        sources.append(source)
+    if sources:
+        add_constant(graph, "given", np.zeros((), np.float32))
+        add_constant(graph, "given_axes", np.array([2, 3]))
+        del graph.node[:]
+        graph.node.extend(nodes)
+        onnx.checker.check_model(model)
+    return sources
+
+
+def rank_of_pool(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> int | None:
+    """4 or 2 (height and width dropped) if `node` is a mean over (B,C,H,W)'s height and width."""
+    if node.op_type == "GlobalAveragePool":
+        return 4
+    if node.op_type != "ReduceMean" or len(node.input) != 2 or node.input[1] not in constants:
+        return None
+    if sorted(constants[node.input[1]].tolist()) not in ([-2, -1], [2, 3]):
+        return None
+    kept = {each.name: each.i for each in node.attribute}.get("keepdims", 1)
+    return 4 if kept else 2
+
+
+def store_in_half(model: onnx.ModelProto) -> None:
+    """Stores every large float32 constant that float16 holds exactly in float16.
+
+    Each is cast back where it is used; ONNX Runtime does that once, when it loads the file.
+    """
+    graph, casts = model.graph, []
+    for constant in graph.initializer:
+        value = onnx.numpy_helper.to_array(constant)
+        if value.dtype != np.float32 or value.size < SMALL:
+            continue
+        with np.errstate(over="ignore"):
+            half = value.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), value):
+            name, stored = constant.name, f"{constant.name}_half"
+            constant.CopyFrom(onnx.numpy_helper.from_array(half, stored))
+            casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+    for place, cast in enumerate(casts):
+        graph.node.insert(place, cast)
+    onnx.checker.check_model(model)
+
+
+def add_constant(graph: onnx.GraphProto, name: str, value: np.ndarray) -> None:
+    """A tensor of the graph under this name."""
+    graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Holds back what torch.onnx says about operators and packages that play no part here."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

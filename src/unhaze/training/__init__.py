@@ -1,0 +1,188 @@
+"""Trains a recipe: builds everything before step 0, then hands it to the loop."""
+
+import contextlib
+import copy
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from unhaze import runs
+from unhaze.config import Recipe
+from unhaze.data import Batch, PairedBatch
+from unhaze.data.build import create_data
+from unhaze.data.folders import PairedFolders
+from unhaze.data.unpaired import UnpairedFolders
+from unhaze.errors import UnhazeError
+from unhaze.losses import LOSSES, create_loss
+from unhaze.methods import METHODS
+from unhaze.names import check_arguments, lookup, one_of
+from unhaze.nets import NETS, create_net
+from unhaze.published import open_weights
+from unhaze.restore.resources import keep_freed_memory
+from unhaze.training.loop import Trainer, TrainResult
+from unhaze.training.steps import batches_from
+from unhaze.weights import load_into, newest_state
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+# Names of SLURM jobs that are shells: a training started there by hand is one process.
+INTERACTIVE = ("bash", "interactive")
+COMPILE_MODES = ("none", "default", "reduce-overhead", "max-autotune")
+
+
+def train(
+    recipe: Recipe,
+    *,
+    out: Path | str | None = None,
+    resume: Path | str | None = None,
+    check: bool = False,
+    budget_minutes: float | None = None,
+) -> TrainResult:
+    """Trains `recipe` in the new run folder `out`, or goes on in the folder `resume`.
+
+    budget_minutes: after so many of this process's life, loading included, it saves and stops.
+
+    `check` does one step and one validation picture and leaves nothing behind. Under torchrun or
+    SLURM all processes call this. UnhazeError for whatever the user can mend, before step 0.
+    """
+    if budget_minutes is not None and not 0 < budget_minutes < math.inf:
+        raise UnhazeError(f"a budget of {budget_minutes} minutes; expected a number above 0")
+    keep_freed_memory()
+    fabric = make_fabric(recipe)
+    check_names(recipe)
+    if resume is not None:  # before the data, which may take minutes
+        runs.open_run(recipe, Path(resume))
+    elif out is not None and fabric.is_global_zero and not check:
+        runs.check_new(Path(out))
+    data = create_data(recipe.data)  # before the losses, whose weights may be far away
+    validation = create_data(recipe.validation) if recipe.validation else None
+    torch.manual_seed(recipe.seed)
+    net = create_net(recipe.net.name, **recipe.net.arguments)
+    if recipe.start and resume is None:
+        load_into(net, open_weights(recipe.start).net.state_dict(), recipe.start)
+    method, ema = build_method(recipe, fabric, net)
+    low, high = recipe.augment.scale
+    resizes = any(recipe.augment.resize)  # then its headers do not tell whether the crop fits
+    if low == high == 1 and not resizes and isinstance(data, PairedFolders | UnpairedFolders):
+        data.check_crop(recipe.augment.crop)
+    first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit ends here.
+    check_batches(recipe, first)
+    run, progress = None, {"step": 0, "best": -math.inf, "seconds": 0.0, "facts": method.facts}
+    if resume is not None:
+        run = Path(resume)
+        networks = method.networks | method.memories | {"ema": ema}
+        progress = runs.load_state(newest_state(run), networks, method.optimizers)
+        check_facts(progress.setdefault("facts", {}), method.facts, run)
+    elif not check and fabric.is_global_zero:
+        run = runs.create_run(recipe, Path(out) if out else None)
+    run = fabric.broadcast(run)
+    trainer = Trainer(recipe, fabric, method, ema, data, validation, run)
+    if check:
+        trainer.one_step(0, first)
+        return TrainResult(None, 1, True, *trainer.validate(limit=1))
+    alone = runs.locked(Path(run)) if fabric.is_global_zero else contextlib.nullcontext()
+    with alone:
+        return trainer.go(progress, budget=60 * (budget_minutes or math.inf))
+
+
+def make_fabric(recipe: Recipe) -> Fabric:
+    """One process, or as many as torchrun or SLURM started."""
+    environment = os.environ
+    if "LOCAL_WORLD_SIZE" in environment:
+        devices = int(environment["LOCAL_WORLD_SIZE"])
+        nodes = int(environment["WORLD_SIZE"]) // devices
+    elif "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in INTERACTIVE:
+        nodes = int(environment.get("SLURM_NNODES", 1))
+        devices = int(environment["SLURM_NTASKS"]) // nodes
+    else:
+        devices, nodes = 1, 1
+    strategy = "ddp" if devices * nodes > 1 else "auto"
+    one_of("hardware.precision", recipe.hardware.precision, PRECISIONS)
+    one_of("hardware.compile", recipe.hardware.compile, COMPILE_MODES)
+    fabric = Fabric(
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        devices=devices,
+        num_nodes=nodes,
+        strategy=strategy,
+        precision=recipe.hardware.precision,
+    )
+    fabric.launch()
+    parts = fabric.world_size * recipe.schedule.accumulate
+    if recipe.schedule.batch % parts:
+        given = f"schedule.batch is {recipe.schedule.batch}; it must be a multiple of {parts}"
+        raise UnhazeError(f"{given}, the number of processes times schedule.accumulate")
+    torch.set_float32_matmul_precision("high")
+    return fabric
+
+
+def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, nn.Module]:
+    """The method over `net`, on the device, and the copy that averages its weights."""
+    losses = {
+        name: create_loss(name, **part.arguments).to(fabric.device)
+        for name, part in recipe.losses.items()
+        if part.weight
+    }
+    entry = lookup(METHODS, recipe.method.name, "method")
+    reserved = ("fabric", "net", "forward", "losses", "weights", "optimizer", "clip")
+    check_arguments(
+        entry.build, recipe.method.arguments, f"method '{recipe.method.name}'", reserved
+    )
+    mode = recipe.hardware.compile
+    layout = torch.channels_last if recipe.hardware.channels_last else torch.contiguous_format
+    net = net.to(fabric.device, memory_format=layout)
+    ema = copy.deepcopy(net).eval().requires_grad_(False)
+    try:
+        method = entry.build(
+            fabric=fabric,
+            net=net,
+            forward=compiled(net, mode),
+            losses={name: compiled(loss, mode) for name, loss in losses.items()},
+            weights={name: part.weight for name, part in recipe.losses.items()},
+            optimizer=recipe.optimizer,
+            clip=recipe.schedule.clip,
+            **recipe.method.arguments,
+        )
+    except ValueError as error:
+        raise UnhazeError(f"method '{recipe.method.name}': {error}") from error
+    return method, ema
+
+
+def check_names(recipe: Recipe) -> None:
+    """UnhazeError for nets, methods and losses that do not exist: data may take minutes."""
+    lookup(NETS, recipe.net.name, "net")
+    lookup(METHODS, recipe.method.name, "method")
+    for name, part in recipe.losses.items():
+        check_arguments(lookup(LOSSES, name, "loss").build, part.arguments, f"loss '{name}'")
+
+
+def check_batches(recipe: Recipe, batches: Sequence[Batch]) -> None:
+    """UnhazeError unless these, of one step, are what the method learns from."""
+    name, method = recipe.method.name, METHODS[recipe.method.name]
+    if len(batches) > 1 and not method.accumulates:
+        raise UnhazeError(
+            f"method '{name}' learns in turns and cannot accumulate; set schedule.accumulate = 1"
+        )
+    if not isinstance(batches[0], method.batch):
+        pairs = method.batch is PairedBatch
+        kind = "pairs of one scene" if pairs else "unpaired pictures"
+        advice = "paired data, or method.name = cddgan" if pairs else "data.name = unpaired"
+        given = f"data '{recipe.data.name}' does not draw"
+        raise UnhazeError(f"method '{name}' learns from {kind}, which {given}; use {advice}")
+
+
+def check_facts(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
+    """UnhazeError unless what the method depends on beside the recipe is as it was."""
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            change = f"{name} was {before.get(name)} and is {now.get(name)}"
+            raise UnhazeError(f"'{run}' cannot go on: {change}; give back what it started with")
+
+
+def compiled(module: nn.Module, mode: str) -> nn.Module:
+    """`module`, or a compiled module over the same parameters."""
+    return module if mode == "none" else torch.compile(module, mode=mode)
