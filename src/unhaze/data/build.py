@@ -11,6 +11,7 @@ from unhaze.data.folders import PairedFolders
 from unhaze.data.mixed import Camera, Mixed
 from unhaze.data.outdoor import Outdoor
 from unhaze.data.rgbd import RGBD
+from unhaze.data.spoiling import Spoiling
 from unhaze.data.unpaired import Unpaired, UnpairedFolders
 from unhaze.errors import UnhazeError
 from unhaze.names import check_arguments, lookup, nearest
@@ -55,7 +56,8 @@ def create_data(part: Part) -> PairedData | UnpairedData:
 
 
 def create_mixed(arguments: dict[str, Any]) -> Mixed:
-    """`parts`: a list of tables, each a [data] table with its `share`; the rest is the camera."""
+    """`parts`: a list of tables, each a [data] table with its `share`; `spoiling`: a table of
+    `Spoiling`; the rest is the camera."""
     tables = arguments.pop("parts", None)
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         raise UnhazeError(f"data 'mixed' has parts = {tables!r}; expected a list of tables")
@@ -67,8 +69,12 @@ def create_mixed(arguments: dict[str, Any]) -> Mixed:
             raise UnhazeError(f"data 'mixed': share is {share!r}; expected a number")
         parts.append(create_data(Part(name, rest)))
         shares.append(float(share))
+    table = arguments.pop("spoiling", {})
+    if not isinstance(table, dict):
+        raise UnhazeError(f"data 'mixed' has spoiling = {table!r}; expected a table")
+    check_arguments(Spoiling, table, "data 'mixed', spoiling")
     check_arguments(Camera, arguments, "data 'mixed'")
-    return Mixed(parts, shares, Camera(**arguments))
+    return Mixed(parts, shares, Camera(**arguments), Spoiling(**table))
 
 
 def create_unpaired(arguments: dict[str, Any]) -> Unpaired:

@@ -9,7 +9,7 @@ from torch import nn
 from unhaze.errors import UnhazeError
 from unhaze.losses.contrastive import Contrastive
 from unhaze.losses.perceptual import Perceptual
-from unhaze.losses.pixel import L1, L2, Pinball, SmoothL1
+from unhaze.losses.pixel import L1, L2, Gradient, Pinball, SmoothL1
 from unhaze.losses.structural import SSIM, Frequency
 from unhaze.names import check_arguments, lookup
 
@@ -34,6 +34,9 @@ LOSSES = {
     "smooth_l1": Loss(SmoothL1, title="squared near zero, absolute beyond beta"),
     "pinball": Loss(
         Pinball, title="absolute difference, dark errors weighing more", source="Koenker 1978"
+    ),
+    "gradient": Loss(
+        Gradient, title="mean absolute difference of gradients", source="CVPR 2018, DCPDN"
     ),
     "ssim": Loss(SSIM, title="1 - structural similarity", source="arXiv:1511.08861"),
     "frequency": Loss(

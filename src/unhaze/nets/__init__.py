@@ -31,7 +31,19 @@ NETS = {
         paper="ours",
         reproduces="nothing published; the fast model of this package",
         licence="Apache-2.0",
-        presets={"slim": {"width": 16}, "fast": {"width": 16, "blocks": (2, 3, 8), "fold": 8}},
+        presets={
+            "slim": {"width": 16},
+            "fast": {"width": 16, "blocks": (2, 3, 8), "fold": 8},
+            "looks": {"guided": 6, "one_airlight": True, "toe": 12 / 255},
+            "fast-looks": {
+                "width": 16,
+                "blocks": (2, 3, 8),
+                "fold": 8,
+                "guided": 3,
+                "one_airlight": True,
+                "toe": 12 / 255,
+            },
+        },
         tiny={"width": 4},
     ),
     "dehazenet": Net(
