@@ -1,5 +1,6 @@
 """Networks with their weights: a safetensors file whose header rebuilds the network."""
 
+import inspect
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from unhaze.config import Part
 from unhaze.errors import UnhazeError
-from unhaze.nets import create_net
+from unhaze.nets import create_net, find_net
+from unhaze.plugins import check_trusted
 from unhaze.tensors import load_tensors, save_tensors
 
 
@@ -47,6 +49,11 @@ def load_weights(path: Path | str) -> Weights:
     if "net" not in facts:
         raise UnhazeError(f"'{path}' does not say which network it is for; unhaze did not write it")
     part = Part(facts["net"], facts["arguments"])
+    check_trusted(part.name, str(path))
+    if ":" in part.name:
+        build = find_net(part.name).build
+        if not (inspect.isclass(build) and issubclass(build, nn.Module)):
+            raise UnhazeError(f"'{path}' is for '{part.name}', which is no network")
     net = create_net(part.name, **part.arguments)
     load_into(net, tensors, str(path))
     return Weights(net.eval(), part, facts)
