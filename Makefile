@@ -1,7 +1,7 @@
 # The chores of a developer. `make venv` once, then the others inside it.
 PYTHON ?= python3.11
 
-.PHONY: venv test quick lint types docs tables pictures ci
+.PHONY: venv test quick lint types docs tables pictures site ci
 
 venv:
 	$(PYTHON) -m venv .venv
@@ -34,6 +34,11 @@ tables:
 
 pictures:
 	python tools/make_readme_pictures.py
+
+# The page of site/: tested, built into site/dist, and into the package for `unhaze serve`. Needs Node.
+site:
+	cd site && npm ci --no-audit --no-fund && npm test && npm run build
+	python tools/pack_site.py
 
 ci:
 	bash .ci/run

@@ -14,6 +14,7 @@ import pytest
 from unhaze import UnhazeError, photo
 from unhaze.batch import FileJob, FileResult, Settings, plan_files, pool, read_list, restore_job
 from unhaze.batch.plan import ignores_case
+from unhaze.outputs import Output
 from unhaze.restore import resources
 
 
@@ -219,9 +220,11 @@ class Copier:
     def __init__(self) -> None:
         self.asked: list[tuple] = []
 
-    def restore_file(self, source, target, *, strength, overwrite, compare, save_field) -> None:
+    def restore_file(
+        self, source, target, *, strength, overwrite, compare, save_field, output
+    ) -> None:
         """Also notes what it was asked for."""
-        self.asked.append((strength, overwrite, compare, save_field))
+        self.asked.append((strength, overwrite, compare, save_field, output))
         target.write_bytes(source.read_bytes())
 
 
@@ -279,9 +282,10 @@ def test_what_is_asked_reaches_the_restorer(tmp_path: Path):
     job = FileJob(tmp_path / "a.b.png", tmp_path / "a.b.unhazed.png")
     copier = Copier()
     restore_job(job, copier, Settings(strength=0.3, compare=True, save_field=True))
-    assert copier.asked == [(0.3, False, tmp_path / "a.b.unhazed.png.compare.jpg", tmp_path)]
-    restore_job(job, copier, Settings(overwrite=True))
-    assert copier.asked[1] == (1.0, True, None, None)
+    compared = tmp_path / "a.b.unhazed.png.compare.jpg"
+    assert copier.asked == [(0.3, False, compared, tmp_path, Output())]
+    restore_job(job, copier, Settings(overwrite=True, output=Output(quality=70)))
+    assert copier.asked[1] == (1.0, True, None, None, Output(quality=70))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx
 import torch
-from variants import EXPORTED
+from variants import EVERY_NET
 
 from unhaze.config import Part
 from unhaze.exporting import export
@@ -12,7 +12,7 @@ from unhaze.nets import NETS, create_net
 from unhaze.weights import load_weights, save_weights
 
 
-@EXPORTED
+@EVERY_NET
 def test_exports(name: str, preset: str | None, tmp_path: Path):
     """`export` itself compares with PyTorch at sizes from 1x1 up; away from the starting values."""
     torch.manual_seed(11)

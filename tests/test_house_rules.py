@@ -23,6 +23,7 @@ BASES |= {
 BASES_ONCE = {
     "src/unhaze/methods/muon.py": {"torch.optim.Optimizer"},
     "src/unhaze/nets/deform_kernel.py": {"ctypes.Structure"},
+    "src/unhaze/restore/field_kernel.py": {"ctypes.Structure"},
 }
 
 

@@ -45,7 +45,7 @@ def test_a_preview_is_never_taken_for_the_photo(name, unhaze, tmp_path):
     data = tiff(RAW[name], b"")
     path = tmp_path / "in.tif"
     path.write_bytes(data.ljust(400, b"\0") + bytes(160 * 112))
-    with pytest.raises(UnhazeError, match="raw file|reduced-resolution"):
+    with pytest.raises(UnhazeError, match="camera raw|reduced-resolution"):
         photo.read(path)
     done = unhaze("run", path, "-o", tmp_path / "out.tif", "--model", "dcp")
     assert done.returncode == 1 and not (tmp_path / "out.tif").exists()
@@ -59,21 +59,23 @@ def test_tiff_whose_first_page_is_the_photo_is_read(tmp_path):
     assert photo.read(path).pixels.shape == (112, 160, 3)
 
 
-UNREAD = {
+CUT_OFF = {
     "BMP": b"BM" + bytes(60),
     "JPEG XL": b"\xff\x0a" + bytes(60),
     "JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40),
     "HEIC": b"\0\0\0\x18ftypheic" + bytes(60),
-    "Photoshop's PSD": b"8BPS\0\1" + bytes(40),
-    "an animated AVIF": b"\0\0\0\x18ftypavis" + bytes(60),
-    "a camera's raw file": b"FUJIFILMCCD-RAW 0201" + bytes(60),
+    "PSD": b"8BPS\0\1" + bytes(40),
+    "camera raw": b"FUJIFILMCCD-RAW 0201" + bytes(60),
+    "QOI": b"qoif" + bytes(60),
+    "OpenEXR": b"\x76\x2f\x31\x01" + bytes(60),
+    "PNM": b"P6\n5 5\n255\n" + bytes(60),
 }
 
 
-@pytest.mark.parametrize("name", UNREAD)
-def test_what_is_not_read_is_named(name, tmp_path):
+@pytest.mark.parametrize("name", CUT_OFF)
+def test_a_file_of_a_known_kind_is_named_whatever_its_suffix(name, tmp_path):
+    pytest.importorskip("imagecodecs")
     path = tmp_path / "in.jpg"
-    path.write_bytes(UNREAD[name])
-    with pytest.raises(UnhazeError, match=f"it is {name}") as error:
+    path.write_bytes(CUT_OFF[name])
+    with pytest.raises(UnhazeError, match=f"'{path}': this .*{name}.* file"):
         photo.read(path)
-    assert "damaged" not in str(error.value) and "JPEG, PNG, TIFF" in str(error.value)

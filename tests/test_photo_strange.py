@@ -218,7 +218,6 @@ FILES |= {
     "white-is-zero.tif": (lambda: by_tifffile(picture()[..., 0], photometric="miniswhite"), OK),
     "float-grey.tif": (lambda: by_tifffile(picture()[..., 0] / np.float32(255)), OK),
     "float-rgb.tif": (lambda: by_tifffile(picture() / np.float32(255), photometric="rgb"), OK),
-    "double.tif": (lambda: by_tifffile(picture()[..., 0] / 255), "samples"),
     "32-bit.tif": (lambda: by_tifffile(picture()[..., 0].astype(np.uint32)), "'uint' samples"),
     "signed.tif": (lambda: by_tifffile(picture()[..., 0].astype(np.int16)), "'short' samples"),
     "complex.tif": (lambda: by_tifffile(picture()[..., 0].astype(np.complex64)), "samples"),

@@ -7,10 +7,12 @@ import pytest
 
 from unhaze import photo
 from unhaze.cli import main
+from unhaze.config import LossPart, Part, Recipe
 from unhaze.errors import UnhazeError
-from unhaze.report.paper import Row, belongs, budget, paper_rows, table_of
+from unhaze.report.paper import Row, budget, on_set, paper_rows, table_of
 from unhaze.report.readme import results_table, with_tables
 from unhaze.report.results import aligned, markdown, read_results
+from unhaze.resolved import resolved
 
 MARKS = ("models", "results", "speed")
 MEASURED = {
@@ -23,48 +25,79 @@ MEASURED = {
     "params": 1761,
 }
 RECIPE = """
-title = "AOD-Net"
+title = "AECR-Net"
 [net]
 name = "aecr"
+preset = "code"
 [data]
 name = "folders"
 [losses.l1]
+[losses.contrastive]
 [published]
 sots-indoor = [19.82, 0.8178]
 nh-haze = [15.40, 0.5693]
 """
 
 
+# A row of Table 2 beside it, without CR, so that CR and `dfe` tell the rows of the network apart.
+PLAIN = """
+title = "AECR-Net base"
+[net]
+name = "aecr"
+preset = "code"
+dfe = "none"
+[data]
+name = "folders"
+[losses.l1]
+[published]
+sots-indoor = [33.85, 0.9820]
+"""
+
+
+def settings(*losses: str, data: str = "its", **net: object) -> dict[str, object]:
+    """Those that a run of AECR-Net with these losses writes down."""
+    parts = {name: LossPart() for name in losses}
+    return resolved(Recipe("", Part("aecr", {"preset": "code"} | net), Part(data), parts))
+
+
 @pytest.fixture
 def project(tmp_path):
-    """A recipe of Table 1; measurements of it, of a study of it, of DCP, of something else."""
-    (tmp_path / "recipes" / "table1").mkdir(parents=True)
-    (tmp_path / "recipes" / "table1" / "aodnet.toml").write_text(RECIPE)
+    """Two recipes; measurements of runs by other titles, of DCP, of published weights, of more."""
+    for table, name, text in (("table1", "aecr", RECIPE), ("table2", "base", PLAIN)):
+        (tmp_path / "recipes" / table).mkdir(parents=True)
+        (tmp_path / "recipes" / table / f"{name}.toml").write_text(text)
     training = {"samples": 1600, "seconds": 90, "hardware": "a CPU"}
+    both = ("l1", "contrastive")
+    published = {"recipe": "AECR-Net, published weights", "settings": {"net": "aecr"}}
     for name, facts in {
-        "full": {"model": "aod", "recipe": "AOD-Net"},
-        "deep/study": {"model": "s", "recipe": "AOD-Net, short", "training": training},
+        "full": {"settings": settings(*both), "recipe": "any title"},
+        "deep/study": {"settings": settings(*both, width=16), "recipe": "s", "training": training},
+        "base": {"settings": settings("l1", dfe="none"), "recipe": "AECR-Net", "psnr": 18.0},
         "dcp": {"model": "dcp", "recipe": None, "psnr": 17.0, "params": 0},
-        "other": {"model": "x", "recipe": "AOD-Network"},
-        "luma": {"model": "aod", "recipe": "AOD-Net", "protocol": "y"},
+        "authors": published | {"psnr": 30.0},
+        "none of them": {"settings": settings("l1"), "recipe": "AECR-Net"},
+        "unknown": {"settings": None, "recipe": "AECR-Net"},
+        "luma": {"settings": settings(*both), "recipe": "AECR-Net", "protocol": "y"},
     }.items():
         path = tmp_path / "results" / f"{name}.json"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(MEASURED | facts))
+        path.write_text(json.dumps({"model": name} | MEASURED | facts))
     (tmp_path / "results" / "speed.json").write_text('{"steps_per_s": 3}')
     return tmp_path
 
 
-def test_each_row_has_the_measurements_that_belong_to_it_and_no_others(project):
+def test_each_row_has_the_measurements_with_its_settings_and_no_others(project):
     rows = paper_rows(project / "recipes", project / "results")
-    found = [(row.title, row.data, row.recipe, row.psnr) for row in rows]
+    found = [(row.title, row.data, row.recipe, row.psnr, row.differs) for row in rows]
     assert found == [
-        ("DCP", "sots-indoor", None, 17.0),
-        ("DCP", "dense-haze", None, None),
-        ("DCP", "nh-haze", None, None),
-        ("AOD-Net", "sots-indoor", "AOD-Net, short", 20.5),
-        ("AOD-Net", "sots-indoor", "AOD-Net", 20.5),
-        ("AOD-Net", "nh-haze", None, None),
+        ("DCP", "sots-indoor", None, 17.0, ()),
+        ("DCP", "dense-haze", None, None, ()),
+        ("DCP", "nh-haze", None, None, ()),
+        ("AECR-Net", "sots-indoor", "AECR-Net, published weights", 30.0, ()),
+        ("AECR-Net", "sots-indoor", "s", 20.5, ("width 16 (64)",)),
+        ("AECR-Net", "sots-indoor", "any title", 20.5, ()),
+        ("AECR-Net", "nh-haze", None, None, ()),
+        ("AECR-Net base", "sots-indoor", "AECR-Net", 18.0, ()),
     ]
 
 
@@ -72,17 +105,18 @@ def test_the_cells_show_paper_ours_difference_and_budget(project):
     rows = paper_rows(project / "recipes", project / "results")
     cells = table_of(rows, "table1")
     assert cells[0][2:5] == ["15.09 / 0.7649", "17.00 / 0.8000", "+1.91 / +0.0351"]
-    assert cells[0][6] == "none"
-    assert cells[3][6] == "1,600 samples, 2 min, a CPU"
-    assert cells[4][6] == "not stated"
-    assert cells[5][3:] == ["-", "-", "-", "not measured"]
-    assert table_of(rows, "table2") == []
+    assert cells[0][8] == "none"
+    assert cells[3][8] == "its authors'"
+    assert cells[4][5:7] == ["1,761", "width 16 (64)"]
+    assert cells[4][8] == "1,600 samples, 2 min, a CPU"
+    assert cells[5][6] == "-" and cells[5][8] == "not stated"
+    assert cells[6][3:] == ["-", "-", "-", "-", "-", "not measured"]
+    assert table_of(rows, "table3") == []
 
 
 def test_a_measurement_on_another_set_does_not_belong():
-    result = MEASURED | {"model": "dcp", "data": "nh-haze split=test"}
-    assert belongs(result, "DCP", "dcp", "nh-haze")
-    assert not belongs(result, "DCP", "dcp", "sots-indoor")
+    result = MEASURED | {"data": "nh-haze split=test"}
+    assert on_set(result, "nh-haze") and not on_set(result, "sots-indoor")
 
 
 def test_the_command_prints_text_markdown_and_json(project, capsys):
@@ -94,8 +128,8 @@ def test_the_command_prints_text_markdown_and_json(project, capsys):
     assert "| DCP | sots-indoor | 15.09 / 0.7649 |" in capsys.readouterr().out
     assert main(["report", "paper", *where, "--table", "1", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert rows[3]["samples"] == 1600 and rows[3]["hardware"] == "a CPU"
-    assert main(["report", "paper", *where, "--table", "2", "--json"]) == 0
+    assert rows[4]["samples"] == 1600 and rows[4]["hardware"] == "a CPU"
+    assert main(["report", "paper", *where, "--table", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
 
 

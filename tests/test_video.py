@@ -112,7 +112,7 @@ def test_every_codec_keeps_ten_bits(codec: str, tmp_path: Path):
     [
         ("libx264", "yuv420p", "h264"),
         ("libx265", "yuv420p10le", "h265"),
-        ("libvpx-vp9", "yuv420p", "av1"),
+        ("libvpx-vp9", "yuv420p", "vp9"),
         ("mpeg4", "yuv420p", "h264"),
         ("prores_ks", "yuv422p10le", "prores"),
         ("ffv1", "yuv444p", "ffv1"),

@@ -150,9 +150,9 @@ def test_the_bottom_field_stays_first(tmp_path: Path):
     ("words", "source", "said"),
     [
         (
-            ["format=yuva420p", "-c:v", "libvpx-vp9", "-auto-alt-ref", 0],
+            ["format=yuva420p", "-c:v", "libvpx", "-auto-alt-ref", 0],
             "in.webm",
-            ["vp9 becomes av1", "the transparency of vp9 in this container is not read"],
+            ["vp8 becomes vp9", "the transparency of vp8 in this container is not read"],
         ),
         (
             ["format=rgb24", "-c:v", "png"],

@@ -5,6 +5,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 
+import av
 import pytest
 from starlette.testclient import TestClient
 from video_clips import make_clip, rgb_of
@@ -158,6 +159,18 @@ def test_a_video_is_restored_in_the_background(client, tmp_path):
         assert file.read("clip.unhazed.mp4") == result.content
     assert client.get(f"/v1/photos/{entry['id']}/result").status_code == 404
     assert client.delete(f"/v1/videos/{entry['id']}").status_code == 204
+
+
+def test_a_video_is_encoded_as_the_client_says(client, tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", sound="aac")
+    query = {"name": "a.mp4", "model": "dcp"}
+    bad = client.post("/v1/videos", content=b"", params=query | {"crf": "best"})
+    assert "crf is 'best'" in bad.json()["detail"]
+    query |= {"codec": "hevc", "crf": "30", "audio": "none"}
+    answer = client.post("/v1/videos", content=clip.read_bytes(), params=query)
+    result = client.get(f"/v1/videos/{wait_for(client, answer.json()['id'])['id']}/result")
+    with av.open(io.BytesIO(result.content)) as container:
+        assert [each.name for each in container.streams] == ["hevc"]
 
 
 def test_playlists_and_too_long_videos_are_refused(tmp_path):

@@ -11,8 +11,3 @@ _distinct = {
 }
 VARIANTS = sorted(_distinct.values(), key=str)
 EVERY_NET = pytest.mark.parametrize("name, preset", VARIANTS)
-# torch.export spends over eight minutes on the filters that these make for each picture, even tiny.
-UNEXPORTED = ("convir", "fsnet")
-EXPORTED = pytest.mark.parametrize(
-    "name, preset", [each for each in VARIANTS if each[0] not in UNEXPORTED]
-)

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx2
 
 from unhaze.web import Settings, create_app, server
+from unhaze.web.connections import Door
 from unhaze.web.work import Clearer
 
 
@@ -21,6 +22,7 @@ class Running:
     url: str
     port: int
     clearer: Clearer
+    door: Door
     loop: asyncio.AbstractEventLoop
 
     def tasks(self) -> int:
@@ -49,7 +51,7 @@ def serving(settings: Settings) -> Iterator[Running]:
         while not answers(url):
             assert thread.is_alive() and time.monotonic() < deadline
             time.sleep(0.02)
-        yield Running(url, port, app.state.clearer, loop)
+        yield Running(url, port, app.state.clearer, app.state.door, loop)
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(60)

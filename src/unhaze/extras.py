@@ -5,6 +5,12 @@ from unhaze.errors import UnhazeError
 # Imported module: what people call it, and the extra that installs it.
 EXTRAS = {
     "av": ("PyAV", "video"),
+    "pi_heif": ("pi-heif", "heic"),
+    "rawpy": ("rawpy", "raw"),
+    "imagecodecs": ("imagecodecs", "formats"),
+    "OpenEXR": ("OpenEXR", "formats"),
+    "tifffile": ("tifffile", "formats"),
+    "PIL": ("Pillow", "formats"),
     "torch": ("PyTorch", "train"),
     "fsspec": ("fsspec", "cloud"),
     "ray": ("Ray", "cluster"),

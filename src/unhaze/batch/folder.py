@@ -15,7 +15,7 @@ from unhaze.batch.places import open_place
 from unhaze.batch.plan import is_video
 from unhaze.batch.pool import shares
 from unhaze.batch.processes import in_processes
-from unhaze.batch.tasks import DONE, Outcome, Task, find_sources, plan_tasks
+from unhaze.batch.tasks import DONE, History, Outcome, Plan, Task, find_sources, plan_tasks
 from unhaze.batch.worker import Work
 from unhaze.errors import UnhazeError
 from unhaze.restore.devices import choose_device
@@ -94,6 +94,7 @@ def restore_folder(
     overwrite = work.settings.overwrite
     with open_manifest(given, resume=resume, overwrite=overwrite) as book:
         rules = {"overwrite": overwrite, "resume": resume, "shard": shard}
+        rules |= {"output": work.settings.output}
         plan = plan_tasks(sources, source, target, book.history, digest, **rules)
         book.begin(work.facts(), digest)
         tally = Tally(plan.total, Counter(skipped=plan.skipped), given, 0)
@@ -109,6 +110,21 @@ def restore_folder(
                 listen(outcome)
     tally.seconds = time.perf_counter() - began
     return tally
+
+
+def plan_folder(work: Work, *, resume: bool = False, shard: tuple[int, int] = (1, 1)) -> Plan:
+    """What `restore_folder` would do, but for what a manifest tells of earlier runs; nothing is
+    done. resume: results that exist are taken for done.
+    """
+    check(Crew(), shard)
+    source, target = open_place(work.source), open_place(work.target)
+    sources, nothing = find_sources(source, target), History({})
+    overwrite, output = work.settings.overwrite or resume, work.settings.output
+    rules = {"overwrite": overwrite, "shard": shard, "output": output}
+    plan = plan_tasks(sources, source, target, nothing, work.digest(), **rules)
+    there = [task for task in plan.tasks if task.before and resume and not work.settings.overwrite]
+    kept = [Outcome(task, DONE) for task in there]
+    return Plan([task for task in plan.tasks if task not in there], [*plan.known, *kept])
 
 
 def check(crew: Crew, shard: tuple[int, int]) -> None:

@@ -10,7 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unhaze.batch.plan import files_below, ignores_case
+from unhaze.batch.plan import ignores_case
+from unhaze.batch.search import search
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
@@ -49,12 +50,14 @@ class Mark:
 class Place(Protocol):
     """A folder of files, which go by their path below it, written with slashes.
 
-    unreadable: the folders in it that `files` could not read, each with why.
+    unreadable: the folders in it that `files` could not read, each with why. passed: the files in
+    it that `files` left out, each with why; of a folder only.
     """
 
     given: str
     remote: bool
     unreadable: dict[str, str]
+    passed: dict[str, str]
 
     def files(self) -> dict[str, Mark]: ...
 
@@ -95,20 +98,25 @@ class Folder:
         self.given = given
         self.path = Path(given).resolve()
         self.unreadable: dict[str, str] = {}
+        self.passed: dict[str, str] = {}
 
     def files(self) -> dict[str, Mark]:
-        """Photos and videos in it and below, as `plan.files_below` finds them. UnhazeError for
+        """Photos and videos in it and below, as `search` finds them. UnhazeError for
         what is no folder.
         """
         if not self.path.is_dir():
             what = "a file; `unhaze run` takes it" if self.path.exists() else "no folder"
             raise UnhazeError(f"'{self.given}' is {what}; batch takes a folder or a URL")
-        found, unreadable = files_below(self.path, None)
+        found = search(self.path, None)
         self.unreadable = {
-            folder.relative_to(self.path).as_posix(): why for folder, why in unreadable.items()
+            folder.relative_to(self.path).as_posix(): why
+            for folder, why in found.unreadable.items()
+        }
+        self.passed = {
+            file.relative_to(self.path).as_posix(): why for file, why in found.passed.items()
         }
         start = len(str(self.path)) + 1  # Path.relative_to is slow for many thousands of files
-        return {str(file)[start:].replace(os.sep, "/"): marked(file.stat()) for file in found}
+        return {str(file)[start:].replace(os.sep, "/"): marked(file.stat()) for file in found.files}
 
     def mark(self, name: str) -> Mark | None:
         """The state of a file, None if there is none."""
@@ -152,6 +160,7 @@ class Store:
         self.system, self.root = open_system(given)
         self.root = self.root.rstrip("/")
         self.unreadable: dict[str, str] = {}
+        self.passed: dict[str, str] = {}
 
     def files(self) -> dict[str, Mark]:
         """Every file below; hidden ones and results are left to the plan. UnhazeError: none."""

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import logging
 import os
 import tempfile
 from collections import defaultdict
@@ -12,25 +11,15 @@ from glob import has_magic
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from unhaze import photo
+from unhaze import formats, photo
+from unhaze.batch.search import MARK, has_known_suffix, is_video, say_passed_over, search
 from unhaze.errors import UnhazeError
+from unhaze.outputs import AS_SOURCE, Output
 from unhaze.restore.video import TARGET_SUFFIXES, VIDEO_SUFFIXES
-
-log = logging.getLogger(__name__)
 
 Name = TypeVar("Name")
 
-MARK = ".unhazed"
 URL_SCHEMES = ("http:", "https:", "ftp:", "rtsp:", "rtmp:", "rtmps:", "udp:", "srt:", "file:")
-
-# What a folder is searched for: all that can be written, and what is read only and becomes PNG.
-PHOTO_SUFFIXES = (*photo.SAVERS, ".bmp", ".jp2", ".jxl", ".pgm", ".ppm")
-# Pictures that cameras and programs leave in folders, and that nothing here reads.
-UNREAD_SUFFIXES = {".heic", ".heif", ".hif", ".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw"}
-UNREAD_SUFFIXES |= {".srf", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".x3f", ".mrw", ".3fr"}
-UNREAD_SUFFIXES |= {".iiq", ".erf", ".kdc", ".dcr", ".psd", ".tga", ".qoi", ".exr", ".hdr"}
-UNREAD_SUFFIXES |= {".j2k", ".j2c", ".pbm", ".pnm", ".pfm"}
-NAMED = 8  # of them, in one line
 
 
 @dataclass(frozen=True)
@@ -42,28 +31,38 @@ class FileJob:
     problem: str | None = None
 
 
-def plan_files(inputs: Sequence[str | Path], out: str | Path | None = None) -> list[FileJob]:
+def plan_files(
+    inputs: Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    output: Output = AS_SOURCE,
+    passed: dict[Path, str] | None = None,
+) -> list[FileJob]:
     """The photos and videos that `inputs` (files, folders, globs) name, each with its target.
 
     Without `out`, photo.jpg becomes photo.unhazed.jpg beside it. `out` is the target of a single
     file, or a folder, in which names and the structure below an input folder (or below the part
     before a glob's first wildcard) are kept. Folders are searched in depth, past hidden files and
     earlier results (*.unhazed.*). What cannot be done has its job too, with the reason in it.
+    `output`: the format of results and the suffix of their names. `passed`: takes the files of
+    folders that are not restored, each with why; they are logged in one line.
     UnhazeError if nothing at all can be done.
     """
     if not inputs:
         raise UnhazeError("no input given; name a photo, a video, a folder or a glob")
+    passed = {} if passed is None else passed
     found: dict[Path, Path] = {}
     problems: list[FileJob] = []
     for each in map(Path, inputs):
-        files, unreadable = expand(each, Path(out) if out is not None else None)
+        folder = Path(out) if out is not None else None
+        files, unreadable = expand(each, folder, output.suffix, passed)
         for source, below in files:
             found.setdefault(source, below)
         if not files and not unreadable:
             unreadable = {each: complaint(each)}
         problems += [FileJob(path, path, why) for path, why in unreadable.items()]
     single = len(inputs) == 1 and Path(inputs[0]) in found
-    jobs = [*checked(targets_of(found, out, single)), *problems]
+    jobs = [*checked(targets_of(found, out, single, output)), *problems]
     if all(job.problem for job in jobs):
         reasons = list(dict.fromkeys(str(job.problem) for job in jobs))
         more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
@@ -77,11 +76,20 @@ def read_list(text: bytes) -> list[str]:
     return [os.fsdecode(name) for name in names if name]
 
 
-def expand(given: Path, out: Path | None) -> tuple[list[tuple[Path, Path]], dict[Path, str]]:
-    """[(file, its path below the given folder)] for all that an INPUT names, and what failed."""
+def expand(
+    given: Path, out: Path | None, mark: str | None, passed: dict[Path, str]
+) -> tuple[list[tuple[Path, Path]], dict[Path, str]]:
+    """[(file, its path below the given folder)] for all that an INPUT names, and what failed.
+
+    `mark`: by which names of results end, past which folders are searched. `passed`: takes the
+    files of a folder that are not restored, each with why.
+    """
     if given.is_dir():
-        files, unreadable = files_below(given, out)
-        return [(file, file.relative_to(given)) for file in files], unreadable
+        found = search(given, out, mark)
+        names = {str(file.relative_to(given)): why for file, why in found.passed.items()}
+        say_passed_over(given, names)
+        passed.update(found.passed)
+        return [(file, file.relative_to(given)) for file in found.files], found.unreadable
     if given.exists():
         return [(given, Path(given.name))], {}
     try:
@@ -92,70 +100,40 @@ def expand(given: Path, out: Path | None) -> tuple[list[tuple[Path, Path]], dict
     return [(file, file.relative_to(fixed)) for file in matches if is_input(file)], {}
 
 
-def files_below(folder: Path, out: Path | None) -> tuple[list[Path], dict[Path, str]]:
-    """Photos and videos in `folder` and below, and folders that cannot be read, each with why.
-
-    `out` is not searched, it holds earlier results. Links to folders are not followed.
-    """
-    files: list[Path] = []
-    others: list[Path] = []
-    errors: list[OSError] = []
-    for parent, folders, names in os.walk(folder, onerror=errors.append):
-        inner = [Path(parent, name) for name in sorted(folders) if not name.startswith(".")]
-        folders[:] = [each.name for each in inner if not (out and same(each, out))]
-        paths = [Path(parent, name) for name in sorted(names)]
-        files += [path for path in paths if has_known_suffix(path)]
-        others += [path for path in paths if path.suffix.lower() in UNREAD_SUFFIXES]
-    say_passed_over(folder, [path for path in others if is_input(path)])
-    unreadable = {
-        Path(error.filename): f"cannot read folder '{error.filename}': {error.strerror}"
-        for error in errors
-    }
-    return [file for file in files if is_input(file)], unreadable
-
-
-def say_passed_over(folder: Path, pictures: Sequence[Path]) -> None:
-    """One line that names pictures of a folder, of formats that are not read."""
-    if not pictures:
-        return
-    names = [str(each.relative_to(folder)) for each in pictures[:NAMED]]
-    more = f" and {len(pictures) - NAMED} more" if len(pictures) > NAMED else ""
-    said = "passed over in '%s', as their formats are not read: %s%s"
-    log.warning(said, folder, ", ".join(names), more)
-
-
-def is_video(file: PurePath) -> bool:
-    """Whether `file` is named like a video."""
-    return file.suffix.lower() in VIDEO_SUFFIXES
-
-
-def has_known_suffix(file: PurePath) -> bool:
-    """Whether `file` is named like a photo or a video."""
-    return file.suffix.lower() in PHOTO_SUFFIXES or is_video(file)
-
-
 def is_input(file: Path) -> bool:
     """A file that is neither hidden nor a result: photo.unhazed.jpg, and what lies beside it."""
     return not file.name.startswith(".") and MARK not in file.suffixes and file.is_file()
 
 
-def targets_of(found: dict[Path, Path], out: str | Path | None, single: bool) -> dict[Path, Path]:
+def targets_of(
+    found: dict[Path, Path], out: str | Path | None, single: bool, output: Output = AS_SOURCE
+) -> dict[Path, Path]:
     """source -> target; `found` maps each source to its path below the folder that was given.
 
     single: one file was given by its name, so that `out` may be a file.
     """
     if out is None:
-        return {source: source.with_name(marked(source)) for source in found}
+        mark = MARK if output.suffix is None else output.suffix
+        return {source: source.with_name(named(source, mark, output)) for source in found}
     folder = Path(out)
     if single and not folder.is_dir() and folder.suffix and not str(out).endswith(os.sep):
         [source] = found
         check_kinds(source, folder)
+        named_as = formats.format_of(folder)
+        if output.named_suffix and named_as is not formats.format_of(Path(output.named_suffix)):
+            raise UnhazeError(
+                f"'{out}' is not named like the format {output.format}; leave one out"
+            )
         return {source: folder}
     if folder.exists() and not folder.is_dir():
         raise UnhazeError(f"'{out}' is a file; several inputs need a folder")
     if has_known_suffix(folder) and not folder.exists():
         raise UnhazeError(f"'{out}' is named like a file; several inputs need a folder")
-    return {source: folder / below.with_suffix(kept(below)) for source, below in found.items()}
+    mark = output.suffix or ""
+    return {
+        source: folder / below.with_name(named(below, mark, output))
+        for source, below in found.items()
+    }
 
 
 def check_kinds(source: Path, target: Path) -> None:
@@ -173,16 +151,16 @@ def check_kinds(source: Path, target: Path) -> None:
         photo.check_suffix(target.suffix)
 
 
-def marked(source: Path) -> str:
+def named(source: PurePath, mark: str, output: Output = AS_SOURCE) -> str:
     """photo.jpg -> photo.unhazed.jpg"""
-    return f"{source.stem}{MARK}{kept(source)}"
+    return f"{source.stem}{mark}{kept(source, output)}"
 
 
-def kept(source: PurePath) -> str:
-    """The suffix of the result: the source's own, or .png or .mkv where that is only read."""
-    if source.suffix.lower() in (*photo.SAVERS, *TARGET_SUFFIXES):
+def kept(source: PurePath, output: Output = AS_SOURCE) -> str:
+    """The suffix of the result: the source's own, or what its format becomes if only read."""
+    if source.suffix.lower() in TARGET_SUFFIXES:
         return source.suffix
-    return ".mkv" if is_video(source) else ".png"
+    return ".mkv" if is_video(source) else output.suffix_of(source) or ".png"
 
 
 def checked(targets: dict[Path, Path]) -> Iterable[FileJob]:
@@ -242,11 +220,6 @@ def identity(file: Path) -> tuple[int, int]:
     """The same for two names of one file."""
     facts = file.stat()
     return facts.st_dev, facts.st_ino
-
-
-def same(one: Path, other: Path) -> bool:
-    """Whether both are one file or folder; `other` need not exist."""
-    return other.exists() and one.samefile(other)
 
 
 def complaint(path: Path) -> str:

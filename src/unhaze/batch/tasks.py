@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from unhaze.batch.places import Mark, Place, overlap
-from unhaze.batch.plan import MARK, has_known_suffix, kept, rivals_of
+from unhaze.batch.plan import named, rivals_of
+from unhaze.batch.search import MARK, has_known_suffix, say_passed_over
 from unhaze.errors import UnhazeError
+from unhaze.outputs import AS_SOURCE, Output
 
 DONE, FAILED = "done", "failed"
 
@@ -82,6 +84,7 @@ def find_sources(source: Place, target: Place) -> dict[str, Mark]:
     if not sources:
         unread = "; ".join(source.unreadable.values())
         raise UnhazeError(unread or f"no photos or videos in '{source.given}'")
+    say_passed_over(source.given, source.passed)
     return sources
 
 
@@ -95,6 +98,7 @@ def plan_tasks(
     overwrite: bool = False,
     resume: bool = False,
     shard: tuple[int, int] = (1, 1),
+    output: Output = AS_SOURCE,
 ) -> Plan:
     """Looks at the target and says what there is to do. `sources`: as `find_sources` found them.
 
@@ -102,12 +106,12 @@ def plan_tasks(
     changed, is skipped. shard: (number from 1, of how many): only that part of the files, chosen
     by a hash of their names. UnhazeError: the target cannot be listed.
     """
-    rivals = rivals_of({name: target_of(name) for name in sources}, target.ignores_case)
+    rivals = rivals_of({name: target_of(name, output) for name in sources}, target.ignores_case)
     originals = {source.full(name) for name in sources}
     there = target.files() if target.remote or target.mark("") else {}
     tasks, known, skipped = [], [], 0
     for name in sorted(each for each in sources if part_of(each, shard[1]) == shard[0]):
-        result = target_of(name)
+        result = target_of(name, output)
         task = Task(name, result, sources[name], there.get(result))
         problem = clash(task, rivals[name], target.full(result) in originals)
         before = history.done.get(name) if resume else None
@@ -132,10 +136,10 @@ def is_input(name: str) -> bool:
     return not hidden and MARK not in path.suffixes and has_known_suffix(path)
 
 
-def target_of(name: str) -> str:
-    """holiday/a.bmp -> holiday/a.png: as it was, unless that format is only read."""
+def target_of(name: str, output: Output = AS_SOURCE) -> str:
+    """holiday/a.bmp -> holiday/a.png: as it was, unless that format is only read, or as asked."""
     path = PurePosixPath(name)
-    return str(path.with_suffix(kept(path)))
+    return str(path.with_name(named(path, output.suffix or "", output)))
 
 
 def part_of(name: str, parts: int) -> int:

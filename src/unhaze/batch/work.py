@@ -1,16 +1,17 @@
 """One job to its result: the file is restored, found to be done before, or said to have failed."""
 
-import contextlib
 import errno
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from unhaze.batch.plan import FileJob, is_video
 from unhaze.errors import UnhazeError
+from unhaze.outputs import AS_SOURCE, Output
+from unhaze.photo.notes import noted
+from unhaze.restore.encoding import Encoding
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video import VideoReport, restore_video
 
@@ -31,8 +32,9 @@ class Settings:
 
     strength: 0 (no change) to 1. overwrite: targets that exist are replaced. resume: targets that
     exist and are not older than their source are kept and count as done. compare, save_field:
-    photos get pictures for the curious beside the target. Of videos, start, end: seconds; codec:
-    by name; analysis: long side of what the network sees (default: restore_video's).
+    photos get pictures for the curious beside the target. Of videos, start, end: seconds; encoding:
+    how they are written; analysis: long side of what the network sees (default: restore_video's).
+    output: how photos are written.
     """
 
     strength: float = 1.0
@@ -42,8 +44,9 @@ class Settings:
     save_field: bool = False
     start: float | None = None
     end: float | None = None
-    codec: str | None = None
+    encoding: Encoding = Encoding()
     analysis: int | None = None
+    output: Output = AS_SOURCE
 
 
 @dataclass(frozen=True)
@@ -63,33 +66,6 @@ class FileResult:
     video: VideoReport | None = None
     passing: bool = False
     notes: tuple[str, ...] = ()
-
-
-@contextlib.contextmanager
-def noted(source: Path) -> Iterator[list[str]]:
-    """Fills the list with what this thread logs as warnings meanwhile: what a photo loses.
-
-    Whoever else hears of it hears the name of the file, too.
-    """
-    notes: list[str] = []
-    thread = threading.get_ident()
-
-    def collect(record: logging.LogRecord) -> bool:
-        if record.thread == thread:
-            said = record.getMessage()
-            notes.append(said)
-            if str(source) not in said:
-                record.msg, record.args = "'%s': %s", (source, said)
-        return False
-
-    collector = logging.Handler(logging.WARNING)
-    collector.addFilter(collect)
-    logger = logging.getLogger("unhaze")
-    logger.addHandler(collector)
-    try:
-        yield notes
-    finally:
-        logger.removeHandler(collector)
 
 
 def restore_job(
@@ -174,7 +150,7 @@ def restore_file(
             strength=settings.strength,
             start=settings.start,
             end=settings.end,
-            codec=settings.codec,
+            encoding=settings.encoding,
             overwrite=settings.overwrite,
             progress=progress,
             **analysis,
@@ -188,5 +164,6 @@ def restore_file(
         if settings.compare
         else None,
         save_field=job.target.parent if settings.save_field else None,
+        output=settings.output,
     )
     return None

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from unhaze.cli.dry import tell_plan
 from unhaze.cli.options import given_in, shared_options
 from unhaze.cli.progress import ERASE, say, stopped_by
 
 if TYPE_CHECKING:
     from unhaze.batch.folder import Tally
-    from unhaze.batch.tasks import Outcome
+    from unhaze.batch.tasks import Outcome, Plan
 
 MANIFEST_HELP = "Path or URL of the manifest. [default: unhaze-manifest.jsonl in DST]"
 WORKERS_HELP = "Processes, or actors of Ray, with a model each. [default: as --jobs; on a GPU 1]"
@@ -64,7 +65,7 @@ def batch(
     is a line of the manifest, by which --resume goes on after a stop or a kill.
     """
     given = given_in(context)
-    from unhaze.batch.folder import Crew, restore_folder
+    from unhaze.batch.folder import Crew, plan_folder, restore_folder
     from unhaze.batch.manifest import NotCopied
     from unhaze.batch.worker import Work
 
@@ -80,6 +81,8 @@ def batch(
         retries=retries,
     )
     crew = Crew(workers or 0, given.jobs or int(given.native), cluster, gpus_per_worker)
+    if given.dry_run:
+        return tell_plan(plan_folder(work, resume=given.resume, shard=shard), given.as_json)
     with stopped_by(signal.SIGINT, signal.SIGTERM) as stop:
         try:
             tally = restore_folder(
@@ -89,7 +92,7 @@ def batch(
                 resume=given.resume,
                 shard=shard,
                 stop=stop,
-                hear=Teller().hear,
+                hear=Teller(given.quiet, given.verbose).hear,
             )
         except NotCopied as error:  # files were restored: not the status of wrong use
             say(f"error: {error}")
@@ -100,19 +103,44 @@ def batch(
         click.echo(json.dumps(facts, indent=2))
     else:
         click.echo(tally.manifest)
-    return conclude(tally, stopped)
+    return conclude(tally, stopped, given.quiet)
+
+
+def tell_plan(plan: "Plan", as_json: bool) -> int:
+    """Prints what would become what; status 1 if something cannot be done."""
+    entries = [("planned", task, None) for task in plan.tasks]
+    entries += [(outcome.state, outcome.task, outcome.why) for outcome in plan.known]
+    for state, task, why in entries:
+        if why is not None:
+            say(f"error: {why}")
+        elif not as_json:
+            click.echo(f"{task.source} -> {task.target}{' (kept)' * (state != 'planned')}")
+    if as_json:
+        files = [
+            {"source": task.source, "target": task.target, "status": state, "error": why}
+            for state, task, why in entries
+        ]
+        click.echo(json.dumps({"dry_run": True, "files": files}, indent=2))
+    return 1 if any(why for _, _, why in entries) else 0
 
 
 class Teller:
-    """Tells on stderr of each failure, and now and then how far the batch is."""
+    """Tells on stderr of each failure, and now and then how far the batch is.
 
-    def __init__(self) -> None:
-        self.told = 0.0
+    quiet: not of the latter. verbose: of each file.
+    """
+
+    def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
+        self.told, self.quiet, self.verbose = 0.0, quiet, verbose
 
     def hear(self, tally: "Tally", outcome: "Outcome | None") -> None:
         """Of an outcome, after it has been counted."""
         if outcome is not None and outcome.why is not None:
             say(f"error: {outcome.why}")
+        elif outcome is not None and self.verbose:
+            say(f"{outcome.task.source}: {outcome.seconds:.2f} s")
+        if self.quiet:
+            return
         terminal = sys.stderr.isatty()
         if outcome is None or tally.seconds - self.told < (0.2 if terminal else TELL_SECONDS):
             return
@@ -129,11 +157,12 @@ def rate(tally: "Tally") -> str:
     return f"{files:.1f} files/s, {pixels:.1f} megapixels/s"
 
 
-def conclude(tally: "Tally", stopped: bool) -> int:
+def conclude(tally: "Tally", stopped: bool, quiet: bool) -> int:
     """The last words, and the exit status."""
     counts = tally.counts
     words = ", ".join(f"{counts[state]} {state}" for state in ("done", "skipped", "failed"))
-    say(f"{words} of {tally.total} in {tally.seconds:.1f} s: {rate(tally)}")
+    if not quiet or counts["failed"]:
+        say(f"{words} of {tally.total} in {tally.seconds:.1f} s: {rate(tally)}")
     if stopped:
         say("stopped; --resume goes on from here")
         return 130

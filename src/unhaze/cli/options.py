@@ -1,13 +1,19 @@
 """The options that `run` and `batch` share: what is done to each photo and video, and with what."""
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from unhaze.errors import UnhazeError
+from unhaze.outputs import OPTIONS as OUTPUTS
+from unhaze.outputs import Option, Output
 from unhaze.restore.devices import DEVICES
+from unhaze.restore.encoding import CHOICES, Choice, read_choice
 
 if TYPE_CHECKING:
     from unhaze.batch import Settings
@@ -36,12 +42,18 @@ class Given:
     save_field: bool
     start: float | None
     end: float | None
-    codec: str | None
+    encoding: dict[str, Any]
+    encoding_file: Path | None
     as_json: bool
+    dry_run: bool
+    quiet: bool
+    verbose: bool
+    output: Output
 
     def settings(self) -> "Settings":
         """What is done to each file."""
         from unhaze.batch import Settings
+        from unhaze.restore.encoding import read_encoding
 
         return Settings(
             strength=self.strength,
@@ -51,14 +63,22 @@ class Given:
             save_field=self.save_field,
             start=self.start,
             end=self.end,
-            codec=self.codec,
+            encoding=read_encoding(self.encoding, self.encoding_file),
             analysis=self.analysis,
+            output=self.output,
         )
 
 
 def given_in(context: click.Context) -> Given:
     """The shared options of this call. A usage error if two of them do not go together."""
-    given = Given(**context.meta[GIVEN])
+    values = dict(context.meta[GIVEN])
+    output = Output(**{name: values.pop(name) for name in OUTPUTS})
+    encoding = {name: values.pop(name) for name in CHOICES}
+    given = Given(**values, output=output, encoding=encoding)
+    if given.quiet and given.verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other")
+    if given.quiet:
+        logging.getLogger().setLevel(logging.ERROR)
     if given.native and given.analysis is not None:
         raise click.UsageError("--analysis and --native exclude each other")
     if not 0 <= given.strength <= 1:
@@ -71,7 +91,6 @@ def given_in(context: click.Context) -> Given:
 
 def ready_model(model: str, net: str | None) -> str:
     """What runs: a checkpoint is made into ONNX here, once, and not by each worker."""
-    from unhaze.errors import UnhazeError
     from unhaze.restore.checkpoints import checkpoint_of, ready
 
     checkpoint = checkpoint_of(model)
@@ -113,6 +132,37 @@ def option(
     return click.option(*names, metavar=metavar, expose_value=False, callback=keep, **settings)
 
 
+def output_option(name: str, about: Option) -> Callable[[Command], Command]:
+    """The option of `unhaze.outputs` as click takes it."""
+    kind: Any = None
+    if about.choices:
+        kind = click.Choice(about.choices)
+    elif about.limits:
+        kind = click.IntRange(*about.limits)
+    flag = isinstance(about.default, bool)
+    return option(
+        option_name(name), metavar=about.metavar, type=kind, is_flag=flag, default=about.default, help=about.help
+    )
+
+
+def encoding_option(name: str, choice: Choice) -> Callable[[Command], Command]:
+    """The option of a choice; a usage error for a value of no meaning."""
+
+    def read(text: str) -> Any:
+        try:
+            return read_choice(name, text)
+        except UnhazeError as error:
+            raise click.BadParameter(str(error)) from error
+
+    words = {"metavar": choice.metavar, "help": choice.help}
+    return option(option_name(name), type=read, **words)
+
+
+def option_name(name: str) -> str:
+    """target_size -> --target-size"""
+    return f"--{name.replace('_', '-')}"
+
+
 OPTIONS = (
     option("--model", default="auto", metavar="NAME|FILE", help="Listed name or file of weights."),
     option("--net", metavar="NAME[/PRESET]", help="What the file is of, if it is not told."),
@@ -143,13 +193,24 @@ OPTIONS = (
         metavar="SIZE",
         help="That the network may take, as in 500M or 4G. [default: what is free]",
     ),
+    *(output_option(name, about) for name, about in OUTPUTS.items()),
     option("--overwrite", is_flag=True, help="Replace results that exist."),
     option("--resume", is_flag=True, help="Keep what an earlier call has done, do the rest."),
     option("--compare", is_flag=True, help="Also write a strip: hazy beside restored."),
     option("--save-field", is_flag=True, help="Also write transmission and airlight pictures."),
     option("--start", type=seconds, metavar="TIME", help="Of a video: from here on."),
     option("--end", type=seconds, metavar="TIME", help="Of a video: up to here."),
-    option("--codec", metavar="NAME", help="Of a video: h264, h265, av1, ffv1, prores."),
+    *(encoding_option(name, choice) for name, choice in CHOICES.items()),
+    option(
+        "--encoding",
+        "encoding_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="TOML with codec, crf and so on; options win over it.",
+    ),
+    option("--dry-run", is_flag=True, help="Print what would become what, and do nothing."),
+    option("-q", "--quiet", is_flag=True, help="Say errors only."),
+    option("-v", "--verbose", is_flag=True, help="Also say of each photo what was kept and lost."),
     option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout."),
 )
 

@@ -8,8 +8,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,18 @@ STOPPING = b"unhaze: stopping when the photos at work are done; Ctrl-C again end
 ERASE = "\r\x1b[K"  # back to the start of the line, and all of it is cleared
 
 
+@dataclass(frozen=True)
+class Told:
+    """How much is told. passed: the files of folders that are not restored, each with why."""
+
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    passed: Mapping[Path, str] = field(default_factory=dict)
+
+
 def report(
-    results: "Iterator[FileResult]", total: int, model: str, stop: threading.Event, as_json: bool
+    results: "Iterator[FileResult]", total: int, model: str, stop: threading.Event, told: Told
 ) -> int:
     """Says of each file what became of it as soon as it is known; answers the exit status."""
     start = time.perf_counter()
@@ -34,20 +44,23 @@ def report(
         became = "failed" if result.error else "skipped" if result.skipped else "done"
         counts[became] += 1
         entries.append(entry(result, became))
-        for note in result.video.notes if result.video else ():
-            say(f"{result.source}: {note}")
-        if became == "done" and not as_json:
+        if not told.quiet:
+            for note in result.video.notes if result.video else ():
+                say(f"{result.source}: {note}")
+        if became == "done" and not told.as_json:
             click.echo(result.target)
-        if became != "skipped":
+        if became == "failed" or (became == "done" and not told.quiet):
             said = f"error: {result.error}" if result.error else took(result)
             say((f"[{number}/{total}] " if total > 1 else "") + said)
+        if told.verbose and became == "done" and entries[-1]["kept"]:
+            say(f"{result.source}: kept {', '.join(entries[-1]['kept'])}")
     seconds = time.perf_counter() - start
     stopped = stop.is_set() and len(entries) < total
-    if as_json:
+    if told.as_json:
         facts = {"model": model, "inputs": total} | counts
         facts |= {"stopped": stopped, "seconds": round(seconds, 3), "files": entries}
-        click.echo(json.dumps(facts, indent=2))
-    if counts["skipped"]:
+        click.echo(json.dumps(facts | {"passed_over": passed_over(told.passed)}, indent=2))
+    if counts["skipped"] and not told.quiet:
         say(f"{counts['skipped']} of {total} were done before")
     if counts["failed"] and total > 1:
         say(f"error: {counts['failed']} of {total} inputs failed")
@@ -55,6 +68,11 @@ def report(
         say(f"stopped; {counts['done'] + counts['skipped']} of {total} are done")
         return 130
     return 1 if counts["failed"] else 0
+
+
+def passed_over(passed: Mapping[Path, str]) -> list[dict[str, str]]:
+    """What the JSON document says of files that are not restored."""
+    return [{"source": str(path), "reason": why} for path, why in passed.items()]
 
 
 def took(result: "FileResult") -> str:
@@ -76,7 +94,18 @@ def entry(result: "FileResult", became: str) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "error": result.error,
         "notes": list(result.notes),
+        "kept": kept_in(result) if became == "done" and result.video is None else [],
     } | video
+
+
+def kept_in(result: "FileResult") -> list[str]:
+    """What a written photo holds, in words: size, depth, and what stands beside the pixels."""
+    from unhaze import photo
+    from unhaze.errors import UnhazeError
+
+    with contextlib.suppress(UnhazeError), photo.open_photo(result.target) as opened:
+        return opened.words()
+    return []
 
 
 def say(message: str) -> None:

@@ -46,7 +46,7 @@ def paper(
         return
     if as_markdown:
         click.echo(f"# The tables of the AECR-Net paper\n\n{INTRODUCTION}\n")
-    for name, title in TABLES.items():
+    for name, (title, _) in TABLES.items():
         cells = table_of(rows, name)
         if cells and as_markdown:
             click.echo(f"## {title}\n\n{markdown(HEAD, cells)}")

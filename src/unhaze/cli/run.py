@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from unhaze.cli.options import given_in, shared_options
-from unhaze.cli.progress import follow_video, report, stopped_by
+from unhaze.cli.dry import tell_plan
+from unhaze.cli.options import given_in, option_name, shared_options
+from unhaze.cli.progress import Told, follow_video, report, stopped_by
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
@@ -42,12 +43,16 @@ def run(
     model = partial(Restorer, given.model, given.device)
     open_restorer = partial(model, analysis=given.analysis, native=given.native)
     if "-" in inputs or out == "-":
-        check_pipes(inputs, out, settings, only_files=given.as_json or files_from is not None)
+        only_files = given.as_json or given.dry_run or files_from is not None
+        check_pipes(inputs, out, settings, only_files=only_files)
         restorer = open_restorer(threads=threads, memory=given.memory)
         return restore_pipe(inputs[0], out or "-", restorer, settings)
     listed = read_list(files_from.read()) if files_from else []
-    plan = plan_files([*inputs, *listed], out)
+    passed: dict[Path, str] = {}
+    plan = plan_files([*inputs, *listed], out, output=given.output, passed=passed)
     check_videos(plan, settings)
+    if given.dry_run:
+        return tell_plan(plan, settings, passed, as_json=given.as_json)
     with stopped_by(signal.SIGINT) as stop:
         results = restore_files(
             plan,
@@ -57,18 +62,22 @@ def run(
             threads=threads,
             memory=given.memory,
             stop=stop,
-            watch=follow_video,
+            watch=None if given.quiet else follow_video,
         )
-        return report(results, len(plan), given.model, stop, given.as_json)
+        told = Told(given.as_json, given.quiet, given.verbose, passed)
+        return report(results, len(plan), given.model, stop, told)
 
 
 def check_videos(plan: "list[FileJob]", settings: "Settings") -> None:
     """A usage error if options for videos, or for photos, have none to work on."""
     from unhaze.batch import is_video
+    from unhaze.restore.encoding import CHOICES, Encoding
 
     videos = sum(is_video(job.source) for job in plan)
-    if videos == 0 and (settings.start, settings.end, settings.codec) != (None, None, None):
-        raise click.UsageError("--start, --end and --codec are for videos, and there is none")
+    for_videos = (settings.start, settings.end, settings.encoding) != (None, None, Encoding())
+    if videos == 0 and for_videos:
+        said = ", ".join(["--start", "--end", *map(option_name, CHOICES)])
+        raise click.UsageError(f"{said} are for videos, and there is none")
     if videos and (settings.compare or settings.save_field):
         if videos == len(plan):
             raise click.UsageError("--compare and --save-field are for photos, and there is none")
@@ -82,7 +91,7 @@ def check_pipes(
     if len(inputs) != 1:
         raise click.UsageError("- stands for one picture on stdin or stdout; give one INPUT")
     if only_files or settings.resume or settings.compare or settings.save_field:
-        options = "--json, --files-from, --resume, --compare and --save-field"
+        options = "--json, --dry-run, --files-from, --resume, --compare and --save-field"
         raise click.UsageError(f"{options} are for files; they do not go with -")
     if out in (None, "-") and sys.stdout.isatty():
         raise click.UsageError("stdout is a terminal; redirect it or give -o FILE")
@@ -101,10 +110,13 @@ def restore_pipe(source: str, out: str, restorer: "Restorer", settings: "Setting
         encoded = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
         check_no_video(encoded)
         if out == "-":
-            sys.stdout.buffer.write(restorer.restore_bytes(encoded, strength=settings.strength))
+            sys.stdout.buffer.write(
+                restorer.restore_bytes(encoded, strength=settings.strength, output=settings.output)
+            )
         else:
             restored = restorer.restore(photo.read(encoded), settings.strength)
-            photo.write(restored, out, overwrite=settings.overwrite)
+            how = {"overwrite": settings.overwrite, "output": settings.output}
+            photo.write(restored, out, **how)
             click.echo(out)
     except UnhazeError as error:
         whose = "" if source == "-" else f"'{source}': "

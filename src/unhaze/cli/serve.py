@@ -1,11 +1,16 @@
 """`unhaze serve`: the web page and the HTTP API."""
 
 import math
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from unhaze.cli.options import GIVEN, option
+from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
     from unhaze.web import Settings
@@ -13,102 +18,196 @@ if TYPE_CHECKING:
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-def finite(_: click.Context, __: click.Parameter, number: float) -> float:
-    """The number; "nan" compares with nothing and passes every range, "inf" is no limit."""
-    if not math.isfinite(number):
-        raise click.BadParameter(f"{number} is not a finite number")
-    return number
+def at_least(least: float) -> Callable[[str], float]:
+    """How an option takes a number; "nan" compares with nothing, "inf" is no limit."""
+
+    def read(given: str) -> float:
+        try:
+            number = float(given)
+        except ValueError as error:
+            raise click.BadParameter(f"'{given}' is not a number") from error
+        if not math.isfinite(number):
+            raise click.BadParameter(f"{number} is not a finite number")
+        if number < least:
+            raise click.BadParameter(f"{given} is less than {least:g}")
+        return number
+
+    return read
 
 
-def at_least(least: float) -> dict[str, Any]:
-    """How an option takes a number."""
-    return {"type": click.FloatRange(least), "callback": finite, "show_default": True}
+def number(name: str, default: float, least: float, text: str = "") -> Callable:
+    """An option that takes a number of at least `least`."""
+    shown = {"default": default, "show_default": True, "metavar": "N", "help": text}
+    return option(name, type=at_least(least), **shown)
+
+
+def whole(name: str, default: int | None, least: int, text: str = "") -> Callable:
+    """An option that takes a whole number; without a default the text says what holds."""
+    shown = {"default": default, "show_default": default is not None, "help": text}
+    return option(name, type=click.IntRange(min=least), **shown)
+
+
+OPTIONS = (
+    option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
+    option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True),
+    option(
+        "--token",
+        envvar="UNHAZE_TOKEN",
+        default="",
+        help="What clients must show as `Authorization: Bearer TOKEN`. Also: UNHAZE_TOKEN.",
+    ),
+    option(
+        "--token-file",
+        envvar="UNHAZE_TOKEN_FILE",
+        metavar="FILE",
+        help="A file with nothing but the token, as secrets are mounted. Also: UNHAZE_TOKEN_FILE.",
+    ),
+    whole("--workers", 0, 0, "Photos at a time; 0: one for two cores."),
+    whole("--queue", 8, 0, "Requests that wait besides."),
+    whole(
+        "--client-places",
+        None,
+        0,
+        "For one address; 0: all. Default: half, but all on this computer alone.",
+    ),
+    option("--models", default="", help="Those that clients may name, as A,B; default: all."),
+    number("--max-megabytes", 200, 0.001, "Of an upload."),
+    number("--max-megapixels", 120, 0.001, "Of a photo."),
+    number("--max-frame-megapixels", 9, 0.001, "Of a frame of a video."),
+    whole("--max-frames", 3000, 1, "Of a video."),
+    whole("--max-connections", 1024, 1, "Open at a time."),
+    whole(
+        "--client-connections",
+        None,
+        0,
+        "Of one address; 0: all. Default: a quarter, but all locally and behind a proxy.",
+    ),
+    number("--upload-seconds", 120, 0.1, "For a body to come."),
+    number("--work-seconds", 120, 1, "For one photo."),
+    number("--video-seconds", 1800, 1, "For one video."),
+    number("--stop-seconds", 10, 0, "For what has begun, when told to stop."),
+    number("--worker-megabytes", 2000, 200, "Of memory, for each process that works."),
+    number("--keep-minutes", 30, 0, "Until a file that nobody used is deleted."),
+    number("--keep-megabytes", 4000, 0, "Of files in all."),
+    option("--origin", "origins", multiple=True, help="Another site that may use the API."),
+    option("--device", default="auto", show_default=True),
+    option("--behind-proxy", is_flag=True, help="Trust X-Forwarded-* of a proxy before this."),
+    option(
+        "--access-log",
+        type=click.Choice(["text", "json", "off"]),
+        default="text",
+        show_default=True,
+        help="A line a request on stderr.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Given:
+    """The values of the options; None: not given."""
+
+    host: str
+    port: int
+    token: str
+    token_file: str | None
+    workers: int
+    queue: int
+    client_places: int | None
+    models: str
+    max_megabytes: float
+    max_megapixels: float
+    max_frame_megapixels: float
+    max_frames: int
+    max_connections: int
+    client_connections: int | None
+    upload_seconds: float
+    work_seconds: float
+    video_seconds: float
+    stop_seconds: float
+    worker_megabytes: float
+    keep_minutes: float
+    keep_megabytes: float
+    origins: tuple[str, ...]
+    device: str
+    behind_proxy: bool
+    access_log: str
+
+    @property
+    def local(self) -> bool:
+        """Whether only this computer asks."""
+        return self.host in LOCAL and not self.behind_proxy
+
+    def settings(self) -> "Settings":
+        """What the server allows."""
+        from unhaze.web import Settings
+
+        settings = Settings(
+            max_bytes=int(1e6 * self.max_megabytes),
+            max_pixels=int(1e6 * self.max_megapixels),
+            max_frame_pixels=int(1e6 * self.max_frame_megapixels),
+            max_frames=self.max_frames,
+            max_connections=self.max_connections,
+            workers=self.workers,
+            worker_bytes=int(1e6 * self.worker_megabytes),
+            queue=self.queue,
+            body_seconds=self.upload_seconds,
+            work_seconds=self.work_seconds,
+            video_seconds=self.video_seconds,
+            stop_seconds=self.stop_seconds,
+            kept_bytes=int(1e6 * self.keep_megabytes),
+            kept_seconds=60 * self.keep_minutes,
+            token=token_of(self.token, self.token_file),
+            origins=self.origins,
+            hosts=("127.0.0.1", "localhost", "[::1]") if self.local else (),
+            models=tuple(each.strip() for each in self.models.split(",") if each.strip()),
+            access_log=self.access_log,
+            device=self.device,
+        )
+        places, connections = self.client_places, self.client_connections
+        if places is None:
+            places = 0 if self.local else max(1, (settings.places + self.queue) // 2)
+        if connections is None:  # a proxy's address stands for all of its clients
+            few = self.local or self.behind_proxy
+            connections = 0 if few else max(1, self.max_connections // 4)
+        return replace(settings, client_places=places, client_connections=connections)
+
+
+def token_of(token: str, file: str | None) -> str:
+    """The token, from the file if one is given. UnhazeError: both are, or it cannot be read."""
+    if file is None:
+        return token
+    if token:
+        raise UnhazeError("--token and --token-file exclude each other; give one")
+    try:
+        found = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnhazeError(f"cannot read the token in '{file}': {error}") from error
+    if not found:
+        raise UnhazeError(f"the token file '{file}' is empty; anybody could use the server")
+    return found
+
+
+def serve_options(command: Callable) -> Callable:
+    """Gives the verb all of `OPTIONS`."""
+    for each in reversed(OPTIONS):
+        command = each(command)
+    return command
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
-@click.option(
-    "--token",
-    envvar="UNHAZE_TOKEN",
-    default="",
-    help="What clients must show as `Authorization: Bearer TOKEN`. Also: UNHAZE_TOKEN.",
-)
-@click.option("--workers", type=click.IntRange(min=0), default=0, help="Photos at a time; 0: auto.")
-@click.option("--queue", type=click.IntRange(min=0), default=8, show_default=True)
-@click.option(
-    "--client-places",
-    type=click.IntRange(min=0),
-    help="For one address; 0: all. Default: half, but all on this computer alone.",
-)
-@click.option("--models", default="", help="Those that clients may name, as A,B; default: all.")
-@click.option("--max-megabytes", default=200, **at_least(0.001))
-@click.option("--max-megapixels", default=120, **at_least(0.001))
-@click.option("--max-frame-megapixels", default=9, **at_least(0.001))
-@click.option("--max-frames", type=click.IntRange(min=1), default=3000, show_default=True)
-@click.option("--upload-seconds", default=120, **at_least(0.1))
-@click.option("--work-seconds", default=120, **at_least(1))
-@click.option("--video-seconds", default=1800, **at_least(1))
-@click.option("--worker-megabytes", default=2000, **at_least(200))
-@click.option("--keep-minutes", default=30, **at_least(0))
-@click.option("--keep-megabytes", default=4000, **at_least(0))
-@click.option("--origin", "origins", multiple=True, help="Another site that may use the API.")
-@click.option("--device", default="auto", show_default=True)
-@click.option("--behind-proxy", is_flag=True, help="Trust X-Forwarded-* of a proxy before this.")
-def serve(
-    host: str,
-    port: int,
-    token: str,
-    workers: int,
-    queue: int,
-    client_places: int | None,
-    models: str,
-    max_megabytes: float,
-    max_megapixels: float,
-    max_frame_megapixels: float,
-    max_frames: int,
-    upload_seconds: float,
-    work_seconds: float,
-    video_seconds: float,
-    worker_megabytes: float,
-    keep_minutes: float,
-    keep_megabytes: float,
-    origins: tuple[str, ...],
-    device: str,
-    behind_proxy: bool,
-) -> None:
+@serve_options
+@click.pass_context
+def serve(context: click.Context) -> None:
     """Serves a web page and an HTTP API that clear photos, on this computer by default."""
-    from unhaze.web import Settings
-
-    local = host in LOCAL and not behind_proxy
-    settings = Settings(
-        max_bytes=int(1e6 * max_megabytes),
-        max_pixels=int(1e6 * max_megapixels),
-        max_frame_pixels=int(1e6 * max_frame_megapixels),
-        max_frames=max_frames,
-        workers=workers,
-        worker_bytes=int(1e6 * worker_megabytes),
-        queue=queue,
-        body_seconds=upload_seconds,
-        work_seconds=work_seconds,
-        video_seconds=video_seconds,
-        kept_bytes=int(1e6 * keep_megabytes),
-        kept_seconds=60 * keep_minutes,
-        token=token,
-        origins=origins,
-        hosts=("127.0.0.1", "localhost", "[::1]") if local else (),
-        models=tuple(each.strip() for each in models.split(",") if each.strip()),
-        device=device,
-    )
-    if client_places is None:
-        client_places = 0 if local else max(1, (settings.places + queue) // 2)
-    start(replace(settings, client_places=client_places), host, port, behind_proxy=behind_proxy)
+    given = Given(**context.meta[GIVEN])
+    start(given.settings(), given.host, given.port, behind_proxy=given.behind_proxy)
 
 
 def start(settings: "Settings", host: str, port: int, *, behind_proxy: bool) -> None:
     """Serves once the model is loaded and the address is ours; says where."""
-    from unhaze.web import create_app, server
+    from unhaze.web import access, create_app, server
 
+    access.log_to()
     app = create_app(settings)
     with ExitStack() as undo:
         undo.callback(app.state.clearer.close)

@@ -43,7 +43,8 @@ RESCALES = (0.05, 8.0)
 class Evaluation:
     """What was measured, on what, with what. Means over the pictures; None was not measured.
 
-    recipe, step, training (samples, seconds, hardware): where the weights come from, if they say.
+    recipe, step, training (samples, seconds, hardware), settings (see `resolved`): where the
+    weights come from, if they say.
 
     psnr in dB; fade_hazy is the FADE of the inputs. change: mean |restored - hazy| in [0,1].
     luminance: mean relative change of the pictures' mean luminance (-0.05: 5 % darker).
@@ -75,6 +76,7 @@ class Evaluation:
     recipe: str | None
     step: int | None
     training: dict[str, Any] | None
+    settings: dict[str, Any] | None
     version: str
     commit: str | None
     date: str
@@ -136,7 +138,7 @@ def evaluate(
             seconds=sum(row["seconds"] for row in rows),
             weights_sha256=loaded.weights_sha256,
             hardware=loaded.hardware,
-            **{name: loaded.facts.get(name) for name in ("recipe", "step", "training")},
+            **{name: loaded.facts.get(name) for name in ("recipe", "step", "training", "settings")},
             version=version("unhaze"),
             commit=commit(),
             date=datetime.now(UTC).date().isoformat(),

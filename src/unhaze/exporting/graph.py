@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,13 @@ import torch
 from torch import nn
 
 from unhaze.errors import UnhazeError
+from unhaze.nets import multiscale
 from unhaze.nets.deform_conv import ModulatedDeformConv2d
 
 # The first opset with DeformConv.
 OPSET = 19
 SMALL = 256  # values; fewer are not worth a node
+LAST = np.iinfo(np.int64).max  # as the end of a slice
 
 
 def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
@@ -41,7 +43,10 @@ def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
                 opset_version=OPSET,
                 input_names=["hazy"],
                 output_names=["restored"],
-                custom_translation_table={torch.ops.unhaze.deform_conv2d.default: deform_conv_node},
+                custom_translation_table={
+                    torch.ops.unhaze.deform_conv2d.default: deform_conv_node,
+                    multiscale.OPERATOR: sum_of_taps_nodes,
+                },
                 verbose=False,
             )
     except RuntimeError as error:
@@ -57,6 +62,23 @@ def deform_conv_node(features: Any, offset: Any, mask: Any, weight: Any, bias: A
     return onnxscript.opset19.DeformConv(
         features, weight, offset, bias, mask, kernel_shape=kernel, pads=pads
     )
+
+
+def sum_of_taps_nodes(padded: Any, weights: Any, kernel: Sequence[int], dilation: int) -> Any:
+    """Three ONNX nodes a tap for `unhaze::sum_of_taps`: its window, times its weights, added."""
+    opset, total = onnxscript.opset19, None
+    pieces = opset.Split(weights, axis=1, num_outputs=kernel[0] * kernel[1])
+    for tap, piece in enumerate(pieces):
+        places = list(zip(divmod(tap, kernel[1]), kernel))
+        starts = [dilation * place for place, _ in places]
+        # From the other end; the last tap's window reaches it.
+        ends = [dilation * (place - side + 1) or LAST for place, side in places]
+        window = opset.Slice(
+            padded, *(opset.Constant(value_ints=each) for each in (starts, ends, [2, 3]))
+        )
+        term = opset.Mul(window, piece)
+        total = term if total is None else opset.Add(total, term)
+    return total
 
 
 def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -107,7 +129,7 @@ def open_pools(model: onnx.ModelProto) -> list[str]:
         ]
         add_constant(graph, given, np.zeros([1] * rank, np.float32))
         add_constant(graph, first, np.zeros(2, np.int64))
-        add_constant(graph, last, np.full(2, np.iinfo(np.int64).max))
+        add_constant(graph, last, np.full(2, LAST))
         sources.append(source)
     if sources:
         add_constant(graph, "given", np.zeros((), np.float32))

@@ -32,10 +32,28 @@ def sized(images: Tensor, rows: int, columns: int) -> Tensor:
     For it sizes are formulas, and those of one level would go into those of the next, which takes
     it minutes or for ever in networks of many levels.
     """
-    if not torch.compiler.is_exporting():
+    if not is_exporting():
         return images
     rows, columns = (torch.arange(side, device=images.device) for side in (rows, columns))
     return images.index_select(-2, rows).index_select(-1, columns)
+
+
+def plain_size(size: int, least: int) -> int:
+    """`size` as it is, `least` or more; an exporter takes it for a number of its own.
+
+    For it a size is a formula of the picture's, and one with a maximum in it, as of
+    `pad_to_multiple` with `smallest`, takes it minutes where it comes back in every layer.
+    """
+    if not is_exporting():
+        return size
+    plain = torch.full((1,), size).item()
+    torch._check(plain >= least)
+    return plain
+
+
+def is_exporting() -> bool:
+    """Whether this runs for `torch.export` (PyTorch 2.7 to 2.11 say so in torch.compile, too)."""
+    return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
 
 
 class FABlock(nn.Module):

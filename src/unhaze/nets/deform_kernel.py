@@ -1,17 +1,11 @@
 """Samples the columns of a deformable convolution on a CPU by a small C kernel, built at first use.
 
 Where there is no C compiler, or tensors are of another kind, `usable` is False and the caller takes
-the plain way. The library is kept in `unhaze/` of the user's cache folder (XDG_CACHE_HOME).
+the plain way.
 """
 
 import ctypes
 import functools
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,10 +14,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from unhaze.compiled import FLAGS, load_kernel
+
 SOURCE = Path(__file__).with_suffix(".c")
-# Sums may be reordered. Not -ffast-math, which would flush tiny numbers in the whole process.
-FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-shared", "-fPIC")
-FLAGS += ("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math")
+WIDE = (*FLAGS, "-mprefer-vector-width=512")
 T = TypeVar("T")
 KINDS = (torch.float32, torch.bfloat16)
 
@@ -133,37 +127,11 @@ def in_parts(work: Callable[[int, int], T], count: int) -> list[T]:
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The built kernel; None where there is no compiler, or it fails."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        return None
-    code = SOURCE.read_bytes()
-    # -march=native: a home folder may be shared by machines of several kinds.
-    kind = "".join((compiler, *FLAGS, platform.machine(), processor_flags()))
-    name = hashlib.sha256(code + kind.encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unhaze"
-    try:
-        kept = cache / f"deform-{name}.so"
-        if not kept.exists():
-            cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache) as folder:
-                fresh = Path(folder) / kept.name
-                command = [*compiler.split(), *FLAGS, str(SOURCE), "-o", str(fresh), "-lm"]
-                subprocess.run(command, check=True, capture_output=True, timeout=120)
-                fresh.replace(kept)
-        kernel = ctypes.CDLL(str(kept))
-    except (OSError, subprocess.SubprocessError):
+    kernel = load_kernel(SOURCE, WIDE)
+    if kernel is None:
         return None
     for function, arrays in ((kernel.sample_columns, 4), (kernel.sample_columns_backward, 7)):
         pointers = [ctypes.c_void_p] * arrays
         function.argtypes = [ctypes.POINTER(Shape), *pointers, ctypes.c_int64, ctypes.c_int64]
         function.restype = None
     return kernel
-
-
-def processor_flags() -> str:
-    """What tells kinds of processors apart, as far as the system says it."""
-    described = Path("/proc/cpuinfo")
-    if not described.exists():
-        return platform.processor()
-    lines = described.read_text().splitlines()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.nets.blocks import pad_to_multiple, sized
+from unhaze.nets.blocks import is_exporting, pad_to_multiple, plain_size, sized
 
 
 class MultiScaleUNet(nn.Module):
@@ -65,13 +65,11 @@ class MultiScaleUNet(nn.Module):
         The papers train with the sum of the losses of all three; the clear image for the smaller
         ones is `clear[..., ::4, ::4]` and `clear[..., ::2, ::2]` here, bilinear in their code.
         """
-        step = self.multiple // 4
-        sides = [
-            torch.sym_max((side + self.multiple - 1) // self.multiple * step, self.smallest // 4)
-            for side in hazy.shape[-2:]
-        ]
+        padded = pad_to_multiple(hazy, self.multiple, smallest=self.smallest)
+        # Of the features at a quarter.
+        sides = [plain_size(side // 4, self.smallest // 4) for side in padded.shape[-2:]]
         one, two, four = ([factor * side for side in sides] for factor in (1, 2, 4))
-        padded = sized(pad_to_multiple(hazy, self.multiple, smallest=self.smallest), *four)
+        padded = sized(padded, *four)
         half = sized(padded[..., ::2, ::2], *two)
         quarter = sized(half[..., ::2, ::2], *one)
         extract = self.feat_extract
@@ -172,21 +170,40 @@ def filter_groups(
 
     padded: (B,C,h+p,w+q), with p and q the `dilation` times the side of `kernel` less one.
     taps: (B,groups,rows*columns), each image's kernels. Returns (B,C,h,w).
-
-    One term a tap, and not an unfolded copy of all: it needs a ninth of the memory for 3x3, and
-    exports with free sizes.
     """
     batch, channels = padded.shape[:2]
-    groups = taps.shape[1]
+    # (B,taps*C,1,1): the first tap's weights of all channels, then the next one's.
+    weights = taps.transpose(1, 2).repeat_interleave(channels // taps.shape[1], dim=2)
+    weights = weights.reshape(batch, -1, 1, 1)
+    operator = OPERATOR if is_exporting() else sum_of_taps
+    return operator(padded, weights, list(kernel), dilation)
+
+
+def sum_of_taps(padded: Tensor, weights: Tensor, kernel: list[int], dilation: int) -> Tensor:
+    """One term a tap, and not an unfolded copy of all: it needs a ninth of the memory for 3x3."""
     rows = padded.shape[-2] - dilation * (kernel[0] - 1)
     columns = padded.shape[-1] - dilation * (kernel[1] - 1)
-    # Weights repeated for the channels of a group: (B,C,taps,1,1).
-    weights = taps[:, :, None].expand(-1, -1, channels // groups, -1)
-    weights = weights.reshape(batch, channels, -1, 1, 1)
     total = None
-    for tap in range(kernel[0] * kernel[1]):
+    for tap, weight in enumerate(weights.chunk(kernel[0] * kernel[1], dim=1)):
         top, left = (dilation * each for each in divmod(tap, kernel[1]))
-        window = padded.narrow(-2, top, rows).narrow(-1, left, columns)
-        term = window * weights[:, :, tap]
+        term = padded.narrow(-2, top, rows).narrow(-1, left, columns) * weight
         total = term if total is None else total + term
     return total
+
+
+@torch.library.custom_op("unhaze::sum_of_taps", mutates_args=())
+def _sum_of_taps_operator(
+    padded: Tensor, weights: Tensor, kernel: list[int], dilation: int
+) -> Tensor:
+    """The same as one graph node, which export/graph.py translates: as eight a tap, it takes
+    torch.export minutes."""
+    return sum_of_taps(padded, weights, kernel, dilation)
+
+
+@_sum_of_taps_operator.register_fake
+def _(padded: Tensor, weights: Tensor, kernel: list[int], dilation: int) -> Tensor:
+    sides = [side - dilation * (taps - 1) for side, taps in zip(padded.shape[2:], kernel)]
+    return padded.new_empty(*padded.shape[:2], *sides)
+
+
+OPERATOR = torch.ops.unhaze.sum_of_taps.default

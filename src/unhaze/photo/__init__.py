@@ -1,10 +1,11 @@
 """Photos in and out: what must survive travels with the pixels; no file is ever half written."""
 
+from unhaze.photo.converting import widened
 from unhaze.photo.files import check_target, make_folder
 from unhaze.photo.picture import Photo, Stream, Traits, as_stored, to_float, upright
 from unhaze.photo.reading import Opened, open_photo, read, read_rgb, whole
+from unhaze.photo.savers import SAVERS
 from unhaze.photo.writing import (
-    SAVERS,
     SUFFIXES,
     check_suffix,
     encode,
@@ -32,6 +33,7 @@ __all__ = [
     "to_float",
     "upright",
     "whole",
+    "widened",
     "write",
     "write_rgb",
 ]

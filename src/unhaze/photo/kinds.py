@@ -4,41 +4,17 @@ from typing import BinaryIO
 
 import pyvips
 
+from unhaze.formats import FORMATS
 from unhaze.photo import exif
 
-READ = "JPEG, PNG, TIFF, WebP, AVIF and GIF"
+NAMES = [each.name for each in FORMATS.values()]
+READ = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
 DAMAGED = "damaged or cut off"
 HEAD = 4096
 # Where, which bytes, what it is.
 SIGNATURES = (
-    (0, b"BM", "BMP"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (0, b"P1\n", "PBM"),
-    (0, b"P2\n", "PGM"),
-    (0, b"P3\n", "PPM"),
-    (0, b"P5", "PGM"),
-    (0, b"P6", "PPM"),
-    (0, b"PF\n", "PFM"),
-    (0, b"8BPS", "Photoshop's PSD"),
-    (0, b"qoif", "QOI"),
-    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
     (0, b"#?RADIANCE", "Radiance HDR"),
-    (0, b"FUJIFILMCCD-RAW", "a camera's raw file"),
-    (0, b"IIU\0", "a camera's raw file"),
-    (0, b"IIRO", "a camera's raw file"),
-    (0, b"IIRS", "a camera's raw file"),
-    (0, b"FOVb", "a camera's raw file"),
-    (8, b"crx ", "a camera's raw file"),
-    (8, b"heic", "HEIC"),
-    (8, b"heix", "HEIC"),
-    (8, b"hevc", "HEIC"),
-    (8, b"hevx", "HEIC"),
-    (8, b"mif1", "HEIF"),
-    (8, b"msf1", "HEIF"),
-    (8, b"avis", "an animated AVIF"),
+    (0, b"#?RGBE", "Radiance HDR"),
     (0, b"%PDF", "PDF"),
     (0, b"<svg", "SVG, a drawing"),
     (0, b"<?xml", "XML or SVG"),

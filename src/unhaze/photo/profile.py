@@ -102,7 +102,10 @@ def from_png(chunks: dict[bytes, bytes]) -> bytes | None:
 
 
 def matrix_profile(
-    xy: Sequence[Sequence[float]], curve: Callable[[np.ndarray], np.ndarray]
+    xy: Sequence[Sequence[float]],
+    curve: Callable[[np.ndarray], np.ndarray],
+    *,
+    name: str = "RGB by numbers",
 ) -> bytes:
     """An ICC profile (ICC.1:2001-04) for RGB with these chromaticities of red, green, blue, white.
 
@@ -110,14 +113,14 @@ def matrix_profile(
     """
     table = np.rint(curve(np.linspace(0, 1, ENTRIES)) * 65535).astype(">u2").tobytes()
     curves = b"curv" + struct.pack(">II", 0, ENTRIES) + table
-    tags = {b"wtpt": _xyz(_to_xyz(D50)), b"desc": _description("RGB by numbers")}
+    tags = {b"wtpt": _xyz(_to_xyz(D50)), b"desc": _description(name)}
     tags |= {b"cprt": b"text" + bytes(4) + b"no copyright\0"}
     columns = colorants(xy).T
-    tags |= {name: _xyz(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns)}
+    tags |= {tag: _xyz(column) for tag, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns)}
     blocks, places = b"", []
     start = 128 + 4 + 12 * (len(tags) + 3)
-    for name, data in tags.items():
-        places.append((name, start + len(blocks), len(data)))
+    for tag, data in tags.items():
+        places.append((tag, start + len(blocks), len(data)))
         blocks += data + bytes(-len(data) % 4)
     places += [(name, start + len(blocks), len(curves)) for name in (b"rTRC", b"gTRC", b"bTRC")]
     blocks += curves

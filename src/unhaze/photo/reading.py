@@ -5,19 +5,34 @@ import logging
 import os
 import re
 import stat
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyvips
 
+from unhaze import formats
 from unhaze.errors import UnhazeError
-from unhaze.photo import behind, exif, headers, inventory, jpeg, kinds, png, profile
+from unhaze.photo import behind, exif, headers, inventory, kinds, profile
+from unhaze.photo.decoding import (
+    COMPUTED,
+    LOADERS,
+    SAMPLES,
+    decoder,
+    encoded_white,
+    field_of,
+    loader_of,
+    metadata_of,
+    only_reads,
+    orientation_of,
+    profile_of,
+    rgb_or_grey,
+)
 from unhaze.photo.picture import (
+    BEHIND,
     COLOURS,
     EXIF,
     ICC,
@@ -32,28 +47,18 @@ from unhaze.photo.picture import (
     one_line_errors,
     upright,
 )
+from unhaze.photo.readers import decode
 
 log = logging.getLogger(__name__)
 
 MAX_PIXELS = 400_000_000  # a header that promises more is taken for a decompression bomb
+HELD = 1_500_000_000  # bytes of a picture that is decoded as a whole
+# Of `Traits.metadata`, as people call it.
+WORDS = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts"}
+WORDS |= {SEGMENTS: "comments", COLOURS: "colour tags", NUMBERS: "colour tags"}
+WORDS |= {BEHIND: "gain map or video"}
 STRIP = 1 << 18  # pixels that are decoded at once
 HEAD = 1 << 14  # bytes in which AVIF says how it is encoded
-SIDE, FAR_ABOVE = 64, 10  # of the picture by which the range of floats is judged; above white
-LOADERS = {
-    "jpegload": "jpeg",
-    "pngload": "png",
-    "tiffload": "tiff",
-    "webpload": "webp",
-    "heifload": "avif",
-    "gifload": "gif",
-    "jxlload": "jxl",
-    "jp2kload": "jp2",
-    "ppmload": "ppm",
-    "bmpload": "bmp",
-}
-SAMPLES = {"uchar": np.dtype(np.uint8), "ushort": np.dtype(np.uint16)}
-SAMPLES["float"] = np.dtype(np.float32)
-COMPUTED = ("lab", "labs", "labq", "xyz", "lch")  # colour spaces that become RGB
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,14 @@ class Opened:
     def stream(self) -> Stream:
         """The rows as stored. UnhazeError, when they are used: damaged or truncated."""
         return Stream(self._strips(), self.shape, self.dtype, self.traits)
+
+    def words(self) -> list[str]:
+        """Size, depth and what stands beside the pixels, as people call it."""
+        height, width, channels = self.shape
+        bits = 8 * self.dtype.itemsize
+        depth = f"{bits}-bit floats" if self.dtype.kind == "f" else f"{bits} bits"
+        found = [f"{width} x {height}", depth] + ["transparency"] * (channels in (2, 4))
+        return found + [WORDS[key] for key in WORDS if key in self.traits.metadata]
 
     def reading(self) -> AbstractContextManager[None]:
         """In it, libvips' errors become one line that names the picture."""
@@ -184,209 +197,124 @@ def _opened(
     head = file.read(HEAD)
     if not head:
         raise UnhazeError(f"{name} is empty; expected a picture")
-    image = _decoder(source, file, name)
-    loader = LOADERS[_loader(image)]
-    if loader == "tiff" and (refused := exif.why_no_photo(file)):
-        raise UnhazeError(f"{name} {refused}")
-    _check_size(image, name, max_pixels)
-    frames = _get(image, "n-pages", 1)
+    path = None if isinstance(source, bytes) else Path(source)
+    key = _key(head, file, path, name)
+    if key is not None and _needs_reader(key, file):
+        return _opened_by_reader(key, file, name, path, max_pixels)
+    image = decoder(source, file, name)
+    loader = LOADERS[loader_of(image)]
+    _check_size(image.width, image.height, name, max_pixels)
+    frames = field_of(image, "n-pages", 1)
     if image.interpretation == "cmyk":
         log.warning("%s is CMYK; converted to sRGB", name)
     elif image.interpretation in COMPUTED:
         log.warning("%s is %s; converted to 16-bit sRGB", name, image.interpretation)
-    elif _only_reads(image):
+    elif only_reads(image):
         log.warning("%s has a profile that only reads colours; converted to sRGB", name)
-    converted = _rgb_or_grey(image, name)
-    metadata, lost, held = _metadata(converted, file, loader)
+    converted = rgb_or_grey(image, name)
+    metadata, lost, held = metadata_of(converted, file, loader)
     if frames > 1:
         lost += (f"all but the first of {frames} pages or frames",)
-    seen_by, top = _profile(converted, metadata), None
+    seen_by, top = profile_of(converted, metadata), None
     if converted.format == "float" and ICC not in metadata:
-        top = _encoded_white(_rgb_or_grey(_decoder(source, file, name), name))
+        top = encoded_white(rgb_or_grey(decoder(source, file, name), name))
         seen_by = None if top else seen_by
     by_exif = exif.has_resolution(io.BytesIO(metadata.get(EXIF, b"")))
     has_density = headers.has_density(file, loader, by_exif)
     traits = Traits(
         grey=converted.bands <= 2,
         metadata=metadata,
-        orientation=_orientation(image, metadata, loader),
+        orientation=orientation_of(image, metadata, loader),
         profile=seen_by,
         top=top,
         extra=loader == "tiff" and exif.first_number(file, exif.EXTRA_SAMPLES) == exif.UNSPECIFIED,
         lost=lost,
         held=held,
         format=loader,
-        full_chroma=_get(image, "jpeg-chroma-subsample", "4:4:4") == "4:4:4",
+        full_chroma=field_of(image, "jpeg-chroma-subsample", "4:4:4") == "4:4:4",
         density=(image.xres, image.yres) if has_density else None,
-        inches=_get(image, "resolution-unit", "in") == "in",
-        path=None if isinstance(source, bytes) else Path(source),
+        inches=field_of(image, "resolution-unit", "in") == "in",
+        path=path,
     )
     return Opened(
         name,
         (image.height, image.width, converted.bands),
         SAMPLES[converted.format],
         replace(traits, **headers.encoding(file, head, density=not has_density)),
-        lambda: _rgb_or_grey(_decoder(source, file, name), name),
+        lambda: rgb_or_grey(decoder(source, file, name), name),
         kinds.guess(file) if loader == "tiff" else kinds.DAMAGED,
     )
 
 
-def _orientation(image: pyvips.Image, metadata: dict[str, bytes], loader: str) -> int:
-    """1-8. Of PNG by EXIF itself: libvips, at the header, does not know one behind the pixels."""
-    found = exif.orientation_of(metadata[EXIF]) if loader == "png" and EXIF in metadata else None
-    return found or _get(image, "orientation", 1)
+def _key(head: bytes, file: BinaryIO, path: Path | None, name: str) -> str | None:
+    """The format in `formats.FORMATS`; the signature decides, where there is one."""
+    key = formats.key_of(head)
+    if key == "tiff" and (refused := exif.why_no_photo(file)):
+        if refused != exif.RAW:
+            raise UnhazeError(f"{name} {refused}")
+        return "raw"
+    if key is None and path is not None and path.suffix.lower() == ".tga":
+        return "tga"
+    if key is None:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 32))
+        return "tga" if formats.TGA_FOOTER in file.read() else None
+    return key
 
 
-def _profile(image: pyvips.Image, metadata: dict[str, bytes]) -> bytes | None:
-    """By which the samples are to be seen: of the tags that a format has, the one that counts."""
-    if COLOURS in metadata:
-        chunks = png.chunks_of(io.BytesIO(png.SIGNATURE + metadata[COLOURS]), png.COLOURS)
-        if b"cICP" in chunks or ICC not in metadata:
-            return profile.from_png(chunks)
-    if ICC in metadata:
-        return metadata[ICC]
-    if NUMBERS in metadata:
-        return profile.from_numbers(*struct.unpack(">HH", metadata[NUMBERS]))
-    # Floats without a profile are taken for linear light, as scenes are rendered.
-    return profile.from_numbers(1, 8) if image.format == "float" else None
+def _needs_reader(key: str, file: BinaryIO) -> bool:
+    """Whether libvips does not read it."""
+    if key == "tiff":
+        return exif.hindrance(file) is not None
+    return formats.FORMATS[key].reader != formats.LIBVIPS
 
 
-def _encoded_white(image: pyvips.Image) -> float | None:
-    """255 or 65,535 if floats are samples as of 8 or 16 bits; None if 1 is white, lamps aside."""
-    cell = max(1, min(image.width, image.height) // SIDE)
-    small = image.extract_band(0, n=min(3, image.bands) if image.bands > 2 else 1)
-    samples = small.shrink(cell, cell).numpy()
-    samples = samples[np.isfinite(samples)]
-    if not samples.size or np.median(samples) <= 1 or samples.max() <= FAR_ABOVE:
-        return None
-    return 255.0 if samples.max() <= 255 else 65535.0
+def _opened_by_reader(
+    key: str, file: BinaryIO, name: str, path: Path | None, max_pixels: int | None
+) -> Opened:
+    """By another library than libvips: all at once, and held."""
+
+    def check(width: int, height: int, pixel: int) -> None:
+        _check_size(width, height, name, max_pixels)
+        if (needed := width * height * pixel) > HELD and not os.environ.get("UNHAZE_MAX_PIXELS"):
+            raise UnhazeError(
+                f"{name} says it has {width} x {height} pixels, which take {needed / 1e9:.1f} GB;"
+                " set UNHAZE_MAX_PIXELS to their number if it is genuine"
+            )
+
+    kind = exif.hindrance(file) if key == "tiff" else None
+    decoded = decode(key, file, name, check, kind=kind and kind.removeprefix("it is a "))
+    for note in decoded.notes:
+        log.warning("%s: %s", name, note)
+    samples, metadata = decoded.samples, decoded.metadata
+    floats = samples.dtype == np.float32
+    seen_by = metadata.get(ICC) or (profile.from_numbers(1, 8) if decoded.linear else None)
+    traits = Traits(
+        grey=samples.shape[2] <= 2,
+        metadata=metadata,
+        profile=seen_by,
+        top=1.0 if floats and not decoded.linear else None,
+        lost=decoded.lost,
+        format=key,
+        path=path,
+    )
+    bands = samples.shape[2]
+    spaces = ("b-w", "b-w", "grey16") if bands <= 2 else ("srgb", "scrgb", "rgb16")
+    space = spaces[0 if samples.dtype == np.uint8 else 1 if floats else 2]
+
+    def image() -> pyvips.Image:
+        return pyvips.Image.new_from_array(samples).copy(interpretation=space)
+
+    return Opened(name, samples.shape, samples.dtype, traits, image)
 
 
-def _decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Image:
-    """The picture with only its header read.
-
-    A descriptor, not a name, goes to libvips: to it, brackets in a name mean options.
-    """
-    file.seek(0)
-    is_jpeg = file.read(3) == b"\xff\xd8\xff"
-    file.seek(0)
-    if isinstance(source, bytes):
-        origin = pyvips.Source.new_from_memory(source)
-    else:
-        origin = pyvips.Source.new_from_descriptor(file.fileno())
-    options = {"access": "sequential", "fail_on": "error"}
-    try:
-        if is_jpeg:  # by name: the loader of gain maps keeps no XMP, and prints what it cannot read
-            return pyvips.Image.jpegload_source(origin, **options)
-        image = pyvips.Image.new_from_source(origin, "", **options)
-    except pyvips.Error as error:
-        if "labq" in error.detail and (as_rgb := exif.without_lab(file)) is not None:
-            image = pyvips.Image.new_from_buffer(as_rgb, "", **options)
-            return image.copy(interpretation="lab")
-        file.seek(0)
-        raise UnhazeError(f"cannot read {name}: {kinds.describe(file, error)}") from error
-    if _loader(image) not in LOADERS:
-        file.seek(0)
-        raise UnhazeError(f"cannot read {name}: {kinds.describe(file)}")
-    if _loader(image) == "tiffload" and image.format == "uchar" and image.bands >= 3:
-        place = file.tell()
-        icc_lab = exif.first_number(file, exif.PHOTOMETRIC) == exif.ICC_LAB
-        file.seek(place)
-        if icc_lab:  # made as CIE L*a*b* is stored: a and b signed
-            signs = [0, 128, 128] + [0] * (image.bands - 3)
-            return (image ^ signs).copy(interpretation="lab")
-    return image
-
-
-def _loader(image: pyvips.Image) -> str:
-    return image.get("vips-loader").removesuffix("_source").removesuffix("_buffer")
-
-
-def _check_size(image: pyvips.Image, name: str, max_pixels: int | None) -> None:
+def _check_size(width: int, height: int, name: str, max_pixels: int | None) -> None:
     setting = os.environ.get("UNHAZE_MAX_PIXELS", str(MAX_PIXELS))
     if not setting.isdecimal():
         raise UnhazeError(f"UNHAZE_MAX_PIXELS is '{setting}'; expected a number of pixels")
     limit = max_pixels or int(setting)
-    if image.width * image.height > limit:
+    if width * height > limit:
         raise UnhazeError(
-            f"{name} says it has {image.width} x {image.height} pixels, over the limit of {limit};"
+            f"{name} says it has {width} x {height} pixels, over the limit of {limit};"
             " set UNHAZE_MAX_PIXELS higher if it is genuine"
         )
-
-
-def _rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
-    """Still lazy: uint8, uint16 or float, one to four channels; other colour spaces become RGB."""
-    if image.interpretation == "cmyk":
-        depth = 16 if image.format == "ushort" else 8
-        image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
-    elif image.interpretation in COMPUTED:
-        image = profile.from_lab(image).colourspace("rgb16").copy()
-        image.remove(ICC)
-    elif _only_reads(image):
-        depth = 16 if image.format == "ushort" else 8
-        options = {"embedded": True, "intent": "relative", "depth": depth}
-        image = image.icc_transform("srgb", **options).copy()
-        image.remove(ICC)
-    if image.format not in SAMPLES:
-        raise UnhazeError(
-            f"{name} has '{image.format}' samples; expected 8 or 16 bits, or floats of 32:"
-            " convert it first"
-        )
-    if image.bands > 4:
-        raise UnhazeError(
-            f"{name} has {image.bands} channels; expected grey or RGB, with alpha or not"
-        )
-    return image
-
-
-def _only_reads(image: pyvips.Image) -> bool:
-    integers = image.format in ("uchar", "ushort") and image.bands >= 3
-    return integers and profile.only_reads(_get(image, ICC, b""))
-
-
-def _metadata(
-    image: pyvips.Image, file: BinaryIO, loader: str
-) -> tuple[dict[str, bytes], tuple[str, ...], tuple[str, ...]]:
-    """What is carried, by the keys of `picture`, and the words of `Traits.lost` and `.held`."""
-    found = {key: _get(image, key, None) for key in (EXIF, XMP, ICC, IPTC)}
-    lost: tuple[str, ...] = ()
-    held: tuple[str, ...] = ()
-    if found[EXIF] is not None:
-        found[EXIF] = found[EXIF].removeprefix(b"Exif\0\0")
-    if loader == "jpeg":
-        segments = jpeg.read_segments(file)
-        found |= {EXIF: segments.exif, SEGMENTS: segments.kept or None}
-        found[XMP] = segments.xmp or found[XMP]
-        if segments.photoshop is not None:
-            found[IPTC] = jpeg.PHOTOSHOP_SIGN + segments.photoshop
-        by_xmp = b"hdrgm:" in (found[XMP] or b"")
-        rest = behind.read(file, segments, by_xmp or bool(segments.gain_map_sign))
-        found |= rest.metadata
-        lost, held = inventory.lost_in_jpeg(segments) + rest.lost, rest.held
-    elif loader == "tiff":  # where libvips reads no EXIF and a quarter of IPTC
-        found[EXIF], found[IPTC] = exif.from_tiff(file)
-    elif loader == "avif":
-        if found[EXIF] is not None:  # libvips has turned it, whatever EXIF says
-            found[EXIF] = exif.edited(found[EXIF], 1, False, None)
-        found[NUMBERS] = headers.colour_numbers(file)
-        lost = inventory.lost_in_boxes(file)
-    elif loader == "png":
-        found[TEXTS], found[IPTC] = png.texts_of(file)
-        chunks = png.chunks_of(file, (*png.COLOURS, b"eXIf"))
-        found[EXIF] = chunks.pop(b"eXIf", None)
-        whole_chunks = b"".join(png.chunk(kind, data) for kind, data in chunks.items())
-        found[COLOURS] = whole_chunks or None
-        lost = inventory.lost_in_png(file)
-    elif loader == "webp":
-        lost = inventory.lost_in_webp(file)
-    if found[XMP] and lost:
-        lost += inventory.correct_xmp(found, lost)
-    return {key: value for key, value in found.items() if value is not None}, lost, held
-
-
-def _get(image: pyvips.Image, key: str, default: Any) -> Any:
-    """A libvips field, or `default` where it is absent or not UTF-8."""
-    try:
-        return image.get(key) if image.get_typeof(key) else default
-    except UnicodeDecodeError:
-        return default

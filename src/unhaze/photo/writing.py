@@ -3,25 +3,23 @@
 import functools
 import io
 import logging
-from collections.abc import Callable, Set
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
+from unhaze.extras import explain_missing
+from unhaze.formats import FORMATS
+from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo import metadata
+from unhaze.photo.converting import converted
 from unhaze.photo.files import new_file
 from unhaze.photo.picture import (
-    COLOURS,
     EXIF,
     ICC,
     IPTC,
-    NUMBERS,
-    SEGMENTS,
-    TEXTS,
     XMP,
     Photo,
     Stream,
@@ -30,11 +28,21 @@ from unhaze.photo.picture import (
 )
 from unhaze.photo.pipe import save_through_pipe
 from unhaze.photo.reading import whole
+from unhaze.photo.savers import SAVERS, Saver
 
 log = logging.getLogger(__name__)
 
 
-def write(photo: Photo | Stream, path: str | Path, *, overwrite: bool = False) -> None:
+SUFFIXES = tuple(SAVERS)  # of every file that can be written, all of which can be read
+
+
+def write(
+    photo: Photo | Stream,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    output: Output = AS_SOURCE,
+) -> None:
     """Encodes by the suffix of `path`; the file appears whole or not at all.
 
     Rows stay stored as they were, with the orientation that says how to turn them; into another
@@ -49,17 +57,24 @@ def write(photo: Photo | Stream, path: str | Path, *, overwrite: bool = False) -
         one_line_errors(f"cannot write '{path}'", "perhaps the disk is full"),
         new_file(path, original=stream.traits.path, overwrite=overwrite) as descriptor,
     ):
-        finish = _save(stream, path.suffix, pyvips.Target.new_to_descriptor(descriptor))
+        if SAVERS[path.suffix.lower()].encode:
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(_encoded(stream, path.suffix, output))
+            return
+        target = pyvips.Target.new_to_descriptor(descriptor)
+        finish = _save(stream, path.suffix, target, output)
         with open(descriptor, "r+b", closefd=False) as file:
             finish(file)
 
 
-def encode(photo: Photo | Stream, suffix: str) -> bytes:
+def encode(photo: Photo | Stream, suffix: str, *, output: Output = AS_SOURCE) -> bytes:
     """The bytes of the file that `write` would make; `suffix` with its dot, e.g. ".png"."""
     check_suffix(suffix)
     with one_line_errors(f"cannot encode '{suffix}'", "perhaps too large for the format"):
+        if SAVERS[suffix.lower()].encode:
+            return _encoded(_as_stream(photo), suffix, output)
         target = pyvips.Target.new_to_memory()
-        finish = _save(_as_stream(photo), suffix, target)
+        finish = _save(_as_stream(photo), suffix, target, output)
         file = io.BytesIO(target.get("blob"))
         finish(file)
         return file.getvalue()
@@ -78,12 +93,14 @@ def check_suffix(suffix: str) -> None:
 
 
 def kept_suffix(traits: Traits, name: str = "") -> str:
-    """Of a result in the format of its source, PNG where that is only read; that of the file `name`
-    where it says the same, so that .jpg stays .jpg.
+    """Of a result in the format of its source, or in what that becomes where it is only read; that
+    of the file `name` where it says the same, so that .jpg stays .jpg.
     """
     suffix = Path(name).suffix.lower()
     if suffix in SAVERS and SAVERS[suffix].format == traits.format:
         return suffix
+    if traits.format in FORMATS and FORMATS[traits.format].becomes:
+        return FORMATS[traits.format].becomes
     return next((each for each in SAVERS if SAVERS[each].format == traits.format), ".png")
 
 
@@ -102,11 +119,37 @@ def _as_stream(photo: Photo | Stream) -> Stream:
     return Stream([samples], samples.shape, samples.dtype, photo.traits, preview)
 
 
-def _save(stream: Stream, suffix: str, target: pyvips.Target) -> Callable[[io.IOBase], None]:
+def _ready(stream: Stream, saver: Saver, output: Output) -> Stream:
+    """As the format takes it: upright if it is another one, in the colours and depth asked for."""
+    output.check(FORMATS[saver.format])
+    turned = saver.format != stream.traits.format or output.strip_metadata
+    if stream.traits.orientation != 1 and turned:
+        stream = _as_stream(whole(stream))
+    tagged = ICC in stream.traits.metadata or stream.dtype != np.float32
+    if saver.encode and tagged and stream.traits.profile is not None:
+        log.warning("results in %s are sRGB; converted", FORMATS[saver.format].name)
+    return converted(stream, output, saver.format)
+
+
+def _encoded(stream: Stream, suffix: str, output: Output) -> bytes:
+    """The file, of formats that libvips does not write."""
+    saver = SAVERS[suffix.lower()]
+    stream = _ready(stream, saver, output)
+    found = metadata.to_write(stream, suffix, saver.format, saver.holds)
+    samples = np.concatenate(list(stream.strips))
+    try:
+        return saver.encode(samples, output, found)
+    except ModuleNotFoundError as error:
+        missing = explain_missing(error, f"writing {FORMATS[saver.format].name}")
+        raise missing or error from error
+
+
+def _save(
+    stream: Stream, suffix: str, target: pyvips.Target, output: Output
+) -> Callable[[io.IOBase], None]:
     """Writes what libvips can; answers what is still to be done to the file."""
     saver = SAVERS[suffix.lower()]
-    if stream.traits.orientation != 1 and saver.format != stream.traits.format:
-        stream = _as_stream(whole(stream))
+    stream = _ready(stream, saver, output)
     found = metadata.to_write(stream, suffix, saver.format, saver.holds)
     _say_what_it_cannot_hold(stream, saver, suffix)
 
@@ -116,7 +159,7 @@ def _save(stream: Stream, suffix: str, target: pyvips.Target) -> Callable[[io.IO
         kinds = {EXIF: "exif", XMP: "xmp", IPTC: "iptc"}
         given = kinds.keys() & metadata.by_libvips(found, saver.format)
         keep = "|".join(["icc", "other", *(kinds[key] for key in given)])
-        options = saver.options(stream.traits, image)
+        options = saver.options(stream.traits, image, output)
         pyvips.Operation.call(saver.operation, image, target, keep=keep, **options)
 
     save_through_pipe(stream, save)
@@ -125,7 +168,7 @@ def _save(stream: Stream, suffix: str, target: pyvips.Target) -> Callable[[io.IO
     )
 
 
-def _say_what_it_cannot_hold(stream: Stream, saver: "Saver", suffix: str) -> None:
+def _say_what_it_cannot_hold(stream: Stream, saver: Saver, suffix: str) -> None:
     """In the thread of the caller, who may listen."""
     floats, alpha = stream.dtype == np.float32, stream.shape[2] in (2, 4)
     if floats and saver.format != "tiff":
@@ -140,7 +183,7 @@ def _say_what_it_cannot_hold(stream: Stream, saver: "Saver", suffix: str) -> Non
         log.warning("'%s' holds no ICC profile; converted to sRGB", suffix)
 
 
-def _fitted(image: pyvips.Image, stream: Stream, saver: "Saver") -> pyvips.Image:
+def _fitted(image: pyvips.Image, stream: Stream, saver: Saver) -> pyvips.Image:
     """What the format can hold of the picture, still lazy."""
     if stream.traits.extra and saver.format != "tiff" and image.bands in (2, 4):
         image = image.extract_band(0, n=image.bands - 1)
@@ -164,7 +207,7 @@ def _fitted(image: pyvips.Image, stream: Stream, saver: "Saver") -> pyvips.Image
     return image
 
 
-def _fitted_floats(image: pyvips.Image, stream: Stream, saver: "Saver") -> pyvips.Image:
+def _fitted_floats(image: pyvips.Image, stream: Stream, saver: Saver) -> pyvips.Image:
     """Floats stay floats in TIFF; elsewhere they become 16 bits, linear light becomes sRGB."""
     image = image.copy(interpretation="b-w" if stream.traits.grey else "scrgb")
     if saver.format == "tiff":
@@ -172,75 +215,3 @@ def _fitted_floats(image: pyvips.Image, stream: Stream, saver: "Saver") -> pyvip
     if stream.traits.top or ICC in stream.traits.metadata:
         return (image * (65535 / (stream.traits.top or 1))).rint().cast("ushort")
     return image.colourspace("grey16" if stream.traits.grey else "rgb16")
-
-
-def _jpeg_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
-    # Optimal codes would save two percent, for the price of all coefficients in memory.
-    chroma = "off" if traits.full_chroma else "on"
-    return {"Q": _quality(traits, "jpeg", 92), "subsample_mode": chroma}
-
-
-def _quality(traits: Traits, format: str, usual: int) -> int:
-    """The source's, if it was encoded alike; not very low: clearing haze amplifies artefacts."""
-    same = traits.quality is not None and traits.format == format
-    return min(max(traits.quality, 75), 98) if same else usual
-
-
-def _png_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
-    return {"compression": 6}
-
-
-def _tiff_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
-    bytes_of = {"uchar": 1, "ushort": 2, "float": 4}
-    size = image.width * image.height * image.bands * bytes_of[image.format]
-    return {
-        "compression": "lzw",
-        "predictor": "float" if image.format == "float" else "horizontal",
-        "bigtiff": size > 3_500_000_000,  # classic TIFF ends at 4 GiB
-        "resunit": "inch" if traits.inches else "cm",
-    }
-
-
-def _webp_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
-    quality = _quality(traits, "webp", 90)
-    return {"lossless": traits.lossless, "exact": True, "Q": quality, "smart_subsample": True}
-
-
-def _avif_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
-    depth = 12 if image.format == "ushort" else 8
-    chroma = "off" if traits.full_chroma else "on"
-    return {"compression": "av1", "Q": 80, "bitdepth": depth, "effort": 3, "subsample_mode": chroma}
-
-
-def _gif_options(traits: Traits, image: pyvips.Image) -> dict[str, Any]:
-    return {"dither": 1.0}
-
-
-@dataclass(frozen=True)
-class Saver:
-    """libvips' saver; whether it holds transparency and 16 bits a channel; which metadata."""
-
-    format: str
-    operation: str
-    alpha: bool
-    wide: bool
-    options: Callable[[Traits, pyvips.Image], dict[str, Any]]
-    holds: Set[str]
-
-
-MODERN = {EXIF, XMP, ICC}
-JPEG = Saver("jpeg", "jpegsave_target", False, False, _jpeg_options, MODERN | {IPTC, SEGMENTS})
-TIFF = Saver("tiff", "tiffsave_target", True, True, _tiff_options, MODERN | {IPTC})
-SAVERS = {
-    ".jpg": JPEG,
-    ".jpeg": JPEG,
-    ".png": Saver(
-        "png", "pngsave_target", True, True, _png_options, MODERN | {IPTC, TEXTS, COLOURS}
-    ),
-    ".tif": TIFF,
-    ".tiff": TIFF,
-    ".webp": Saver("webp", "webpsave_target", True, False, _webp_options, MODERN),
-    ".avif": Saver("avif", "heifsave_target", True, True, _avif_options, MODERN | {NUMBERS}),
-    ".gif": Saver("gif", "gifsave_target", True, False, _gif_options, set()),
-}
-SUFFIXES = tuple(SAVERS)  # of every file that can be written, all of which can be read

@@ -107,6 +107,7 @@ def filled(source: Path, found: Found) -> Weights:
         "published": variant.layout.title,
         "published_sha256": sha256_of(source),
         "licence": NETS[variant.net].licence,
+        "settings": {"net": variant.net},
     }
     return Weights(net.eval(), Part(variant.net, arguments), facts)
 

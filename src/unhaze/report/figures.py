@@ -12,7 +12,7 @@ from unhaze.data.catalog import PairFiles, fit_clear
 from unhaze.errors import UnhazeError
 from unhaze.evaluation import load
 from unhaze.metrics import measure
-from unhaze.report.paper import Row
+from unhaze.report.paper import Row, by_authors
 
 # Parameters as the paper's Table 1 states them, in millions; KDDN's network is not public.
 PAPER_PARAMS = {
@@ -47,7 +47,7 @@ def draw_parameters(rows: Sequence[Row], out: Path) -> None:
             axes.annotate(name, place, textcoords="offset points", xytext=(5, 5))
         if row.psnr is not None and row.params:
             axes.plot(row.params, row.psnr, "o", color="tab:orange")
-            label = f"{name or row.title}, ours"
+            label = f"{name or row.title}, {'authors' if by_authors(row) else 'ours'}"
             axes.annotate(
                 label, (row.params, row.psnr), textcoords="offset points", xytext=(5, -12)
             )

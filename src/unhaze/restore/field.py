@@ -18,6 +18,7 @@ from numbers import Real
 import numpy as np
 
 from unhaze.errors import UnhazeError
+from unhaze.restore import field_kernel
 from unhaze.restore.resources import count_threads
 from unhaze.windows import LUMA
 
@@ -25,6 +26,7 @@ RADIUS = 2  # window of 5 x 5: 49 dB on SOTS-indoor pictures at 1x where 8 gives
 EPSILON = 1e-4  # variance (contrast of 2.5/255) below which a window is too flat to trust
 BAND = 64  # rows that are fitted at once
 STRIP = 1 << 18  # pixels that one thread restores at once
+PARTS = 4  # of a picture for each thread, if it is compiled
 TILE = 4096  # pixels of a row that are restored at once
 
 
@@ -37,10 +39,29 @@ def fit_field(
     channels become equal (their luma). `threads`: 0 for one per core.
     """
     height, width = hazy_hwc.shape[:2]
+    maps = np.empty((3, 2, height, width), np.float32)
+    if field_kernel.kernel() is not None:
+        pictures = [np.ascontiguousarray(each, np.float32) for each in (hazy_hwc, restored_hwc)]
+
+        def fit_compiled(start: int) -> None:
+            rows = start, min(start + BAND, height)
+            field_kernel.fit_rows(*pictures, maps, rows, epsilon=EPSILON)
+
+        _in_parallel(fit_compiled, range(0, height, BAND), threads)
+    else:
+        _fit_in_numpy(hazy_hwc, restored_hwc, maps, threads)
+    if grey:
+        maps[:] = np.tensordot(LUMA, maps, 1)
+    return maps
+
+
+def _fit_in_numpy(
+    hazy_hwc: np.ndarray, restored_hwc: np.ndarray, maps: np.ndarray, threads: int
+) -> None:
+    height = len(hazy_hwc)
     margin = ((2 * RADIUS, 2 * RADIUS), (2 * RADIUS, 2 * RADIUS), (0, 0))
     hazy = np.pad(hazy_hwc, margin, "symmetric").transpose(2, 0, 1)
     restored = np.pad(restored_hwc, margin, "symmetric").transpose(2, 0, 1)
-    maps = np.empty((3, 2, height, width), np.float32)
 
     def fit(start: int) -> None:
         stop = min(start + BAND, height)
@@ -48,9 +69,6 @@ def fit_field(
         maps[:, :, start:stop] = _fit_band(hazy[:, rows], restored[:, rows])
 
     _in_parallel(fit, range(0, height, BAND), threads)
-    if grey:
-        maps[:] = np.tensordot(LUMA, maps, 1)
-    return maps
 
 
 def apply_field(
@@ -61,6 +79,8 @@ def apply_field(
     `maps` (3,2,h,w) as from `fit_field`, of any size. `strength` in [0,1] blends with the identity.
     Float pixels are in [0,1], and so is their answer. Memory beyond the answer is small and fixed.
     """
+    if field_kernel.kernel() is not None:
+        return _apply_compiled(maps, pixels, strength, threads)
     restored = np.empty_like(pixels)
     rows = max(1, STRIP // pixels.shape[1])
     strips = (pixels[start : start + rows] for start in range(0, len(pixels), rows))
@@ -92,20 +112,34 @@ def apply_to_strips(
     if strength == 0:
         yield from strips
         return
-    identity = np.array([1, 0], np.float32)[:, None, None]
-    blended = identity + np.float32(strength) * (maps - identity)
-    blended = np.ascontiguousarray(blended.transpose(2, 1, 3, 0))  # as pixels lie in a strip
+    blended = _blended(maps, strength)
     workers = count_threads(threads)
     waiting: deque[Future[np.ndarray]] = deque()
     start = 0
+    restore = _apply_to_rows
+    if field_kernel.kernel() is not None:
+        restore = field_kernel.apply_rows
     with ThreadPoolExecutor(workers) as pool:
         for strip in strips:
-            waiting.append(pool.submit(_apply_to_rows, blended, strip, start, height, bounded))
+            waiting.append(pool.submit(restore, blended, strip, start, height, bounded=bounded))
             start += len(strip)
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def blend(maps: np.ndarray, strength: float) -> np.ndarray:
+    """Maps (3,2,h,w) on the way from the identity."""
+    if strength == 1:
+        return maps
+    identity = np.array([1, 0], np.float32)[:, None, None]
+    return identity + np.float32(strength) * (maps - identity)
+
+
+def _blended(maps: np.ndarray, strength: float) -> np.ndarray:
+    """(h,2,w,colours), as pixels lie in a strip."""
+    return np.ascontiguousarray(blend(maps, strength).transpose(2, 1, 3, 0))
 
 
 def check_strength(strength: float) -> None:
@@ -114,8 +148,28 @@ def check_strength(strength: float) -> None:
         raise UnhazeError(f"strength is {strength}; expected 0 (no change) to 1 (full)")
 
 
+def _apply_compiled(
+    maps: np.ndarray, pixels: np.ndarray, strength: float, threads: int
+) -> np.ndarray:
+    """`apply_field`, compiled."""
+    check_strength(strength)
+    if strength == 0:
+        return pixels.copy()
+    blended, pixels = _blended(maps, strength), np.ascontiguousarray(pixels)
+    restored = np.empty_like(pixels)
+    rows = max(1, -(-len(pixels) // (PARTS * count_threads(threads))))
+
+    def apply(start: int) -> None:
+        strip, target = pixels[start : start + rows], restored[start : start + rows]
+        settings = {"bounded": True, "restored": target}
+        field_kernel.apply_rows(blended, strip, start, len(pixels), **settings)
+
+    _in_parallel(apply, range(0, len(pixels), rows), threads)
+    return restored
+
+
 def _apply_to_rows(
-    maps: np.ndarray, strip: np.ndarray, start: int, height: int, bounded: bool
+    maps: np.ndarray, strip: np.ndarray, start: int, height: int, *, bounded: bool
 ) -> np.ndarray:
     """Rows `start`... of a picture with `height` rows: (n,W,channels) -> same, type kept."""
     colours, width = maps.shape[3], strip.shape[1]

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyvips
 
 from unhaze import photo as photos
 from unhaze.errors import UnhazeError
+from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, to_float, upright
+from unhaze.restore.analysis import analysis_image, as_float, as_u8, whole_image
 from unhaze.restore.cost import tell_cost
 from unhaze.restore.field import (
     LUMA,
@@ -23,9 +24,6 @@ from unhaze.restore.native import restore_strips, restore_whole
 from unhaze.restore.preview import comparison, field_pictures
 
 ANALYSIS = 1024  # pixels, where the model's card says nothing
-
-
-FINITE = 3e38  # nearly the largest of 32-bit floats
 
 
 @dataclass(frozen=True)
@@ -86,13 +84,15 @@ class Restorer:
         compare: Path | None = None,
         save_field: Path | None = None,
         glance: Glance | None = None,
+        output: Output = AS_SOURCE,
     ) -> None:
         """Writes `source` without its haze to `target`, in strips: memory does not grow with it.
 
         All but the colours is kept. `compare`: a picture to write, before and after side by side.
         `save_field`: a folder in which to write NAME.transmission.png and NAME.airlight.png, NAME
         being that of `target`. All are written whole or not at all. `glance`: what `look` answered
-        for this file, so that the network need not run again. UnhazeError: `source` cannot be read,
+        for this file, so that the network need not run again. `output`: quality, depth, colours and
+        so on of `target`, whose suffix says the format. UnhazeError: `source` cannot be read,
         something cannot be written, or exists and not `overwrite`.
         """
         check_strength(strength)
@@ -106,8 +106,8 @@ class Restorer:
             photos.check_suffix(path.suffix)
             photos.check_target(path, source, overwrite)
         with photos.open_photo(source) as hazy:
-            restored, glance = self._restore_opened(hazy, strength, bool(extra), glance)
-            photos.write(restored, target, overwrite=overwrite)
+            restored, glance = self._restore_opened(hazy, strength, bool(extra), glance, output)
+            photos.write(restored, target, overwrite=overwrite, output=output)
         if glance is not None:
             sides = [as_u8(each) for each in (glance.hazy, glance.restored)]
             pictures = [comparison(*sides)] if compare is not None else []
@@ -117,15 +117,22 @@ class Restorer:
                 photos.write(Photo(pixels), path, overwrite=overwrite)
 
     def restore_bytes(
-        self, encoded: bytes, suffix: str | None = None, *, strength: float = 1.0
+        self,
+        encoded: bytes,
+        suffix: str | None = None,
+        *,
+        strength: float = 1.0,
+        output: Output = AS_SOURCE,
     ) -> bytes:
         """The bytes of an image file -> those of the restored one. `suffix`: of the format to
-        write, e.g. ".png"; None: that of `encoded`, or PNG where that is only read.
+        write, e.g. ".png"; None: as `output` says, else that of `encoded`, or what it becomes where
+        it is only read.
         """
         check_strength(strength)
         with photos.open_photo(encoded) as hazy:
-            restored, _ = self._restore_opened(hazy, strength)
-            return photos.encode(restored, suffix or photos.kept_suffix(hazy.traits))
+            restored, _ = self._restore_opened(hazy, strength, output=output)
+            suffix = suffix or output.named_suffix or photos.kept_suffix(hazy.traits)
+            return photos.encode(restored, suffix, output=output)
 
     def restore(self, photo: Photo, strength: float = 1.0) -> Photo:
         """The photo without its haze; all but the colours is kept."""
@@ -254,13 +261,19 @@ class Restorer:
         return fit_field(hazy, restored, grey=grey, threads=self.threads)
 
     def _restore_opened(
-        self, opened: Opened, strength: float, look: bool = False, glance: Glance | None = None
+        self,
+        opened: Opened,
+        strength: float,
+        look: bool = False,
+        glance: Glance | None = None,
+        output: Output = AS_SOURCE,
     ) -> tuple[Photo | Stream, Glance | None]:
         """The restored photo, as a stream not yet worked on; a Glance at it, at least if `look`.
 
         `glance`: from an earlier look, at full strength.
         """
-        stream, traits = opened.stream(), opened.traits
+        # Before the field is applied: its result fills the further bits.
+        stream, traits = photos.widened(opened.stream(), output.bit_depth), opened.traits
         if strength == 0 and not look:
             return stream, None
         if self.native and strength:
@@ -304,72 +317,6 @@ def analysis_of(model: Model) -> int:
     """Long side in pixels that suits it: networks of others were trained at one scale."""
     side = model.card.get("analysis")
     return side if isinstance(side, int) and side >= 16 else ANALYSIS
-
-
-def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.ndarray:
-    """(h,w,3) float32 in [0,1] with max(h,w) <= long_side; never enlarged.
-
-    `picture`: (H,W,3) uint8, uint16 or float32, or a libvips picture of these types, not decoded
-    yet, grey or RGB. What its alpha hides is filled with colours of what it shows. Floats of a
-    libvips picture are not bounded. Shrunk by means of whole cells, the rest by libvips' Lanczos-3
-    on floats, so that 8-bit pictures gain the precision of the mean.
-    """
-    if isinstance(picture, pyvips.Image) and picture.hasalpha():
-        return _visible_image(picture, long_side)
-    image = picture if isinstance(picture, pyvips.Image) else _wrapped(picture)
-    scale = min(1.0, long_side / max(image.height, image.width))
-    size = [max(1, round(side * scale)) for side in (image.height, image.width)]
-    small = image[0] if image.bands == 1 else image.extract_band(0, n=3)
-    if small.format == "float":  # what is no number, or endless, is no light
-        small = (small.abs() < FINITE).ifthenelse(small, 0)
-    cell = int(1 / scale)
-    if cell > 1:
-        if small.format == "uchar":
-            small = small.linear(257, 0).cast("ushort")
-        small = small.shrink(min(cell, image.width), min(cell, image.height))
-    top = {"uchar": 255, "ushort": 65535, "float": 1}[small.format]
-    small = small.cast("float")
-    if scale < 1:
-        small = small.resize(size[1] / small.width, vscale=size[0] / small.height)
-    samples = small.numpy().reshape(*size, -1) / np.float32(top)
-    if top > 1 or not isinstance(picture, pyvips.Image):
-        samples = np.clip(samples, 0, 1)
-    return np.repeat(samples, 3, axis=2) if samples.shape[2] == 1 else samples
-
-
-def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:
-    """The analysis picture of one with alpha: colours weighted by how much they are seen."""
-    top = {"uchar": 255, "ushort": 65535, "float": 1}[image.format]
-    # Decoded once: both parts are made of it, and a stream can be read once only.
-    whole = image.copy_memory()
-    alpha = whole[whole.bands - 1].cast("float") / top
-    seen = whole.extract_band(0, n=whole.bands - 1).cast("float") * alpha
-    shares = analysis_image((alpha * 65535).rint().cast("ushort"), long_side)[..., 0]
-    weighted = analysis_image(seen / top, long_side)
-    samples = weighted / np.maximum(shares, 1 / 65535)[..., None]
-    samples = samples if image.format == "float" else np.clip(samples, 0, 1)
-    return filled(samples, shares)
-
-
-def whole_image(photo: Photo) -> pyvips.Image:
-    """The samples of a photo, with its alpha, as libvips knows them."""
-    if photo.alpha is None or photo.traits.extra:
-        return _wrapped(photo.pixels)
-    return _wrapped(np.dstack([photo.pixels, photo.alpha])).copy(interpretation="srgb")
-
-
-def as_float(pixels: np.ndarray) -> np.ndarray:
-    """float32 in [0,1]; what is float already is taken as it is."""
-    return pixels if pixels.dtype == np.float32 else to_float(pixels)
-
-
-def as_u8(pixels: np.ndarray) -> np.ndarray:
-    """Floats in [0,1], rounded to uint8."""
-    return np.rint(pixels * 255).astype(np.uint8)
-
-
-def _wrapped(pixels: np.ndarray) -> pyvips.Image:
-    return pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
 
 
 def _turned_back(maps: np.ndarray, traits: Traits) -> np.ndarray:

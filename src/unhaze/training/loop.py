@@ -24,6 +24,7 @@ from unhaze.hardware import describe_cpu, seconds_since_start
 from unhaze.methods.alarms import Watcher
 from unhaze.methods.steps import NonFiniteLoss
 from unhaze.metrics import measure
+from unhaze.resolved import resolved
 from unhaze.tensors import save_tensors
 from unhaze.training.pace import Pace, measure_peak
 from unhaze.training.steps import average, batches_from, learning_rate, stop_signals
@@ -237,7 +238,8 @@ class Trainer:
             "seconds": round(seconds),
             "hardware": torch.cuda.get_device_name(device) if cuda else describe_cpu(),
         }
-        return {"recipe": self.recipe.title, "step": step, "training": training}
+        facts = {"recipe": self.recipe.title, "step": step, "training": training}
+        return facts | {"settings": resolved(self.recipe)}
 
     def agree(self, *here: bool) -> tuple[bool, ...]:
         """Each true if true in any process: all must stop and save at the same step."""

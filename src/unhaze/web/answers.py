@@ -1,12 +1,13 @@
 """How answers look: their media types, and the refusals that all routes share."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import Request
+from pydantic import BaseModel
 
-from unhaze.errors import UnhazeError
-from unhaze.names import nearest
+from unhaze.web.shelf import Kept
+from unhaze.web.uploads import FILE
 
 MEDIA_TYPES = {
     ".jpg": "image/jpeg",
@@ -32,63 +33,79 @@ class Refusal:
     detail: str
 
 
-@dataclass(frozen=True)
-class BadParameters:
-    """Why a request was not fulfilled: one line, or a list of what is wrong with the parameters."""
-
-    detail: str | list[Any]
-
-
-UNKNOWN: dict[int | str, dict[str, Any]] = {
+Answers = dict[int | str, dict[str, Any]]  # for the OpenAPI document, by status
+SECONDS = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+# What every request may be told, also before it is looked at.
+ANY: Answers = {
+    400: {"model": Refusal, "description": "The request is incomplete, or for another host."},
     401: {"model": Refusal, "description": "The token is missing or wrong."},
-    404: {"model": Refusal, "description": "Not kept here (any more)."},
-    422: {"model": BadParameters, "description": "No such picture, model or parameter."},
+    429: {"model": Refusal, "description": "Busy; come again.", "headers": SECONDS},
+    503: {"model": Refusal, "description": "The server is stopping.", "headers": SECONDS},
 }
-BUSY: dict[int | str, dict[str, Any]] = {
-    429: {
-        "model": Refusal,
-        "description": "Busy; come again.",
-        "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
-    },
-    503: {
-        "model": Refusal,
-        "description": "The server is stopping.",
-        "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
-    },
+UNKNOWN: Answers = ANY | {
+    404: {"model": Refusal, "description": "Not kept here (any more)."},
+    422: {"model": Refusal, "description": "No such picture, model or parameter."},
+}
+BUSY: Answers = ANY | {
+    422: UNKNOWN[422],
     507: {"model": Refusal, "description": "No room for this upload or its result."},
 }
-UPLOAD: dict[int | str, dict[str, Any]] = BUSY | {
-    400: {"model": Refusal, "description": "The body is incomplete."},
-    401: UNKNOWN[401],
+UPLOAD: Answers = BUSY | {
     403: {"model": Refusal, "description": "Sent by the page of another site."},
     408: {"model": Refusal, "description": "The body did not come in time."},
     413: {"model": Refusal, "description": "The body is too large, or the picture in it."},
-    422: UNKNOWN[422],
 }
-# The body is the file itself: nothing has to be unpacked, and it is counted as it comes.
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
+CHOICE: Answers = {406: {"model": Refusal, "description": "Accept lets no format through."}}
+
+# Beside every picture. An answer is only as true as what it says of itself.
+FACTS = {
+    "Unhaze-Model": ("The model that looked at it.", "string"),
+    "Unhaze-Seconds": ("The work on it.", "number"),
+    "Unhaze-Size": ("WIDTHxHEIGHT in pixels.", "string"),
+    "Unhaze-Lost": (
+        "What the upload held and the result does not, if anything.",
+        "string",
+    ),
 }
+EXPOSED = tuple(FACTS)  # to pages of other sites that may use the API
+MOST_LOST = 1000  # characters
 
 
-def content(*media_types: str) -> dict[int | str, dict[str, Any]]:
-    """For the OpenAPI document: what the answer 200 holds."""
+def content(*media_types: str, facts: bool = False) -> Answers:
+    """What the answer 200 holds; facts: with the headers of `FACTS`."""
     binary = {"schema": {"type": "string", "format": "binary"}}
-    return {200: {"content": dict.fromkeys(media_types, binary), "description": "The file."}}
+    answer = {"content": dict.fromkeys(media_types, binary), "description": "The file."}
+    if facts:
+        answer["headers"] = {
+            name: {"description": text, "schema": {"type": kind}}
+            for name, (text, kind) in FACTS.items()
+        }
+    return {200: answer}
+
+
+def facts_of(item: Kept, seconds: float, lost: Iterable[str]) -> dict[str, str]:
+    """The headers of `FACTS` of a result."""
+    headers = {
+        "Unhaze-Model": item.model,
+        "Unhaze-Seconds": f"{seconds:.3f}",
+        "Unhaze-Size": f"{item.width}x{item.height}",
+    }
+    words = "; ".join(lost).encode("ascii", "replace").decode()
+    if words:
+        headers["Unhaze-Lost"] = " ".join(words.split())[:MOST_LOST]
+    return headers
+
+
+def body(fields: type[BaseModel]) -> dict[str, Any]:
+    """For the OpenAPI document: the file itself, or a form with it and with any of the `fields`."""
+    binary = {"type": "string", "format": "binary"}
+    properties = fields.model_json_schema()["properties"]
+    form = {"type": "object", "properties": {FILE: binary} | properties, "required": [FILE]}
+    content = {"application/octet-stream": binary, "multipart/form-data": form}
+    described = {kind: {"schema": schema} for kind, schema in content.items()}
+    return {"requestBody": {"required": True, "content": described}}
 
 
 def media_type(suffix: str) -> str:
     """For `Content-Type`; what is not known is only bytes."""
     return MEDIA_TYPES.get(suffix.lower(), "application/octet-stream")
-
-
-def known_parameters(request: Request) -> None:
-    """UnhazeError for a query parameter that the route does not have: it would change nothing."""
-    known = {each.alias for each in request.scope["route"].dependant.query_params}
-    for name in request.query_params:
-        if name not in known:
-            advice = nearest(name, known) if known else "there are none here"
-            raise UnhazeError(f"no parameter '{name}'; {advice}")

@@ -1,7 +1,6 @@
 """The application: the page, its files, and the API that both the page and services use.
 
-FastAPI writes the OpenAPI document from the signatures; the page is static files without a build
-step, so that the server works offline and a reader sees all of it.
+FastAPI writes the OpenAPI document from the signatures; the page is the one of site/, as built.
 """
 
 import asyncio
@@ -11,37 +10,48 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import (
     FileResponse,
     HTMLResponse,
     JSONResponse,
-    RedirectResponse,
     Response,
 )
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
-from starlette.staticfiles import StaticFiles
 
 from unhaze.errors import UnhazeError
-from unhaze.web import photos, service, videos
+from unhaze.web import entry, openapi, photos, service, videos
+from unhaze.web.access import Access, request_id
+from unhaze.web.answers import EXPOSED
+from unhaze.web.connections import Door
 from unhaze.web.desk import Busy, Stopping
-from unhaze.web.limits import COOKIE, Guard, TooLarge, TooSlow
+from unhaze.web.limits import HEADERS, Guard, TooLarge, TooSlow
 from unhaze.web.metrics import Counting, Metrics
+from unhaze.web.negotiation import NotAcceptable
+from unhaze.web.parameters import one_line
 from unhaze.web.settings import Settings
 from unhaze.web.shelf import Full
-from unhaze.web.work import Clearer, Missing, NoRoom
+from unhaze.web.static import add_files
+from unhaze.web.uploads import NoRoom
+from unhaze.web.work import Clearer, Missing
 
-PAGE = Path(__file__).parent / "page"
-DESCRIPTION = "Clears haze from photos and short videos. A file is sent as the body, as it is."
+PAGE = Path(__file__).parent / "site"  # built by `make site`
+DESCRIPTION = (
+    "Clears haze from photos and short videos. A file is sent as the body, as it is, or in a form."
+)
+# FastAPI exports traces where OTLP variables say so; nothing here reports to anybody.
+SILENT = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application; its state is in memory and in one private temporary folder."""
     settings = settings or Settings()
     clearer = Clearer(settings)
-    metrics = Metrics(clearer)
+    door = Door(settings.max_connections, settings.client_connections)
+    metrics = Metrics(clearer, door)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -56,11 +66,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=life,
         docs_url=None,
         redoc_url=None,
+        telemetry=SILENT,
     )
-    app.state.clearer = clearer
+    app.state.clearer, app.state.door = clearer, door
+    app.include_router(entry.router)
     app.include_router(service.router)
     app.include_router(photos.router)
     app.include_router(videos.router)
+    openapi.describe(app, with_token=bool(settings.token))
     add_errors(app)
 
     @app.get("/metrics", include_in_schema=False)
@@ -68,7 +81,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         return Response(metrics.text(), media_type=metrics.media_type)
 
     add_page(app)
-    add_middleware(app, settings, metrics)
+    add_middleware(app, settings, metrics, clearer)
     return app
 
 
@@ -77,32 +90,28 @@ def add_page(app: FastAPI) -> None:
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     def page(request: Request, token: str = "") -> Response:
-        if not token:
-            return FileResponse(PAGE / "index.html")
-        answer = RedirectResponse("./", 303)  # The token must not stay in the address.
-        secure = request.url.scheme == "https"
-        answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
-        return answer
+        return entry.admit(request, token) if token else FileResponse(PAGE / "index.html")
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
-        return HTMLResponse(service.docs_page(app.openapi()))
+        return HTMLResponse(openapi.page(app.openapi()))
 
-    app.mount("/", StaticFiles(directory=PAGE), name="page")
+    add_files(app, PAGE)
 
 
-def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, clearer: Clearer) -> None:
     """What every request goes through; the last one added is the first."""
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, desk=clearer.desk)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.origins),
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type"],
-            expose_headers=["content-disposition", "retry-after"],
+            allow_headers=["accept", "authorization", "content-type", "x-request-id"],
+            expose_headers=[*EXPOSED, "content-disposition", "retry-after", "x-request-id"],
         )
     app.add_middleware(Counting, metrics=metrics)
+    app.add_middleware(Access, form=settings.access_log)
 
 
 def add_errors(app: FastAPI) -> None:
@@ -111,6 +120,14 @@ def add_errors(app: FastAPI) -> None:
     @app.exception_handler(UnhazeError)
     def refused(_: Request, error: UnhazeError) -> JSONResponse:
         return refusal(422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def wrong_parameters(_: Request, error: RequestValidationError) -> JSONResponse:
+        return refusal(422, one_line(error.errors()))
+
+    @app.exception_handler(NotAcceptable)
+    def not_acceptable(_: Request, error: NotAcceptable) -> JSONResponse:
+        return refusal(406, str(error))
 
     @app.exception_handler(Missing)
     def missing(_: Request, error: Missing) -> JSONResponse:
@@ -126,8 +143,10 @@ def add_errors(app: FastAPI) -> None:
         return refusal(503, str(error), {"Retry-After": str(error.retry_after)})
 
     @app.exception_handler(500)
-    def fault(_: Request, __: BaseException) -> JSONResponse:
-        return refusal(500, "a fault of the server; its log says more")
+    def fault(request: Request, _: BaseException) -> JSONResponse:
+        ident = request_id(request.scope)  # this answer does not come through the middleware
+        why = f"a fault of the server; its log says more about request {ident}"
+        return refusal(500, why, HEADERS | {"X-Request-ID": ident})
 
     @app.exception_handler(405)
     def wrong_method(request: Request, _: HTTPException) -> JSONResponse:
@@ -163,7 +182,7 @@ def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> 
 def methods_of(app: FastAPI, request: Request) -> set[str]:
     """The methods of all routes of a path; those of files if there is none."""
     found: set[str] = set()
-    routers = (service.router, photos.router, videos.router)
+    routers = (entry.router, service.router, photos.router, videos.router)
     for route in (*app.routes, *(each for router in routers for each in router.routes)):
         if not isinstance(route, Mount) and route.matches(request.scope)[0] is not Match.NONE:
             found |= set(getattr(route, "methods", None) or ())

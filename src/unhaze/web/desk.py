@@ -45,7 +45,8 @@ class Desk:
         self.taken = 0  # changed in the event loop only
         self.by_client: Counter[str] = Counter()
         self.usual_seconds = 1.0  # a running mean of what a job takes
-        self.stopping = False
+        self.stopping = False  # nothing begins any more
+        self.ended = False  # what has begun is dropped, too
         self.stops: set[threading.Event] = set()  # of the jobs that run or wait
 
     @contextlib.contextmanager
@@ -78,7 +79,7 @@ class Desk:
         ClientDisconnect: the client of `request` has left; what it asked for is dropped or ended
         before this returns. Stopping: so is everything.
         """
-        if self.stopping:
+        if self.ended:
             raise Stopping
         stop = threading.Event()
         self.stops.add(stop)
@@ -102,7 +103,7 @@ class Desk:
                 raise ClientDisconnect
             return await ended
         except (asyncio.CancelledError, CancelledError) as error:
-            if self.stopping:
+            if self.ended:
                 raise Stopping from error
             raise
         finally:
@@ -112,10 +113,10 @@ class Desk:
             self.stops.discard(stop)
 
     async def drain(self, seconds: float) -> None:
-        """Lets nothing begin any more, and what runs end by itself within so many seconds."""
+        """Lets nothing begin any more, and what holds a place end within so many seconds."""
         self.stopping = True
         deadline = time.monotonic() + seconds
-        while self.stops and time.monotonic() < deadline:
+        while self.taken and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         self.stop_all()
         while self.stops and time.monotonic() < deadline + 5:
@@ -123,7 +124,7 @@ class Desk:
 
     def stop_all(self) -> None:
         """Ends what runs and drops what waits."""
-        self.stopping = True
+        self.stopping = self.ended = True
         for stop in list(self.stops):
             stop.set()
         self.pool.shutdown(wait=False, cancel_futures=True)

@@ -1,22 +1,23 @@
 """What every request must keep to: size, time, token; and the headers of every answer."""
 
 import asyncio
-import hmac
 import time
 from collections import Counter
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from unhaze.web import entry
+from unhaze.web.desk import Desk, Stopping
 from unhaze.web.settings import Settings
 from unhaze.web.work import BrokenOff, client_of
 
 # The page needs its own files, its API and pictures made in the browser; nothing from elsewhere.
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
-    " media-src 'self' blob:; connect-src 'self'; form-action 'none'; base-uri 'none';"
-    " frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self';"
+    " img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; worker-src 'self';"
+    " manifest-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "content-security-policy": POLICY,
@@ -24,12 +25,13 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
+    "cross-origin-embedder-policy": "require-corp",  # with it, networks get threads in the browser
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
     "x-frame-options": "DENY",
     "cache-control": "no-store",
 }
-OPEN = "/healthz"  # what a load balancer may ask without the token
-COOKIE = "unhaze"
+OPEN = ("/healthz", "/readyz")  # what a load balancer may ask, without the token
+RETRY_SECONDS = {429: "1", 503: str(Stopping().retry_after)}
 REST_SECONDS = 2.0  # in which the rest of a body must have been read after its refusal
 
 
@@ -50,12 +52,13 @@ class TooSlow(Exception):
 class Guard:
     """ASGI middleware: the token, the announced size, the headers; the body is counted as it comes.
 
-    With a token every request but /healthz needs `Authorization: Bearer TOKEN`, or the cookie that
-    the page gets by `/?token=TOKEN`. `TooLarge` and `TooSlow` are raised where the body is read.
+    With a token every request but those of `OPEN` needs `Authorization: Bearer TOKEN`, or the
+    cookie that a browser gets by the form, or by `/?token=TOKEN`. `TooLarge` and `TooSlow` are
+    raised where the body is read.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app, self.settings = app, settings
+    def __init__(self, app: ASGIApp, settings: Settings, desk: Desk) -> None:
+        self.app, self.settings, self.desk = app, settings, desk
         self.open: Counter[str] = Counter()  # requests that are being answered, by client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +84,7 @@ class Guard:
             self.open += Counter()  # drops the zeros
             await body.finish()
 
-    def refusal(self, request: Request) -> JSONResponse | None:
+    def refusal(self, request: Request) -> Response | None:
         """The answer to a request that is not let in; the connection is not used again."""
         status, why = 0, ""
         announced = request.headers.get("content-length", "0")
@@ -89,11 +92,15 @@ class Guard:
         own = self.open[client_of(request)]
         if not self.is_known_host(request):
             status, why = 400, "this server is not called so; ask for it as 127.0.0.1 or localhost"
-        elif request.url.path == OPEN:
+        elif request.url.path in OPEN:
             return None
+        elif self.desk.stopping:
+            status, why = 503, str(Stopping())
         elif self.open.total() >= most or own >= max(1, most // 4):
             status, why = 429, "too many requests at a time; try again in 1 second"
-        elif self.settings.token and request.url.path != OPEN and not self.may_enter(request):
+        elif self.settings.token and not self.may_enter(request):
+            if entry.is_browser(request):
+                return entry.form(request)
             status, why = 401, "a token is needed: Authorization: Bearer TOKEN"
         elif self.is_foreign(request):
             status, why = 403, "pages of other sites may not use this server; see --origin"
@@ -106,8 +113,8 @@ class Guard:
         headers = {"Connection": "close"}
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        if status == 429:
-            headers["Retry-After"] = "1"
+        if status in RETRY_SECONDS:
+            headers["Retry-After"] = RETRY_SECONDS[status]
         return JSONResponse({"detail": why}, status, headers)
 
     def is_known_host(self, request: Request) -> bool:
@@ -117,14 +124,14 @@ class Guard:
         return not self.settings.hosts or name in self.settings.hosts
 
     def may_enter(self, request: Request) -> bool:
-        """Whether the request carries the token; compared in constant time."""
+        """Whether the request carries the token, or is the form that asks for it."""
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         given = [bearer.strip()] if scheme.lower() == "bearer" else []
-        given.append(request.cookies.get(COOKIE, ""))
+        given.append(request.cookies.get(entry.COOKIE, ""))
         if request.url.path == "/":
             given.append(request.query_params.get("token", ""))
-        token = self.settings.token.encode()
-        return any(hmac.compare_digest(each.encode(), token) for each in given)
+        asks = request.url.path == entry.ENTRY and request.method == "POST"
+        return asks or any(entry.same(each, self.settings.token) for each in given)
 
     def is_foreign(self, request: Request) -> bool:
         """Whether a browser says that another site's page sends this: it could at least cost time,

@@ -12,6 +12,7 @@ from prometheus_client import (
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from unhaze.web.connections import Door
 from unhaze.web.work import Clearer
 
 BUCKETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
@@ -23,7 +24,7 @@ class Metrics:
 
     media_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, clearer: Clearer) -> None:
+    def __init__(self, clearer: Clearer, door: Door) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "unhaze_requests",
@@ -42,6 +43,8 @@ class Metrics:
         taken.set_function(lambda: clearer.desk.taken + clearer.video_desk.taken)
         kept = Gauge("unhaze_items_kept", "Photos and videos kept.", registry=self.registry)
         kept.set_function(lambda: len(clearer.shelf.items))
+        open_now = Gauge("unhaze_connections", "Open connections.", registry=self.registry)
+        open_now.set_function(lambda: door.open)
 
     def text(self) -> bytes:
         """In the format that Prometheus reads."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
@@ -15,10 +15,22 @@ from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
 
 from unhaze.errors import UnhazeError
-from unhaze.web.answers import BODY, BUSY, UNKNOWN, UPLOAD, content, known_parameters, media_type
+from unhaze.web import parameters
+from unhaze.web.answers import (
+    BUSY,
+    CHOICE,
+    UNKNOWN,
+    UPLOAD,
+    body,
+    content,
+    facts_of,
+    media_type,
+)
 from unhaze.web.desk import Busy, Stopping
-from unhaze.web.service import FileName, ModelName, Strength
-from unhaze.web.shelf import Kept, size_of
+from unhaze.web.negotiation import wanted_formats
+from unhaze.web.parameters import known_parameters, output_of
+from unhaze.web.shelf import Kept, safe_name, size_of
+from unhaze.web.tasks import Order
 from unhaze.web.work import BrokenOff, Clearer, Missing, NoRoom, client_of
 
 router = APIRouter(tags=["page"], dependencies=[Depends(known_parameters)])
@@ -45,18 +57,21 @@ class PhotoEntry:
     seconds: float
 
 
-@router.post("/v1/photos", status_code=201, responses=UPLOAD, openapi_extra=BODY)
+@router.post(
+    "/v1/photos", status_code=201, responses=UPLOAD, openapi_extra=body(parameters.SendPhoto)
+)
 async def send_photo(
-    request: Request, name: FileName = "photo", model: ModelName = "auto"
+    request: Request, query: Annotated[parameters.SendPhoto, Query()]
 ) -> PhotoEntry:
     """Takes a photo as the body, keeps it for a while, and computes what clears it."""
     clearer: Clearer = request.app.state.clearer
     client = client_of(request)
     with clearer.desk.place(client), ExitStack() as undo:
-        chosen = clearer.settings.chosen(model, clearer.settings.analysis)
-        item = clearer.shelf.new(name, "photo", client)
+        clearer.settings.chosen(query.model, clearer.settings.analysis)
+        item = clearer.shelf.new(query.name, "photo", client)
         undo.callback(clearer.shelf.remove, item.id)
-        await clearer.receive(request, item)
+        given = await clearer.receive(request, item, query)
+        chosen = clearer.settings.chosen(given.model, clearer.settings.analysis)
         await clearer.work(lambda stop: clearer.look(item, chosen, stop), item, request)
         undo.pop_all()
     return entry(item)
@@ -90,17 +105,14 @@ def entry(item: Kept) -> PhotoEntry:
 async def photo_preview(
     request: Request,
     ident: str,
-    side: Literal["hazy", "restored"] = "restored",
-    size: Annotated[
-        int, Query(ge=16, le=65536, description="Long side in pixels; over 2048: full size.")
-    ] = 1600,
+    query: Annotated[parameters.Preview, Query()],
 ) -> Response:
     """JPEG for looking at, of the photo as it came or as it is restored at full strength."""
     clearer: Clearer = request.app.state.clearer
     item = clearer.find(ident, "photo")
     with clearer.desk.place(client_of(request)):
         encoded = await clearer.work(
-            lambda stop: clearer.preview(item, side, size, stop), item, request
+            lambda stop: clearer.preview(item, query.side, query.size, stop), item, request
         )
     headers = {"Cache-Control": "private, max-age=600"}
     return Response(encoded, media_type="image/jpeg", headers=headers)
@@ -109,21 +121,29 @@ async def photo_preview(
 @router.get(
     "/v1/photos/{ident}/result",
     response_class=Response,
-    responses=content("image/*") | UNKNOWN | BUSY,
+    responses=content("image/*", facts=True) | UNKNOWN | BUSY | CHOICE,
 )
-async def photo_result(request: Request, ident: str, strength: Strength = 1.0) -> Response:
-    """The restored photo at full size, in its own format, with its metadata and bit depth."""
+async def photo_result(
+    request: Request, ident: str, query: Annotated[parameters.Result, Query()]
+) -> Response:
+    """The restored photo at full size, with its metadata and bit depth, in its own format unless
+    `format` or `Accept` say which.
+    """
     clearer: Clearer = request.app.state.clearer
-    item = clearer.find(ident, "photo")
+    wanted = wanted_formats(request.headers.get("accept", ""))
+    order = Order(query.strength, output_of(query), wanted)
+    item, started = clearer.find(ident, "photo"), time.perf_counter()
     with clearer.desk.place(client_of(request)):
-        target = await clearer.work(
-            lambda stop: clearer.write_result(item, strength, stop), item, request
+        written = await clearer.work(
+            lambda stop: clearer.write_result(item, order, stop), item, request
         )
+    suffix = written.file.suffix
     return FileResponse(
-        target,
-        media_type=media_type(item.suffix),
-        filename=item.result_name,
-        background=BackgroundTask(target.unlink, missing_ok=True),
+        written.file,
+        media_type=media_type(suffix),
+        filename=safe_name(item.name, suffix),
+        headers=facts_of(item, time.perf_counter() - started, written.lost),
+        background=BackgroundTask(written.file.unlink, missing_ok=True),
     )
 
 
@@ -139,18 +159,13 @@ def remove_photo(request: Request, ident: str) -> None:
     response_class=Response,
     responses=content("application/zip") | UNKNOWN | BUSY,
 )
-async def archive(
-    request: Request,
-    item: Annotated[
-        list[str], Query(min_length=1, max_length=100, description="ID:STRENGTH, repeated.")
-    ],
-) -> Response:
+async def archive(request: Request, query: Annotated[parameters.Archive, Query()]) -> Response:
     """Several results in one ZIP, each photo or video once; videos as they are. The results are
     made one after the other as they are taken; if one fails, the answer breaks off.
     """
     clearer: Clearer = request.app.state.clearer
     chosen: dict[str, tuple[Kept, float]] = {}
-    for each in item:
+    for each in query.item:
         kept, strength = read_choice(clearer, each)
         if chosen.setdefault(kept.id, (kept, strength)) != (kept, strength):
             raise UnhazeError(f"'{kept.id}' is given at two strengths; give each ID once")
@@ -248,5 +263,8 @@ async def result_in_turn(clearer: Clearer, item: Kept, strength: float, client: 
     """The result of a photo, made as soon as there is a place."""
     while True:
         with suppress(Busy), clearer.desk.place(client):
-            return await clearer.work(lambda stop: clearer.write_result(item, strength, stop), item)
+            written = await clearer.work(
+                lambda stop: clearer.write_result(item, Order(strength), stop), item
+            )
+            return written.file
         await asyncio.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Runs the application on a socket: connections time out, and it ends in bounded time.
+"""Runs the application on a socket: connections are bounded and time out, and it ends in time.
 
 Hypercorn closes a connection on which no whole request head comes within `IDLE_SECONDS`. uvicorn
 keeps those for ever (260 of them shut its server), granian those that have sent nothing yet.
@@ -10,14 +10,15 @@ import sys
 from contextlib import suppress
 
 from fastapi import FastAPI
-from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from hypercorn.middleware import ProxyFixMiddleware
 
+from unhaze.web.connections import Connections
+
 IDLE_SECONDS = 10  # without a request, or with only a part of its head
-DRAIN_SECONDS = 10.0  # that work which has begun may still take when the server is told to stop
-END_SECONDS = 5.0  # that answers may still be sent after that
+END_SECONDS = 5.0  # that answers may still be sent after the work has ended
 BACKLOG = 512
+RESERVED = 384  # descriptors for all but connections: files, pipes of workers
 
 
 def listen(host: str, port: int) -> tuple[Config, int]:
@@ -32,7 +33,6 @@ def listen(host: str, port: int) -> tuple[Config, int]:
     config.bind = [f"fd://{bound.detach()}"]
     config.backlog = BACKLOG
     config.keep_alive_timeout = IDLE_SECONDS
-    config.graceful_timeout = END_SECONDS
     config.include_server_header = False
     config.loglevel = "WARNING"
     return config, port
@@ -40,7 +40,6 @@ def listen(host: str, port: int) -> tuple[Config, int]:
 
 def run(app: FastAPI, config: Config, *, behind_proxy: bool) -> None:
     """Serves until SIGINT or SIGTERM."""
-    raise_descriptor_limit()
 
     async def until_signal() -> None:
         stop = asyncio.Event()
@@ -56,32 +55,30 @@ def run(app: FastAPI, config: Config, *, behind_proxy: bool) -> None:
 async def serve_until(
     app: FastAPI, config: Config, stop: asyncio.Event, *, behind_proxy: bool = False
 ) -> None:
-    """Serves until `stop` is set: then nothing begins, what runs may end, the rest is told 503."""
+    """Serves until `stop` is set: then nothing begins, what has begun may end, the rest is told
+    503. All of that takes at most `Settings.stop_seconds` and some 15 seconds.
+    """
+    settings, clearer = app.state.clearer.settings, app.state.clearer
     shown = ProxyFixMiddleware(app, mode="legacy", trusted_hops=1) if behind_proxy else app
-    drained = asyncio.Event()
-    serving = asyncio.ensure_future(serve(shown, config, shutdown_trigger=drained.wait))
-    stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if stopped.done():
-        await app.state.clearer.drain(DRAIN_SECONDS)
-        drained.set()
+    door = app.state.door
+    door.most = min(settings.max_connections, max(1, descriptors() - RESERVED))
+    connections = Connections(shown, config, door)
+    async with app.router.lifespan_context(app):
+        await connections.open()
+        await stop.wait()
+        await clearer.drain(settings.stop_seconds)
         # A client that takes its answer slowly must not hold the server up.
-        await asyncio.wait({serving}, timeout=2 * END_SECONDS)
-    stopped.cancel()
-    if not serving.done():
-        serving.cancel()
-        await asyncio.wait({serving}, timeout=END_SECONDS)
-        await asyncio.to_thread(app.state.clearer.close)
-        return
-    await serving
+        await connections.close(END_SECONDS)
 
 
-def raise_descriptor_limit() -> None:
-    """As many open connections and files as the system lets this process have."""
+def descriptors() -> int:
+    """Connections and files that this process may have open: as many as the system lets it."""
     if sys.platform == "win32":
-        return
+        return 1 << 16
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 20 if allowed == resource.RLIM_INFINITY else allowed

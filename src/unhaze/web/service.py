@@ -1,10 +1,9 @@
 """What services use: one picture in, one picture out; which models there are; is all well."""
 
-import html
 from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, Response
@@ -12,19 +11,14 @@ from starlette.background import BackgroundTask
 
 from unhaze.restore.models import list_models
 from unhaze.restore.priors import PRIORS
-from unhaze.web.answers import BODY, UNKNOWN, UPLOAD, content, known_parameters, media_type
+from unhaze.web import parameters
+from unhaze.web.answers import ANY, CHOICE, UPLOAD, body, content, facts_of, media_type
+from unhaze.web.negotiation import wanted_formats
+from unhaze.web.parameters import known_parameters, output_of
+from unhaze.web.tasks import Order
 from unhaze.web.work import Clearer, client_of
 
 router = APIRouter(tags=["service"], dependencies=[Depends(known_parameters)])
-
-Strength = Annotated[float, Query(ge=0, le=1, description="0 changes nothing, 1 clears fully.")]
-ModelName = Annotated[str, Query(max_length=64, description="One of /v1/models, or auto.")]
-Analysis = Annotated[
-    int, Query(ge=64, le=2048, description="Long side in pixels of the picture the model sees.")
-]
-FileName = Annotated[
-    str, Query(max_length=255, description="Name of the upload: the result is called after it.")
-]
 
 
 @dataclass(frozen=True)
@@ -34,6 +28,13 @@ class Health:
     status: str
     places_taken: int
     places: int
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """ready, stopping, or no room (on disk for one more upload and its result)."""
+
+    status: str
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,20 @@ class Models:
 
 @router.get("/healthz")
 async def health(request: Request) -> Health:
-    """Whether the server answers."""
+    """Whether the server lives; /readyz says whether it can take more."""
     desk = request.app.state.clearer.desk
     return Health(status="ok", places_taken=desk.taken, places=desk.places)
 
 
-@router.get("/v1/models", responses={401: UNKNOWN[401]})
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "Not now."}})
+async def ready(request: Request, response: Response) -> Readiness:
+    """Whether more requests should be sent here: not while the server stops, or has no room."""
+    status = request.app.state.clearer.readiness()
+    response.status_code = 200 if status == "ready" else 503
+    return Readiness(status)
+
+
+@router.get("/v1/models", responses=ANY)
 async def models(request: Request) -> Models:
     """The models that come with this server, and its limits."""
     settings = request.app.state.clearer.settings
@@ -98,29 +107,27 @@ async def models(request: Request) -> Models:
 @router.post(
     "/v1/dehaze",
     response_class=Response,
-    responses=content("image/*") | UPLOAD,
-    openapi_extra=BODY,
+    responses=content("image/*", facts=True) | UPLOAD | CHOICE,
+    openapi_extra=body(parameters.Dehaze),
 )
-async def dehaze(
-    request: Request,
-    strength: Strength = 1.0,
-    model: ModelName = "auto",
-    analysis: Analysis = 1024,
-    name: FileName = "photo",
-) -> Response:
-    """One image as the body; the answer is the same image without its haze, in the same format
-    (PNG where that format cannot be written), with its metadata and bit depth.
+async def dehaze(request: Request, query: Annotated[parameters.Dehaze, Query()]) -> Response:
+    """One image as the body, or in a form; the answer is the same image without its haze, in the
+    same format unless `format` or `Accept` say which (PNG where that format cannot be written),
+    with its metadata and bit depth.
     """
     clearer: Clearer = request.app.state.clearer
     client = client_of(request)
+    wanted = wanted_formats(request.headers.get("accept", ""))
     with clearer.desk.place(client), ExitStack() as undo:
-        chosen = clearer.settings.chosen(model, analysis)
-        item = clearer.shelf.new(name, "request", client)
+        clearer.settings.chosen(query.model, query.analysis)  # sooner than the body has come
+        item = clearer.shelf.new(query.name, "request", client)
         undo.callback(clearer.shelf.remove, item.id)
-        await clearer.receive(request, item)
+        given = await clearer.receive(request, item, query)
+        chosen = clearer.settings.chosen(given.model, given.analysis)
+        order = Order(given.strength, output_of(given), wanted)
 
         def clear(stop: Event) -> None:
-            clearer.clear(item, chosen, analysis, strength, stop)
+            clearer.clear(item, chosen, given.analysis, order, stop)
 
         await clearer.work(clear, item, request)
         item.state = "done"
@@ -129,26 +136,6 @@ async def dehaze(
         item.folder / f"result{item.suffix}",
         media_type=media_type(item.suffix),
         filename=item.result_name,
+        headers=facts_of(item, item.seconds, item.lost),
         background=BackgroundTask(clearer.shelf.remove, item.id),
-    )
-
-
-def docs_page(document: dict[str, Any]) -> str:
-    """The OpenAPI document as a plain page; it needs no script and no other server."""
-    rows = []
-    for path, methods in document["paths"].items():
-        for method, about in methods.items():
-            parameters = ", ".join(each["name"] for each in about.get("parameters", []))
-            call = html.escape(f"{method.upper()} {path}")
-            given = f"<p>Parameters: {html.escape(parameters)}</p>" if parameters else ""
-            text = html.escape(about.get("description", about.get("summary", "")))
-            rows.append(f"<dt><code>{call}</code></dt><dd><p>{text}</p>{given}</dd>")
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>unhaze: HTTP API</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><link rel="icon" href="icon.svg">'
-        '<link rel="stylesheet" href="style.css"><main class="prose"><h1>HTTP API</h1>'
-        f"<p>{html.escape(document['info']['description'])} The whole document:"
-        f' <a href="openapi.json">openapi.json</a>. <a href="./">Back to the page</a></p>'
-        f"<dl>{''.join(rows)}</dl></main></html>"
     )

@@ -8,14 +8,18 @@ from unhaze.names import one_of
 from unhaze.restore.models import list_models
 from unhaze.restore.priors import PRIORS
 from unhaze.restore.resources import usable_cores
+from unhaze.web.access import FORMS
 
 ANALYSIS_BYTES = 600_000_000  # of memory that one look of a model may be expected to take
 LARGEST_ANALYSIS = 2048
 POSITIVE = (
     "max_bytes", "max_pixels", "max_frame_pixels", "max_frames", "video_seconds", "body_seconds",
-    "work_seconds", "worker_bytes", "forgotten_seconds", "max_requests",
+    "work_seconds", "worker_bytes", "forgotten_seconds", "max_requests", "max_connections",
 )  # fmt: skip
-NOT_NEGATIVE = ("workers", "queue", "client_places", "kept_bytes", "client_bytes", "kept_seconds")
+NOT_NEGATIVE = (
+    "workers", "queue", "client_places", "client_connections", "kept_bytes", "client_bytes",
+    "kept_seconds", "stop_seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,16 @@ class Settings:
     may take worker_bytes of memory; videos take turns beside them.
     queue: requests that may wait besides. client_places: how many of all these places one client
     (an address) may hold, 0: all. max_requests: answered at a time, also of downloads; one client
-    may have a quarter of them. body_seconds: for an upload to come, and for a client to take the
-    next piece of an answer.
+    may have a quarter of them. max_connections: open at a time, client_connections: of one client,
+    0: all; behind a proxy all are the proxy's. stop_seconds: that what has begun may still take
+    when the server is told to stop. body_seconds: for an upload to come, and for a client to take
+    the next piece of an answer.
     kept_bytes: of files kept for the page all together, client_bytes: of one client's (0: half of
     kept_bytes): its oldest make room for its new ones, never another's; kept_seconds: for how long
     after they were last used. token: what clients must show, "" for none. origins: other sites
     whose pages may use the API (CORS). hosts: names under which the server may be called, () for
     any. models: those that clients may name, () for all; without "auto" the first is the default.
-    device, analysis: as for `Restorer`.
+    access_log: text or json, a line a request, or off. device, analysis: as for `Restorer`.
     """
 
     max_bytes: int = 200_000_000
@@ -52,6 +58,9 @@ class Settings:
     queue: int = 8
     client_places: int = 0
     max_requests: int = 256
+    max_connections: int = 1024
+    client_connections: int = 0
+    stop_seconds: float = 10.0
     body_seconds: float = 120.0
     kept_bytes: int = 4_000_000_000
     client_bytes: int = 0
@@ -60,6 +69,7 @@ class Settings:
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    access_log: str = "off"
     device: str = "auto"
     analysis: int = 1024
 
@@ -77,6 +87,7 @@ class Settings:
             raise UnhazeError("the token must be of ASCII letters, digits, - and _")
         if "*" in self.origins and not self.token:
             raise UnhazeError("origin '*' lets every web site use the API; set a token as well")
+        one_of("access_log", self.access_log, FORMS)
         for name in self.models:
             one_of("model", name, every_model())
 

@@ -25,7 +25,8 @@ class Kept:
     """One photo, video or request. `folder` holds its files, `name` is what the client calls it.
 
     client: whose it is. state: waiting, running, done or failed; what waits or runs is not tidied
-    away. suffix: of the result. done, frames: how far a video is, of how many if that is known.
+    away. suffix: of the result. lost: what of the upload the result does not hold.
+    done, frames: how far a video is, of how many if that is known.
     used: when it was last of use, asked: when its client last asked for it.
     """
 
@@ -36,6 +37,7 @@ class Kept:
     client: str = ""
     model: str = ""
     suffix: str = ""
+    lost: tuple[str, ...] = ()
     width: int = 0
     height: int = 0
     seconds: float = 0.0

@@ -2,19 +2,25 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyvips
 
 from unhaze import photo as photos
 from unhaze.errors import UnhazeError
+from unhaze.photo.notes import noted
+from unhaze.photo.output import SAME, suffix_for
 from unhaze.photo.picture import ICC
+from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
 from unhaze.restore.restorer import Glance, Restorer, analysis_image, as_u8
 from unhaze.restore.video.containers import SERVICE_DEMUXERS
+from unhaze.web.negotiation import choose
 from unhaze.web.settings import Settings
 from unhaze.web.shelf import Kept
 
@@ -73,24 +79,52 @@ def look(models: Models, item: Kept, model: str) -> dict[str, object]:
     return facts | {"model": name, "seconds": time.perf_counter() - started}
 
 
-def clear(
-    models: Models, item: Kept, model: str, analysis: int, strength: float
-) -> dict[str, object]:
+@dataclass(frozen=True)
+class Order:
+    """What a client wants of a photo. output: by the names of `photo.output.OPTIONS`; wanted: the
+    formats that it takes, and how gladly, if `output` does not name one.
+    """
+
+    strength: float = 1.0
+    output: Mapping[str, Any] = field(default_factory=lambda: {"format": SAME})
+    wanted: Mapping[str, float] = field(default_factory=dict)
+
+    def suffix(self, own: str) -> str:
+        """Of the result of a photo that has this one in its own format."""
+        asked = self.output["format"]
+        return suffix_for(choose(self.wanted, own) if asked == SAME and self.wanted else asked, own)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A result, and what of the photo it does not hold."""
+
+    file: Path
+    lost: tuple[str, ...]
+
+
+def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -> dict[str, object]:
     """Writes the restored photo to `result` in the item's folder."""
+    started = time.perf_counter()
     restorer = models.restorer(model, analysis)
-    facts = receive(models, item)
-    target = item.folder / f"result{facts['suffix']}"
-    restorer.restore_file(item.source, target, strength=strength)
-    return facts
+    with noted(item.source) as lost:
+        facts = receive(models, item)
+        facts["suffix"] = order.suffix(facts["suffix"])
+        target = item.folder / f"result{facts['suffix']}"
+        restorer.restore_file(item.source, target, strength=order.strength)
+    name = restorer.name_for(facts["height"], facts["width"])
+    seconds = time.perf_counter() - started
+    return facts | {"model": name, "seconds": seconds, "lost": tuple(lost)}
 
 
-def write_result(models: Models, item: Kept, strength: float) -> Path:
+def write_result(models: Models, item: Kept, order: Order) -> Written:
     """A new file in the item's folder: the photo at full size, restored with its field."""
-    target = item.folder / f"{secrets.token_hex(8)}{item.suffix}"
+    target = item.folder / f"{secrets.token_hex(8)}{order.suffix(item.suffix)}"
     restorer = models.restorer(item.model, models.settings.analysis)
-    glance = _glance(models, item) if strength else None
-    restorer.restore_file(item.source, target, strength=strength, glance=glance)
-    return target
+    glance = _glance(models, item) if order.strength else None
+    with noted(item.source) as lost:
+        restorer.restore_file(item.source, target, strength=order.strength, glance=glance)
+    return Written(target, tuple(lost))
 
 
 def preview(models: Models, item: Kept, side: str, size: int) -> bytes:
@@ -133,17 +167,25 @@ def _glance(models: Models, item: Kept) -> Glance:
     return Glance(hazy, apply_field(maps, hazy, threads=models.settings.threads), maps)
 
 
-def clear_video(models: Models, item: Kept, model: str, strength: float, suffix: str) -> None:
+def clear_video(
+    models: Models,
+    item: Kept,
+    model: str,
+    strength: float,
+    suffix: str,
+    encoding: Encoding | None = None,
+) -> None:
     """Writes the restored video to `result`; tells (frames done, frames in all, seconds)."""
     from unhaze.restore.video import restore_video
 
     settings = models.settings
     frames = check_video(models, item.source)
     models.tell(0, frames, 0.0)
+    passes = 2 if encoding is not None and encoding.target_size else 1
 
     def watch(done: int, frames: int | None, seconds: float) -> None:
         models.tell(done, frames, seconds)
-        if done > settings.max_frames:
+        if done > passes * settings.max_frames:
             raise UnhazeError(f"over the limit of {settings.max_frames} frames")
 
     restore_video(
@@ -151,6 +193,7 @@ def clear_video(models: Models, item: Kept, model: str, strength: float, suffix:
         item.folder / f"result{suffix}",
         restorer=models.restorer(model, settings.analysis, use="video"),
         strength=strength,
+        encoding=encoding,
         progress=watch,
         demuxers=SERVICE_DEMUXERS,
         max_pixels=settings.max_frame_pixels,

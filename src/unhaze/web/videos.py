@@ -6,16 +6,18 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, Response
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
-from unhaze.web import tasks
-from unhaze.web.answers import BODY, UNKNOWN, UPLOAD, content, known_parameters, media_type
+from unhaze.restore.encoding import Encoding
+from unhaze.web import parameters, tasks
+from unhaze.web.answers import UNKNOWN, UPLOAD, body, content, media_type
 from unhaze.web.desk import Stopping
-from unhaze.web.service import FileName, ModelName, Strength
+from unhaze.web.parameters import known_parameters
 from unhaze.web.shelf import Kept
 from unhaze.web.work import Clearer, Missing, client_of, in_client_words
 from unhaze.web.workers import Dropped
@@ -41,23 +43,24 @@ class VideoEntry:
     error: str
 
 
-@router.post("/v1/videos", status_code=202, responses=UPLOAD, openapi_extra=BODY)
+@router.post(
+    "/v1/videos", status_code=202, responses=UPLOAD, openapi_extra=body(parameters.SendVideo)
+)
 async def send_video(
-    request: Request,
-    name: FileName = "video.mp4",
-    model: ModelName = "auto",
-    strength: Strength = 1.0,
+    request: Request, query: Annotated[parameters.SendVideo, Query()]
 ) -> VideoEntry:
     """Takes a video as the body and begins to restore it; its state tells how far it is."""
     clearer: Clearer = request.app.state.clearer
     with ExitStack() as undo:
         client = client_of(request)
         undo.enter_context(clearer.video_desk.place(client))
-        chosen = clearer.settings.chosen(model, clearer.settings.analysis)
-        item = clearer.shelf.new(name, "video", client)
+        clearer.settings.chosen(query.model, clearer.settings.analysis)
+        item = clearer.shelf.new(query.name, "video", client)
         with ExitStack() as forget:
             forget.callback(clearer.shelf.remove, item.id)
-            await clearer.receive(request, item)
+            given = await clearer.receive(request, item, query)
+            chosen = clearer.settings.chosen(given.model, clearer.settings.analysis)
+            how = given.strength, parameters.encoding_of(given)
             check_container(item.source)
             forget.pop_all()
         place = undo.pop_all()
@@ -65,7 +68,7 @@ async def send_video(
     async def restore() -> None:
         with place, suppress(Stopping):
             await clearer.video_desk.work(
-                lambda stop: restore_kept(clearer, item, chosen, strength, stop)
+                lambda stop: restore_kept(clearer, item, chosen, how, stop)
             )
 
     task = asyncio.create_task(restore())
@@ -88,13 +91,17 @@ def check_container(source: Path) -> None:
 
 
 def restore_kept(
-    clearer: Clearer, item: Kept, model: str, strength: float, stop: threading.Event
+    clearer: Clearer,
+    item: Kept,
+    model: str,
+    how: tuple[float, Encoding],
+    stop: threading.Event,
 ) -> None:
-    """Restores the video; what goes wrong becomes its state."""
+    """Restores the video; what goes wrong becomes its state. `how`: strength and encoding."""
     item.state = "running"
     item.suffix = item.source.suffix if item.source.suffix in SUFFIXES else ".mkv"
     started = time.perf_counter()
-    settings = clearer.settings
+    settings, (strength, encoding) = clearer.settings, how
 
     def watch(done: int, frames: int | None, seconds: float) -> None:
         item.done, item.frames = done, frames
@@ -103,7 +110,7 @@ def restore_kept(
     try:
         clearer.workers.call(
             tasks.clear_video,
-            *(item, model, strength, item.suffix),
+            *(item, model, strength, item.suffix, encoding),
             stop=Unwanted(stop, item, settings.forgotten_seconds),
             seconds=settings.video_seconds,
             progress=watch,

@@ -3,22 +3,26 @@
 import asyncio
 import contextlib
 import re
+import shutil
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from unhaze.errors import UnhazeError
 from unhaze.web import tasks
+from unhaze.web.connections import network_of
 from unhaze.web.desk import Desk, Stopping
+from unhaze.web.parameters import Given, with_fields
 from unhaze.web.settings import Settings
 from unhaze.web.shelf import Kept, Shelf
+from unhaze.web.uploads import NoRoom, save
 from unhaze.web.workers import Dropped, Workers
 
 Result = TypeVar("Result")
+
 TIDY_SECONDS = 20.0  # from one look for old files to the next
 
 
@@ -28,10 +32,6 @@ class Missing(Exception):
 
 class BrokenOff(Exception):
     """An answer that has begun cannot be completed: its connection ends before it does."""
-
-
-class NoRoom(Exception):
-    """The folder for uploads and results is full."""
 
 
 class Clearer:
@@ -58,7 +58,9 @@ class Clearer:
         self.shelf.close()
 
     async def drain(self, seconds: float) -> None:
-        """Lets photos at work end within so many seconds, begins nothing, gives videos up."""
+        """Lets photos that have begun, also to be sent, end within so many seconds; begins nothing,
+        and gives videos up, as nobody could fetch them any more.
+        """
         self.video_desk.stop_all()
         await self.desk.drain(seconds)
 
@@ -84,6 +86,13 @@ class Clearer:
             with contextlib.suppress(asyncio.CancelledError):
                 await tidying
 
+    def readiness(self) -> str:
+        """ready; else what hinders."""
+        if self.desk.stopping:
+            return "stopping"
+        free = shutil.disk_usage(self.shelf.folder).free
+        return "ready" if free >= 2 * self.settings.max_bytes else "no room"
+
     def find(self, ident: str, kind: str) -> Kept:
         """What is kept under this name; Missing if nothing is."""
         item = self.shelf.get(ident, kind)
@@ -91,18 +100,17 @@ class Clearer:
             raise Missing(f"no such {kind}; it is kept for a while only, send it again")
         return item
 
-    async def receive(self, request: Request, item: Kept) -> None:
-        """Writes the body of a request to the item's source. UnhazeError: it is empty."""
-        size = 0
-        with item.source.open("wb", buffering=0) as file:
-            async for chunk in request.stream():
-                size += len(chunk)
-                try:
-                    await asyncio.to_thread(file.write, chunk)
-                except OSError as error:
-                    raise NoRoom("no room on the server for this upload") from error
-        if not size:
-            raise UnhazeError("the body is empty; send the bytes of a picture")
+    async def receive(self, request: Request, item: Kept, given: Given) -> Given:
+        """Writes the file of a request to the item's source, which gets its name; returns all
+        parameters: those `given` in the address, and those of a form. UnhazeError: they are wrong,
+        or there is no file.
+        """
+        with (item.folder / "upload").open("wb", buffering=0) as target:
+            fields, file_name = await save(request, target)
+        given = with_fields(given, fields, file_name)
+        item.name = given.name
+        (item.folder / "upload").rename(item.source)
+        return given
 
     async def work(
         self, job: Callable[[threading.Event], Result], item: Kept, request: Request | None = None
@@ -111,7 +119,7 @@ class Clearer:
         try:
             return await self.desk.work(job, request)
         except Dropped as error:
-            raise Stopping if self.desk.stopping else ClientDisconnect from error
+            raise Stopping if self.desk.ended else ClientDisconnect from error
         except UnhazeError as error:
             if item.removed:
                 raise Missing("it was removed meanwhile; send it again") from error
@@ -131,15 +139,15 @@ class Clearer:
         item.state = "done"
 
     def clear(
-        self, item: Kept, model: str, analysis: int, strength: float, stop: threading.Event
+        self, item: Kept, model: str, analysis: int, order: tasks.Order, stop: threading.Event
     ) -> None:
         """Writes the restored photo to `result` in the item's folder."""
-        words = (item, model, analysis, strength)
+        words = (item, model, analysis, order)
         take_over(item, self.call(tasks.clear, *words, stop=stop))
 
-    def write_result(self, item: Kept, strength: float, stop: threading.Event) -> Path:
+    def write_result(self, item: Kept, order: tasks.Order, stop: threading.Event) -> tasks.Written:
         """A new file in the item's folder: the photo at full size, restored with its field."""
-        return self.call(tasks.write_result, item, strength, stop=stop)
+        return self.call(tasks.write_result, item, order, stop=stop)
 
     def preview(self, item: Kept, side: str, size: int, stop: threading.Event) -> bytes:
         """JPEG of the hazy or the fully restored photo, with a long side of at most `size`."""
@@ -147,9 +155,8 @@ class Clearer:
 
 
 def client_of(request: Request) -> str:
-    """Who asks: the address, of IPv6 the network, as one client has as many as it likes there."""
-    host = request.client.host if request.client else ""
-    return ":".join(host.split(":")[:4]) if host.count(":") > 3 else host
+    """Who asks, by its address."""
+    return network_of(request.client.host if request.client else "")
 
 
 def take_over(item: Kept, facts: dict[str, Any]) -> None:

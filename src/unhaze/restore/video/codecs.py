@@ -1,58 +1,157 @@
-"""Which container, codec and pixel format a restored video gets: near to those of its source."""
+"""Which codec, encoder and pixel format a restored video gets: as asked, else near its source."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
+import av
+from av import VideoFrame
 from av.codec.codec import Codec as AvCodec
 from av.codec.codec import PixFmtLoss, codecs_available, find_best_pix_fmt_of_list
 from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
-from unhaze.names import lookup
+from unhaze.names import lookup, nearest
+from unhaze.restore.encoding import SOURCE_CODEC, Encoding
 from unhaze.restore.video.containers import CONTAINERS
+from unhaze.restore.video.encoders import CODECS, FAMILIES, HARDWARE, Codec
+
+# Of the source's bits a second, for a result in its codec: what haze hid takes a little more.
+SHARE = 1.1
+TELLING = 2.0  # seconds, in less of which no encoder gets to a mean
+OVERHEAD = 0.99  # of a file of a wanted size that is left for pictures and sound
+LEAST_RATE = 10_000  # bits a second below which no video is worth the name
 
 
 @dataclass(frozen=True)
-class Codec:
-    """An encoder of FFmpeg, and settings at which a loss is hard to see.
-
-    Quick ones: x264's "medium" would take as long as all the rest. Larger files make up for it.
+class Source:
+    """What an encoder is chosen by. `family`: FFmpeg's name of its codec. `rate`: bits a second of
+    the pictures; `sound_rate`: of all sound; `seconds`: of the wanted part; None: not known.
     """
 
-    encoder: str
-    options: Mapping[str, str] = field(default_factory=dict)
+    family: str
+    size: tuple[int, int]
+    rate: int | None
+    sound_rate: int
+    seconds: float | None
 
 
-CODECS = {
-    "h264": Codec("libx264", {"crf": "16", "preset": "veryfast"}),
-    "h265": Codec(
-        "libx265", {"crf": "18", "preset": "ultrafast", "x265-params": "log-level=error"}
-    ),
-    "av1": Codec("libsvtav1", {"crf": "25", "preset": "8"}),
-    "ffv1": Codec("ffv1", {"level": "3", "slicecrc": "1"}),
-    "prores": Codec("prores"),
-}
-# The nearest of these for a source by FFmpeg's name of its codec; h264 for all others.
-FAMILIES = {
-    "hevc": "h265",
-    "vvc": "h265",
-    "av1": "av1",
-    "vp8": "av1",
-    "vp9": "av1",
-    "prores": "prores",
-    "dnxhd": "prores",
-    "cfhd": "prores",
-    "v210": "prores",
-    "ffv1": "ffv1",
-    "ffvhuff": "ffv1",
-    "huffyuv": "ffv1",
-    "magicyuv": "ffv1",
-    "png": "ffv1",
-    "qtrle": "ffv1",
-    "rawvideo": "ffv1",
-    "utvideo": "ffv1",
-}
+@dataclass(frozen=True)
+class Chosen:
+    """An encoder with what it is told. `codec`: as in CODECS. `bit_rate`: a mean in bits a second,
+    else None. `passes`: 2 if it has to see all pictures twice. `notes`: what is not as asked.
+    """
+
+    codec: str
+    encoder: Codec
+    options: dict[str, str]
+    bit_rate: int | None
+    passes: int
+    notes: tuple[str, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """For JSON."""
+        facts = {"codec": self.codec, "encoder": self.encoder.encoder}
+        facts |= {"options": self.options, "bit_rate": self.bit_rate, "passes": self.passes}
+        return facts
+
+
+def choose_encoder(encoding: Encoding, codec: str, source: Source) -> Chosen:
+    """The encoder for a codec that `choose_codec` found, and what it is told.
+
+    Where nothing is said of quality or size, a codec that is the source's gets about the source's
+    bits a second, any other one a quality at which a loss is hard to see.
+    UnhazeError: it has no such preset, or no way to such a quality or size.
+    """
+    encoder, notes = _in_hardware(encoding, codec, source)
+    options, bit_rate = dict(encoder.options), _bit_rate(encoding, codec, encoder, source)
+    if encoding.crf is not None:
+        if encoder.quality is None or encoding.crf > encoder.worst:
+            most = f"goes to {encoder.worst}" if encoder.quality else "cannot be chosen"
+            raise UnhazeError(f"crf is {encoding.crf:g}; the quality of {encoder.encoder} {most}")
+        options[encoder.quality] = f"{encoding.crf:g}"
+        if "qp_i" in options:
+            options["qp_i"] = options["qp_p"]
+    if bit_rate is not None:
+        for name in (encoder.quality, "qp_i", "rc", "rc_mode"):
+            options.pop(name or "", None)
+    if encoding.preset is not None:
+        if encoding.preset not in encoder.presets:
+            advice = nearest(encoding.preset, encoder.presets)
+            raise UnhazeError(f"{encoder.encoder} has no preset '{encoding.preset}'; {advice}")
+        options[encoder.speed] = encoding.preset
+    passes = 1 if encoding.target_size is None else encoder.passes
+    if encoding.target_size is not None and passes == 1:
+        notes.append(f"{encoder.encoder} is held to the size in one pass: it may miss it a little")
+    return Chosen(codec, encoder, options, bit_rate, passes, tuple(notes))
+
+
+def _bit_rate(encoding: Encoding, codec: str, encoder: Codec, source: Source) -> int | None:
+    """Bits a second on average; None for a constant quality."""
+    wanted = encoding.bitrate
+    if encoding.target_size is not None:
+        if not source.seconds:
+            raise UnhazeError("target_size needs a source that says how long it is; give a bitrate")
+        sound = 0 if encoding.audio == "none" else source.sound_rate
+        wanted = round(OVERHEAD * 8 * encoding.target_size / source.seconds - sound)
+        if wanted < LEAST_RATE:
+            least = (LEAST_RATE + sound) * source.seconds / OVERHEAD / 8e6
+            raise UnhazeError(
+                f"target_size is {encoding.target_size / 1e6:g} MB;"
+                f" {source.seconds:.0f} s with this sound need {least:.2g} MB at least"
+            )
+    if wanted is not None and not encoder.averages:
+        raise UnhazeError(f"{codec} has no choice of bits a second; leave bitrate and size out")
+    if wanted is None and encoding.crf is None and source.rate and encoder.averages:
+        same, known = codec == _own_codec(source.family), (source.seconds or 0) >= TELLING
+        if (same and known) or encoder.quality is None:
+            return round(SHARE * source.rate)
+    return wanted
+
+
+def _own_codec(family: str) -> str | None:
+    """The name in CODECS of a codec that is one of them, by FFmpeg's name of it."""
+    name = "h265" if family == "hevc" else family
+    return name if name in CODECS else None
+
+
+def _in_hardware(encoding: Encoding, codec: str, source: Source) -> tuple[Codec, list[str]]:
+    """The encoder of the wanted kind, if it works here; else that in software, and why."""
+    if encoding.hw == "off":
+        return CODECS[codec], []
+    reasons = []
+    for kind in HARDWARE if encoding.hw == "auto" else (encoding.hw,):
+        if codec not in HARDWARE[kind]:
+            reasons.append(f"{kind} has no encoder of {codec}")
+            continue
+        why = _trial(HARDWARE[kind][codec], source.size)
+        if why is None:
+            return HARDWARE[kind][codec], []
+        reasons.append(f"{kind}: {why}")
+    why = "none works" if encoding.hw == "auto" else reasons[0]
+    return CODECS[codec], [f"no encoder in hardware ({why}); {CODECS[codec].encoder} encodes"]
+
+
+def _trial(codec: Codec, size: tuple[int, int]) -> str | None:
+    """Why an encoder does not encode one black picture here; None if it does."""
+    if codec.encoder not in codecs_available:
+        return "not in this FFmpeg"
+    try:
+        context = AvCodec(codec.encoder, "w").create()
+        context.width, context.height = size
+        context.pix_fmt = next(iter(usable_layouts(codec, *size)), "yuv420p")
+        context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+        context.options = dict(codec.options)
+        context.open()
+        frame = VideoFrame(*size, context.pix_fmt)
+        frame.pts, frame.time_base = 0, context.time_base
+        context.encode(frame)
+        context.encode(None)
+    except (av.FFmpegError, ValueError) as error:
+        return " ".join((getattr(error, "strerror", None) or str(error)).split())
+    return None
 
 
 def choose_codec(wanted: str | None, family: str, suffix: str) -> str:
@@ -65,8 +164,13 @@ def choose_codec(wanted: str | None, family: str, suffix: str) -> str:
     if not held:
         raise UnhazeError(f"this FFmpeg encodes none of {', '.join(claimed)}; install PyAV's wheel")
     if wanted is None:
-        nearest = FAMILIES.get(family, "h264")
-        return nearest if nearest in held else held[0]
+        nearest_one = FAMILIES.get(family, "h264")
+        return nearest_one if nearest_one in held else held[0]
+    if wanted == SOURCE_CODEC:
+        wanted = _own_codec(family)
+        if wanted is None:
+            names = ", ".join(CODECS)
+            raise UnhazeError(f"the codec of the source is {family}, which is none of {names}")
     lookup(CODECS, wanted, "codec")
     if wanted in claimed and wanted not in held:
         raise UnhazeError(
@@ -91,25 +195,32 @@ def losses(video: VideoStream, family: str, codec: str) -> Iterator[str]:
         yield f"the transparency of {family} in this container is not read, and is lost"
 
 
-def choose_layout(codec: str, source: str, width: int, height: int) -> tuple[str, list[str]]:
-    """The pixel format for an encoder that loses least of `source`, and notes on what is lost.
+def choose_layout(
+    name: str,
+    source: str,
+    width: int,
+    height: int,
+    *,
+    encoder: Codec | None = None,
+    wanted: str | None = None,
+) -> tuple[str, list[str]]:
+    """The pixel format for a codec that loses least of `source`, and notes on what is lost.
 
-    UnhazeError if the encoder cannot encode this size at all.
+    `encoder`: one in hardware. `wanted`: that format. UnhazeError if the encoder cannot encode
+    this size at all, or not as `wanted`.
     """
-    encoder = AvCodec(CODECS[codec].encoder, "w")
-    names = [each.name for each in encoder.video_formats or ()]
-    # Full range is a tag, not a layout; semi-planar ones save nothing; hardly a player takes a
-    # lossy codec in RGB, or with alpha.
-    lossy = codec in ("h264", "h265", "av1")
-    avoided = ("yuvj", "nv") + (("gbr", "yuva") if lossy else ())
-    usable = [
-        name
-        for name in names
-        if not name.startswith(avoided) and (not lossy or _fits(name, width, height))
-    ]
+    encoder = encoder or CODECS[name]
+    usable = usable_layouts(encoder, width, height)
+    if wanted is not None:
+        if wanted not in usable:
+            raise UnhazeError(
+                f"{encoder.encoder} does not encode {width} x {height} pixels as '{wanted}';"
+                f" {nearest(wanted, usable)}"
+            )
+        usable = [wanted]
     if not usable:
         raise UnhazeError(
-            f"{codec} cannot encode {width} x {height} pixels, it needs even numbers;"
+            f"{name} cannot encode {width} x {height} pixels, it needs even numbers;"
             " choose h264 or another codec, and a suffix such as .mkv"
         )
     layout, loss = find_best_pix_fmt_of_list(usable, source.replace("yuvj", "yuv"), True)
@@ -120,10 +231,25 @@ def choose_layout(codec: str, source: str, width: int, height: int) -> tuple[str
     }
     if source.startswith("gray"):  # it has no colour to lose
         del lost[PixFmtLoss.RESOLUTION]
-    notes = [f"{codec} does not keep {words}" for flag, words in lost.items() if loss & flag]
-    if lossy and not _fits("yuv420p", width, height):
-        notes.append(f"{codec} holds an odd size as {layout.name}, which some players do not play")
+    notes = [f"{name} does not keep {words}" for flag, words in lost.items() if loss & flag]
+    if encoder.averages and not _fits("yuv420p", width, height):
+        notes.append(f"{name} holds an odd size as {layout.name}, which some players do not play")
     return layout.name, notes
+
+
+def usable_layouts(encoder: Codec, width: int, height: int) -> list[str]:
+    """Pixel formats in which it takes a video of this size, as far as players play them."""
+    lossy, hard = encoder.averages, encoder not in CODECS.values()
+    # Full range is a tag, not a layout; semi-planar ones save nothing where there is a choice;
+    # hardly a player takes a lossy codec in RGB, or with alpha.
+    avoided = ("yuvj",) + (("gbr", "yuva") if lossy else ())
+    avoided += ("bgr", "rgb", "argb", "x2", "cuda", "qsv", "amf") if hard else ("nv",)
+    formats = AvCodec(encoder.encoder, "w").video_formats or ()
+    return [
+        each.name
+        for each in formats
+        if not each.name.startswith(avoided) and (not lossy or _fits(each.name, width, height))
+    ]
 
 
 def _fits(layout: str, width: int, height: int) -> bool:

@@ -17,15 +17,17 @@ class Container:
     text: str | None
 
 
-MP4 = Container("mp4", ("h264", "h265", "av1"), "aac", "mov_text")
+MP4 = Container("mp4", ("h264", "h265", "av1", "vp9"), "aac", "mov_text")
 MPEG_TS = Container("mpegts", ("h264", "h265"), "aac", None)
 # By the suffix of a target.
 CONTAINERS = {
     ".mp4": MP4,
     ".m4v": MP4,
     ".mov": Container("mov", ("h264", "h265", "prores"), "aac", "mov_text"),
-    ".mkv": Container("matroska", ("h264", "h265", "av1", "ffv1", "prores"), "aac", "subrip"),
-    ".webm": Container("webm", ("av1",), "libopus", "webvtt"),
+    ".mkv": Container(
+        "matroska", ("h264", "h265", "av1", "vp9", "ffv1", "prores"), "aac", "subrip"
+    ),
+    ".webm": Container("webm", ("av1", "vp9"), "libopus", "webvtt"),
     ".ts": MPEG_TS,
     ".mts": MPEG_TS,
     ".m2ts": MPEG_TS,

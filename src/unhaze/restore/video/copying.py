@@ -18,6 +18,7 @@ from av.codec.codec import Codec as AvCodec
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
 
+from unhaze.errors import UnhazeError
 from unhaze.restore.video.containers import CONTAINERS
 
 EMPTY_TEXT = 2  # bytes of a gap between MP4's subtitles, which FFmpeg writes by itself
@@ -25,6 +26,7 @@ STEP = 0.001  # seconds between packets whose times in the source do not grow: e
 BIT_RATE = 96_000  # of sound that is encoded anew, a channel
 # Of channels whose places the source does not tell.
 LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+SOUND_ENCODERS = {"aac": "aac", "opus": "libopus"}
 TEXTS = (b"ass", b"text")  # PyAV's types of subtitles that are no pictures
 PLAIN_TEXT = ("subrip", "srt", "mov_text", "webvtt", "text", "ass", "ssa")
 # What FFmpeg puts into a container, and then neither it nor a player finds there again.
@@ -141,11 +143,26 @@ def plain(dialogue: bytes) -> bytes:
 
 
 def open_track(
-    container: OutputContainer, stream: Stream, suffix: str, notes: list[str]
+    container: OutputContainer,
+    stream: Stream,
+    suffix: str,
+    notes: list[str],
+    *,
+    audio: str = "copy",
 ) -> Track | None:
-    """A track for a stream of the source; None, and a line in `notes`, where there can be none."""
+    """A track for a stream of the source; None, and a line in `notes`, where there can be none.
+
+    `audio`: as in `Encoding`; a codec makes all sound anew that is not in it yet.
+    """
     target = CONTAINERS[suffix]
     form, refused = target.form, f"'{suffix}' does not hold {words_for(stream)}"
+    if stream.type == "audio" and audio == "none":
+        return None
+    asked = stream.type == "audio" and audio not in ("copy", _codec_of(stream))
+    if asked and not _is_encoded(form, stream, SOUND_ENCODERS[audio]):
+        raise UnhazeError(f"{words_for(stream)} does not become {audio} in '{suffix}'")
+    if asked:
+        return Sound(container, stream, SOUND_ENCODERS[audio])
     if _is_copied(form, stream):
         return Copy(_add_copy(container, stream))
     if stream.type == "audio" and _is_encoded(form, stream, target.sound):

@@ -4,8 +4,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.photo import check_target
+from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.video.ahead import Ahead, timed
 from unhaze.restore.video.containers import CONTAINERS, FILE_DEMUXERS
@@ -26,6 +27,7 @@ from unhaze.restore.video.frames import (
 )
 from unhaze.restore.video.target import TargetFile, target_file
 from unhaze.restore.video.temporal import Moment, Steadiness
+from unhaze.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from unhaze.restore.restorer import Restorer
@@ -66,12 +68,31 @@ class VideoReport:
 
 @dataclass
 class Tally:
-    """What the stages of one run count. `last`: time at which the last written picture is due."""
+    """What the stages of one run count. `last`: time at which the last written picture is due;
+    `before`: frames of an earlier pass, of `passes`; `begin`: of all, by the system's counter.
+    """
 
     frames: int = 0
+    before: int = 0
+    passes: int = 1
+    begin: float = field(default_factory=time.perf_counter)
     last: float = 0.0
     moment: Moment | None = None
     stages: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What `restore_video` was told; `part`: its start and end."""
+
+    source: str | Path
+    restorer: "Restorer"
+    strength: float
+    how: Steadiness
+    encoding: Encoding
+    part: tuple[float | None, float | None]
+    demuxers: str
+    max_pixels: int | None
 
 
 def restore_video(
@@ -83,6 +104,7 @@ def restore_video(
     start: float | None = None,
     end: float | None = None,
     codec: str | None = None,
+    encoding: Encoding | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     analysis: int = ANALYSIS,
@@ -93,8 +115,9 @@ def restore_video(
 ) -> VideoReport:
     """Writes `target`, whose suffix names the container, with all that `source` holds but its haze.
 
-    `start`, `end`: seconds; only that part. `codec`: h264, h265, av1, ffv1 or prores; default: as
-    the source, or the nearest. `progress`: called with frames done, frames in all or None, and
+    `start`, `end`: seconds; only that part. `codec`: h264, h265, av1, vp9, ffv1 or prores; default:
+    as the source, or the nearest. `encoding`: that and all else that can be said of the result.
+    `progress`: called with frames done, frames in all or None (of two passes, those of both), and
     seconds. `analysis`: long side of what the network sees, at most the restorer's. `smoothing` in
     [0,1): share of the field kept from frame to frame. `hold`: frames that one estimate may serve.
     `demuxers`, `max_pixels`: what is opened at all, as for `reading.open_container`.
@@ -105,54 +128,85 @@ def restore_video(
     """
     check_strength(strength)
     check_estimates(restorer)
-    how = Steadiness(analysis, smoothing, hold)
-    _check_part(start, end)
+    encoding = encoding or Encoding()
+    encoding = encoding if codec is None else replace(encoding, codec=codec)
+    how, part = Steadiness(analysis, smoothing, hold), (start, end)
+    _check_part(*part)
+    work = Work(source, restorer, strength, how, encoding, part, demuxers, max_pixels)
     target = Path(target)
     _check_target(source, target, overwrite)
     require_av("restoring a video")
-    from unhaze.restore.video.reading import Reading, find_video, open_container
-    from unhaze.restore.video.writing import open_output
-
-    begin = time.perf_counter()
-    original = _local(source)
-    with (
-        open_container(source, demuxers=demuxers, max_pixels=max_pixels) as container,
-        target_file(target, original=original, overwrite=overwrite) as file,
-    ):
-        reading = Reading(container, find_video(container, source), start, end)
-        output = open_output(file, target, reading, codec)
-        tally = Tally()
-        written = _pipeline(reading, output, restorer, strength, how, tally, str(source))
-        if _run(written, reading, tally, begin, progress):
-            _keep_partial(file, target, tally)
-            raise KeyboardInterrupt
-        report = _report(str(source), target, reading, output, tally, time.perf_counter() - begin)
-    leftover = _partial_name(target)
+    report = _restore(work, target, overwrite, progress)
+    original, leftover = _local(source), _partial_name(target)
     if original is None or not (leftover.exists() and leftover.samefile(original)):
         leftover.unlink(missing_ok=True)  # of an earlier run: now there is the whole
     return report
 
 
-def _pipeline(
-    reading: "Reading",
-    output: "Output",
-    restorer: "Restorer",
-    strength: float,
-    how: Steadiness,
-    tally: Tally,
-    source: str,
-) -> Ahead:
+def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | None) -> VideoReport:
+    """In one pass or two. KeyboardInterrupt, when what is done has been kept."""
+    from unhaze.restore.video.writing import choose, open_first_pass, open_output
+
+    tally, stopped = Tally(), False
+    with (
+        scratch_folder("passes") as folder,
+        _opened(work) as reading,
+        target_file(target, original=_local(work.source), overwrite=overwrite) as file,
+    ):
+        chosen = choose(reading, target, work.encoding)
+        look, tally.passes = folder / "look", chosen.passes
+        if chosen.passes == 2:
+            with _opened(work) as first:
+                output = open_first_pass(folder / "null", chosen, first, work.encoding)
+                output.look = look, 1
+                stopped = _convert(first, output, work, tally, progress)
+        if not stopped:
+            output = open_output(file, target, reading, chosen, work.encoding)
+            output.look = (look, 2) if chosen.passes == 2 else None
+            stopped = _convert(reading, output, work, tally, progress)
+            if stopped:
+                _keep_partial(file, target, tally)
+        if stopped:
+            raise KeyboardInterrupt
+        return _report(str(work.source), target, reading, output, tally)
+
+
+@contextmanager
+def _opened(work: Work) -> Iterator["Reading"]:
+    """The source, from its beginning or that of the wanted part."""
+    from unhaze.restore.video.reading import Reading, find_video, open_container
+
+    limits = {"demuxers": work.demuxers, "max_pixels": work.max_pixels}
+    with open_container(work.source, **limits) as container:
+        reading = Reading(container, find_video(container, work.source), *work.part)
+        reading.video.codec_context.thread_count = work.restorer.threads
+        yield reading
+
+
+def _convert(
+    reading: "Reading", output: "Output", work: Work, tally: Tally, progress: Progress | None
+) -> bool:
+    """Restores the wanted part into `output`; whether it was ended early by Ctrl-C."""
+    output.threads = work.restorer.threads
+    tally.moment, tally.before, tally.frames = None, tally.before + tally.frames, 0
+    return _run(_pipeline(reading, output, work, tally), reading, tally, progress)
+
+
+def _pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) -> Ahead:
     """Four stages, each in a thread; yields the time of every picture that has been written."""
     from unhaze.restore.video.pixels import to_pictures
     from unhaze.restore.video.reading import read
     from unhaze.restore.video.writing import write
 
     frames = read(reading, output.copies)
-    pictures = to_pictures(frames, reading.size, tally.stages, in_rgb=strength > 0)
-    items = Ahead(_said(pictures, source))
-    if strength > 0:
-        items = Ahead(_with_maps(items, restorer, how, tally))
-        items = Ahead(_restored(items, strength, restorer.threads, tally.stages))
+    analysis = min(work.how.analysis, work.restorer.analysis)
+    pictures = to_pictures(
+        frames, reading.size, tally.stages, in_rgb=work.strength > 0, analysis=analysis
+    )
+    items = Ahead(_said(pictures, str(work.source)))
+    if work.strength > 0:
+        items = Ahead(_with_maps(items, work, tally))
+        items = Ahead(_restored(items, work, tally.stages))
     return Ahead(write(items, output, reading, tally.stages), 8)
 
 
@@ -168,9 +222,7 @@ def _said(pictures: Iterator[Any], source: str) -> Iterator[Any]:
         raise UnhazeError(f"cannot read '{source}': {reason(error)}") from error
 
 
-def _with_maps(
-    items: Ahead, restorer: "Restorer", how: Steadiness, tally: Tally
-) -> Iterator[tuple[Any, np.ndarray | None]]:
+def _with_maps(items: Ahead, work: Work, tally: Tally) -> Iterator[tuple[Any, np.ndarray | None]]:
     """Pictures with the field of each; packets without."""
     from unhaze.restore.video.pixels import Picture
 
@@ -179,39 +231,47 @@ def _with_maps(
             maps = None
             if isinstance(item, Picture):
                 with timed(tally.stages, "field"):
-                    upright = np.rot90(item.pixels[..., :3], item.turns)
-                    tally.moment = follow(tally.moment, upright, restorer, how, grey=item.grey)
+                    shown = item.pixels[..., :3] if item.small is None else item.small
+                    upright = np.rot90(shown, item.turns)
+                    tally.moment = follow(
+                        tally.moment, upright, work.restorer, work.how, grey=item.grey
+                    )
                     maps = np.rot90(tally.moment.maps, -item.turns, (-2, -1))
             yield item, maps
 
 
-def _restored(
-    items: Ahead, strength: float, threads: int, stages: dict[str, float]
-) -> Iterator[Any]:
+def _restored(items: Ahead, work: Work, stages: dict[str, float]) -> Iterator[Any]:
     """Applies each picture's field to its pixels, in place."""
+    from unhaze.restore.video.yuv import restore_yuv
+
+    settings = {"strength": work.strength, "threads": work.restorer.threads}
     with closing(items):
         for item, maps in items:
             if maps is not None:
                 with timed(stages, "apply"):
-                    hazy = item.pixels  # alpha, behind the colours, stays
-                    hazy[:] = apply_field(maps, hazy, strength=strength, threads=threads)
+                    if item.pixels is None:
+                        kind = {"matrix": item.matrix, "full_range": item.full_range}
+                        restore_yuv(item.frame, maps, **kind, **settings)
+                    else:
+                        hazy = item.pixels  # alpha, behind the colours, stays
+                        hazy[:] = apply_field(maps, hazy, **settings)
             yield item
 
 
-def _run(
-    written: Ahead, reading: "Reading", tally: Tally, begin: float, progress: Progress | None
-) -> bool:
+def _run(written: Ahead, reading: "Reading", tally: Tally, progress: Progress | None) -> bool:
     """Waits for the pipeline; whether it was ended early by Ctrl-C, its file finished all the same.
 
     A second Ctrl-C does not wait.
     """
-    total = reading.expected_frames
+    expected = reading.expected_frames
+    total = None if expected is None else tally.passes * expected
     with closing(written):
         try:
             for tally.last in written:
                 tally.frames += 1
                 if progress is not None:
-                    progress(tally.frames, total, time.perf_counter() - begin)
+                    done = tally.before + tally.frames
+                    progress(done, total, time.perf_counter() - tally.begin)
         except KeyboardInterrupt:
             reading.stop.set()
             for tally.last in written:
@@ -238,14 +298,13 @@ def _report(
     reading: "Reading",
     output: "Output",
     tally: Tally,
-    seconds: float,
 ) -> VideoReport:
     width, height = reading.size
     return VideoReport(
         source=source,
         target=target,
         frames=tally.frames,
-        seconds=seconds,
+        seconds=time.perf_counter() - tally.begin,
         width=width,
         height=height,
         codec=output.codec,

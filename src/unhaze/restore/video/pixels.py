@@ -1,6 +1,6 @@
 """Decoded frames become RGB arrays and back, with the colour matrix and range of the source."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ from av import Packet, VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from unhaze.restore.video.ahead import timed
+from unhaze.restore.video.yuv import takes
 
 # The fast paths of FFmpeg's converter are up to 3 levels off and repeat chroma; these are not.
 EXACT = (
@@ -16,6 +17,9 @@ EXACT = (
     | Interpolation.FULL_CHR_H_INT
     | Interpolation.FULL_CHR_H_INP
 )
+# For a smaller picture: to 55 dB what libvips does with one in RGB. Without the last flag chroma is
+# halved on the way, and the field is 42 dB from what it was.
+SMOOTH = Interpolation.LANCZOS | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 RGB, UNSPECIFIED = 0, 2  # as matrices (ISO/IEC 23091-2)
 HIGH_DEFINITION = 720  # rows from which on players take an untagged video for BT.709
 
@@ -24,21 +28,26 @@ HIGH_DEFINITION = 720  # rows from which on players take an untagged video for B
 class Picture:
     """A frame with its time and all that FFmpeg attached to it, and what it was when decoded.
 
-    `frame`: in RGB, or as decoded if nothing is to be done to it; then `pixels` is None. `pixels`:
-    (H,W,3), or (H,W,4) with alpha, uint8 or uint16: the memory of `frame`, so that writing there
-    changes it. `layout`: FFmpeg's name of the pixel format it was decoded to. `matrix`: of YUV, by
-    its number in ISO/IEC 23091-2; for a source in RGB, the one to use if it has to become YUV.
-    `turns`: quarter turns to the left that show it upright.
+    `frame`: in RGB, or as decoded; then `pixels` is None. `pixels`: (H,W,3), or (H,W,4) with alpha,
+    uint8 or uint16: the memory of `frame`, so that writing there changes it. `small`: (h,w,3) of
+    these types, in RGB, for the network; None where `pixels` are there, or nothing is to be done.
+    `transfer`, `primaries`: as tagged, by their numbers in ISO/IEC 23091-2. `layout`: FFmpeg's name
+    of the pixel format it was decoded to. `matrix`: of YUV, by its number there; for a source in
+    RGB, the one to use if it has to become YUV. `turns`: quarter turns to the left that show it
+    upright.
     """
 
     frame: VideoFrame
     pixels: np.ndarray | None
+    small: np.ndarray | None
     layout: str
     matrix: int
     full_range: bool
     turns: int
     grey: bool
     interlaced: bool
+    transfer: int
+    primaries: int
 
 
 def to_pictures(
@@ -47,18 +56,20 @@ def to_pictures(
     seconds: dict[str, float],
     *,
     in_rgb: bool = True,
+    analysis: int | None = None,
 ) -> Iterator[Picture | Packet]:
     """Frames, all of one `size` (width, height), in RGB or as decoded; packets pass.
 
-    `seconds` as in `timed`.
+    `analysis`: long side in pixels of a small picture in RGB; those frames that can be restored in
+    their own pixels get it, and stay as decoded. `seconds` as in `timed`.
     """
-    converter = VideoReformatter()
+    converters = VideoReformatter(), VideoReformatter()
     waiting = iter(items)
     while True:
         with timed(seconds, "read"):
             item = next(waiting, None)
             if isinstance(item, VideoFrame):
-                item = _to_picture(item, converter, size, in_rgb)
+                item = _to_picture(item, converters, size, in_rgb, analysis)
         if item is None:
             return
         yield item
@@ -83,35 +94,63 @@ def to_frame(
 
 
 def _to_picture(
-    frame: VideoFrame, converter: VideoReformatter, size: tuple[int, int], in_rgb: bool
+    frame: VideoFrame,
+    converters: tuple[VideoReformatter, VideoReformatter],
+    size: tuple[int, int],
+    in_rgb: bool,
+    analysis: int | None,
 ) -> Picture:
     """In RGB, 8 bits a channel stay 8 and more become 16."""
-    parts, layout = frame.format.components, frame.format.name
+    parts, layout, matrix = frame.format.components, frame.format.name, _matrix(frame)
     deep = max(part.bits for part in parts) > 8
     alpha = any(part.is_alpha for part in parts) or frame.format.has_palette
     names = {(0, 0): "rgb24", (0, 1): "rgba", (1, 0): "rgb48le", (1, 1): "rgba64le"}
-    wanted = names[deep, alpha] if in_rgb else layout
-    converted = frame
-    if (wanted, *size) != (layout, frame.width, frame.height):
-        converted = converter.reformat(
-            frame,
-            *size,
-            wanted,
-            src_colorspace=_matrix(frame),
-            src_color_range=_range(_is_full(frame)),
-            interpolation=EXACT,
-            threads=1,
-        )
     kind = np.dtype("<u2") if deep else np.dtype(np.uint8)
+    full_range, small = _is_full(frame), None
+    in_yuv = in_rgb and analysis is not None and takes(frame, matrix)
+    if in_yuv:
+        scale = min(1.0, analysis / max(size))
+        sides = [max(1, round(side * scale)) for side in size]
+        how = EXACT if scale == 1 else SMOOTH
+        shrunk = _converted(converters[1], frame, sides, names[deep, False], how)
+        small = _pixels(shrunk, kind, 3)
+    pixels, wanted = None, names[deep, alpha] if in_rgb and not in_yuv else layout
+    converted = _converted(converters[0], frame, size, wanted, EXACT)
+    if in_rgb and not in_yuv:
+        pixels = _pixels(converted, kind, 4 if alpha else 3)
     return Picture(
         frame=converted,
-        pixels=_pixels(converted, kind, 4 if alpha else 3) if in_rgb else None,
+        pixels=pixels,
+        small=small,
         layout=layout,
-        matrix=_matrix(frame),
-        full_range=_is_full(frame),
+        matrix=matrix,
+        full_range=full_range,
         turns=round(frame.rotation / 90) % 4,
         grey=layout.startswith("gray"),
         interlaced=frame.interlaced_frame,
+        transfer=int(frame.color_trc),
+        primaries=int(frame.color_primaries),
+    )
+
+
+def _converted(
+    converter: VideoReformatter,
+    frame: VideoFrame,
+    size: Sequence[int],
+    layout: str,
+    how: Interpolation,
+) -> VideoFrame:
+    """The frame in that size and pixel format; itself where it is so already."""
+    if (layout, *size) == (frame.format.name, frame.width, frame.height):
+        return frame
+    return converter.reformat(
+        frame,
+        *size,
+        layout,
+        src_colorspace=_matrix(frame),
+        src_color_range=_range(_is_full(frame)),
+        interpolation=how,
+        threads=1,
     )
 
 

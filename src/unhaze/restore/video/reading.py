@@ -79,10 +79,15 @@ class Reading:
         """Frames of the wanted part, if the file can be believed; None if it says nothing."""
         if self.start is None and self.end is None and self.video.frames:
             return self.video.frames
+        seconds = self.wanted_seconds
+        return None if seconds is None else max(0, round(seconds * frame_rate(self.video)))
+
+    @property
+    def wanted_seconds(self) -> float | None:
+        """Of the wanted part, as far as the file says; negative if it is behind the end."""
         if self.duration is None:
             return None
-        seconds = min(self.end or math.inf, self.duration) - (self.start or 0)
-        return max(0, round(seconds * frame_rate(self.video)))
+        return min(self.end or math.inf, self.duration) - (self.start or 0)
 
     def time_of(self, moment: Packet | VideoFrame) -> float:
         """Seconds from the beginning at which a packet or frame is due; 0 if it does not say."""

@@ -131,10 +131,10 @@ def find_motion(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
 
 def is_cut(before: np.ndarray, after: np.ndarray) -> bool:
     """Whether two luma pictures (h,w), motion made good, show different scenes."""
-    first, second = details(before), details(after)
+    coarse = cells(before, DETAIL), cells(after, DETAIL)
+    first, second = map(details, coarse)
     # What a flash has burnt out, or a fade swallowed, tells nothing.
-    shown = np.minimum(cells(before, DETAIL), cells(after, DETAIL)) > DARK
-    shown &= np.maximum(cells(before, DETAIL), cells(after, DETAIL)) < BURNT
+    shown = (np.minimum(*coarse) > DARK) & (np.maximum(*coarse) < BURNT)
     if shown.mean() < SHOWN or np.mean(change(before, after) > CHANGED) < SEEN:
         return False
     first, second = first[shown], second[shown]
@@ -143,9 +143,8 @@ def is_cut(before: np.ndarray, after: np.ndarray) -> bool:
     return min(energies) > FLAT and likeness < LIKENESS
 
 
-def details(luma: np.ndarray) -> np.ndarray:
-    """(h,w) -> the means of cells, each less that of its environs: neither sky nor fine noise."""
-    coarse = cells(luma, DETAIL)
+def details(coarse: np.ndarray) -> np.ndarray:
+    """Means of cells, (h,w), each less that of its environs: neither sky nor fine noise."""
     return coarse - window_mean(coarse, max(1, round(SURROUND * max(coarse.shape))))
 
 
@@ -168,7 +167,8 @@ def cells(luma: np.ndarray, size: int) -> np.ndarray:
     height, width = luma.shape
     filled = np.pad(luma, ((0, -height % size), (0, -width % size)), "edge")
     rows, columns = filled.shape[0] // size, filled.shape[1] // size
-    return filled.reshape(rows, size, columns, size).mean((1, 3))
+    sums = filled.reshape(rows, size, -1).sum(1).reshape(rows, columns, size).sum(2)
+    return sums / np.float32(size * size)
 
 
 def _first_moment(luma: np.ndarray, maps: np.ndarray) -> Moment:

@@ -4,13 +4,14 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 from av import Packet, VideoFrame
+from av.audio.stream import AudioStream
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.sidedata.sidedata import Type
@@ -21,8 +22,16 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
+from unhaze.restore.encoding import Encoding
 from unhaze.restore.video.ahead import Ahead, timed
-from unhaze.restore.video.codecs import CODECS, choose_codec, choose_layout, losses
+from unhaze.restore.video.codecs import (
+    Chosen,
+    Source,
+    choose_codec,
+    choose_encoder,
+    choose_layout,
+    losses,
+)
 from unhaze.restore.video.containers import CONTAINERS
 from unhaze.restore.video.copying import (
     Sound,
@@ -37,6 +46,7 @@ from unhaze.restore.video.reading import KEEP_BYTES, Reading, frame_rate, reason
 
 PRORES_PROFILES = {"Proxy": "0", "LT": "1", "Standard": "2", "HQ": "3", "4444": "4", "XQ": "5"}
 BOTTOM_FIRST = 3  # FFmpeg's AV_FIELD_BB
+SOUND_RATE = 128_000  # bits a second that sound is taken to have where the file does not say
 REORDERED = 3  # frames; x265 gives arbitrary times to the packets of shorter videos with B-frames
 
 
@@ -44,22 +54,58 @@ REORDERED = 3  # frames; x265 gives arbitrary times to the packets of shorter vi
 class Output:
     """An open target. `copies`: the track for each number of a stream of the source.
 
+    `layout`: the wanted pixel format, None for the nearest. `threads`: of the encoder, 0 for one
+    per core. `look`: the file of what a first pass has found, or is to find, and which it is.
     `notes`: what the target could not hold. `refused`: packets that the target did not take.
     """
 
     container: OutputContainer
     video: VideoStream
-    codec: str
+    chosen: Chosen
     copies: dict[int, Track]
+    layout: str | None = None
+    threads: int = 0
+    look: tuple[Path, int] | None = None
     notes: list[str] = field(default_factory=list)
     refused: int = 0
 
+    @property
+    def codec(self) -> str:
+        """As in CODECS."""
+        return self.chosen.codec
 
-def open_output(file: Any, target: Path, reading: Reading, codec: str | None) -> Output:
-    """Prepares a target in an open file; the video stream waits for its first frame.
 
-    UnhazeError: the container does not hold the wanted codec, or FFmpeg does not make it.
-    """
+def choose(reading: Reading, target: Path, encoding: Encoding) -> Chosen:
+    """The encoder for a source and the name of its result. UnhazeError: there is none as asked."""
+    suffix, context = target.suffix.lower(), reading.video.codec_context
+    family = context.codec.canonical_name
+    codec = choose_codec(encoding.codec, family, suffix)
+    sounds = reading.container.streams.audio
+    sound_rate = sum(bit_rate_of(each) or SOUND_RATE for each in sounds)
+    whole = reading.container.bit_rate
+    rate = bit_rate_of(reading.video) or (max(whole - sound_rate, whole // 2) if whole else None)
+    source = Source(family, reading.size, rate, sound_rate, reading.wanted_seconds)
+    chosen = choose_encoder(encoding, codec, source)
+    lost = losses(reading.video, family, codec) if encoding.codec is None else ()
+    return replace(chosen, notes=(*chosen.notes, *lost))
+
+
+def bit_rate_of(stream: AudioStream | VideoStream) -> int | None:
+    """Bits a second, as far as the source says."""
+    return stream.codec_context.bit_rate if stream.codec_context is not None else None
+
+
+def open_first_pass(file: Any, chosen: Chosen, reading: Reading, encoding: Encoding) -> Output:
+    """A target that keeps nothing: its encoder only looks at the pictures."""
+    container = av.open(file, "w", format="null")
+    video = _add_video(container, chosen, reading)
+    return Output(container, video, chosen, {}, encoding.pixel_format)
+
+
+def open_output(
+    file: Any, target: Path, reading: Reading, chosen: Chosen, encoding: Encoding
+) -> Output:
+    """Prepares a target in an open file; the video stream waits for its first frame."""
     suffix = target.suffix.lower()
     form = CONTAINERS[suffix].form
     facts = true_still(reading.container.metadata)
@@ -73,24 +119,26 @@ def open_output(file: Any, target: Path, reading: Reading, codec: str | None) ->
         **KEEP_BYTES,
     )
     container.metadata.update(facts)
-    family = reading.video.codec_context.codec.canonical_name
-    chosen = choose_codec(codec, family, suffix)
     copies: dict[int, Track] = {}
-    notes = list(losses(reading.video, family, chosen)) if codec is None else []
+    notes = list(chosen.notes)
     chapters = len(reading.container.chapters())
     for stream in reading.container.streams:
         if stream.index == reading.video.index:
-            rate = frame_rate(reading.video)
-            video = container.add_stream(CODECS[chosen].encoder, rate, dict(CODECS[chosen].options))
+            video = _add_video(container, chosen, reading)
             video.metadata.update(true_still(stream.metadata))
             video.disposition = stream.disposition
             if reading.start and video.metadata.pop("timecode", None):
                 notes.append("the timecode is that of the whole video; left out of a part")
         elif not is_made_anew(stream, chapters):
-            track = open_track(container, stream, suffix, notes)
+            track = open_track(container, stream, suffix, notes, audio=encoding.audio)
             if track is not None:
                 copies[stream.index] = track
-    return Output(container, video, chosen, copies, notes)
+    return Output(container, video, chosen, copies, encoding.pixel_format, notes=notes)
+
+
+def _add_video(container: OutputContainer, chosen: Chosen, reading: Reading) -> VideoStream:
+    rate = frame_rate(reading.video)
+    return container.add_stream(chosen.encoder.encoder, rate, dict(chosen.options))
 
 
 def write(
@@ -135,8 +183,18 @@ def write(
 def _configure(output: Output, picture: Picture, reading: Reading) -> str:
     """Sets the encoder up by the first picture, opens it, and answers its pixel format."""
     frame, encoder = picture.frame, output.video.codec_context
-    layout, notes = choose_layout(output.codec, picture.layout, frame.width, frame.height)
+    layout, notes = choose_layout(
+        output.codec,
+        picture.layout,
+        frame.width,
+        frame.height,
+        encoder=output.chosen.encoder,
+        wanted=output.layout,
+    )
     output.notes += notes
+    if output.chosen.bit_rate is not None:
+        encoder.bit_rate = output.chosen.bit_rate
+    encoder.thread_count = output.threads
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, layout
     encoder.time_base, encoder.framerate = frame.time_base, frame_rate(reading.video)
     encoder.flags |= Flags.frame_duration
@@ -151,16 +209,19 @@ def _configure(output: Output, picture: Picture, reading: Reading) -> str:
         output.notes.append("interlaced: the two fields of a frame are restored as one picture")
         encoder.flags |= Flags.interlaced_dct
         encoder.field_order = reading.video.codec_context.field_order
-        if output.codec == "h264" and encoder.field_order == BOTTOM_FIRST:
-            encoder.options["x264-params"] = "bff=1"  # by itself x264 takes the top field for first
-    if output.codec == "prores":
+        x264 = output.chosen.encoder.encoder == "libx264"
+        if x264 and encoder.field_order == BOTTOM_FIRST:
+            encoder.options["x264-params"] = "bff=1"  # by itself the top field is first
+    if output.chosen.encoder.encoder == "prores":
         encoder.options["profile"] = _prores_profile(reading.video, layout)
-    if output.codec == "h265":
+    if output.look is not None:
+        _tell_pass(encoder, *output.look)
+    if "x265-params" in encoder.options:
         encoder.options["x265-params"] += hdr_options(frame)
         if (reading.expected_frames or REORDERED) < REORDERED:
             encoder.max_b_frames = 0
-        if form in ("mp4", "mov"):
-            encoder.codec_tag = "hvc1"  # Apple's players open no other
+    if output.codec == "h265" and form in ("mp4", "mov"):
+        encoder.codec_tag = "hvc1"  # Apple's players open no other
     matrix = frame.side_data.get(Type.DISPLAYMATRIX)
     if matrix is not None:
         output.video.set_display_matrix(np.frombuffer(matrix, np.int32).tolist())
@@ -174,6 +235,16 @@ def _configure(output: Output, picture: Picture, reading: Reading) -> str:
             " choose another codec"
         ) from error
     return layout
+
+
+def _tell_pass(encoder: VideoCodecContext, found: Path, number: int) -> None:
+    """Which of two passes it is, and the file of what the first one finds."""
+    if "x265-params" in encoder.options:
+        name = str(found).replace("\\", "/").replace(":", "\\:")
+        encoder.options["x265-params"] += f":pass={number}:stats={name}"
+    else:
+        encoder.flags |= Flags.pass1 if number == 1 else Flags.pass2
+        encoder.options["stats"] = str(found)
 
 
 def _tag_colours(encoder: VideoCodecContext, picture: Picture, full_range: bool) -> None:

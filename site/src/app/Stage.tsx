@@ -1,0 +1,117 @@
+/** The stage: the photo before and after, one pane for each model, moved and zoomed together. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { effect } from "@preact/signals";
+import { shown, type Entry } from "../entries";
+import { t } from "../i18n";
+import { message } from "../taking";
+import { paneWidth } from "../stage/renderer";
+import { Scene } from "../stage/scene";
+import { follow } from "./gestures";
+import { fit, fullSize, looking, moveBy, pane, photo, split, zoomBy } from "./view";
+import { Clip } from "./Clip";
+
+const GAP = 8;
+const KEYS: Record<string, () => void> = {
+  ArrowLeft: () => moveBy(60, 0),
+  ArrowRight: () => moveBy(-60, 0),
+  ArrowUp: () => moveBy(0, 60),
+  ArrowDown: () => moveBy(0, -60),
+  "+": () => zoomBy(1.25),
+  "=": () => zoomBy(1.25),
+  "-": () => zoomBy(0.8),
+  "0": fit,
+  "1": fullSize,
+};
+
+export function Stage({ entry }: { entry: Entry }) {
+  if (entry.video) return <Clip entry={entry} />;
+  return <Panes entry={entry} />;
+}
+
+function Panes({ entry }: { entry: Entry }) {
+  const stage = useRef<HTMLDivElement>(null);
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const scene = useRef<Scene | null>(null);
+  const [isReady, setReady] = useState(false);
+  const count = entry.models.length;
+
+  useEffect(() => {
+    const made = new Scene(canvas.current!);
+    scene.current = made;
+    if (made.isCoarse) message.value = t("noWebGl");
+    const stopFollowing = follow(stage.current!, GAP, () => shown.value?.models.length ?? 1);
+    const stopDrawing = effect(() => {
+      const now = shown.value;
+      if (now) made.draw({ view: looking.value, strength: now.strength, split: split.value / 100, layers: now.models, gap: GAP });
+    });
+    return () => (stopDrawing(), stopFollowing(), made.end());
+  }, []);
+
+  useEffect(() => {
+    const resized = () => {
+      if (!stage.current || !scene.current) return;
+      const { clientWidth, clientHeight } = stage.current;
+      pane.value = { width: paneWidth(clientWidth, count, GAP), height: clientHeight };
+      scene.current.resize(clientWidth, clientHeight);
+      if (looking.value.fitted) fit();
+      else moveBy(0, 0);
+    };
+    resized();
+    const observer = new ResizeObserver(resized);
+    observer.observe(stage.current!);
+    return () => observer.disconnect();
+  }, [count]);
+
+  const results = entry.models.filter((model) => entry.results[model]).join();
+  useEffect(() => {
+    setReady(false);
+    const lastPhoto = scene.current!.id;
+    scene.current!.show(entry).then((size) => {
+      if (!size || shown.value?.id !== entry.id) return;
+      photo.value = size;
+      if (lastPhoto !== entry.id) fit();
+      setReady(true);
+      scene.current?.again();
+    }, (error: Error) => (message.value = error.message));
+  }, [entry.id, results, count]);
+
+  const waits = entry.state === "working" || entry.state === "waiting" || !isReady;
+  return (
+    <div
+      id="stage" ref={stage} dir="ltr" tabIndex={0} role="group" aria-label={t("stage")}
+      class={waits && entry.state !== "failed" ? "waits" : ""} data-ready={isReady ? results : ""}
+      onKeyDown={(event) => {
+        if (event.target !== event.currentTarget || event.ctrlKey || event.metaKey) return;
+        const act = KEYS[event.key];
+        if (act) (event.preventDefault(), act());
+      }}
+    >
+      <canvas id="picture" ref={canvas} />
+      {entry.models.map((model, i) => (
+        <Pane key={model} model={model} place={i} count={count} done={Boolean(entry.results[model])} />
+      ))}
+      <input
+        id="split" type="range" min="0" max="100" step="0.5" value={split.value} aria-label={t("border")}
+        onInput={(event) => (split.value = Number(event.currentTarget.value))}
+      />
+    </div>
+  );
+}
+
+/** What lies over a pane: its divider, and what is to be seen on either side. */
+function Pane({ model, place, count, done }: { model: string; place: number; count: number; done: boolean }) {
+  const pane = useRef<HTMLDivElement>(null);
+  useEffect(() => effect(() => pane.current?.style.setProperty("--split", `${split.value}%`)), []);
+  useEffect(() => {
+    pane.current?.style.setProperty("--place", String(place));
+    pane.current?.style.setProperty("--count", String(count));
+  }, [place, count]);
+  return (
+    <div class={`pane${done ? "" : " pending"}`} ref={pane}>
+      {done && <div class="line" aria-hidden="true"><span class="handle"><svg viewBox="0 0 24 24"><path d="m9 7-5 5 5 5m6-10 5 5-5 5" /></svg></span></div>}
+      {done && <span class={`tag before${split.value < 15 ? " gone" : ""}`}>{t("before")}</span>}
+      <span class={`tag after${split.value > 85 ? " gone" : ""}`}>{count > 1 ? model : done ? t("after") : t("before")}</span>
+    </div>
+  );
+}

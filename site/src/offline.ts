@@ -1,0 +1,29 @@
+/** The service worker, for pages without a server behind them, and what it hands over. */
+
+import { config } from "./settings";
+import { take } from "./taking";
+
+const SHARED = "unhaze-shared";
+
+/** On `unhaze serve` none is registered: another program may use the same port tomorrow. */
+export function startOffline(): void {
+  if (!("serviceWorker" in navigator) || config.value.server || import.meta.env.DEV) return;
+  void navigator.serviceWorker.register("sw.js").catch((error: unknown) => console.info("offline:", error));
+  if (new URLSearchParams(location.search).has("shared")) void takeShared();
+}
+
+/** Photos that another app shared with the installed page. */
+async function takeShared(): Promise<void> {
+  const cache = await caches.open(SHARED);
+  const files = await Promise.all(
+    (await cache.keys()).map(async (request) => {
+      const answer = await cache.match(request);
+      const blob = await answer!.blob();
+      await cache.delete(request);
+      const name = decodeURIComponent(request.url.split("/").at(-1) ?? "photo").replace(/^\d+-/, "");
+      return new File([blob], name, { type: blob.type });
+    }),
+  );
+  history.replaceState(null, "", "./");
+  take(files);
+}

@@ -1,0 +1,67 @@
+/** What survives a reload: photos, their fields and thumbnails in IndexedDB, on this device only. */
+
+import { deleteDB, openDB, type DBSchema, type IDBPDatabase } from "idb";
+import type { Field } from "./restore/field";
+import type { Entry } from "./entries";
+
+const NAME = "unhaze";
+
+interface Schema extends DBSchema {
+  entries: { key: string; value: Entry };
+  files: { key: string; value: Blob };
+  fields: { key: string; value: Field };
+}
+
+let opening: Promise<IDBPDatabase<Schema>> | null = null;
+
+function database(): Promise<IDBPDatabase<Schema>> {
+  opening ??= openDB<Schema>(NAME, 1, {
+    upgrade(db) {
+      for (const store of ["entries", "files", "fields"] as const) db.createObjectStore(store);
+    },
+  });
+  return opening;
+}
+
+/** Everything kept of earlier visits, oldest first; nothing where the browser keeps nothing. */
+export async function restored(): Promise<{ entry: Entry; file: Blob }[]> {
+  const db = await database();
+  const entries = (await db.getAll("entries")).sort((one, other) => one.added - other.added);
+  const files = await Promise.all(entries.map((entry) => db.get("files", entry.id)));
+  return entries.flatMap((entry, i) => (files[i] ? [{ entry, file: files[i] }] : []));
+}
+
+export async function keepFile(id: string, file: Blob): Promise<void> {
+  await (await database()).put("files", file, id);
+}
+
+export async function keepEntry(entry: Entry): Promise<void> {
+  await (await database()).put("entries", entry, entry.id);
+}
+
+export async function keepField(id: string, model: string, field: Field): Promise<void> {
+  await (await database()).put("fields", field, `${id}/${model}`);
+}
+
+export async function keptField(id: string, model: string): Promise<Field | undefined> {
+  return (await database()).get("fields", `${id}/${model}`);
+}
+
+export async function forget(id: string): Promise<void> {
+  const db = await database();
+  const change = db.transaction(["entries", "files", "fields"], "readwrite");
+  const fields = IDBKeyRange.bound(`${id}/`, `${id}/\uffff`);
+  await Promise.all([
+    change.objectStore("entries").delete(id),
+    change.objectStore("files").delete(id),
+    change.objectStore("fields").delete(fields),
+    change.done,
+  ]);
+}
+
+/** Everything of this page on this device. */
+export async function forgetAll(): Promise<void> {
+  (await opening)?.close();
+  opening = null;
+  await deleteDB(NAME);
+}

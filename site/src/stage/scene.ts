@@ -1,0 +1,114 @@
+/** What lies on the stage: fetches photo and fields for the renderer, and draws once a frame. */
+
+import { fileOf, type Entry } from "../entries";
+import { modelInfo } from "../models";
+import { fieldAgain, pictures } from "../queue";
+import * as server from "../server";
+import { Flat } from "./flat";
+import { NoWebGl, Renderer, type Frame } from "./renderer";
+
+export class Scene {
+  /** The entry whose photo is shown. */
+  id: string | null = null;
+  readonly isCoarse: boolean;
+  private renderer: Renderer | Flat;
+  private frame: Frame | null = null;
+  private asked = 0;
+  private shows = new Map<string, unknown>();
+  private size: { width: number; height: number } | null = null;
+  private turn: Promise<unknown> = Promise.resolve();
+  /** Milliseconds that the last frames took, for measurements. */
+  static readonly times: number[] = [];
+
+  constructor(private canvas: HTMLCanvasElement) {
+    this.renderer = rendererFor(canvas);
+    this.isCoarse = this.renderer instanceof Flat;
+  }
+
+  /** Fetches what is missing of an entry; its upright size, or null if another came between. */
+  show(entry: Entry): Promise<{ width: number; height: number } | null> {
+    const shown = this.turn.then(() => this.fetch(entry));
+    this.turn = shown.catch(() => null);
+    return shown;
+  }
+
+  private async fetch(entry: Entry): Promise<{ width: number; height: number } | null> {
+    if (this.id !== entry.id) {
+      this.id = null;
+      this.renderer.clear();
+      this.shows.clear();
+      this.size = await this.fetchPhoto(entry);
+      if (!this.size) return null;
+      this.id = entry.id;
+      this.again();
+    }
+    for (const model of entry.models) {
+      const result = entry.results[model];
+      if (!result || this.shows.get(model) === result) continue;
+      if (result.place === "server") {
+        this.renderer.add(model, { picture: await createImageBitmap(await server.preview(entry, model, "restored")) });
+      } else if (modelInfo(model)) this.renderer.add(model, { field: await fieldAgain(entry.id, model) });
+      this.shows.set(model, result);
+    }
+    return this.size;
+  }
+
+  private async fetchPhoto(entry: Entry): Promise<{ width: number; height: number } | null> {
+    try {
+      const { picture, traits, table } = await pictures().show(fileOf(entry.id), this.renderer.limit);
+      const across = traits.orientation > 4;
+      const [width, height] = across ? [traits.height, traits.width] : [traits.width, traits.height];
+      this.renderer.show(picture, traits.orientation, [width, height], table);
+      return { width, height };
+    } catch (error) {
+      // What the browser cannot decode, the server shows.
+      const remote = entry.models.find((model) => entry.results[model]?.place === "server");
+      if (!remote) {
+        if (entry.state === "failed" || entry.state === "done") throw error;
+        return null;
+      }
+      const bitmap = await createImageBitmap(await server.preview(entry, remote, "hazy"));
+      const { width, height } = entry;
+      this.renderer.showBitmap(bitmap, [width, height]);
+      return { width, height };
+    }
+  }
+
+  resize(width: number, height: number): void {
+    this.canvas.width = Math.round(width * devicePixelRatio);
+    this.canvas.height = Math.round(height * devicePixelRatio);
+    this.again();
+  }
+
+  draw(frame: Frame): void {
+    this.frame = frame;
+    this.again();
+  }
+
+  /** Draws with the next frame of the screen. */
+  again(): void {
+    cancelAnimationFrame(this.asked);
+    this.asked = requestAnimationFrame(() => {
+      if (!this.frame) return;
+      const { view, gap } = this.frame;
+      const scale = devicePixelRatio;
+      // Whole pixels of the screen: at 100 % each is one of the photo.
+      const seen = { zoom: view.zoom * scale, left: Math.round(view.left * scale), top: Math.round(view.top * scale) };
+      this.renderer.draw({ ...this.frame, view: seen, gap: gap * scale });
+    });
+  }
+
+  end(): void {
+    cancelAnimationFrame(this.asked);
+    this.renderer.clear();
+  }
+}
+
+function rendererFor(canvas: HTMLCanvasElement): Renderer | Flat {
+  try {
+    return new Renderer(canvas);
+  } catch (error) {
+    if (error instanceof NoWebGl) return new Flat(canvas);
+    throw error;
+  }
+}

@@ -1,0 +1,50 @@
+/** Files in: dropped, pasted, picked, taken by a camera, shared, or the sample. */
+
+import { signal } from "@preact/signals";
+import { add, shownId } from "./entries";
+import { t } from "./i18n";
+import { DEFAULT_MODEL } from "./models";
+import { work } from "./queue";
+import { remembered } from "./settings";
+
+export const message = signal("");
+export const chosenModels = signal<string[]>([remembered("model") ?? DEFAULT_MODEL]);
+export const dropping = signal(false);
+
+export function take(files: Iterable<File>): void {
+  const given = [...files];
+  if (!given.length) return;
+  message.value = "";
+  const [first] = add(given, [...chosenModels.value]);
+  if (given.length === 1 && first) shownId.value = first.id;
+  void work();
+}
+
+export async function takeSample(): Promise<void> {
+  const answer = await fetch("samples/valley.jpg");
+  take([new File([await answer.blob()], "valley.jpg", { type: "image/jpeg" })]);
+}
+
+/** Anywhere on the page. */
+export function listen(): void {
+  for (const kind of ["dragenter", "dragover"]) {
+    document.addEventListener(kind, (event) => {
+      event.preventDefault();
+      dropping.value = true;
+    });
+  }
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) dropping.value = false;
+  });
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    dropping.value = false;
+    const files = event.dataTransfer?.files;
+    if (files?.length) take(files);
+    else message.value = t("noFile");
+  });
+  document.addEventListener("paste", (event) => {
+    const files = event.clipboardData?.files;
+    if (files?.length) take(files);
+  });
+}

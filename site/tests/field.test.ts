@@ -1,0 +1,40 @@
+/** The field and the analysis picture against those of the Python half. */
+
+import { expect, test } from "vitest";
+import { analysisPicture } from "../src/restore/analysis";
+import { applyField, fitField } from "../src/restore/field";
+import { golden, largestDifference, picture, unpacked } from "./golden";
+
+const floats = (packed: unknown) => {
+  const { width, height, data } = unpacked(packed);
+  return { width, height, data: data as Float32Array };
+};
+
+test.each(golden.fit!.map((each, i) => [i, each] as const))("field %i is the golden one", (_, each) => {
+  const field = fitField(floats(each.hazy), floats(each.restored), each.grey as boolean);
+  expect(largestDifference(field.gains, floats(each.gains).data)).toBeLessThan(2e-3);
+  expect(largestDifference(field.offsets, floats(each.offsets).data)).toBeLessThan(2e-3);
+});
+
+test.each(golden.apply!.map((each, i) => [i, each] as const))("picture %i is restored alike", (_, each) => {
+  const gains = floats(each.gains);
+  const field = { ...gains, gains: gains.data, offsets: floats(each.offsets).data };
+  const restored = applyField(field, picture(each.pixels), each.strength as number);
+  const expected = picture(each.restored);
+  expect(largestDifference(restored.data, expected.data)).toBeLessThanOrEqual(1);
+  const differing = [...restored.data].filter((each, i) => each !== expected.data[i]).length;
+  expect(differing / restored.data.length).toBeLessThan(0.02);
+});
+
+test.each(golden.analysis!.map((each, i) => [i, each] as const))("analysis picture %i is alike", (_, each) => {
+  const small = analysisPicture(picture(each.pixels, each.alpha), each.side as number);
+  const expected = floats(each.small);
+  expect([small.width, small.height]).toEqual([expected.width, expected.height]);
+  expect(largestDifference(small.data, expected.data)).toBeLessThan(2e-4);
+});
+
+test("strength 0 changes nothing", () => {
+  const hazy = picture(golden.apply![0]!.pixels);
+  const field = { width: 1, height: 1, gains: new Float32Array(3), offsets: new Float32Array(3) };
+  expect(applyField(field, hazy, 0).data).toEqual(hazy.data);
+});

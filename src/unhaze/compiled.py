@@ -1,0 +1,60 @@
+"""Small C kernels: one that came along, else one that is built at first use, else none.
+
+A wheel may bring a library beside its source (NAME.so, NAME.dylib or NAME.dll). Where there is none
+and a C compiler is, it is built once and kept in `unhaze/` of the user's cache folder
+(XDG_CACHE_HOME). Callers have a plain way for machines with neither. UNHAZE_KERNELS=off: none.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+SUFFIXES = (".so", ".dylib", ".dll")
+# Sums may be reordered. Not -ffast-math, which would flush tiny numbers in the whole process.
+FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
+FLAGS += ("-fno-signed-zeros", "-fassociative-math")
+
+
+def load_kernel(source: Path, flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL | None:
+    """The library of a C file, loaded; None where it neither came along nor can be built."""
+    if os.environ.get("UNHAZE_KERNELS") == "off":
+        return None
+    ready = [source.with_suffix(suffix) for suffix in SUFFIXES]
+    try:
+        path = next((each for each in ready if each.exists()), None) or _built(source, flags)
+        return None if path is None else ctypes.CDLL(str(path))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _built(source: Path, flags: tuple[str, ...]) -> Path | None:
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        return None
+    # -march=native: a home folder may be shared by machines of several kinds.
+    kind = "".join((compiler, *flags, platform.machine(), _processor_flags()))
+    name = hashlib.sha256(source.read_bytes() + kind.encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unhaze"
+    kept = cache / f"{source.stem}-{name}.so"
+    if not kept.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            fresh = Path(folder) / kept.name
+            command = [*compiler.split(), *flags, str(source), "-o", str(fresh), "-lm"]
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
+            fresh.replace(kept)
+    return kept
+
+
+def _processor_flags() -> str:
+    """What tells kinds of processors apart, as far as the system says it."""
+    described = Path("/proc/cpuinfo")
+    if not described.exists():
+        return platform.processor()
+    lines = described.read_text().splitlines()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

@@ -1,0 +1,120 @@
+"""How results are written: the options that the command, Python, batches and the service share.
+
+`OPTIONS` is the one table; an `Output` holds a choice of each.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import Any
+
+from unhaze.errors import UnhazeError
+from unhaze.formats import FORMATS, NAMED, SUFFIXES, Format, kept_suffix
+from unhaze.names import nearest
+
+SAME = "same"
+SPACES = ("srgb", "display-p3", "adobe-rgb", "rec2020", "prophoto")
+DEPTHS = tuple(sorted({depth for each in FORMATS.values() for depth in each.depths}))
+
+
+@dataclass(frozen=True)
+class Option:
+    """choices: the values that it takes; a bool default: a flag; limits: of a number."""
+
+    help: str
+    default: str | int | bool | None = None
+    choices: tuple[str, ...] | tuple[int, ...] = ()
+    limits: tuple[int, int] | None = None
+    metavar: str | None = None
+
+
+OPTIONS = {
+    "format": Option("Of photos.", SAME, (*NAMED, SAME)),
+    "quality": Option("From 1 to 100. [default: the source's]", limits=(1, 100), metavar="Q"),
+    "lossless": Option("WebP, AVIF and JPEG XL without loss.", False),
+    "bit_depth": Option("Of a channel; 32 are floats. [default: the source's]", choices=DEPTHS),
+    "suffix": Option("Before the ending. [default: .unhazed, or none with -o]", metavar="TEXT"),
+    "strip_metadata": Option("Write pixels and their colour space, nothing else.", False),
+    "color_space": Option("[default: the source's]", choices=SPACES),
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    """A choice of `OPTIONS`; None, as False, leaves it as it is in the source.
+
+    suffix: put before the ending of a result's name. bit_depth: bits a channel, 32 are floats.
+    """
+
+    format: str | None = None
+    quality: int | None = None
+    lossless: bool = False
+    bit_depth: int | None = None
+    suffix: str | None = None
+    strip_metadata: bool = False
+    color_space: str | None = None
+
+    def __post_init__(self) -> None:
+        """UnhazeError: a value that there is none of, or two that do not go together."""
+        if self.format == SAME:
+            object.__setattr__(self, "format", None)
+        for name, value in asdict(self).items():
+            check_option(name, value)
+        if self.suffix is not None and not _is_part_of_a_name(self.suffix):
+            raise UnhazeError(f"suffix is '{self.suffix}'; expected a part of a file name: .clear")
+        if self.lossless and self.quality is not None:
+            raise UnhazeError("quality is of pictures with loss; leave out quality or lossless")
+        if self.format is not None:
+            self.check(FORMATS[SUFFIXES[NAMED[self.format]]], strictly=True)
+
+    def check(self, target: Format, *, strictly: bool = False) -> None:
+        """UnhazeError if the format does not hold the bit depth, or, strictly, has no quality to
+        choose or cannot be told to be lossless.
+        """
+        if self.bit_depth is not None and self.bit_depth not in target.depths:
+            held = " or ".join(map(str, target.depths))
+            others = [each.name for each in FORMATS.values() if self.bit_depth in each.depths]
+            raise UnhazeError(
+                f"{target.name} holds {held} bits a channel, not {self.bit_depth};"
+                f" formats that do: {', '.join(others)}"
+            )
+        if strictly and self.quality is not None and not target.quality:
+            raise UnhazeError(f"{target.name} has no quality to choose; leave it out")
+        if strictly and self.lossless and target.quality and not target.lossless:
+            raise UnhazeError(f"{target.name} is never lossless; choose another format")
+
+    @property
+    def named_suffix(self) -> str | None:
+        """The ending of results in the format that is asked for; None: as the source."""
+        return NAMED[self.format] if self.format else None
+
+    def suffix_of(self, name: PurePath) -> str | None:
+        """The ending of the result of a picture file; None if it is not named like one."""
+        return self.named_suffix or kept_suffix(name)
+
+
+def check_option(name: str, value: Any) -> None:
+    """UnhazeError unless the option takes the value."""
+    option = OPTIONS[name]
+    if value is None or (isinstance(option.default, bool) and isinstance(value, bool)):
+        return
+    if option.choices:
+        if value in option.choices and not isinstance(value, bool):
+            return
+        words = ", ".join(map(str, option.choices))
+        hint = f"; {nearest(value, option.choices)}" if isinstance(value, str) else ""
+        raise UnhazeError(f"{name} is {value!r}{hint}; expected one of {words}")
+    if option.limits:
+        low, high = option.limits
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return
+        raise UnhazeError(f"{name} is {value!r}; expected a whole number from {low} to {high}")
+    kind = bool if isinstance(option.default, bool) else str
+    if not isinstance(value, kind):
+        raise UnhazeError(f"{name} is {value!r}; expected {kind.__name__}")
+
+
+def _is_part_of_a_name(text: str) -> bool:
+    return bool(text.strip(". ")) and not set(text) & set('/\\\0<>:"|?*') and text.isprintable()
+
+
+AS_SOURCE = Output()

@@ -1,0 +1,151 @@
+"""A stream in other colours, another depth, or without what stands beside the pixels."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyvips
+
+from unhaze.errors import UnhazeError
+from unhaze.outputs import Output
+from unhaze.photo import profile
+from unhaze.photo.picture import COLOURS, ICC, NUMBERS, Stream, Traits, to_float
+
+D65, D50 = profile.D65, profile.D50
+# Chromaticities of red, green, blue and white, and what takes samples to linear light.
+SPACES = {
+    "display-p3": (profile.PRIMARIES[12], profile.srgb_curve),
+    "adobe-rgb": (
+        ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06), D65),
+        lambda values: values ** (563 / 256),
+    ),
+    "rec2020": (profile.PRIMARIES[9], profile.bt709_curve),
+    "prophoto": (
+        ((0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001), D50),
+        lambda values: values**1.8,
+    ),
+}
+ONLY_SRGB, LINEAR = {"jxl"}, {"exr"}  # formats that are written in no other colours
+TAGS = {ICC, COLOURS, NUMBERS}
+
+
+def converted(stream: Stream, output: Output, format: str) -> Stream:
+    """As `output` asks for and the format needs it. UnhazeError: floats to a colour space."""
+    floats = stream.dtype == np.float32
+    bits = output.bit_depth
+    if output.strip_metadata:
+        stream = replace(stream, traits=_bare(stream.traits))
+    space = "srgb" if format in ONLY_SRGB else output.color_space
+    if floats and (format in ONLY_SRGB or (bits is not None and bits < 32)):
+        stream, floats = _rounded_floats(stream), False
+    if floats and space is not None:
+        raise UnhazeError("floats keep their colour space; --bit-depth 16 with --color-space")
+    if space is not None:
+        stream = _in_space(stream, space)
+    if format in LINEAR or bits == 32:
+        return _linear(stream)
+    if bits is not None:
+        stream = widened(stream, bits) if bits > 8 else _narrowed(stream)
+    return stream
+
+
+def widened(stream: Stream, bits: int | None) -> Stream:
+    """In 16 bits a channel if so many are wanted and it has 8."""
+    if bits is None or bits == 8 or stream.dtype != np.uint8:
+        return stream
+    return _each(stream, np.uint16, lambda strip: strip.astype(np.uint16) * np.uint16(257))
+
+
+def _narrowed(stream: Stream) -> Stream:
+    if stream.dtype == np.uint8:
+        return stream
+    return _each(stream, np.uint8, lambda strip: np.rint(strip / 257).astype(np.uint8))
+
+
+def _each(
+    stream: Stream, dtype: type, change: Callable[[np.ndarray], np.ndarray], **traits: object
+) -> Stream:
+    strips = (change(strip) for strip in stream.strips)
+    return replace(
+        stream, strips=strips, dtype=np.dtype(dtype), traits=replace(stream.traits, **traits)
+    )
+
+
+def _bare(traits: Traits) -> Traits:
+    """With nothing beside the pixels but how to see them."""
+    kept = {key: value for key, value in traits.metadata.items() if key in TAGS}
+    return replace(traits, metadata=kept, lost=(), held=(), density=None)
+
+
+def _without_tags(traits: Traits, icc: bytes | None) -> dict[str, bytes]:
+    rest = {key: value for key, value in traits.metadata.items() if key not in TAGS}
+    return rest if icc is None else rest | {ICC: icc}
+
+
+def _in_space(stream: Stream, space: str) -> Stream:
+    """By LittleCMS, relative colorimetric; grey pictures stay as they are."""
+    traits = stream.traits
+    if traits.grey or (space == "srgb" and traits.profile is None):
+        return stream
+    target = None if space == "srgb" else profile.matrix_profile(*SPACES[space], name=space)
+    depth = 8 * stream.dtype.itemsize
+
+    def strips() -> Iterator[np.ndarray]:
+        with tempfile.TemporaryDirectory(prefix="unhaze-") as folder:
+            names = {"source": traits.profile, "target": target}
+            for name, data in names.items():
+                Path(folder, name).write_bytes(data or b"")
+            paths = {
+                name: str(Path(folder, name)) if data else "srgb" for name, data in names.items()
+            }
+            for strip in stream.strips:
+                image = pyvips.Image.new_from_array(np.ascontiguousarray(strip[..., :3]))
+                image = image.copy(interpretation="rgb16" if depth == 16 else "srgb")
+                options = {"input_profile": paths["source"], "intent": "relative", "depth": depth}
+                colours = image.icc_transform(paths["target"], **options).numpy()
+                yield np.concatenate([colours[..., :3], strip[..., 3:]], axis=2)
+
+    changed = replace(traits, metadata=_without_tags(traits, target), profile=target)
+    return replace(stream, strips=strips(), traits=changed)
+
+
+def _linear(stream: Stream) -> Stream:
+    """Floats that are proportional to light, with the primaries of sRGB; 1 is white."""
+    if stream.dtype == np.float32:
+        top = stream.traits.top
+        return (
+            stream
+            if top in (None, 1.0)
+            else _each(stream, np.float32, lambda strip: strip / np.float32(top), top=None)
+        )
+    stream = _in_space(widened(stream, 16), "srgb")
+    colours = 1 if stream.traits.grey else 3
+
+    def light(strip: np.ndarray) -> np.ndarray:
+        samples = to_float(strip)
+        linear = profile.srgb_curve(samples[..., :colours]).astype(np.float32)
+        return np.concatenate([linear, samples[..., colours:]], axis=2)
+
+    linear_light = profile.from_numbers(1, 8)
+    return _each(stream, np.float32, light, profile=linear_light)
+
+
+def _rounded_floats(stream: Stream) -> Stream:
+    """In 16 bits, linear light by the curve of sRGB."""
+    traits = stream.traits
+    colours = 1 if traits.grey else 3
+    encoded = traits.top is not None or ICC in traits.metadata
+    top = np.float32(traits.top or 1)
+
+    def samples(strip: np.ndarray) -> np.ndarray:
+        values = np.clip(np.nan_to_num(strip / top), 0, 1)
+        if not encoded:
+            curved = 1.055 * np.maximum(values, 0.0031308) ** np.float32(1 / 2.4) - 0.055
+            whole = np.where(values <= 0.0031308, 12.92 * values, curved)
+            values = np.concatenate([whole[..., :colours], values[..., colours:]], axis=2)
+        return np.rint(values * 65535).astype(np.uint16)
+
+    seen_by = traits.metadata.get(ICC)
+    return _each(stream, np.uint16, samples, top=None, profile=seen_by)

@@ -1,0 +1,188 @@
+"""libvips' part of reading: a lazy picture, and all that is written beside its pixels."""
+
+import io
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyvips
+
+from unhaze.errors import UnhazeError
+from unhaze.photo import behind, exif, headers, inventory, jpeg, kinds, png, profile
+from unhaze.photo.picture import (
+    COLOURS,
+    EXIF,
+    ICC,
+    IPTC,
+    NUMBERS,
+    SEGMENTS,
+    TEXTS,
+    XMP,
+)
+
+SIDE, FAR_ABOVE = 64, 10  # of the picture by which the range of floats is judged; above white
+LOADERS = {
+    "jpegload": "jpeg",
+    "pngload": "png",
+    "tiffload": "tiff",
+    "webpload": "webp",
+    "heifload": "avif",
+    "gifload": "gif",
+}
+SAMPLES = {"uchar": np.dtype(np.uint8), "ushort": np.dtype(np.uint16)}
+SAMPLES["float"] = np.dtype(np.float32)
+COMPUTED = ("lab", "labs", "labq", "xyz", "lch")  # colour spaces that become RGB
+
+
+def orientation_of(image: pyvips.Image, metadata: dict[str, bytes], loader: str) -> int:
+    """1-8. Of PNG by EXIF itself: libvips, at the header, does not know one behind the pixels."""
+    found = exif.orientation_of(metadata[EXIF]) if loader == "png" and EXIF in metadata else None
+    return found or field_of(image, "orientation", 1)
+
+
+def profile_of(image: pyvips.Image, metadata: dict[str, bytes]) -> bytes | None:
+    """By which the samples are to be seen: of the tags that a format has, the one that counts."""
+    if COLOURS in metadata:
+        chunks = png.chunks_of(io.BytesIO(png.SIGNATURE + metadata[COLOURS]), png.COLOURS)
+        if b"cICP" in chunks or ICC not in metadata:
+            return profile.from_png(chunks)
+    if ICC in metadata:
+        return metadata[ICC]
+    if NUMBERS in metadata:
+        return profile.from_numbers(*struct.unpack(">HH", metadata[NUMBERS]))
+    # Floats without a profile are taken for linear light, as scenes are rendered.
+    return profile.from_numbers(1, 8) if image.format == "float" else None
+
+
+def encoded_white(image: pyvips.Image) -> float | None:
+    """255 or 65,535 if floats are samples as of 8 or 16 bits; None if 1 is white, lamps aside."""
+    cell = max(1, min(image.width, image.height) // SIDE)
+    small = image.extract_band(0, n=min(3, image.bands) if image.bands > 2 else 1)
+    samples = small.shrink(cell, cell).numpy()
+    samples = samples[np.isfinite(samples)]
+    if not samples.size or np.median(samples) <= 1 or samples.max() <= FAR_ABOVE:
+        return None
+    return 255.0 if samples.max() <= 255 else 65535.0
+
+
+def decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Image:
+    """The picture with only its header read.
+
+    A descriptor, not a name, goes to libvips: to it, brackets in a name mean options.
+    """
+    file.seek(0)
+    is_jpeg = file.read(3) == b"\xff\xd8\xff"
+    file.seek(0)
+    if isinstance(source, bytes):
+        origin = pyvips.Source.new_from_memory(source)
+    else:
+        origin = pyvips.Source.new_from_descriptor(file.fileno())
+    options = {"access": "sequential", "fail_on": "error"}
+    try:
+        if is_jpeg:  # by name: the loader of gain maps keeps no XMP, and prints what it cannot read
+            return pyvips.Image.jpegload_source(origin, **options)
+        image = pyvips.Image.new_from_source(origin, "", **options)
+    except pyvips.Error as error:
+        if "labq" in error.detail and (as_rgb := exif.without_lab(file)) is not None:
+            image = pyvips.Image.new_from_buffer(as_rgb, "", **options)
+            return image.copy(interpretation="lab")
+        file.seek(0)
+        raise UnhazeError(f"cannot read {name}: {kinds.describe(file, error)}") from error
+    if loader_of(image) not in LOADERS:
+        file.seek(0)
+        raise UnhazeError(f"cannot read {name}: {kinds.describe(file)}")
+    if loader_of(image) == "tiffload" and image.format == "uchar" and image.bands >= 3:
+        place = file.tell()
+        icc_lab = exif.first_number(file, exif.PHOTOMETRIC) == exif.ICC_LAB
+        file.seek(place)
+        if icc_lab:  # made as CIE L*a*b* is stored: a and b signed
+            signs = [0, 128, 128] + [0] * (image.bands - 3)
+            return (image ^ signs).copy(interpretation="lab")
+    return image
+
+
+def loader_of(image: pyvips.Image) -> str:
+    """libvips' loader of files, whatever it reads from."""
+    return image.get("vips-loader").removesuffix("_source").removesuffix("_buffer")
+
+
+def rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
+    """Still lazy: uint8, uint16 or float, one to four channels; other colour spaces become RGB."""
+    if image.interpretation == "cmyk":
+        depth = 16 if image.format == "ushort" else 8
+        image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
+    elif image.interpretation in COMPUTED:
+        image = profile.from_lab(image).colourspace("rgb16").copy()
+        image.remove(ICC)
+    elif only_reads(image):
+        depth = 16 if image.format == "ushort" else 8
+        options = {"embedded": True, "intent": "relative", "depth": depth}
+        image = image.icc_transform("srgb", **options).copy()
+        image.remove(ICC)
+    if image.format == "double":
+        image = image.cast("float")
+    if image.format not in SAMPLES:
+        raise UnhazeError(
+            f"{name} has '{image.format}' samples; expected 8 or 16 bits, or floats of 32:"
+            " convert it first"
+        )
+    if image.bands > 4:
+        raise UnhazeError(
+            f"{name} has {image.bands} channels; expected grey or RGB, with alpha or not"
+        )
+    return image
+
+
+def only_reads(image: pyvips.Image) -> bool:
+    """Whether its profile tells how to read colours and not how to write them."""
+    integers = image.format in ("uchar", "ushort") and image.bands >= 3
+    return integers and profile.only_reads(field_of(image, ICC, b""))
+
+
+def metadata_of(
+    image: pyvips.Image, file: BinaryIO, loader: str
+) -> tuple[dict[str, bytes], tuple[str, ...], tuple[str, ...]]:
+    """What is carried, by the keys of `picture`, and the words of `Traits.lost` and `.held`."""
+    found = {key: field_of(image, key, None) for key in (EXIF, XMP, ICC, IPTC)}
+    lost: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    if found[EXIF] is not None:
+        found[EXIF] = found[EXIF].removeprefix(b"Exif\0\0")
+    if loader == "jpeg":
+        segments = jpeg.read_segments(file)
+        found |= {EXIF: segments.exif, SEGMENTS: segments.kept or None}
+        found[XMP] = segments.xmp or found[XMP]
+        if segments.photoshop is not None:
+            found[IPTC] = jpeg.PHOTOSHOP_SIGN + segments.photoshop
+        by_xmp = b"hdrgm:" in (found[XMP] or b"")
+        rest = behind.read(file, segments, by_xmp or bool(segments.gain_map_sign))
+        found |= rest.metadata
+        lost, held = inventory.lost_in_jpeg(segments) + rest.lost, rest.held
+    elif loader == "tiff":  # where libvips reads no EXIF and a quarter of IPTC
+        found[EXIF], found[IPTC] = exif.from_tiff(file)
+    elif loader == "avif":
+        if found[EXIF] is not None:  # libvips has turned it, whatever EXIF says
+            found[EXIF] = exif.edited(found[EXIF], 1, False, None)
+        found[NUMBERS] = headers.colour_numbers(file)
+        lost = inventory.lost_in_boxes(file)
+    elif loader == "png":
+        found[TEXTS], found[IPTC] = png.texts_of(file)
+        chunks = png.chunks_of(file, (*png.COLOURS, b"eXIf"))
+        found[EXIF] = chunks.pop(b"eXIf", None)
+        whole_chunks = b"".join(png.chunk(kind, data) for kind, data in chunks.items())
+        found[COLOURS] = whole_chunks or None
+        lost = inventory.lost_in_png(file)
+    elif loader == "webp":
+        lost = inventory.lost_in_webp(file)
+    if found[XMP] and lost:
+        lost += inventory.correct_xmp(found, lost)
+    return {key: value for key, value in found.items() if value is not None}, lost, held
+
+
+def field_of(image: pyvips.Image, key: str, default: Any) -> Any:
+    """A libvips field, or `default` where it is absent or not UTF-8."""
+    try:
+        return image.get(key) if image.get_typeof(key) else default
+    except UnicodeDecodeError:
+        return default

@@ -1,0 +1,69 @@
+"""Pictures that libvips does not read: each format has a module here, with one `decode`."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from unhaze.errors import UnhazeError
+from unhaze.extras import explain_missing
+from unhaze.formats import FORMATS
+from unhaze.photo.readers import codestreams, exr, heif, jxl, pillow, pnm, psd, raw, tiff
+from unhaze.photo.readers.decoded import Check, Decoded
+
+DECODERS: dict[str, Callable[[bytes, Check], Decoded]] = {
+    "heic": heif.decode,
+    "raw": raw.decode,
+    "jxl": jxl.decode,
+    "jp2": codestreams.decode_jp2,
+    "qoi": codestreams.decode_qoi,
+    "exr": exr.decode,
+    "bmp": pillow.decode_bmp,
+    "tga": pillow.decode_tga,
+    "psd": psd.decode,
+    "pnm": pnm.decode,
+    "pfm": pnm.decode,
+    "tiff": tiff.decode,
+}
+MODULES = {key: FORMATS[key].reader for key in DECODERS} | {"tiff": "tifffile"}
+OWN = {"libvips", "unhaze"}  # that need no import
+# What the libraries raise of damaged files; theirs are subclasses of these.
+DAMAGES = (ValueError, RuntimeError, OSError, EOFError, SyntaxError, TypeError, IndexError)
+DAMAGES += (KeyError, NotImplementedError, ArithmeticError, AssertionError, AttributeError)
+
+
+def decode(
+    key: str, file: BinaryIO, name: str, check: Check, *, kind: str | None = None
+) -> Decoded:
+    """The picture, by the library of its format. `kind`: what it is, if not just that format.
+
+    check(width, height, bytes of a pixel) is called before the pixels are decoded and raises what
+    it finds. UnhazeError: damaged, too large, or the library is not installed.
+    """
+    file.seek(0)
+    data = file.read()
+    with _one_line(f"cannot read {name}", kind or f"{FORMATS[key].name} file"):
+        if MODULES[key] not in OWN:
+            importlib.import_module(MODULES[key])
+        return DECODERS[key](data, check)
+
+
+@contextmanager
+def _one_line(doing: str, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = explain_missing(error, f"this {kind}")
+        if missing is None:
+            raise
+        raise UnhazeError(f"{doing}: {missing}") from error
+    except UnhazeError as error:
+        named = str(error).startswith(doing.removeprefix("cannot read "))
+        raise error if named else UnhazeError(f"{doing}: {error}") from error
+    except DAMAGES as error:
+        said = " ".join(str(error).split())[:200]
+        reason = f" ({said})" if said else ""
+        where = "it may be cut off or of a rare kind"
+        raise UnhazeError(f"{doing}: this {kind} cannot be decoded; {where}{reason}") from error
+    except MemoryError as error:
+        raise UnhazeError(f"{doing}: not enough memory for {kind}") from error

@@ -1,0 +1,31 @@
+"""What a reader gives: samples, and what was written beside them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# (width, height, bytes of a pixel), from a header, before anything is decoded.
+Check = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A whole picture, upright.
+
+    samples: (H,W,C) uint8, uint16 or float32, grey or RGB, then alpha if there is one. metadata: by
+    the keys of `photo.picture`. linear: floats are proportional to light, with the primaries of
+    sRGB. lost: what no result holds, in words. notes: what was converted, a line each.
+    """
+
+    samples: np.ndarray
+    metadata: dict[str, bytes] = field(default_factory=dict)
+    linear: bool = False
+    lost: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def with_channels(samples: np.ndarray) -> np.ndarray:
+    """(H,W) or (H,W,C) -> (H,W,C), contiguous, in the machine's order of bytes."""
+    shaped = samples[..., None] if samples.ndim == 2 else samples
+    return np.ascontiguousarray(shaped, shaped.dtype.newbyteorder("="))

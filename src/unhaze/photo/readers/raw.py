@@ -1,0 +1,92 @@
+"""Camera raw files and DNG by rawpy (LibRaw)."""
+
+import io
+import struct
+
+import numpy as np
+
+from unhaze.photo import exif, profile
+from unhaze.photo.picture import EXIF, ICC
+from unhaze.photo.readers.decoded import Check, Decoded
+
+HIGHLIGHTS = 0.9999  # of the samples, the rest may be faults of the sensor
+FUJI, FUJI_JPEG = b"FUJIFILMCCD-RAW", 84  # where the place of its JPEG stands, in four bytes
+CR3_BOXES = (b"CMT1", b"CMT2", b"CMT4")  # directories: the first, Exif's, that of GPS
+HEADERS = 1 << 16  # bytes in which they are
+# Description, make, model, orientation, software, date, artist, rating, copyright, Exif, GPS.
+DESCRIBING = {270, 271, 272, 274, 305, 306, 315, 18246, 33432, exif.EXIF_TAGS, exif.GPS_TAGS}
+
+
+def decode(data: bytes, check: Check) -> Decoded:
+    """(H,W,3) uint16 in Display P3, with the white balance of the camera.
+
+    Where a colour is over the sensor's range the others say how bright it was (LibRaw's "blend"),
+    so that clouds and haze keep their shape. That takes room: the whole is darker then, as far as
+    highlights need it.
+    """
+    import rawpy
+
+    try:
+        samples, most = _developed(data, check)
+    except rawpy.LibRawError as error:
+        raise ValueError(str(error)) from error
+    display_p3 = profile.matrix_profile(profile.PRIMARIES[12], profile.srgb_curve)
+    metadata = {ICC: display_p3}
+    if (block := exif_of(data)) is not None:
+        metadata[EXIF] = block
+    return Decoded(_brightened(samples, most), metadata)
+
+
+def _developed(data: bytes, check: Check) -> tuple[np.ndarray, float]:
+    """(H,W,3) uint16, and how much darker it may be than the sensor recorded."""
+    import rawpy
+
+    with rawpy.imread(io.BytesIO(data)) as raw:
+        check(raw.sizes.width, raw.sizes.height, 6)
+        balance = [each for each in raw.camera_whitebalance[:3] if each > 0]
+        samples = raw.postprocess(
+            use_camera_wb=True,
+            no_auto_bright=True,
+            adjust_maximum_thr=0,
+            output_bps=16,
+            output_color=rawpy.ColorSpace.P3D65,
+            gamma=(2.4, 12.92),
+            highlight_mode=rawpy.HighlightMode.Blend,
+            demosaic_algorithm=rawpy.DemosaicAlgorithm.PPG,
+        )
+    return samples, max(balance) / min(balance) if balance else 1.0
+
+
+def _brightened(samples: np.ndarray, most: float) -> np.ndarray:
+    """As much light as leaves highlights below white, at most `most` times as much."""
+    counts = np.cumsum(np.bincount(samples.reshape(-1), minlength=65536))
+    brightest = np.searchsorted(counts, HIGHLIGHTS * counts[-1]) / 65535
+    light = profile.srgb_curve(np.linspace(0, 1, 65536))
+    gain = min(most, 1 / max(float(profile.srgb_curve(np.array(brightest))), 1e-6))
+    encoded = np.interp(np.minimum(light * gain, 1), light, np.arange(65536))
+    return np.rint(encoded).astype(np.uint16)[samples]
+
+
+def exif_of(data: bytes) -> bytes | None:
+    """The EXIF block of a raw file, upright as LibRaw turns the picture; None: none is found.
+
+    What says how the sensor's samples are stored is left out, or the result would pass for a raw.
+    """
+    if data.startswith(FUJI):
+        (start,) = struct.unpack_from(">I", data, FUJI_JPEG)
+        at = data.find(b"Exif\0\0", start, start + 4096)
+        tags = {} if at < 0 else exif.tags_of(data[at + 6 : at + 6 + 65_536])
+    elif data[4:8] == b"ftyp":
+        first, inner, place = (exif.tags_of(_box(data, kind)) for kind in CR3_BOXES)
+        tags = first | {exif.EXIF_TAGS: inner} | ({exif.GPS_TAGS: place} if place else {})
+    else:
+        block, _ = exif.from_tiff(io.BytesIO(data))
+        tags = {} if block is None else exif.tags_of(block)
+    tags = {tag: value for tag, value in tags.items() if tag in DESCRIBING}
+    return exif.edited(exif.block(tags), 1, False, None) if tags else None
+
+
+def _box(data: bytes, kind: bytes) -> bytes:
+    """The content of a box of this kind near the beginning; empty if there is none."""
+    at = data.find(kind, 0, HEADERS)
+    return b"" if at < 4 else data[at + 4 : at - 4 + struct.unpack_from(">I", data, at - 4)[0]]

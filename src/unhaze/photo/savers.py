@@ -1,0 +1,135 @@
+"""How each format is saved: one table by suffix, and the options that an encoder is given."""
+
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyvips
+
+from unhaze.outputs import Output
+from unhaze.photo.picture import (
+    COLOURS,
+    EXIF,
+    ICC,
+    IPTC,
+    NUMBERS,
+    SEGMENTS,
+    TEXTS,
+    XMP,
+    Traits,
+)
+
+QUICK_FROM = 2_000_000  # pixels
+
+
+def _jpeg_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[str, Any]:
+    # Optimal codes would save two percent, for the price of all coefficients in memory.
+    chroma = "off" if traits.full_chroma else "on"
+    return {"Q": _quality(traits, output, "jpeg", 92), "subsample_mode": chroma}
+
+
+def _quality(traits: Traits, output: Output, format: str, usual: int) -> int:
+    """As asked for; the source's, if it was encoded alike, and then not very low: clearing haze
+    amplifies artefacts.
+    """
+    if output.quality is not None:
+        return output.quality
+    same = traits.quality is not None and traits.format == format
+    return min(max(traits.quality, 75), 98) if same else usual
+
+
+def _png_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[str, Any]:
+    return {"compression": 6}
+
+
+def _tiff_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[str, Any]:
+    bytes_of = {"uchar": 1, "ushort": 2, "float": 4}
+    size = image.width * image.height * image.bands * bytes_of[image.format]
+    return {
+        "compression": "lzw",
+        "predictor": "float" if image.format == "float" else "horizontal",
+        "bigtiff": size > 3_500_000_000,  # classic TIFF ends at 4 GiB
+        "resunit": "inch" if traits.inches else "cm",
+    }
+
+
+def _webp_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[str, Any]:
+    quality = _quality(traits, output, "webp", 90)
+    lossless = output.lossless or (traits.lossless and output.quality is None)
+    return {"lossless": lossless, "exact": True, "Q": quality, "smart_subsample": True}
+
+
+def _avif_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[str, Any]:
+    depth = output.bit_depth or (12 if image.format == "ushort" else 8)
+    options = {"compression": "av1", "bitdepth": depth, "effort": _effort(image)}
+    if output.lossless:
+        return options | {"lossless": True, "subsample_mode": "off"}
+    chroma = "off" if traits.full_chroma else "on"
+    return options | {"Q": output.quality or 80, "subsample_mode": chroma}
+
+
+def _effort(image: pyvips.Image) -> int:
+    """Of AV1's encoder, less for large pictures: 20 megapixels shall take seconds."""
+    return 3 if image.width * image.height <= QUICK_FROM else 0
+
+
+def _encode_jxl(samples: np.ndarray, output: Output, metadata: dict[str, bytes]) -> bytes:
+    from unhaze.photo.readers import jxl
+
+    return jxl.encoded(
+        samples,
+        quality=output.quality,
+        lossless=output.lossless,
+        block=metadata.get(EXIF),
+        packet=metadata.get(XMP),
+    )
+
+
+def _encode_exr(samples: np.ndarray, output: Output, metadata: dict[str, bytes]) -> bytes:
+    from unhaze.photo.readers import exr
+
+    return exr.encoded(samples, output.bit_depth or 32)
+
+
+def _gif_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[str, Any]:
+    return {"dither": 1.0}
+
+
+def _no_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Saver:
+    """libvips' saver; whether it holds transparency and 16 bits a channel; which metadata.
+
+    encode: in place of libvips', of the whole picture (H,W,C) with its metadata.
+    """
+
+    format: str
+    operation: str
+    alpha: bool
+    wide: bool
+    options: Callable[[Traits, pyvips.Image, Output], dict[str, Any]]
+    holds: Set[str]
+    encode: Callable[[np.ndarray, Output, dict[str, bytes]], bytes] | None = None
+
+
+MODERN = {EXIF, XMP, ICC}
+JPEG = Saver("jpeg", "jpegsave_target", False, False, _jpeg_options, MODERN | {IPTC, SEGMENTS})
+TIFF = Saver("tiff", "tiffsave_target", True, True, _tiff_options, MODERN | {IPTC})
+SAVERS = {
+    ".jpg": JPEG,
+    ".jpeg": JPEG,
+    ".png": Saver(
+        "png", "pngsave_target", True, True, _png_options, MODERN | {IPTC, TEXTS, COLOURS}
+    ),
+    ".tif": TIFF,
+    ".tiff": TIFF,
+    ".webp": Saver("webp", "webpsave_target", True, False, _webp_options, MODERN),
+    ".avif": Saver("avif", "heifsave_target", True, True, _avif_options, MODERN | {NUMBERS}),
+    ".gif": Saver("gif", "gifsave_target", True, False, _gif_options, set()),
+    ".jxl": Saver("jxl", "", True, True, _no_options, {EXIF, XMP}, _encode_jxl),
+    ".exr": Saver("exr", "", True, True, _no_options, set(), _encode_exr),
+}

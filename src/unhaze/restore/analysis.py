@@ -1,0 +1,75 @@
+"""The analysis picture: a photo in small, as the network is given it."""
+
+import numpy as np
+import pyvips
+
+from unhaze.photo import Photo, to_float
+from unhaze.restore.managed import filled
+
+FINITE = 3e38  # nearly the largest of 32-bit floats
+
+
+def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.ndarray:
+    """(h,w,3) float32 in [0,1] with max(h,w) <= long_side; never enlarged.
+
+    `picture`: (H,W,3) uint8, uint16 or float32, or a libvips picture of these types, not decoded
+    yet, grey or RGB. What its alpha hides is filled with colours of what it shows. Floats of a
+    libvips picture are not bounded. Shrunk by means of whole cells, the rest by libvips' Lanczos-3
+    on floats, so that 8-bit pictures gain the precision of the mean.
+    """
+    if isinstance(picture, pyvips.Image) and picture.hasalpha():
+        return _visible_image(picture, long_side)
+    image = picture if isinstance(picture, pyvips.Image) else _wrapped(picture)
+    scale = min(1.0, long_side / max(image.height, image.width))
+    size = [max(1, round(side * scale)) for side in (image.height, image.width)]
+    small = image[0] if image.bands == 1 else image.extract_band(0, n=3)
+    if small.format == "float":  # what is no number, or endless, is no light
+        small = (small.abs() < FINITE).ifthenelse(small, 0)
+    cell = int(1 / scale)
+    if cell > 1:
+        if small.format == "uchar":
+            small = small.linear(257, 0).cast("ushort")
+        small = small.shrink(min(cell, image.width), min(cell, image.height))
+    top = {"uchar": 255, "ushort": 65535, "float": 1}[small.format]
+    small = small.cast("float")
+    if scale < 1:
+        small = small.resize(size[1] / small.width, vscale=size[0] / small.height)
+    samples = small.numpy().reshape(*size, -1) / np.float32(top)
+    if top > 1 or not isinstance(picture, pyvips.Image):
+        samples = np.clip(samples, 0, 1)
+    return np.repeat(samples, 3, axis=2) if samples.shape[2] == 1 else samples
+
+
+def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:
+    """The analysis picture of one with alpha: colours weighted by how much they are seen."""
+    top = {"uchar": 255, "ushort": 65535, "float": 1}[image.format]
+    # Decoded once: both parts are made of it, and a stream can be read once only.
+    whole = image.copy_memory()
+    alpha = whole[whole.bands - 1].cast("float") / top
+    seen = whole.extract_band(0, n=whole.bands - 1).cast("float") * alpha
+    shares = analysis_image((alpha * 65535).rint().cast("ushort"), long_side)[..., 0]
+    weighted = analysis_image(seen / top, long_side)
+    samples = weighted / np.maximum(shares, 1 / 65535)[..., None]
+    samples = samples if image.format == "float" else np.clip(samples, 0, 1)
+    return filled(samples, shares)
+
+
+def whole_image(photo: Photo) -> pyvips.Image:
+    """The samples of a photo, with its alpha, as libvips knows them."""
+    if photo.alpha is None or photo.traits.extra:
+        return _wrapped(photo.pixels)
+    return _wrapped(np.dstack([photo.pixels, photo.alpha])).copy(interpretation="srgb")
+
+
+def as_float(pixels: np.ndarray) -> np.ndarray:
+    """float32 in [0,1]; what is float already is taken as it is."""
+    return pixels if pixels.dtype == np.float32 else to_float(pixels)
+
+
+def as_u8(pixels: np.ndarray) -> np.ndarray:
+    """Floats in [0,1], rounded to uint8."""
+    return np.rint(pixels * 255).astype(np.uint8)
+
+
+def _wrapped(pixels: np.ndarray) -> pyvips.Image:
+    return pyvips.Image.new_from_array(np.ascontiguousarray(pixels))

@@ -1,0 +1,173 @@
+"""How the result of a video is written: one table for command, Python, files and service.
+
+Needs no PyAV. What an encoder makes of it, and of what is not said, is in `video.codecs`.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from unhaze.errors import UnhazeError
+from unhaze.layering import read_toml
+from unhaze.names import nearest
+
+CODEC_NAMES = ("h264", "h265", "av1", "vp9", "prores", "ffv1")
+SOURCE_CODEC = "copy-of-source"
+OTHER_NAMES = {"hevc": "h265", "x264": "h264", "x265": "h265"}
+HARDWARE_NAMES = ("nvenc", "qsv", "amf", "videotoolbox", "vaapi")
+AUDIO = ("copy", "aac", "opus", "none")
+UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
+SIZES = ("crf", "bitrate", "target_size")  # of which one can be said
+WORD = re.compile(r"[A-Za-z0-9_.+-]{1,32}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One thing that a user can say of the result. `read`: text -> value, ValueError if it is none.
+
+    `expected`: what to write, for messages; `metavar`, `help`: for the command line.
+    """
+
+    read: Callable[[str], Any]
+    expected: str
+    metavar: str
+    help: str
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(text)
+        return text
+
+    return read
+
+
+def _codec(text: str) -> str:
+    name = OTHER_NAMES.get(text.lower(), text)
+    if name not in (*CODEC_NAMES, SOURCE_CODEC):
+        raise UnhazeError(f"no codec '{name}'; {nearest(name, (*CODEC_NAMES, SOURCE_CODEC))}")
+    return name
+
+
+def _quality(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 63:
+        raise ValueError(text)
+    return value
+
+
+def _amount(text: str) -> int:
+    """8M, 800k, 700000 -> a whole number, above 0."""
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([kmg]?)", text.lower())
+    value = round(float(found[1]) * UNITS[found[2]]) if found else 0
+    if value < 1000:
+        raise ValueError(text)
+    return value
+
+
+def _word(text: str) -> str:
+    if not WORD.fullmatch(text):
+        raise ValueError(text)
+    return text
+
+
+_CODECS = f"{', '.join(CODEC_NAMES)} or {SOURCE_CODEC}"
+CHOICES: Mapping[str, Choice] = {
+    "codec": Choice(_codec, _CODECS, "NAME", f"Of a video: {_CODECS}. [default: near the source]"),
+    "crf": Choice(
+        _quality, "a number from 0 to 63", "N", "Of a video: constant quality, small is good."
+    ),
+    "bitrate": Choice(
+        _amount, "bits a second, as in 8M or 800k", "RATE", "Of a video: bits a second, as in 8M."
+    ),
+    "target_size": Choice(
+        _amount, "bytes, as in 700M", "SIZE", "Of a video: bytes of the file, in two passes."
+    ),
+    "preset": Choice(
+        _word, "a preset of the encoder", "NAME", "Of a video: speed of the encoder, as in slow."
+    ),
+    "pixel_format": Choice(
+        _word, "FFmpeg's name of a pixel format", "NAME", "Of a video, as in yuv420p10le."
+    ),
+    "hw": Choice(
+        _one_of("auto", "off", *HARDWARE_NAMES),
+        f"auto, off, {', '.join(HARDWARE_NAMES)}",
+        "NAME",
+        f"Of a video, the encoder in hardware: auto, off, {', '.join(HARDWARE_NAMES)}.",
+    ),
+    "audio": Choice(
+        _one_of(*AUDIO), ", ".join(AUDIO), "NAME", f"Of a video, the sound: {', '.join(AUDIO)}."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What a user says of the result of a video; None: what suits the source.
+
+    codec: of CODEC_NAMES, or "copy-of-source": exactly that of the source. crf: quality, in the
+    numbers of the encoder, 0 to 63. bitrate: bits a second. target_size: bytes of the whole file,
+    reached in two passes where the encoder has them. preset, pixel_format: by their names in
+    FFmpeg. hw: "off", "auto" or a kind of encoder in hardware; one that does not work here is
+    replaced by that in software, with a note. audio: "copy", or the codec of the sound, or "none".
+    UnhazeError for values of no meaning, and two of crf, bitrate, target_size.
+    """
+
+    codec: str | None = None
+    crf: float | None = None
+    bitrate: int | None = None
+    target_size: int | None = None
+    preset: str | None = None
+    pixel_format: str | None = None
+    hw: str = "off"
+    audio: str = "copy"
+
+    def __post_init__(self) -> None:
+        """Every value is read again, so that Python is as strict as the command line."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None:
+                object.__setattr__(self, each.name, read_choice(each.name, value))
+        given = [name for name in SIZES if getattr(self, name) is not None]
+        if len(given) > 1:
+            names = " and ".join(given)
+            raise UnhazeError(f"{names} are given; each says by itself how large the result is")
+
+    @property
+    def plain(self) -> bool:
+        """Whether the pictures are encoded as suits the source, by nothing that the user said."""
+        return replace(self, audio="copy") == Encoding()
+
+
+def read_choice(name: str, value: Any) -> Any:
+    """The value of a choice from text or a number; UnhazeError that says what was expected."""
+    choice = CHOICES[name]
+    text = f"{value:.12g}" if isinstance(value, float) else str(value)
+    try:
+        return choice.read(text)
+    except ValueError as error:
+        raise UnhazeError(f"{name} is {value!r}; expected {choice.expected}") from error
+
+
+def read_encoding(given: Mapping[str, Any], file: Path | None = None) -> Encoding:
+    """An Encoding by the values that are given, over those of a TOML `file` with the same names.
+
+    UnhazeError: a value or name of no meaning.
+    """
+    table = dict(read_toml(file)) if file else {}
+    for name in table:
+        if name not in CHOICES:
+            raise UnhazeError(f"'{file}' has '{name}'; {nearest(name, CHOICES)}")
+    said = {name: value for name, value in given.items() if value is not None}
+    if said.keys() & set(SIZES):  # what is said in the call replaces all that the file says of it
+        table = {name: value for name, value in table.items() if name not in SIZES}
+    return Encoding(**(table | said))
+
+
+def words_for(encoding: Encoding) -> dict[str, Any]:
+    """What was said, without what was not."""
+    empty = asdict(Encoding())
+    return {name: value for name, value in asdict(encoding).items() if value != empty[name]}

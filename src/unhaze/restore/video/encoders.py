@@ -1,0 +1,107 @@
+"""The encoders of FFmpeg for each codec, in software and in hardware, and what they are told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Codec:
+    """An encoder of FFmpeg. `options`: settings at which a loss is hard to see.
+
+    Quick ones: x264's "medium" would take as long as all the rest. `quality`: the option of
+    constant quality (None: there is none), which goes up to `worst`. `speed`: the option of
+    `presets`. `averages`: whether it keeps to a mean of bits a second. `passes`: two, if it can
+    look at all before it writes.
+    """
+
+    encoder: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    quality: str | None = None
+    worst: int = 51
+    speed: str = "preset"
+    presets: tuple[str, ...] = ()
+    averages: bool = True
+    passes: int = 1
+
+
+X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
+X26X += ("veryslow", "placebo")
+CODECS = {
+    "h264": Codec("libx264", {"crf": "17", "preset": "veryfast"}, "crf", presets=X26X, passes=2),
+    "h265": Codec(
+        "libx265",
+        {"crf": "18", "preset": "superfast", "x265-params": "log-level=error"},
+        "crf",
+        presets=X26X,
+        passes=2,
+    ),
+    "av1": Codec(
+        "libsvtav1",
+        {"crf": "25", "preset": "8"},
+        "crf",
+        worst=63,
+        presets=tuple(map(str, range(14))),
+    ),
+    "vp9": Codec(
+        "libvpx-vp9",
+        {"crf": "24", "cpu-used": "6", "deadline": "realtime", "row-mt": "1"},
+        "crf",
+        worst=63,
+        speed="cpu-used",
+        presets=tuple(map(str, range(9))),
+    ),
+    "ffv1": Codec("ffv1", {"level": "3", "slicecrc": "1"}, averages=False),
+    "prores": Codec("prores", averages=False),
+}
+NVENC = ("cq", 51, "preset", tuple(f"p{number}" for number in range(1, 8)))
+QSV = ("global_quality", 51, "preset", X26X[2:9])
+AMF = ("qp_p", 51, "quality", ("speed", "balanced", "quality"))
+VAAPI = ("qp", 51, "preset", ())
+# Encoders in hardware, in the order in which "auto" tries them. A quality of theirs is about as
+# good as the same number of x264's. PyAV's wheels have no VAAPI; builds of one's own may.
+HARDWARE = {
+    "nvenc": {
+        "h264": Codec("h264_nvenc", {"cq": "19", "preset": "p4", "rc": "vbr"}, *NVENC),
+        "h265": Codec("hevc_nvenc", {"cq": "21", "preset": "p4", "rc": "vbr"}, *NVENC),
+        "av1": Codec("av1_nvenc", {"cq": "26", "preset": "p4", "rc": "vbr"}, *NVENC),
+    },
+    "qsv": {
+        "h264": Codec("h264_qsv", {"global_quality": "19", "preset": "medium"}, *QSV),
+        "h265": Codec("hevc_qsv", {"global_quality": "21", "preset": "medium"}, *QSV),
+        "av1": Codec("av1_qsv", {"global_quality": "26", "preset": "medium"}, *QSV),
+        "vp9": Codec("vp9_qsv", {"global_quality": "26", "preset": "medium"}, *QSV),
+    },
+    "amf": {
+        "h264": Codec("h264_amf", {"rc": "cqp", "qp_i": "19", "qp_p": "19"}, *AMF),
+        "h265": Codec("hevc_amf", {"rc": "cqp", "qp_i": "21", "qp_p": "21"}, *AMF),
+    },
+    "videotoolbox": {
+        "h264": Codec("h264_videotoolbox", {}),
+        "h265": Codec("hevc_videotoolbox", {}),
+        "prores": Codec("prores_videotoolbox", averages=False),
+    },
+    "vaapi": {
+        "h264": Codec("h264_vaapi", {"rc_mode": "CQP", "qp": "19"}, *VAAPI),
+        "h265": Codec("hevc_vaapi", {"rc_mode": "CQP", "qp": "21"}, *VAAPI),
+    },
+}
+# The nearest of these for a source by FFmpeg's name of its codec; h264 for all others.
+FAMILIES = {
+    "hevc": "h265",
+    "vvc": "h265",
+    "av1": "av1",
+    "vp8": "vp9",
+    "vp9": "vp9",
+    "prores": "prores",
+    "dnxhd": "prores",
+    "cfhd": "prores",
+    "v210": "prores",
+    "ffv1": "ffv1",
+    "ffvhuff": "ffv1",
+    "huffyuv": "ffv1",
+    "magicyuv": "ffv1",
+    "png": "ffv1",
+    "qtrle": "ffv1",
+    "rawvideo": "ffv1",
+    "utvideo": "ffv1",
+}

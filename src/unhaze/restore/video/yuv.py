@@ -1,0 +1,78 @@
+"""A frame restored in its own pixels: what the field does in RGB, without the way there and back.
+
+Luma and colour are read side by side, become red, green and blue of one pixel in registers, and go
+back through the same matrix and range. Differs from the way by RGB arrays: the colour of a pixel is
+that of its sample of chroma, not interpolated between samples, and there is no rounding between.
+"""
+
+import ctypes
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from av import VideoFrame
+
+from unhaze.restore.field import blend
+from unhaze.restore.field_kernel import Yuv, kernel
+from unhaze.restore.resources import count_threads
+
+# Shares of red and blue in luma, by the number of the matrix (ISO/IEC 23091-2, table 4).
+SHARES = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
+PLANAR = re.compile(r"yuva?j?4(?:20|22|44|40)p(?:(?:9|10|12|14|16)le)?")
+PARTS = 2  # of a frame for each thread
+
+
+def takes(frame: VideoFrame, matrix: int) -> bool:
+    """Whether frames of this kind can be restored in their own pixels here."""
+    known = PLANAR.fullmatch(frame.format.name) and matrix in SHARES
+    return bool(known) and kernel() is not None
+
+
+def restore_yuv(
+    frame: VideoFrame,
+    maps: np.ndarray,
+    *,
+    matrix: int,
+    full_range: bool,
+    strength: float = 1.0,
+    threads: int = 0,
+) -> None:
+    """Applies the field, maps (3,2,h,w) as from `fit_field`, to a frame that `takes` accepts.
+
+    In place; what others hold of its memory is copied first. Transparency stays.
+    """
+    frame.make_writable()
+    told, rows = _told(frame, np.ascontiguousarray(blend(maps, strength)), matrix, full_range)
+    parts = min(rows, PARTS * count_threads(threads))
+    edges = [rows * part // parts for part in range(parts + 1)]
+    with ThreadPoolExecutor(count_threads(threads)) as pool:
+        if any(pool.map(lambda one, other: kernel().apply_yuv(told, one, other), edges, edges[1:])):
+            raise MemoryError
+
+
+def _told(frame: VideoFrame, maps: np.ndarray, matrix: int, full_range: bool) -> tuple[Yuv, int]:
+    """What the kernel is told, and the number of rows of chroma."""
+    bits, planes = frame.format.components[0].bits, frame.planes[:3]
+    top, step = (1 << bits) - 1, 1 << (bits - 8)
+    pointers = (ctypes.c_void_p * 3)(*(plane.buffer_ptr for plane in planes))
+    steps = (ctypes.c_int64 * 3)(*(plane.line_size for plane in planes))
+    rows = planes[1].height
+    across = int(frame.format.chroma_width(8) < 8)
+    down = int(frame.format.chroma_height(8) < 8)
+    red, blue = SHARES[matrix]
+    told = Yuv(
+        *(maps.ctypes.data, *maps.shape[2:]),
+        *(frame.width, frame.height, across, down, int(bits > 8), top),
+        *(pointers, pointers, steps, steps),
+        *((0, top, top) if full_range else (16 * step, 219 * step, 224 * step)),
+        *(red, blue),
+    )
+    told.held = maps  # the kernel has its address only
+    return told, rows

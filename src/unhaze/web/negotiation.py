@@ -1,0 +1,60 @@
+"""`Accept`: which format a client wants back (RFC 9110, section 12.5.1)."""
+
+from collections.abc import Mapping
+
+from unhaze.photo.output import FORMATS, SAME
+from unhaze.web.answers import MEDIA_TYPES
+
+EXACT, SUBTYPES, ALL = 2, 1, 0  # how closely a range names a type
+
+
+class NotAcceptable(Exception):
+    """Nothing that the client takes can be made here."""
+
+    def __init__(self) -> None:
+        known = ", ".join(MEDIA_TYPES[suffix] for suffix in FORMATS.values())
+        super().__init__(f"expected an Accept that lets one of {known} through")
+
+
+def wanted_formats(accept: str) -> dict[str, float]:
+    """Formats, as `format` calls them -> how welcome they are, over 0 to 1.
+
+    Without `Accept` all are. NotAcceptable: none is.
+    """
+    ranges = [read_range(each) for each in accept.split(",") if each.strip()] or [("*/*", 1.0)]
+    found = {name: quality(MEDIA_TYPES[suffix], ranges) for name, suffix in FORMATS.items()}
+    welcome = {name: value for name, value in found.items() if value > 0}
+    if not welcome:
+        raise NotAcceptable
+    return welcome
+
+
+def read_range(text: str) -> tuple[str, float]:
+    """image/webp;q=0.8 -> what is named, and its quality; a broken one counts as 1."""
+    kind, *parameters = (part.strip() for part in text.split(";"))
+    value = 1.0
+    for each in parameters:
+        name, _, number = each.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                value = min(1.0, max(0.0, float(number)))
+            except ValueError:
+                value = 1.0
+    return kind.lower(), value
+
+
+def quality(media_type: str, ranges: list[tuple[str, float]]) -> float:
+    """By the range that names the type most closely; 0 if none does."""
+    whole = media_type.partition("/")[0] + "/*"
+    closeness = {media_type: EXACT, whole: SUBTYPES, "*/*": ALL}
+    fitting = [(closeness[kind], value) for kind, value in ranges if kind in closeness]
+    return max(fitting, default=(ALL, 0.0))[1]
+
+
+def choose(wanted: Mapping[str, float], own: str) -> str:
+    """A format: the most welcome one; the source's, whose suffix is `own`, if none is more so."""
+    best = max(wanted.values())
+    kept = [name for name in FORMATS if MEDIA_TYPES[FORMATS[name]] == MEDIA_TYPES[own]]
+    if any(wanted.get(name) == best for name in kept):
+        return SAME
+    return next(name for name, value in wanted.items() if value == best)

@@ -1,0 +1,130 @@
+"""The parameters of all routes in one table; they come in the query, or as fields of a form.
+
+From it come the checks, the OpenAPI document and /docs. Those of `unhaze.photo.output`, which the
+command has as well, are added by themselves.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError, create_model
+from pydantic.fields import Field, FieldInfo
+
+from unhaze.errors import UnhazeError
+from unhaze.names import nearest
+from unhaze.photo.output import OPTIONS, Option
+
+Parameter = tuple[Any, FieldInfo]  # type, and all else
+Given = TypeVar("Given", bound=BaseModel)
+
+
+def parameter(kind: Any, default: Any, text: str, example: Any, **limits: Any) -> Parameter:
+    """As pydantic takes it."""
+    return kind, Field(default, description=text, examples=[example], **limits)
+
+
+def from_option(option: Option) -> Parameter:
+    """An option of written photos as a parameter."""
+    kind = Literal[option.choices] if option.choices else option.type
+    limits = {"ge": option.least, "le": option.most}
+    given = {key: value for key, value in limits.items() if value is not None}
+    return parameter(kind, option.default, option.text, option.example, **given)
+
+
+SIZE = "Long side in pixels; over 2048: full size."
+ITEMS = "ID:STRENGTH, repeated. ID: of a photo or a video."
+PARAMETERS: dict[str, Parameter] = {
+    "strength": parameter(float, 1.0, "0 changes nothing, 1 clears fully.", 0.8, ge=0, le=1),
+    "model": parameter(str, "auto", "One of /v1/models, or auto.", "photo-fast", max_length=64),
+    "analysis": parameter(
+        int, 1024, "Long side in pixels of the picture the model sees.", 1024, ge=64, le=2048
+    ),
+    "name": parameter(
+        str, "photo", "Of the upload: the result is called after it.", "beach.jpg", max_length=255
+    ),
+    "side": parameter(Literal["hazy", "restored"], "restored", "Before or after.", "hazy"),
+    "size": parameter(int, 1600, SIZE, 1600, ge=16, le=65536),
+    "item": (
+        list[str],
+        Field(min_length=1, max_length=100, description=ITEMS, examples=[["ID:0.8"]]),
+    ),
+    "token": parameter(str, "", "Of the server.", "TOKEN"),
+}
+PARAMETERS |= {name: from_option(option) for name, option in OPTIONS.items()}
+OUTPUT = tuple(OPTIONS)
+
+
+def query(title: str, *names: str, name: str = "photo") -> type[BaseModel]:
+    """What a route takes; name: the upload's, if it is not given."""
+    found = {each: PARAMETERS[each] for each in names}
+    if "name" in found:
+        kind, about = found["name"]
+        found["name"] = kind, FieldInfo.merge_field_infos(about, default=name)
+    return create_model(title, **found)
+
+
+Dehaze = query("Dehaze", "strength", "model", "analysis", "name", *OUTPUT)
+SendPhoto = query("SendPhoto", "name", "model")
+Preview = query("Preview", "side", "size")
+Result = query("Result", "strength", *OUTPUT)
+SendVideo = query("SendVideo", "name", "model", "strength", name="video.mp4")
+Archive = query("Archive", "item")
+
+
+def output_of(given: BaseModel) -> dict[str, Any]:
+    """Those for the written photo."""
+    return given.model_dump(include=set(OUTPUT))
+
+
+def with_fields(given: Given, fields: Mapping[str, str], file_name: str) -> Given:
+    """The parameters of the query with those of a form. The name of its file is the default `name`.
+
+    UnhazeError: a field is none of them, is given in the query as well, or out of its range.
+    """
+    known = type(given).model_fields
+    for name in fields:
+        if name not in known:
+            raise UnhazeError(f"no field '{name}'; {nearest(name, known)}")
+        if name in given.model_fields_set:
+            raise UnhazeError(f"'{name}' is given in the address and in the form; give it once")
+    named = {"name": file_name[-255:]} if file_name and "name" in known else {}
+    try:
+        return type(given)(**named | given.model_dump(exclude_unset=True) | dict(fields))
+    except ValidationError as error:
+        raise UnhazeError(one_line(error.errors())) from error
+
+
+def known_parameters(request: Request) -> None:
+    """UnhazeError for a query parameter that the route does not have, or that comes twice: it would
+    change nothing.
+    """
+    known = names_of(request.scope["route"].dependant.query_params)
+    for name in request.query_params:
+        if name not in known:
+            advice = nearest(name, known) if known else "there are none here"
+            raise UnhazeError(f"no parameter '{name}'; {advice}")
+        if name != "item" and len(request.query_params.getlist(name)) > 1:
+            raise UnhazeError(f"'{name}' is given twice; give it once")
+
+
+def names_of(fields: Iterable[Any]) -> list[str]:
+    """Of FastAPI's fields, one of which may hold several parameters."""
+    names: list[str] = []
+    for each in fields:
+        kind = each.field_info.annotation
+        whole = isinstance(kind, type) and issubclass(kind, BaseModel)
+        names += list(kind.model_fields) if whole else [each.alias]
+    return names
+
+
+def one_line(errors: Sequence[Any]) -> str:
+    """What pydantic found wrong."""
+    lines = []
+    for each in errors:
+        name = next((str(part) for part in reversed(each["loc"]) if isinstance(part, str)), "it")
+        said = each["msg"][:1].lower() + each["msg"][1:]
+        given = each.get("input")
+        value = f" is {str(given)[:40]!r}:" if isinstance(given, str | int | float) else ":"
+        lines.append(f"{name}{value} {said}")
+    return "; ".join(lines)

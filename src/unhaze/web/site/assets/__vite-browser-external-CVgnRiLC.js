@@ -1,0 +1,1 @@
+import{t as e}from"./lcms-DlZy1W8y.js";var t=/* @__PURE__ */ e(((e,t)=>{t.exports={}}));export default t();

@@ -1,0 +1,1 @@
+var e=new URL(`lcms-Bf8tZIDu.wasm`,import.meta.url).href;export{e as default};
