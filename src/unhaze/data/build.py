@@ -6,7 +6,7 @@ from typing import Any
 
 from unhaze.config import Part
 from unhaze.data import PairedData, UnpairedData
-from unhaze.data.catalog import DATASETS, find_pairs
+from unhaze.data.catalog import find_dataset, find_pairs
 from unhaze.data.folders import PairedFolders
 from unhaze.data.mixed import Camera, Mixed
 from unhaze.data.outdoor import Outdoor
@@ -14,7 +14,7 @@ from unhaze.data.rgbd import RGBD
 from unhaze.data.spoiling import Spoiling
 from unhaze.data.unpaired import Unpaired, UnpairedFolders
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments, lookup, nearest
+from unhaze.names import check_arguments, nearest
 
 
 def create_data(part: Part) -> PairedData | UnpairedData:
@@ -24,8 +24,14 @@ def create_data(part: Part) -> PairedData | UnpairedData:
     UnhazeError: unknown name or argument, no such folder, files without a partner, no clear
     pictures, or a dataset with splits and no `split`, since to train on the test set is no default.
     """
-    dataset = lookup(DATASETS, part.name, "dataset")
+    dataset = find_dataset(part.name)
     arguments = dict(part.arguments)
+    if dataset.build is not None:
+        check_arguments(dataset.build, arguments, f"data '{part.name}'")
+        try:
+            return dataset.build(**arguments)
+        except (ValueError, TypeError) as error:
+            raise UnhazeError(f"data '{part.name}': {error}") from error
     if part.name == "rgbd":
         check_arguments(RGBD, arguments, "data 'rgbd'")
         return RGBD(arguments.pop("root"), **arguments)

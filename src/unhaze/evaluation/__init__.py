@@ -49,8 +49,8 @@ class Evaluation:
     weights come from, if they say.
 
     psnr in dB; fade_hazy is the FADE of the inputs. change: mean |restored - hazy| in [0,1].
-    luminance: mean relative change of the pictures' mean luminance (-0.05: 5 % darker). harm: of
-    pictures without a truth, and of clear ones that shall stay, the means of `metrics.side_effects.HARM`.
+    luminance: mean relative change of the pictures' mean luminance (-0.05: 5 % darker). harm:
+    means of `metrics.side_effects.HARM`, of pictures without a truth and of clear ones that stay.
     compared_with: what psnr, ssim and ciede2000 compare the restored picture with: "clear", or
     "input" where clear photos are to stay as they are, or None. long_side: pixels to which all
     pictures were brought; None: as they are. rescale: see `evaluate`.

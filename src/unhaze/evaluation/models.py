@@ -65,6 +65,7 @@ def load_torch(source: Path, device: str, network: str | None) -> Model:
     import torch
 
     from unhaze.published import open_weights
+    from unhaze.tensors import files_of
     from unhaze.weights import newest_state
 
     if device not in ("auto", "cpu", "cuda"):
@@ -86,11 +87,12 @@ def load_torch(source: Path, device: str, network: str | None) -> Model:
 
     run = source.is_dir() and "published_sha256" not in weights.facts
     file = newest_state(source) / "ema.safetensors" if run else source
-    parts = sorted(file.parent.glob(f"{file.stem}-[0-9]*.safetensors"))
-    shards = [file] if file.is_file() else parts or sorted(file.iterdir())
+    files = sorted(file.iterdir()) if file.is_dir() else [file]
+    if not file.exists():
+        files = files_of(file.parent, file.stem)
     params = sum(parameter.numel() for parameter in net.parameters())
     hardware = torch.cuda.get_device_name() if kind == "cuda" else describe_cpu()
-    return Model(restore, params, sha256(shards), hardware, weights.facts)
+    return Model(restore, params, sha256(files), hardware, weights.facts)
 
 
 def to_bchw(picture_hwc: np.ndarray) -> np.ndarray:
