@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from test_web_hostile import wait_until
 from web_files import hazy_photo, same_but_colours
 
+from unhaze.cli.options import GIVEN
 from unhaze.cli.serve import serve
 
 ROOT = Path(__file__).parents[1]
@@ -111,8 +112,9 @@ def test_commands_are_ones_that_serve_understands():
     for command in (json.loads(last("CMD")), compose()["command"]):
         assert command[:2] == ["unhaze", "serve"]
         context = serve.make_context("serve", command[2:])
-        assert context.params["host"] == "0.0.0.0"
-        assert context.params["port"] == int(last("EXPOSE"))
+        given = context.meta[GIVEN]
+        assert given["host"] == "0.0.0.0"
+        assert given["port"] == int(last("EXPOSE"))
     assert CliRunner().invoke(serve, ["--no-such-option"]).exit_code == 2
 
 
