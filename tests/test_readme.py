@@ -52,7 +52,8 @@ def parse(words: list[str]) -> click.Context:
     """Parses as the command would, and runs nothing. A click error means that it would refuse."""
     verb, *rest = with_verb(words)
     command = VERBS[verb]
-    if isinstance(command, click.Group) and (rest or not command.invoke_without_command):
+    alone = isinstance(command, click.Group) and command.invoke_without_command
+    if isinstance(command, click.Group) and not (alone and (not rest or rest[0].startswith("-"))):
         name, *rest = rest
         assert name in command.commands, f"unhaze {verb} has no '{name}'"
         command = command.commands[name]
