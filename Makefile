@@ -1,22 +1,34 @@
 # The chores of a developer. `make venv` once, then the others inside it.
 PYTHON ?= python3.11
 
-.PHONY: venv test lint tables pictures site ci
+.PHONY: venv test quick lint types docs tables pictures site ci
 
 venv:
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install torch==2.13.0
 	.venv/bin/pip install -e ".[dev]"
+	.venv/bin/pip install -e ".[docs]"
 
 test:
 	pytest
 
+quick:
+	pytest -m "not slow"
+
 lint:
 	ruff check .
 	ruff format --check .
+	codespell
+
+types:
+	pyright
+
+docs:
+	mkdocs build --strict
 
 tables:
 	unhaze report readme
+	unhaze report formats
 	unhaze report paper --markdown > docs/paper.md
 	unhaze report models > docs/models.md
 	unhaze report zoo > docs/zoo.md

@@ -21,7 +21,7 @@ import av
 import numpy as np
 import pyvips
 
-from benchmarks.measure import ROOT, python, write_record
+from benchmarks.measure import ROOT, Measured, python, write_record
 from unhaze.evaluation import sha256
 from unhaze.restore.field import apply_field, fit_field
 from unhaze.restore.restorer import Restorer, analysis_image
@@ -43,6 +43,9 @@ def main() -> None:
     parser.add_argument("--size", default="1920x1080")
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--analysis", type=int, default=ANALYSIS)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--before", type=Path, help="src/ of another version, to compare with")
+    parser.add_argument("--codec", default="h264")
     parser.add_argument("--result", type=Path)
     given = parser.parse_args()
     width, height = (int(side) for side in given.size.split("x"))
@@ -73,21 +76,45 @@ def main() -> None:
 def measure_speed(
     given: argparse.Namespace, size: tuple[int, int], restorer: Restorer
 ) -> dict[str, Any]:
-    """Frames a second and memory of a whole process, milliseconds a frame of its parts."""
+    """Frames a second and memory of whole processes, milliseconds a frame of their parts.
+
+    `codecs`: the same without the network and the field, which is what decoding and encoding
+    alone allow. `before`: another version, run in turn with this one.
+    """
+    ways = {"now": (ROOT / "src", 1.0), "codecs": (ROOT / "src", 0.0)}
+    if given.before is not None:
+        ways["before"] = given.before, 1.0
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "in.mp4"), Path(folder, "out.mp4")
         write_clip(source, pan(given.photos[0], size, given.frames), GOOD)
         words = ["run", source, "-o", target, "--model", given.model, "--json", "--overwrite"]
-        whole = python("-m", "unhaze", *words, "--analysis", given.analysis)
+        words += ["--analysis", given.analysis, "--codec", given.codec]
+        for _ in range(given.runs):
+            for name, (path, strength) in ways.items():
+                whole = python("-m", "unhaze", *words, "--strength", strength, PYTHONPATH=str(path))
+                share = target.stat().st_size / source.stat().st_size
+                found[name].append(facts_of(whole) | {"size_of_source": round(share, 2)})
         alone = measure_parts(source, restorer, given.analysis)
+    middle = {name: sorted(each, key=by_rate)[len(each) // 2] for name, each in found.items()}
+    return middle.pop("now") | {"alone": alone} | middle
+
+
+def by_rate(facts: dict[str, Any]) -> float:
+    return facts["frames_per_second"]
+
+
+def facts_of(whole: Measured) -> dict[str, Any]:
+    """Of a run of the command."""
     video = json.loads(whole.stdout)["files"][0]["video"]
     stages = {name: 1000 * seconds / video["frames"] for name, seconds in video["stages"].items()}
     return {
         "frames_per_second": round(video["frames"] / video["seconds"], 2),
+        "frames_per_second_of_the_command": round(video["frames"] / whole.seconds, 2),
+        "cpu_ms_per_frame": round(1000 * whole.cpu_seconds / video["frames"], 1),
         **whole.facts(),
         "estimates": video["estimates"],
         "stage_ms_per_frame": {name: round(each, 1) for name, each in stages.items()},
-        "alone": alone,
     }
 
 

@@ -30,7 +30,7 @@ def run(tmp_path):
         # What it says is also what the README can show.
         if record["benchmark"] in KINDS:
             (found,) = read_records(result.parent)
-            assert f"(results/{result.name})" in speed_table([found])
+            assert f"(../results/{result.name})" in speed_table([found])
         return record
 
     return run_benchmark
@@ -209,8 +209,8 @@ def test_the_table_of_speed_says_what_stands_in_the_records():
     assert lines == [
         "| network one, 256, in ONNX Runtime | 40 ms "
         "| eager PyTorch with torchvision's operator: 120 ms | 3 x"
-        " | [engines](results/benchmark-engines.json) | a CPU, 2026-01-02 |",
+        " | [engines](../results/benchmark-engines.json) | a CPU, 2026-01-02 |",
         "| network two, 4k, in ONNX Runtime "
-        "| 1.5 s | - | - | [engines](results/benchmark-engines.json)"
+        "| 1.5 s | - | - | [engines](../results/benchmark-engines.json)"
         " | a CPU, 2026-01-02 |",
     ]

@@ -14,7 +14,7 @@ from halving import files_in, is_halved, picture
 
 from unhaze import photo
 from unhaze.batch import FileResult, work
-from unhaze.cli.progress import follow_video, report
+from unhaze.cli.progress import Told, follow_video, report
 from unhaze.restore.restorer import Restorer
 
 
@@ -248,11 +248,11 @@ def test_the_status_tells_a_stop_from_a_failure(capfd):
     stop = threading.Event()
     done = FileResult(Path("a.png"), Path("b.png"), 1.0)
     failed = FileResult(Path("c.png"), Path("d.png"), 1.0, "'c.png': broken")
-    assert report(iter([done]), 1, "auto", stop, False) == 0
-    assert report(iter([done, failed]), 2, "auto", stop, False) == 1
+    assert report(iter([done]), 1, "auto", stop, Told()) == 0
+    assert report(iter([done, failed]), 2, "auto", stop, Told()) == 1
     stop.set()
-    assert report(iter([done]), 1, "auto", stop, False) == 0  # Ctrl-C came after the last one.
-    assert report(iter([done, failed]), 3, "auto", stop, False) == 130
+    assert report(iter([done]), 1, "auto", stop, Told()) == 0  # Ctrl-C came after the last one.
+    assert report(iter([done, failed]), 3, "auto", stop, Told()) == 130
     assert capfd.readouterr().err.splitlines()[-1] == "unhaze: stopped; 1 of 3 are done"
 
 

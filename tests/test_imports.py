@@ -22,6 +22,7 @@ LEVELS = {
     "scratch": 0,
     "processes": 0,
     "names": 0.1,
+    "plugins": 0.15,
     "extras": 0.1,
     "compiled": 0,
     "layering": 0.1,
@@ -53,6 +54,7 @@ LEVELS = {
     "api": 4,
     "cli": 4,
     "__init__": 4,
+    "contracts": 4,
     "__main__": 4.1,
 }
 LEARNING = {"torch", "lightning", "lightning_fabric", "safetensors", "onnx", "onnxscript"}

@@ -354,7 +354,7 @@ def test_compiles_without_graph_breaks(name, arguments, pictures):
         ("contrastive", {"layer_weights": 1}, "loss 'contrastive'"),
         ("contrastive", {"floor": 1}, "floor 1"),
         ("contrastive", {"epsilon": -1}, "epsilon is -1"),
-        ("contrastive", {"weights": "nowhere/vgg.npz"}, "there is no such file"),
+        ("contrastive", {"weights": "nowhere/vgg.pth"}, "there is no such file"),
         ("contrastive", {"weights": 19}, "loss 'contrastive'"),
         ("perceptual", {"distance": "l3"}, "must be one of l1, l2"),
         ("perceptual", {"network": "vgg11"}, "must be one of vgg16, vgg19"),
@@ -372,9 +372,9 @@ def test_mistakes_have_one_line_each(name, arguments, message):
 
 
 def test_true_weights_prefer_clear_over_blur_over_haze(shared_data, pictures):
-    """With the published 8-bit VGG: the ordering that the loss is for."""
+    """With the published VGG: the ordering that the loss is for."""
     clear, hazy = pictures
-    weights = str(shared_data / "weights" / "vgg19_conv1_1_to_conv5_1_uint8.npz")
+    weights = str(shared_data / "weights" / "vgg19_features_to_conv5_1.safetensors")
     for name in ("contrastive", "perceptual"):
         arguments = {"network": "vgg19"} if name == "perceptual" else {}
         loss = create_loss(name, weights=weights, **arguments)

@@ -1,5 +1,6 @@
 """Photos: what is broken ends in one clear line, and writing never harms a file."""
 
+import gc
 import os
 import struct
 import zlib
@@ -243,6 +244,7 @@ def test_a_target_that_is_no_regular_file_is_refused(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts what /proc/self/fd lists")
 def test_descriptors_are_given_back(tmp_path):
     """Each picture opens a pipe, a file and a folder."""
+    gc.collect()  # what other tests have left
     before = len(list(Path("/proc/self/fd").iterdir()))
     for suffix in (".png", ".jpg", ".tif", ".webp"):
         photo.write(Photo(colours()), tmp_path / f"out{suffix}")

@@ -12,7 +12,7 @@ import pyvips
 
 from unhaze import formats, photo
 from unhaze.errors import UnhazeError
-from unhaze.metrics.ciede2000 import lab_from_srgb
+from unhaze.metrics.color_difference import lab_from_srgb
 from unhaze.photo import Photo, Traits, exif
 from unhaze.photo.picture import EXIF, ICC, XMP
 from unhaze.photo.profile import srgb_curve
@@ -237,3 +237,14 @@ def test_a_header_that_promises_gigabytes_is_refused_before_they_are_taken():
         photo.read(b"P6\n60000 60000\n255\n" + bytes(99))
     with pytest.raises(UnhazeError, match="GB"):
         photo.read(b"PF\n19000 19000\n-1.0\n" + bytes(99))
+
+
+def test_further_frames_and_pages_are_said(tmp_path):
+    frames = np.stack([scene(), 255 - scene()])
+    animated = imagecodecs.jpegxl_encode(frames, photometric="rgb", lossless=True)
+    assert photo.read(animated).traits.lost == ("all but the first frame",)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for each in frames:
+            writer.write(each, photometric="rgb", compression="lzma")
+    lost = photo.read(tmp_path / "a.tif").traits.lost
+    assert lost == ("all but the first of 2 pages or frames",)

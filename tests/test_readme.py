@@ -11,11 +11,13 @@ import pytest
 
 import unhaze
 from unhaze.cli import VERBS, main, with_verb
-from unhaze.report.readme import update_readme
+from unhaze.report.formats import update_page
+from unhaze.report.readme import update_tables
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
-PAGES += [ROOT / "samples" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ABOUT = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+PAGES = [ROOT / name for name in ABOUT]
+PAGES += [ROOT / "samples" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 README = TEXTS["README.md"]
 
@@ -130,5 +132,14 @@ def test_the_page_of_the_papers_tables_is_up_to_date(monkeypatch, capsys):
     assert capsys.readouterr().out == TEXTS["docs/paper.md"], "make tables"
 
 
-def test_tables_are_up_to_date():
-    assert not update_readme(ROOT / "README.md", ROOT / "results", check=True), "make tables"
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_tables_are_up_to_date(page: str):
+    assert not update_tables(ROOT / page, ROOT / "results", check=True), "make tables"
+
+
+def test_the_tables_of_formats_are_up_to_date():
+    assert not update_page(ROOT / "docs" / "use.md", check=True), "make tables"
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) < 150

@@ -196,8 +196,8 @@ def test_the_readme_is_rewritten_only_where_it_is_stale(project, capsys):
     assert main(["report", "readme", *where, "--check"]) == 0
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "\nbetween\n" in text
-    assert "(results/full.json)" in text and "study" not in text  # studies have their own tables
-    with pytest.raises(UnhazeError, match="needs <!-- models:start -->"):
+    assert "(../results/full.json)" in text and "study" not in text  # studies have their own tables
+    with pytest.raises(UnhazeError, match="none of the markers <!-- models:start -->"):
         with_tables("no markers here", [], [])
 
 
@@ -205,7 +205,7 @@ def test_results_table_links_its_files():
     hazy = MEASURED | {"model": "identity", "psnr": 11.975, "params": 0, "file": "hazy.json"}
     hazy |= {"data": "sots"}
     assert results_table([hazy]).splitlines()[2] == (
-        "| [hazy input](results/hazy.json) | sots | 80 | aecr | 11.97 | 0.8000 | - | - |"
+        "| [hazy input](../results/hazy.json) | sots | 80 | aecr | 11.97 | 0.8000 | - | - |"
     )
 
 

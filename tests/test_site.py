@@ -5,23 +5,29 @@ It is what `make site` has built in site/dist; without it, these tests skip.
 
 import functools
 import http.server
+import io
+import os
+import re
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 from web_files import ACME
 
 from unhaze import dehaze, photo
 from unhaze.metrics import psnr
 from unhaze.photo import profile
 from unhaze.photo.picture import EXIF, ICC
+from unhaze.restore.managed import colours_by
 from unhaze.restore.restorer import Restorer
 
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "site" / "dist"
+AXE = ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js"
 VALLEY = ROOT / "samples" / "valley.jpg"
 TURNED = b"II*\x00\x08\x00\x00\x00\x02\x00\x0f\x01\x02\x00\x05\x00\x00\x00\x26\x00\x00\x00"
 TURNED += b"\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00\x00Acme\x00"
@@ -53,10 +59,20 @@ def site() -> Iterator[str]:
         thread.join()
 
 
+def is_fault(said: ConsoleMessage) -> bool:
+    """Whether the browser complains of more than the policy's having stopped something."""
+    return said.type == "error" and "Content Security Policy" not in said.text
+
+
 @pytest.fixture
 def open_page(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
     """A new page; when the test ends, it must have asked no other origin and had no error."""
     contexts, asked, errors = [], [], []
+
+    def take_back(request: Request) -> None:
+        """What the policy stops has not left, though the browser tells of it."""
+        if request.failure == "csp":
+            asked.remove(request.url)
 
     def open_it(model: str = "photo-fast", **settings: object) -> Page:
         settings = {"viewport": {"width": 1280, "height": 860}} | settings
@@ -68,8 +84,9 @@ def open_page(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
         page = context.new_page()
         page.set_default_timeout(60_000)
         context.on("request", lambda request: asked.append(request.url))
+        context.on("requestfailed", lambda request: take_back(request))
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda said: errors.append(said.text) if is_fault(said) else None)
         page.goto(site)
         expect(page.locator("#sample, #controls").first).to_be_visible()
         return page
@@ -80,6 +97,14 @@ def open_page(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
     assert [url for url in asked if not url.startswith((site, f"blob:{site}"))] == []
     assert errors == []
     assert asked
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory) -> Path:
+    """The folder that UNHAZE_SCREENSHOTS names, for people to look at."""
+    folder = Path(os.environ.get("UNHAZE_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def given(name: str, content: bytes) -> dict[str, object]:
@@ -105,10 +130,10 @@ def scene(height: int = 210, width: int = 317) -> np.ndarray:
     return photo.read(VALLEY).pixels[300 : 300 + height, 500 : 500 + width]
 
 
-def encoded(suffix: str, *, wide: bool = False, **traits: object) -> bytes:
+def encoded(suffix: str, *, wide: bool = False, bits: int = 16, **traits: object) -> bytes:
     pixels, alpha = scene(), traits.pop("alpha", None)
     if wide:
-        pixels = pixels.astype(np.uint16) * 257 + 60
+        pixels = (pixels.astype(np.uint16) * 257 + 60) >> (16 - bits)
     metadata = {EXIF: traits.pop("exif", ACME)} | traits.pop("metadata", {})
     kept = photo.Traits(metadata=metadata, **traits)
     return photo.encode(photo.Photo(pixels, alpha, kept), suffix)
@@ -134,6 +159,7 @@ CASES: dict[str, Callable[[], bytes]] = {
     "plain.png": lambda: encoded(".png"),
     "p3.png": lambda: encoded(".png", **wide_gamut()),
     "wide.png": lambda: encoded(".png", wide=True),
+    "narrow.png": lambda: encoded(".png", wide=True, bits=12),
     "alpha.png": lambda: encoded(".png", alpha=slope()),
     "lossy.webp": lambda: encoded(".webp", quality=85, format="webp"),
     "lossless-alpha.webp": lambda: encoded(".webp", lossless=True, format="webp", alpha=slope()),
@@ -163,6 +189,7 @@ def test_the_download_is_what_the_command_line_writes(open_page, name):
             assert abs(by_page.traits.quality - by_python.traits.quality) <= 1
     before, right, found = (photo.read(each) for each in (content, expected, result))
     floats = [photo.to_float(each.pixels) for each in (before, right, found)]
+    floats = [each / floats[0].max() for each in floats]
     assert psnr(floats[2], floats[0]) < 35  # it did clear something
     if by_python.traits.format == "webp" and not by_python.traits.lossless:
         # Its sharp halving of colours differs between versions of libwebp by 40 dB, as much as it
@@ -174,3 +201,194 @@ def test_the_download_is_what_the_command_line_writes(open_page, name):
         assert psnr(floats[2], floats[1]) >= 45
     if right.alpha is not None:
         assert np.array_equal(found.alpha, right.alpha)
+
+
+def test_ten_photos_queue_reload_and_come_as_zip(open_page):
+    page = open_page()
+    choose(page, *(given(f"{n}.jpg", CASES["full-chroma.jpg"]()) for n in range(10)))
+    state = page.locator("#list .state")
+    expect(state).to_have_text(["cleared"] * 10, timeout=120_000)
+    page.locator("#strength").fill("40")
+    page.wait_for_timeout(300)
+    page.reload()
+    expect(state).to_have_text(["cleared"] * 10)
+    expect(page.locator("#strength-shown")).to_have_text("40%")
+    wait_until_shown(page)
+    name, content = save(page, "#all")
+    assert name == "unhaze.zip"
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.namelist() == [f"{n}.unhazed.jpg" for n in range(10)]
+        mild, full = (photo.read(archive.read(f"{n}.unhazed.jpg")).pixels for n in (0, 1))
+    hazy = photo.read(CASES["full-chroma.jpg"]()).pixels
+    changes = [np.abs(each.astype(int) - hazy).mean() for each in (mild, full)]
+    assert 0.3 < changes[0] / changes[1] < 0.55
+    page.click("#remove-all")
+    expect(page.locator("#start")).to_be_visible()
+    page.reload()
+    expect(page.locator("#start")).to_be_visible()
+
+
+def test_work_is_cancelled_tried_again_and_removed(open_page):
+    page = open_page("photo")
+    valley = VALLEY.read_bytes()
+    choose(page, given("one.jpg", valley), given("two.jpg", valley))
+    expect(page.locator("#list li:nth-child(1) progress")).to_be_visible()
+    page.click("#list li:nth-child(1) .cancel")
+    expect(page.locator("#list li:nth-child(1) .state")).to_have_text("cancelled")
+    page.click("#list li:nth-child(2) .remove")
+    expect(page.locator("#list .state")).to_have_text(["cancelled"])
+    page.click("#list .retry")
+    expect(page.locator("#list .state")).to_have_text(["cleared"], timeout=60_000)
+    wait_until_shown(page, "photo")
+
+
+def test_photos_are_pasted_and_shared_by_other_apps(open_page, site):
+    page = open_page()
+    page.evaluate(
+        "content => { const data = new DataTransfer();"
+        " data.items.add(new File([new Uint8Array(content)], 'pasted.png', { type: 'image/png' }));"
+        " document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data })); }",
+        list(CASES["plain.png"]()),
+    )
+    expect(page.locator("#list .name")).to_have_text(["pasted.png"])
+    page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
+    page.reload()
+    page.evaluate(
+        "content => { const form = new FormData();"
+        " form.append('photos', new File([new Uint8Array(content)], 'a b.jpg'));"
+        " return fetch('share', { method: 'POST', body: form }).then(() => 0); }",
+        list(CASES["grey.jpg"]()),
+    )
+    page.goto(f"{site}?shared")
+    expect(page.locator("#list .name")).to_have_text(["pasted.png", "a b.jpg"])
+    expect(page.locator("#list .state")).to_have_text(["cleared", "cleared"])
+    assert page.url == site
+
+
+def test_all_works_without_the_network_after_the_first_visit(open_page):
+    page = open_page()
+    page.evaluate(
+        "async () => { await navigator.serviceWorker.ready; for (;;) {"
+        " const found = await caches.match('runtime/ort-wasm-simd-threaded.wasm');"
+        " const all = found && await caches.match('config.json');"
+        " if (all) return; await new Promise(wake => setTimeout(wake, 100)); } }"
+    )
+    page.context.set_offline(True)
+    page.reload()
+    expect(page.locator("#start")).to_be_visible()
+    # The service worker's headers give WebAssembly its threads.
+    assert page.evaluate("crossOriginIsolated")
+    choose(page, given("p3.jpg", CASES["p3.jpg"]()))
+    wait_until_shown(page)
+    page.select_option("#compare-1", "photo")
+    wait_until_shown(page, "photo-fast,photo")
+    assert save(page)[0] == "p3.unhazed.jpg"
+    page.select_option("#language", "de")
+    expect(page.locator("#download")).to_have_text("Herunterladen")
+    choose(page, given("a.webp", CASES["lossy.webp"]()))
+    expect(page.locator("#list .state")).to_have_text(["geklärt", "geklärt"])
+
+
+def test_the_policy_lets_nothing_out(open_page):
+    page = open_page()
+    page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
+    page.reload()
+    tries = (
+        "fetch('https://example.com/').then(() => 'sent', () => 'stopped')",
+        "new Promise(done => { const picture = new Image(); picture.onload = () => done('sent');"
+        " picture.onerror = () => done('stopped'); picture.src = 'https://example.com/a.png'; })",
+        "new Promise(done => { const script = document.createElement('script');"
+        " script.textContent = 'window.ran = 1'; document.head.append(script);"
+        " done(window.ran ? 'ran' : 'stopped'); })",
+    )
+    reported = []
+    page.expose_function("report", lambda directive: reported.append(directive))
+    page.evaluate(
+        "document.addEventListener('securitypolicyviolation', event =>"
+        " window.report(event.effectiveDirective))"
+    )
+    for attempt in tries:
+        assert page.evaluate(attempt) == "stopped"
+    page.wait_for_timeout(200)
+    assert {each.partition("-elem")[0] for each in reported} == {
+        "connect-src", "img-src", "script-src",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["en", "ar"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 860), (320, 640)], ids=["desktop", "small"])
+def test_axe_finds_no_serious_fault(open_page, screenshots, size, scheme, language):
+    viewport = {"width": size[0], "height": size[1]}
+    page = open_page(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
+    page.select_option("#language", language)
+    expect(page.locator("html")).to_have_attribute("dir", "rtl" if language == "ar" else "ltr")
+    assert serious_faults(page) == []
+    page.screenshot(path=screenshots / f"site-{size[0]}-{scheme}-{language}-start.png")
+    choose(page, given("a.jpg", CASES["full-chroma.jpg"]()), given("broken.jpg", b"nothing"))
+    wait_until_shown(page)
+    expect(page.locator("#list li.failed")).to_be_visible()
+    page.click("#list li.failed .file")
+    expect(page.locator(".problem")).to_be_visible()
+    assert serious_faults(page) == []
+    page.click("#list li:first-child .file")
+    wait_until_shown(page)
+    page.wait_for_timeout(200)
+    wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert wide[0] <= wide[1]
+    page.screenshot(path=screenshots / f"site-{size[0]}-{scheme}-{language}.png", full_page=True)
+
+
+def serious_faults(page: Page) -> list[str]:
+    """What axe-core calls serious or critical."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+    return [
+        f"{each['id']}: {each['help']}: {[node['target'] for node in each['nodes']]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+def test_the_first_load_is_small(open_page):
+    page = open_page()
+    sizes = page.evaluate(
+        "performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))"
+        ".map(each => [each.name, each.decodedBodySize])"
+    )
+    first = [size for name, size in sizes if not re.search(r"/(runtime|models|samples)/", name)]
+    assert 50_000 < sum(first) < 1_000_000
+
+
+@pytest.mark.parametrize("webgl", [True, False], ids=["webgl", "flat"])
+@pytest.mark.parametrize("name", ["turned.jpg", "p3.png", "wide.png"])
+def test_the_screen_shows_what_is_saved(open_page, name, webgl):
+    content = CASES[name]()
+    page = open_page()
+    if not webgl:
+        page.add_init_script(
+            "const get = HTMLCanvasElement.prototype.getContext;"
+            "HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {"
+            " return kind === 'webgl2' ? null : get.call(this, kind, ...rest); };"
+        )
+        page.reload()
+    choose(page, given(name, content))
+    wait_until_shown(page)
+    assert page.locator("#message").is_visible() != webgl
+    page.locator("#split").fill("0")
+    page.click("#full")
+    page.wait_for_timeout(300)
+    shot = photo.read(page.locator("#picture").screenshot(type="png")).pixels.astype(float)
+    right = Restorer("photo-fast", "cpu").restore(photo.read(content))  # before any encoder
+    seen = np.rint(255 * colours_by(right.traits).to_srgb(photo.to_float(right.pixels)))
+    if name == "p3.png" and not webgl:
+        return  # without WebGL colours are shown as they are stored
+    height, width = seen.shape[:2]
+    top, left = (shot.shape[0] - height) // 2, (shot.shape[1] - width) // 2
+    inside = slice(60, height - 60), slice(40, width - 40)  # clear of divider and labels
+    found = [
+        np.abs(shot[above : above + height, before : before + width] - seen)
+        for above in (top, top + 1)
+        for before in (left, left + 1)
+    ]
+    assert min(each[inside].mean() for each in found) < 1

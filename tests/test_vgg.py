@@ -5,7 +5,6 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -48,24 +47,6 @@ def torchvision_state(blocks: int) -> dict[str, Tensor]:
     return state
 
 
-def write_npz(path, state: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
-    """Stores `state` as the 8-bit file does, axes and rounding; answers what can be read back."""
-    arrays, stored = {}, {}
-    for block, _, _ in BLOCKS[:blocks]:
-        for number, index in enumerate(INDICES[block], 1):
-            for ours, theirs, order in (("weight", "kernel", (2, 3, 1, 0)), ("bias", "bias", (0,))):
-                values = state[f"features.{index}.{ours}"].permute(order).numpy().astype(np.float64)
-                low, step = values.min(), (values.max() - values.min()) / 255
-                name = f"block{block}_conv{number}.{theirs}"
-                arrays[f"{name}.q"] = np.round((values - low) / step).astype(np.uint8)
-                arrays[f"{name}.scale_min"] = np.array([step, low])
-                back = torch.from_numpy(arrays[f"{name}.q"] * step + low)
-                back = back.permute(3, 2, 0, 1) if ours == "weight" else back
-                stored[f"features.{index}.{ours}"] = back.float()
-    np.savez(path, **arrays)
-    return stored
-
-
 @pytest.fixture
 def image() -> Tensor:
     return torch.rand(2, 3, 37, 50, generator=torch.Generator().manual_seed(1)) * 1.2 - 0.1
@@ -102,9 +83,6 @@ def test_vgg16_has_three_convolutions_in_its_third_block(tmp_path, image):
         torch.testing.assert_close(feature, reference[: last + 1](image), rtol=1e-4, atol=1e-5)
     with pytest.raises(UnhazeError, match=r"hold 'features\.16', which vgg16 has not"):
         VGG(str(tmp_path / "vgg19.pth"), network="vgg16", taps=taps)
-    write_npz(tmp_path / "vgg19.npz", torchvision_state(3), 3)
-    with pytest.raises(UnhazeError, match="hold 'block3_conv4', which vgg16 has not"):
-        VGG(str(tmp_path / "vgg19.npz"), network="vgg16", taps=taps)
 
 
 def test_published_file_is_fetched_and_checked(tmp_path, image, monkeypatch):
@@ -138,24 +116,6 @@ class SilentHandler(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-def test_8_bit_file_means_the_same_network(normalize, tmp_path, image):
-    """Against the original's own convention: BGR, gray levels, in and out."""
-    stored = write_npz(tmp_path / "vgg.npz", torchvision_state(2), 2)
-    features = VGG(str(tmp_path / "vgg.npz"), normalize=normalize, taps=TAPS[:2])(image)
-    standard = torch.tensor(vgg.STD).view(3, 1, 1)
-    levels = (
-        255 * (image - torch.tensor(vgg.MEAN).view(3, 1, 1))
-        if normalize
-        else 255 * standard * image
-    )
-    original = torchvision_features(stored)
-    gray_levels = 255 * standard.mean()
-    for last, feature in zip((1, 6), features):
-        expected = original[: last + 1](levels.flip(1)) / gray_levels
-        torch.testing.assert_close(feature, expected, rtol=1e-4, atol=1e-5)
-
-
 def test_normalize_is_imagenets(image):
     plain, normalizing = VGG("random", taps=TAPS[:1]), VGG("random", taps=TAPS[:1], normalize=True)
     by_hand = torch.stack(
@@ -168,9 +128,9 @@ def test_normalize_is_imagenets(image):
     torch.testing.assert_close(normalizing(image)[0], plain(by_hand)[0])
 
 
-def test_true_8_bit_file(shared_data):
-    """All taps of the original network are alive, and its first kernels see edges and colours."""
-    network = VGG(str(shared_data / "weights" / "vgg19_conv1_1_to_conv5_1_uint8.npz"))
+def test_published_weights(shared_data):
+    """All taps of the published network are alive; its first kernels see edges and colours."""
+    network = VGG(str(shared_data / "weights" / "vgg19_features_to_conv5_1.safetensors"))
     shapes = [tuple(convolution.kernel.shape[:2]) for convolution in network.convolutions]
     assert shapes == [
         (64, 3), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256), (256, 256), (256, 256),
@@ -184,7 +144,7 @@ def test_true_8_bit_file(shared_data):
     for feature, channels, side in zip(features, (64, 128, 256, 512, 512), (64, 32, 16, 8, 4)):
         assert feature.shape == (2, channels, side, side)
         assert feature.isfinite().all()
-        assert 0.01 < feature.mean() < 10, "features are counted in deviations"
+        assert 0.01 < feature.mean() < 10
         assert (feature[0].amax((1, 2)) > 0).float().mean() > 0.5
         assert (feature[0] - feature[1]).abs().mean() > 0.02
     # Most kernels have little mean (they ignore flat colour); some do not (they see it).
@@ -192,15 +152,6 @@ def test_true_8_bit_file(shared_data):
     balance = kernels.sum((1, 2, 3)).abs() / kernels.abs().sum((1, 2, 3))
     assert balance.median() < 0.3
     assert balance.max() > 0.5
-
-
-def test_8_bits_lose_little(tmp_path, image):
-    state = torchvision_state(2)
-    write_npz(tmp_path / "vgg.npz", state, 2)
-    levels = 255 * torch.tensor(vgg.STD).view(3, 1, 1) * image
-    exact = torchvision_features(state)[:7](levels.flip(1)) / (255 * sum(vgg.STD) / 3)
-    feature = VGG(str(tmp_path / "vgg.npz"), taps=TAPS[:2])(image)[1]
-    assert 0 < (feature - exact).abs().mean() / exact.abs().mean() < 0.06
 
 
 def test_random_weights_are_always_the_same(image):
@@ -255,7 +206,7 @@ def test_smallest_image(taps, side):
             network(torch.rand(1, 3, side - 1, side + 3))
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".npz"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 half a zip file"])
 def test_broken_files(suffix, content, tmp_path):
     path = tmp_path / f"vgg{suffix}"
@@ -269,7 +220,6 @@ def test_truncated_files(tmp_path):
     state = torchvision_state(1)
     torch.save(state, tmp_path / "vgg.pth")
     safetensors.torch.save_file(state, tmp_path / "vgg.safetensors")
-    write_npz(tmp_path / "vgg.npz", state, 1)
     for path in sorted(tmp_path.iterdir()):
         path.write_bytes(path.read_bytes()[:-2000])
         with pytest.raises(UnhazeError, match="not a readable"):
@@ -288,8 +238,7 @@ def test_other_files(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(UnhazeError, match="hold a list, not a state dict"):
         VGG(str(tmp_path / "list.pth"))
-    np.savez(tmp_path / "other.npz", weights=np.zeros(3))
-    with pytest.raises(UnhazeError, match=r"lack the tensor .*block1_conv1\.kernel"):
+    with pytest.raises(UnhazeError, match="expected 'torchvision', 'random', or a .pth"):
         VGG(str(tmp_path / "other.npz"))
     with pytest.raises(UnhazeError, match="there is no such file"):
         VGG(str(tmp_path / "absent.pth"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import av
+import numpy as np
 import pytest
 from video_clips import Fixed, frames_of, make_clip
 
@@ -234,3 +235,46 @@ def test_a_part_has_not_the_timecode_of_the_whole(tmp_path: Path):
     assert report.notes == ("the timecode is that of the whole video; left out of a part",)
     with av.open(str(target)) as container:
         assert "timecode" not in container.streams.video[0].metadata | container.metadata
+
+
+def stamped(path: Path, target: Path, number: int, seconds: float) -> None:
+    """Moves the times of the video's packet `number` in an MPEG transport stream."""
+    data = bytearray(path.read_bytes())
+    found = -1
+    for place in range(0, len(data), 188):
+        begins, extra = data[place + 1] & 0x40, data[place + 3] & 0x20
+        at = place + 4 + (1 + data[place + 4] if extra else 0)
+        if not begins or data[at : at + 3] != b"\0\0\1" or data[at + 3] >> 4 != 0xE:
+            continue
+        found += 1
+        if found == number:
+            for one in range(data[at + 7] >> 6 & 1, -1, -1):  # the time of display, of decoding
+                field = at + 9 + 5 * one
+                old = (data[field] >> 1 & 7) << 30 | data[field + 1] << 22
+                old |= (data[field + 2] >> 1) << 15 | data[field + 3] << 7 | data[field + 4] >> 1
+                new = old + round(90_000 * seconds)
+                mark = data[field] & 0xF0
+                data[field] = mark | (new >> 30 & 7) << 1 | 1
+                data[field + 1], data[field + 2] = new >> 22 & 255, (new >> 15 & 127) << 1 | 1
+                data[field + 3], data[field + 4] = new >> 7 & 255, (new & 127) << 1 | 1
+    target.write_bytes(data)
+
+
+@pytest.mark.parametrize("seconds", [400.0, -1.2, 30.0])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_single_wild_time_does_not_part_sound_and_picture(seconds, suffix, tmp_path: Path):
+    source = ["-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=4", "-f", "lavfi", "-i", "sine=d=4"]
+    ffmpeg(*source, "-c:v", "libx264", "-bf", "0", "-c:a", "aac", tmp_path / "calm.ts")
+    stamped(tmp_path / "calm.ts", tmp_path / "wild.ts", 50, seconds)
+    report, target = restored(tmp_path / "wild.ts", suffix)
+    with av.open(str(target)) as container:
+        pictures = [frame.time for frame in container.decode(video=0)]
+    with av.open(str(target)) as container:
+        sound = [frame.time for frame in container.decode(audio=0)]
+    assert len(pictures) == 100
+    steps = np.diff(pictures)
+    assert abs(steps - 0.04).max() < 0.005, "every picture when it is due"
+    assert abs(pictures[-1] - pictures[0] - 3.96) < 0.01
+    assert abs((sound[-1] - sound[0]) - 4.0) < 0.1
+    assert [note for note in report.notes if "mean nothing" in note]
+    assert not [note for note in report.notes if "leaps" in note]

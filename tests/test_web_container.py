@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from test_web_hostile import wait_until
 from web_files import hazy_photo, same_but_colours
 
+from unhaze.cli.options import GIVEN
 from unhaze.cli.serve import serve
 
 ROOT = Path(__file__).parents[1]
@@ -102,16 +103,18 @@ def test_the_pip_line_names_extras_that_hold_all_that_is_imported(tmp_path):
     names = subprocess.run(
         [sys.executable, "-m", "zipfile", "-l", wheel], capture_output=True, text=True, check=True
     ).stdout
-    for file in (ROOT / "src/unhaze/web/page").iterdir():
-        assert f"unhaze/web/page/{file.name}" in names
+    page = ROOT / "src/unhaze/web/site"
+    for file in (each for each in page.rglob("*") if each.is_file()):
+        assert f"unhaze/web/site/{file.relative_to(page).as_posix()}" in names
 
 
 def test_commands_are_ones_that_serve_understands():
     for command in (json.loads(last("CMD")), compose()["command"]):
         assert command[:2] == ["unhaze", "serve"]
         context = serve.make_context("serve", command[2:])
-        assert context.params["host"] == "0.0.0.0"
-        assert context.params["port"] == int(last("EXPOSE"))
+        given = context.meta[GIVEN]
+        assert given["host"] == "0.0.0.0"
+        assert given["port"] == int(last("EXPOSE"))
     assert CliRunner().invoke(serve, ["--no-such-option"]).exit_code == 2
 
 

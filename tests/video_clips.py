@@ -25,7 +25,9 @@ class Fixed:
         self.gain, self.offset = gain, offset
         self.seen: list[np.ndarray] = []
 
-    def estimate(self, pixels: np.ndarray, *, grey: bool = False) -> np.ndarray:
+    def estimate(
+        self, pixels: np.ndarray, *, grey: bool = False, profile: bytes | None = None
+    ) -> np.ndarray:
         self.seen.append(pixels.copy())
         maps = np.empty((3, 2, *pixels.shape[:2]), np.float32)
         maps[:, 0], maps[:, 1] = self.gain, self.offset

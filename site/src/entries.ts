@@ -4,7 +4,7 @@ import { computed, signal } from "@preact/signals";
 import * as session from "./session";
 
 export type State = "waiting" | "working" | "done" | "failed";
-export type Step = "reading" | "loading" | "clearing" | "fitting" | "sending" | "queued";
+export type Step = "reading" | "clearing" | "fitting" | "sending" | "queued";
 export type Place = "browser" | "server";
 
 /** What a model did to a photo. `remote`: the server's name for it. */
@@ -57,16 +57,17 @@ export function find(id: string): Entry | undefined {
 const VIDEO = /\.(mkv|mov|mp4|m4v|webm|avi)$/i;
 
 /** Takes files in; they wait. Where the browser keeps nothing (private windows), memory does. */
-export function add(given: Iterable<File>, models: string[]): Entry[] {
+export function add(given: Iterable<File>, modelsFor: (video: boolean) => string[]): Entry[] {
   const added = [...given].map((file, i): Entry => {
     const id = crypto.randomUUID();
     files.set(id, file);
+    const video = file.type.startsWith("video/") || VIDEO.test(file.name);
     void session.keepFile(id, file).catch(notKept);
     return {
       id, name: file.name || "photo.png", type: file.type, size: file.size,
-      video: file.type.startsWith("video/") || VIDEO.test(file.name),
+      video,
       added: Date.now() + i / 1000, state: "waiting", step: null, progress: null, error: "",
-      models, strength: 1, results: {}, width: 0, height: 0, format: "", lost: [], preview: null,
+      models: modelsFor(video), strength: 1, results: {}, width: 0, height: 0, format: "", lost: [], preview: null,
     };
   });
   entries.value = [...entries.value, ...added];

@@ -15,6 +15,9 @@ export const MODELS: readonly ModelInfo[] = [
 export const DEFAULT_MODEL = "photo";
 export const MOST_COMPARED = 3;
 
+/** What `unhaze serve` itself chooses, which depends on the computer. */
+export const AUTO = "auto";
+
 export function modelInfo(name: string): ModelInfo | undefined {
   return MODELS.find((each) => each.name === name);
 }

@@ -14,28 +14,27 @@ import type { PictureWorker } from "./workers/picture.worker";
 
 const KEPT_FIELDS = 4; // in memory; the others are in IndexedDB
 
-interface Workers {
-  network: Remote<NetworkWorker>;
-  picture: Remote<PictureWorker>;
-  end(): void;
-}
-
 export const busy = signal<string | null>(null);
 const fields = new Map<string, Field>();
-let workers: Workers | null = null;
+let network: { remote: Remote<NetworkWorker>; worker: Worker } | null = null;
+let picture: Remote<PictureWorker> | null = null;
 let stop: AbortController | null = null;
-
-function start(): Workers {
-  const network = new Worker(new URL("./workers/network.worker.ts", import.meta.url), { type: "module", name: "network" });
-  const picture = new Worker(new URL("./workers/picture.worker.ts", import.meta.url), { type: "module", name: "picture" });
-  const end = () => [network, picture].forEach((each) => each.terminate());
-  return { network: wrap<NetworkWorker>(network), picture: wrap<PictureWorker>(picture), end };
-}
 
 /** The worker that decodes and encodes. */
 export function pictures(): Remote<PictureWorker> {
-  workers ??= start();
-  return workers.picture;
+  picture ??= wrap<PictureWorker>(
+    new Worker(new URL("./workers/picture.worker.ts", import.meta.url), { type: "module", name: "picture" }),
+  );
+  return picture;
+}
+
+/** The worker that runs networks; another one after `cancel` has ended it. */
+function networks(): Remote<NetworkWorker> {
+  if (!network) {
+    const worker = new Worker(new URL("./workers/network.worker.ts", import.meta.url), { type: "module", name: "network" });
+    network = { worker, remote: wrap<NetworkWorker>(worker) };
+  }
+  return network.remote;
 }
 
 /** Works on whatever waits, until nothing does. */
@@ -61,8 +60,8 @@ export async function work(): Promise<void> {
 export function cancel(id: string): void {
   if (busy.value === id && stop) {
     stop.abort();
-    workers?.end();
-    workers = null;
+    network?.worker.terminate(); // nothing else stops a network that runs
+    network = null;
   }
   const entry = find(id);
   if (!entry) return;
@@ -133,8 +132,7 @@ async function process(id: string, signal: AbortSignal): Promise<void> {
 async function inBrowser(entry: Entry, model: string, signal: AbortSignal): Promise<Result> {
   const info = modelInfo(model)!;
   const file = fileOf(entry.id);
-  workers ??= start();
-  const { network, picture } = workers;
+  const picture = pictures();
   update(entry.id, { step: "reading" });
   const { analysis, traits } = await until(signal, picture.look(file, info.analysis));
   const across = traits.orientation > 4;
@@ -144,7 +142,7 @@ async function inBrowser(entry: Entry, model: string, signal: AbortSignal): Prom
   const started = performance.now();
   const hazy = transfer(analysis, [analysis.data.buffer]);
   const base = new URL("./", document.baseURI).href;
-  const restored = await until(signal, network.run(model, hazy, base, config.value.webgpu));
+  const restored = await until(signal, networks().run(model, hazy, base, config.value.webgpu));
   update(entry.id, { step: "fitting" });
   const clear = transfer(restored.picture, [restored.picture.data.buffer]);
   const { field, preview } = await until(signal, picture.fit(file, info.analysis, clear));

@@ -1,5 +1,6 @@
 /** unhaze serve behind the page: photos and videos go there and come back restored. */
 
+import { signal } from "@preact/signals";
 import { fileOf, find, update, type Entry, type Result } from "./entries";
 
 export interface ServerModel {
@@ -32,9 +33,12 @@ class Refused extends Error {
   }
 }
 
-export async function models(): Promise<ServerModel[]> {
+/** The models that clients of this server may name; none without a server. */
+export const offered = signal<readonly ServerModel[]>([]);
+
+export async function askModels(): Promise<void> {
   const answer = await ask("v1/models");
-  return ((await answer.json()) as { models: ServerModel[] }).models;
+  offered.value = ((await answer.json()) as { models: ServerModel[] }).models;
 }
 
 /** Sends the file and waits until it is restored. */

@@ -1,4 +1,8 @@
-/** The service worker: keeps the page for offline use, isolates it for threads, takes shared photos. */
+/**
+ * The service worker: keeps the page for offline use, isolates it for threads, takes shared photos.
+ *
+ * A new one waits until no tab has the old page open, whose files it would take away.
+ */
 
 declare const self: ServiceWorkerGlobalScope;
 export {};
@@ -16,7 +20,6 @@ self.addEventListener("install", (event) => {
   const fill = async () => {
     const cache = await caches.open(PAGE);
     await cache.addAll(PAGE_FILES.map((file) => new Request(file, { cache: "reload" })));
-    await self.skipWaiting();
   };
   event.waitUntil(fill());
 });

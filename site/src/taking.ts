@@ -3,9 +3,10 @@
 import { signal } from "@preact/signals";
 import { add, shownId } from "./entries";
 import { t } from "./i18n";
-import { DEFAULT_MODEL } from "./models";
+import { AUTO, DEFAULT_MODEL, modelInfo } from "./models";
 import { work } from "./queue";
-import { remembered } from "./settings";
+import { offered } from "./server";
+import { place, remembered } from "./settings";
 
 export const message = signal("");
 export const chosenModels = signal<string[]>([remembered("model") ?? DEFAULT_MODEL]);
@@ -15,9 +16,18 @@ export function take(files: Iterable<File>): void {
   const given = [...files];
   if (!given.length) return;
   message.value = "";
-  const [first] = add(given, [...chosenModels.value]);
+  const [first] = add(given, modelsFor);
   if (given.length === 1 && first) shownId.value = first.id;
   void work();
+}
+
+/** What was chosen last, if it is there; the server itself chooses for videos. */
+function modelsFor(video: boolean): string[] {
+  if (place.value === "browser") return [modelInfo(chosenModels.value[0]!) ? chosenModels.value[0]! : DEFAULT_MODEL];
+  if (video) return [AUTO];
+  const names = offered.value.map((each) => each.name);
+  const wanted = chosenModels.value.find((each) => names.includes(each)) ?? names[0];
+  return [wanted ?? DEFAULT_MODEL];
 }
 
 export async function takeSample(): Promise<void> {

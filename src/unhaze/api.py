@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from unhaze.errors import UnhazeError
 from unhaze.names import check_arguments
+from unhaze.outputs import AS_SOURCE, Output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,29 +31,43 @@ def dehaze(
     device: str = "auto",
     analysis: int | None = None,
     native: bool = False,
+    format: str | None = None,
+    quality: int | None = None,
+    lossless: bool = False,
+    bit_depth: int | None = None,
+    suffix: str | None = None,
+    strip_metadata: bool = False,
+    color_space: str | None = None,
 ) -> Picture:
     """Clears `picture`, and answers in its type, size and number range.
 
     path (str or Path) of a photo or video: writes `out`, or photo.unhazed.jpg beside photo.jpg, and
-    answers that path. bytes of an image file: bytes in the same format (PNG where it is only read).
+    answers that path. bytes of an image file: bytes in the same format, or in what that becomes
+    where it is only read.
     NumPy (H,W), (H,W,3), (H,W,4: alpha is kept) or (B,H,W,3 or 4), RGB, uint8, uint16 or float in
     [0,1]. PIL image of 8 bits a channel: one of mode L, LA, RGB or RGBA, with the same `info`, seen
     by the ICC profile in that; of 16 bits: one of mode I;16, or I if it was. PyTorch (3,H,W) or
     (B,3,H,W), uint8, uint16 or float in [0,1], on any device. What alpha hides has no influence.
     strength: 0 changes nothing, 1 clears fully; model, device, analysis, native: as for Restorer,
-    which is kept for later calls with the same ones.
+    which is kept for later calls with the same ones. format ("jpg", "png", "webp", "avif", "tiff",
+    "jxl", "exr", "gif"), quality (1 to 100), lossless, bit_depth (8, 10, 12, 16, 32), suffix,
+    strip_metadata, color_space ("srgb", "display-p3", "adobe-rgb", "rec2020", "prophoto"): how
+    files are written, as `unhaze.outputs.OPTIONS` has it; for paths and bytes only.
     UnhazeError for everything else, and for an `out` that exists without `overwrite`.
     """
     given = {"device": device, "analysis": analysis, "native": native, "overwrite": overwrite}
     check_arguments(dehaze, {"picture": picture} | given, "dehaze")
+    output = Output(format, quality, lossless, bit_depth, suffix, strip_metadata, color_space)
     if isinstance(picture, str | os.PathLike):
         restorer = restorer_for(str(model), device, analysis, native, use_of(Path(picture)))
-        return type(picture)(dehaze_file(Path(picture), out, overwrite, restorer, strength))
+        return type(picture)(dehaze_file(Path(picture), out, overwrite, restorer, strength, output))
     restorer = restorer_for(str(model), device, analysis, native)
     if out is not None:
         raise UnhazeError("out is for a picture given by its path; here the result is the answer")
     if isinstance(picture, bytes):
-        return restorer.restore_bytes(picture, strength=strength)
+        return restorer.restore_bytes(picture, strength=strength, output=output)
+    if output != AS_SOURCE:
+        raise UnhazeError("how a file is written is for paths and bytes; here there is no file")
     clear = functools.partial(restorer.restore_pixels, strength=strength)
     if is_a(picture, "numpy", "ndarray"):
         return dehaze_array(picture, clear)
@@ -87,7 +102,12 @@ def is_a(picture: Any, module: str, name: str) -> bool:
 
 
 def dehaze_file(
-    path: Path, out: str | Path | None, overwrite: bool, restorer: "Restorer", strength: float
+    path: Path,
+    out: str | Path | None,
+    overwrite: bool,
+    restorer: "Restorer",
+    strength: float,
+    output: Output = AS_SOURCE,
 ) -> Path:
     """Writes the restored photo or video and answers where."""
     from unhaze.batch import Settings, plan_files, restore_file
@@ -96,8 +116,9 @@ def dehaze_file(
         raise UnhazeError(f"'{path}' is a folder; give one file, or use unhaze.batch for many")
     if not path.exists():
         raise UnhazeError(f"no file '{path}'")
-    [job] = plan_files([path], out)
-    restore_file(job, restorer, Settings(strength=strength, overwrite=overwrite))
+    [job] = plan_files([path], out, output=output)
+    settings = Settings(strength=strength, overwrite=overwrite, output=output)
+    restore_file(job, restorer, settings)
     return job.target
 
 

@@ -23,10 +23,14 @@ class Part:
 
 @dataclass(frozen=True)
 class LossPart:
-    """`[losses.NAME]`: its weight in the sum (0: not built), and the loss's own arguments."""
+    """`[losses.NAME]`: its weight in the sum (0: not built), and the loss's own arguments.
+
+    name: the loss, where the table is not named after it, as for an import path.
+    """
 
     weight: float = 1.0
     arguments: dict[str, Any] = field(default_factory=dict)
+    name: str | None = None
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class HazeLaw:
     and, half as much, airlight vary smoothly across the picture. camera: a camera that meets haze
     exposes shorter and balances its colour away; up to this share of what would give the picture
     the mean colour of the clear one. dusty: dust colours the light on the scene too; up to this
-    share of the airlight's colour.
+    share of the airlight's colour. patchy: share of pictures with smoke in patches as well.
     """
 
     beta: tuple[float, float] = (0.6, 1.8)
@@ -62,6 +62,7 @@ class HazeLaw:
     uneven: float = 0.0
     camera: float = 0.0
     dusty: float = 0.0
+    patchy: float = 0.0
 
     def __post_init__(self) -> None:
         for name, (low, high), largest in (
@@ -73,6 +74,7 @@ class HazeLaw:
             ("uneven", (self.uneven, self.uneven), 1.0),
             ("camera", (self.camera, self.camera), 1.0),
             ("dusty", (self.dusty, self.dusty), 1.0),
+            ("patchy", (self.patchy, self.patchy), 1.0),
         ):
             if not 0 <= low <= high <= largest:
                 given = low if low == high else f"{low} {high}"

@@ -17,10 +17,10 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
     They hold the network with all its arguments, each loss of the sum with its own, the names of
     method and data, crop and batch. UnhazeError for an unknown name or argument.
     """
-    from unhaze.losses import LOSSES
-    from unhaze.nets import NETS
+    from unhaze.losses import find_loss
+    from unhaze.nets import find_net
 
-    net = lookup(NETS, recipe.net.name, "net")
+    net = find_net(recipe.net.name)
     given = dict(recipe.net.arguments)
     if (preset := given.pop("preset", None)) is not None:
         given = lookup(net.presets, preset, f"preset of {recipe.net.name}") | given
@@ -28,7 +28,7 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
     flat |= filled(net.build, given, "net")
     for name, part in sorted(recipe.losses.items()):
         if part.weight:
-            build = lookup(LOSSES, name, "loss").build
+            build = find_loss(part.name or name).build
             flat[f"losses.{name}"] = part.weight
             flat |= filled(build, part.arguments, f"losses.{name}")
     flat |= {"method": recipe.method.name, "data": recipe.data.name}

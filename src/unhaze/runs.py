@@ -1,8 +1,7 @@
 """The run folder: recipe, log, pictures, and a state that any kill leaves whole.
 
 RUN/recipe.toml, log.jsonl, events.*, strips/, best.safetensors, and state-000001000/ with
-restorer.safetensors, ema.safetensors, optimizer-NAME.safetensors (each at most 16 MiB, else in
-numbered parts) and progress.json.
+restorer.safetensors, ema.safetensors, optimizer-NAME.safetensors and progress.json.
 """
 
 import contextlib

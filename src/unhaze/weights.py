@@ -1,6 +1,6 @@
 """Networks with their weights: a safetensors file whose header rebuilds the network."""
 
-import itertools
+import inspect
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from unhaze.config import Part
 from unhaze.errors import UnhazeError
-from unhaze.nets import create_net
+from unhaze.nets import create_net, find_net
+from unhaze.plugins import check_trusted
 from unhaze.tensors import load_tensors, save_tensors
 
 
@@ -48,6 +49,11 @@ def load_weights(path: Path | str) -> Weights:
     if "net" not in facts:
         raise UnhazeError(f"'{path}' does not say which network it is for; unhaze did not write it")
     part = Part(facts["net"], facts["arguments"])
+    check_trusted(part.name, str(path))
+    if ":" in part.name:
+        build = find_net(part.name).build
+        if not (inspect.isclass(build) and issubclass(build, nn.Module)):
+            raise UnhazeError(f"'{path}' is for '{part.name}', which is no network")
     net = create_net(part.name, **part.arguments)
     load_into(net, tensors, str(path))
     return Weights(net.eval(), part, facts)
@@ -98,28 +104,20 @@ def average(
 
 
 def save_weights(path: Path | str, net: nn.Module, part: Part, **facts: Any) -> None:
-    """Writes `path` (or its shards, see tensors.py); `facts` are plain JSON values for the header.
-
-    Each file is replaced atomically.
-    """
+    """Writes `path`, atomically; `facts` are plain JSON values for the header."""
     path = Path(path)
     header = {"net": part.name, "arguments": part.arguments} | facts
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".weights-") as folder:
-        for shard in save_tensors(Path(folder), path.stem, net.state_dict(), header):
-            shard.replace(path.parent / shard.name)
+        save_tensors(Path(folder), path.stem, net.state_dict(), header).replace(path)
 
 
 def check_target(out: Path, overwrite: bool) -> list[Path]:
-    """The file or, of a large network, the parts that `out` will replace."""
+    """What `out` will replace: itself, or nothing. UnhazeError: it must not, or cannot."""
     if out.suffix != ".safetensors":
         raise UnhazeError(f"'{out}' must end in .safetensors")
-    parts = (out.with_stem(f"{out.stem}-{number}") for number in itertools.count(1))
-    existing = [out] if out.exists() else []
-    # In turn from 1, so that a file which merely has a number in its name is not taken for a part.
-    existing += itertools.takewhile(Path.exists, parts)
-    if out.is_dir() or (existing and not overwrite):
-        raise UnhazeError(f"'{existing[0]}' exists; choose another name or overwrite it")
-    return existing
+    if out.is_dir() or (out.exists() and not overwrite):
+        raise UnhazeError(f"'{out}' exists; choose another name or overwrite it")
+    return [out] if out.exists() else []
 
 
 def replace_weights(

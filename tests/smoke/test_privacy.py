@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -78,6 +79,22 @@ def test_a_server_leaves_nothing_behind(desk: Path, monkeypatch: pytest.MonkeyPa
         with urlopen(Request(f"{address}/v1/dehaze", body), timeout=60) as answer:
             assert answer.status == 200
     assert left(desk) == []
+
+
+def test_a_server_sends_no_traces_where_variables_would_have_them(desk: Path):
+    """FastAPI exports them for whoever sets these, if OpenTelemetry's SDK happens to be there."""
+    pytest.importorskip("fastapi", reason="needs the extra web")
+    with socket.socket() as collector:
+        collector.bind(("127.0.0.1", 0))
+        collector.listen()
+        collector.setblocking(False)
+        endpoint = f"http://127.0.0.1:{collector.getsockname()[1]}"
+        wanted = {"FASTAPI_OTEL_AUTO_CONFIGURE": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        with serving(desk, **wanted) as address, urlopen(f"{address}/v1/models") as answer:
+            assert answer.status == 200
+        with pytest.raises(BlockingIOError):
+            collector.accept()
+    assert "telemetry" not in (desk / "said").read_text()
 
 
 def test_workers_on_ray_leave_nothing_of_onnx_runtime(desk: Path):

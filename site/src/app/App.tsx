@@ -23,7 +23,7 @@ export function App() {
         {some && <Workbench />}
       </main>
       <footer class="quiet">
-        {!some && <p>{t(config.value.server ? "privateServer" : "offline")}</p>}
+        {!some && !config.value.server && <p>{t("offline")}</p>}
         {config.value.server && <a href="docs">{t("api")}</a>}
       </footer>
     </div>

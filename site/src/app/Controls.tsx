@@ -1,25 +1,16 @@
 /** Model, strength and zoom of what is shown, and the way out: download, share, all as ZIP. */
 
-import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
 import { entries, update, type Entry } from "../entries";
 import { number, t, type Key } from "../i18n";
-import { DEFAULT_MODEL, MODELS, MOST_COMPARED } from "../models";
+import { AUTO, DEFAULT_MODEL, MODELS, MOST_COMPARED } from "../models";
 import { choose, reclear, retry } from "../queue";
 import { canShare, saveAll, saveOne, saving, share } from "../saving";
-import * as server from "../server";
+import { offered } from "../server";
 import { place, remember } from "../settings";
-import { chosenModels, message } from "../taking";
+import { chosenModels } from "../taking";
 import { fit, fullSize, isFitted, isFull } from "./view";
 
-const offered = signal<server.ServerModel[]>([]);
-
 export function Controls({ entry }: { entry: Entry }) {
-  useEffect(() => {
-    if (place.value === "server" && !offered.value.length) {
-      server.models().then((found) => (offered.value = found), (error: Error) => (message.value = error.message));
-    }
-  }, [place.value]);
   const done = entry.models.some((model) => entry.results[model]);
   return (
     <section id="controls" aria-label={t("model")}>
@@ -44,11 +35,8 @@ export function Controls({ entry }: { entry: Entry }) {
 }
 
 function Models({ entry }: { entry: Entry }) {
-  const names = [...new Set([
-    ...MODELS.map((each) => each.name),
-    ...(place.value === "server" ? offered.value.map((each) => each.name) : []),
-    ...entry.models,
-  ])];
+  const here = place.value === "browser" && !entry.video ? MODELS : offered.value;
+  const names = [...new Set([...(entry.video ? [AUTO] : []), ...here.map((each) => each.name), ...entry.models])];
   const pick = (position: number, name: string) => {
     const models = entry.models.slice();
     if (name) models[position] = name;
@@ -59,8 +47,8 @@ function Models({ entry }: { entry: Entry }) {
     choose(entry.id, wanted);
   };
   const first = entry.models[0] ?? DEFAULT_MODEL;
-  const own = `purpose_${first}` as Key;
-  const purpose = MODELS.some((each) => each.name === first) ? t(own) : offered.value.find((each) => each.name === first)?.purpose;
+  const isOurs = first === AUTO || MODELS.some((each) => each.name === first);
+  const purpose = isOurs ? t(`purpose_${first}` as Key) : offered.value.find((each) => each.name === first)?.purpose;
   const slots = entry.video ? 1 : Math.min(MOST_COMPARED, entry.models.length + 1, names.length);
   return (
     <div class="models">

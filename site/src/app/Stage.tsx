@@ -73,7 +73,10 @@ function Panes({ entry }: { entry: Entry }) {
       if (lastPhoto !== entry.id) fit();
       setReady(true);
       scene.current?.again();
-    }, (error: Error) => (message.value = error.message));
+    }, (error: Error) => {
+      // Of a file that failed, the facts say why.
+      if (shown.value?.state !== "failed") message.value = error.message;
+    });
   }, [entry.id, results, count]);
 
   const waits = entry.state === "working" || entry.state === "waiting" || !isReady;

@@ -36,7 +36,8 @@ export function fullSize(): void {
 export function zoomTo(zoom: number, left: number, top: number): void {
   const smallest = Math.min(pane.value.width / photo.value.width, pane.value.height / photo.value.height);
   const bounded = Math.min(Math.max(zoom, Math.min(smallest, pixel())), MOST * pixel());
-  if (bounded <= smallest * 1.0001 && zoom < looking.value.zoom) return fit();
+  const isWhole = bounded <= smallest * 1.0001 && smallest <= pixel();
+  if (isWhole && zoom < looking.value.zoom) return fit();
   const now = looking.value;
   const share = bounded / now.zoom;
   move({ zoom: bounded, left: left - (left - now.left) * share, top: top - (top - now.top) * share, fitted: false });

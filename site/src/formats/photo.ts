@@ -21,6 +21,8 @@ export interface Traits {
   grey: boolean;
   alpha: boolean;
   wide: boolean;
+  /** The sample that is white: less than the largest where 16 bits hold a camera's 10, 12 or 14. */
+  white: number;
   quality: number | null;
   lossless: boolean;
   fullChroma: boolean;
@@ -32,6 +34,7 @@ export class Unreadable extends Error {
   override name = "Unreadable";
 }
 
+const NARROW = [255, 1023, 4095, 16383];
 const STRIP = 1 << 22; // pixels that a canvas decodes at once: phones bound the size of one
 export const SUFFIXES: Record<Format, string> = { jpeg: "jpg", png: "png", webp: "webp", other: "png" };
 export const TYPES: Record<Format, string> = {
@@ -61,7 +64,7 @@ export async function readPhoto(bytes: Uint8Array<ArrayBuffer>, type: string): P
 function plain({ width, height }: Picture): Traits {
   return {
     format: "png", width, height, orientation: 1, profile: null, exif: null, grey: false, alpha: false,
-    wide: false, quality: null, lossless: false, fullChroma: true, lost: [],
+    wide: false, white: 255, quality: null, lossless: false, fullChroma: true, lost: [],
   };
 }
 
@@ -75,8 +78,16 @@ async function readJpeg(bytes: Uint8Array<ArrayBuffer>): Promise<Read> {
 function readPng(bytes: Uint8Array): Read {
   const { picture, grey, alpha, profile, exif } = png.decodePng(bytes);
   const wide = picture.data.BYTES_PER_ELEMENT === 2;
-  const known = { grey, alpha, profile, exif, wide, orientation: orientationOf(exif) };
+  const known = { grey, alpha, profile, exif, wide, white: whiteOf(picture), orientation: orientationOf(exif) };
   return { picture, traits: { ...plain(picture), ...known } };
+}
+
+/** Where none is above a camera's bits, their largest is white (managed.py). */
+function whiteOf({ data }: Picture): number {
+  if (data.BYTES_PER_ELEMENT === 1) return 255;
+  let most = 0;
+  for (let i = 0; i < data.length; i++) if (i % 4 !== 3 && data[i]! > most) most = data[i]!;
+  return NARROW.find((each) => most <= each) ?? 65535;
 }
 
 async function readWebp(bytes: Uint8Array<ArrayBuffer>): Promise<Read> {
@@ -115,7 +126,7 @@ async function decoded(blob: Blob): Promise<Picture> {
 export async function writePhoto(
   picture: Picture, traits: Traits, original: Uint8Array,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const thumbnail = traits.exif ? thumbnailOf(picture, thumbnailRoom(traits.exif)) : null;
+  const thumbnail = traits.exif ? thumbnailOf(picture, traits.white, thumbnailRoom(traits.exif)) : null;
   if (traits.format === "jpeg") {
     const quality = Math.min(98, Math.max(75, traits.quality ?? 92));
     return jpeg.withMetadata(encodeJpeg(picture, { ...traits, quality }), original, thumbnail);
@@ -132,16 +143,15 @@ export async function writePhoto(
 }
 
 /** A small JPEG of at most `room` bytes, null if that cannot be. */
-function thumbnailOf(picture: Picture, room: number): Uint8Array | null {
+function thumbnailOf(picture: Picture, white: number, room: number): Uint8Array | null {
   if (room === 0) return null;
   const step = Math.max(1, Math.ceil(Math.max(picture.width, picture.height) / 160));
   const width = Math.max(1, Math.floor(picture.width / step));
   const height = Math.max(1, Math.floor(picture.height / step));
   const data = new Uint8ClampedArray(4 * width * height);
-  const shift = picture.data.BYTES_PER_ELEMENT === 2 ? 8 : 0;
   for (let i = 0; i < width * height; i++) {
     const from = 4 * (Math.floor(i / width) * step * picture.width + (i % width) * step);
-    for (let channel = 0; channel < 4; channel++) data[4 * i + channel] = picture.data[from + channel]! >> shift;
+    for (let channel = 0; channel < 4; channel++) data[4 * i + channel] = picture.data[from + channel]! * (255 / white);
   }
   for (const quality of [90, 75, 60, 40, 20]) {
     const encoded = encodeJpeg({ width, height, data }, { quality, grey: false, fullChroma: false });

@@ -72,6 +72,8 @@ const TURNS: Record<number, number[]> = {
 
 const UNITS = { hazy: 0, gains: 1, offsets: 2, restored: 3, table: 4 } as const;
 
+const SHARP = 3; // zoom from which pixels are shown as squares
+
 export class NoWebGl extends Error {}
 
 export class Renderer {
@@ -101,7 +103,7 @@ export class Renderer {
   show(picture: Picture, orientation: number, size: [number, number], table: Uint8Array | null): void {
     const { gl } = this;
     this.clear();
-    const hazy = this.texture(gl.TEXTURE_2D, gl.LINEAR_MIPMAP_LINEAR, gl.NEAREST);
+    const hazy = this.texture(gl.TEXTURE_2D, gl.LINEAR_MIPMAP_NEAREST, gl.NEAREST);
     const samples = new Uint8Array(picture.data.buffer as ArrayBuffer, picture.data.byteOffset, picture.data.length);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, picture.width, picture.height, 0, gl.RGBA, gl.UNSIGNED_BYTE, samples);
     gl.generateMipmap(gl.TEXTURE_2D);
@@ -157,6 +159,7 @@ export class Renderer {
     const width = paneWidth(canvas.width, layers.length, gap);
     this.bind(UNITS.hazy, gl.TEXTURE_2D, photo.hazy);
     this.bind(UNITS.table, gl.TEXTURE_3D, photo.table);
+    this.sharpen(view.zoom === 1 || view.zoom >= SHARP);
     gl.uniform1i(this.place("hasTable"), photo.table ? 1 : 0);
     gl.uniform1f(this.place("zoom"), view.zoom);
     gl.uniform1f(this.place("strength"), strength);
@@ -176,6 +179,13 @@ export class Renderer {
       } else if (layer) this.bind(UNITS.restored, gl.TEXTURE_2D, layer.textures[0]!);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
     });
+  }
+
+  /** Whether pixels of the photo that are larger than the screen's have edges. */
+  private sharpen(sharp: boolean): void {
+    const { gl } = this;
+    gl.activeTexture(gl.TEXTURE0 + UNITS.hazy);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, sharp ? gl.NEAREST : gl.LINEAR);
   }
 
   private place(name: string): WebGLUniformLocation | null {
@@ -202,7 +212,7 @@ export class Renderer {
 
   private bitmap(bitmap: ImageBitmap): WebGLTexture {
     const { gl } = this;
-    const texture = this.texture(gl.TEXTURE_2D, gl.LINEAR_MIPMAP_LINEAR, gl.NEAREST);
+    const texture = this.texture(gl.TEXTURE_2D, gl.LINEAR_MIPMAP_NEAREST, gl.NEAREST);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
     gl.generateMipmap(gl.TEXTURE_2D);
     return texture;

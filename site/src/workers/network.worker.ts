@@ -8,7 +8,6 @@ import type { FloatPicture } from "../restore/field";
 export interface Restored {
   picture: FloatPicture;
   device: "webgpu" | "wasm";
-  seconds: number;
 }
 
 interface Loaded {
@@ -22,19 +21,28 @@ const sessions = new Map<string, Promise<Loaded>>();
 const worker = {
   /** (height, width, 3) in [0, 1] -> restored, not bounded. `base`: where models/ and runtime/ lie. */
   async run(model: string, hazy: FloatPicture, base: string, webgpu: boolean): Promise<Restored> {
-    const { session, runtime, device } = await loaded(model, base, webgpu);
-    const { width, height } = hazy;
-    const started = performance.now();
-    const tensor = new runtime.Tensor("float32", planes(hazy), [1, 3, height, width]);
-    const outputs = await session.run({ [session.inputNames[0]!]: tensor });
-    const values = (await outputs[session.outputNames[0]!]!.getData()) as Float32Array;
-    const data = interleaved(values, width * height);
-    const picture = { width, height, data };
-    return transfer({ picture, device, seconds: (performance.now() - started) / 1000 }, [data.buffer]);
+    const found = await loaded(model, base, webgpu);
+    try {
+      return await run(found, hazy);
+    } catch (error) {
+      if (found.device === "wasm") throw error;
+      console.info("WebGPU fails:", error); // too little memory of the card, for example
+      sessions.delete(model);
+      return run(await loaded(model, base, false), hazy);
+    }
   },
 };
 
 export type NetworkWorker = typeof worker;
+
+async function run({ session, runtime, device }: Loaded, hazy: FloatPicture): Promise<Restored> {
+  const { width, height } = hazy;
+  const tensor = new runtime.Tensor("float32", planes(hazy), [1, 3, height, width]);
+  const outputs = await session.run({ [session.inputNames[0]!]: tensor });
+  const values = (await outputs[session.outputNames[0]!]!.getData()) as Float32Array;
+  const data = interleaved(values, width * height);
+  return transfer({ picture: { width, height, data }, device }, [data.buffer]);
+}
 
 function loaded(model: string, base: string, webgpu: boolean): Promise<Loaded> {
   let session = sessions.get(model);
@@ -70,13 +78,20 @@ function configure(runtime: typeof Runtime, base: string, variant: string): void
   const name = `runtime/ort-wasm-simd-threaded${variant && `.${variant}`}`;
   const { wasm } = runtime.env;
   wasm.wasmPaths = { mjs: new URL(`${name}.mjs`, base).href, wasm: new URL(`${name}.wasm`, base).href };
+  runtime.env.logLevel = "error";
   wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
 }
 
+interface Adapter {
+  info?: { isFallbackAdapter?: boolean };
+  isFallbackAdapter?: boolean; // where it was before
+}
+
+/** A graphics card, not a processor that plays one. */
 async function hasGpu(): Promise<boolean> {
-  const gpu = (navigator as { gpu?: { requestAdapter(): Promise<{ info?: { isFallbackAdapter?: boolean } } | null> } }).gpu;
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<Adapter | null> } };
   const adapter = await gpu?.requestAdapter();
-  return Boolean(adapter && !adapter.info?.isFallbackAdapter);
+  return Boolean(adapter && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter));
 }
 
 function planes({ data, width, height }: FloatPicture): Float32Array {

@@ -51,7 +51,7 @@ const worker = {
   async show(file: Blob, limit: number): Promise<Shown> {
     const { traits, picture } = await opened(file);
     const colours = await Colours.of(traits.profile);
-    const shown = forScreen(picture, limit);
+    const shown = forScreen(picture, limit, traits.white);
     return transfer({ picture: shown, traits, table: colours?.table() ?? null }, [shown.data.buffer]);
   },
 
@@ -59,7 +59,7 @@ const worker = {
   async save(file: Blob, field: Field, strength: number): Promise<Uint8Array<ArrayBuffer>> {
     const { traits, picture } = await opened(file);
     const original = new Uint8Array(await file.arrayBuffer());
-    const encoded = await writePhoto(applyField(field, picture, strength), traits, original);
+    const encoded = await writePhoto(applyField(field, picture, strength, traits.white), traits, original);
     return transfer(encoded, [encoded.buffer]);
   },
 
@@ -93,23 +93,25 @@ function equal(one: ArrayBuffer, other: ArrayBuffer): boolean {
 }
 
 async function analysis(picture: Picture, traits: Traits, longSide: number) {
-  if (last?.own?.longSide !== longSide && last) last.own = { longSide, picture: analysisPicture(picture, longSide) };
-  const own = last?.own?.picture ?? analysisPicture(picture, longSide);
+  if (last?.own?.longSide !== longSide && last) last.own = { longSide, picture: analysisPicture(picture, longSide, traits.white) };
+  const own = last?.own?.picture ?? analysisPicture(picture, longSide, traits.white);
   return { own, colours: await Colours.of(traits.profile) };
 }
 
 /** 8 bits a sample; every n-th pixel where it is larger than textures may be. */
-function forScreen(picture: Picture, limit: number): Picture {
+function forScreen(picture: Picture, limit: number, white: number): Picture {
   const step = Math.ceil(Math.max(picture.width, picture.height) / limit);
-  const shift = picture.data.BYTES_PER_ELEMENT === 2 ? 8 : 0;
-  if (step === 1 && !shift) return { ...picture, data: picture.data.slice() };
+  const wide = picture.data.BYTES_PER_ELEMENT === 2;
+  const scale = 255 / white;
+  if (step === 1 && !wide) return { ...picture, data: picture.data.slice() };
   const width = Math.floor(picture.width / step);
   const height = Math.floor(picture.height / step);
   const data = new Uint8ClampedArray(4 * width * height);
   for (let row = 0, at = 0; row < height; row++) {
     let from = 4 * row * step * picture.width;
     for (let column = 0; column < width; column++, from += 4 * step) {
-      for (let channel = 0; channel < 4; channel++) data[at++] = picture.data[from + channel]! >> shift;
+      for (let channel = 0; channel < 3; channel++) data[at++] = picture.data[from + channel]! * scale;
+      data[at++] = wide ? picture.data[from + 3]! >> 8 : picture.data[from + 3]!;
     }
   }
   return { width, height, data };

@@ -12,7 +12,19 @@ from pathlib import Path
 
 import click
 
-from unhaze.cli import batch, data, export, listing, report, run, serve, train, weights, zoo
+from unhaze.cli import (
+    batch,
+    data,
+    export,
+    listing,
+    preview,
+    report,
+    run,
+    serve,
+    train,
+    weights,
+    zoo,
+)
 from unhaze.cli.eval import evaluate
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
@@ -21,6 +33,7 @@ from unhaze.restore.resources import share_one_heap
 VERBS = {
     "run": run.run,
     "batch": batch.batch,
+    "preview": preview.preview,
     "train": train.train,
     "eval": evaluate,
     "export": export.export,

@@ -4,13 +4,11 @@ import json
 import re
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from unhaze.cli.dry import tell_plan
-from unhaze.cli.options import Given, given_in, shared_options
+from unhaze.cli.options import given_in, shared_options
 from unhaze.cli.progress import ERASE, say, stopped_by
 
 if TYPE_CHECKING:
@@ -83,7 +81,7 @@ def batch(
     )
     crew = Crew(workers or 0, given.jobs or int(given.native), cluster, gpus_per_worker)
     if given.dry_run:
-        return tell_plan(plan_folder(work, resume=given.resume, shard=shard), given.as_json)
+        return tell_tasks(plan_folder(work, resume=given.resume, shard=shard), given.as_json)
     with stopped_by(signal.SIGINT, signal.SIGTERM) as stop:
         try:
             tally = restore_folder(
@@ -107,7 +105,7 @@ def batch(
     return conclude(tally, stopped, given.quiet)
 
 
-def tell_plan(plan: "Plan", as_json: bool) -> int:
+def tell_tasks(plan: "Plan", as_json: bool) -> int:
     """Prints what would become what; status 1 if something cannot be done."""
     entries = [("planned", task, None) for task in plan.tasks]
     entries += [(outcome.state, outcome.task, outcome.why) for outcome in plan.known]

@@ -28,7 +28,7 @@ SHOWN = {
 @click.command("eval", short_help="Measures a model on hazy pictures.")
 @click.argument("model")
 @click.option("--hazy", type=FOLDER, metavar="DIR", help="Folder of hazy pictures.")
-@click.option("--clear", type=FOLDER, metavar="DIR", help="Their clear ones; without, FADE alone.")
+@click.option("--clear", type=FOLDER, metavar="DIR", help="Their clear ones; else FADE and harm.")
 @click.option("--unchanged", type=FOLDER, metavar="DIR", help="Clear photos, to stay as they are.")
 @click.option("--data", metavar="NAME", help="Published dataset, see `unhaze list datasets`.")
 @click.option("--root", type=FOLDER, metavar="DIR", help="Where that dataset lies.")
@@ -76,10 +76,12 @@ def evaluate(
     """Restores hazy pictures with MODEL and measures them against the clear ones.
 
     MODEL is a shipped name, an .onnx or .safetensors file, a run folder, a published checkpoint of
-    any network here, a name of `unhaze zoo get`, or `identity`.
+    any network here, a name of `unhaze zoo get`, `identity`, or a folder of pictures that something
+    else has restored, named as the hazy ones.
 
     Hazy pictures without clear ones get FADE; clear photos (--unchanged) are compared with what
-    MODEL makes of them, because it shall leave them alone. A picture that cannot be measured is
+    MODEL makes of them, because it shall leave them alone. Both get what does harm: clipped and
+    black pixels, glows beside edges, noise, a change of light. A picture that cannot be measured is
     named, the rest goes on, and the exit status is 1.
     """
     check_source(hazy, clear, unchanged, data, root)
@@ -174,4 +176,7 @@ def table(evaluation: "Evaluation") -> str:
         value = getattr(evaluation, name)
         if value is not None:
             lines.append(f"{name:<10} {value:.{decimals}f} {unit}".rstrip())
+    for name, value in (evaluation.harm or {}).items():
+        if value is not None:
+            lines.append(f"{name:<12} {value:.3f}")
     return "\n".join(lines)

@@ -41,13 +41,14 @@ def title_of(row: Row) -> str:
 
 def list_nets() -> list[Row]:
     """Networks and priors with their papers, terms and the published numbers they stand for."""
-    from unhaze.nets import NETS
+    from unhaze.nets import NETS, net_of
+    from unhaze.plugins import everything
     from unhaze.restore.priors import PRIORS
 
     nets = [
         {"name": name, "kind": "net", "title": net.title, "paper": net.paper}
         | {"reproduces": net.reproduces, "licence": net.licence, "presets": list(net.presets)}
-        for name, net in NETS.items()
+        for name, net in everything(NETS, "net", net_of).items()
     ]
     priors = [
         {"name": name, "kind": "prior", "title": prior.title, "paper": prior.paper}
@@ -94,7 +95,8 @@ def line_of_model(row: Row) -> str:
 
 def list_datasets() -> list[Row]:
     """Datasets with their sources, terms and what a folder of theirs must look like."""
-    from unhaze.data.catalog import DATASETS
+    from unhaze.data.catalog import DATASETS, dataset_of
+    from unhaze.plugins import everything
 
     return [
         {
@@ -105,25 +107,29 @@ def list_datasets() -> list[Row]:
             "terms": data.terms,
             "pairing": data.pairing,
         }
-        for name, data in DATASETS.items()
+        for name, data in everything(DATASETS, "dataset", dataset_of).items()
     ]
 
 
 def list_losses() -> list[Row]:
     """Losses that a recipe can weigh and add."""
-    from unhaze.losses import LOSSES
+    from unhaze.losses import LOSSES, loss_of
+    from unhaze.plugins import everything
 
     return [
-        {"name": name, "title": each.title, "source": each.source} for name, each in LOSSES.items()
+        {"name": name, "title": each.title, "source": each.source}
+        for name, each in everything(LOSSES, "loss", loss_of).items()
     ]
 
 
 def list_methods() -> list[Row]:
     """Ways to train."""
-    from unhaze.methods import METHODS
+    from unhaze.methods import METHODS, method_of
+    from unhaze.plugins import everything
 
     return [
-        {"name": name, "title": each.title, "source": each.source} for name, each in METHODS.items()
+        {"name": name, "title": each.title, "source": each.source}
+        for name, each in everything(METHODS, "method", method_of).items()
     ]
 
 

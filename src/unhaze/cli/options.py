@@ -141,7 +141,12 @@ def output_option(name: str, about: Option) -> Callable[[Command], Command]:
         kind = click.IntRange(*about.limits)
     flag = isinstance(about.default, bool)
     return option(
-        option_name(name), metavar=about.metavar, type=kind, is_flag=flag, default=about.default, help=about.help
+        option_name(name),
+        metavar=about.metavar,
+        type=kind,
+        is_flag=flag,
+        default=about.default,
+        help=about.help,
     )
 
 

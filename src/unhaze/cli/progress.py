@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from unhaze.batch import FileJob, FileResult, Progress, Settings
+    from unhaze.batch import FileResult, Progress
     from unhaze.restore.video import VideoReport
 
 STOPPING = b"unhaze: stopping when the photos at work are done; Ctrl-C again ends at once\n"

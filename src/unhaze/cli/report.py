@@ -63,6 +63,19 @@ def zoo_table() -> None:
 
 
 @report.command()
+@click.option("--page", type=PATH, default="docs/use.md", show_default=True, metavar="FILE")
+@click.option("--check", is_flag=True, help="Write nothing; status 1 if it is out of date.")
+def formats(page: Path, check: bool) -> int:
+    """Writes the tables of formats and of options for results into docs/use.md."""
+    from unhaze.report.formats import update_page
+
+    stale = update_page(page, check=check)
+    if stale and check:
+        click.echo(f"{page} is not what the code says; run `unhaze report formats`", err=True)
+    return 1 if stale and check else 0
+
+
+@report.command()
 @recipes_option
 @results_option
 @out_option
@@ -195,14 +208,23 @@ def models(results: Path) -> None:
 
 
 @report.command()
-@click.option("--readme", type=PATH, default="README.md", show_default=True, metavar="FILE")
+@click.option(
+    "--readme",
+    "pages",
+    type=PATH,
+    multiple=True,
+    default=("README.md", "docs/results.md"),
+    show_default=True,
+    metavar="FILE",
+    help="Page with the markers of tables. May be repeated.",
+)
 @results_option
-@click.option("--check", is_flag=True, help="Write nothing; status 1 if it is out of date.")
-def readme(readme: Path, results: Path, check: bool) -> int:
-    """Writes the README's tables of models and of results."""
-    from unhaze.report.readme import update_readme
+@click.option("--check", is_flag=True, help="Write nothing; status 1 if one is out of date.")
+def readme(pages: tuple[Path, ...], results: Path, check: bool) -> int:
+    """Writes the tables of README.md and of docs/results.md."""
+    from unhaze.report.readme import update_tables
 
-    stale = update_readme(readme, results, check=check)
-    if stale and check:
-        click.echo(f"{readme} is not what {results} says; run `unhaze report readme`", err=True)
+    stale = [page for page in pages if update_tables(page, results, check=check)]
+    for page in stale if check else ():
+        click.echo(f"{page} is not what {results} says; run `unhaze report readme`", err=True)
     return 1 if stale and check else 0

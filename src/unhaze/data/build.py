@@ -6,14 +6,15 @@ from typing import Any
 
 from unhaze.config import Part
 from unhaze.data import PairedData, UnpairedData
-from unhaze.data.catalog import DATASETS, find_pairs
+from unhaze.data.catalog import find_dataset, find_pairs
 from unhaze.data.folders import PairedFolders
 from unhaze.data.mixed import Camera, Mixed
 from unhaze.data.outdoor import Outdoor
 from unhaze.data.rgbd import RGBD
+from unhaze.data.spoiling import Spoiling
 from unhaze.data.unpaired import Unpaired, UnpairedFolders
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments, lookup, nearest
+from unhaze.names import check_arguments, nearest
 
 
 def create_data(part: Part) -> PairedData | UnpairedData:
@@ -23,8 +24,14 @@ def create_data(part: Part) -> PairedData | UnpairedData:
     UnhazeError: unknown name or argument, no such folder, files without a partner, no clear
     pictures, or a dataset with splits and no `split`, since to train on the test set is no default.
     """
-    dataset = lookup(DATASETS, part.name, "dataset")
+    dataset = find_dataset(part.name)
     arguments = dict(part.arguments)
+    if dataset.build is not None:
+        check_arguments(dataset.build, arguments, f"data '{part.name}'")
+        try:
+            return dataset.build(**arguments)
+        except (ValueError, TypeError) as error:
+            raise UnhazeError(f"data '{part.name}': {error}") from error
     if part.name == "rgbd":
         check_arguments(RGBD, arguments, "data 'rgbd'")
         return RGBD(arguments.pop("root"), **arguments)
@@ -55,7 +62,8 @@ def create_data(part: Part) -> PairedData | UnpairedData:
 
 
 def create_mixed(arguments: dict[str, Any]) -> Mixed:
-    """`parts`: a list of tables, each a [data] table with its `share`; the rest is the camera."""
+    """`parts`: a list of tables, each a [data] table with its `share`; `spoiling`: a table of
+    `Spoiling`; the rest is the camera."""
     tables = arguments.pop("parts", None)
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         raise UnhazeError(f"data 'mixed' has parts = {tables!r}; expected a list of tables")
@@ -67,8 +75,12 @@ def create_mixed(arguments: dict[str, Any]) -> Mixed:
             raise UnhazeError(f"data 'mixed': share is {share!r}; expected a number")
         parts.append(create_data(Part(name, rest)))
         shares.append(float(share))
+    table = arguments.pop("spoiling", {})
+    if not isinstance(table, dict):
+        raise UnhazeError(f"data 'mixed' has spoiling = {table!r}; expected a table")
+    check_arguments(Spoiling, table, "data 'mixed', spoiling")
     check_arguments(Camera, arguments, "data 'mixed'")
-    return Mixed(parts, shares, Camera(**arguments))
+    return Mixed(parts, shares, Camera(**arguments), Spoiling(**table))
 
 
 def create_unpaired(arguments: dict[str, Any]) -> Unpaired:

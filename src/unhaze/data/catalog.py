@@ -1,9 +1,11 @@
 """The published dehazing datasets: their layout on disk, how files pair, how many there are."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from unhaze import plugins
 from unhaze.data.layouts import (
     Dataset,
     find_cities,
@@ -15,7 +17,7 @@ from unhaze.data.layouts import (
 )
 from unhaze.data.pairing import Found, PairFiles
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments, lookup
+from unhaze.names import check_arguments
 
 Array = TypeVar("Array")
 
@@ -43,7 +45,7 @@ def find_pairs(name: str, root: Path | str = ".", **arguments: Any) -> list[Pair
 
 def find_files(name: str, root: Path | str = ".", **arguments: Any) -> Found:
     """As `find_pairs`, but files without a partner are part of the answer and not an error."""
-    dataset = lookup(DATASETS, name, "dataset")
+    dataset = find_dataset(name)
     if dataset.find is None:
         raise UnhazeError(f"'{name}' has no pairs of files: its batches are drawn in training")
     check_arguments(dataset.find, arguments, f"dataset '{name}'", reserved=("dataset", "root"))
@@ -53,6 +55,17 @@ def find_files(name: str, root: Path | str = ".", **arguments: Any) -> Found:
             f"{name}: there is no folder '{root}'; pass the folder of {dataset.title}"
         )
     return dataset.find(dataset, root, **arguments)
+
+
+def find_dataset(name: str) -> Dataset:
+    """The entry `name` of `DATASETS`, of an entry point, or at "package.module:Class"."""
+    return plugins.find(DATASETS, name, "dataset", dataset_of)
+
+
+def dataset_of(name: str, build: Callable[..., Any]) -> Dataset:
+    """The entry of a class from elsewhere."""
+    title, where = name.rpartition(":")[2], f"from {build.__module__}"
+    return Dataset(title, paper="", source=where, terms="its own", pairing=where, build=build)
 
 
 def fit_clear(pair: PairFiles, clear: Array, hazy: Array) -> Array:

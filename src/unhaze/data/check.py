@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from unhaze import photo
-from unhaze.data.catalog import DATASETS, Dataset, find_files, fit_clear
+from unhaze.data.catalog import Dataset, find_dataset, find_files, fit_clear
 from unhaze.data.pack import is_pack, open_pack, read_index
 from unhaze.data.pairing import Found, PairFiles, SceneFiles, match_scenes
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments, lookup
+from unhaze.names import check_arguments
 
 # Measured on 100 NYU scenes. Under the thickest haze of RESIDE (beta 1.8, A 1), and under a denser
 # one with noise (t at most 0.1), the lowest likeness to the own clear picture is 0.54, the highest
@@ -61,7 +61,7 @@ def check(
     arguments: as of `find_pairs`; a set with splits is checked whole unless `split` is given.
     UnhazeError: unknown name or argument, or nothing there that looks like the dataset.
     """
-    dataset = lookup(DATASETS, name, "dataset")
+    dataset = find_dataset(name)
     root = Path(root)
     if name == "rgbd":
         check_arguments(check_scenes, arguments, f"dataset '{name}'", ("root", "sample"))

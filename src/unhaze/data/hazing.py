@@ -23,15 +23,41 @@ def haze_batch(law: HazeLaw, clear: Tensor, depth: Tensor, generator: torch.Gene
         swing = law.uneven / 2 * smooth_maps(clear, generator)
         airlight = (airlight.to(device) * (1 + swing)).clamp(0, 1)
     beta, airlight = beta.to(device), airlight.to(device)
-    lit = clear
-    if law.dusty:
-        share = law.dusty * torch.rand(len(clear), 1, 1, 1, generator=generator).to(device)
-        colour = airlight / airlight.amax(1, keepdim=True).clamp(min=1e-3)
-        lit = clear * colour ** (share * (1 - transmission(1.0, beta)))
-    hazy = add_haze(lit, transmission(depth, beta), airlight)
+    lit = tinted(law, clear, airlight, beta, generator)
+    through = transmission(depth, beta)
+    if law.patchy:
+        through = through * patches(law.patchy, clear, generator)
+    hazy = add_haze(lit, through, airlight)
     if law.camera:
         hazy = adjusted(hazy, clear, law.camera * torch.rand(len(clear), 2, generator=generator))
     return hazy
+
+
+def tinted(
+    law: HazeLaw, clear: Tensor, airlight: Tensor, beta: Tensor, generator: torch.Generator
+) -> Tensor:
+    """clear (B,3,H,W) in the light that comes through dust: `law.dusty` of its colour at most."""
+    if not law.dusty:
+        return clear
+    share = law.dusty * torch.rand(len(clear), 1, 1, 1, generator=generator).to(clear.device)
+    colour = airlight / airlight.amax(1, keepdim=True).clamp(min=1e-3)
+    return clear * colour ** (share * (1 - transmission(1.0, beta)))
+
+
+def patches(share: float, images: Tensor, generator: torch.Generator) -> Tensor:
+    """(B,1,H,W) in (0,1]: what smoke in drifting patches lets through, 1 in all but `share`.
+
+    Its optical depth is turbulence: waves of several sizes, each half as strong as the next larger.
+    """
+    size, count = tuple(images.shape[-2:]), len(images)
+    density = torch.zeros(count, 1, *size)
+    for cells in (3, 5, 9, 17, 33):
+        coarse = 2 * torch.rand(count, 1, cells, cells, generator=generator) - 1
+        wave = functional.interpolate(coarse, size=size, mode="bicubic", align_corners=False)
+        density += 3 / (cells - 1) * wave
+    level, thickness, drawn = torch.rand(3, count, 1, 1, 1, generator=generator)
+    density = (density + 1.5 * level - 0.5).clamp(0, 1) * (0.5 + 2 * thickness)
+    return torch.exp(-density * (drawn < share)).to(images.device)
 
 
 def adjusted(hazy: Tensor, clear: Tensor, shares: Tensor) -> Tensor:

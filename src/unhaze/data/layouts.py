@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from unhaze.data.pairing import (
     CLEAR_MARK,
@@ -27,7 +28,8 @@ LISTS = ("pairs", "hazy_alone", "clear_alone")  # of Found
 class Dataset:
     """One entry of `DATASETS`.
 
-    find: lists the files of a root; its keyword arguments are the recipe's `[data]` keys.
+    find: lists the files of a root; its keyword arguments are the recipe's `[data]` keys. build: of
+        a data set that is no list of files, makes the whole of it (data.PairedData) of them.
     inside: folders under the root where the set may lie; hazy, clear: names of its two folders
         (upper and lower case are the same). flat: hazy and clear may share one folder, told apart
         by `_hazy` and `_GT`.
@@ -43,6 +45,7 @@ class Dataset:
     terms: str
     pairing: str
     find: Callable[..., Found] | None = None
+    build: Callable[..., Any] | None = None
     inside: tuple[str, ...] = ("",)
     hazy: tuple[str, ...] = ("hazy", "haze")
     clear: tuple[str, ...] = ("clear", "gt")

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch, PairedData
+from unhaze.data.spoiling import Spoiling, spoiled
 from unhaze.data.transforms import generator_for
 from unhaze.errors import UnhazeError
 
@@ -40,10 +41,17 @@ class Camera:
 class Mixed:
     """PairedData that fills every batch from `parts`, in the shares `shares`."""
 
-    def __init__(self, parts: Sequence[PairedData], shares: Sequence[float], camera: Camera):
+    def __init__(
+        self,
+        parts: Sequence[PairedData],
+        shares: Sequence[float],
+        camera: Camera,
+        spoiling: Spoiling | None = None,
+    ):
         if len(parts) != len(shares) or not shares or min(shares) <= 0:
             raise UnhazeError(f"shares are {list(shares)}; expected a positive one for each part")
         self.parts, self.camera = list(parts), camera
+        self.spoiling = spoiling or Spoiling()
         self.shares = torch.tensor(shares, dtype=torch.float64)
 
     def __len__(self) -> int:
@@ -66,6 +74,9 @@ class Mixed:
         ]
         hazy = torch.cat([batch.hazy for batch in batches])
         clear = torch.cat([batch.clear for batch in batches])
+        if self.spoiling.any():
+            batch = spoiled(PairedBatch(hazy, clear), self.spoiling, generator)
+            hazy, clear = batch.hazy, batch.clear
         return photograph(hazy, clear, self.camera, generator)
 
 

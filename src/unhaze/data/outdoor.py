@@ -18,6 +18,7 @@ from torch import Tensor
 from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
+from unhaze.data.collage import collage_batch
 from unhaze.data.hazing import haze_batch
 from unhaze.data.pairing import list_pictures
 from unhaze.data.transforms import crop_batch, generator_for
@@ -34,8 +35,9 @@ CUES = 5  # channels: height, aerial perspective, and the three of the flattened
 class Outdoor:
     """PairedData over folders of clear photos (`roots`), held in memory with the cues of depth.
 
-    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven, camera, dusty: as in
-        `HazeLaw`.
+    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven, camera, dusty,
+        patchy: as in `HazeLaw`.
+    collage: share of samples that are scenes of layers (`data/collage.py`).
     pictures: first and last-plus-one index in the list of all photos, for held-out splits.
     haziest: photos of more FADE than this are left out, as they have haze of their own; FADE is
         taken at long side 400.
@@ -53,6 +55,8 @@ class Outdoor:
         uneven: float = 0.3,
         camera: float = 0.0,
         dusty: float = 0.0,
+        patchy: float = 0.0,
+        collage: float = 0.0,
         pictures: tuple[int, int] | None = None,
         haziest: float | None = None,
     ):
@@ -65,7 +69,11 @@ class Outdoor:
             uneven=uneven,
             camera=camera,
             dusty=dusty,
+            patchy=patchy,
         )
+        if not 0 <= collage <= 1:
+            raise UnhazeError(f"collage is {collage}; expected a share, 0 to 1")
+        self.collage = collage
         found = [file for root in roots for file in list_pictures(Path(root))]
         self.files = found[slice(*pictures)] if pictures else found
         if not self.files:
@@ -100,7 +108,16 @@ class Outdoor:
         images = [self.images[index] for index in chosen]
         clear, cues = crop_batch(images, augment, generator, device)
         depth = pseudo_depth(cues, generator)
-        return PairedBatch(haze_batch(self.law, clear, depth, generator), clear)
+        layered = 0
+        if self.collage:
+            layered = int((torch.rand(size, generator=generator) < self.collage).sum())
+        whole = size - layered
+        hazy = haze_batch(self.law, clear[:whole], depth[:whole], generator) if whole else clear[:0]
+        if not layered:
+            return PairedBatch(hazy, clear)
+        made = collage_batch(self.law, clear[whole:], depth[whole:], generator)
+        targets = torch.cat((clear[:whole], made.clear))
+        return PairedBatch(torch.cat((hazy, made.hazy)), targets)
 
 
 def pseudo_depth(cues: Tensor, generator: torch.Generator) -> Tensor:

@@ -22,8 +22,8 @@ class RGBD:
     """PairedData over scenes held in memory as uint8; haze by the law of RESIDE indoor.
 
     root: a folder with clear/ and depth/ (8 or 16 bit, larger is farther), or a pack of one.
-    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven, camera, dusty: as in
-        `HazeLaw`, for depth divided by its maximum in the picture.
+    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven, camera, dusty,
+        patchy: as in `HazeLaw`, for depth divided by its maximum in the picture.
     border: pixels cut from every side (NYU has a white frame of 10).
     scenes: first and last-plus-one index in the sorted list of scenes, for held-out splits.
     resident: keep the scenes on the training device, so that no step waits for a copy.
@@ -41,6 +41,7 @@ class RGBD:
         uneven: float = 0.0,
         camera: float = 0.0,
         dusty: float = 0.0,
+        patchy: float = 0.0,
         border: int = 0,
         scenes: tuple[int, int] | None = None,
         resident: bool = False,
@@ -54,6 +55,7 @@ class RGBD:
             uneven=uneven,
             camera=camera,
             dusty=dusty,
+            patchy=patchy,
         )
         self.resident = resident
         if is_pack(root):

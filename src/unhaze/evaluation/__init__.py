@@ -17,6 +17,7 @@ import numpy as np
 from unhaze import photo
 from unhaze.data.catalog import PairFiles, fit_clear
 from unhaze.errors import UnhazeError
+from unhaze.evaluation.answers import read_answer
 from unhaze.evaluation.models import Model, load, sha256
 from unhaze.evaluation.saving import (
     commit,
@@ -29,6 +30,7 @@ from unhaze.evaluation.saving import (
 from unhaze.evaluation.sizes import fitted, resized, scaled
 from unhaze.metrics import METRICS, PROTOCOLS, WITH_CLEAR, measure
 from unhaze.metrics.fog_density import fade
+from unhaze.metrics.side_effects import HARM, harm
 from unhaze.names import lookup
 from unhaze.windows import LUMA
 
@@ -47,7 +49,8 @@ class Evaluation:
     weights come from, if they say.
 
     psnr in dB; fade_hazy is the FADE of the inputs. change: mean |restored - hazy| in [0,1].
-    luminance: mean relative change of the pictures' mean luminance (-0.05: 5 % darker).
+    luminance: mean relative change of the pictures' mean luminance (-0.05: 5 % darker). harm:
+    means of `metrics.side_effects.HARM`, of pictures without a truth and of clear ones that stay.
     compared_with: what psnr, ssim and ciede2000 compare the restored picture with: "clear", or
     "input" where clear photos are to stay as they are, or None. long_side: pixels to which all
     pictures were brought; None: as they are. rescale: see `evaluate`.
@@ -66,6 +69,7 @@ class Evaluation:
     fade_hazy: float | None
     change: float
     luminance: float | None
+    harm: dict[str, float | None] | None
     compared_with: str | None
     long_side: int | None
     rescale: float
@@ -106,17 +110,16 @@ def evaluate(
     """Restores the whole hazy picture of each pair and measures the unrounded result.
 
     model: shipped name, prior, .onnx, .safetensors, run folder (averaged weights, newest state),
-    published checkpoint, name of `unhaze zoo get`, or `identity`. net: what a checkpoint is of, as
-    "name" or "name/preset", in place of what its tensors tell.
+    published checkpoint, name of `unhaze zoo get`, `identity`, or a folder of pictures restored by
+    whatever else, named as the hazy ones. net: what a checkpoint is of, "name" or "name/preset".
     metrics: by default those that need a clear picture, or FADE where none of the pairs has one; a
     picture that is its own clear one shall stay as it is. limit: only the first so many.
     long_side: shrinks or enlarges every picture to it beforehand. rescale: the model sees the hazy
     picture at so many times its size, and what it answers is brought back before it is measured.
     save: a new folder for restored/ and strips/ (hazy | restored | clear) of PNGs, per_image.csv
     and evaluation.json; it appears whole at the end, and `overwrite` replaces nothing but an
-    evaluation. progress: counts on stderr.
-    A picture that cannot be read or measured is named in `failed`, and the rest goes on.
-    UnhazeError for all else that the user can mend, and if no picture could be measured.
+    evaluation. progress: counts on stderr. A picture that cannot be measured is named in `failed`,
+    and the rest goes on. UnhazeError for all else, and if no picture could be measured.
     """
     check_sizes(long_side, rescale)
     pairs, metrics = check_request(pairs, protocol, metrics, limit, save)
@@ -131,6 +134,7 @@ def evaluate(
             images=len(rows),
             protocol=protocol,
             **{name: mean(rows, name) for name in MEANS},
+            harm=mean_harm(rows, pairs),
             compared_with=compared_with(pairs),
             long_side=long_side,
             rescale=float(rescale),
@@ -207,6 +211,15 @@ def check_sizes(long_side: int | None, rescale: float) -> None:
         raise UnhazeError(f"rescale is {rescale!r}; expected a number from {low} to {high:g}")
 
 
+def mean_harm(
+    rows: list[dict[str, Any]], pairs: Sequence[PairFiles]
+) -> dict[str, float | None] | None:
+    """`Evaluation.harm`; None where hazy pictures have clear ones: there PSNR shows what harms."""
+    if compared_with(pairs) == "clear":
+        return None
+    return {name: mean(rows, name) for name in HARM}
+
+
 def compared_with(pairs: Sequence[PairFiles]) -> str | None:
     """What `Evaluation.compared_with` says of these pairs."""
     if any(pair.clear is None for pair in pairs):
@@ -236,11 +249,15 @@ def evaluate_pair(
     """One row of the table, its pictures saved in `folder`. UnhazeError names the picture."""
     hazy, clear = pictures
     try:
-        seen = scaled(hazy, rescale)
         started = time.perf_counter()
-        restored = model.restore(seen)
-        seconds = time.perf_counter() - started
-        if seen is not hazy:
+        if model.answers is None:
+            seen = scaled(hazy, rescale)
+            restored = model.restore(seen)
+            seconds = time.perf_counter() - started
+        else:
+            restored = seen = read_answer(model.answers, pair, hazy)
+            seconds = 0.0
+        if seen.shape != hazy.shape:
             restored = resized(restored, *hazy.shape[:2])
         numbers = measure(restored, clear, protocol, metrics=metrics)
         if "fade" in metrics:
@@ -250,6 +267,8 @@ def evaluate_pair(
     restored = np.clip(restored, 0, 1)
     numbers["change"] = float(np.mean(np.abs(restored - hazy), dtype=np.float64))
     numbers["luminance"] = luminance_change(restored, hazy)
+    if clear is None or pair.clear == pair.hazy:
+        numbers |= harm(hazy, restored)
     if folder is not None:
         save_pictures(folder, pair.name, [hazy, restored] + ([] if clear is None else [clear]))
     return {"name": pair.name} | numbers | {"seconds": seconds}

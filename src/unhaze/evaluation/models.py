@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from unhaze.errors import UnhazeError
+from unhaze.evaluation.answers import answers_in
 from unhaze.hardware import describe_cpu
 
 
@@ -16,14 +17,16 @@ from unhaze.hardware import describe_cpu
 class Model:
     """restore: hazy (H,W,3) float32 in [0,1] -> restored, same shape, not clamped.
 
-    facts: what the file says of itself.
+    facts: what the file says of itself. answers: pictures that are restored already, by name, in
+    place of all that.
     """
 
-    restore: Callable[[np.ndarray], np.ndarray]
+    restore: Callable[[np.ndarray], np.ndarray] | None
     params: int | None
     weights_sha256: str | None
     hardware: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    answers: Mapping[str, Path] | None = None
 
 
 def load(model: str, device: str, network: str | None = None) -> Model:
@@ -33,6 +36,9 @@ def load(model: str, device: str, network: str | None = None) -> Model:
     """
     if model == "identity":
         return Model(lambda hazy: hazy, 0, None, describe_cpu())
+    answers = answers_in(Path(model))
+    if answers:
+        return Model(None, None, None, describe_cpu(), answers=answers)
     from unhaze.restore.checkpoints import checkpoint_of
     from unhaze.restore.models import open_model
     from unhaze.restore.native import restore_whole
@@ -59,6 +65,7 @@ def load_torch(source: Path, device: str, network: str | None) -> Model:
     import torch
 
     from unhaze.published import open_weights
+    from unhaze.tensors import files_of
     from unhaze.weights import newest_state
 
     if device not in ("auto", "cpu", "cuda"):
@@ -80,11 +87,12 @@ def load_torch(source: Path, device: str, network: str | None) -> Model:
 
     run = source.is_dir() and "published_sha256" not in weights.facts
     file = newest_state(source) / "ema.safetensors" if run else source
-    parts = sorted(file.parent.glob(f"{file.stem}-[0-9]*.safetensors"))
-    shards = [file] if file.is_file() else parts or sorted(file.iterdir())
+    files = sorted(file.iterdir()) if file.is_dir() else [file]
+    if not file.exists():
+        files = files_of(file.parent, file.stem)
     params = sum(parameter.numel() for parameter in net.parameters())
     hardware = torch.cuda.get_device_name() if kind == "cuda" else describe_cpu()
-    return Model(restore, params, sha256(shards), hardware, weights.facts)
+    return Model(restore, params, sha256(files), hardware, weights.facts)
 
 
 def to_bchw(picture_hwc: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from torch import nn
 from unhaze.errors import UnhazeError
 from unhaze.exporting.facts import count_macs, measure_context, measure_memory, measure_strides
 from unhaze.exporting.graph import open_pools, store_in_half, to_onnx
-from unhaze.nets import NETS
+from unhaze.nets import find_net
 from unhaze.published import open_weights
 from unhaze.weights import Weights
 
@@ -105,7 +105,7 @@ def deployed(weights: Weights) -> Weights:
 
 def card(weights: Weights) -> dict[str, Any]:
     """What the network is and what its weights' file says."""
-    net = NETS[weights.part.name]
+    net = find_net(weights.part.name)
     # Ours are trained for all scales, those of others for one.
     scale = {"analysis": net.analysis} if "published_sha256" in weights.facts else {}
     return (

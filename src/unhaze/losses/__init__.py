@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import nn
 
+from unhaze import plugins
 from unhaze.errors import UnhazeError
 from unhaze.losses.contrastive import Contrastive
 from unhaze.losses.perceptual import Perceptual
-from unhaze.losses.pixel import L1, L2, Pinball, SmoothL1
+from unhaze.losses.pixel import L1, L2, Gradient, Pinball, SmoothL1
 from unhaze.losses.structural import SSIM, Frequency
-from unhaze.names import check_arguments, lookup
+from unhaze.names import check_arguments
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ LOSSES = {
     "pinball": Loss(
         Pinball, title="absolute difference, dark errors weighing more", source="Koenker 1978"
     ),
+    "gradient": Loss(
+        Gradient, title="mean absolute difference of gradients", source="CVPR 2018, DCPDN"
+    ),
     "ssim": Loss(SSIM, title="1 - structural similarity", source="arXiv:1511.08861"),
     "frequency": Loss(
         Frequency, title="mean absolute difference of spectra", source="arXiv:2108.05054"
@@ -46,12 +50,22 @@ LOSSES = {
 }
 
 
+def find_loss(name: str) -> Loss:
+    """The entry `name` of `LOSSES`, of an entry point, or at "package.module:Class"."""
+    return plugins.find(LOSSES, name, "loss", loss_of)
+
+
+def loss_of(name: str, build: Callable[..., nn.Module]) -> Loss:
+    """The entry of a class from elsewhere."""
+    return Loss(build, title=name.rpartition(":")[2], source=build.__module__)
+
+
 def create_loss(name: str, **arguments: Any) -> nn.Module:
     """Builds loss `name`; UnhazeError for an unknown name, argument, value or weight file.
 
     A loss holds no parameters and an empty state dict: nothing of it trains or is saved.
     """
-    loss = lookup(LOSSES, name, "loss")
+    loss = find_loss(name)
     check_arguments(loss.build, arguments, f"loss '{name}'")
     try:
         return loss.build(**arguments)

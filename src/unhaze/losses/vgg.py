@@ -1,15 +1,14 @@
-"""VGG-16 and VGG-19 as frozen rulers: their features, from three kinds of weight files.
+"""VGG-16 and VGG-19 as frozen feature extractors, from weights in torchvision's layout.
 
 Simonyan and Zisserman, Very Deep Convolutional Networks, arXiv:1409.1556.
 """
 
 import pickle
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,6 +34,15 @@ STD = (0.229, 0.224, 0.225)
 TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 Tensors = dict[str, tuple[Tensor, Tensor]]
+# What reading a damaged file raises.
+BROKEN = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    pickle.UnpicklingError,
+    safetensors.SafetensorError,
+)
 
 
 @dataclass(frozen=True)
@@ -63,10 +71,9 @@ class VGG(nn.Module):
     pixels for block 5. Images may leave [0,1]; nothing is clamped or resized.
 
     network: "vgg16" or "vgg19".
-    weights: "torchvision" (published, 550 MB, fetched once), or a file: torchvision's layout as
-        .pth or .safetensors, or the original network's convolutions in 8 bits as .npz; or "random"
-        (He initialisation, always the same), which judges no picture well and is there for tests
-        and for trying a recipe without any file.
+    weights: "torchvision" (published, 550 MB, downloaded once), or a .pth or .safetensors file in
+        torchvision's layout, which may lack the classifier and the later blocks; or "random" (He
+        initialisation, always the same), for tests and for trying a recipe without any file.
     taps: in the order of the network.
     normalize: subtract ImageNet's mean and divide by its deviation first, as the network was
         trained. The dehazing papers that use VGG do not.
@@ -134,18 +141,17 @@ def load(weights: str, network: str, names: Sequence[str]) -> Tensors:
     if weights == "random":
         return random_tensors(network, names)
     path = fetch(*PUBLISHED[network]) if weights == "torchvision" else Path(weights).expanduser()
-    read = {".pth": read_pth, ".safetensors": read_safetensors, ".npz": read_npz}.get(path.suffix)
-    if read is None:
+    if path.suffix not in (".pth", ".safetensors"):
         raise UnhazeError(
-            f"VGG weights '{weights}': expected 'torchvision', 'random', or a .pth, .safetensors "
-            "or .npz file"
+            f"VGG weights '{weights}': expected 'torchvision', 'random', or a .pth or .safetensors "
+            "file in torchvision's layout"
         )
     if not path.is_file():
         raise UnhazeError(
             f"VGG weights '{path}': there is no such file; 'torchvision' downloads them"
         )
     try:
-        tensors = read(path, network, names)
+        tensors = pick(read_state(path), network, names)
     except KeyError as error:
         raise UnhazeError(
             f"VGG weights '{path}' lack the tensor {error}; is it a {network}?"
@@ -180,26 +186,18 @@ def random_tensors(network: str, names: Sequence[str]) -> Tensors:
     return tensors
 
 
-def read_pth(path: Path, network: str, names: Sequence[str]) -> Tensors:
-    """Kernels and biases of a PyTorch file in torchvision's layout; runs no pickled code."""
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Names and tensors of a PyTorch or safetensors file; runs no pickled code."""
+    kind = "safetensors" if path.suffix == ".safetensors" else "PyTorch"
     try:
+        if kind == "safetensors":
+            return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise UnhazeError(f"VGG weights '{path}' are not a readable PyTorch file") from error
+    except BROKEN as error:
+        raise UnhazeError(f"VGG weights '{path}' are not a readable {kind} file") from error
     if not isinstance(state, dict):
         raise UnhazeError(f"VGG weights '{path}' hold a {type(state).__name__}, not a state dict")
-    return pick(state, network, names)
-
-
-def read_safetensors(path: Path, network: str, names: Sequence[str]) -> Tensors:
-    """Kernels and biases of a safetensors file in torchvision's layout."""
-    import safetensors.torch
-
-    try:
-        state = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UnhazeError(f"VGG weights '{path}' are not a readable safetensors file") from error
-    return pick(state, network, names)
+    return state
 
 
 def pick(state: dict[str, Tensor], network: str, names: Sequence[str]) -> Tensors:
@@ -221,41 +219,3 @@ def refuse_others(layers: set[str], network: str) -> None:
         raise UnhazeError(
             f"these VGG weights hold '{min(layers)}', which {network} has not; are they another's?"
         )
-
-
-def read_npz(path: Path, network: str, names: Sequence[str]) -> Tensors:
-    """The original network in 8 bits, brought to the input that torchvision's network takes.
-
-    Tensors `blockB_convN.kernel` (3,3,I,O) and `.bias`, each as `.q` uint8 and `.scale_min`; the
-    value is q * scale + min. The original was trained on BGR from 0 to 255 minus the mean, which is
-    255 * std times what torchvision's was trained on, RGB (image - mean) / std. So the first kernel
-    takes that factor and the flip, and an un-normalised image means the same to both networks: it
-    stands where (image - mean) / std stood in training. (The two means differ by less than half a
-    gray level; torchvision's are used.)
-    A ReLU network whose biases are divided by a number answers an input divided by it with features
-    divided by it. So one unit, 255 times the mean std, is taken out of kernel and biases: features
-    are then counted in deviations and not in gray levels, as torchvision's are, and weights of
-    losses that are no ratios carry over roughly.
-    """
-    tensors = {}
-    unit = 255 * sum(STD) / 3
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {key.partition(".")[0] for key in file if key.startswith("block")}
-            known = {f"block{name[4]}_conv{name[6]}" for name in convolutions_of(network)}
-            refuse_others(found - known, network)
-            for name in names:
-                key = f"block{name[4]}_conv{name[6]}"
-                kernel = dequantise(file, f"{key}.kernel").permute(3, 2, 0, 1)
-                if name == "conv1_1":
-                    kernel = kernel.flip(1) * torch.tensor(STD).view(3, 1, 1) * 255 / unit
-                tensors[name] = kernel.contiguous(), dequantise(file, f"{key}.bias") / unit
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UnhazeError(f"VGG weights '{path}' are not a readable 8-bit .npz file") from error
-    return tensors
-
-
-def dequantise(file: np.lib.npyio.NpzFile, key: str) -> Tensor:
-    """value = q * scale + minimum, as float32."""
-    scale, minimum = file[f"{key}.scale_min"]
-    return torch.from_numpy((file[f"{key}.q"] * scale + minimum).astype(np.float32))

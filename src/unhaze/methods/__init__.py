@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from unhaze import plugins
 from unhaze.data import PairedBatch, UnpairedBatch
 from unhaze.methods.adapted import Adapted
 from unhaze.methods.cddgan import CDDGAN
@@ -31,6 +32,9 @@ class Method:
     accumulates: bool = True
 
 
+# What `Method.build` gets beside the method's own arguments.
+METHOD_ARGUMENTS = ("fabric", "net", "forward", "losses", "weights", "optimizer", "clip")
+
 METHODS = {
     "supervised": Method(
         Supervised, title="Supervised by pairs", source="AECR-Net, arXiv:2104.09367, equation 4"
@@ -51,3 +55,13 @@ METHODS = {
         accumulates=False,
     ),
 }
+
+
+def find_method(name: str) -> Method:
+    """The entry `name` of `METHODS`, of an entry point, or at "package.module:Class"."""
+    return plugins.find(METHODS, name, "method", method_of)
+
+
+def method_of(name: str, build: Callable[..., Any]) -> Method:
+    """The entry of a class from elsewhere, which learns from pairs; others give a `Method`."""
+    return Method(build, title=name.rpartition(":")[2], source=build.__module__)

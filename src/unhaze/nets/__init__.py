@@ -1,7 +1,9 @@
 """The table of networks and the one way to build them."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from unhaze import plugins
 from unhaze.errors import UnhazeError
 from unhaze.names import check_arguments, lookup
 from unhaze.nets.entry import Net
@@ -31,7 +33,19 @@ NETS = {
         paper="ours",
         reproduces="nothing published; the fast model of this package",
         licence="Apache-2.0",
-        presets={"slim": {"width": 16}, "fast": {"width": 16, "blocks": (2, 3, 8), "fold": 8}},
+        presets={
+            "slim": {"width": 16},
+            "fast": {"width": 16, "blocks": (2, 3, 8), "fold": 8},
+            "looks": {"guided": 6, "one_airlight": True, "toe": 12 / 255},
+            "fast-looks": {
+                "width": 16,
+                "blocks": (2, 3, 8),
+                "fold": 8,
+                "guided": 3,
+                "one_airlight": True,
+                "toe": 12 / 255,
+            },
+        },
         tiny={"width": 4},
     ),
     "dehazenet": Net(
@@ -135,16 +149,28 @@ NETS = {
 
 
 def list_nets() -> list[str]:
-    """The names that `create_net` takes."""
-    return list(NETS)
+    """The names that `create_net` takes: those of `NETS` and of the entry points `unhaze.nets`."""
+    return [*NETS, *plugins.installed("net")]
+
+
+def find_net(name: str) -> Net:
+    """The entry `name` of `NETS`, of an entry point, or at "package.module:Class"."""
+    return plugins.find(NETS, name, "net", net_of)
+
+
+def net_of(name: str, build: Callable[..., "nn.Module"]) -> Net:
+    """The entry of a class from elsewhere, by its import path."""
+    location = f"{build.__module__}:{build.__qualname__}"
+    paper, licence = f"from {build.__module__}", "its own"
+    return Net(location, title=name.rpartition(":")[2], paper=paper, licence=licence)
 
 
 def create_net(name: str, *, preset: str | None = None, **arguments: Any) -> "nn.Module":
     """Builds network `name` with random weights; `arguments` override those of `preset`.
 
-    UnhazeError for an unknown name, preset, argument or value.
+    name: as for `find_net`. UnhazeError for an unknown name, preset, argument or value.
     """
-    net = lookup(NETS, name, "net")
+    net = find_net(name)
     if preset is not None:
         arguments = lookup(net.presets, preset, f"preset of {name}") | arguments
     check_arguments(net.build, arguments, f"net '{name}'")

@@ -55,7 +55,10 @@ def widened(stream: Stream, bits: int | None) -> Stream:
     """In 16 bits a channel if so many are wanted and it has 8."""
     if bits is None or bits == 8 or stream.dtype != np.uint8:
         return stream
-    return _each(stream, np.uint16, lambda strip: strip.astype(np.uint16) * np.uint16(257))
+    missing = stream.traits.missing and stream.traits.missing * 257
+    return _each(
+        stream, np.uint16, lambda strip: strip.astype(np.uint16) * np.uint16(257), missing=missing
+    )
 
 
 def _narrowed(stream: Stream) -> Stream:

@@ -7,11 +7,23 @@ are carried as they are and edited only in place: what points into them (maker n
 import io
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from unhaze.photo.directories import (
+    LITTLE,
+    SIZES,
+    WORDS,
+    Entry,
+    Header,
+    overwrite_integer,
+    read_directory,
+    read_header,
+    read_integer,
+    read_number,
+    unless_damaged,
+)
 from unhaze.photo.iptc import from_tags, records_of, resources_of
 
 EXIF_TAGS, GPS_TAGS, INTEROPERABILITY = 34665, 34853, 40965  # each points to another directory
@@ -20,28 +32,16 @@ ORIENTATION, RESOLUTION = 274, {282, 283, 296}
 PIXELS_ACROSS, PIXELS_DOWN = 40962, 40963
 THUMBNAIL_AT, THUMBNAIL_SIZE = 513, 514
 IPTC_RECORDS, PHOTOSHOP = 33723, 34377
-SUBFILE_TYPE, PHOTOMETRIC, SUB_DIRECTORIES, DNG_VERSION = 254, 262, 330, 50706
 RESOLUTION_UNIT, NO_UNIT = 296, 1
-BITS, COMPRESSION, PLANES, TILES = 258, 259, 284, 322
-READABLE_BITS = {1, 2, 4, 8, 16, 32}
-COMPRESSIONS = {6: "old-style JPEG", 34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC"}
-COMPRESSIONS |= {34925: "LZMA", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
+PHOTOMETRIC = 262
 EXTRA_SAMPLES, UNSPECIFIED = 338, 0  # the latter: no transparency, infrared for example
 RGB, CIE_LAB, ICC_LAB = 2, 8, 9  # photometric interpretations
-SENSOR = {32803, 34892}  # photometric interpretations: colour filter array, linear raw
-RAW = "is a camera's raw file, which is not read; develop it first, to TIFF for example"
 # How a TIFF file stores its pixels, previews of them, and what libvips carries (XMP, ICC).
 STORAGE = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284}
 STORAGE |= {288, 289, 290, 291, 292, 293, 297, 301, 317, 318, 319, 320, 321, *range(322, 348)}
 STORAGE |= {*range(512, 533), 559, 700, 34675, 37724, IPTC_RECORDS, PHOTOSHOP}
 
-# Bytes of one value by its kind, and how many of them change places with the byte order.
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-SIZES |= {16: 8, 17: 8, 18: 8}  # only in BigTIFF
-WORDS = SIZES | {5: 4, 10: 4}
 LARGEST = 1 << 22  # bytes of values: above, it is no photo's description
-MOST = 4096  # entries of a directory
-MOST_INNER = 16  # directories that are looked at for a camera's raw picture
 
 # Tag -> (kind, its values in little-endian order), or the directory that it points to.
 Tree = dict[int, "tuple[int, bytes] | Tree"]
@@ -51,7 +51,7 @@ MakeThumbnail = Callable[[int], bytes | None]
 
 def from_tiff(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
     """(EXIF block, IPTC as in JPEG) of a TIFF file; None where there is none or it is damaged."""
-    tags = _unless_damaged(_read_tree, file, POINTERS)
+    tags = unless_damaged(_read_tree, file, POINTERS)
     if not tags:
         return None, None
     blocks, records = (tags.get(tag, (7, b""))[1] for tag in (PHOTOSHOP, IPTC_RECORDS))
@@ -60,41 +60,6 @@ def from_tiff(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
     if described.keys() - {ORIENTATION, *RESOLUTION}:
         exif = block(described)
     return exif, from_tags(blocks, records)
-
-
-def why_no_photo(file: BinaryIO) -> str | None:
-    """Why the first picture of a TIFF structure is not the photo; None if it is, or is damaged.
-
-    Camera raw files (DNG, NEF, ARW, CR2 ...) are TIFF files that open with a small preview.
-    """
-    return _unless_damaged(_why_no_photo, file)
-
-
-def _why_no_photo(file: BinaryIO) -> str | None:
-    header = _header(file)
-    file.seek(8)
-    if file.read(2) == b"CR":
-        return RAW
-    directory, following = _directory(file, header, _number(file, header, header.pointer))
-    inner = []
-    if SUB_DIRECTORIES in directory:
-        entry = directory[SUB_DIRECTORIES]
-        size = SIZES[entry.kind]
-        places = [entry.at + size * i for i in range(min(entry.count, MOST_INNER))]
-        inner = [_directory(file, header, _number(file, header, at))[0] for at in places]
-    while len(inner) < MOST_INNER and (place := _number(file, header, following)):
-        page, following = _directory(file, header, place)
-        inner.append(page)
-    for each in (directory, *inner):
-        interpretation = each.get(PHOTOMETRIC)
-        if interpretation and _integer(file, header, interpretation) in SENSOR:
-            return RAW
-    if DNG_VERSION in directory:
-        return RAW
-    kind = directory.get(SUBFILE_TYPE)
-    if kind and _integer(file, header, kind) & 1:
-        return "opens with a reduced-resolution picture; expected the photo first: convert it"
-    return None
 
 
 def without_lab(file: BinaryIO) -> bytes | None:
@@ -109,50 +74,32 @@ def without_lab(file: BinaryIO) -> bytes | None:
 
 def overwrite(file: BinaryIO, tag: int, value: int) -> None:
     """Changes a number in the first directory of a TIFF file. KeyError: it has no such tag."""
-    header = _header(file)
-    directory, _ = _directory(file, header, _number(file, header, header.pointer))
-    _overwrite(file, header, directory[tag], value)
+    header = read_header(file)
+    directory, _ = read_directory(file, header, read_number(file, header, header.pointer))
+    overwrite_integer(file, header, directory[tag], value)
 
 
 def first_number(file: BinaryIO, tag: int) -> int | None:
     """The first value of a tag of the first directory of a TIFF file; None if there is none."""
-    return _unless_damaged(_first_number, file, tag)
+    return unless_damaged(_first_number, file, tag)
 
 
 def orientation_of(block: bytes) -> int | None:
     """1-8 as an EXIF block says; None if it says nothing that makes sense."""
-    number = _unless_damaged(_first_number, io.BytesIO(block), ORIENTATION)
+    number = unless_damaged(_first_number, io.BytesIO(block), ORIENTATION)
     return number if number in range(1, 9) else None
-
-
-def hindrance(file: BinaryIO) -> str | None:
-    """What in a healthy TIFF file is not read, in words; None: nothing that is known."""
-    compression = _unless_damaged(_first_number, file, COMPRESSION)
-    if compression in COMPRESSIONS:
-        return f"it is a TIFF file with {COMPRESSIONS[compression]} compression"
-    bits = _unless_damaged(_first_number, file, BITS)
-    if bits is not None and bits not in READABLE_BITS:
-        return f"it is a TIFF file with {bits} bits a sample"
-    if _unless_damaged(_first_number, file, PLANES) == 2 and _unless_damaged(_has_tiles, file):
-        return "it is a TIFF file with tiles and a plane for each channel"
-    return None
 
 
 def _first_number(file: BinaryIO, tag: int) -> int:
     """The first value of a tag of the first directory. KeyError: there is none."""
-    header = _header(file)
-    directory, _ = _directory(file, header, _number(file, header, header.pointer))
-    return _integer(file, header, directory[tag])
-
-
-def _has_tiles(file: BinaryIO) -> bool:
-    header = _header(file)
-    return TILES in _directory(file, header, _number(file, header, header.pointer))[0]
+    header = read_header(file)
+    directory, _ = read_directory(file, header, read_number(file, header, header.pointer))
+    return read_integer(file, header, directory[tag])
 
 
 def tags_of(block: bytes) -> Tree:
     """The first directory, values in little-endian order; empty if it is damaged."""
-    return _unless_damaged(_read_tree, io.BytesIO(block), {}) or {}
+    return unless_damaged(_read_tree, io.BytesIO(block), {}) or {}
 
 
 def block(tree: Tree) -> bytes:
@@ -162,39 +109,41 @@ def block(tree: Tree) -> bytes:
 
 def has_resolution(file: BinaryIO) -> bool:
     """Whether a TIFF file says how many pixels there are to an inch or centimetre."""
-    return bool(_unless_damaged(_resolution_unit, file))
+    return bool(unless_damaged(_resolution_unit, file))
 
 
 def _resolution_unit(file: BinaryIO) -> bool:
-    header = _header(file)
-    directory, _ = _directory(file, header, _number(file, header, header.pointer))
+    header = read_header(file)
+    directory, _ = read_directory(file, header, read_number(file, header, header.pointer))
     unit = directory.get(RESOLUTION_UNIT)
-    return 282 in directory and (unit is None or _integer(file, header, unit) != NO_UNIT)
+    return 282 in directory and (unit is None or read_integer(file, header, unit) != NO_UNIT)
 
 
 def forget_resolution(file: BinaryIO) -> None:
     """Says in a TIFF file that its pixels have no size."""
-    header = _header(file)
-    directory, _ = _directory(file, header, _number(file, header, header.pointer))
+    header = read_header(file)
+    directory, _ = read_directory(file, header, read_number(file, header, header.pointer))
     if RESOLUTION_UNIT in directory:
-        _overwrite(file, header, directory[RESOLUTION_UNIT], NO_UNIT)
+        overwrite_integer(file, header, directory[RESOLUTION_UNIT], NO_UNIT)
 
 
 def add_to_tiff(file: BinaryIO, exif: bytes | None, iptc: bytes | None) -> None:
     """Adds what the blocks say to the first directory of a TIFF file, which moves to its end."""
-    tags = _unless_damaged(_read_tree, io.BytesIO(exif), POINTERS) if exif else None
+    tags = unless_damaged(_read_tree, io.BytesIO(exif), POINTERS) if exif else None
     added = _description(tags or {})
     added.pop(ORIENTATION, None)  # libvips has written it
     if iptc:
         added |= {PHOTOSHOP: (7, resources_of(iptc)), IPTC_RECORDS: (7, records_of(iptc))}
     if not added:
         return
-    header = _header(file)
-    start = _number(file, header, header.pointer)
+    header = read_header(file)
+    start = read_number(file, header, header.pointer)
     written = _read_tree(file, {}, start)
     end = file.seek(0, io.SEEK_END)
     end += file.write(bytes(-end % 8))
-    file.write(_packed(written | added, header, end))
+    following = read_number(file, header, read_directory(file, header, start)[1])
+    file.seek(end)
+    file.write(_packed(written | added, header, end, following))
     file.seek(header.pointer)
     file.write(struct.pack(header.order + header.number, end))
 
@@ -205,47 +154,13 @@ def edited(exif: bytes, orientation: int, turned: bool, make: MakeThumbnail | No
     `turned`: width and height have changed places. A block that makes no sense stays as it is.
     """
     changed = io.BytesIO(exif)
-    done = _unless_damaged(_edit, changed, orientation, turned, make)
+    done = unless_damaged(_edit, changed, orientation, turned, make)
     return changed.getvalue() if done and len(changed.getvalue()) == len(exif) else exif
 
 
 def opaque(data: bytes) -> bytes:
     """An EXIF block with nothing but a maker note that says `data`."""
     return block({EXIF_TAGS: {37500: (7, data)}})
-
-
-@dataclass(frozen=True)
-class Header:
-    """`order`: "<" or ">"; `big`: BigTIFF; `pointer`: where the first directory's place stands."""
-
-    order: str
-    big: bool
-    pointer: int
-
-    @property
-    def number(self) -> str:
-        """The letter by which `struct` knows a place in the file."""
-        return "Q" if self.big else "I"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A line of a directory: the `kind` and `count` of its values, and `at`, where they start."""
-
-    kind: int
-    count: int
-    at: int
-
-
-LITTLE = Header("<", False, 4)
-
-
-def _unless_damaged(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What `work` answers, or None where the structure leads nowhere."""
-    try:
-        return work(*arguments)
-    except (ValueError, KeyError, OverflowError, struct.error):
-        return None
 
 
 def _description(tags: Tree) -> Tree:
@@ -258,18 +173,20 @@ def _description(tags: Tree) -> Tree:
 
 
 def _edit(file: BinaryIO, orientation: int, turned: bool, make: MakeThumbnail | None) -> bool:
-    header = _header(file)
-    first, pointer = _directory(file, header, _number(file, header, header.pointer))
+    header = read_header(file)
+    first, pointer = read_directory(file, header, read_number(file, header, header.pointer))
     if ORIENTATION in first:
-        _overwrite(file, header, first[ORIENTATION], orientation)
+        overwrite_integer(file, header, first[ORIENTATION], orientation)
     if turned and EXIF_TAGS in first:
-        exif, _ = _directory(file, header, _number(file, header, first[EXIF_TAGS].at))
-        across, down = (_integer(file, header, exif[tag]) for tag in (PIXELS_ACROSS, PIXELS_DOWN))
-        _overwrite(file, header, exif[PIXELS_ACROSS], down)
-        _overwrite(file, header, exif[PIXELS_DOWN], across)
-    place = _number(file, header, pointer)
+        exif, _ = read_directory(file, header, read_number(file, header, first[EXIF_TAGS].at))
+        across, down = (
+            read_integer(file, header, exif[tag]) for tag in (PIXELS_ACROSS, PIXELS_DOWN)
+        )
+        overwrite_integer(file, header, exif[PIXELS_ACROSS], down)
+        overwrite_integer(file, header, exif[PIXELS_DOWN], across)
+    place = read_number(file, header, pointer)
     if place and make is not None:
-        _replace_thumbnail(file, header, _directory(file, header, place)[0], pointer, make)
+        _replace_thumbnail(file, header, read_directory(file, header, place)[0], pointer, make)
     return True
 
 
@@ -280,7 +197,7 @@ def _replace_thumbnail(
     than the old one."""
     small = None
     if THUMBNAIL_AT in second:
-        place, size = (_integer(file, header, second[tag]) for tag in (513, 514))
+        place, size = (read_integer(file, header, second[tag]) for tag in (513, 514))
         small = make(size)
     if small is None:
         file.seek(pointer)
@@ -288,59 +205,19 @@ def _replace_thumbnail(
         return
     file.seek(place)
     file.write(small.ljust(size, b"\0"))
-    _overwrite(file, header, second[THUMBNAIL_SIZE], len(small))
-
-
-def _header(file: BinaryIO) -> Header:
-    file.seek(0)
-    start = file.read(4)
-    order = {b"II": "<", b"MM": ">"}.get(start[:2])
-    if order is None or len(start) < 4:
-        raise ValueError("no TIFF structure")
-    big = struct.unpack(order + "H", start[2:])[0] == 43
-    return Header(order, big, 8 if big else 4)
-
-
-def _number(file: BinaryIO, header: Header, at: int) -> int:
-    """The place that is written at `at`."""
-    file.seek(at)
-    return struct.unpack(header.order + header.number, file.read(8 if header.big else 4))[0]
-
-
-def _directory(file: BinaryIO, header: Header, start: int) -> tuple[dict[int, Entry], int]:
-    """Its entries by tag, and where the place of the next directory stands."""
-    room = 8 if header.big else 4
-    line = struct.Struct(header.order + "HH" + header.number)
-    file.seek(start)
-    size = struct.Struct(header.order + ("Q" if header.big else "H"))
-    (count,) = size.unpack(file.read(size.size))
-    if count > MOST:
-        raise ValueError(f"{count} entries in a directory")
-    lines = file.read(count * (line.size + room))
-    at = start + size.size
-    entries = {}
-    for i in range(count):
-        offset = i * (line.size + room)
-        tag, kind, length = line.unpack_from(lines, offset)
-        if kind not in SIZES:
-            continue
-        value = at + offset + line.size
-        if length * SIZES[kind] > room:
-            (value,) = struct.unpack_from(header.order + header.number, lines, offset + line.size)
-        entries[tag] = Entry(kind, length, value)
-    return entries, at + len(lines)
+    overwrite_integer(file, header, second[THUMBNAIL_SIZE], len(small))
 
 
 def _read_tree(file: BinaryIO, pointers: dict[int, Any], start: int | None = None) -> Tree:
     """The directory at `start` (default: the first), and those that its `pointers` lead to."""
-    header = _header(file)
-    place = _number(file, header, header.pointer) if start is None else start
+    header = read_header(file)
+    place = read_number(file, header, header.pointer) if start is None else start
     tree: Tree = {}
     size = 0
-    for tag, entry in _directory(file, header, place)[0].items():
+    for tag, entry in read_directory(file, header, place)[0].items():
         if tag in pointers:
-            inner = _number(file, header, entry.at)
-            if branch := _unless_damaged(_read_tree, file, pointers[tag], inner):
+            inner = read_number(file, header, entry.at)
+            if branch := unless_damaged(_read_tree, file, pointers[tag], inner):
                 tree[tag] = branch
         elif (size := size + entry.count * SIZES[entry.kind]) <= LARGEST:
             tree[tag] = (entry.kind, _value(file, header, tag, entry))
@@ -362,19 +239,11 @@ def _ordered(data: bytes, kind: int, order: str) -> bytes:
     return np.frombuffer(data, f"u{WORDS[kind]}").byteswap().tobytes() if swap else data
 
 
-def _integer(file: BinaryIO, header: Header, entry: Entry) -> int:
-    file.seek(entry.at)
-    letter = {3: "H", 4: "I"}[entry.kind]
-    return struct.unpack(header.order + letter, file.read(SIZES[entry.kind]))[0]
+def _packed(tree: Tree, header: Header, start: int, following: int = 0) -> bytes:
+    """The directory as it will lie at `start`, its values and inner directories behind it.
 
-
-def _overwrite(file: BinaryIO, header: Header, entry: Entry, value: int) -> None:
-    file.seek(entry.at)
-    file.write(struct.pack(header.order + {3: "H", 4: "I"}[entry.kind], value))
-
-
-def _packed(tree: Tree, header: Header, start: int) -> bytes:
-    """The directory as it will lie at `start`, its values and inner directories behind it."""
+    following: where the next directory lies, 0 for none.
+    """
     room = 8 if header.big else 4
     count = struct.pack(header.order + ("Q" if header.big else "H"), len(tree))
     line = struct.Struct(header.order + "HH" + header.number)
@@ -395,4 +264,4 @@ def _packed(tree: Tree, header: Header, start: int) -> bytes:
                 value = place
         values += bytes(-len(values) % 2)
         lines += line.pack(tag, kind, length) + value.ljust(room, b"\0")
-    return count + lines + bytes(room) + values
+    return count + lines + struct.pack(header.order + header.number, following) + values

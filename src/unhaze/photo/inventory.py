@@ -44,7 +44,8 @@ FATES = (
     Payload("gain map", _fates(KEPT, NONE, NONE, NONE, SAID)),
     Payload("depth behind the picture", _fates(KEPT, NONE, NONE, NONE, SAID)),
     Payload("motion video", _fates(KEPT, NONE, NONE, NONE, NONE)),
-    Payload("further views, pages and frames", _fates(SAID, SAID, SAID, SAID, SAID)),
+    Payload("frames of an animation", _fates(NONE, CONVERTED, NONE, CONVERTED, CONVERTED)),
+    Payload("further views and pages", _fates(SAID, SAID, SAID, SAID, SAID)),
     Payload("content credentials (C2PA)", _fates(SAID, SAID, SAID, SAID, SAID)),
 )
 

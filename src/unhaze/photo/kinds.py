@@ -5,7 +5,7 @@ from typing import BinaryIO
 import pyvips
 
 from unhaze.formats import FORMATS
-from unhaze.photo import exif
+from unhaze.photo import pages
 
 NAMES = [each.name for each in FORMATS.values()]
 READ = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
@@ -34,7 +34,7 @@ UNKNOWN = ("compression", "not implemented", "unsupported", "not supported", "pl
 
 def guess(file: BinaryIO) -> str:
     """Why a TIFF file, if its pixels cannot be decoded, may be healthy all the same."""
-    hindrance = exif.hindrance(file)
+    hindrance = pages.hindrance(file)
     if hindrance is None:
         return DAMAGED
     return f"{hindrance}, which is not read; save it in a usual way, such as with LZW"

@@ -1,18 +1,19 @@
-"""What one may ask of a written photo: the table that the service's parameters are made from.
+"""What one may ask the service of a written photo: `unhaze.outputs.OPTIONS` as parameters."""
 
-A new option is a line here and whatever `unhaze.photo.writing` does with it.
-"""
-
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from unhaze import outputs
 from unhaze.errors import UnhazeError
-from unhaze.photo.writing import SAVERS
+from unhaze.formats import NAMED
+from unhaze.photo.savers import SAVERS
 
-SAME = "same"  # the format of the source, PNG where that is only read
+SAME = outputs.SAME  # the format of the source, or what it becomes where that is only read
 # As `format` calls them -> suffix. Of several suffixes of a format the first is the usual one.
-FORMATS = {"jpg": ".jpg", "png": ".png", "webp": ".webp", "avif": ".avif", "tiff": ".tif"}
-FORMATS |= {"gif": ".gif"}
+FORMATS = NAMED
+FOR_FILES = {"suffix"}  # options that a result without a name has no use for
+EXAMPLES = {"format": "webp", "quality": 80, "bit_depth": 16, "color_space": "srgb"}
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,36 @@ class Option:
     example: Any = None
 
 
+def _parameter(name: str, about: outputs.Option) -> Option:
+    """A number is 0, and a word "same", where it is the source's. Numbers come as text, so that
+    those of a choice are bounded here and checked by `Output`.
+    """
+    if isinstance(about.default, bool):
+        return Option(bool, about.default, about.help, example=True)
+    numbers = about.limits or tuple(each for each in about.choices if isinstance(each, int))
+    text = about.help.replace("[default: the source's]", "").strip()
+    if numbers:
+        given = {"least": 0, "most": max(numbers), "example": EXAMPLES[name]}
+        return Option(int, 0, f"{text} 0: the source's.".strip(), **given)
+    words = [str(each) for each in about.choices if each != SAME]
+    return Option(str, SAME, text or "Of the result.", (SAME, *words), example=EXAMPLES[name])
+
+
 OPTIONS = {
-    "format": Option(str, SAME, "Of the result.", choices=(SAME, *FORMATS), example="webp"),
+    name: _parameter(name, about)
+    for name, about in outputs.OPTIONS.items()
+    if name not in FOR_FILES
 }
+
+
+def output_of(given: Mapping[str, Any]) -> outputs.Output:
+    """By the names of `OPTIONS`. UnhazeError: values that there are none of, or that do not go
+    together.
+    """
+    return outputs.Output(
+        **{name: None if value in (0, SAME) else value for name, value in given.items()}
+        | {name: given.get(name, False) for name in ("lossless", "strip_metadata")}
+    )
 
 
 def suffix_for(format: str, own: str) -> str:

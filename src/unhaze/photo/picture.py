@@ -42,7 +42,9 @@ class Traits:
     what the file held and no restored one holds, in words; `held`: what only JPEG holds, in words.
     `format`: the source's, e.g. "jpeg"; `quality`: of a JPEG or WebP source, estimated; `lossless`:
     of a WebP source; `full_chroma`: False for a source with 4:2:0. `density`: pixels per
-    millimetre; `inches`: whether it was given per inch. `path`: the file that was read.
+    millimetre; `inches`: whether it was given per inch. `tile`: (width, height) of the tiles of a
+    TIFF source, `overviews`: whether it also held the picture in small. `missing`: the sample that
+    means in all colours that there is no data. `path`: the file that was read.
     """
 
     grey: bool = False
@@ -59,6 +61,9 @@ class Traits:
     full_chroma: bool = True
     density: tuple[float, float] | None = None
     inches: bool = True
+    tile: tuple[int, int] | None = None
+    overviews: bool = False
+    missing: float | None = None
     path: Path | None = None
 
 

@@ -33,6 +33,12 @@ def has_chunk(file: BinaryIO, wanted: bytes) -> bool:
     return any(kind == wanted for kind, _ in _walk(file))
 
 
+def count_frames(file: BinaryIO) -> int:
+    """Of an animation; 1 for any other file."""
+    counted = chunks_of(file, (b"acTL",)).get(b"acTL", b"")
+    return max(1, int.from_bytes(counted[:4])) if len(counted) == 8 else 1
+
+
 def insert_chunks(file: BinaryIO, chunks: bytes) -> None:
     """Puts chunks right behind the header of a finished file."""
     insert(file, len(SIGNATURE) + HEADER, chunks)

@@ -16,7 +16,7 @@ import pyvips
 
 from unhaze import formats
 from unhaze.errors import UnhazeError
-from unhaze.photo import behind, exif, headers, inventory, kinds, profile
+from unhaze.photo import behind, exif, headers, inventory, kinds, pages, png, profile
 from unhaze.photo.decoding import (
     COMPUTED,
     LOADERS,
@@ -204,7 +204,7 @@ def _opened(
     image = decoder(source, file, name)
     loader = LOADERS[loader_of(image)]
     _check_size(image.width, image.height, name, max_pixels)
-    frames = field_of(image, "n-pages", 1)
+    frames = field_of(image, "n-pages", png.count_frames(file) if loader == "png" else 1)
     if image.interpretation == "cmyk":
         log.warning("%s is CMYK; converted to sRGB", name)
     elif image.interpretation in COMPUTED:
@@ -213,6 +213,8 @@ def _opened(
         log.warning("%s has a profile that only reads colours; converted to sRGB", name)
     converted = rgb_or_grey(image, name)
     metadata, lost, held = metadata_of(converted, file, loader)
+    overviews = pages.count_overviews(file) if loader == "tiff" and frames > 1 else 0
+    frames -= overviews
     if frames > 1:
         lost += (f"all but the first of {frames} pages or frames",)
     seen_by, top = profile_of(converted, metadata), None
@@ -234,6 +236,9 @@ def _opened(
         full_chroma=field_of(image, "jpeg-chroma-subsample", "4:4:4") == "4:4:4",
         density=(image.xres, image.yres) if has_density else None,
         inches=field_of(image, "resolution-unit", "in") == "in",
+        tile=pages.tiling(file) if loader == "tiff" else None,
+        overviews=overviews > 0,
+        missing=pages.missing_data(metadata.get(EXIF)) if loader == "tiff" else None,
         path=path,
     )
     return Opened(
@@ -249,8 +254,8 @@ def _opened(
 def _key(head: bytes, file: BinaryIO, path: Path | None, name: str) -> str | None:
     """The format in `formats.FORMATS`; the signature decides, where there is one."""
     key = formats.key_of(head)
-    if key == "tiff" and (refused := exif.why_no_photo(file)):
-        if refused != exif.RAW:
+    if key == "tiff" and (refused := pages.why_no_photo(file)):
+        if refused != pages.RAW:
             raise UnhazeError(f"{name} {refused}")
         return "raw"
     if key is None and path is not None and path.suffix.lower() == ".tga":
@@ -265,7 +270,10 @@ def _key(head: bytes, file: BinaryIO, path: Path | None, name: str) -> str | Non
 def _needs_reader(key: str, file: BinaryIO) -> bool:
     """Whether libvips does not read it."""
     if key == "tiff":
-        return exif.hindrance(file) is not None
+        return pages.hindrance(file) is not None
+    if key == "avif":  # libvips knows no animated ones
+        file.seek(8)
+        return file.read(4) == b"avis"
     return formats.FORMATS[key].reader != formats.LIBVIPS
 
 
@@ -282,7 +290,7 @@ def _opened_by_reader(
                 " set UNHAZE_MAX_PIXELS to their number if it is genuine"
             )
 
-    kind = exif.hindrance(file) if key == "tiff" else None
+    kind = pages.hindrance(file) if key == "tiff" else None
     decoded = decode(key, file, name, check, kind=kind and kind.removeprefix("it is a "))
     for note in decoded.notes:
         log.warning("%s: %s", name, note)

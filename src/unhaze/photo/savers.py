@@ -21,6 +21,7 @@ from unhaze.photo.picture import (
 )
 
 QUICK_FROM = 2_000_000  # pixels
+LARGEST_TILE = 2048  # of TIFF, a side
 
 
 def _jpeg_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[str, Any]:
@@ -49,9 +50,18 @@ def _tiff_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[s
     return {
         "compression": "lzw",
         "predictor": "float" if image.format == "float" else "horizontal",
-        "bigtiff": size > 3_500_000_000,  # classic TIFF ends at 4 GiB
+        "bigtiff": size * (1.4 if traits.overviews else 1) > 3_500_000_000,  # ends at 4 GiB
         "resunit": "inch" if traits.inches else "cm",
-    }
+    } | _tiles(traits)
+
+
+def _tiles(traits: Traits) -> dict[str, Any]:
+    """As in the source; overviews are made anew, down to one tile."""
+    if traits.format != "tiff" or not (traits.tile or traits.overviews):
+        return {}
+    width, height = (min(side, LARGEST_TILE) for side in traits.tile or (256, 256))
+    tiles = {"tile": True, "tile_width": width, "tile_height": height}
+    return tiles | ({"pyramid": True, "depth": "onetile"} if traits.overviews else {})
 
 
 def _webp_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[str, Any]:

@@ -121,13 +121,16 @@ def _as_stream(photo: Photo | Stream) -> Stream:
 
 def _ready(stream: Stream, saver: Saver, output: Output) -> Stream:
     """As the format takes it: upright if it is another one, in the colours and depth asked for."""
-    output.check(FORMATS[saver.format])
+    kind = FORMATS[saver.format]
+    output.check(kind)
+    if output.lossless and kind.quality and not kind.lossless:
+        log.warning("%s is never lossless; written with loss", kind.name)
     turned = saver.format != stream.traits.format or output.strip_metadata
     if stream.traits.orientation != 1 and turned:
         stream = _as_stream(whole(stream))
     tagged = ICC in stream.traits.metadata or stream.dtype != np.float32
     if saver.encode and tagged and stream.traits.profile is not None:
-        log.warning("results in %s are sRGB; converted", FORMATS[saver.format].name)
+        log.warning("results in %s are sRGB; converted", kind.name)
     return converted(stream, output, saver.format)
 
 

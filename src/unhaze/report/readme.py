@@ -1,4 +1,4 @@
-"""The tables of a README between its markers, from model cards and measurements."""
+"""The tables of README.md and of docs/results.md between their markers, from what was measured."""
 
 import re
 from collections.abc import Sequence
@@ -7,22 +7,22 @@ from typing import Any
 
 from unhaze.errors import UnhazeError
 from unhaze.report.results import markdown, number, read_results
-from unhaze.report.speed import read_records, speed_table
+from unhaze.report.speed import read_records, speed_summary, speed_table
 from unhaze.restore.models import ModelCard, list_models, pick_card
 
 
-def update_readme(readme: Path, results: Path, *, check: bool = False) -> bool:
-    """Rewrites the tables in `readme`; answers whether they were out of date.
+def update_tables(page: Path, results: Path, *, check: bool = False) -> bool:
+    """Rewrites the tables in `page`; returns whether they were out of date.
 
-    check: writes nothing. UnhazeError: no such file, or a marker that is not there exactly once.
+    check: writes nothing. UnhazeError: no such file, no marker in it, or one that does not end.
     """
     try:
-        before = readme.read_text(encoding="utf-8")
+        before = page.read_text(encoding="utf-8")
     except OSError as error:
-        raise UnhazeError(f"cannot read '{readme}': {error.strerror}") from error
+        raise UnhazeError(f"cannot read '{page}': {error.strerror}") from error
     after = with_tables(before, list_models(), read_results(results), read_records(results))
     if before != after and not check:
-        readme.write_text(after, encoding="utf-8")
+        page.write_text(after, encoding="utf-8")
     return before != after
 
 
@@ -33,9 +33,19 @@ def with_tables(
     records: Sequence[dict[str, Any]] = (),
 ) -> str:
     """`text` with what lies between its markers replaced. `records`: of benchmarks."""
-    text = fill(text, "models", models_table(cards))
-    text = fill(text, "results", results_table(results))
-    return fill(text, "speed", speed_table(records))
+    tables = {
+        "models": models_table(cards),
+        "results": results_table(results),
+        "speed": speed_table(records),
+        "speed-summary": speed_summary(records),
+    }
+    present = [name for name in tables if f"<!-- {name}:" in text]
+    if not present:
+        names = ", ".join(f"<!-- {name}:start -->" for name in tables)
+        raise UnhazeError(f"the page has none of the markers {names}")
+    for name in present:
+        text = fill(text, name, tables[name])
+    return text
 
 
 def fill(text: str, name: str, table: str) -> str:
@@ -48,23 +58,20 @@ def fill(text: str, name: str, table: str) -> str:
 
 
 def models_table(cards: Sequence[ModelCard]) -> str:
-    """Name, purpose, size, training and measurements of each shipped model."""
+    """Name, purpose and size of each shipped model; docs/models.md has the rest."""
     default = pick_card(cards, "cpu", None, "photo") if cards else None
     rows = []
     for card in cards:
         name = f"`{card.name}`" + (" (default)" if card is default else "")
-        measured = "; ".join(f"{what}: {value:g}" for what, value in card.measured.items())
-        rows.append(
-            [name, f"{card.purpose} {card.limits}", f"{card.params:,}", card.data, measured or "-"]
-        )
-    return markdown(["model", "for", "parameters", "trained on", "measured"], rows)
+        rows.append([name, card.purpose.partition(". ")[0].rstrip("."), f"{card.params:,}"])
+    return markdown(["model", "for", "parameters"], rows)
 
 
 def results_table(results: Sequence[dict[str, Any]]) -> str:
     """One row a measurement, linked to its file; those of docs/models.md stand there."""
     rows = [
         [
-            f"[{shown_name(result)}](results/{result['file']})",
+            f"[{shown_name(result)}](../results/{result['file']})",
             str(result["data"]),
             f"{result['images']:,}",
             result["protocol"],

@@ -1,4 +1,4 @@
-"""The README's table of speed, from the records that the benchmarks write into results/."""
+"""The tables of speed, from the records that the benchmarks write into results/."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +10,14 @@ from unhaze.report.results import markdown
 
 Record = dict[str, Any]
 ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+# The rows of README.md, by their beginnings.
+SUMMARY = (
+    "`unhaze run`, 1 MP jpg",
+    "`unhaze run`, 12 MP jpg",
+    "`unhaze run`, 100 MP jpg",
+    "`unhaze batch --workers 2`",
+    "video, 1920x1080",
+)
 # What was measured, the number, the number that it is held against, how many times better.
 Line = tuple[str, str, str, str]
 
@@ -36,10 +44,17 @@ def speed_table(records: Sequence[Record]) -> str:
     rows = []
     for record in records:
         measured_on = f"{record['hardware']}, {record['date']}"
-        link = f"[{record['benchmark']}](results/{record['file']})"
+        link = f"[{record['benchmark']}](../results/{record['file']})"
         for line in KINDS[record["benchmark"]](record):
             rows.append([line[0], *line[1:], link, measured_on])
     return markdown(["what", "unhaze", "beside", "ratio", "record", "measured on"], rows)
+
+
+def speed_summary(records: Sequence[Record]) -> str:
+    """Markdown: of `speed_table` the rows of README.md, those that `SUMMARY` names."""
+    lines = [line for record in records for line in KINDS[record["benchmark"]](record)]
+    rows = [list(line[:3]) for name in SUMMARY for line in lines if line[0].startswith(name)]
+    return markdown(["what", "unhaze", "beside"], rows)
 
 
 def photo_lines(record: Record) -> Iterator[Line]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ from unhaze.restore.field import (
     fit_field,
 )
 from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
+from unhaze.restore.missing import where_data_is, with_data_only
 from unhaze.restore.models import Model, find_model, open_model
 from unhaze.restore.native import restore_strips, restore_whole
 from unhaze.restore.preview import comparison, field_pictures
+from unhaze.restore.series import restored_series
 
 ANALYSIS = 1024  # pixels, where the model's card says nothing
 
@@ -93,7 +96,8 @@ class Restorer:
         being that of `target`. All are written whole or not at all. `glance`: what `look` answered
         for this file, so that the network need not run again. `output`: quality, depth, colours and
         so on of `target`, whose suffix says the format. UnhazeError: `source` cannot be read,
-        something cannot be written, or exists and not `overwrite`.
+        something cannot be written, or exists and not `overwrite`. Animations are restored frame
+        by frame, if `target` can be one.
         """
         check_strength(strength)
         source, target = Path(source), Path(target)
@@ -105,9 +109,15 @@ class Restorer:
         for path in (target, *extra):
             photos.check_suffix(path.suffix)
             photos.check_target(path, source, overwrite)
-        with photos.open_photo(source) as hazy:
-            restored, glance = self._restore_opened(hazy, strength, bool(extra), glance, output)
-            photos.write(restored, target, overwrite=overwrite, output=output)
+        series = None if self.native else photos.open_series(source, target.suffix)
+        if series is not None:
+            frames = restored_series(series, self, strength)
+            photos.write_series(frames, target, source, overwrite=overwrite, output=output)
+        if series is None or extra:
+            with photos.open_photo(source) as hazy:
+                restored, glance = self._restore_opened(hazy, strength, bool(extra), glance, output)
+                if series is None:
+                    photos.write(restored, target, overwrite=overwrite, output=output)
         if glance is not None:
             sides = [as_u8(each) for each in (glance.hazy, glance.restored)]
             pictures = [comparison(*sides)] if compare is not None else []
@@ -129,6 +139,10 @@ class Restorer:
         it is only read.
         """
         check_strength(strength)
+        asked = suffix or output.named_suffix or photos.usual_suffix(encoded)
+        series = None if self.native else photos.open_series(encoded, asked)
+        if series is not None:
+            return photos.encode_series(restored_series(series, self, strength), asked, output)
         with photos.open_photo(encoded) as hazy:
             restored, _ = self._restore_opened(hazy, strength, output=output)
             suffix = suffix or output.named_suffix or photos.kept_suffix(hazy.traits)
@@ -212,7 +226,7 @@ class Restorer:
             image = opened.image()
             if traits.extra and image.bands in (2, 4):
                 image = image.extract_band(0, n=image.bands - 1)
-            small = analysis_image(image, self.analysis)
+            small = analysis_image(with_data_only(image, traits), self.analysis)
         small = upright(small, traits.orientation)
 
         def most() -> float:
@@ -223,24 +237,37 @@ class Restorer:
 
     def _look(self, small: np.ndarray, size: tuple[int, int], colours: Colours) -> Glance:
         """Of an upright analysis picture in the photo's own encoding; `size`: the whole's."""
+        hazy, stored, maps = self._fit_in(colours, small, size)
+        restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
+        return Glance(hazy, restored, maps, colours)
+
+    def _fit_in(
+        self, colours: Colours, small: np.ndarray, size: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The picture in sRGB, as the network sees it, and as encoded, and the field of that."""
         stored = colours.encoded(small)
         hazy = colours.to_srgb(stored)
         clear = restore_whole(self._model_for(*size), hazy, memory=self.memory)
         stored, own = np.minimum(stored, 1), colours.from_srgb(clear, hazy, stored)
-        maps = fit_field(stored, own, grey=colours.grey, threads=self.threads)
-        restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
-        return Glance(hazy, restored, maps, colours)
+        return hazy, stored, fit_field(stored, own, grey=colours.grey, threads=self.threads)
 
     def name_for(self, height: int, width: int) -> str:
         """The model that clears a picture of this size: a file name without suffix, or a prior."""
         model = self._model_for(height, width)
         return Path(model.path).stem if model.path else str(model.card["net"])
 
-    def estimate(self, pixels: np.ndarray, *, grey: bool = False) -> np.ndarray:
+    def estimate(
+        self, pixels: np.ndarray, *, grey: bool = False, profile: bytes | None = None
+    ) -> np.ndarray:
         """The affine field of a picture, (3,2,h,w) float32 at analysis size, for `apply_field`.
 
-        pixels: (H,W,3) uint8, uint16 or float32 in [0,1].
+        pixels: (H,W,3) uint8, uint16 or float32 in [0,1]. `profile`: ICC, by which they are to be
+        seen; the field is that of the pixels as they are. None: sRGB.
         """
+        if profile is not None:
+            colours = colours_by(Traits(grey=grey, profile=profile))
+            small = analysis_image(pixels, self.analysis)
+            return self._fit_in(colours, small, pixels.shape[:2])[2]
         model = self._model_for(*pixels.shape[:2])
         return self._field(model, analysis_image(pixels, self.analysis), grey)
 
@@ -286,14 +313,9 @@ class Restorer:
         restored = hazy + np.float32(strength) * (glance.restored - hazy)
         stored = _turned_back(maps, traits)
         maps = stored[:1] if traits.grey else stored
-        strips = apply_managed(
-            glance.colours,
-            maps,
-            stream.strips,
-            stream.shape[0],
-            strength=strength,
-            threads=self.threads,
-        )
+        settings = {"strength": strength, "threads": self.threads}
+        apply = partial(apply_managed, glance.colours, maps, height=stream.shape[0], **settings)
+        strips = where_data_is(apply, stream.strips, stream.traits)
         preview = as_u8(as_stored(restored, traits.orientation)) if strength else None
         return replace(stream, strips=strips, preview=preview), Glance(hazy, restored, maps)
 

@@ -19,10 +19,10 @@ from unhaze.data.build import create_data
 from unhaze.data.folders import PairedFolders
 from unhaze.data.unpaired import UnpairedFolders
 from unhaze.errors import UnhazeError
-from unhaze.losses import LOSSES, create_loss
-from unhaze.methods import METHODS
-from unhaze.names import check_arguments, lookup, one_of
-from unhaze.nets import NETS, create_net
+from unhaze.losses import create_loss, find_loss
+from unhaze.methods import METHOD_ARGUMENTS, find_method
+from unhaze.names import check_arguments, one_of
+from unhaze.nets import create_net, find_net
 from unhaze.published import open_weights
 from unhaze.restore.resources import keep_freed_memory
 from unhaze.training.loop import Trainer, TrainResult
@@ -123,15 +123,13 @@ def make_fabric(recipe: Recipe) -> Fabric:
 def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, nn.Module]:
     """The method over `net`, on the device, and the copy that averages its weights."""
     losses = {
-        name: create_loss(name, **part.arguments).to(fabric.device)
+        name: create_loss(part.name or name, **part.arguments).to(fabric.device)
         for name, part in recipe.losses.items()
         if part.weight
     }
-    entry = lookup(METHODS, recipe.method.name, "method")
-    reserved = ("fabric", "net", "forward", "losses", "weights", "optimizer", "clip")
-    check_arguments(
-        entry.build, recipe.method.arguments, f"method '{recipe.method.name}'", reserved
-    )
+    entry = find_method(recipe.method.name)
+    owner = f"method '{recipe.method.name}'"
+    check_arguments(entry.build, recipe.method.arguments, owner, METHOD_ARGUMENTS)
     mode = recipe.hardware.compile
     layout = torch.channels_last if recipe.hardware.channels_last else torch.contiguous_format
     net = net.to(fabric.device, memory_format=layout)
@@ -154,15 +152,16 @@ def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, n
 
 def check_names(recipe: Recipe) -> None:
     """UnhazeError for nets, methods and losses that do not exist: data may take minutes."""
-    lookup(NETS, recipe.net.name, "net")
-    lookup(METHODS, recipe.method.name, "method")
+    find_net(recipe.net.name)
+    find_method(recipe.method.name)
     for name, part in recipe.losses.items():
-        check_arguments(lookup(LOSSES, name, "loss").build, part.arguments, f"loss '{name}'")
+        build = find_loss(part.name or name).build
+        check_arguments(build, part.arguments, f"loss '{part.name or name}'")
 
 
 def check_batches(recipe: Recipe, batches: Sequence[Batch]) -> None:
     """UnhazeError unless these, of one step, are what the method learns from."""
-    name, method = recipe.method.name, METHODS[recipe.method.name]
+    name, method = recipe.method.name, find_method(recipe.method.name)
     if len(batches) > 1 and not method.accumulates:
         raise UnhazeError(
             f"method '{name}' learns in turns and cannot accumulate; set schedule.accumulate = 1"

@@ -142,8 +142,8 @@ class Trainer:
         for index, batch in enumerate(batches):
             tensors |= {f"hazy-{index}": batch.hazy, f"clear-{index}": batch.clear}
         stem = f"nonfinite-{step:09d}-rank{self.fabric.global_rank}"
-        paths = save_tensors(self.run, stem, tensors, {"step": step, "values": values})
-        return f"{message}; its batch is in '{paths[0]}', the last good state in '{self.run}'"
+        path = save_tensors(self.run, stem, tensors, {"step": step, "values": values})
+        return f"{message}; its batch is in '{path}', the last good state in '{self.run}'"
 
     def validate(self, limit: int) -> tuple[float, float]:
         """Mean PSNR in dB of the averaged weights, and of the hazy pictures, on held-out pairs."""

@@ -17,6 +17,8 @@ MEDIA_TYPES = {
     ".tiff": "image/tiff",
     ".webp": "image/webp",
     ".avif": "image/avif",
+    ".jxl": "image/jxl",
+    ".exr": "image/x-exr",
     ".gif": "image/gif",
     ".mp4": "video/mp4",
     ".m4v": "video/mp4",

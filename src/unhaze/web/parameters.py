@@ -1,7 +1,7 @@
 """The parameters of all routes in one table; they come in the query, or as fields of a form.
 
 From it come the checks, the OpenAPI document and /docs. Those of `unhaze.photo.output`, which the
-command has as well, are added by themselves.
+command has as well, are added by themselves, as are those of `unhaze.restore.encoding`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +14,7 @@ from pydantic.fields import Field, FieldInfo
 from unhaze.errors import UnhazeError
 from unhaze.names import nearest
 from unhaze.photo.output import OPTIONS, Option
+from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
 
 Parameter = tuple[Any, FieldInfo]  # type, and all else
 Given = TypeVar("Given", bound=BaseModel)
@@ -53,6 +54,13 @@ PARAMETERS: dict[str, Parameter] = {
 }
 PARAMETERS |= {name: from_option(option) for name, option in OPTIONS.items()}
 OUTPUT = tuple(OPTIONS)
+# Those of videos, which the command has as well, too.
+EXAMPLES = {"codec": "h265", "crf": "22", "bitrate": "8M", "target_size": "700M", "preset": "slow"}
+EXAMPLES |= {"pixel_format": "yuv420p10le", "hw": "auto", "audio": "none"}
+PARAMETERS |= {
+    name: parameter(str | None, None, choice.help, EXAMPLES[name], max_length=32)
+    for name, choice in CHOICES.items()
+}
 
 
 def query(title: str, *names: str, name: str = "photo") -> type[BaseModel]:
@@ -68,13 +76,18 @@ Dehaze = query("Dehaze", "strength", "model", "analysis", "name", *OUTPUT)
 SendPhoto = query("SendPhoto", "name", "model")
 Preview = query("Preview", "side", "size")
 Result = query("Result", "strength", *OUTPUT)
-SendVideo = query("SendVideo", "name", "model", "strength", name="video.mp4")
+SendVideo = query("SendVideo", "name", "model", "strength", *CHOICES, name="video.mp4")
 Archive = query("Archive", "item")
 
 
 def output_of(given: BaseModel) -> dict[str, Any]:
     """Those for the written photo."""
     return given.model_dump(include=set(OUTPUT))
+
+
+def encoding_of(given: BaseModel) -> Encoding:
+    """How a video is to be written. UnhazeError: a value of no meaning."""
+    return read_encoding(given.model_dump(include=set(CHOICES)))
 
 
 def with_fields(given: Given, fields: Mapping[str, str], file_name: str) -> Given:

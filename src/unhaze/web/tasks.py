@@ -14,7 +14,7 @@ import pyvips
 from unhaze import photo as photos
 from unhaze.errors import UnhazeError
 from unhaze.photo.notes import noted
-from unhaze.photo.output import SAME, suffix_for
+from unhaze.photo.output import SAME, output_of, suffix_for
 from unhaze.photo.picture import ICC
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
@@ -111,7 +111,9 @@ def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -
         facts = receive(models, item)
         facts["suffix"] = order.suffix(facts["suffix"])
         target = item.folder / f"result{facts['suffix']}"
-        restorer.restore_file(item.source, target, strength=order.strength)
+        restorer.restore_file(
+            item.source, target, strength=order.strength, output=output_of(order.output)
+        )
     name = restorer.name_for(facts["height"], facts["width"])
     seconds = time.perf_counter() - started
     return facts | {"model": name, "seconds": seconds, "lost": tuple(lost)}
@@ -123,7 +125,8 @@ def write_result(models: Models, item: Kept, order: Order) -> Written:
     restorer = models.restorer(item.model, models.settings.analysis)
     glance = _glance(models, item) if order.strength else None
     with noted(item.source) as lost:
-        restorer.restore_file(item.source, target, strength=order.strength, glance=glance)
+        how = {"strength": order.strength, "output": output_of(order.output)}
+        restorer.restore_file(item.source, target, glance=glance, **how)
     return Written(target, tuple(lost))
 
 

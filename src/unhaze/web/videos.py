@@ -55,6 +55,7 @@ async def send_video(
         client = client_of(request)
         undo.enter_context(clearer.video_desk.place(client))
         clearer.settings.chosen(query.model, clearer.settings.analysis)
+        parameters.encoding_of(query)
         item = clearer.shelf.new(query.name, "video", client)
         with ExitStack() as forget:
             forget.callback(clearer.shelf.remove, item.id)

@@ -1,6 +1,7 @@
 """Pictures that libvips does not read: each format has a module here, with one `decode`."""
 
 import importlib
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -24,12 +25,20 @@ DECODERS: dict[str, Callable[[bytes, Check], Decoded]] = {
     "pnm": pnm.decode,
     "pfm": pnm.decode,
     "tiff": tiff.decode,
+    "avif": pillow.decode_first_avif,
 }
-MODULES = {key: FORMATS[key].reader for key in DECODERS} | {"tiff": "tifffile"}
+MODULES = {key: FORMATS[key].reader for key in DECODERS} | {"tiff": "tifffile", "avif": "PIL"}
 OWN = {"libvips", "unhaze"}  # that need no import
 # What the libraries raise of damaged files; theirs are subclasses of these.
 DAMAGES = (ValueError, RuntimeError, OSError, EOFError, SyntaxError, TypeError, IndexError)
-DAMAGES += (KeyError, NotImplementedError, ArithmeticError, AssertionError, AttributeError)
+DAMAGES += (
+    struct.error,
+    KeyError,
+    NotImplementedError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+)
 
 
 def decode(

@@ -5,11 +5,13 @@ import struct
 import numpy as np
 
 from unhaze.errors import UnhazeError
+from unhaze.photo import profile
 from unhaze.photo.picture import ICC, XMP
 from unhaze.photo.readers.decoded import Check, Decoded, with_channels
 
 SIZ = b"\xff\x4f\xff\x51"  # begins a codestream of JPEG 2000, and its size
 XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+QOI_END = bytes(7) + b"\1"
 HEADERS = 1 << 20  # bytes in which the boxes before the pixels are looked for
 
 
@@ -52,10 +54,10 @@ def decode_qoi(data: bytes, check: Check) -> Decoded:
     """(H,W,3 or 4) uint8; linear files are marked by a profile, as is everything else."""
     import imagecodecs
 
-    from unhaze.photo import profile
-
     width, height, channels, linear = struct.unpack_from(">IIBB", data, 4)
     check(width, height, channels)
+    if QOI_END not in data[-64:]:
+        raise ValueError("its end is missing")
     linear_profile = profile.from_numbers(1, 8) if linear else None
     metadata = {} if linear_profile is None else {ICC: linear_profile}
     return Decoded(with_channels(imagecodecs.qoi_decode(data)), metadata)

@@ -2,38 +2,52 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.photo import profile
 from unhaze.photo.readers.decoded import Check, Decoded, with_channels
+from unhaze.photo.readers.silence import silent
 
+WARNS = "Exception raised"  # where pixels cannot be read, it says no more
 LUMINANCE = ("Y", "L")
+MORE = "more parts"  # key of ours in the header
 OTHERS = "further layers and channels"
 
 
 def decode(data: bytes, check: Check) -> Decoded:
     """(H,W,C) float32, linear, with the primaries of sRGB; grey or RGB, then alpha if there is."""
-    import OpenEXR
-
-    with tempfile.TemporaryDirectory(prefix="unhaze-") as folder:  # it reads files by name only
-        path = Path(folder) / "picture.exr"
-        path.write_bytes(data)
-        with OpenEXR.File(str(path), separate_channels=True, header_only=True) as header:
-            low, high = header.header()["dataWindow"]
-            check(int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1, 4 * 8)
-        with OpenEXR.File(str(path), separate_channels=True) as file:
-            channels, about = file.channels(), file.header()
-            names = _names(list(channels))
-            planes = [channels[name].pixels for name in names]
+    channels, about = _channels(data, check)
+    names = _names(list(channels))
+    planes = [channels[name] for name in names]
     if len({plane.shape for plane in planes}) > 1:
         raise UnhazeError("this OpenEXR file has channels of several sizes (luminance and chroma)")
     samples = with_channels(np.stack(planes, axis=2).astype(np.float32))
     if "chromaticities" in about and len(names) >= 3:
         samples = _to_srgb_primaries(samples, about["chromaticities"])
-    lost = (OTHERS,) if len(channels) > len(names) else ()
+    lost = (OTHERS,) if len(channels) > len(names) or about[MORE] else ()
     return Decoded(samples, linear=True, lost=lost)
+
+
+def _channels(data: bytes, check: Check) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """All of them by name, and the header. ValueError: damaged, which the library only prints."""
+    import OpenEXR
+
+    # It reads files by name only.
+    with tempfile.TemporaryDirectory(prefix="unhaze-") as folder, silent(folder, WARNS) as printed:
+        path = Path(folder) / "picture.exr"
+        path.write_bytes(data)
+        with OpenEXR.File(str(path), separate_channels=True, header_only=True) as file:
+            low, high = file.header()["dataWindow"]
+            check(int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1, 4 * 4)
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            channels = {name: each.pixels for name, each in file.channels().items()}
+            about = file.header() | {MORE: len(file.parts) > 1}
+    if printed:
+        raise ValueError(printed[0].rpartition(": ")[2])
+    return channels, about
 
 
 def encoded(samples: np.ndarray, bits: int) -> bytes:

@@ -20,6 +20,7 @@ HEADER = 512  # bytes that surely hold it
 RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 QUALITY, EFFORT = 90, 4  # of the encoder, where no quality is asked for
 LARGEST = 1 << 24  # bytes of what a packed box may hold
+FRAMES = "all but the first frame"
 UNKNOWN_COLOURS = "its colours are by an ICC profile that is not read; taken for sRGB"
 
 
@@ -35,6 +36,7 @@ class Header:
     floats: bool = False
     numbers: tuple[int, int] | None = profile.SRGB
     transfer_at: int | None = None
+    animated: bool = False
 
 
 def decode(data: bytes, check: Check) -> Decoded:
@@ -63,7 +65,8 @@ def decode(data: bytes, check: Check) -> Decoded:
         notes = (UNKNOWN_COLOURS,)
     elif not linear and (made := profile.from_numbers(*header.numbers)) is not None:
         metadata[ICC] = made
-    return Decoded(samples, metadata, linear=linear, notes=notes)
+    lost = (FRAMES,) if header.animated else ()
+    return Decoded(samples, metadata, linear=linear, lost=lost, notes=notes)
 
 
 def encoded(
@@ -184,13 +187,14 @@ def header_of(codestream: bytes) -> Header:
     height, width = _size(bits)
     if bits.take(1):  # all by default: 8 bits, sRGB
         return Header(width, height)
+    animated = False
     if bits.take(1):
         bits.take(3)  # orientation
         if bits.take(1):
             _size(bits)
         if bits.take(1):
             _preview(bits)
-        if bits.take(1):
+        if animated := bool(bits.take(1)):
             _animation(bits)
     floats = _depth(bits)
     bits.take(1)  # how many bits buffers need
@@ -198,7 +202,7 @@ def header_of(codestream: bytes) -> Header:
         _extra_channel(bits)
     bits.take(1)  # whether pixels are coded as XYB, which the decoder undoes
     numbers = _colours(bits)
-    return Header(width, height, floats, numbers, bits.enumerated_at)
+    return Header(width, height, floats, numbers, bits.enumerated_at, animated)
 
 
 def _size(bits: Bits) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import numpy as np
 from unhaze.photo import exif, profile
 from unhaze.photo.picture import EXIF, ICC
 from unhaze.photo.readers.decoded import Check, Decoded
+from unhaze.photo.readers.silence import silent
 
 HIGHLIGHTS = 0.9999  # of the samples, the rest may be faults of the sensor
 FUJI, FUJI_JPEG = b"FUJIFILMCCD-RAW", 84  # where the place of its JPEG stands, in four bytes
@@ -30,7 +31,9 @@ def decode(data: bytes, check: Check) -> Decoded:
         samples, most = _developed(data, check)
     except rawpy.LibRawError as error:
         raise ValueError(str(error)) from error
-    display_p3 = profile.matrix_profile(profile.PRIMARIES[12], profile.srgb_curve)
+    display_p3 = profile.matrix_profile(
+        profile.PRIMARIES[12], profile.srgb_curve, name="Display P3"
+    )
     metadata = {ICC: display_p3}
     if (block := exif_of(data)) is not None:
         metadata[EXIF] = block
@@ -43,6 +46,8 @@ def _developed(data: bytes, check: Check) -> tuple[np.ndarray, float]:
 
     with rawpy.imread(io.BytesIO(data)) as raw:
         check(raw.sizes.width, raw.sizes.height, 6)
+        with silent("unknown file"):  # LibRaw prints so of files that are cut off
+            raw.unpack()
         balance = [each for each in raw.camera_whitebalance[:3] if each > 0]
         samples = raw.postprocess(
             use_camera_wb=True,

@@ -6,6 +6,7 @@ import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.photo import exif
+from unhaze.photo.pages import count_overviews
 from unhaze.photo.picture import EXIF, ICC, IPTC, XMP
 from unhaze.photo.readers.decoded import Check, Decoded, with_channels
 
@@ -18,8 +19,17 @@ def decode(data: bytes, check: Check) -> Decoded:
     """The first page: (H,W,C) uint8, uint16 or float32. UnhazeError: a depth that is not read."""
     import tifffile
 
+    try:
+        return _decoded(data, check)
+    except tifffile.TiffFileError as error:
+        raise ValueError(str(error)) from error
+
+
+def _decoded(data: bytes, check: Check) -> Decoded:
+    import tifffile
+
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages.first
+        page, count = file.pages.first, len(file.pages)
         bits, kind = page.bitspersample, page.sampleformat
         check(page.imagewidth, page.imagelength, page.samplesperpixel * max(2, bits // 8))
         if page.photometric.name not in READ or page.samplesperpixel > 4:
@@ -37,7 +47,9 @@ def decode(data: bytes, check: Check) -> Decoded:
     tags[EXIF], tags[IPTC] = exif.from_tiff(io.BytesIO(data))
     metadata = {key: bytes(value) for key, value in tags.items() if value}
     linear = samples.dtype == np.float32 and ICC not in metadata
-    return Decoded(samples, metadata, linear=linear)
+    further = count - 1 - count_overviews(io.BytesIO(data))
+    lost = (f"all but the first of {further + 1} pages or frames",) if further > 0 else ()
+    return Decoded(samples, metadata, linear=linear, lost=lost)
 
 
 def _usual(samples: np.ndarray, bits: int, kind: int) -> np.ndarray:

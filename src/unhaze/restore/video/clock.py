@@ -1,12 +1,17 @@
 """One clock for a whole recording: where the source's own leaps or is silent, time goes on."""
 
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from av import Packet
+from av.stream import Disposition
 
 # Seconds. In a sound file times of decoding do not go back; those of display may, by REORDERED, and
 # some packets have no others. Ahead it is a pause, but in formats that are made to be joined.
 BACK, REORDERED, AHEAD, OVERHANG = 0.1, 2.0, 10.0, 0.1
+FARTHEST = 500  # packets among which the next one of a stream is looked for
 BROADCAST = ("mpegts", "mpeg", "mpegtsraw")
 
 
@@ -28,18 +33,55 @@ class Clock:
     A stream enters the next part when its own times leap there: the packets of two parts come
     mixed. Streams that belong together keep their distance, because they share the shifts.
     `broadcast`: whether a gap ahead is a leap, too. `sparse`: numbers of streams such as subtitles,
-    whose gaps mean nothing; they follow the others.
+    whose gaps mean nothing; they follow the others. `wild`: times so far that were of no meaning.
     """
 
     broadcast: bool
     sparse: frozenset[int] = frozenset()
     shifts: list[float] = field(default_factory=lambda: [0.0])
     tracks: dict[int, Track] = field(default_factory=dict)
+    wild: int = 0
 
     @property
     def leaps(self) -> int:
         """How often the source's clock has leapt so far."""
         return len(self.shifts) - 1
+
+    def ordered(self, packets: Iterable[Packet]) -> Iterator[Packet]:
+        """All packets, in their order, corrected.
+
+        Where a time leaps, the next one of its stream is looked at first: if that goes on as
+        before, the one between was wild, and is due when it would have been. Packets without a
+        size, and cover pictures, pass as they are.
+        """
+        source, ahead = iter(packets), deque[Packet]()
+        while (packet := ahead.popleft() if ahead else next(source, None)) is not None:
+            if packet.size and not packet.stream.disposition & Disposition.attached_pic:
+                if self._stamp(packet) is not None and not self._goes_on(packet):
+                    follower = _following(packet, ahead, source)
+                    if follower is not None and self._goes_on(follower):
+                        self._calm(packet)
+                self.correct(packet)
+            yield packet
+
+    def _stamp(self, packet: Packet) -> int | None:
+        return packet.pts if packet.dts is None else packet.dts
+
+    def _goes_on(self, packet: Packet) -> bool:
+        """Whether a packet comes about when it is due in its stream."""
+        stamp, base = self._stamp(packet), packet.time_base
+        track = self.tracks.get(packet.stream.index)
+        sparse = packet.stream.index in self.sparse
+        if sparse or not base or stamp is None or track is None or track.last is None:
+            return sparse or track is None or track.last is None
+        here = float(stamp * base) + self.shifts[track.part]
+        return track.last <= here <= track.next + AHEAD
+
+    def _calm(self, packet: Packet) -> None:
+        track = self.tracks[packet.stream.index]
+        due = round((track.next - self.shifts[track.part]) / packet.time_base)
+        packet.pts, packet.dts = due, None if packet.dts is None else due
+        self.wild += 1
 
     def correct(self, packet: Packet) -> None:
         """Moves the packet's times; one of sound or data without any gets the next that is due."""
@@ -47,7 +89,10 @@ class Clock:
         if not base:
             return
         track = self.tracks.setdefault(stream.index, Track())
-        stamp = packet.pts if packet.dts is None else packet.dts
+        stamp = self._stamp(packet)
+        both = packet.pts is not None and packet.dts is not None
+        if both and abs(float((packet.pts - packet.dts) * base)) > AHEAD:
+            packet.pts, self.wild = packet.dts, self.wild + 1
         if stamp is None:
             if stream.type == "video":  # its frames are counted when they are decoded
                 return
@@ -80,3 +125,16 @@ class Clock:
         longest = max(each.next for each in self.tracks.values())
         self.shifts.append(max(track.next, longest - OVERHANG) - seconds)
         track.part = len(self.shifts) - 1
+
+
+def _following(packet: Packet, ahead: deque[Packet], source: Iterator[Packet]) -> Packet | None:
+    """The next packet of the same stream; those that are read on the way are kept in `ahead`."""
+    index = packet.stream.index
+    for each in ahead:
+        if each.stream.index == index:
+            return each
+    for each in itertools.islice(source, FARTHEST):
+        ahead.append(each)
+        if each.stream.index == index:
+            return each
+    return None

@@ -30,7 +30,7 @@ CODECS = {
     "h264": Codec("libx264", {"crf": "17", "preset": "veryfast"}, "crf", presets=X26X, passes=2),
     "h265": Codec(
         "libx265",
-        {"crf": "18", "preset": "superfast", "x265-params": "log-level=error"},
+        {"crf": "18", "preset": "superfast", "x265-params": "log-level=error:open-gop=0"},
         "crf",
         presets=X26X,
         passes=2,

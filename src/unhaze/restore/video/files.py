@@ -5,34 +5,35 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from unhaze.errors import UnhazeError
 from unhaze.photo import check_target
 from unhaze.restore.encoding import Encoding
-from unhaze.restore.field import apply_field, check_strength
-from unhaze.restore.video.ahead import Ahead, timed
+from unhaze.restore.field import check_strength
+from unhaze.restore.video.ahead import Ahead
 from unhaze.restore.video.containers import CONTAINERS, FILE_DEMUXERS
 from unhaze.restore.video.frames import (
     ANALYSIS,
     HOLD,
     SMOOTHING,
     check_estimates,
-    follow,
     require_av,
 )
+from unhaze.restore.video.pipeline import Tally, Work, pipeline
 from unhaze.restore.video.target import TargetFile, target_file
-from unhaze.restore.video.temporal import Moment, Steadiness
+from unhaze.restore.video.temporal import Steadiness
 from unhaze.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from unhaze.restore.restorer import Restorer
+    from unhaze.restore.video.codecs import Chosen
+    from unhaze.restore.video.journal import Journal
+    from unhaze.restore.video.output import Output
     from unhaze.restore.video.reading import Reading
-    from unhaze.restore.video.writing import Output
 
 log = logging.getLogger(__name__)
 
@@ -64,35 +65,6 @@ class VideoReport:
     damaged: int
     stages: dict[str, float]
     notes: tuple[str, ...]
-
-
-@dataclass
-class Tally:
-    """What the stages of one run count. `last`: time at which the last written picture is due;
-    `before`: frames of an earlier pass, of `passes`; `begin`: of all, by the system's counter.
-    """
-
-    frames: int = 0
-    before: int = 0
-    passes: int = 1
-    begin: float = field(default_factory=time.perf_counter)
-    last: float = 0.0
-    moment: Moment | None = None
-    stages: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What `restore_video` was told; `part`: its start and end."""
-
-    source: str | Path
-    restorer: "Restorer"
-    strength: float
-    how: Steadiness
-    encoding: Encoding
-    part: tuple[float | None, float | None]
-    demuxers: str
-    max_pixels: int | None
 
 
 def restore_video(
@@ -145,7 +117,7 @@ def restore_video(
 
 def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | None) -> VideoReport:
     """In one pass or two. KeyboardInterrupt, when what is done has been kept."""
-    from unhaze.restore.video.writing import choose, open_first_pass, open_output
+    from unhaze.restore.video.output import choose, open_first_pass, open_output
 
     tally, stopped = Tally(), False
     with (
@@ -163,12 +135,39 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
         if not stopped:
             output = open_output(file, target, reading, chosen, work.encoding)
             output.look = (look, 2) if chosen.passes == 2 else None
+            output.journal = _journal(work, target, chosen, reading)
             stopped = _convert(reading, output, work, tally, progress)
             if stopped:
                 _keep_partial(file, target, tally)
         if stopped:
             raise KeyboardInterrupt
-        return _report(str(work.source), target, reading, output, tally)
+        report = _report(str(work.source), target, reading, output, tally)
+    if output.journal is not None:
+        output.journal.remove()
+    return report
+
+
+def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> "Journal | None":
+    """What is kept of the result of a long file, all of it and in one pass; else None."""
+    from unhaze.restore.video.journal import LONG, open_journal
+
+    path, long = _local(work.source), (reading.duration or 0) >= LONG
+    if path is None or not long or work.part != (None, None) or chosen.passes == 2:
+        return None
+    source, model = path.stat(), work.restorer.model.path
+    facts = {
+        "unhaze": version("unhaze"),
+        "av": version("av"),
+        "source": [source.st_size, source.st_mtime_ns],
+        "model": None if model is None else [Path(model).name, Path(model).stat().st_size],
+        "card": str(work.restorer.model.card.get("net")),
+        "strength": work.strength,
+        "how": asdict(work.how),
+        "analysis": work.restorer.analysis,
+        "chosen": chosen.facts(),
+        "pixel_format": work.encoding.pixel_format,
+    }
+    return open_journal(target, facts)
 
 
 @contextmanager
@@ -189,73 +188,7 @@ def _convert(
     """Restores the wanted part into `output`; whether it was ended early by Ctrl-C."""
     output.threads = work.restorer.threads
     tally.moment, tally.before, tally.frames = None, tally.before + tally.frames, 0
-    return _run(_pipeline(reading, output, work, tally), reading, tally, progress)
-
-
-def _pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) -> Ahead:
-    """Four stages, each in a thread; yields the time of every picture that has been written."""
-    from unhaze.restore.video.pixels import to_pictures
-    from unhaze.restore.video.reading import read
-    from unhaze.restore.video.writing import write
-
-    frames = read(reading, output.copies)
-    analysis = min(work.how.analysis, work.restorer.analysis)
-    pictures = to_pictures(
-        frames, reading.size, tally.stages, in_rgb=work.strength > 0, analysis=analysis
-    )
-    items = Ahead(_said(pictures, str(work.source)))
-    if work.strength > 0:
-        items = Ahead(_with_maps(items, work, tally))
-        items = Ahead(_restored(items, work, tally.stages))
-    return Ahead(write(items, output, reading, tally.stages), 8)
-
-
-def _said(pictures: Iterator[Any], source: str) -> Iterator[Any]:
-    """What PyAV raises while it reads is a UnhazeError that names the source."""
-    from av import FFmpegError
-
-    from unhaze.restore.video.reading import reason
-
-    try:
-        yield from pictures
-    except (FFmpegError, ValueError, OverflowError) as error:
-        raise UnhazeError(f"cannot read '{source}': {reason(error)}") from error
-
-
-def _with_maps(items: Ahead, work: Work, tally: Tally) -> Iterator[tuple[Any, np.ndarray | None]]:
-    """Pictures with the field of each; packets without."""
-    from unhaze.restore.video.pixels import Picture
-
-    with closing(items):
-        for item in items:
-            maps = None
-            if isinstance(item, Picture):
-                with timed(tally.stages, "field"):
-                    shown = item.pixels[..., :3] if item.small is None else item.small
-                    upright = np.rot90(shown, item.turns)
-                    tally.moment = follow(
-                        tally.moment, upright, work.restorer, work.how, grey=item.grey
-                    )
-                    maps = np.rot90(tally.moment.maps, -item.turns, (-2, -1))
-            yield item, maps
-
-
-def _restored(items: Ahead, work: Work, stages: dict[str, float]) -> Iterator[Any]:
-    """Applies each picture's field to its pixels, in place."""
-    from unhaze.restore.video.yuv import restore_yuv
-
-    settings = {"strength": work.strength, "threads": work.restorer.threads}
-    with closing(items):
-        for item, maps in items:
-            if maps is not None:
-                with timed(stages, "apply"):
-                    if item.pixels is None:
-                        kind = {"matrix": item.matrix, "full_range": item.full_range}
-                        restore_yuv(item.frame, maps, **kind, **settings)
-                    else:
-                        hazy = item.pixels  # alpha, behind the colours, stays
-                        hazy[:] = apply_field(maps, hazy, **settings)
-            yield item
+    return _run(pipeline(reading, output, work, tally), reading, tally, progress)
 
 
 def _run(written: Ahead, reading: "Reading", tally: Tally, progress: Progress | None) -> bool:
@@ -313,8 +246,13 @@ def _report(
         estimates=tally.moment.estimates if tally.moment else 0,
         damaged=reading.damage.places,
         stages=tally.stages,
-        notes=(*output.notes, *_damage_notes(reading, tally)),
+        notes=(*output.notes, *_resume_note(output), *_damage_notes(reading, tally)),
     )
+
+
+def _resume_note(output: "Output") -> tuple[str, ...]:
+    kept = 0 if output.journal is None else output.journal.kept
+    return (f"{kept} frames were there from an earlier run",) if kept else ()
 
 
 def _damage_notes(reading: "Reading", tally: Tally) -> Iterator[str]:
@@ -323,6 +261,8 @@ def _damage_notes(reading: "Reading", tally: Tally) -> Iterator[str]:
         yield f"{damage.places} damaged places in the source were passed over"
     if reading.clock.leaps:
         yield f"the clock of the source leaps {reading.clock.leaps} times; its parts were joined"
+    if reading.clock.wild:
+        yield f"{reading.clock.wild} times in the source mean nothing; they were passed over"
     if damage.end is not None:
         yield f"reading the source ended at {tally.last:.1f} s: {damage.end}"
     elif reading.end is None and wanted is not None and tally.last < wanted - MISSING:

@@ -72,10 +72,15 @@ def follow(
     steadiness: Steadiness,
     *,
     grey: bool = False,
+    profile: bytes | None = None,
 ) -> Moment:
-    """The field of the frame that comes after the moment `before`."""
+    """The field of the frame that comes after the moment `before`.
+
+    `profile`: ICC, by which the network has to see it; None: sRGB.
+    """
     small = _shrunk(pixels, min(steadiness.analysis, restorer.analysis))
-    estimate = functools.partial(restorer.estimate, grey=grey)
+    seen = {"grey": grey} | ({} if profile is None else {"profile": profile})
+    estimate = functools.partial(restorer.estimate, **seen)
     return next_moment(before, small, estimate, steadiness)
 
 

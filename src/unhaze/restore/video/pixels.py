@@ -1,12 +1,14 @@
 """Decoded frames become RGB arrays and back, with the colour matrix and range of the source."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from av import Packet, VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from unhaze.photo.profile import from_numbers
 from unhaze.restore.video.ahead import timed
 from unhaze.restore.video.yuv import takes
 
@@ -21,6 +23,8 @@ EXACT = (
 # halved on the way, and the field is 42 dB from what it was.
 SMOOTH = Interpolation.LANCZOS | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 RGB, UNSPECIFIED = 0, 2  # as matrices (ISO/IEC 23091-2)
+# Of transfer and primaries, there as well: WIDE are those of BT.2020 and of P3.
+BT709, BT2020, PQ, HLG, WIDE = 1, 9, 16, 18, (9, 11, 12)
 HIGH_DEFINITION = 720  # rows from which on players take an untagged video for BT.709
 
 
@@ -57,11 +61,13 @@ def to_pictures(
     *,
     in_rgb: bool = True,
     analysis: int | None = None,
+    wanted: Callable[[VideoFrame], bool] = lambda frame: True,
 ) -> Iterator[Picture | Packet]:
     """Frames, all of one `size` (width, height), in RGB or as decoded; packets pass.
 
     `analysis`: long side in pixels of a small picture in RGB; those frames that can be restored in
-    their own pixels get it, and stay as decoded. `seconds` as in `timed`.
+    their own pixels get it, and stay as decoded. `wanted`: whether a frame has to be seen at all;
+    others pass as decoded. `seconds` as in `timed`.
     """
     converters = VideoReformatter(), VideoReformatter()
     waiting = iter(items)
@@ -69,7 +75,8 @@ def to_pictures(
         with timed(seconds, "read"):
             item = next(waiting, None)
             if isinstance(item, VideoFrame):
-                item = _to_picture(item, converters, size, in_rgb, analysis)
+                seen = in_rgb and wanted(item)
+                item = _to_picture(item, converters, size, seen, analysis)
         if item is None:
             return
         yield item
@@ -91,6 +98,21 @@ def to_frame(
         interpolation=EXACT,
         threads=1,
     )
+
+
+def profile_of(picture: Picture) -> bytes | None:
+    """ICC, by which a network that knows sRGB has to see it: that of PQ, HLG and wide gamuts.
+
+    None for all that is shown as sRGB is: BT.709, BT.601, and what says nothing.
+    """
+    primaries, transfer = picture.primaries, picture.transfer
+    bright = transfer in (PQ, HLG)
+    if picture.grey or not (bright or primaries in WIDE):
+        return None
+    return _profile(primaries if primaries in WIDE else BT2020, transfer if bright else BT709)
+
+
+_profile = functools.lru_cache(from_numbers)
 
 
 def _to_picture(

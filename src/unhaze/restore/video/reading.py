@@ -165,10 +165,8 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
     open_ends = {each.index for each in streams if each.type == "audio"} | {reading.video.index}
     _seek(reading)
     last, rate = None, frame_rate(reading.video)
-    for packet in _packets(reading, [reading.video, *streams]):
-        # (The last packets of PyAV, which are empty, have a stream but no right `stream_index`.)
-        if packet.size and not packet.stream.disposition & Disposition.attached_pic:
-            reading.clock.correct(packet)
+    # (The last packets of PyAV, which are empty, have a stream but no right `stream_index`.)
+    for packet in reading.clock.ordered(_packets(reading, [reading.video, *streams])):
         if packet.stream.index == reading.video.index:
             if reading.video.index not in open_ends:
                 continue

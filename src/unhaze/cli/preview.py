@@ -1,0 +1,55 @@
+"""`unhaze preview`: a look at what would become of a video, before hours of work."""
+
+from pathlib import Path
+
+import click
+
+from unhaze.cli.options import ready_model, seconds
+from unhaze.errors import UnhazeError
+from unhaze.restore.devices import DEVICES
+
+OUT_HELP = "Picture or clip to write. [default: VIDEO.preview.jpg or .mp4]"
+
+
+@click.command(short_help="Shows one frame of a video before and after, or a split screen.")
+@click.argument("video", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="OUT", help=OUT_HELP)
+@click.option("--at", type=seconds, metavar="TIME", help="Which frame. [default: the middle]")
+@click.option("--clip", type=seconds, metavar="TIME", help="A clip that long, as a split screen.")
+@click.option("--model", default="auto", metavar="NAME|FILE", help="As for run.")
+@click.option("--strength", default=1.0, metavar="S", help="0 changes nothing, 1 clears fully.")
+@click.option("--device", type=click.Choice(["auto", *DEVICES]), default="auto")
+@click.option("--overwrite", is_flag=True, help="Replace a result that exists.")
+def preview(
+    video: Path,
+    out: Path | None,
+    at: float | None,
+    clip: float | None,
+    model: str,
+    strength: float,
+    device: str,
+    overwrite: bool,
+) -> int:
+    """Shows a frame of VIDEO, hazy beside restored, as a picture.
+
+    With --clip 3: three seconds of it, the left half as it was and the right half restored.
+    """
+    from unhaze.restore.restorer import Restorer
+    from unhaze.restore.video.frames import require_av
+
+    if not video.exists():
+        raise UnhazeError(f"no file '{video}'")
+    if clip == 0:
+        raise click.UsageError("--clip is 0 s; give how long it is to be")
+    require_av("a preview of a video")
+    from unhaze.restore.video.previews import preview_clip, preview_frame
+
+    out = out or video.with_name(f"{video.stem}.preview{'.jpg' if clip is None else '.mp4'}")
+    restorer = Restorer(ready_model(model, None), device, use="video")
+    how = {"restorer": restorer, "at": at, "strength": strength, "overwrite": overwrite}
+    if clip is None:
+        preview_frame(video, out, **how)
+    else:
+        preview_clip(video, out, seconds=clip, **how)
+    click.echo(out)
+    return 0

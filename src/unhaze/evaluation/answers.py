@@ -1,0 +1,47 @@
+"""A folder of pictures that something else has restored, measured as a model's answers are."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from unhaze import photo
+from unhaze.data.pairing import PairFiles, list_pictures
+from unhaze.errors import UnhazeError
+from unhaze.evaluation.sizes import fitted
+
+ENDING = ".unhazed"  # of what `unhaze` itself writes beside its inputs
+
+
+def answers_in(folder: Path) -> dict[str, Path]:
+    """The pictures right in a folder by the names of their inputs; none for all else, run folders.
+
+    UnhazeError: two of them have one name.
+    """
+    if not folder.is_dir() or any(folder.glob("state-*")) or (folder / "recipe.toml").exists():
+        return {}
+    found: dict[str, Path] = {}
+    for path in (each for each in list_pictures(folder) if each.parent == folder):
+        name = path.stem.removesuffix(ENDING)
+        if name in found:
+            raise UnhazeError(f"'{found[name]}' and '{path}' are both '{name}'; keep one of them")
+        found[name] = path
+    return found
+
+
+def read_answer(answers: Mapping[str, Path], pair: PairFiles, hazy: np.ndarray) -> np.ndarray:
+    """The restored picture of `pair`, float32 (H,W,3), at the size of `hazy`.
+
+    UnhazeError: there is none, or its sides have another ratio.
+    """
+    path = answers.get(pair.name) or answers.get(pair.hazy.stem)
+    if path is None:
+        raise UnhazeError(f"there is no restored picture named '{pair.name}'")
+    restored = photo.to_float(photo.read_rgb(path))
+    if restored.shape == hazy.shape:
+        return restored
+    brought = fitted(restored, max(hazy.shape[:2]))
+    if brought.shape != hazy.shape:
+        sizes = [f"{each.shape[1]}x{each.shape[0]}" for each in (restored, hazy)]
+        raise UnhazeError(f"'{path}' is {sizes[0]}, which does not become {sizes[1]}, the input's")
+    return brought

@@ -1,0 +1,147 @@
+"""What a restored picture has that its input had not: crushed shadows, glows, noise, another light.
+
+FADE rewards darkening, and PSNR needs a truth; these need the input alone. A method is read as a
+whole: one that does nothing is harmless, one that clears well is known by both. The measures are
+ours (`unhaze eval` prints them; docs/use.md says how to read them). NumPy only.
+"""
+
+import math
+
+import numpy as np
+
+BT601 = np.array([0.299, 0.587, 0.114])
+BLACK = 8  # levels of luma under which nothing is seen
+# Flat: standard deviation under 4 levels over 15 x 15 pixels; bright: over the median.
+FLAT_WINDOW, FLAT = 15, 4.0
+FINE = 1.5  # pixels, Gaussian; what is above it counts as noise
+LEAST_NOISE = 0.25  # levels; a drawing has none to gain
+# Strong: the upper 3 % of gradients, at least 4 levels a pixel. Beside them, on the bright side,
+# NEAR pixels away a glow stands, FAR away it does not.
+STRONG, LEAST_EDGE = 97, 4.0
+NEAR, FAR = (4, 6, 8, 10, 12), (18, 21, 24, 27, 30)
+STEADY = 5.0  # levels; the input must be this flat from NEAR to FAR
+PLACES = 4000  # edges that are looked at, at most
+
+HARM = {
+    "luma": "change of the mean luma, percent",
+    "at_0": "pixels with a channel at 0, percent",
+    "newly_at_0": "pixels with a channel at 0 that had none, percent",
+    "at_255": "pixels with a channel at 255, percent",
+    "newly_at_255": "pixels with a channel at 255 that had none, percent",
+    "black": f"pixels of a luma under {BLACK}, percent",
+    "noise_gain": "fine detail of bright, flat places, output over input",
+    "halo": "new overshoot beside strong edges, levels of 255",
+}
+
+
+def harm(hazy_hwc: np.ndarray, restored_hwc: np.ndarray) -> dict[str, float]:
+    """Each of `HARM` for pictures (H,W,3) of floats in [0,1], rounded to 8 bits as in a file.
+
+    `noise_gain` is NaN where too little is bright and flat, `halo` where too few edges have such
+    places beside them.
+    """
+    hazy, restored = (np.rint(255 * each.astype(np.float64)) for each in (hazy_hwc, restored_hwc))
+    before, after = hazy @ BT601, restored @ BT601
+    zero, white = ((restored == level).any(2) for level in (0, 255))
+    light = before.mean()
+    return {
+        "luma": 100 * (after.mean() / light - 1) if light else math.nan,
+        "at_0": 100 * zero.mean(),
+        "newly_at_0": 100 * (zero & (hazy > 0).all(2)).mean(),
+        "at_255": 100 * white.mean(),
+        "newly_at_255": 100 * (white & (hazy < 255).all(2)).mean(),
+        "black": 100 * (after < BLACK).mean(),
+        "noise_gain": noise_gain(before, after),
+        "halo": halo(before, after),
+    }
+
+
+def noise_gain(before: np.ndarray, after: np.ndarray) -> float:
+    """Of luma (H,W) in [0,255]: standard deviation of what is finer than FINE, after over before.
+
+    Where `before` is bright and flat; NaN if that are 2000 pixels or fewer.
+    """
+    mean, squares = (uniform(each) for each in (before, before**2))
+    flat = np.sqrt(np.maximum(squares - mean**2, 0)) < FLAT
+    flat &= before > np.percentile(before, 50)
+    if flat.sum() <= 2000:
+        return math.nan
+    fine = [(each - gaussian(each))[flat].std() for each in (before, after)]
+    return float(fine[1] / max(fine[0], LEAST_NOISE))
+
+
+def halo(before: np.ndarray, after: np.ndarray) -> float:
+    """Of luma (H,W) in [0,255]: mean |change of (NEAR less FAR)| on the bright side of edges."""
+    down, across = gradients(gaussian(before))
+    size = np.hypot(across, down)
+    rows, columns = np.nonzero(size >= max(np.percentile(size, STRONG), LEAST_EDGE))
+    if len(rows) < 50:
+        return math.nan
+    some = np.random.default_rng(0).permutation(len(rows))[:PLACES]
+    rows, columns = rows[some], columns[some]
+    length = size[rows, columns]
+    steps = (down[rows, columns] / length, across[rows, columns] / length)
+
+    def beside(luma: np.ndarray, distances: tuple[int, ...]) -> np.ndarray:
+        return np.array([at(luma, rows, columns, steps, each) for each in distances])
+
+    near, far = beside(before, NEAR), beside(before, FAR)
+    with np.errstate(invalid="ignore"):
+        steady = np.concatenate([near, far]).std(0) < STEADY
+    steady &= np.isfinite(near).all(0) & np.isfinite(far).all(0)
+    if steady.sum() < 30:
+        return math.nan
+    glow = beside(after, NEAR).mean(0) - beside(after, FAR).mean(0)
+    return float(np.abs(glow - (near.mean(0) - far.mean(0)))[steady].mean())
+
+
+def at(
+    luma: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    steps: tuple[np.ndarray, np.ndarray],
+    distance: int,
+) -> np.ndarray:
+    """`luma` at `distance` pixels from places, along their (down, across) steps; NaN outside."""
+    down = np.rint(rows + steps[0] * distance).astype(int)
+    across = np.rint(columns + steps[1] * distance).astype(int)
+    height, width = luma.shape
+    inside = (down >= 0) & (down < height) & (across >= 0) & (across < width)
+    values = luma[down.clip(0, height - 1), across.clip(0, width - 1)]
+    return np.where(inside, values, math.nan)
+
+
+def uniform(plane: np.ndarray) -> np.ndarray:
+    """Means of (H,W) over FLAT_WINDOW x FLAT_WINDOW, borders mirrored."""
+    weights = np.full(FLAT_WINDOW, 1 / FLAT_WINDOW)
+    return filtered(filtered(plane, weights, 0), weights, 1)
+
+
+def gaussian(plane: np.ndarray) -> np.ndarray:
+    """(H,W) under a Gaussian of FINE pixels, cut off at four of them, borders mirrored."""
+    radius = int(4 * FINE + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / FINE) ** 2)
+    weights /= weights.sum()
+    return filtered(filtered(plane, weights, 0), weights, 1)
+
+
+def gradients(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sobel, down and across, of (H,W), in levels a pixel; mirrored without the border pixel."""
+    smooth, slope = np.array([1, 2, 1]) / 4, np.array([-1, 0, 1]) / 2
+    down = filtered(filtered(plane, slope, 0, "reflect"), smooth, 1, "reflect")
+    return down, filtered(filtered(plane, smooth, 0, "reflect"), slope, 1, "reflect")
+
+
+def filtered(
+    plane: np.ndarray, weights: np.ndarray, axis: int, border: str = "symmetric"
+) -> np.ndarray:
+    """(H,W) correlated with `weights` (odd) along an axis; a `border` of numpy.pad."""
+    radius = len(weights) // 2
+    margin = [(radius, radius) if each == axis else (0, 0) for each in (0, 1)]
+    wide = np.pad(plane, margin, border)
+    length = plane.shape[axis]
+    parts = (
+        weight * np.take(wide, range(shift, shift + length), axis)
+        for shift, weight in enumerate(weights)
+    )
+    return np.sum(list(parts), axis=0)

@@ -1,0 +1,100 @@
+"""Directories of TIFF structures: where they are and what lines they have (TIFF 6.0, BigTIFF)."""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+# Bytes of one value by its kind, and how many of them change places with the byte order.
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+SIZES |= {16: 8, 17: 8, 18: 8}  # only in BigTIFF
+WORDS = SIZES | {5: 4, 10: 4}
+MOST = 4096  # entries of a directory
+
+
+@dataclass(frozen=True)
+class Header:
+    """`order`: "<" or ">"; `big`: BigTIFF; `pointer`: where the first directory's place stands."""
+
+    order: str
+    big: bool
+    pointer: int
+
+    @property
+    def number(self) -> str:
+        """The letter by which `struct` knows a place in the file."""
+        return "Q" if self.big else "I"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a directory: the `kind` and `count` of its values, and `at`, where they start."""
+
+    kind: int
+    count: int
+    at: int
+
+
+LITTLE = Header("<", False, 4)
+
+
+def unless_damaged(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What `work` answers, or None where the structure leads nowhere."""
+    try:
+        return work(*arguments)
+    except (ValueError, KeyError, OverflowError, struct.error):
+        return None
+
+
+def read_header(file: BinaryIO) -> Header:
+    """How the file is to be read. ValueError: it is no TIFF structure."""
+    file.seek(0)
+    start = file.read(4)
+    order = {b"II": "<", b"MM": ">"}.get(start[:2])
+    if order is None or len(start) < 4:
+        raise ValueError("no TIFF structure")
+    big = struct.unpack(order + "H", start[2:])[0] == 43
+    return Header(order, big, 8 if big else 4)
+
+
+def read_number(file: BinaryIO, header: Header, at: int) -> int:
+    """The place that is written at `at`."""
+    file.seek(at)
+    return struct.unpack(header.order + header.number, file.read(8 if header.big else 4))[0]
+
+
+def read_directory(file: BinaryIO, header: Header, start: int) -> tuple[dict[int, Entry], int]:
+    """Its entries by tag, and where the place of the next directory stands."""
+    room = 8 if header.big else 4
+    line = struct.Struct(header.order + "HH" + header.number)
+    file.seek(start)
+    size = struct.Struct(header.order + ("Q" if header.big else "H"))
+    (count,) = size.unpack(file.read(size.size))
+    if count > MOST:
+        raise ValueError(f"{count} entries in a directory")
+    lines = file.read(count * (line.size + room))
+    at = start + size.size
+    entries = {}
+    for i in range(count):
+        offset = i * (line.size + room)
+        tag, kind, length = line.unpack_from(lines, offset)
+        if kind not in SIZES:
+            continue
+        value = at + offset + line.size
+        if length * SIZES[kind] > room:
+            (value,) = struct.unpack_from(header.order + header.number, lines, offset + line.size)
+        entries[tag] = Entry(kind, length, value)
+    return entries, at + len(lines)
+
+
+def read_integer(file: BinaryIO, header: Header, entry: Entry) -> int:
+    """The first value of an entry of 2 or 4 bytes."""
+    file.seek(entry.at)
+    letter = {3: "H", 4: "I"}[entry.kind]
+    return struct.unpack(header.order + letter, file.read(SIZES[entry.kind]))[0]
+
+
+def overwrite_integer(file: BinaryIO, header: Header, entry: Entry, value: int) -> None:
+    """Changes it."""
+    file.seek(entry.at)
+    file.write(struct.pack(header.order + {3: "H", 4: "I"}[entry.kind], value))

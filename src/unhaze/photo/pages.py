@@ -1,0 +1,115 @@
+"""The pages of a TIFF file: which is the photo, what is a preview, an overview or a raw picture."""
+
+import math
+from typing import BinaryIO
+
+from unhaze.photo import exif
+from unhaze.photo.directories import (
+    SIZES,
+    read_directory,
+    read_header,
+    read_integer,
+    read_number,
+    unless_damaged,
+)
+from unhaze.photo.exif import PHOTOMETRIC, first_number
+
+SUBFILE_TYPE, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706
+BITS, COMPRESSION, PLANES, TILES = 258, 259, 284, 322
+READABLE_BITS = {1, 2, 4, 8, 16, 32}
+COMPRESSIONS = {6: "old-style JPEG", 34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC"}
+COMPRESSIONS |= {34925: "LZMA", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
+SENSOR = {32803, 34892}  # photometric interpretations: colour filter array, linear raw
+RAW = "is a camera's raw file, which is not read; develop it first, to TIFF for example"
+MOST_PAGES = 64
+NO_DATA = 42113
+MOST_INNER = 16  # directories that are looked at for a camera's raw picture
+
+
+def why_no_photo(file: BinaryIO) -> str | None:
+    """Why the first picture of a TIFF structure is not the photo; None if it is, or is damaged.
+
+    Camera raw files (DNG, NEF, ARW, CR2 ...) are TIFF files that open with a small preview.
+    """
+    return unless_damaged(_why_no_photo, file)
+
+
+def _why_no_photo(file: BinaryIO) -> str | None:
+    header = read_header(file)
+    file.seek(8)
+    if file.read(2) == b"CR":
+        return RAW
+    directory, following = read_directory(file, header, read_number(file, header, header.pointer))
+    inner = []
+    if SUB_DIRECTORIES in directory:
+        entry = directory[SUB_DIRECTORIES]
+        size = SIZES[entry.kind]
+        places = [entry.at + size * i for i in range(min(entry.count, MOST_INNER))]
+        inner = [read_directory(file, header, read_number(file, header, at))[0] for at in places]
+    while len(inner) < MOST_INNER and (place := read_number(file, header, following)):
+        page, following = read_directory(file, header, place)
+        inner.append(page)
+    for each in (directory, *inner):
+        interpretation = each.get(PHOTOMETRIC)
+        if interpretation and read_integer(file, header, interpretation) in SENSOR:
+            return RAW
+    if DNG_VERSION in directory:
+        return RAW
+    kind = directory.get(SUBFILE_TYPE)
+    if kind and read_integer(file, header, kind) & 1:
+        return "opens with a reduced-resolution picture; expected the photo first: convert it"
+    return None
+
+
+def hindrance(file: BinaryIO) -> str | None:
+    """What in a healthy TIFF file is not read, in words; None: nothing that is known."""
+    compression = first_number(file, COMPRESSION)
+    if compression in COMPRESSIONS:
+        return f"it is a TIFF file with {COMPRESSIONS[compression]} compression"
+    bits = first_number(file, BITS)
+    if bits is not None and bits not in READABLE_BITS:
+        return f"it is a TIFF file with {bits} bits a sample"
+    if first_number(file, PLANES) == 2 and unless_damaged(_has_tiles, file):
+        return "it is a TIFF file with tiles and a plane for each channel"
+    return None
+
+
+def _has_tiles(file: BinaryIO) -> bool:
+    header = read_header(file)
+    return TILES in read_directory(file, header, read_number(file, header, header.pointer))[0]
+
+
+def tiling(file: BinaryIO) -> tuple[int, int] | None:
+    """(width, height) of the tiles of the first picture; None: it has rows."""
+    width, height = first_number(file, TILES), first_number(file, TILES + 1)
+    return (width, height) if width and height else None
+
+
+def missing_data(block: bytes | None) -> float | None:
+    """The sample that means "no data here", as GDAL writes it; None: there is none, or NaN."""
+    tags = exif.tags_of(block) if block else {}
+    text = tags.get(NO_DATA, (2, b""))
+    try:
+        value = float(text[1].strip(b"\0 ")) if isinstance(text, tuple) else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def count_overviews(file: BinaryIO) -> int:
+    """Of the pages behind the first, those that show it in small."""
+    return unless_damaged(_count_overviews, file) or 0
+
+
+def _count_overviews(file: BinaryIO) -> int:
+    header = read_header(file)
+    _, following = read_directory(file, header, read_number(file, header, header.pointer))
+    found = 0
+    for _ in range(MOST_PAGES):
+        place = read_number(file, header, following)
+        if not place:
+            break
+        page, following = read_directory(file, header, place)
+        kind = page.get(SUBFILE_TYPE)
+        found += bool(kind and read_integer(file, header, kind) & 1)
+    return found

@@ -1,0 +1,222 @@
+"""Animations: GIF and WebP by libvips, PNG and AVIF by Pillow; frames in, frames out."""
+
+import importlib
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyvips
+
+from unhaze.errors import UnhazeError
+from unhaze.extras import explain_missing
+from unhaze.formats import FORMATS as FORMATS_OF_FILES
+from unhaze.formats import SUFFIXES, key_of
+from unhaze.outputs import Output
+from unhaze.photo.files import new_file
+from unhaze.photo.picture import EXIF, ICC, XMP, one_line_errors
+
+log = logging.getLogger(__name__)
+
+HEAD = 1 << 16  # bytes in which a file says that it is an animation
+MOST = 1_500_000_000  # bytes of all frames
+BY_LIBVIPS = {"gif", "webp"}
+BY_PILLOW = {"png": "PNG", "avif": "AVIF"}
+FORMATS = {*BY_LIBVIPS, *BY_PILLOW}
+AV1_SPEED = 9  # of 10
+
+
+@dataclass(frozen=True)
+class Series:
+    """frames: (H,W,3 or 4) uint8, each whole, in turn. delays: milliseconds, one a frame.
+
+    plays: how often all is shown, 0 for ever. metadata: EXIF, XMP, ICC, as in `Traits`.
+    """
+
+    frames: Iterator[np.ndarray]
+    shape: tuple[int, int, int]
+    delays: list[int]
+    plays: int = 0
+    metadata: dict[str, bytes] = field(default_factory=dict)
+    lossless: bool = False
+    quality: int | None = None
+
+
+def open_series(source: Path | bytes, suffix: str) -> Series | None:
+    """All frames of an animation, if it is one and a file with this suffix can be one.
+
+    UnhazeError: too many frames to hold, damaged, or Pillow is missing.
+    """
+    if SUFFIXES.get(suffix.lower()) not in FORMATS:
+        return None
+    name = "the given bytes" if isinstance(source, bytes) else f"'{source}'"
+    with one_line_errors(f"cannot read {name}", "damaged or cut off"):
+        if isinstance(source, bytes):
+            head = source[:HEAD]
+        elif source.is_file():
+            with source.open("rb") as file:
+                head = file.read(HEAD)
+        else:
+            return None
+        key = key_of(head)
+        if key not in FORMATS or not _may_be_animated(head, key):
+            return None
+        if key == "png" and not _has_pillow(name):
+            return None
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        read = _by_libvips if key in BY_LIBVIPS else _by_pillow
+        found = read(data, key, name)
+    if len(found.delays) < 2:
+        return None
+    return found
+
+
+def _has_pillow(name: str) -> bool:
+    """Whether it is installed; says so if not: a PNG's first frame can be restored without."""
+    try:
+        with _needing(f"{name}: more than the first frame"):
+            importlib.import_module("PIL")
+    except UnhazeError as error:
+        log.warning("%s", error)
+        return False
+    return True
+
+
+def _check_size(name: str, shape: tuple[int, int, int], count: int) -> None:
+    size = int(np.prod(shape)) * count
+    if size > MOST:
+        raise UnhazeError(
+            f"{name} has {count} frames, which take {size / 1e9:.1f} GB; at most"
+            f" {MOST / 1e9:.1f} are held: make it a video first"
+        )
+
+
+def _may_be_animated(head: bytes, key: str) -> bool:
+    """By the first bytes; of GIF only all of it tells."""
+    signs = {"webp": b"ANIM", "png": b"acTL", "avif": b"avis", "gif": b"GIF"}
+    return signs[key] in head
+
+
+def _by_libvips(data: bytes, key: str, name: str) -> Series:
+    image = pyvips.Image.new_from_buffer(data, "", n=-1, fail_on="error", access="sequential")
+    height = image.get("page-height") if image.get_typeof("page-height") else image.height
+    count = image.height // height
+    _check_size(name, (height, image.width, image.bands), count)
+    delays = image.get("delay") if image.get_typeof("delay") else [100] * count
+    image = image.colourspace("srgb") if image.interpretation != "srgb" else image
+    metadata = {each: image.get(each) for each in (EXIF, XMP, ICC) if image.get_typeof(each)}
+    if EXIF in metadata:
+        metadata[EXIF] = metadata[EXIF].removeprefix(b"Exif\0\0")
+
+    def frames() -> Iterator[np.ndarray]:
+        region = pyvips.Region.new(image)
+        for number in range(count):
+            fetched = region.fetch(0, number * height, image.width, height)
+            yield np.frombuffer(fetched, np.uint8).reshape(height, image.width, image.bands)
+
+    plays = image.get("loop") if image.get_typeof("loop") else 1
+    shape = (height, image.width, image.bands)
+    lossless = key == "webp" and b"VP8L" in data[:4096]
+    return Series(frames(), shape, list(delays)[:count], plays, metadata, lossless)
+
+
+def _by_pillow(data: bytes, key: str, name: str) -> Series:
+    with _needing(f"{name}, an animated {key.upper()},"):
+        from PIL import Image
+    picture = Image.open(io.BytesIO(data), formats=[BY_PILLOW[key]])
+    alpha = "A" in picture.mode or "transparency" in picture.info
+    mode = "RGBA" if alpha else "RGB"
+    info = picture.info
+    metadata = {EXIF: info.get("exif"), ICC: info.get("icc_profile"), XMP: info.get("xmp")}
+    if metadata[EXIF]:
+        metadata[EXIF] = metadata[EXIF].removeprefix(b"Exif\0\0")
+    shape = (picture.height, picture.width, len(mode))
+    _check_size(name, shape, picture.n_frames)
+    frames, delays = [], []
+    for number in range(picture.n_frames):
+        picture.seek(number)
+        frames.append(np.array(picture.convert(mode)))
+        delays.append(round(picture.info.get("duration") or 100))
+    kept = {each: value for each, value in metadata.items() if value}
+    return Series(iter(frames), shape, delays, info.get("loop", 0), kept, lossless=key == "png")
+
+
+def write_series(
+    series: Series, path: Path, original: Path, *, overwrite: bool, output: Output
+) -> None:
+    """An animation; whole or not at all. UnhazeError: as `write`."""
+    encoded = encode_series(series, path.suffix, output)
+    with (
+        one_line_errors(f"cannot write '{path}'", "perhaps the disk is full"),
+        new_file(path, original=original, overwrite=overwrite) as descriptor,
+        open(descriptor, "wb", closefd=False) as file,
+    ):
+        file.write(encoded)
+
+
+def usual_suffix(data: bytes) -> str:
+    """Of a file with such bytes, by its signature; empty for what is not known."""
+    key = key_of(data[:HEAD])
+    return FORMATS_OF_FILES[key].suffixes[0] if key else ""
+
+
+def encode_series(series: Series, suffix: str, output: Output) -> bytes:
+    """The bytes of an animation, in the format of the suffix; `series.frames` are used up."""
+    key = SUFFIXES[suffix.lower()]
+    if output.bit_depth not in (None, 8) or output.color_space not in (None, "srgb"):
+        raise UnhazeError("animations have 8 bits a channel, and keep their colour space")
+    metadata = {} if output.strip_metadata else series.metadata
+    if output.strip_metadata and ICC in series.metadata:
+        metadata = {ICC: series.metadata[ICC]}
+    frames = list(series.frames)
+    if key in BY_LIBVIPS:
+        return _save_by_libvips(series, frames, metadata, key, output)
+    return _save_by_pillow(series, frames, metadata, key, output)
+
+
+def _save_by_libvips(
+    series: Series, frames: list[np.ndarray], metadata: dict[str, bytes], key: str, output: Output
+) -> bytes:
+    tall = pyvips.Image.new_from_array(np.concatenate(frames)).copy(interpretation="srgb")
+    tall.set_type(pyvips.GValue.gint_type, "page-height", series.shape[0])
+    tall.set_type(pyvips.GValue.array_int_type, "delay", series.delays)
+    tall.set_type(pyvips.GValue.gint_type, "loop", series.plays)
+    for each, value in metadata.items():
+        tall.set_type(pyvips.GValue.blob_type, each, value)
+    if key == "gif":
+        return tall.gifsave_buffer(dither=1.0)
+    lossless = output.lossless or (series.lossless and output.quality is None)
+    return tall.webpsave_buffer(lossless=lossless, Q=output.quality or 90, exact=True)
+
+
+def _save_by_pillow(
+    series: Series, frames: list[np.ndarray], metadata: dict[str, bytes], key: str, output: Output
+) -> bytes:
+    with _needing(f"writing an animated {key.upper()}"):
+        from PIL import Image
+    pictures = [Image.fromarray(each) for each in frames]
+    names = {EXIF: "exif", ICC: "icc_profile", XMP: "xmp"}
+    options: dict[str, Any] = {names[each]: value for each, value in metadata.items()}
+    if key == "avif":
+        quality = 100 if output.lossless else output.quality or 80
+        options |= {"quality": quality, "speed": AV1_SPEED, "subsampling": "4:4:4"}
+    else:
+        options.pop("xmp", None)
+        options |= {"loop": series.plays, "default_image": False}
+    file = io.BytesIO()
+    more = {"save_all": True, "append_images": pictures[1:], "duration": series.delays}
+    pictures[0].save(file, BY_PILLOW[key], **more, **options)
+    return file.getvalue()
+
+
+@contextmanager
+def _needing(owner: str) -> Iterator[None]:
+    """Says which extra brings what is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise explain_missing(error, owner) or error from error

@@ -1,0 +1,43 @@
+"""Maps and orthophotos with places without data: these have no influence, and stay as they are."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import pyvips
+
+from unhaze.photo import Traits
+
+WHITES = {"uchar": 255, "ushort": 65535, "float": 1}
+
+
+def with_data_only(image: pyvips.Image, traits: Traits) -> pyvips.Image:
+    """Its places without data hidden by alpha; a picture that has an alpha stays as it is."""
+    if traits.missing is None or image.hasalpha():
+        return image
+    empty = (image == traits.missing).bandand()
+    alpha = empty.ifthenelse(0, WHITES[image.format]).cast(image.format)
+    return image.bandjoin(alpha).copy(interpretation=image.interpretation)
+
+
+def where_data_is(
+    apply: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]],
+    strips: Iterable[np.ndarray],
+    traits: Traits,
+) -> Iterator[np.ndarray]:
+    """What `apply` makes of strips (n,W,C), but for places without data."""
+    if traits.missing is None:
+        yield from apply(strips)
+        return
+    waiting: deque[np.ndarray] = deque()
+
+    def noted() -> Iterator[np.ndarray]:
+        for strip in strips:
+            waiting.append(strip)
+            yield strip
+
+    colours = 1 if traits.grey else 3
+    for done in apply(noted()):
+        strip = waiting.popleft()
+        empty = (strip[..., :colours] == traits.missing).all(axis=2)
+        yield np.where(empty[..., None], strip, done) if empty.any() else done

@@ -1,0 +1,286 @@
+"""The target of a video: its container and tracks, and an encoder set up by the first picture."""
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av import Packet, VideoFrame
+from av.audio.stream import AudioStream
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.sidedata.sidedata import Type
+from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
+from av.video.reformatter import ColorRange
+from av.video.stream import VideoStream
+
+from unhaze.errors import UnhazeError
+from unhaze.restore.encoding import Encoding
+from unhaze.restore.video.codecs import (
+    Chosen,
+    Source,
+    choose_codec,
+    choose_encoder,
+    choose_layout,
+    losses,
+)
+from unhaze.restore.video.containers import CONTAINERS
+from unhaze.restore.video.copying import (
+    Track,
+    is_made_anew,
+    open_track,
+    true_still,
+)
+from unhaze.restore.video.journal import Journal
+from unhaze.restore.video.pixels import Picture
+from unhaze.restore.video.reading import KEEP_BYTES, Reading, frame_rate, reason
+
+PRORES_PROFILES = {"Proxy": "0", "LT": "1", "Standard": "2", "HQ": "3", "4444": "4", "XQ": "5"}
+BOTTOM_FIRST = 3  # FFmpeg's AV_FIELD_BB
+SOUND_RATE = 128_000  # bits a second that sound is taken to have where the file does not say
+LARGE = 6_000_000  # pixels; x264 holds some 50 bytes of each of the frames that it looks ahead to
+# Frames between key frames at most, by x264 and x265; seconds, where frames are rarer than usual:
+# from the last one a killed run goes on.
+USUAL_KEY, LATEST_KEY = 250, 30
+REORDERED = 3  # frames; x265 gives arbitrary times to the packets of shorter videos with B-frames
+
+
+@dataclass
+class Output:
+    """An open target. `copies`: the track for each number of a stream of the source.
+
+    `layout`: the wanted pixel format, None for the nearest. `threads`: of the encoder, 0 for one
+    per core. `look`: the file of what a first pass has found, or is to find, and which it is.
+    `notes`: what the target could not hold. `refused`: packets that the target did not take.
+    `journal`: of what is encoded, with what an earlier run has; of that, `replay` are packets still
+    to be read, `kept` the next one. `last`: time of decoding of the last one written, in ticks.
+    """
+
+    container: OutputContainer
+    video: VideoStream
+    chosen: Chosen
+    copies: dict[int, Track]
+    layout: str | None = None
+    threads: int = 0
+    look: tuple[Path, int] | None = None
+    notes: list[str] = field(default_factory=list)
+    refused: int = 0
+    journal: Journal | None = None
+    replay: Iterator[Packet] = iter(())
+    kept: deque[Packet] = field(default_factory=deque)
+    last: int | None = None
+
+    @property
+    def codec(self) -> str:
+        """As in CODECS."""
+        return self.chosen.codec
+
+
+def choose(reading: Reading, target: Path, encoding: Encoding) -> Chosen:
+    """The encoder for a source and the name of its result. UnhazeError: there is none as asked."""
+    suffix, context = target.suffix.lower(), reading.video.codec_context
+    family = context.codec.canonical_name
+    codec = choose_codec(encoding.codec, family, suffix)
+    sounds = reading.container.streams.audio
+    sound_rate = sum(bit_rate_of(each) or SOUND_RATE for each in sounds)
+    whole = reading.container.bit_rate
+    rate = bit_rate_of(reading.video) or (max(whole - sound_rate, whole // 2) if whole else None)
+    source = Source(family, reading.size, rate, sound_rate, reading.wanted_seconds)
+    chosen = choose_encoder(encoding, codec, source)
+    lost = losses(reading.video, family, codec) if encoding.codec is None else ()
+    return replace(chosen, notes=(*chosen.notes, *lost))
+
+
+def bit_rate_of(stream: AudioStream | VideoStream) -> int | None:
+    """Bits a second, as far as the source says."""
+    return stream.codec_context.bit_rate if stream.codec_context is not None else None
+
+
+def open_first_pass(file: Any, chosen: Chosen, reading: Reading, encoding: Encoding) -> Output:
+    """A target that keeps nothing: its encoder only looks at the pictures."""
+    container = av.open(file, "w", format="null")
+    video = _add_video(container, chosen, reading)
+    return Output(container, video, chosen, {}, encoding.pixel_format)
+
+
+def open_output(
+    file: Any, target: Path, reading: Reading, chosen: Chosen, encoding: Encoding
+) -> Output:
+    """Prepares a target in an open file; the video stream waits for its first frame."""
+    suffix = target.suffix.lower()
+    form = CONTAINERS[suffix].form
+    facts = true_still(reading.container.metadata)
+    own_tags = form in ("mp4", "mov") and any(key.startswith("com.") for key in facts)
+    container = av.open(
+        file,
+        "w",
+        format=form,
+        container_options={"movflags": "use_metadata_tags"} if own_tags else {},
+        buffer_size=1 << 20,
+        **KEEP_BYTES,
+    )
+    container.metadata.update(facts)
+    copies: dict[int, Track] = {}
+    notes = list(chosen.notes)
+    chapters = len(reading.container.chapters())
+    for stream in reading.container.streams:
+        if stream.index == reading.video.index:
+            video = _add_video(container, chosen, reading)
+            video.metadata.update(true_still(stream.metadata))
+            video.disposition = stream.disposition
+            if reading.start and video.metadata.pop("timecode", None):
+                notes.append("the timecode is that of the whole video; left out of a part")
+        elif not is_made_anew(stream, chapters):
+            track = open_track(container, stream, suffix, notes, audio=encoding.audio)
+            if track is not None:
+                copies[stream.index] = track
+    return Output(container, video, chosen, copies, encoding.pixel_format, notes=notes)
+
+
+def _add_video(container: OutputContainer, chosen: Chosen, reading: Reading) -> VideoStream:
+    rate = frame_rate(reading.video)
+    return container.add_stream(chosen.encoder.encoder, rate, dict(chosen.options))
+
+
+def configure(output: Output, picture: Picture, reading: Reading) -> str:
+    """Sets the encoder up by the first picture, opens it, and answers its pixel format."""
+    frame, encoder = picture.frame, output.video.codec_context
+    layout, notes = choose_layout(
+        output.codec,
+        picture.layout,
+        frame.width,
+        frame.height,
+        encoder=output.chosen.encoder,
+        wanted=output.layout,
+    )
+    output.notes += notes
+    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, layout
+    encoder.time_base, encoder.framerate = frame.time_base, frame_rate(reading.video)
+    encoder.flags |= Flags.frame_duration
+    _set_pace(output, encoder)
+    ratio = reading.video.sample_aspect_ratio
+    if ratio:
+        encoder.sample_aspect_ratio = ratio
+    form = output.container.format.name
+    if ratio not in (None, 0, 1) and output.codec not in ("h264", "h265") and form == "matroska":
+        output.notes.append(f"{output.codec} in .mkv does not keep the pixel aspect ratio {ratio}")
+    _tag_colours(encoder, picture, in_full_range(output, picture))
+    if picture.interlaced:
+        output.notes.append("interlaced: the two fields of a frame are restored as one picture")
+        encoder.flags |= Flags.interlaced_dct
+        encoder.field_order = reading.video.codec_context.field_order
+        x264 = output.chosen.encoder.encoder == "libx264"
+        if x264 and encoder.field_order == BOTTOM_FIRST:
+            encoder.options["x264-params"] = "bff=1"  # by itself the top field is first
+    if output.chosen.encoder.encoder == "prores":
+        encoder.options["profile"] = _prores_profile(reading.video, layout)
+    if output.look is not None:
+        _tell_pass(encoder, *output.look)
+    if "x265-params" in encoder.options:
+        encoder.options["x265-params"] += hdr_options(frame)
+        if (reading.expected_frames or REORDERED) < REORDERED:
+            encoder.max_b_frames = 0
+    if output.codec == "h265" and form in ("mp4", "mov"):
+        encoder.codec_tag = "hvc1"  # Apple's players open no other
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is not None:
+        output.video.set_display_matrix(np.frombuffer(matrix, np.int32).tolist())
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder is talkative: errors only
+    try:
+        encoder.open()
+    except (av.FFmpegError, ValueError) as error:
+        size = f"{frame.width} x {frame.height}"
+        raise UnhazeError(
+            f"{output.codec} cannot encode {size} pixels as {layout} ({reason(error)});"
+            " choose another codec"
+        ) from error
+    if output.journal is not None:
+        _begin_journal(output, encoder)
+    return layout
+
+
+def _set_pace(output: Output, encoder: VideoCodecContext) -> None:
+    """Bits, threads, and what is held of the frames ahead."""
+    if output.chosen.bit_rate is not None:
+        encoder.bit_rate = output.chosen.bit_rate
+    # By frames as x264's makers mean it, where those frames are not too large to be held.
+    large = encoder.width * encoder.height > LARGE
+    encoder.thread_count, encoder.thread_type = output.threads, "SLICE" if large else "AUTO"
+    if large and encoder.options.get("preset") == "veryfast":
+        encoder.options["rc-lookahead"] = "4"
+    if output.journal is not None and encoder.framerate * LATEST_KEY < USUAL_KEY:
+        encoder.gop_size = max(1, round(encoder.framerate * LATEST_KEY))
+
+
+def _begin_journal(output: Output, encoder: VideoCodecContext) -> None:
+    """The open encoder has to be that which has made what is kept."""
+    journal, base = output.journal, float(encoder.time_base)
+    journal.check(encoder.extradata, base)
+    if journal.until is None:
+        journal.begin_with(encoder.extradata, base)
+    else:
+        output.replay = journal.packets()
+        output.kept.extend(itertools.islice(output.replay, 1))
+
+
+def _tell_pass(encoder: VideoCodecContext, found: Path, number: int) -> None:
+    """Which of two passes it is, and the file of what the first one finds."""
+    if "x265-params" in encoder.options:
+        name = str(found).replace("\\", "/").replace(":", "\\:")
+        encoder.options["x265-params"] += f":pass={number}:stats={name}"
+    else:
+        encoder.flags |= Flags.pass1 if number == 1 else Flags.pass2
+        encoder.options["stats"] = str(found)
+
+
+def _tag_colours(encoder: VideoCodecContext, picture: Picture, full_range: bool) -> None:
+    """The tags of the source; YUV that was RGB has a matrix and range of our choice to tell."""
+    frame = picture.frame
+    encoder.color_primaries, encoder.color_trc = frame.color_primaries, frame.color_trc
+    encoder.colorspace, encoder.color_range = frame.colorspace, frame.color_range
+    became_yuv = VideoFormat(picture.layout).is_rgb and not encoder.format.is_rgb
+    if became_yuv:
+        encoder.colorspace = picture.matrix
+    if became_yuv or full_range != (frame.color_range == ColorRange.JPEG):
+        encoder.color_range = ColorRange.JPEG if full_range else ColorRange.MPEG
+
+
+def in_full_range(output: Output, picture: Picture) -> bool:
+    """ProRes knows the limited range only."""
+    return picture.full_range and output.codec != "prores"
+
+
+def _prores_profile(video: VideoStream, layout: str) -> str:
+    """The flavour of the source, or HQ; 4444 for what the others do not hold."""
+    if "444" in layout:
+        return PRORES_PROFILES["XQ" if video.profile == "XQ" else "4444"]
+    return PRORES_PROFILES.get(video.profile or "", PRORES_PROFILES["HQ"])
+
+
+def hdr_options(frame: VideoFrame) -> str:
+    """What the frame says of the display it was graded on, for x265: ":..." or nothing.
+
+    FFmpeg keeps it as AVMasteringDisplayMetadata (fractions: red, green, blue, white, darkest,
+    brightest; then what is valid) and AVContentLightMetadata (two numbers).
+    """
+    options = ""
+    mastering = frame.side_data.get(Type.MASTERING_DISPLAY_METADATA)
+    if mastering is not None:
+        values = np.frombuffer(mastering, np.int32)
+        if values[20] and values[21] and values[1:20:2].all():
+            red, green, blue, white = (values[0:16:2] / values[1:16:2]).reshape(4, 2) * 50000
+            dark, bright = values[16:20:2] / values[17:20:2] * 10000
+            named = {"G": green, "B": blue, "R": red, "WP": white, "L": (bright, dark)}
+            pairs = (f"{name}({one:.0f},{two:.0f})" for name, (one, two) in named.items())
+            options += f":master-display={''.join(pairs)}"
+    light = frame.side_data.get(Type.CONTENT_LIGHT_LEVEL)
+    if light is not None:
+        most, mean = np.frombuffer(light, np.uint32)[:2]
+        options += f":max-cll={most},{mean}"
+    return options

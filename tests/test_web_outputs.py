@@ -1,0 +1,42 @@
+"""The service writes photos as the command does, by the same options."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+from web_files import hazy_photo
+
+from unhaze import photo
+from unhaze.web import Settings, create_app
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(device="cpu", workers=1, analysis=64))) as client:
+        yield client
+
+
+def test_depth_colours_and_metadata_are_as_asked(client):
+    asked = {"model": "dcp", "format": "png", "bit_depth": 16, "color_space": "display-p3"}
+    answer = client.post("/v1/dehaze", content=hazy_photo(), params=asked)
+    assert answer.status_code == 200, answer.text
+    got = photo.read(answer.content)
+    assert got.pixels.dtype == np.uint16 and got.traits.profile is not None
+    bare = {"model": "dcp", "strip_metadata": "true", "quality": 30}
+    answer = client.post("/v1/dehaze", content=hazy_photo(), params=bare)
+    assert photo.read(answer.content).traits.metadata == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"format": "jpg", "bit_depth": 16}, "JPEG holds 8 bits"),
+        ({"format": "png", "quality": 50}, "PNG has no quality"),
+        ({"lossless": "true", "quality": 50}, "leave out quality or lossless"),
+        ({"quality": 101}, "quality"),
+    ],
+)
+def test_what_makes_no_sense_is_422(client, asked, said):
+    answer = client.post("/v1/dehaze", content=hazy_photo(), params=asked | {"model": "dcp"})
+    assert answer.status_code == 422 and said in answer.text
