@@ -67,7 +67,9 @@ class MultiScaleUNet(nn.Module):
         """
         padded = pad_to_multiple(hazy, self.multiple, smallest=self.smallest)
         # Of the features at a quarter.
-        sides = [plain_size(side // 4, self.smallest // 4) for side in padded.shape[-2:]]
+        sides = [side // 4 for side in padded.shape[-2:]]
+        if self.smallest > 1:  # else they are formulas without a maximum, which do no harm
+            sides = [plain_size(side, self.smallest // 4) for side in sides]
         one, two, four = ([factor * side for side in sides] for factor in (1, 2, 4))
         padded = sized(padded, *four)
         half = sized(padded[..., ::2, ::2], *two)

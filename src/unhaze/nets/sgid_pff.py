@@ -95,7 +95,7 @@ class TransmissionNet(nn.Module):
         self.unet_body = UNet(width, guided=guided)
 
     def forward(self, features: Tensor) -> Tensor:
-        return torch.sigmoid(self.unet_body(features)).clamp(1e-8, 1)
+        return torch.sigmoid(self.unet_body(features)).clamp(min=1e-8)
 
 
 class UNet(nn.Module):
