@@ -196,7 +196,7 @@ def test_the_download_is_what_the_command_line_writes(open_page, name):
         # loses: so both are held against the result as it is before the encoder.
         exact = Restorer("photo-fast", "cpu").restore(before)
         losses = [psnr(each, photo.to_float(exact.pixels)) for each in floats[1:]]
-        assert losses[1] >= losses[0] - 0.5
+        assert losses[1] >= losses[0] - 0.75
     else:
         assert psnr(floats[2], floats[1]) >= 45
     if right.alpha is not None:

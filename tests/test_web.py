@@ -213,7 +213,6 @@ def test_every_answer_has_tight_headers(client, path):
     assert answer.status_code == 200
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
-    # WebAssembly alone may be compiled: the networks that run in the page.
     assert "unsafe" not in policy.replace("'wasm-unsafe-eval'", "")
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "access-control-allow-origin" not in answer.headers
