@@ -189,14 +189,15 @@ def test_the_download_is_what_the_command_line_writes(open_page, name):
             assert abs(by_page.traits.quality - by_python.traits.quality) <= 1
     before, right, found = (photo.read(each) for each in (content, expected, result))
     floats = [photo.to_float(each.pixels) for each in (before, right, found)]
-    floats = [each / floats[0].max() for each in floats]
+    top = floats[0].max()
+    floats = [each / top for each in floats]
     assert psnr(floats[2], floats[0]) < 35  # it did clear something
     if by_python.traits.format == "webp" and not by_python.traits.lossless:
         # Its sharp halving of colours differs between versions of libwebp by 40 dB, as much as it
         # loses: so both are held against the result as it is before the encoder.
         exact = Restorer("photo-fast", "cpu").restore(before)
-        losses = [psnr(each, photo.to_float(exact.pixels)) for each in floats[1:]]
-        assert losses[1] >= losses[0] - 0.75
+        losses = [psnr(each, photo.to_float(exact.pixels) / top) for each in floats[1:]]
+        assert losses[1] >= losses[0] - 0.5
     else:
         assert psnr(floats[2], floats[1]) >= 45
     if right.alpha is not None:

@@ -207,7 +207,7 @@ def test_what_the_server_says_of_itself(client):
     assert "unhaze_places_taken 0.0" in numbers
 
 
-@pytest.mark.parametrize("path", ["/", "/config.json", "/style.css", "/docs", "/healthz"])
+@pytest.mark.parametrize("path", "/ /config.json /style.css /icon.svg /docs /healthz".split())
 def test_every_answer_has_tight_headers(client, path):
     answer = client.get(path)
     assert answer.status_code == 200
