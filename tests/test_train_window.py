@@ -123,13 +123,15 @@ def test_windows_on_several_machines_equal_one_run(recipe_file, tmp_path, capsys
     assert main([*again, *window]) == 0  # Nothing is left to do.
 
 
-def test_a_state_travels_in_files_of_16_mib(recipe_file, tmp_path):
-    """Networks that are larger than a file are cut into parts."""
+def test_a_state_of_a_large_network_is_one_file_each_and_goes_on(recipe_file, tmp_path):
+    """What was cut into parts of 16 MiB by version 0.1 is one file, whatever its size."""
     recipe = load_config(recipe_file, ["net.width=56", "schedule.steps=1"])
     run = train(recipe, out=tmp_path / "run").run
     files = list(newest_state(run).iterdir())
-    assert [file for file in files if file.name.endswith("-2.safetensors")]
-    assert max(file.stat().st_size for file in files) <= 16 * 2**20
+    names = {file.name for file in files}
+    assert {"restorer.safetensors", "optimizer-restorer.safetensors"} <= names
+    assert not [name for name in names if name.endswith("-2.safetensors")]
+    assert max(file.stat().st_size for file in files) > 16 * 2**20
     assert train(
         load_config(recipe_file, ["net.width=56", "schedule.steps=2"]), resume=run
     ).finished

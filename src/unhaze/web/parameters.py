@@ -58,7 +58,7 @@ OUTPUT = tuple(OPTIONS)
 EXAMPLES = {"codec": "h265", "crf": "22", "bitrate": "8M", "target_size": "700M", "preset": "slow"}
 EXAMPLES |= {"pixel_format": "yuv420p10le", "hw": "auto", "audio": "none"}
 PARAMETERS |= {
-    name: parameter(str | None, None, choice.help, EXAMPLES[name], max_length=32)
+    name: parameter(str, "", choice.help, EXAMPLES[name], max_length=32)
     for name, choice in CHOICES.items()
 }
 
@@ -87,7 +87,7 @@ def output_of(given: BaseModel) -> dict[str, Any]:
 
 def encoding_of(given: BaseModel) -> Encoding:
     """How a video is to be written. UnhazeError: a value of no meaning."""
-    return read_encoding(given.model_dump(include=set(CHOICES)))
+    return read_encoding(given.model_dump(include=set(CHOICES), exclude_unset=True))
 
 
 def with_fields(given: Given, fields: Mapping[str, str], file_name: str) -> Given:
