@@ -74,7 +74,7 @@ def test_operators_are_sound():
 @pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
 def test_without_a_compiler_the_plain_way_serves(compiler, monkeypatch, tmp_path):
     monkeypatch.setenv("CC", compiler)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("UNHAZE_CACHE", str(tmp_path))
     deform_kernel.library.cache_clear()
     try:
         inputs = random_inputs()
@@ -88,7 +88,7 @@ def test_without_a_compiler_the_plain_way_serves(compiler, monkeypatch, tmp_path
 
 
 def test_it_is_built_once_into_the_cache_of_the_user(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("UNHAZE_CACHE", str(tmp_path))
     deform_kernel.library.cache_clear()
     try:
         assert deform_kernel.library() is not None

@@ -1,8 +1,8 @@
 """Small C kernels: one that came along, else one that is built at first use, else none.
 
 A wheel may bring a library beside its source (NAME.so, NAME.dylib or NAME.dll). Where there is none
-and a C compiler is, it is built once and kept in `unhaze/` of the user's cache folder
-(XDG_CACHE_HOME). Callers have a plain way for machines with neither. UNHAZE_KERNELS=off: none.
+and a C compiler is, it is built once and kept in the cache (`cache_folder`). Callers have a plain
+way for machines with neither. UNHAZE_KERNELS=off: none.
 """
 
 import ctypes
@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+
+from unhaze.cache import cache_folder
 
 SUFFIXES = (".so", ".dylib", ".dll")
 # Sums may be reordered. Not -ffast-math, which would flush tiny numbers in the whole process.
@@ -39,7 +41,7 @@ def _built(source: Path, flags: tuple[str, ...]) -> Path | None:
     # -march=native: a home folder may be shared by machines of several kinds.
     kind = "".join((compiler, *flags, platform.machine(), _processor_flags()))
     name = hashlib.sha256(source.read_bytes() + kind.encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unhaze"
+    cache = cache_folder()
     kept = cache / f"{source.stem}-{name}.so"
     if not kept.exists():
         cache.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import http.client
-import os
 import re
 import ssl
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from unhaze.cache import cache_folder
 from unhaze.errors import UnhazeError
 
 try:
@@ -79,11 +79,6 @@ def cached_path(url: str, sha256: str) -> Path:
             f"cannot fetch '{url}': expected an http(s) address that ends in a file name"
         )
     return cache_folder() / sha256[:8] / name
-
-
-def cache_folder() -> Path:
-    """The folder named by UNHAZE_CACHE, else `~/.cache/unhaze`; it may not exist yet."""
-    return Path(os.environ.get("UNHAZE_CACHE") or "~/.cache/unhaze").expanduser()
 
 
 @contextlib.contextmanager

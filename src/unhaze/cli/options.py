@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -78,7 +79,9 @@ def given_in(context: click.Context) -> Given:
     if given.quiet and given.verbose:
         raise click.UsageError("--quiet and --verbose exclude each other")
     if given.quiet:
-        logging.getLogger().setLevel(logging.ERROR)
+        root = logging.getLogger()
+        context.call_on_close(partial(root.setLevel, root.level))  # for programs that call `main`
+        root.setLevel(logging.ERROR)
     if given.native and given.analysis is not None:
         raise click.UsageError("--analysis and --native exclude each other")
     if not 0 <= given.strength <= 1:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from unhaze import fetch, zoo
+from unhaze.cache import cache_folder
 from unhaze.errors import UnhazeError
 
 TOLERANCE = 1e-3  # largest difference of the ONNX file from PyTorch, where a picture is 0 to 1
@@ -34,11 +35,11 @@ def checkpoint_of(name: str | Path) -> Path | None:
 def ready(source: Path, net: str | None = None) -> Path:
     """The ONNX file of a checkpoint, in the cache; made on the first call, which takes PyTorch.
 
-    It lies in the folder `onnx` of the cache (`fetch.cache_folder`), under the sha256 of all that
+    It lies in the folder `onnx` of the cache (`cache_folder`), under the sha256 of all that
     it is made of, so that a changed checkpoint and a newer unhaze make a new one. Nothing in the
     checkpoint is run. net: as `unhaze export --net`. UnhazeError: what `unhaze export` says.
     """
-    made = fetch.cache_folder() / "onnx" / f"{key_of(source, net)}.onnx"
+    made = cache_folder() / "onnx" / f"{key_of(source, net)}.onnx"
     with fetch.locked(made):
         if not made.is_file():
             convert(source, net, made)

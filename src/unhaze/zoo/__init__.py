@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from unhaze import fetch
+from unhaze.cache import cache_folder
 from unhaze.errors import UnhazeError
 from unhaze.names import nearest
 
@@ -122,7 +123,7 @@ def get(name: str) -> Path:
     paths = [fetch.fetch(offer.url, offer.sha256) for offer in offers]
     if not offers[0].part:
         return paths[0]
-    folder = fetch.cache_folder() / "zoo" / name
+    folder = cache_folder() / "zoo" / name
     folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         shutil.copyfile(path, folder / path.name)
