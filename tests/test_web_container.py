@@ -132,8 +132,9 @@ def test_the_compose_example_is_tight():
 
 def others_may_run_python() -> bool:
     """Whether any user may use this interpreter: its folders need not be open to all."""
-    place = Path(sys.executable).resolve()
-    return all(each.stat().st_mode & 0o001 for each in (place, *place.parents, *ROOT.parents))
+    called = Path(sys.executable)
+    places = [each for start in (called, called.resolve()) for each in (start, *start.parents)]
+    return all(each.stat().st_mode & 0o001 for each in (*places, *ROOT.parents))
 
 
 @contextmanager

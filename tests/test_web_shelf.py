@@ -144,10 +144,12 @@ def test_dropped_text_is_not_met_with_silence(browser: Browser):
     with serving(Settings(device="cpu", workers=1, analysis=64)) as server:
         page = browser.new_page()
         page.goto(server.url)
-        page.evaluate(
+        expect(page.get_by_text("Drop hazy photos here").first).to_be_visible()
+        page.evaluate(  # in the frame after it was drawn: the page listens by then
+            "new Promise((done) => requestAnimationFrame(() => setTimeout(done))).then(() => {"
             "const data = new DataTransfer(); data.setData('text/plain', 'hello');"
             "document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: data,"
-            " bubbles: true, cancelable: true }));"
+            " bubbles: true, cancelable: true })); })"
         )
         expect(page.locator("#message")).to_contain_text("no file")
         page.close()
