@@ -33,6 +33,7 @@ function Panes({ entry }: { entry: Entry }) {
   const stage = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const scene = useRef<Scene | null>(null);
+  const fittedPhoto = useRef("");
   const [isReady, setReady] = useState(false);
   const count = entry.models.length;
 
@@ -65,18 +66,20 @@ function Panes({ entry }: { entry: Entry }) {
 
   const results = entry.models.filter((model) => entry.results[model]).join();
   useEffect(() => {
+    let isCurrent = true; // what comes after newer results have been asked for must not undo the view
     setReady(false);
-    const lastPhoto = scene.current!.id;
     scene.current!.show(entry).then((size) => {
-      if (!size || shown.value?.id !== entry.id) return;
+      if (!size || !isCurrent || shown.value?.id !== entry.id) return;
       photo.value = size;
-      if (lastPhoto !== entry.id) fit();
+      if (fittedPhoto.current !== entry.id) fit();
+      fittedPhoto.current = entry.id;
       setReady(true);
       scene.current?.again();
     }, (error: Error) => {
       // Of a file that failed, the facts say why.
-      if (shown.value?.state !== "failed") message.value = error.message;
+      if (isCurrent && shown.value?.state !== "failed") message.value = error.message;
     });
+    return () => void (isCurrent = false);
   }, [entry.id, results, count]);
 
   const waits = entry.state === "working" || entry.state === "waiting" || !isReady;

@@ -9,7 +9,7 @@ import { NoWebGl, Renderer, type Frame } from "./renderer";
 
 export class Scene {
   /** The entry whose photo is shown. */
-  id: string | null = null;
+  private id: string | null = null;
   readonly isCoarse: boolean;
   private renderer: Renderer | Flat;
   private frame: Frame | null = null;
