@@ -208,3 +208,10 @@ def test_samples_that_are_no_photo_are_refused_in_one_line(case):
     with pytest.raises(UnhazeError, match=words) as caught:
         photo.read(file)
     assert "\n" not in str(caught.value) and "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "uint64", "int16", "complex64"])
+def test_numbers_of_no_known_range_are_refused_not_called_damaged(dtype):
+    with pytest.raises(UnhazeError, match="expected") as caught:
+        photo.read(encoded(scene().astype(dtype), photometric="rgb"))
+    assert "damaged" not in str(caught.value) and "\n" not in str(caught.value)

@@ -130,5 +130,7 @@ def _usual(samples: np.ndarray, bits: int, kind: int) -> np.ndarray:
         raise UnhazeError(f"its samples are {samples.dtype}; expected unsigned ones or floats")
     if bits in (8, 16):
         return samples
+    if bits > 16:  # whole numbers of what, it does not say
+        raise UnhazeError(f"its samples have {bits} bits; expected at most 16, or floats")
     full, dtype = (255, np.uint8) if bits < 8 else (65535, np.uint16)
     return np.rint(samples * (full / ((1 << bits) - 1))).astype(dtype)
