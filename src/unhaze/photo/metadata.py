@@ -30,6 +30,7 @@ from unhaze.photo import (
     xmp,
 )
 from unhaze.photo.picture import (
+    ABOUT,
     BEHIND,
     COLOURS,
     EXIF,
@@ -48,6 +49,7 @@ from unhaze.photo.picture import (
 log = logging.getLogger(__name__)
 
 NAMES = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts of PNG"}
+NAMES |= {ABOUT: "date and background of PNG"}
 NAMES |= {SEGMENTS: "comments and makers' segments of JPEG"}
 IN_JPEG = {BEHIND, VIEWS, GAIN_MAP_SIGN}
 TAGS = {COLOURS, NUMBERS}  # of colour, which a profile can stand for
@@ -55,8 +57,9 @@ TAGS = {COLOURS, NUMBERS}  # of colour, which a profile can stand for
 OURS = {
     "jpeg": {EXIF, XMP, IPTC, SEGMENTS, *IN_JPEG},
     "tiff": {EXIF, IPTC},
-    "png": {IPTC, TEXTS, COLOURS},
+    "png": {IPTC, TEXTS, COLOURS, ABOUT},
     "avif": {NUMBERS},
+    "webp": {EXIF},  # libvips begins it as JPEG does, which RFC 9649 does not
 }
 # What libvips writes of EXIF, in bytes, and what one segment of JPEG holds of EXIF and of XMP.
 LARGEST = 65_000
@@ -182,15 +185,15 @@ def _complete_png(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> No
         png.add_texts(file, texts, found.get(IPTC))
     if traits.density is None:
         png.forget_density(file)
+    if ABOUT in found:
+        png.add_about(file, found[ABOUT])
     if COLOURS in found:
         png.insert_chunks(file, found[COLOURS])
 
 
 def _complete_webp(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
-    if len(found.get(EXIF, b"")) > LARGEST:
+    if EXIF in found:
         webp.add_exif(file, found[EXIF])
-    elif EXIF in found:
-        _replace_placeholder(file, found[EXIF])
 
 
 def _complete_avif(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:

@@ -26,6 +26,7 @@ BEHIND = "jpeg-behind"  # what stands behind the picture: gain map, video
 VIEWS = "jpeg-views"  # where in that the pictures are, as `behind` packs it
 GAIN_MAP_SIGN = "jpeg-gain-map-sign"  # the whole segment by which ISO 21496-1 announces one
 COLOURS = "png-colours"  # whole chunks: cICP, gAMA, cHRM, sRGB, mDCV, cLLI
+ABOUT = "png-about"  # whole chunks: tIME, and bKGD in RGB of 16 bits
 NUMBERS = "colour-numbers"  # primaries and transfer of AVIF's nclx, two bytes each
 
 

@@ -32,6 +32,7 @@ from unhaze.photo.decoding import (
     rgb_or_grey,
 )
 from unhaze.photo.picture import (
+    ABOUT,
     BEHIND,
     COLOURS,
     EXIF,
@@ -55,6 +56,7 @@ MAX_PIXELS = 400_000_000  # a header that promises more is taken for a decompres
 HELD = 1_500_000_000  # bytes of a picture that is decoded as a whole
 # Of `Traits.metadata`, as people call it.
 WORDS = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts"}
+WORDS |= {ABOUT: "date or background"}
 WORDS |= {SEGMENTS: "comments", COLOURS: "colour tags", NUMBERS: "colour tags"}
 WORDS |= {BEHIND: "gain map or video"}
 STRIP = 1 << 18  # pixels that are decoded at once
