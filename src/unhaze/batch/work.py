@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unhaze.batch.plan import FileJob, is_video
 from unhaze.errors import UnhazeError
@@ -142,7 +143,9 @@ def restore_file(
         raise UnhazeError(f"'{job.target}' exists{older}; --overwrite replaces it")
     job.target.parent.mkdir(parents=True, exist_ok=True)
     if is_video(job.source):
-        analysis = {} if settings.analysis is None else {"analysis": settings.analysis}
+        analysis: dict[str, Any] = {}
+        if settings.analysis is not None:
+            analysis["analysis"] = settings.analysis
         return restore_video(
             job.source,
             job.target,

@@ -32,9 +32,10 @@ def _decoded(data: bytes, check: Check) -> Decoded:
         page, count = file.pages.first, len(file.pages)
         bits, kind = page.bitspersample, page.sampleformat
         check(page.imagewidth, page.imagelength, page.samplesperpixel * max(2, bits // 8))
-        if page.photometric.name not in READ or page.samplesperpixel > 4:
+        meaning = tifffile.PHOTOMETRIC(page.photometric).name
+        if meaning not in READ or page.samplesperpixel > 4:
             raise UnhazeError(
-                f"it has {page.samplesperpixel} channels as {page.photometric.name};"
+                f"it has {page.samplesperpixel} channels as {meaning};"
                 " expected grey or RGB, with alpha or not"
             )
         samples = page.asarray()

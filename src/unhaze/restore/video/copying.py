@@ -16,9 +16,11 @@ from av import Packet
 from av.audio.stream import AudioStream
 from av.codec.codec import Codec as AvCodec
 from av.container import OutputContainer
+from av.error import FFmpegError
 from av.stream import Disposition, Stream
 
 from unhaze.errors import UnhazeError
+from unhaze.restore.video.clock import base_of
 from unhaze.restore.video.containers import CONTAINERS
 
 EMPTY_TEXT = 2  # bytes of a gap between MP4's subtitles, which FFmpeg writes by itself
@@ -43,7 +45,8 @@ STALE += ("major_brand", "minor_version", "compatible_brands")
 class Track(Protocol):
     """A stream of the target that takes packets of one of the source."""
 
-    stream: Stream
+    @property
+    def stream(self) -> Stream: ...
 
     def take(self, packet: Packet | None) -> list[Packet]:
         """Packets for the target."""
@@ -69,18 +72,21 @@ class Copy:
         return [packet]
 
     def _put_in_order(self, packet: Packet) -> None:
-        base = packet.time_base
+        base = base_of(packet)
         step = max(1, math.ceil(STEP / base))
         least = None if self.last is None else round(self.last / base) + step
-        if packet.dts is None:
+        pts, dts = packet.pts, packet.dts
+        if dts is None:
             # Of streams with B-frames the first packets may not say when they are decoded.
-            early = packet.pts - 2 * max(step, packet.duration or 0)
-            packet.dts = early if least is None else min(packet.pts, least)
-        if least is not None and packet.dts < least - step + 1:
-            packet.dts = least
-        if packet.pts is None or packet.pts < packet.dts:
-            packet.pts = packet.dts
-        self.last = float(packet.dts * base)
+            assert pts is not None  # `_cut` has let none pass without any time
+            early = pts - 2 * max(step, packet.duration or 0)
+            dts = early if least is None else min(pts, least)
+        if least is not None and dts < least - step + 1:
+            dts = least
+        packet.dts = dts
+        if pts is None or pts < dts:
+            packet.pts = dts
+        self.last = float(dts * base)
 
 
 class Sound:
@@ -89,7 +95,9 @@ class Sound:
     def __init__(self, container: OutputContainer, source: AudioStream, encoder: str) -> None:
         given, rates = source.codec_context, AvCodec(encoder, "w").audio_rates
         rate = given.sample_rate if not rates or given.sample_rate in rates else 48000
-        self.stream = container.add_stream(encoder, rate)
+        stream = container.add_stream(encoder, rate)
+        assert isinstance(stream, AudioStream)  # as `encoder` is one of sound
+        self.stream = stream
         layout, count = given.layout.name, given.layout.nb_channels
         if layout == f"{count} channels":
             layout = LAYOUTS.get(count, "stereo")
@@ -102,7 +110,7 @@ class Sound:
         """Encoded sound; what cannot be decoded is passed over and counted in `lost`."""
         try:
             frames = self.source.codec_context.decode(packet)
-        except av.FFmpegError:
+        except FFmpegError:
             self.lost += 1
             frames = []
         if packet is None:
@@ -126,7 +134,7 @@ class Text:
             return []
         try:
             lines = [plain(each.dialogue) for each in packet.decode() if each.type in TEXTS]
-        except av.FFmpegError:
+        except FFmpegError:
             return []
         text = b"\n".join(lines)
         if not text:
@@ -161,11 +169,11 @@ def open_track(
     asked = stream.type == "audio" and audio not in ("copy", _codec_of(stream))
     if asked and not _is_encoded(form, stream, SOUND_ENCODERS[audio]):
         raise UnhazeError(f"{words_for(stream)} does not become {audio} in '{suffix}'")
-    if asked:
+    if asked and isinstance(stream, AudioStream):
         return Sound(container, stream, SOUND_ENCODERS[audio])
     if _is_copied(form, stream):
         return Copy(_add_copy(container, stream))
-    if stream.type == "audio" and _is_encoded(form, stream, target.sound):
+    if isinstance(stream, AudioStream) and _is_encoded(form, stream, target.sound):
         made = AvCodec(target.sound, "w").canonical_name
         notes.append(f"{refused}; encoded as {made}")
         return Sound(container, stream, target.sound)
@@ -185,20 +193,24 @@ def _is_copied(form: str, stream: Stream) -> bool:
         with av.open(io.BytesIO(), "w", format=form) as trial:
             _add_copy(trial, stream)
             trial.start_encoding()
-    except (av.FFmpegError, ValueError):
+    except (FFmpegError, ValueError):
         return False
     return True
 
 
-def _is_encoded(form: str, stream: AudioStream, encoder: str) -> bool:
+def _is_encoded(form: str, stream: Stream, encoder: str) -> bool:
     """Whether there is a decoder for the sound, and the encoder takes it: tried out as well."""
-    if stream.codec_context is None or not stream.codec_context.sample_rate:
+    if (
+        not isinstance(stream, AudioStream)
+        or stream.codec_context is None
+        or not stream.codec_context.sample_rate
+    ):
         return False
     try:
         with av.open(io.BytesIO(), "w", format=form) as trial:
             Sound(trial, stream, encoder)
             trial.start_encoding()
-    except (av.FFmpegError, ValueError):
+    except (FFmpegError, ValueError):
         return False
     return True
 
