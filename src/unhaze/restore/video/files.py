@@ -16,6 +16,7 @@ from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import check_strength
 from unhaze.restore.video.ahead import Ahead
 from unhaze.restore.video.containers import CONTAINERS, FILE_DEMUXERS
+from unhaze.restore.video.declared import missing_bytes
 from unhaze.restore.video.frames import (
     ANALYSIS,
     HOLD,
@@ -233,6 +234,7 @@ def _report(
     tally: Tally,
 ) -> VideoReport:
     width, height = reading.size
+    damage = _damage_notes(reading, tally, _local(source))
     return VideoReport(
         source=source,
         target=target,
@@ -246,7 +248,11 @@ def _report(
         estimates=tally.moment.estimates if tally.moment else 0,
         damaged=reading.damage.places,
         stages=tally.stages,
-        notes=(*output.notes, *_resume_note(output), *_damage_notes(reading, tally)),
+        notes=(
+            *output.notes,
+            *_resume_note(output),
+            *_damage_notes(reading, tally, _local(source)),
+        ),
     )
 
 
@@ -255,8 +261,8 @@ def _resume_note(output: "Output") -> tuple[str, ...]:
     return (f"{kept} frames were there from an earlier run",) if kept else ()
 
 
-def _damage_notes(reading: "Reading", tally: Tally) -> Iterator[str]:
-    damage, wanted = reading.damage, reading.duration
+def _damage_notes(reading: "Reading", tally: Tally, path: Path | None) -> Iterator[str]:
+    damage = reading.damage
     if damage.places:
         yield f"{damage.places} damaged places in the source were passed over"
     if reading.clock.leaps:
@@ -265,8 +271,20 @@ def _damage_notes(reading: "Reading", tally: Tally) -> Iterator[str]:
         yield f"{reading.clock.wild} times in the source mean nothing; they were passed over"
     if damage.end is not None:
         yield f"reading the source ended at {tally.last:.1f} s: {damage.end}"
-    elif reading.end is None and wanted is not None and tally.last < wanted - MISSING:
-        yield f"the pictures end at {tally.last:.1f} s of the {wanted:.1f} s that the source claims"
+    wanted, length = reading.duration, ""
+    if wanted is not None and reading.lacks > MISSING:
+        length = f" of the {wanted:.1f} s that the source claims"
+    reached = reading.reached.get(reading.video.index, 0.0)
+    missing = 0 if path is None or reached >= (reading.end or math.inf) else missing_bytes(path)
+    if missing:
+        whole = path.stat().st_size + missing
+        length = length or f" of {max(wanted or 0.0, reached):.1f} s"
+        yield (
+            f"the source is cut off: {missing} of the {whole} bytes that it declares are missing;"
+            f" the pictures end at {tally.last:.1f} s{length}"
+        )
+    elif length and damage.end is None:
+        yield f"the pictures end at {tally.last:.1f} s{length}"
 
 
 def _check_part(start: float | None, end: float | None) -> None:
