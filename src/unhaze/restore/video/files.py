@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MISSING = 1.0  # seconds by which a file may be shorter than it says without a word about it
+# Seconds by which a file may be shorter than it says without a word about it; and one that is cut
+# off anyway, without a word about how long it was.
+MISSING, SHORT = 1.0, 0.1
 
 # Called with frames done, frames in all (None: unknown), seconds since the start.
 Progress = Callable[[int, int | None, float], None]
@@ -248,11 +250,7 @@ def _report(
         estimates=tally.moment.estimates if tally.moment else 0,
         damaged=reading.damage.places,
         stages=tally.stages,
-        notes=(
-            *output.notes,
-            *_resume_note(output),
-            *_damage_notes(reading, tally, _local(source)),
-        ),
+        notes=(*output.notes, *_resume_note(output), *damage),
     )
 
 
@@ -262,6 +260,7 @@ def _resume_note(output: "Output") -> tuple[str, ...]:
 
 
 def _damage_notes(reading: "Reading", tally: Tally, path: Path | None) -> Iterator[str]:
+    """`path`: of the source, None for a URL, of which nobody knows how long it ought to be."""
     damage = reading.damage
     if damage.places:
         yield f"{damage.places} damaged places in the source were passed over"
@@ -271,20 +270,15 @@ def _damage_notes(reading: "Reading", tally: Tally, path: Path | None) -> Iterat
         yield f"{reading.clock.wild} times in the source mean nothing; they were passed over"
     if damage.end is not None:
         yield f"reading the source ended at {tally.last:.1f} s: {damage.end}"
-    wanted, length = reading.duration, ""
-    if wanted is not None and reading.lacks > MISSING:
-        length = f" of the {wanted:.1f} s that the source claims"
     reached = reading.reached.get(reading.video.index, 0.0)
     missing = 0 if path is None or reached >= (reading.end or math.inf) else missing_bytes(path)
+    ends = f"the pictures end at {tally.last:.1f} s"
+    if reading.lacks > (SHORT if missing else MISSING):
+        ends += f" of the {reading.duration:.1f} s that the source claims"
     if missing:
-        whole = path.stat().st_size + missing
-        length = length or f" of {max(wanted or 0.0, reached):.1f} s"
-        yield (
-            f"the source is cut off: {missing} of the {whole} bytes that it declares are missing;"
-            f" the pictures end at {tally.last:.1f} s{length}"
-        )
-    elif length and damage.end is None:
-        yield f"the pictures end at {tally.last:.1f} s{length}"
+        yield f"the source is cut off, {missing} bytes or more that it declares are missing; {ends}"
+    elif reading.lacks > MISSING and damage.end is None:
+        yield ends
 
 
 def _check_part(start: float | None, end: float | None) -> None:

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from unhaze.errors import UnhazeError
 from unhaze.restore.video.clock import BROADCAST, Clock
 from unhaze.restore.video.containers import FILE_DEMUXERS
+from unhaze.restore.video.declared import missing_bytes
 
 # Tags that are no UTF-8 are kept byte by byte; PyAV does so by itself from version 19 on.
 KEEP_BYTES = (
@@ -144,6 +145,9 @@ def open_container(
         why = reason(error)
         if local and format is None and isinstance(error, av.error.ArgumentError):
             why = "it is of no kind that holds a video in itself, such as a playlist"
+        missing = missing_bytes(Path(source)) if local and isinstance(source, str | Path) else 0
+        if missing:
+            why += f"; it is cut off, {missing} bytes or more that it declares are missing"
         raise UnhazeError(f"cannot read '{name_of(source)}' as a video: {why}") from error
 
 
