@@ -1,4 +1,4 @@
-"""The built page of site/ in Chromium for its tests: a file server, photos to give, what it saves."""
+"""The built page of site/ in Chromium for its tests: a file server, photos to give, saved ones."""
 
 import functools
 import http.server
