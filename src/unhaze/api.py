@@ -63,7 +63,9 @@ def dehaze(
         if not str(picture).strip():
             raise UnhazeError("picture is an empty path; expected that of a photo or video")
         restorer = restorer_for(str(model), device, analysis, native, use_of(Path(picture)))
-        return type(picture)(dehaze_file(Path(picture), out, overwrite, restorer, strength, output))
+        done = dehaze_file(Path(picture), out, overwrite, restorer, strength, output)
+        as_given: Any = type(picture)  # str and pathlib's types are made of a path
+        return as_given(done)
     restorer = restorer_for(str(model), device, analysis, native)
     if out is not None:
         raise UnhazeError("out is for a picture given by its path; here the result is the answer")
@@ -72,12 +74,15 @@ def dehaze(
     if output != AS_SOURCE:
         raise UnhazeError("how a file is written is for paths and bytes; here there is no file")
     clear = functools.partial(restorer.restore_pixels, strength=strength)
-    if is_a(picture, "numpy", "ndarray"):
-        return dehaze_array(picture, clear)
-    if is_a(picture, "PIL.Image", "Image"):
-        return dehaze_pil(picture, clear)
-    if is_a(picture, "torch", "Tensor"):
-        return dehaze_tensor(picture, clear)
+    # Of types whose modules may not be imported here.
+    kinds_of_pixels: dict[tuple[str, str], Callable[[Any, Clear], Any]] = {
+        ("numpy", "ndarray"): dehaze_array,
+        ("PIL.Image", "Image"): dehaze_pil,
+        ("torch", "Tensor"): dehaze_tensor,
+    }
+    for kind, dehaze_pixels in kinds_of_pixels.items():
+        if is_a(picture, *kind):
+            return dehaze_pixels(picture, clear)
     kinds = "a path, bytes, a NumPy array, a PIL image or a PyTorch tensor"
     raise UnhazeError(f"cannot dehaze a {type(picture).__name__}; expected {kinds}")
 

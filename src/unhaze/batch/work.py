@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unhaze.batch.plan import FileJob, is_video
 from unhaze.errors import UnhazeError, printable
@@ -147,7 +148,9 @@ def restore_file(
         raise TargetExists(f"'{job.target}' exists{older}")
     job.target.parent.mkdir(parents=True, exist_ok=True)
     if is_video(job.source):
-        analysis = {} if settings.analysis is None else {"analysis": settings.analysis}
+        analysis: dict[str, Any] = {}
+        if settings.analysis is not None:
+            analysis["analysis"] = settings.analysis
         return restore_video(
             job.source,
             job.target,

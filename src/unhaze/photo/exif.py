@@ -247,17 +247,16 @@ def _replace_thumbnail(
 ) -> None:
     """Into the room of the old one; where none fits, the directory is cut off: better no picture
     than the old one."""
-    small = None
     if THUMBNAIL_AT in second:
         place, size = (read_integer(file, header, second[tag]) for tag in (513, 514))
         small = make(size)
-    if small is None:
-        file.seek(pointer)
-        file.write(bytes(4))
-        return
-    file.seek(place)
-    file.write(small.ljust(size, b"\0"))
-    overwrite_integer(file, header, second[THUMBNAIL_SIZE], len(small))
+        if small is not None:
+            file.seek(place)
+            file.write(small.ljust(size, b"\0"))
+            overwrite_integer(file, header, second[THUMBNAIL_SIZE], len(small))
+            return
+    file.seek(pointer)
+    file.write(bytes(4))
 
 
 def _read_tree(file: BinaryIO, pointers: dict[int, Any], start: int | None = None) -> Tree:

@@ -246,7 +246,7 @@ def _opened(
     return Opened(
         name,
         (image.height, image.width, converted.bands),
-        SAMPLES[converted.format],
+        SAMPLES[str(converted.format)],
         replace(traits, **headers.encoding(file, head, density=not has_density)),
         lambda: rgb_or_grey(decoder(source, file, name), name),
         kinds.guess(file) if loader == "tiff" else kinds.DAMAGED,

@@ -38,7 +38,7 @@ def _decoded(data: bytes, check: Check) -> Decoded:
         page, count = file.pages.first, len(file.pages)
         bits = page.bitspersample
         check(page.imagewidth, page.imagelength, page.samplesperpixel * max(2, bits // 8))
-        kind = page.photometric.name
+        kind = tifffile.PHOTOMETRIC(page.photometric).name
         if kind not in READ or page.samplesperpixel > 4 + (kind == "SEPARATED"):
             raise UnhazeError(
                 f"it has {page.samplesperpixel} channels as {kind};"
