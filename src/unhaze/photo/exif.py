@@ -105,6 +105,11 @@ def orientation_of(block: bytes) -> int | None:
     return number if number in range(1, 9) else None
 
 
+def has_unspecified(file: BinaryIO) -> bool:
+    """Whether the sample after the colours of a TIFF file is no transparency."""
+    return first_number(file, EXTRA_SAMPLES) == UNSPECIFIED
+
+
 def _first_number(file: BinaryIO, tag: int) -> int:
     """The first value of a tag of the first directory. KeyError: there is none."""
     header = read_header(file)

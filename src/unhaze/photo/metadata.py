@@ -171,6 +171,8 @@ def _complete_jpeg(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> N
 def _complete_tiff(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
     if traits.extra and exif.first_number(file, exif.EXTRA_SAMPLES) is not None:
         exif.overwrite(file, exif.EXTRA_SAMPLES, exif.UNSPECIFIED)
+    if traits.bands is not None:
+        traits.bands.name_extra(file)
     if traits.density is None:
         exif.forget_resolution(file)
     exif.add_to_tiff(file, found.get(EXIF), found.get(IPTC))
