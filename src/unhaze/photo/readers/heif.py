@@ -7,9 +7,9 @@ import numpy as np
 
 from unhaze.photo import exif, inventory, profile
 from unhaze.photo.picture import EXIF, ICC, XMP
-from unhaze.photo.readers.decoded import Check, Decoded, with_channels
+from unhaze.photo.readers.decoded import Check, Decoded
 
-APPLE_GAIN_MAP = "urn:com:apple:photo:2020:aux:hdrgainmap"
+ROWS = 16
 
 
 def decode(data: bytes, check: Check) -> Decoded:
@@ -22,9 +22,7 @@ def decode(data: bytes, check: Check) -> Decoded:
     bits = int(info["bit_depth"])
     width, height = primary.size
     check(width, height, 8)
-    samples = with_channels(np.array(primary))  # a copy: libheif's memory goes with its container
-    if bits > 8:  # to the full range, of which the highest bits are the same
-        samples = samples << (16 - bits) | samples >> (2 * bits - 16)
+    samples = _at_full_range(np.asarray(primary), bits)
     metadata = {XMP: info.get("xmp"), ICC: info.get("icc_profile")}
     if block := info.get("exif"):
         block = block[block.find(b"Exif\0\0") + 6 :] if b"Exif\0\0" in block[:16] else block
@@ -39,6 +37,21 @@ def decode(data: bytes, check: Check) -> Decoded:
     if lost and XMP in found:
         lost += inventory.correct_xmp(found, lost)
     return Decoded(samples, found, lost=lost)
+
+
+def _at_full_range(decoded: np.ndarray, bits: int) -> np.ndarray:
+    """A copy, because libheif's memory goes with its container: (H,W,C) uint8, or uint16 whose
+    highest bits are those of the file. By some rows at a time, which stay in the cache.
+    """
+    shaped = decoded[..., None] if decoded.ndim == 2 else decoded
+    if bits == 8:
+        return np.array(shaped)
+    samples = np.empty(shaped.shape, np.uint16)
+    for start in range(0, len(shaped), ROWS):
+        rows, part = shaped[start : start + ROWS], samples[start : start + ROWS]
+        np.left_shift(rows, 16 - bits, out=part)
+        part |= rows >> (2 * bits - 16)
+    return samples
 
 
 def _lost(container: Any, info: dict[str, Any]) -> tuple[str, ...]:
