@@ -303,6 +303,7 @@ def _opened_by_reader(
         profile=seen_by,
         top=1.0 if floats and not decoded.linear else None,
         lost=decoded.lost,
+        held=decoded.held,
         format=key,
         path=path,
         bands=chosen,
