@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 import av
@@ -17,14 +18,14 @@ from av.audio.stream import AudioStream
 from av.codec.codec import Codec as AvCodec
 from av.container import OutputContainer
 from av.error import FFmpegError
+from av.format import Flags as FormatFlags
 from av.stream import Disposition, Stream
 
 from unhaze.errors import UnhazeError
-from unhaze.restore.video.clock import base_of
 from unhaze.restore.video.containers import CONTAINERS
 
 EMPTY_TEXT = 2  # bytes of a gap between MP4's subtitles, which FFmpeg writes by itself
-STEP = 0.001  # seconds between packets whose times in the source do not grow: every muxer's least
+STEP = 0.001  # seconds by which a packet is decoded before it is due, where nothing says when
 BIT_RATE = 96_000  # of sound that is encoded anew, a channel
 # Of channels whose places the source does not tell.
 LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
@@ -55,38 +56,50 @@ class Track(Protocol):
 
 @dataclass
 class Copy:
-    """Packets as they are. `last`: time of decoding of the last one, in seconds."""
+    """Packets as they are. `base`: seconds in a tick of the target. `strict`: whether times of
+    decoding have to grow there, not only not to fall. `last`: the latest of them, in ticks.
+    """
 
     stream: Stream
-    last: float | None = None
+    base: Fraction
+    strict: bool
+    last: int | None = None
 
     def take(self, packet: Packet | None) -> list[Packet]:
-        """The packet, with times that no muxer refuses: they grow, and are there."""
+        """The packet, due when it is in the source, or a tick of the target after the last one
+        where its muxer refuses equal times.
+        """
         if packet is None:
             return []
         mov_text = self.stream.codec_context and self.stream.codec_context.name == "mov_text"
         if mov_text and packet.size <= EMPTY_TEXT:
             return []
+        self._rescale(packet)
         self._put_in_order(packet)
         packet.stream = self.stream
         return [packet]
 
+    def _rescale(self, packet: Packet) -> None:
+        """Into the target's ticks, in which the muxer compares."""
+        scale = packet.time_base / self.base
+        packet.pts = None if packet.pts is None else round(packet.pts * scale)
+        packet.dts = None if packet.dts is None else round(packet.dts * scale)
+        packet.duration = round((packet.duration or 0) * scale)
+        packet.time_base = self.base
+
     def _put_in_order(self, packet: Packet) -> None:
-        base = base_of(packet)
-        step = max(1, math.ceil(STEP / base))
-        least = None if self.last is None else round(self.last / base) + step
+        least = None if self.last is None else self.last + self.strict
         pts, dts = packet.pts, packet.dts
         if dts is None:
             # Of streams with B-frames the first packets may not say when they are decoded.
             assert pts is not None  # `_cut` has let none pass without any time
-            early = pts - 2 * max(step, packet.duration or 0)
-            dts = early if least is None else min(pts, least)
-        if least is not None and dts < least - step + 1:
+            step = max(math.ceil(STEP / self.base), packet.duration or 0)
+            dts = pts - 2 * step if least is None else pts
+        if least is not None and dts < least:
             dts = least
         packet.dts = dts
-        if pts is None or pts < dts:
-            packet.pts = dts
-        self.last = float(dts * base)
+        packet.pts = dts if pts is None else max(pts, dts)
+        self.last = dts
 
 
 class Sound:
@@ -171,8 +184,12 @@ def open_track(
         raise UnhazeError(f"{words_for(stream)} does not become {audio} in '{suffix}'")
     if asked and isinstance(stream, AudioStream):
         return Sound(container, stream, SOUND_ENCODERS[audio])
-    if _is_copied(form, stream):
-        return Copy(_add_copy(container, stream))
+    base = _copied_base(form, stream)
+    if base is not None:
+        # FFmpeg refuses equal times of sound and pictures only, and not for every container.
+        strict = not container.format.flags & FormatFlags.ts_nonstrict.value
+        strict = strict and stream.type in ("video", "audio")
+        return Copy(_add_copy(container, stream), base, strict)
     if isinstance(stream, AudioStream) and _is_encoded(form, stream, target.sound):
         made = AvCodec(target.sound, "w").canonical_name
         notes.append(f"{refused}; encoded as {made}")
@@ -184,18 +201,20 @@ def open_track(
     return None
 
 
-def _is_copied(form: str, stream: Stream) -> bool:
-    """Whether a container of this form holds such a stream as it is: tried out in memory."""
+def _copied_base(form: str, stream: Stream) -> Fraction | None:
+    """Seconds in a tick of such a stream, copied into a container of this form: tried out in
+    memory. None if that does not hold it as it is.
+    """
     kinds = {stream.type, _codec_of(stream), "cover" if is_cover(stream) else ""}
     if kinds & UNREADABLE.get(form, set()):
-        return False
+        return None
     try:
         with av.open(io.BytesIO(), "w", format=form) as trial:
-            _add_copy(trial, stream)
+            copy = _add_copy(trial, stream)
             trial.start_encoding()
+            return copy.time_base
     except (FFmpegError, ValueError):
-        return False
-    return True
+        return None
 
 
 def _is_encoded(form: str, stream: Stream, encoder: str) -> bool:
