@@ -21,12 +21,12 @@ LEVELS = {
     "hardware": 0,
     "scratch": 0,
     "processes": 0,
-    "names": 0.1,
+    "validation": 0.1,
     "plugins": 0.15,
     "extras": 0.1,
     "cache": 0,
     "compiled": 0.1,
-    "layering": 0.1,
+    "recipe_layers": 0.1,
     "formats": 0.1,
     "outputs": 0.15,
     "config": 0.2,
@@ -34,7 +34,7 @@ LEVELS = {
     "haze": 0.2,
     "fetch": 0.2,
     "tensors": 0.2,
-    "windows": 0.2,
+    "filters": 0.2,
     "restore": 1,
     "nets": 1,
     "losses": 1,
@@ -122,7 +122,18 @@ def test_only_fetch_opens_the_network():
 
 @pytest.mark.parametrize(
     "part",
-    ["errors", "names", "extras", "photo", "haze", "fetch", "restore", "metrics", "batch", "web"],
+    [
+        "errors",
+        "validation",
+        "extras",
+        "photo",
+        "haze",
+        "fetch",
+        "restore",
+        "metrics",
+        "batch",
+        "web",
+    ],
 )
 def test_the_runtime_half_never_imports_the_learning_half(part: str):
     files = [file for file in FILES if part_of(file) == part]

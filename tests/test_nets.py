@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from variants import EVERY_NET
+from variants import EVERY_NET, VARIANTS
 
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments
 from unhaze.outputs import AS_SOURCE, Output
+from unhaze.validation import check_arguments
 
 if TYPE_CHECKING:
     import numpy as np

@@ -28,8 +28,8 @@ from unhaze.methods.steps import (
     require_finite,
     set_up_optimizer,
 )
-from unhaze.names import lookup, one_of
 from unhaze.nets.cddgan import CDDGenerator, PatchCritic
+from unhaze.validation import lookup, one_of
 
 DIRECTIONS = ("restorer", "hazer")
 SIDES = ("clear", "hazy")
