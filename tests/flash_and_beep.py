@@ -1,4 +1,4 @@
-"""A clip whose flash and beep begin at once, and when a decoder gives the one and the other."""
+"""A clip whose flash and beep begin at once, and when a decoder shows one and plays the other."""
 
 import re
 import subprocess

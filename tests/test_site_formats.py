@@ -68,7 +68,7 @@ FORMATS: dict[str, Callable[[], bytes]] = {
     "lossy.webp": CASES["lossy.webp"],
     "p3.webp": CASES["p3.webp"],
 }
-# Decibels. A rounding may decide which of 256 colours a pixel of GIF gets, or how AV1 codes one.
+# Decibels. A rounding may decide which of 256 colours a pixel of GIF gets, and how AV1 codes it.
 LEAST = {".gif": 40, ".avif": 43}
 
 

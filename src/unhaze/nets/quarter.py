@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unhaze.filters import LUMA
 from unhaze.nets.blocks import bias_of
-from unhaze.windows import LUMA
 
 BORDER = "replicate"  # zeros draw a frame around flat skies
 EPSILON = 3e-3  # variance of luma (contrast of 14/255) under which t is the same on both sides

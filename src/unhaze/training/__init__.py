@@ -21,12 +21,12 @@ from unhaze.data.unpaired import UnpairedFolders
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss, find_loss
 from unhaze.methods import METHOD_ARGUMENTS, find_method
-from unhaze.names import check_arguments, one_of
 from unhaze.nets import create_net, find_net
 from unhaze.published import open_weights
 from unhaze.restore.resources import keep_freed_memory
 from unhaze.training.loop import Trainer, TrainResult
 from unhaze.training.steps import batches_from
+from unhaze.validation import check_arguments, one_of
 from unhaze.weights import load_into, newest_state
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
