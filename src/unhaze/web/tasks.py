@@ -57,7 +57,7 @@ def load(models: Models, model: str) -> None:
     models.restorer(model, models.settings.analysis)
 
 
-def receive(models: Models, item: Kept) -> dict[str, object]:
+def receive(models: Models, item: Kept) -> dict[str, Any]:
     """What the header of a photo tells. UnhazeError: no picture, too many pixels."""
     with photos.open_photo(item.source, max_pixels=models.settings.max_pixels) as opened:
         height, width, _ = opened.shape
@@ -67,7 +67,7 @@ def receive(models: Models, item: Kept) -> dict[str, object]:
     return {"width": width, "height": height, "suffix": suffix}
 
 
-def look(models: Models, item: Kept, model: str) -> dict[str, object]:
+def look(models: Models, item: Kept, model: str) -> dict[str, Any]:
     """Lets the network look at a photo and keeps what it saw, for previews and results."""
     started = time.perf_counter()
     facts = receive(models, item)
@@ -103,7 +103,7 @@ class Written:
     lost: tuple[str, ...]
 
 
-def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -> dict[str, object]:
+def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -> dict[str, Any]:
     """Writes the restored photo to `result` in the item's folder."""
     started = time.perf_counter()
     restorer = models.restorer(model, analysis)
@@ -177,8 +177,10 @@ def clear_video(
     strength: float,
     suffix: str,
     encoding: Encoding | None = None,
-) -> None:
-    """Writes the restored video to `result`; tells (frames done, frames in all, seconds)."""
+) -> tuple[str, ...]:
+    """Writes the restored video to `result`, and returns what its client should know of it; tells
+    (frames done, frames in all, seconds).
+    """
     from unhaze.restore.video import restore_video
 
     settings = models.settings
@@ -191,7 +193,7 @@ def clear_video(
         if done > passes * settings.max_frames:
             raise UnhazeError(f"over the limit of {settings.max_frames} frames")
 
-    restore_video(
+    report = restore_video(
         item.source,
         item.folder / f"result{suffix}",
         restorer=models.restorer(model, settings.analysis, use="video"),
@@ -201,6 +203,7 @@ def clear_video(
         demuxers=SERVICE_DEMUXERS,
         max_pixels=settings.max_frame_pixels,
     )
+    return report.notes
 
 
 def check_video(models: Models, source: Path) -> int | None:

@@ -17,6 +17,7 @@ from av import Packet
 from av.audio.stream import AudioStream
 from av.codec.codec import Codec as AvCodec
 from av.container import OutputContainer
+from av.error import FFmpegError
 from av.format import Flags as FormatFlags
 from av.stream import Disposition, Stream
 
@@ -52,7 +53,8 @@ STALE += ("major_brand", "minor_version", "compatible_brands")
 class Track(Protocol):
     """A stream of the target that takes packets of one of the source."""
 
-    stream: Stream
+    @property
+    def stream(self) -> Stream: ...
 
     def take(self, packet: Packet | None) -> list[Packet]:
         """Packets for the target."""
@@ -94,15 +96,17 @@ class Copy:
 
     def _put_in_order(self, packet: Packet) -> None:
         least = None if self.last is None else self.last + self.strict
-        if packet.dts is None:
+        pts, dts = packet.pts, packet.dts
+        if dts is None:
             # Of streams with B-frames the first packets may not say when they are decoded.
-            step = max(math.ceil(STEP / self.base), packet.duration)
-            packet.dts = packet.pts - 2 * step if least is None else packet.pts
-        if least is not None and packet.dts < least:
-            packet.dts = least
-        if packet.pts is None or packet.pts < packet.dts:
-            packet.pts = packet.dts
-        self.last = packet.dts
+            assert pts is not None  # `_cut` has let none pass without any time
+            step = max(math.ceil(STEP / self.base), packet.duration or 0)
+            dts = pts - 2 * step if least is None else pts
+        if least is not None and dts < least:
+            dts = least
+        packet.dts = dts
+        packet.pts = dts if pts is None else max(pts, dts)
+        self.last = dts
 
 
 class Sound:
@@ -111,7 +115,9 @@ class Sound:
     def __init__(self, container: OutputContainer, source: AudioStream, encoder: str) -> None:
         given, rates = source.codec_context, AvCodec(encoder, "w").audio_rates
         rate = given.sample_rate if not rates or given.sample_rate in rates else 48000
-        self.stream = container.add_stream(encoder, rate)
+        stream = container.add_stream(encoder, rate)
+        assert isinstance(stream, AudioStream)  # as `encoder` is one of sound
+        self.stream = stream
         layout, count = given.layout.name, given.layout.nb_channels
         if layout == f"{count} channels":
             layout = LAYOUTS.get(count, "stereo")
@@ -124,7 +130,7 @@ class Sound:
         """Encoded sound; what cannot be decoded is passed over and counted in `lost`."""
         try:
             frames = self.source.codec_context.decode(packet)
-        except av.FFmpegError:
+        except FFmpegError:
             self.lost += 1
             frames = []
         if packet is None:
@@ -148,7 +154,7 @@ class Text:
             return []
         try:
             lines = [plain(each.dialogue) for each in packet.decode() if each.type in TEXTS]
-        except av.FFmpegError:
+        except FFmpegError:
             return []
         text = b"\n".join(lines)
         if not text:
@@ -183,7 +189,7 @@ def open_track(
     asked = stream.type == "audio" and audio not in ("copy", _codec_of(stream))
     if asked and not _is_encoded(form, stream, SOUND_ENCODERS[audio]):
         raise UnhazeError(f"{words_for(stream)} does not become {audio} in '{suffix}'")
-    if asked:
+    if asked and isinstance(stream, AudioStream):
         return Sound(container, stream, SOUND_ENCODERS[audio])
     base = _copied_base(form, stream)
     if base is not None:
@@ -191,7 +197,7 @@ def open_track(
         strict = not container.format.flags & FormatFlags.ts_nonstrict.value
         strict = strict and stream.type in ("video", "audio")
         return Copy(_add_copy(container, stream), base, strict)
-    if stream.type == "audio" and _is_encoded(form, stream, target.sound):
+    if isinstance(stream, AudioStream) and _is_encoded(form, stream, target.sound):
         made = AvCodec(target.sound, "w").canonical_name
         notes.append(f"{refused}; encoded as {made}")
         return Sound(container, stream, target.sound)
@@ -214,7 +220,7 @@ def _copied_base(form: str, stream: Stream) -> Fraction | None:
             copy = _add_copy(trial, stream)
             trial.start_encoding()
             return copy.time_base
-    except (av.FFmpegError, ValueError):
+    except (FFmpegError, ValueError):
         return None
 
 
@@ -225,15 +231,19 @@ def _is_named(form: str, stream: Stream) -> bool:
     return form not in NAMED or own in NAMED[form]
 
 
-def _is_encoded(form: str, stream: AudioStream, encoder: str) -> bool:
+def _is_encoded(form: str, stream: Stream, encoder: str) -> bool:
     """Whether there is a decoder for the sound, and the encoder takes it: tried out as well."""
-    if stream.codec_context is None or not stream.codec_context.sample_rate:
+    if (
+        not isinstance(stream, AudioStream)
+        or stream.codec_context is None
+        or not stream.codec_context.sample_rate
+    ):
         return False
     try:
         with av.open(io.BytesIO(), "w", format=form) as trial:
             Sound(trial, stream, encoder)
             trial.start_encoding()
-    except (av.FFmpegError, ValueError):
+    except (FFmpegError, ValueError):
         return False
     return True
 

@@ -69,7 +69,7 @@ def _elements_end(file: BinaryIO, size: int) -> int:
         if length is None and not entered:
             break
         end = max(end, place + width + (length or 0))
-        place += width if entered else width + length
+        place += width if entered else width + (length or 0)
         if place >= size:
             break
     return end

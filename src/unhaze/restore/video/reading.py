@@ -7,21 +7,22 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import av
 from av import Packet, VideoFrame
 from av.container import InputContainer
+from av.error import ArgumentError, FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
-from unhaze.restore.video.clock import BROADCAST, Clock
+from unhaze.restore.video.clock import BROADCAST, Clock, base_of
 from unhaze.restore.video.containers import FILE_DEMUXERS
 from unhaze.restore.video.declared import missing_bytes
 
 # Tags that are no UTF-8 are kept byte by byte; PyAV does so by itself from version 19 on.
-KEEP_BYTES = (
+KEEP_BYTES: dict[str, Any] = (
     {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
 MICRO = 1_000_000  # of a second, in which containers count
@@ -77,7 +78,7 @@ class Reading:
     def duration(self) -> float | None:
         """Seconds, as far as the file says; of the whole, not of the wanted part."""
         if self.video.duration:
-            return float(self.video.duration * self.video.time_base)
+            return float(self.video.duration * base_of(self.video))
         return self.container.duration / MICRO if self.container.duration else None
 
     @property
@@ -113,7 +114,7 @@ class Reading:
         stamp = moment.dts if moment.pts is None else moment.pts
         if stamp is None:
             return 0.0
-        return float(stamp * moment.time_base) - self.origin
+        return float(stamp * base_of(moment)) - self.origin
 
 
 def open_container(
@@ -141,9 +142,9 @@ def open_container(
         wanted["max_pixels"] = str(max_pixels)
     try:
         return av.open(given, "r", format=format, options=wanted, timeout=timeout, **KEEP_BYTES)
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         why = reason(error)
-        if local and format is None and isinstance(error, av.error.ArgumentError):
+        if local and format is None and isinstance(error, ArgumentError):
             why = "it is of no kind that holds a video in itself, such as a playlist"
         missing = missing_bytes(Path(source)) if local and isinstance(source, str | Path) else 0
         if missing:
@@ -160,7 +161,7 @@ def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> Vid
     covers = Disposition.attached_pic
     videos = [each for each in container.streams.video if not each.disposition & covers]
     best = container.streams.best("video")
-    video = best if best in videos else next(iter(videos), None)
+    video = next((each for each in videos if each is best), next(iter(videos), None))
     if video is None:
         raise UnhazeError(f"'{name_of(source)}' holds no video; expected one with moving pictures")
     if video.codec_context is None:
@@ -242,7 +243,7 @@ def _seek(reading: Reading) -> None:
     early = LEAD if reading.container.format.name in UNINDEXED else 0.0
     offset = max(0.0, reading.start - early) + reading.origin
     # What cannot be wound forward, such as a pipe, is read from here on instead.
-    with contextlib.suppress(av.FFmpegError):
+    with contextlib.suppress(FFmpegError):
         reading.container.seek(int(offset * MICRO))
 
 
@@ -252,14 +253,14 @@ def _packets(reading: Reading, streams: list) -> Iterator[Packet]:
             if reading.stop.is_set():
                 return
             yield packet
-    except (av.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         reading.damage.end = reason(error)
 
 
 def _decoded(packet: Packet, damage: Damage) -> list[VideoFrame]:
     try:
         frames = packet.decode()
-    except av.FFmpegError:
+    except FFmpegError:
         damage.places += 1
         return []
     damage.places += sum(frame.is_corrupt for frame in frames)
