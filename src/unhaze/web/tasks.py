@@ -177,8 +177,10 @@ def clear_video(
     strength: float,
     suffix: str,
     encoding: Encoding | None = None,
-) -> None:
-    """Writes the restored video to `result`; tells (frames done, frames in all, seconds)."""
+) -> tuple[str, ...]:
+    """Writes the restored video to `result`, and returns what its client should know of it; tells
+    (frames done, frames in all, seconds).
+    """
     from unhaze.restore.video import restore_video
 
     settings = models.settings
@@ -191,7 +193,7 @@ def clear_video(
         if done > passes * settings.max_frames:
             raise UnhazeError(f"over the limit of {settings.max_frames} frames")
 
-    restore_video(
+    report = restore_video(
         item.source,
         item.folder / f"result{suffix}",
         restorer=models.restorer(model, settings.analysis, use="video"),
@@ -201,6 +203,7 @@ def clear_video(
         demuxers=SERVICE_DEMUXERS,
         max_pixels=settings.max_frame_pixels,
     )
+    return report.notes
 
 
 def check_video(models: Models, source: Path) -> int | None:
