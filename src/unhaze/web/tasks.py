@@ -57,9 +57,10 @@ def load(models: Models, model: str) -> None:
     models.restorer(model, models.settings.analysis)
 
 
-def receive(models: Models, item: Kept) -> dict[str, Any]:
+def receive(models: Models, item: Kept, bands: tuple[int, ...] | None = None) -> dict[str, Any]:
     """What the header of a photo tells. UnhazeError: no picture, too many pixels."""
-    with photos.open_photo(item.source, max_pixels=models.settings.max_pixels) as opened:
+    limit = models.settings.max_pixels
+    with photos.open_photo(item.source, max_pixels=limit, bands=bands) as opened:
         height, width, _ = opened.shape
         if opened.traits.orientation >= 5:
             height, width = width, height
@@ -108,12 +109,11 @@ def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -
     started = time.perf_counter()
     restorer = models.restorer(model, analysis)
     with noted(item.source) as lost:
-        facts = receive(models, item)
+        output = output_of(order.output)
+        facts = receive(models, item, output.channels)
         facts["suffix"] = order.suffix(facts["suffix"])
         target = item.folder / f"result{facts['suffix']}"
-        restorer.restore_file(
-            item.source, target, strength=order.strength, output=output_of(order.output)
-        )
+        restorer.restore_file(item.source, target, strength=order.strength, output=output)
     name = restorer.name_for(facts["height"], facts["width"])
     seconds = time.perf_counter() - started
     return facts | {"model": name, "seconds": seconds, "lost": tuple(lost)}
