@@ -87,7 +87,7 @@ function Panes({ entry }: { entry: Entry }) {
   return (
     <div
       id="stage" ref={stage} dir="ltr" tabIndex={0} role="group" aria-label={t("stage")}
-      class={waits && entry.state !== "failed" ? "waits" : ""} data-ready={isReady ? results : ""}
+      class={entry.state === "failed" ? "failed" : waits ? "waits" : ""} data-ready={isReady ? results : ""}
       onKeyDown={(event) => {
         if (event.target !== event.currentTarget || event.ctrlKey || event.metaKey) return;
         const act = KEYS[event.key];
