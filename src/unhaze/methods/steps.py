@@ -12,6 +12,7 @@ from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.methods.muon import Muon
 from unhaze.names import lookup
+from unhaze.processes import share_of
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
 
@@ -51,7 +52,8 @@ def accumulate(
         with fabric.no_backward_sync(module, enabled=not last):
             terms = measure(batch)
             require_finite(terms)
-            fabric.backward(terms["total"] / len(batches))
+            # Processes of uneven parts count by their samples.
+            fabric.backward(terms["total"] * (share_of(len(batch.hazy)) / len(batches)))
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.detach() / len(batches)
     return sums
