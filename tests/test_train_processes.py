@@ -107,7 +107,7 @@ def test_the_papers_recipe_is_the_same_on_any_number_of_processes(
     for each in (
         *("net.width=8", "net.fa_blocks=2", "augment.crop=32", "schedule.steps=5"),
         *(f"schedule.batch={batch}", f"losses.contrastive.negatives={rate}"),
-        *("losses.contrastive.weights=random", "watch.log_every=1", "optimizer.lr=5e-4"),
+        *("losses.contrastive.weights=random", "watch.log_every=1"),
     ):
         words += ["--set", each]
     assert main(["train", *words, "--out", str(tmp_path / "one")]) == 0
@@ -124,4 +124,4 @@ def test_the_papers_recipe_is_the_same_on_any_number_of_processes(
     for name in one:
         torch.testing.assert_close(many[name], one[name], rtol=0, atol=1e-4)
     moved = max(float((one[name] - start[name]).abs().max()) for name in one)
-    assert moved > 1.5e-3, "the steps change the weights by far more than the processes differ"
+    assert moved > 7e-4, "the steps change the weights by far more than the processes differ"
