@@ -185,8 +185,8 @@ def test_a_folder_that_cannot_be_read_fails_alone(tmp_path: Path, half: Path, mo
     [outcome] = plan.known
     assert (outcome.state, outcome.task.source) == (FAILED, "secret")
     assert outcome.why.endswith("hazy/secret': Permission denied")
-    tally = restore_folder(Work(str(hazy), str(tmp_path / "clear"), model=str(half)))
-    assert (tally.total, tally.counts["done"], tally.counts["failed"]) == (3, 2, 1)
+    stats = restore_folder(Work(str(hazy), str(tmp_path / "clear"), model=str(half)))
+    assert (stats.total, stats.counts["done"], stats.counts["failed"]) == (3, 2, 1)
 
 
 def test_names_that_differ_in_case_clash_where_case_does_not_count(tmp_path, monkeypatch):

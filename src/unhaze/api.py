@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments
 from unhaze.outputs import AS_SOURCE, Output
+from unhaze.validation import check_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,15 +78,17 @@ def dehaze(
     if output != AS_SOURCE:
         raise UnhazeError("how a file is written is for paths and bytes; here there is no file")
     clear = functools.partial(restorer.restore_pixels, strength=strength)
-    # Of types whose modules may not be imported here.
-    kinds_of_pixels: dict[tuple[str, str], Callable[[Any, Clear], Any]] = {
-        ("numpy", "ndarray"): dehaze_array,
-        ("PIL.Image", "Image"): dehaze_pil,
-        ("torch", "Tensor"): dehaze_tensor,
-    }
-    for kind, dehaze_pixels in kinds_of_pixels.items():
-        if is_a(picture, *kind):
-            return dehaze_pixels(picture, clear)
+    return dehaze_pixels(picture, clear)
+
+
+def dehaze_pixels(picture: Any, clear: Clear) -> Any:
+    """`picture`, of a type whose module may not be imported here, restored; of the same type."""
+    if is_a(picture, "numpy", "ndarray"):
+        return dehaze_array(picture, clear)
+    if is_a(picture, "PIL.Image", "Image"):
+        return dehaze_pil(picture, clear)
+    if is_a(picture, "torch", "Tensor"):
+        return dehaze_tensor(picture, clear)
     kinds = "a path, bytes, a NumPy array, a PIL image or a PyTorch tensor"
     raise UnhazeError(f"cannot dehaze a {type(picture).__name__}; expected {kinds}")
 

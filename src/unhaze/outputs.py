@@ -10,7 +10,7 @@ from typing import Any
 
 from unhaze.errors import UnhazeError
 from unhaze.formats import FORMATS, NAMED, SUFFIXES, Format, kept_suffix
-from unhaze.names import nearest
+from unhaze.validation import nearest
 
 SAME = "same"
 SPACES = ("srgb", "display-p3", "adobe-rgb", "rec2020", "prophoto")

@@ -145,9 +145,10 @@ def density_of(file: BinaryIO) -> tuple[float, float, bool] | None:
 
 
 def _density(file: BinaryIO) -> tuple[float, float, bool]:
-    tags = _read_tree(file, {})
-    across, down = (struct.unpack("<II", tags[tag][1]) for tag in (282, 283))
-    inches = struct.unpack("<H", tags[RESOLUTION_UNIT][1])[0] != 3 if 296 in tags else True
+    tree = _read_tree(file, {})  # without pointers no branches
+    tags = {tag: each[1] for tag, each in tree.items() if not isinstance(each, dict)}
+    across, down = (struct.unpack("<II", tags[tag]) for tag in (282, 283))
+    inches = RESOLUTION_UNIT not in tags or struct.unpack("<H", tags[RESOLUTION_UNIT])[0] != 3
     unit = 25.4 if inches else 10.0
     return across[0] / max(1, across[1]) / unit, down[0] / max(1, down[1]) / unit, inches
 

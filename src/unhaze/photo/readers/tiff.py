@@ -75,6 +75,7 @@ def _inverted(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
 
 def _by_palette(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
     """A table of 16 bits, of which most programs use eight."""
+    assert page.colormap is not None  # tifffile reads no palette picture without one
     return (page.colormap.T >> 8).astype(np.uint8)[_stored(page)[..., 0]]
 
 
@@ -95,9 +96,11 @@ def _from_inks(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
 
 def _from_lab(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
     """CIE: a and b signed; ICC: these with 128 added, and white at 255 x 256 of 16 bits."""
+    import tifffile
+
     tags.pop(ICC)
     samples = _plain(page, tags)
-    by_icc, deep = page.photometric.name == "ICCLAB", samples.dtype == np.uint16
+    by_icc, deep = page.photometric == tifffile.PHOTOMETRIC.ICCLAB, samples.dtype == np.uint16
     step = np.float32(256 if deep else 1)
     colours = samples[..., 1:3].astype(np.float32) / step
     colours = colours - 128 if by_icc else np.where(colours >= 128, colours - 256, colours)
