@@ -23,7 +23,7 @@ def synthesize(
     border: int = 0,
     limit: int | None = None,
 ) -> int:
-    """Writes `out`/hazy/SCENE_K_A_BETA.png and `out`/clear/SCENE.png; answers how many hazy ones.
+    """Writes `out`/hazy/SCENE_K_A_BETA.png and `out`/clear/SCENE.png; returns how many hazy ones.
 
     `root` holds clear/ and depth/ (8 or 16 bit, larger is farther). each: hazy pictures a scene.
     border: pixels cut from every side first. limit: only the first so many scenes. The haze of a

@@ -127,7 +127,7 @@ def commit() -> str | None:
     if git is None or not (root / ".git").exists():
         return None
     describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    answer = subprocess.run(
+    done = subprocess.run(
         [git, "-C", str(root), *describe], capture_output=True, text=True, check=False
     )
-    return answer.stdout.strip() or None
+    return done.stdout.strip() or None
