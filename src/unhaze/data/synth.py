@@ -1,12 +1,11 @@
 """Hazy files from clear pictures with depth, for those who want a dataset of pairs on disk."""
 
-import secrets
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from unhaze import photo
+from unhaze.atomic import made_aside
 from unhaze.data.pack import cut
 from unhaze.data.pairing import SceneFiles, find_scenes
 from unhaze.errors import UnhazeError
@@ -37,17 +36,11 @@ def synthesize(
     if out.exists():
         raise UnhazeError(f"'{out}' exists; choose another folder")
     scenes = find_scenes(root)[:limit]
-    aside = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
-    try:
+    with made_aside(out) as aside:
         for kind in ("hazy", "clear"):
             (aside / kind).mkdir(parents=True)
         for scene in scenes:
             synthesize_scene(scene, aside, law=law, each=each, seed=seed, border=border)
-        aside.rename(out)
-    except OSError as error:
-        raise UnhazeError(f"cannot write '{out}': {error.strerror}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return each * len(scenes)
 
 
