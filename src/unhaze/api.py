@@ -38,6 +38,7 @@ def dehaze(
     suffix: str | None = None,
     strip_metadata: bool = False,
     color_space: str | None = None,
+    bands: str | None = None,
 ) -> Picture:
     """Clears `picture`, and returns it in its type, size and number range.
 
@@ -52,13 +53,16 @@ def dehaze(
     strength: 0 changes nothing, 1 clears fully; model, device, analysis, native: as for Restorer,
     which is kept for later calls with the same ones. format ("jpg", "png", "webp", "avif", "tiff",
     "jxl", "exr", "gif"), quality (1 to 100), lossless, bit_depth (8, 10, 12, 16, 32), suffix,
-    strip_metadata, color_space ("srgb", "display-p3", "adobe-rgb", "rec2020", "prophoto"): how
-    files are written, as `unhaze.outputs.OPTIONS` has it; for paths and bytes only.
+    strip_metadata, color_space ("srgb", "display-p3", "adobe-rgb", "rec2020", "prophoto"),
+    bands (of TIFF, red, green and blue as "4,3,2"): how files are read and written, as
+    `unhaze.outputs.OPTIONS` has it; for paths and bytes only.
     UnhazeError for everything else, and for an `out` that exists without `overwrite`.
     """
     given = {"device": device, "analysis": analysis, "native": native, "overwrite": overwrite}
     check_arguments(dehaze, {"picture": picture} | given, "dehaze")
-    output = Output(format, quality, lossless, bit_depth, suffix, strip_metadata, color_space)
+    output = Output(
+        format, quality, lossless, bit_depth, suffix, strip_metadata, color_space, bands
+    )
     if isinstance(picture, str | os.PathLike):
         if not str(picture).strip():
             raise UnhazeError("picture is an empty path; expected that of a photo or video")

@@ -115,7 +115,8 @@ class Restorer:
             frames = restored_series(series, self, strength)
             photos.write_series(frames, target, source, overwrite=overwrite, output=output)
         if series is None or extra:
-            with photos.open_photo(source) as hazy:
+            seen = seen if output.bands is None else None  # it may be of other bands
+            with photos.open_photo(source, bands=output.channels) as hazy:
                 restored, seen = self._restore_opened(hazy, strength, bool(extra), seen, output)
                 if series is None:
                     photos.write(restored, target, overwrite=overwrite, output=output)
@@ -144,7 +145,7 @@ class Restorer:
         series = None if self.native else photos.open_series(encoded, asked)
         if series is not None:
             return photos.encode_series(restored_series(series, self, strength), asked, output)
-        with photos.open_photo(encoded) as hazy:
+        with photos.open_photo(encoded, bands=output.channels) as hazy:
             restored, _ = self._restore_opened(hazy, strength, output=output)
             suffix = suffix or output.named_suffix or photos.kept_suffix(hazy.traits)
             return photos.encode(restored, suffix, output=output)

@@ -123,10 +123,18 @@ def make_fabric(recipe: Recipe) -> Fabric:
         precision=cast(Any, recipe.hardware.precision),  # one of Fabric's, checked above
     )
     fabric.launch()
-    parts = fabric.world_size * recipe.schedule.accumulate
-    if recipe.schedule.batch % parts:
-        given = f"schedule.batch is {recipe.schedule.batch}; it must be a multiple of {parts}"
-        raise UnhazeError(f"{given}, the number of processes times schedule.accumulate")
+    batch, turns = recipe.schedule.batch, recipe.schedule.accumulate
+    if batch % turns:
+        given = f"schedule.batch is {batch}; it must be a multiple of {turns}"
+        raise UnhazeError(f"{given}, schedule.accumulate")
+    size, processes = batch // turns, fabric.world_size
+    even = not find_method(recipe.method.name).accumulates  # it averages gradients by itself
+    if size < processes or (even and size % processes):
+        expected = f"a multiple of {processes}" if even else f"at least {processes}"
+        raise UnhazeError(
+            f"{processes} processes share {size} samples, schedule.batch over schedule.accumulate;"
+            f" expected {expected}"
+        )
     torch.set_float32_matmul_precision("high")
     return fabric
 

@@ -57,9 +57,10 @@ def load(models: Models, model: str) -> None:
     models.restorer(model, models.settings.analysis)
 
 
-def receive(models: Models, item: Kept) -> dict[str, Any]:
+def receive(models: Models, item: Kept, bands: tuple[int, ...] | None = None) -> dict[str, Any]:
     """What the header of a photo tells. UnhazeError: no picture, too many pixels."""
-    with photos.open_photo(item.source, max_pixels=models.settings.max_pixels) as opened:
+    limit = models.settings.max_pixels
+    with photos.open_photo(item.source, max_pixels=limit, bands=bands) as opened:
         height, width, _ = opened.shape
         if opened.traits.orientation >= 5:
             height, width = width, height
@@ -108,12 +109,11 @@ def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -
     started = time.perf_counter()
     restorer = models.restorer(model, analysis)
     with noted(item.source) as lost:
-        facts = receive(models, item)
+        output = output_of(order.output)
+        facts = receive(models, item, output.channels)
         facts["suffix"] = order.suffix(facts["suffix"])
         target = item.folder / f"result{facts['suffix']}"
-        restorer.restore_file(
-            item.source, target, strength=order.strength, output=output_of(order.output)
-        )
+        restorer.restore_file(item.source, target, strength=order.strength, output=output)
     name = restorer.name_for(facts["height"], facts["width"])
     seconds = time.perf_counter() - started
     return facts | {"model": name, "seconds": seconds, "lost": tuple(lost)}
@@ -177,8 +177,10 @@ def clear_video(
     strength: float,
     suffix: str,
     encoding: Encoding | None = None,
-) -> None:
-    """Writes the restored video to `result`; tells (frames done, frames in all, seconds)."""
+) -> tuple[str, ...]:
+    """Writes the restored video to `result`, and returns what its client should know of it; tells
+    (frames done, frames in all, seconds).
+    """
     from unhaze.restore.video import restore_video
 
     settings = models.settings
@@ -191,7 +193,7 @@ def clear_video(
         if done > passes * settings.max_frames:
             raise UnhazeError(f"over the limit of {settings.max_frames} frames")
 
-    restore_video(
+    report = restore_video(
         item.source,
         item.folder / f"result{suffix}",
         restorer=models.restorer(model, settings.analysis, use="video"),
@@ -201,6 +203,7 @@ def clear_video(
         demuxers=SERVICE_DEMUXERS,
         max_pixels=settings.max_frame_pixels,
     )
+    return report.notes
 
 
 def check_video(models: Models, source: Path) -> int | None:

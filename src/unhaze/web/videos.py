@@ -31,7 +31,9 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # of results; others becom
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """How far a video is: waiting, running, done or failed. frames: in all, if that is known."""
+    """How far a video is: waiting, running, done or failed. frames: in all, if that is known.
+    notes: what was damaged or missing in it, and what the result does not hold, a line each.
+    """
 
     id: str
     name: str
@@ -41,6 +43,7 @@ class VideoEntry:
     frames: int | None
     seconds: float
     error: str
+    notes: tuple[str, ...]
 
 
 @router.post(
@@ -109,7 +112,7 @@ def restore_kept(
         item.used = time.monotonic()
 
     try:
-        clearer.workers.call(
+        item.lost = clearer.workers.call(
             tasks.clear_video,
             *(item, model, strength, item.suffix, encoding),
             stop=Unwanted(stop, item, settings.forgotten_seconds),
@@ -182,4 +185,5 @@ def entry(item: Kept) -> VideoEntry:
         frames=item.frames,
         seconds=item.seconds,
         error=item.error,
+        notes=item.lost,
     )
