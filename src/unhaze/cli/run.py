@@ -100,7 +100,7 @@ def check_pipes(
 
 
 def restore_pipe(source: str, out: str, restorer: "Restorer", settings: "Settings") -> int:
-    """Restores one picture from stdin, or to stdout, or both, and answers the exit status.
+    """Restores one picture from stdin, or to stdout, or both, and returns the exit status.
 
     On stdout the picture keeps its format, or becomes PNG where that is only read.
     """

@@ -155,7 +155,7 @@ def _add_video(container: OutputContainer, chosen: Chosen, reading: Reading) -> 
 
 
 def configure(output: Output, picture: Picture, reading: Reading) -> str:
-    """Sets the encoder up by the first picture, opens it, and answers its pixel format."""
+    """Sets the encoder up by the first picture, opens it, and returns its pixel format."""
     frame, encoder = picture.frame, output.video.codec_context
     layout, notes = choose_layout(
         output.codec,

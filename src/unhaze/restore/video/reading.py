@@ -226,7 +226,7 @@ def frame_rate(video: VideoStream) -> Fraction:
 
 
 def _set_time(frame: VideoFrame, last: int | None, rate: Fraction) -> int:
-    """Gives a frame without a time one, keeps times in order, and answers the frame's."""
+    """Gives a frame without a time one, keeps times in order, and returns the frame's."""
     if frame.time_base is None:
         frame.time_base = 1 / rate
     if frame.pts is None:
