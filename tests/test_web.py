@@ -161,18 +161,6 @@ def test_a_video_is_restored_in_the_background(client, tmp_path):
     assert client.delete(f"/v1/videos/{entry['id']}").status_code == 204
 
 
-def test_what_a_video_lacks_is_told(client, tmp_path):
-    clip = make_clip(tmp_path / "clip.mkv", sound="aac", count=30)
-    content, query = clip.read_bytes(), {"name": "clip.mkv", "model": "dcp"}
-    whole = client.post("/v1/videos", content=content, params=query).json()
-    part = client.post("/v1/videos", content=content[: len(content) // 2], params=query).json()
-    assert wait_for(client, whole["id"])["notes"] == []
-    entry = wait_for(client, part["id"])
-    assert entry["state"] == "done" and 0 < entry["done"] < 30
-    (note,) = entry["notes"]
-    assert note.startswith("the source is cut off")
-
-
 def test_a_video_is_encoded_as_the_client_says(client, tmp_path):
     clip = make_clip(tmp_path / "clip.mp4", sound="aac")
     query = {"name": "a.mp4", "model": "dcp"}

@@ -317,3 +317,15 @@ def test_a_number_of_no_meaning_is_one_line(client, method, path, name, value):
         detail = answer.json()["detail"]
         assert isinstance(detail, str) and "\n" not in detail
         assert answer is not answers[0] or name in detail
+
+
+def test_what_a_video_lacks_is_told(client, tmp_path):
+    clip = make_clip(tmp_path / "clip.mkv", sound="aac", count=30)
+    content, query = clip.read_bytes(), {"name": "clip.mkv", "model": "dcp"}
+    whole = client.post("/v1/videos", content=content, params=query).json()
+    part = client.post("/v1/videos", content=content[: len(content) // 2], params=query).json()
+    assert wait_for(client, whole["id"])["notes"] == []
+    entry = wait_for(client, part["id"])
+    assert entry["state"] == "done" and 0 < entry["done"] < 30
+    (note,) = entry["notes"]
+    assert note.startswith("the source is cut off")

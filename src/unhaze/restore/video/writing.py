@@ -12,6 +12,7 @@ from av.video.reformatter import VideoReformatter
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.video.ahead import Ahead, timed
+from unhaze.restore.video.carried import carried_by, left_out
 from unhaze.restore.video.clock import base_of
 from unhaze.restore.video.copying import Sound, is_cover
 from unhaze.restore.video.output import Output, configure, in_full_range
@@ -59,6 +60,7 @@ def _encode(
 ) -> None:
     """Encodes a picture, or writes what an earlier run has encoded up to it."""
     assert item.frame.pts is not None  # `read` gives each frame a time
+    output.carried |= carried_by(item.frame)
     pts = item.frame.pts - round(shift / base_of(item.frame))
     until = None if output.journal is None else output.journal.until
     if until is not None and pts < until:
@@ -119,6 +121,8 @@ def _finish(output: Output) -> None:
     lost = sum(track.lost for track in output.copies.values() if isinstance(track, Sound))
     if lost:
         output.notes.append(f"{lost} damaged places in the sound were passed over")
+    if said := left_out(output.carried, output.chosen.encoder.encoder, output.codec):
+        output.notes.append(said)
     if output.refused:
         output.notes.append(f"{output.refused} packets of copied streams did not fit and were lost")
     output.container.close()
