@@ -19,6 +19,8 @@ from unhaze.restore.video.output import Output, configure, in_full_range
 from unhaze.restore.video.pixels import Picture, to_frame
 from unhaze.restore.video.reading import Reading
 
+WARM_UP = 0.08  # seconds of sound that decoders want before what is heard; Opus the most
+
 
 def write(
     items: Ahead, output: Output, reading: Reading, seconds: dict[str, float]
@@ -99,7 +101,7 @@ def _copy(packet: Packet, output: Output, reading: Reading, shift: float) -> Non
     """Puts a packet into its track, `shift` seconds earlier, if it lies in the wanted part."""
     if is_cover(packet.stream):
         packet.pts = packet.dts = 0
-    elif not _cut(packet, reading, shift):
+    elif not _cut(packet, reading, shift) or _unheard(packet):
         return
     _mux_copies(output, output.copies[packet.stream.index].take(packet))
 
@@ -126,6 +128,12 @@ def _finish(output: Output) -> None:
     if output.refused:
         output.notes.append(f"{output.refused} packets of copied streams did not fit and were lost")
     output.container.close()
+
+
+def _unheard(packet: Packet) -> bool:
+    """Whether the source's edit list leaves out a packet of sound that no decoder warms up by."""
+    due = float((packet.pts or 0) * base_of(packet))
+    return packet.is_discard and packet.stream.type == "audio" and not -WARM_UP <= due < 0
 
 
 def _cut(packet: Packet, reading: Reading, shift: float) -> bool:
