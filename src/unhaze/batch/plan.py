@@ -126,7 +126,7 @@ def targets_of(
         [source] = found
         check_kinds(source, folder)
         named_as = formats.format_of(folder)
-        if output.named_suffix and named_as is not formats.format_of(Path(output.named_suffix)):
+        if output.named_suffix and named_as is not formats.of_suffix(output.named_suffix):
             raise UnhazeError(
                 f"'{out}' is not named like the format {output.format}; leave one out"
             )
