@@ -13,7 +13,7 @@ from torch import Tensor
 from unhaze.errors import UnhazeError
 from unhaze.nets import NETS
 from unhaze.published.files import State, read_any, read_parts, states_in
-from unhaze.published.kinds import kind_of
+from unhaze.zoo.kinds import kind_of
 from unhaze.published.layouts import UNUSED
 from unhaze.published.signatures import (
     Variant,
@@ -160,7 +160,7 @@ def no_network(source: Path, states: list[State], variants: list[Variant], net: 
     rest = f", and {len(more)} more" if more else ""
     message = f"'{source}' does not fit {spelled(variant)}: {first}{rest}"
     if net is None:
-        return f"{message}; it is the nearest: {share:.0%} of the tensors agree"
+        return f"{message}; it is the nearest: {int(100 * share)} % of the tensors agree"
     others = [each for each in list_variants() if any(fits(each, one.tensors) for one in states)]
     same = next((each.preset for each in others if each.net == variant.net), None)
     if same:
