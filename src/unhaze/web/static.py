@@ -5,16 +5,13 @@ where `make site` has put it, as in released wheels; without it the page uses th
 """
 
 import mimetypes
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unhaze.names import nearest
 from unhaze.restore.models import FOLDER
 from unhaze.web.work import Missing
 
@@ -52,21 +49,13 @@ def add_files(app: FastAPI, folder: Path) -> None:
         headers = {"cache-control": ASK_FIRST}
         return FileResponse(FOLDER / f"{name}.onnx", headers=headers)
 
-    def refuse(path: str) -> NoReturn:
-        raise Missing(f"no path '{path}'; {nearest(path, app.openapi()['paths'])}")
-
-    app.mount("/", kept(StaticFiles(directory=folder), refuse), name="page")
+    app.mount("/", kept(StaticFiles(directory=folder)), name="page")
 
 
-def kept(files: ASGIApp, refuse: Callable[[str], NoReturn]) -> ASGIApp:
-    """`files` of which the browser may keep a copy; of all but those in assets/ it asks first.
-
-    refuse: called for paths of the API, none of which is a file.
-    """
+def kept(files: ASGIApp) -> ASGIApp:
+    """`files` of which the browser may keep a copy; of all but those in assets/ it asks first."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith("/v1/"):
-            refuse(scope["path"])
         rule = FOR_EVER if "/assets/" in scope["path"] else ASK_FIRST
 
         async def send_with_rule(message: Message) -> None:
