@@ -8,7 +8,7 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif
+from unhaze.photo import exif, fields
 from unhaze.photo.pages import count_overviews
 from unhaze.photo.picture import EXIF, ICC, IPTC, XMP
 from unhaze.photo.readers import ycbcr
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 XMP_TAG, ICC_TAG = 700, 34675
+MOST = 1024  # bands
 CONVERTED = "{} became sRGB"
 
 
@@ -39,7 +40,8 @@ def _decoded(data: bytes, check: Check) -> Decoded:
         bits = page.bitspersample
         check(page.imagewidth, page.imagelength, page.samplesperpixel * max(2, bits // 8))
         kind = tifffile.PHOTOMETRIC(page.photometric).name
-        if kind not in READ or page.samplesperpixel > 4 + (kind == "SEPARATED"):
+        most = {"SEPARATED": 5, "RGB": MOST, "MINISBLACK": MOST}.get(kind, 4)
+        if kind not in READ or page.samplesperpixel > most:
             raise UnhazeError(
                 f"it has {page.samplesperpixel} channels as {kind};"
                 " expected grey or RGB, with alpha or not"
@@ -73,6 +75,7 @@ def _inverted(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
 
 def _by_palette(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
     """A table of 16 bits, of which most programs use eight."""
+    assert page.colormap is not None  # tifffile reads no palette picture without one
     return (page.colormap.T >> 8).astype(np.uint8)[_stored(page)[..., 0]]
 
 
@@ -85,7 +88,7 @@ def _from_inks(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
     image = pyvips.Image.new_from_array(_plain(page, tags)).copy(interpretation="cmyk")
     icc = tags.pop(ICC)
     if icc:
-        image.set_type(pyvips.GValue.blob_type, ICC, bytes(icc))
+        fields.set_bytes(image, ICC, bytes(icc))
     depth = 16 if image.format == "ushort" else 8
     options = {"embedded": bool(icc), "input_profile": "cmyk", "depth": depth}
     return image.icc_transform("srgb", **options).numpy()
@@ -93,9 +96,11 @@ def _from_inks(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
 
 def _from_lab(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
     """CIE: a and b signed; ICC: these with 128 added, and white at 255 x 256 of 16 bits."""
+    import tifffile
+
     tags.pop(ICC)
     samples = _plain(page, tags)
-    by_icc, deep = page.photometric.name == "ICCLAB", samples.dtype == np.uint16
+    by_icc, deep = page.photometric == tifffile.PHOTOMETRIC.ICCLAB, samples.dtype == np.uint16
     step = np.float32(256 if deep else 1)
     colours = samples[..., 1:3].astype(np.float32) / step
     colours = colours - 128 if by_icc else np.where(colours >= 128, colours - 256, colours)

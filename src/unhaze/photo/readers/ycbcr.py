@@ -19,11 +19,14 @@ PLAIN = {1, 5, 8, 32946, 32773, 34925, 34926, 50000}  # compressions of bytes, n
 
 def rgb_of(page: "TiffPage") -> np.ndarray:
     """(H,W,3 or 4) of the page's type. UnhazeError: a rare way to store it; ValueError: cut off."""
+    import tifffile
+
     if page.compression in DECODED_BY_CODEC:
         return page.asarray()
     if page.compression not in PLAIN or page.bitspersample not in (8, 16):
         raise UnhazeError(
-            f"it is YCbCr of {page.bitspersample} bits with compression {page.compression.name};"
+            f"it is YCbCr of {page.bitspersample} bits with compression"
+            f" {tifffile.COMPRESSION(page.compression).name};"
             " expected JPEG, or 8 or 16 bits without it"
         )
     across, down = page.tags.valueof(SUBSAMPLING) or _guessed(page)
