@@ -209,7 +209,7 @@ def run(words: list[str]) -> tuple[float, float]:
     child = subprocess.Popen(words, cwd=ROOT, env=environment)
     try:
         _, status, usage = os.wait4(child.pid, 0)
-    except BaseException:
+    except (KeyboardInterrupt, SystemExit):
         child.send_signal(signal.SIGTERM)  # it saves, and the same command goes on
         child.wait()
         raise
