@@ -6,14 +6,13 @@ PYTHON ?= python3.11
 venv:
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install torch==2.13.0
-	.venv/bin/pip install -e ".[dev]"
-	.venv/bin/pip install -e ".[docs]"
+	.venv/bin/pip install -e ".[dev,docs]"
 
 test:
-	pytest
+	pytest -m ""
 
 quick:
-	pytest -m "not slow"
+	pytest
 
 lint:
 	ruff check .

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from unhaze.errors import UnhazeError
-from unhaze.layering import read_layers
-from unhaze.names import nearest, one_of
+from unhaze.recipe_layers import read_layers
+from unhaze.validation import nearest, one_of
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def load_config(
 ) -> Recipe:
     """Reads a recipe; `overrides` are `a.b=value` with a TOML value (a bare word is a string).
 
-    overlays: files laid over it before those, see `layering.read_layers`.
+    overlays: files laid over it before those, see `recipe_layers.read_layers`.
     UnhazeError for a missing file, broken TOML, an unknown key, a value of wrong type or size.
     """
     return from_table(Recipe, read_layers(Path(path), [*map(Path, overlays)], overrides), "")

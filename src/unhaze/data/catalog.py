@@ -17,7 +17,7 @@ from unhaze.data.layouts import (
 )
 from unhaze.data.pairing import Found, PairFiles
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments
+from unhaze.validation import check_arguments
 
 if TYPE_CHECKING:
     import numpy as np

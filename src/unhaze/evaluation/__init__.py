@@ -29,11 +29,11 @@ from unhaze.evaluation.saving import (
     write_tables,
 )
 from unhaze.evaluation.sizes import fitted, resized, scaled
+from unhaze.filters import LUMA
 from unhaze.metrics import METRICS, PROTOCOLS, WITH_CLEAR, measure
 from unhaze.metrics.fog_density import fade
 from unhaze.metrics.side_effects import HARM, harm
-from unhaze.names import lookup
-from unhaze.windows import LUMA
+from unhaze.validation import lookup
 
 __all__ = ["Evaluation", "Model", "commit", "evaluate", "load", "sha256", "write_result"]
 

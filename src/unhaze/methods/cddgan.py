@@ -28,13 +28,14 @@ from unhaze.methods.steps import (
     require_finite,
     set_up_optimizer,
 )
-from unhaze.names import lookup, one_of
 from unhaze.nets.cddgan import CDDGenerator, PatchCritic
+from unhaze.validation import lookup, one_of
 
 DIRECTIONS = ("restorer", "hazer")
 SIDES = ("clear", "hazy")
 EXEMPLARS = ("identity", "mean", "one", "none")
 ENCODERS = ("same", "dual")
+Memory = ImagePool | NegativeQueue
 
 
 class CDDGAN:
@@ -103,16 +104,14 @@ class CDDGAN:
         self.weights = dict(adversarial=adversarial, contrast=contrast)
         self.weights |= dict(cycle=cycle, identity=identity)
         check_numbers(self.weights, diversity, momentum, critic_lr, negatives_lr)
-        self.fabric, self.clip, self.momentum = fabric, clip, momentum
-        self.diversity, self.attached = diversity / dimension**0.5, attached
-        self.exemplars, self.encoder = exemplars, encoder
+        self.fabric, self.clip, self.momentum, self.exemplars = fabric, clip, momentum, exemplars
+        self.diversity, self.attached, self.encoder = diversity / dimension**0.5, attached, encoder
         self.layers, self.loss = tuple(layers) if contrast else (), lookup(ADVERSARIAL, gan, "gan")
         self.generators = {"restorer": net, "hazer": net.opposite()}
         self.networks: dict[str, nn.Module] = {**self.generators}
         critic = partial(PatchCritic, width=critic_width, norm=critic_norm, shrink=critic_shrink)
         self.networks |= {f"critic-{side}": critic() for side in SIDES}
-        self.pools = {f"pool-{side}": ImagePool(pool) for side in SIDES}
-        self.memories: dict[str, ImagePool | NegativeQueue] = {**self.pools}
+        self.memories: dict[str, Memory] = {f"pool-{side}": ImagePool(pool) for side in SIDES}
         channels = [net.channels(layer) for layer in self.layers]
         build = partial(PatchContrast, channels, negatives=negatives, temperature=temperature)
         build = partial(build, patches=patches, dimension=dimension, noise=noise, count=count)
@@ -224,7 +223,9 @@ class CDDGAN:
     def judge(self, side: str, real: Tensor, made: Tensor) -> Tensor:
         """The loss of the critic of `side`; made pictures may be older ones."""
         # The pool is the same in all processes: each sees all pictures and takes its own back.
-        everyone = self.pools[f"pool-{side}"].exchange(gather(self.fabric, made.detach()))
+        pool = self.memories[f"pool-{side}"]
+        assert isinstance(pool, ImagePool)  # the others are queues
+        everyone = pool.exchange(gather(self.fabric, made.detach()))
         shown = everyone.chunk(self.fabric.world_size)[self.fabric.global_rank]
         critic = self.networks[f"critic-{side}"]
         return self.loss.critic(critic(real), critic(shown))

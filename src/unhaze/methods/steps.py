@@ -12,8 +12,8 @@ from unhaze.config import Optimizer
 from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.methods.muon import Muon
-from unhaze.names import lookup
 from unhaze.processes import share_of
+from unhaze.validation import lookup
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
 

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze, remove_haze
-from unhaze.names import one_of
 from unhaze.nets.blocks import bias_of, pad_to_multiple
+from unhaze.validation import one_of
 
 HEADS = ("tanh", "haze", "veil")
 CRITIC_NORMS = ("instance", "none")

@@ -13,9 +13,9 @@ import numpy as np
 
 from unhaze import zoo
 from unhaze.errors import UnhazeError
-from unhaze.names import nearest, one_of
 from unhaze.restore.checkpoints import checkpoint_of, ready
 from unhaze.restore.devices import choose_device
+from unhaze.validation import nearest, one_of
 
 FOLDER = Path(__file__).parents[1] / "models"
 USES = ("photo", "video")

@@ -21,13 +21,13 @@ from unhaze.data.unpaired import UnpairedFolders
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss, find_loss
 from unhaze.methods import METHOD_ARGUMENTS, find_method
-from unhaze.names import check_arguments
 from unhaze.nets import create_net, find_net
 from unhaze.published import open_weights
 from unhaze.restore.resources import keep_freed_memory
 from unhaze.training.loop import Trainer, TrainResult
 from unhaze.training.machine import fitted
 from unhaze.training.steps import batches_from
+from unhaze.validation import check_arguments
 from unhaze.weights import load_into, newest_state
 
 # Names of SLURM jobs that are shells: a training started there by hand is one process.

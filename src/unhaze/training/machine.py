@@ -7,7 +7,7 @@ import torch
 
 from unhaze.config import Recipe
 from unhaze.hardware import cpu_flags
-from unhaze.names import one_of
+from unhaze.validation import one_of
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "auto")
 COMPILE_MODES = ("none", "default", "reduce-overhead", "max-autotune", "auto")

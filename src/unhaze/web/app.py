@@ -26,16 +26,16 @@ from starlette.routing import Match, Mount
 from unhaze.errors import UnhazeError
 from unhaze.web import entry, openapi, photos, service, videos
 from unhaze.web.access import Access, request_id
-from unhaze.web.answers import EXPOSED
 from unhaze.web.connections import Door
 from unhaze.web.desk import Busy, Stopping
 from unhaze.web.limits import HEADERS, Guard, TooLarge, TooSlow
 from unhaze.web.metrics import Counting, Metrics
 from unhaze.web.negotiation import NotAcceptable
 from unhaze.web.parameters import one_line
+from unhaze.web.responses import EXPOSED
 from unhaze.web.settings import Settings
-from unhaze.web.shelf import Full
 from unhaze.web.static import add_files
+from unhaze.web.upload_store import Full
 from unhaze.web.uploads import NoRoom
 from unhaze.web.work import Clearer, Missing
 

@@ -34,9 +34,16 @@ TEXTS = (b"ass", b"text")  # PyAV's types of subtitles that are no pictures
 PLAIN_TEXT = ("subrip", "srt", "mov_text", "webvtt", "text", "ass", "ssa")
 # What FFmpeg puts into a container, and then neither it nor a player finds there again.
 UNREADABLE = {
-    "mpegts": {"subrip", "srt", "mov_text", "webvtt", "text", "ass", "ssa", "attachment"},
     "mov": {"cover"},
     "webm": {"attachment"},
+    # Players that are older than ISO/IEC 23003-5 take these for 16 bits, which is noise.
+    "mp4": {f"pcm_{kind}{end}" for kind in ("s24", "s32", "f32", "f64") for end in ("le", "be")},
+}
+# Of MPEG-TS those codecs that its tables name; FFmpeg writes all others as private data.
+NAMED = {
+    "mpegts": ("mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc", "vvc", "cavs", "dirac", "vc1")
+    + ("mp2", "mp3", "aac", "aac_latm", "ac3", "eac3", "dts", "truehd", "opus", "s302m")
+    + ("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "klv", "timed_id3", "smpte_2038"),
 }
 # Facts about the old encoding, or of the old container, that are not true of the new one.
 STALE = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id", "rotate")
@@ -206,7 +213,7 @@ def _copied_base(form: str, stream: Stream) -> Fraction | None:
     memory. None if that does not hold it as it is.
     """
     kinds = {stream.type, _codec_of(stream), "cover" if is_cover(stream) else ""}
-    if kinds & UNREADABLE.get(form, set()):
+    if kinds & UNREADABLE.get(form, set()) or not _is_named(form, stream):
         return None
     try:
         with av.open(io.BytesIO(), "w", format=form) as trial:
@@ -215,6 +222,13 @@ def _copied_base(form: str, stream: Stream) -> Fraction | None:
             return copy.time_base
     except (FFmpegError, ValueError):
         return None
+
+
+def _is_named(form: str, stream: Stream) -> bool:
+    """Whether those who read such a container are told the codec."""
+    context = stream.codec_context
+    own = _codec_of(stream) if context is None else context.codec.canonical_name
+    return form not in NAMED or own in NAMED[form]
 
 
 def _is_encoded(form: str, stream: Stream, encoder: str) -> bool:
