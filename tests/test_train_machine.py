@@ -7,7 +7,7 @@ import pytest
 from unhaze import hardware
 from unhaze.config import Part, Recipe, load_config
 from unhaze.errors import UnhazeError
-from unhaze.layering import SHIPPED
+from unhaze.recipe_layers import SHIPPED
 from unhaze.training import machine
 from unhaze.training.machine import fitted
 
