@@ -64,6 +64,9 @@ class Machine:
         steps = [each.partition("=")[2] for each in settings if each.startswith("schedule.steps")]
         number, folder = int(steps[-1]) if steps else 300, Path(words[words.index("--resume") + 1])
         folder.mkdir(parents=True, exist_ok=True)
+        if words[4].endswith("table1/kddn.toml"):
+            (teacher,) = (each.partition("=")[2] for each in settings if "teacher" in each)
+            assert Path(teacher).is_dir()
         (folder / "best.safetensors").touch()
         (folder / "log.jsonl").write_text(json.dumps({"step": number, "validation_psnr": 26.5}))
         if not folder.name.startswith(".try"):
@@ -71,7 +74,7 @@ class Machine:
         return 3 + 0.5 * number, 900.0
 
 
-def test_a_study_gives_equal_times_and_goes_on(tool, tmp_path, monkeypatch):
+def test_a_study_gives_equal_times_and_goes_on(tool, tmp_path, monkeypatch, capsys):
     machine = Machine()
     monkeypatch.setattr(tool, "run", machine)
     words = ["run_study", "table1", "--out", "runs", "--nyu", "n", "--pictures", "p", "--vgg", "v"]
@@ -96,6 +99,10 @@ def test_a_study_gives_equal_times_and_goes_on(tool, tmp_path, monkeypatch):
     (tmp_path / "found" / "table1" / "kddn-1.json").unlink()
     tool.main()
     assert machine.calls == [*expected, ("eval", "kddn-1", 0)], "nor trained again"
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--try-steps", "4"])
+    capsys.readouterr()
+    tool.main()
+    assert "kddn: 0.50 s a step, 0.9 GB" in capsys.readouterr().out
 
 
 def test_seeds_become_one_row_and_stay_out_of_the_papers_tables(tmp_path, capsys):
