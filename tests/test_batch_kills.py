@@ -25,7 +25,7 @@ from halving import files_in, is_halved
 
 from unhaze import UnhazeError, photo
 from unhaze.batch.places import Mark
-from unhaze.batch.processes import Hand, in_processes, lost
+from unhaze.batch.processes import WorkerHandle, in_processes, lost
 from unhaze.batch.tasks import Task
 from unhaze.batch.worker import Work, Worker
 from unhaze.scratch import scratch_folder
@@ -149,11 +149,11 @@ def test_a_file_that_kills_its_workers_fails_in_the_end():
     waiting, deaths = deque(tasks[1:]), Counter()
     dead = SimpleNamespace(exitcode=-9)
     for attempt in range(2):
-        hand = Hand(dead, None, True, {"a.png": tasks[0]})
-        assert list(lost(hand, waiting, deaths, 2)) == []
+        handle = WorkerHandle(dead, None, True, {"a.png": tasks[0]})
+        assert list(lost(handle, waiting, deaths, 2)) == []
         assert waiting.popleft() == tasks[0], attempt
-        assert not hand.held
-    [outcome] = lost(Hand(dead, None, True, {"a.png": tasks[0]}), waiting, deaths, 2)
+        assert not handle.held
+    [outcome] = lost(WorkerHandle(dead, None, True, {"a.png": tasks[0]}), waiting, deaths, 2)
     assert (outcome.state, outcome.attempts) == ("failed", 3)
     assert outcome.why == "'a.png': its worker died (status -9)"
     assert list(waiting) == tasks[1:]

@@ -114,7 +114,8 @@ def restore_pipe(source: str, out: str, restorer: "Restorer", settings: "Setting
                 restorer.restore_bytes(encoded, strength=settings.strength, output=settings.output)
             )
         else:
-            restored = restorer.restore(photo.read(encoded), settings.strength)
+            hazy = photo.read(encoded, bands=settings.output.channels)
+            restored = restorer.restore(hazy, settings.strength)
             how = {"overwrite": settings.overwrite, "output": settings.output}
             photo.write(restored, out, **how)
             click.echo(out)

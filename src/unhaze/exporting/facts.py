@@ -56,7 +56,7 @@ def measure_strides(model: onnx.ModelProto, values: list[str]) -> list[int]:
     )
     hazy = np.full((1, 3, COUNTED, COUNTED), 0.5, np.float32)
     found = session.run(values, {"hazy": hazy}) if values else []
-    return [max(1, COUNTED // each.shape[2]) for each in found]
+    return [max(1, COUNTED // np.asarray(each).shape[2]) for each in found]
 
 
 def measure_memory(model: Path) -> int | None:
@@ -77,9 +77,12 @@ def measure_context(model: Path) -> int | None:
     """
     engine = Engine(model, "cpu", threads=torch.get_num_threads())
     for width, length in PROBES:
-        reach = max(reach_of(engine, hazy) for hazy in probe_pictures(width, length))
-        context = -(-reach // ROUNDED) * ROUNDED
-        if context <= 0.75 * length / 2:
+        limit, context = 0.75 * length / 2, 0
+        for hazy in probe_pictures(width, length):
+            context = max(context, -(-reach_of(engine, hazy) // ROUNDED) * ROUNDED)
+            if context > limit:  # The other pictures, minutes of a heavy network, can only add.
+                break
+        else:
             return context
     return None
 

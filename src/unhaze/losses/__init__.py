@@ -12,7 +12,7 @@ from unhaze.losses.contrastive import Contrastive
 from unhaze.losses.perceptual import Perceptual
 from unhaze.losses.pixel import L1, L2, Gradient, Pinball, SmoothL1
 from unhaze.losses.structural import SSIM, Frequency
-from unhaze.names import check_arguments
+from unhaze.validation import check_arguments
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from unhaze.methods.steps import (
     step_by_pairs,
     weigh,
 )
-from unhaze.names import one_of
+from unhaze.validation import one_of
 
 
 class Supervised:

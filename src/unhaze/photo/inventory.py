@@ -37,6 +37,7 @@ FATES = (
     Payload("ICC profile", _fates(KEPT, KEPT, KEPT, KEPT, KEPT)),
     Payload("colour tags (cICP, gAMA, cHRM, nclx)", _fates(NONE, KEPT, NONE, NONE, KEPT)),
     Payload("mastering and light level", _fates(NONE, KEPT, NONE, NONE, SAID)),
+    Payload("date and background of PNG", _fates(NONE, KEPT, NONE, NONE, NONE)),
     Payload("comments and texts", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
     Payload("density, or that there is none", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
     Payload("GeoTIFF", _fates(NONE, NONE, KEPT, NONE, NONE)),

@@ -13,9 +13,9 @@ import numpy as np
 
 from unhaze import zoo
 from unhaze.errors import UnhazeError
-from unhaze.names import nearest, one_of
 from unhaze.restore.checkpoints import checkpoint_of, ready
 from unhaze.restore.devices import choose_device
+from unhaze.validation import nearest, one_of
 
 FOLDER = Path(__file__).parents[1] / "models"
 USES = ("photo", "video")
@@ -30,9 +30,14 @@ class Model(Protocol):
     that it looks around; None: the whole picture). device: where it runs. path: its file, if any.
     """
 
-    card: Mapping[str, Any]
-    device: str
-    path: Path | None
+    @property
+    def card(self) -> Mapping[str, Any]: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def path(self) -> Path | None: ...
 
     def __call__(self, hazy: np.ndarray) -> np.ndarray: ...
 

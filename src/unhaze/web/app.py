@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -25,16 +26,16 @@ from starlette.routing import Match, Mount
 from unhaze.errors import UnhazeError
 from unhaze.web import entry, openapi, photos, service, videos
 from unhaze.web.access import Access, request_id
-from unhaze.web.answers import EXPOSED
 from unhaze.web.connections import Door
 from unhaze.web.desk import Busy, Stopping
 from unhaze.web.limits import HEADERS, Guard, TooLarge, TooSlow
 from unhaze.web.metrics import Counting, Metrics
 from unhaze.web.negotiation import NotAcceptable
 from unhaze.web.parameters import one_line
+from unhaze.web.responses import EXPOSED
 from unhaze.web.settings import Settings
-from unhaze.web.shelf import Full
 from unhaze.web.static import add_files
+from unhaze.web.upload_store import Full
 from unhaze.web.uploads import NoRoom
 from unhaze.web.work import Clearer, Missing
 
@@ -43,7 +44,7 @@ DESCRIPTION = (
     "Clears haze from photos and short videos. A file is sent as the body, as it is, or in a form."
 )
 # FastAPI exports traces where OTLP variables say so; nothing here reports to anybody.
-SILENT = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

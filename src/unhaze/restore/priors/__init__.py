@@ -5,23 +5,26 @@ rest. A prior serves wherever a network does: `unhaze run --model dcp`, `unhaze 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from dataclasses import Field, asdict, dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.haze import remove_haze
-from unhaze.names import check_arguments, lookup
 from unhaze.restore.priors.color_attenuation import ColorAttenuationPrior
 from unhaze.restore.priors.contrast import ContrastPrior
 from unhaze.restore.priors.dark_channel import DarkChannelPrior
 from unhaze.restore.priors.estimate import Estimate
 from unhaze.restore.priors.haze_lines import HazeLinesPrior
+from unhaze.validation import check_arguments, lookup
 
 
 class Estimator(Protocol):
     """hazy (3,H,W) float32 in [0,1], any size from 1x1 -> what haze lies in it."""
+
+    # A dataclass, whose fields are what it is given.
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def estimate(self, hazy: np.ndarray) -> Estimate: ...
 
@@ -120,7 +123,7 @@ def create_prior(name: str, **arguments: Any) -> PriorModel:
     """
     prior = lookup(PRIORS, name, "prior")
     check_arguments(prior.build, arguments, f"prior '{name}'")
-    estimator = prior.build(**prior.arguments | arguments)
+    estimator = prior.build(**{**prior.arguments, **arguments})
     card = {
         "net": name,
         "title": prior.title,

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import av
 from av import VideoFrame
 from av.codec.codec import Codec as AvCodec
 from av.codec.codec import PixFmtLoss, codecs_available, find_best_pix_fmt_of_list
+from av.error import FFmpegError
 from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
-from unhaze.names import lookup, nearest
 from unhaze.restore.encoding import SOURCE_CODEC, Encoding
 from unhaze.restore.video.containers import CONTAINERS
 from unhaze.restore.video.encoders import CODECS, FAMILIES, HARDWARE, Codec
+from unhaze.validation import lookup, nearest
 
 # Of the source's bits a second, for a result in its codec: what haze hid takes a little more.
 SHARE = 1.1
@@ -139,7 +139,7 @@ def _trial(codec: Codec, size: tuple[int, int]) -> str | None:
     if codec.encoder not in codecs_available:
         return "not in this FFmpeg"
     try:
-        context = AvCodec(codec.encoder, "w").create()
+        context = AvCodec(codec.encoder, "w").create("video")
         context.width, context.height = size
         context.pix_fmt = next(iter(usable_layouts(codec, *size)), "yuv420p")
         context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
@@ -149,7 +149,7 @@ def _trial(codec: Codec, size: tuple[int, int]) -> str | None:
         frame.pts, frame.time_base = 0, context.time_base
         context.encode(frame)
         context.encode(None)
-    except (av.FFmpegError, ValueError) as error:
+    except (FFmpegError, ValueError) as error:
         return " ".join((getattr(error, "strerror", None) or str(error)).split())
     return None
 
@@ -224,6 +224,7 @@ def choose_layout(
             " choose h264 or another codec, and a suffix such as .mkv"
         )
     layout, loss = find_best_pix_fmt_of_list(usable, source.replace("yuvj", "yuv"), True)
+    assert layout is not None  # None only of an empty list
     lost = {
         PixFmtLoss.RESOLUTION: "full colour resolution",
         PixFmtLoss.DEPTH: "as many bits a channel",

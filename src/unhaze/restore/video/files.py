@@ -16,6 +16,7 @@ from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import check_strength
 from unhaze.restore.video.ahead import Ahead
 from unhaze.restore.video.containers import CONTAINERS, FILE_DEMUXERS
+from unhaze.restore.video.declared import missing_bytes
 from unhaze.restore.video.frames import (
     ANALYSIS,
     HOLD,
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MISSING = 1.0  # seconds by which a file may be shorter than it says without a word about it
+# Seconds by which a file may be shorter than it says without a word about it; and one that is cut
+# off anyway, without a word about how long it was.
+MISSING, SHORT = 1.0, 0.1
 
 # Called with frames done, frames in all (None: unknown), seconds since the start.
 Progress = Callable[[int, int | None, float], None]
@@ -129,17 +132,16 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
         look, tally.passes = folder / "look", chosen.passes
         if chosen.passes == 2:
             with _opened(work) as first:
-                output = open_first_pass(folder / "null", chosen, first, work.encoding)
-                output.look = look, 1
-                stopped = _convert(first, output, work, tally, progress)
-        if not stopped:
-            output = open_output(file, target, reading, chosen, work.encoding)
-            output.look = (look, 2) if chosen.passes == 2 else None
-            output.journal = _journal(work, target, chosen, reading)
-            stopped = _convert(reading, output, work, tally, progress)
-            if stopped:
-                _keep_partial(file, target, tally)
+                seeing = open_first_pass(folder / "null", chosen, first, work.encoding)
+                seeing.look = look, 1
+                stopped = _convert(first, seeing, work, tally, progress)
         if stopped:
+            raise KeyboardInterrupt
+        output = open_output(file, target, reading, chosen, work.encoding)
+        output.look = (look, 2) if chosen.passes == 2 else None
+        output.journal = _journal(work, target, chosen, reading)
+        if _convert(reading, output, work, tally, progress):
+            _keep_partial(file, target, tally)
             raise KeyboardInterrupt
         report = _report(str(work.source), target, reading, output, tally)
     if output.journal is not None:
@@ -233,6 +235,7 @@ def _report(
     tally: Tally,
 ) -> VideoReport:
     width, height = reading.size
+    damage = _damage_notes(reading, tally, _local(source))
     return VideoReport(
         source=source,
         target=target,
@@ -246,7 +249,7 @@ def _report(
         estimates=tally.moment.estimates if tally.moment else 0,
         damaged=reading.damage.places,
         stages=tally.stages,
-        notes=(*output.notes, *_resume_note(output), *_damage_notes(reading, tally)),
+        notes=(*output.notes, *_resume_note(output), *damage),
     )
 
 
@@ -255,8 +258,9 @@ def _resume_note(output: "Output") -> tuple[str, ...]:
     return (f"{kept} frames were there from an earlier run",) if kept else ()
 
 
-def _damage_notes(reading: "Reading", tally: Tally) -> Iterator[str]:
-    damage, wanted = reading.damage, reading.duration
+def _damage_notes(reading: "Reading", tally: Tally, path: Path | None) -> Iterator[str]:
+    """`path`: of the source, None for a URL, of which nobody knows how long it ought to be."""
+    damage = reading.damage
     if damage.places:
         yield f"{damage.places} damaged places in the source were passed over"
     if reading.clock.leaps:
@@ -265,8 +269,15 @@ def _damage_notes(reading: "Reading", tally: Tally) -> Iterator[str]:
         yield f"{reading.clock.wild} times in the source mean nothing; they were passed over"
     if damage.end is not None:
         yield f"reading the source ended at {tally.last:.1f} s: {damage.end}"
-    elif reading.end is None and wanted is not None and tally.last < wanted - MISSING:
-        yield f"the pictures end at {tally.last:.1f} s of the {wanted:.1f} s that the source claims"
+    reached = reading.reached.get(reading.video.index, 0.0)
+    missing = 0 if path is None or reached >= (reading.end or math.inf) else missing_bytes(path)
+    ends = f"the pictures end at {tally.last:.1f} s"
+    if reading.lacks > (SHORT if missing else MISSING):
+        ends += f" of the {reading.duration:.1f} s that the source claims"
+    if missing:
+        yield f"the source is cut off, {missing} bytes or more that it declares are missing; {ends}"
+    elif reading.lacks > MISSING and damage.end is None:
+        yield ends
 
 
 def _check_part(start: float | None, end: float | None) -> None:

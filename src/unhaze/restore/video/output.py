@@ -14,6 +14,7 @@ from av import Packet, VideoFrame
 from av.audio.stream import AudioStream
 from av.codec.context import Flags
 from av.container import OutputContainer
+from av.error import FFmpegError
 from av.sidedata.sidedata import Type
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
@@ -22,6 +23,7 @@ from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
+from unhaze.restore.video.clock import base_of
 from unhaze.restore.video.codecs import (
     Chosen,
     Source,
@@ -128,6 +130,7 @@ def open_output(
     container.metadata.update(facts)
     copies: dict[int, Track] = {}
     notes = list(chosen.notes)
+    video: VideoStream | None = None
     chapters = len(reading.container.chapters())
     for stream in reading.container.streams:
         if stream.index == reading.video.index:
@@ -140,12 +143,15 @@ def open_output(
             track = open_track(container, stream, suffix, notes, audio=encoding.audio)
             if track is not None:
                 copies[stream.index] = track
+    assert video is not None  # it is one of the streams
     return Output(container, video, chosen, copies, encoding.pixel_format, notes=notes)
 
 
 def _add_video(container: OutputContainer, chosen: Chosen, reading: Reading) -> VideoStream:
     rate = frame_rate(reading.video)
-    return container.add_stream(chosen.encoder.encoder, rate, dict(chosen.options))
+    made = container.add_stream(chosen.encoder.encoder, rate, dict(chosen.options))
+    assert isinstance(made, VideoStream)  # as the encoder is one of pictures
+    return made
 
 
 def configure(output: Output, picture: Picture, reading: Reading) -> str:
@@ -161,7 +167,7 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
     )
     output.notes += notes
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, layout
-    encoder.time_base, encoder.framerate = frame.time_base, frame_rate(reading.video)
+    encoder.time_base, encoder.framerate = base_of(frame), frame_rate(reading.video)
     encoder.flags |= Flags.frame_duration
     _set_pace(output, encoder)
     ratio = reading.video.sample_aspect_ratio
@@ -188,20 +194,20 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
             encoder.max_b_frames = 0
     if output.codec == "h265" and form in ("mp4", "mov"):
         encoder.codec_tag = "hvc1"  # Apple's players open no other
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    matrix = _beside(frame, Type.DISPLAYMATRIX)
     if matrix is not None:
         output.video.set_display_matrix(np.frombuffer(matrix, np.int32).tolist())
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder is talkative: errors only
     try:
         encoder.open()
-    except (av.FFmpegError, ValueError) as error:
+    except (FFmpegError, ValueError) as error:
         size = f"{frame.width} x {frame.height}"
         raise UnhazeError(
             f"{output.codec} cannot encode {size} pixels as {layout} ({reason(error)});"
             " choose another codec"
         ) from error
     if output.journal is not None:
-        _begin_journal(output, encoder)
+        _begin_journal(output, output.journal, encoder)
     return layout
 
 
@@ -218,9 +224,9 @@ def _set_pace(output: Output, encoder: VideoCodecContext) -> None:
         encoder.gop_size = max(1, round(encoder.framerate * LATEST_KEY))
 
 
-def _begin_journal(output: Output, encoder: VideoCodecContext) -> None:
+def _begin_journal(output: Output, journal: Journal, encoder: VideoCodecContext) -> None:
     """The open encoder has to be that which has made what is kept."""
-    journal, base = output.journal, float(encoder.time_base)
+    base = float(encoder.time_base)
     journal.check(encoder.extradata, base)
     if journal.until is None:
         journal.begin_with(encoder.extradata, base)
@@ -244,6 +250,7 @@ def _tag_colours(encoder: VideoCodecContext, picture: Picture, full_range: bool)
     frame = picture.frame
     encoder.color_primaries, encoder.color_trc = frame.color_primaries, frame.color_trc
     encoder.colorspace, encoder.color_range = frame.colorspace, frame.color_range
+    assert encoder.format is not None  # set by `configure`
     became_yuv = VideoFormat(picture.layout).is_rgb and not encoder.format.is_rgb
     if became_yuv:
         encoder.colorspace = picture.matrix
@@ -270,7 +277,7 @@ def hdr_options(frame: VideoFrame) -> str:
     brightest; then what is valid) and AVContentLightMetadata (two numbers).
     """
     options = ""
-    mastering = frame.side_data.get(Type.MASTERING_DISPLAY_METADATA)
+    mastering = _beside(frame, Type.MASTERING_DISPLAY_METADATA)
     if mastering is not None:
         values = np.frombuffer(mastering, np.int32)
         if values[20] and values[21] and values[1:20:2].all():
@@ -279,8 +286,14 @@ def hdr_options(frame: VideoFrame) -> str:
             named = {"G": green, "B": blue, "R": red, "WP": white, "L": (bright, dark)}
             pairs = (f"{name}({one:.0f},{two:.0f})" for name, (one, two) in named.items())
             options += f":master-display={''.join(pairs)}"
-    light = frame.side_data.get(Type.CONTENT_LIGHT_LEVEL)
+    light = _beside(frame, Type.CONTENT_LIGHT_LEVEL)
     if light is not None:
         most, mean = np.frombuffer(light, np.uint32)[:2]
         options += f":max-cll={most},{mean}"
     return options
+
+
+def _beside(frame: VideoFrame, kind: Type) -> Any:
+    """What FFmpeg attached to a frame, a buffer; None if there is no such thing."""
+    attached: Any = frame.side_data  # its types know `get` by names only
+    return attached.get(kind)

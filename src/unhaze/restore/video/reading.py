@@ -7,23 +7,26 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import av
 from av import Packet, VideoFrame
 from av.container import InputContainer
+from av.error import ArgumentError, FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
-from unhaze.restore.video.clock import BROADCAST, Clock
+from unhaze.restore.video.clock import BROADCAST, Clock, base_of
 from unhaze.restore.video.containers import FILE_DEMUXERS
+from unhaze.restore.video.declared import missing_bytes
 
 # Tags that are no UTF-8 are kept byte by byte; PyAV does so by itself from version 19 on.
-KEEP_BYTES = (
+KEEP_BYTES: dict[str, Any] = (
     {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
 MICRO = 1_000_000  # of a second, in which containers count
+UNTIMED = ("avi",)  # containers that hold a rate, and no times
 # Formats without an index: a seek may land behind the key frame, so it aims earlier by this much.
 UNINDEXED, LEAD = ("mpegts", "mpeg"), 10.0
 
@@ -41,7 +44,8 @@ class Reading:
     """An open video. `origin`: seconds that its clock shows at its beginning.
 
     `start`, `end`: the part that is wanted, in seconds from the beginning, None: from the first,
-    to the last. `stop`: when set, reading ends as if the file did.
+    to the last. `stop`: when set, reading ends as if the file did. `reached`: seconds from the
+    beginning at which what was read of each stream of pictures or sound ends, by its number.
     """
 
     container: InputContainer
@@ -50,6 +54,7 @@ class Reading:
     end: float | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     damage: Damage = field(default_factory=Damage)
+    reached: dict[int, float] = field(default_factory=dict)
     clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,11 +68,26 @@ class Reading:
         return (self.container.start_time or 0) / MICRO
 
     @property
+    def decoding_times(self) -> bool:
+        """Whether frames come one by one in the order of the file: times of display are FFmpeg's
+        guess there, a frame or more behind, and those of decoding tell when a frame is due.
+        """
+        return self.container.format.name in UNTIMED
+
+    @property
     def duration(self) -> float | None:
         """Seconds, as far as the file says; of the whole, not of the wanted part."""
         if self.video.duration:
-            return float(self.video.duration * self.video.time_base)
+            return float(self.video.duration * base_of(self.video))
         return self.container.duration / MICRO if self.container.duration else None
+
+    @property
+    def lacks(self) -> float:
+        """Seconds by which what was read is shorter than the wanted part of what the file says."""
+        wanted = min(self.end or math.inf, self.duration or 0.0)
+        own = self.reached.get(self.video.index, 0.0)
+        # What only the whole file says is as long as its longest stream.
+        return wanted - (own if self.video.duration else max(self.reached.values(), default=0.0))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -94,7 +114,7 @@ class Reading:
         stamp = moment.dts if moment.pts is None else moment.pts
         if stamp is None:
             return 0.0
-        return float(stamp * moment.time_base) - self.origin
+        return float(stamp * base_of(moment)) - self.origin
 
 
 def open_container(
@@ -122,10 +142,13 @@ def open_container(
         wanted["max_pixels"] = str(max_pixels)
     try:
         return av.open(given, "r", format=format, options=wanted, timeout=timeout, **KEEP_BYTES)
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         why = reason(error)
-        if local and format is None and isinstance(error, av.error.ArgumentError):
+        if local and format is None and isinstance(error, ArgumentError):
             why = "it is of no kind that holds a video in itself, such as a playlist"
+        missing = missing_bytes(Path(source)) if local and isinstance(source, str | Path) else 0
+        if missing:
+            why += f"; it is cut off, {missing} bytes or more that it declares are missing"
         raise UnhazeError(f"cannot read '{name_of(source)}' as a video: {why}") from error
 
 
@@ -138,7 +161,7 @@ def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> Vid
     covers = Disposition.attached_pic
     videos = [each for each in container.streams.video if not each.disposition & covers]
     best = container.streams.best("video")
-    video = best if best in videos else next(iter(videos), None)
+    video = next((each for each in videos if each is best), next(iter(videos), None))
     if video is None:
         raise UnhazeError(f"'{name_of(source)}' holds no video; expected one with moving pictures")
     if video.codec_context is None:
@@ -161,16 +184,20 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
     the wanted part.
     """
     streams = [each for each in reading.container.streams if each.index in copied]
+    sounds = [each for each in reading.container.streams.audio if each.index not in copied]
     # Subtitles are sparse: nobody waits for their end.
     open_ends = {each.index for each in streams if each.type == "audio"} | {reading.video.index}
     _seek(reading)
     last, rate = None, frame_rate(reading.video)
     # (The last packets of PyAV, which are empty, have a stream but no right `stream_index`.)
-    for packet in reading.clock.ordered(_packets(reading, [reading.video, *streams])):
+    for packet in reading.clock.ordered(_packets(reading, [reading.video, *streams, *sounds])):
+        _note_reach(reading, packet)
         if packet.stream.index == reading.video.index:
             if reading.video.index not in open_ends:
                 continue
             for frame in _decoded(packet, reading.damage):
+                if reading.decoding_times:
+                    frame.pts = frame.dts
                 last = _set_time(frame, last, rate)
                 if reading.end is not None and reading.time_of(frame) >= reading.end:
                     open_ends.discard(reading.video.index)
@@ -178,12 +205,19 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
                 # Half a microsecond: what the user types is rounded, what the file says is not.
                 if reading.start is None or reading.time_of(frame) >= reading.start - 5e-7:
                     yield frame
-        elif packet.size:  # those that are empty are meant for decoders
+        elif packet.size and packet.stream.index in copied:  # empty ones are meant for decoders
             if reading.end is not None and reading.time_of(packet) >= reading.end:
                 open_ends.discard(packet.stream.index)
             yield packet
         if not open_ends:
             return
+
+
+def _note_reach(reading: Reading, packet: Packet) -> None:
+    stream = packet.stream
+    if packet.size and packet.time_base and stream.type in ("video", "audio"):
+        end = reading.time_of(packet) + float((packet.duration or 0) * packet.time_base)
+        reading.reached[stream.index] = max(end, reading.reached.get(stream.index, end))
 
 
 def frame_rate(video: VideoStream) -> Fraction:
@@ -209,7 +243,7 @@ def _seek(reading: Reading) -> None:
     early = LEAD if reading.container.format.name in UNINDEXED else 0.0
     offset = max(0.0, reading.start - early) + reading.origin
     # What cannot be wound forward, such as a pipe, is read from here on instead.
-    with contextlib.suppress(av.FFmpegError):
+    with contextlib.suppress(FFmpegError):
         reading.container.seek(int(offset * MICRO))
 
 
@@ -219,14 +253,14 @@ def _packets(reading: Reading, streams: list) -> Iterator[Packet]:
             if reading.stop.is_set():
                 return
             yield packet
-    except (av.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         reading.damage.end = reason(error)
 
 
 def _decoded(packet: Packet, damage: Damage) -> list[VideoFrame]:
     try:
         frames = packet.decode()
-    except av.FFmpegError:
+    except FFmpegError:
         damage.places += 1
         return []
     damage.places += sum(frame.is_corrupt for frame in frames)
