@@ -246,9 +246,9 @@ def usable_layouts(encoder: Codec, width: int, height: int) -> list[str]:
     avoided += ("bgr", "rgb", "argb", "x2", "cuda", "qsv", "amf") if hard else ("nv",)
     formats = AvCodec(encoder.encoder, "w").video_formats or ()
     return [
-        each.name
-        for each in formats
-        if not each.name.startswith(avoided) and (not lossy or _fits(each.name, width, height))
+        name
+        for name in encoder.layouts or [each.name for each in formats]
+        if not name.startswith(avoided) and (not lossy or _fits(name, width, height))
     ]
 
 

@@ -159,6 +159,9 @@ def open_track(
     if stream.type == "audio" and audio == "none":
         return None
     asked = stream.type == "audio" and audio not in ("copy", _codec_of(stream))
+    if target.sound is None and stream.type == "audio":
+        notes.append(f"{refused}; left out")
+        return None
     if asked and not _is_encoded(form, stream, SOUND_ENCODERS[audio]):
         raise UnhazeError(f"{words_for(stream)} does not become {audio} in '{suffix}'")
     if asked:
