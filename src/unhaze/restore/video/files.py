@@ -242,7 +242,8 @@ def _opened(work: Work) -> Iterator["Reading"]:
     from unhaze.restore.video.reading import Reading, find_video, open_container
 
     with open_container(work.source, **work.opening) as container:
-        live, video = is_live(work.source), find_video(container, work.source)
+        video = find_video(container, work.source)
+        live = is_live(work.source, container)
         lost = {"reopen": partial(open_container, work.source, **work.opening)} if live else {}
         lost |= {"pace": Pace(), "patience": work.reconnect} if live else {}
         reading = Reading(container, video, *work.part, **lost)

@@ -72,10 +72,11 @@ def pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) -> 
         analysis=analysis,
         wanted=_again(reading, output),
     )
-    items = Ahead(_said(pictures, work.name))
+    depth = 2 if reading.pace is None else 1
+    items = Ahead(_said(pictures, work.name), depth)
     if work.strength > 0:
-        items = Ahead(_with_maps(items, work, tally))
-        items = Ahead(_restored(items, work, tally.stages))
+        items = Ahead(_with_maps(items, work, tally), depth)
+        items = Ahead(_restored(items, work, tally.stages), depth)
     return Ahead(write(items, output, reading, tally.stages), 8)
 
 

@@ -246,7 +246,8 @@ def _packets(reading: Reading, streams: list) -> Iterator[Packet]:
         while container is not None:
             ended = None
             try:
-                for packet in container.demux([container.streams[each] for each in numbers]):
+                packets = container.demux([container.streams[each] for each in numbers])
+                for packet in packets if reading.pace is None else _timed(packets, reading.pace):
                     if reading.stop.is_set():
                         return
                     yield packet
@@ -257,6 +258,15 @@ def _packets(reading: Reading, streams: list) -> Iterator[Packet]:
                 reading.damage.end = ended
                 return
             others.enter_context(container)
+
+
+def _timed(packets: Iterator[Packet], pace: Pace) -> Iterator[Packet]:
+    """The packets; `pace` hears how long each was waited for."""
+    begin = time.monotonic()
+    for packet in packets:
+        pace.waited(time.monotonic() - begin)
+        yield packet
+        begin = time.monotonic()
 
 
 def _back(reading: Reading, numbers: list[int]) -> InputContainer | None:

@@ -32,15 +32,18 @@ SAME_FORM = {"matroska": ".mkv", "mpegts": ".ts", "yuv4mpegpipe": ".y4m", "flv":
 # What a source in the network may be of, playlists too: those name URLs, and never a file here.
 NETWORK_DEMUXERS = FILE_DEMUXERS + ",hls,rtsp,sdp,rtp,mpjpeg,dash,aac,ac3,eac3,mp3,webvtt"
 NETWORK_PROTOCOLS = "http,https,httpproxy,tls,tcp,udp,rtp,srtp,rtmp,rtmps,rtmpt,srt,crypto,data"
-# For FFmpeg: a look at the beginning that is short; a socket that holds what comes meanwhile.
-PROMPT = {"analyzeduration": "1000000", "fflags": "nobuffer", "overrun_nonfatal": "1"}
+# For FFmpeg: a short look at the beginning; nothing of it kept, and no end if a buffer runs over.
+SHORT = {"analyzeduration": "1000000"}
+PROMPT = {"fflags": "nobuffer", "overrun_nonfatal": "1"}
 RETRIED = {"reconnect": "1", "reconnect_streamed": "1", "reconnect_on_network_error": "1"}
 WRITTEN_AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "300000"}
 SILENCE = 5.0  # seconds after which a source in the network is lost
 RECONNECT = 30.0  # seconds for which a lost one is tried again
 PAUSE = 0.5  # seconds between two attempts
-LATE = 0.25  # seconds behind the usual after which a frame of a live source is left out
+LATE = 0.15  # seconds behind the usual after which a frame of a live source is left out
 DRIFT = 1e-3  # by which the sender's clock may run slower than ours
+WAIT = 0.01  # seconds for which nobody waits who has a backlog
+BACKLOG = 5.0  # seconds of pictures that are passed over at most
 HEAD = 512  # bytes by which a video on a pipe is known
 SIGNS = (b"\x1a\x45\xdf\xa3", b"YUV4MPEG2 ", b"FLV\x01", b"OggS", b"\0\0\1\xba", b"\0\0\0\1")
 
@@ -179,27 +182,43 @@ def opening_options(source: object) -> dict[str, Any]:
     if scheme is None:
         return {}
     options = {"format_whitelist": NETWORK_DEMUXERS, "protocol_whitelist": NETWORK_PROTOCOLS}
-    options |= PROMPT if scheme in LIVE else RETRIED
+    options |= SHORT | (PROMPT if scheme in LIVE else RETRIED)
     if scheme == "rtsp":
         options["rtsp_transport"] = "tcp"
     return {"options": options, "timeout": SILENCE}
 
 
-def is_live(source: object) -> bool:
-    """Whether a source sends on its own time, so that what comes late is lost."""
-    return scheme_of(source) in LIVE
+def is_live(source: object, container: Any) -> bool:
+    """Whether an open source sends on its own time, so that what comes late is lost.
+
+    By HTTP that is what has no end; playlists come in pieces, and are waited for.
+    """
+    scheme, known = scheme_of(source), container.duration is not None or container.size > 0
+    if scheme in ("http", "https"):
+        return not known and container.format.name not in ("hls", "dash")
+    return scheme in LIVE
 
 
 @dataclass
 class Pace:
     """How late the frames of a live source are. `least`: what is usual, in seconds of two clocks;
     `leaps`: of the source's clock so far; `left_out`: frames that came too late.
+
+    At first there is a backlog, of what was sent while the source was looked at; it is passed over,
+    as is what has gathered whenever a frame is late. `skipped_from`: where passing over began; None
+    once the reader had to wait for what comes next.
     """
 
     least: float = math.inf
     seen: float = 0.0
     leaps: int = 0
     left_out: int = 0
+    skipped_from: float | None = math.nan
+
+    def waited(self, seconds: float) -> None:
+        """The reader has waited for what comes next: from now on it is what is sent just then."""
+        if seconds > WAIT and not math.isnan(self.skipped_from or 0.0):
+            self.skipped_from = None
 
     def is_late(self, due: float, leaps: int) -> bool:
         """Whether a frame, due at these seconds of the source's clock, is better left out."""
@@ -210,9 +229,14 @@ class Pace:
             self.leaps = leaps
         self.least = min(behind, self.least + DRIFT * (now - self.seen))
         self.seen = now
-        late = behind - self.least > LATE
-        self.left_out += late
-        return late
+        if self.skipped_from is not None:
+            self.skipped_from = due if math.isnan(self.skipped_from) else self.skipped_from
+            if not 0 <= due - self.skipped_from < BACKLOG:
+                self.skipped_from = None
+        elif behind - self.least > LATE:
+            self.skipped_from = due
+        self.left_out += self.skipped_from is not None
+        return self.skipped_from is not None
 
     def start_anew(self) -> None:
         """The source's clock has leapt, or it was lost and is back."""
