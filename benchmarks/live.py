@@ -1,7 +1,7 @@
 """`python -m benchmarks.live`: from a picture that is sent to the same one restored, how long.
 
-ffmpeg sends a photo by UDP or HTTP, H.264 in MPEG-TS, in real time; the time of sending is drawn into
-each picture as a row of black and white blocks. `unhaze URL -o -` restores it, and its stdout is
+ffmpeg sends a photo by UDP or HTTP, H.264 in MPEG-TS, in real time; the time of sending is drawn
+into each picture as a row of black and white blocks. `unhaze URL -o -` restores it, its stdout is
 decoded here: the difference of the times is the whole delay, from drawing to decoding. The row
 `copied` is the same with `ffmpeg -c copy` in place of unhaze.
 """

@@ -82,6 +82,11 @@ def streams_in(inputs: tuple[str, ...], out: str | None, streaming: Streaming) -
     if special and out is None:
         raise click.UsageError(f"where to? give -o FILE for '{inputs[0]}', or -o - for stdout")
     to_stdout = out == "-" and len(inputs) == 1 and is_video(Path(inputs[0]))
+    piped = "-" in words
+    for name, value in asdict(streaming).items():
+        if value and not (special or piped) and name != "allow_network":
+            where = "sequences" if name in ("fps", "start_number") else "stdout and URLs"
+            raise click.UsageError(f"--{name.replace('_', '-')} is for {where}")
     return bool(special) or to_stdout
 
 

@@ -29,11 +29,13 @@ from unhaze.restore.video.pipeline import Tally, Work, pipeline
 from unhaze.restore.video.streams import (
     RECONNECT,
     Pace,
+    Piped,
     Sink,
     check_source_url,
     is_live,
     name_of,
     opening_options,
+    readable,
     scheme_of,
     sink_of,
 )
@@ -246,7 +248,8 @@ def _opened(work: Work) -> Iterator["Reading"]:
         live = is_live(work.source, container)
         lost = {"reopen": partial(open_container, work.source, **work.opening)} if live else {}
         lost |= {"pace": Pace(), "patience": work.reconnect} if live else {}
-        reading = Reading(container, video, *work.part, **lost)
+        piped = isinstance(readable(work.source), Piped)
+        reading = Reading(container, video, *work.part, **lost, piped=piped)
         reading.video.codec_context.thread_count = work.restorer.threads
         if live:  # threads by frames hold one back each
             reading.video.thread_type = "SLICE"

@@ -40,6 +40,7 @@ from unhaze.restore.video.copying import (
 from unhaze.restore.video.journal import Journal
 from unhaze.restore.video.pixels import Picture
 from unhaze.restore.video.reading import KEEP_BYTES, Reading, frame_rate, reason
+from unhaze.restore.video.sidedata import attached
 from unhaze.restore.video.streams import WRITTEN_AT_ONCE, Sink
 
 PRORES_PROFILES = {"Proxy": "0", "LT": "1", "Standard": "2", "HQ": "3", "4444": "4", "XQ": "5"}
@@ -214,7 +215,7 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
             encoder.max_b_frames = 0
     if output.codec == "h265" and form in ("mp4", "mov"):
         encoder.codec_tag = "hvc1"  # Apple's players open no other
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    (matrix,) = attached(frame, Type.DISPLAYMATRIX)
     if matrix is not None:
         output.video.set_display_matrix(np.frombuffer(matrix, np.int32).tolist())
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder is talkative: errors only
@@ -300,7 +301,8 @@ def hdr_options(frame: VideoFrame) -> str:
     brightest; then what is valid) and AVContentLightMetadata (two numbers).
     """
     options = ""
-    mastering = frame.side_data.get(Type.MASTERING_DISPLAY_METADATA)
+    kinds = Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL
+    mastering, light = attached(frame, *kinds)
     if mastering is not None:
         values = np.frombuffer(mastering, np.int32)
         if values[20] and values[21] and values[1:20:2].all():
@@ -309,7 +311,6 @@ def hdr_options(frame: VideoFrame) -> str:
             named = {"G": green, "B": blue, "R": red, "WP": white, "L": (bright, dark)}
             pairs = (f"{name}({one:.0f},{two:.0f})" for name, (one, two) in named.items())
             options += f":master-display={''.join(pairs)}"
-    light = frame.side_data.get(Type.CONTENT_LIGHT_LEVEL)
     if light is not None:
         most, mean = np.frombuffer(light, np.uint32)[:2]
         options += f":max-cll={most},{mean}"

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from unhaze.errors import UnhazeError
 from unhaze.restore.video.clock import BROADCAST, Clock
 from unhaze.restore.video.containers import FILE_DEMUXERS
-from unhaze.restore.video.streams import PAUSE, Pace, Piped, missing_protocol, name_of, readable
+from unhaze.restore.video.streams import PAUSE, Pace, missing_protocol, name_of, readable
 
 # Tags that are no UTF-8 are kept byte by byte; PyAV does so by itself from version 19 on.
 KEEP_BYTES = (
@@ -48,7 +48,8 @@ class Reading:
 
     `start`, `end`: the part that is wanted, in seconds from the beginning, None: from the first,
     to the last. `stop`: when set, reading ends as if the file did. `pace`: of a live source.
-    `reopen`: opens a lost source once more, tried for `patience` seconds.
+    `reopen`: opens a lost source once more, tried for `patience` seconds. `piped`: nothing winds
+    it back.
     """
 
     container: InputContainer
@@ -58,6 +59,7 @@ class Reading:
     pace: Pace | None = None
     reopen: Callable[[], InputContainer] | None = None
     patience: float = 0.0
+    piped: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     damage: Damage = field(default_factory=Damage)
     clock: Clock = field(init=False)
@@ -147,8 +149,6 @@ def open_container(
             why = f"no answer within {timeout:g} s"
         if isinstance(error, av.error.ProtocolNotFoundError) and not local:
             why = missing_protocol(str(source))
-        if isinstance(given, Piped) and isinstance(error, av.error.InvalidDataError):
-            why += "; from a pipe, MP4 and QuickTime need their index first, Matroska does not"
         raise UnhazeError(f"cannot read '{name_of(source)}' as a video: {why}") from error
 
 

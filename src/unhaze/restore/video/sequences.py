@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -211,9 +212,13 @@ def _split(
     begin, seconds = time.perf_counter(), dict[str, float]()
     with open_container(source, **opening_options(source)) as container:
         reading = Reading(container, find_video(container, source), start, end)
-        with _Writers(work, reading.expected_frames) as writers:
+        # What reads has to end before the container is closed.
+        with (
+            closing(_shown(reading, work, seconds)) as photos,
+            _Writers(work, reading.expected_frames) as writers,
+        ):
             moment: Moment | None = None
-            for number, (shown, now) in enumerate(_shown(reading, work, seconds), first):
+            for number, (shown, now) in enumerate(photos, first):
                 goal, moment = named(target, number), now
                 photo.check_target(goal, None, work.overwrite)
                 settings = {"overwrite": work.overwrite, "output": work.output}
@@ -237,18 +242,22 @@ def _shown(
     from unhaze.restore.video.reading import read
 
     moment: Moment | None = None
-    for picture in to_pictures(read(reading), reading.size, seconds):
-        pixels = np.rot90(picture.pixels, picture.turns)
-        profile = profile_of(picture)
-        with timed(seconds, "field"):
-            seen = {"grey": picture.grey, "profile": profile}
-            moment = follow(moment, pixels[..., :3], work.restorer, work.how, **seen)
-        colours = np.ascontiguousarray(pixels[..., :3])
-        threads = work.restorer.threads
-        clear = apply_field(moment.maps, colours, strength=work.strength, threads=threads)
-        alpha = pixels[..., 3].copy() if pixels.shape[2] == 4 else None
-        metadata = {} if profile is None else {ICC: profile}
-        yield Photo(clear, alpha, Traits(picture.grey, metadata, profile=profile)), moment
+    with (
+        closing(read(reading)) as frames,
+        closing(to_pictures(frames, reading.size, seconds)) as pictures,
+    ):
+        for picture in pictures:
+            pixels = np.rot90(picture.pixels, picture.turns)
+            profile = profile_of(picture)
+            with timed(seconds, "field"):
+                seen = {"grey": picture.grey, "profile": profile}
+                moment = follow(moment, pixels[..., :3], work.restorer, work.how, **seen)
+            colours = np.ascontiguousarray(pixels[..., :3])
+            how = {"strength": work.strength, "threads": work.restorer.threads}
+            clear = apply_field(moment.maps, colours, **how)
+            alpha = pixels[..., 3].copy() if pixels.shape[2] == 4 else None
+            metadata = {} if profile is None else {ICC: profile}
+            yield Photo(clear, alpha, Traits(picture.grey, metadata, profile=profile)), moment
 
 
 def _joined(

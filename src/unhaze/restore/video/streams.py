@@ -91,15 +91,19 @@ class Piped:
         if self.head:
             given, self.head = self.head[:size], self.head[size:]
             return given
-        some = getattr(self.file, "read1", self.file.read)
-        return some(size)
+        return _some(self.file, size)
+
+
+def _some(file: IO[bytes], size: int) -> bytes:
+    """What is there of a pipe; of a raw file each read is like that."""
+    return file.read1(size) if hasattr(file, "read1") else file.read(size)
 
 
 def peek(file: IO[bytes]) -> bytes:
     """The first bytes of a pipe, or less at its end; they are taken from it."""
     head = b""
     while len(head) < HEAD:
-        some = getattr(file, "read1", file.read)(HEAD - len(head))
+        some = _some(file, HEAD - len(head))
         if not some:
             break
         head += some
