@@ -305,3 +305,10 @@ def test_failures_are_one_line_with_a_name(tmp_path: Path, failure: Exception, m
     job = FileJob(tmp_path / "a.png", tmp_path / "b.png")
     result = restore_job(job, Failing(), Settings())
     assert result.error == message.format(source=job.source, target=job.target)
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_not_this_folder(name):
+    """As of a variable that is not set: `unhaze "$PHOTO"`."""
+    with pytest.raises(UnhazeError, match="empty name"):
+        plan_files([name])

@@ -46,8 +46,9 @@ def dehaze(
     where it is only read.
     NumPy (H,W), (H,W,3), (H,W,4: alpha is kept) or (B,H,W,3 or 4), RGB, uint8, uint16 or float in
     [0,1]. PIL image of 8 bits a channel: one of mode L, LA, RGB or RGBA, with the same `info`, seen
-    by the ICC profile in that; of 16 bits: one of mode I;16, or I if it was. PyTorch (3,H,W) or
-    (B,3,H,W), uint8, uint16 or float in [0,1], on any device. What alpha hides has no influence.
+    by the ICC profile in that; of 16 bits: one of mode I;16, or I if it was (there, values up to
+    255 are of 8 bits). PyTorch (3,H,W) or (B,3,H,W), uint8, uint16 or float in [0,1], on any
+    device. What alpha hides, or the mask of a masked array, has no influence.
     strength: 0 changes nothing, 1 clears fully; model, device, analysis, native: as for Restorer,
     which is kept for later calls with the same ones. format ("jpg", "png", "webp", "avif", "tiff",
     "jxl", "exr", "gif"), quality (1 to 100), lossless, bit_depth (8, 10, 12, 16, 32), suffix,
@@ -59,8 +60,12 @@ def dehaze(
     check_arguments(dehaze, {"picture": picture} | given, "dehaze")
     output = Output(format, quality, lossless, bit_depth, suffix, strip_metadata, color_space)
     if isinstance(picture, str | os.PathLike):
+        if not str(picture).strip():
+            raise UnhazeError("picture is an empty path; expected that of a photo or video")
         restorer = restorer_for(str(model), device, analysis, native, use_of(Path(picture)))
-        return type(picture)(dehaze_file(Path(picture), out, overwrite, restorer, strength, output))
+        done = dehaze_file(Path(picture), out, overwrite, restorer, strength, output)
+        as_given: Any = type(picture)  # str and pathlib's types are made of a path
+        return as_given(done)
     restorer = restorer_for(str(model), device, analysis, native)
     if out is not None:
         raise UnhazeError("out is for a picture given by its path; here the result is the answer")
@@ -69,12 +74,15 @@ def dehaze(
     if output != AS_SOURCE:
         raise UnhazeError("how a file is written is for paths and bytes; here there is no file")
     clear = functools.partial(restorer.restore_pixels, strength=strength)
-    if is_a(picture, "numpy", "ndarray"):
-        return dehaze_array(picture, clear)
-    if is_a(picture, "PIL.Image", "Image"):
-        return dehaze_pil(picture, clear)
-    if is_a(picture, "torch", "Tensor"):
-        return dehaze_tensor(picture, clear)
+    # Of types whose modules may not be imported here.
+    kinds_of_pixels: dict[tuple[str, str], Callable[[Any, Clear], Any]] = {
+        ("numpy", "ndarray"): dehaze_array,
+        ("PIL.Image", "Image"): dehaze_pil,
+        ("torch", "Tensor"): dehaze_tensor,
+    }
+    for kind, dehaze_pixels in kinds_of_pixels.items():
+        if is_a(picture, *kind):
+            return dehaze_pixels(picture, clear)
     kinds = "a path, bytes, a NumPy array, a PIL image or a PyTorch tensor"
     raise UnhazeError(f"cannot dehaze a {type(picture).__name__}; expected {kinds}")
 
@@ -110,7 +118,7 @@ def dehaze_file(
     output: Output = AS_SOURCE,
 ) -> Path:
     """Writes the restored photo or video and answers where."""
-    from unhaze.batch import Settings, plan_files, restore_file
+    from unhaze.batch import Settings, TargetExists, plan_files, restore_file
 
     if path.is_dir():
         raise UnhazeError(f"'{path}' is a folder; give one file, or use unhaze.batch for many")
@@ -118,7 +126,10 @@ def dehaze_file(
         raise UnhazeError(f"no file '{path}'")
     [job] = plan_files([path], out, output=output)
     settings = Settings(strength=strength, overwrite=overwrite, output=output)
-    restore_file(job, restorer, settings)
+    try:
+        restore_file(job, restorer, settings)
+    except TargetExists as error:
+        raise UnhazeError(f"{error}; overwrite=True replaces it") from error
     return job.target
 
 
@@ -126,6 +137,9 @@ def dehaze_array(picture: "np.ndarray", clear: Clear) -> "np.ndarray":
     """(H,W), (H,W,3), (H,W,4), or (B,H,W,3 or 4) -> the same shape and type."""
     import numpy as np
 
+    if isinstance(picture, np.ma.MaskedArray):
+        return _dehaze_masked(picture, clear)
+    picture = np.asarray(picture)
     if picture.ndim == 4 and len(picture):
         stack = np.stack([dehaze_array(each, clear) for each in picture])
         return stack.astype(picture.dtype, copy=False)
@@ -144,6 +158,26 @@ def dehaze_array(picture: "np.ndarray", clear: Clear) -> "np.ndarray":
     elif samples.shape[2] == 4:
         restored = np.dstack([restored, picture[..., 3]])
     return restored.astype(picture.dtype, copy=False)
+
+
+def _dehaze_masked(picture: "np.ma.MaskedArray", clear: Clear) -> "np.ma.MaskedArray":
+    """What is masked has no influence, as what alpha hides, and stays as it is."""
+    import numpy as np
+
+    def clear_unmasked(
+        pixels: "np.ndarray", *, grey: bool, alpha: "np.ndarray | None" = None
+    ) -> "np.ndarray":
+        full = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+        shown = np.where(hidden, 0, full if alpha is None else alpha).astype(pixels.dtype)
+        return clear(pixels, grey=grey, alpha=shown)
+
+    if picture.ndim == 4 and len(picture):
+        return np.ma.stack([_dehaze_masked(each, clear) for each in picture])
+    mask = np.ma.getmaskarray(picture)
+    hidden = mask if mask.ndim == 2 else mask[..., :3].any(axis=2)
+    restored = dehaze_array(picture.filled(0), clear_unmasked)
+    samples = np.where(mask, picture.data, restored)
+    return np.ma.array(samples, mask=picture.mask, fill_value=picture.fill_value)
 
 
 def check_range(samples: "np.ndarray") -> None:
@@ -186,13 +220,14 @@ def dehaze_pil(picture: Any, clear: Clear) -> Any:
 
 
 def dehaze_deep_grey(samples: "np.ndarray", clear: Clear) -> "np.ndarray":
-    """(H,W) uint16 of any byte order -> uint16; int32 with values of 16 bits -> int32."""
+    """(H,W) uint16 of any byte order -> uint16; int32 with values of 8 or 16 bits -> int32."""
     import numpy as np
 
     if samples.dtype.kind == "i" and not (samples.min() >= 0 and samples.max() <= 65535):
         low, high = samples.min(), samples.max()
         raise UnhazeError(f"the PIL image has values from {low} to {high}; expected 0 to 65535")
-    restored = dehaze_array(samples.astype(np.uint16), clear)
+    deep = samples.dtype.kind != "i" or samples.max() > 255
+    restored = dehaze_array(samples.astype(np.uint16 if deep else np.uint8), clear)
     return restored.astype(np.int32) if samples.dtype.kind == "i" else restored
 
 

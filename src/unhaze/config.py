@@ -211,7 +211,7 @@ def from_value(hint: Any, value: Any, dotted: str) -> Any:
     """Checks one TOML value against a field's type; integers serve as floats, lists as tuples."""
     if get_origin(hint) in (types.UnionType,):
         hint = next(each for each in get_args(hint) if each is not type(None))
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_table(hint, value, dotted)
     if get_origin(hint) is dict:
         if not isinstance(value, dict):

@@ -107,7 +107,7 @@ def download(url: str, partial: Path, path: Path) -> None:
 
     Gives up at once when nothing ever came, else after `ATTEMPTS` connections without a new byte.
     """
-    failures = 0
+    failures, reason = 0, ""
     while failures < ATTEMPTS:
         have = size(partial)
         try:

@@ -99,6 +99,10 @@ function Facts({ entry }: { entry: Entry }) {
         place.value = "server";
         retry(entry.id);
       }}>{t("server")}</button>}
+      {entry.error === "needsReload" && <button id="reload" type="button" onClick={() => {
+        retry(entry.id);
+        location.reload();
+      }}>{t("reload")}</button>}
       {done.length > 0 && <p>{t(entry.video ? "factsVideo" : "facts", values)}</p>}
       {entry.lost.map((each) => <p>{t(`lost_${each}` as Key)}</p>)}
     </div>
@@ -107,7 +111,7 @@ function Facts({ entry }: { entry: Entry }) {
 
 /** Messages of ours are in the person's language, a server's are as it says them. */
 function reason(entry: Entry): string {
-  const known: Key[] = ["unreadable", "videoNeedsServer", "needsServer", "tooLarge"];
+  const known: Key[] = ["unreadable", "videoNeedsServer", "needsServer", "needsCommand", "needsReload", "tooLarge"];
   const found = known.find((key) => key === entry.error);
   return found ? t(found) : entry.error;
 }

@@ -5,7 +5,8 @@ import { modelInfo } from "../models";
 import { fieldAgain, pictures } from "../queue";
 import * as server from "../server";
 import { Flat } from "./flat";
-import { NoWebGl, Renderer, type Frame } from "./renderer";
+import { Renderer, type Frame } from "./renderer";
+import { NoWebGl } from "./shaders";
 
 export class Scene {
   /** The entry whose photo is shown. */
@@ -17,8 +18,6 @@ export class Scene {
   private shows = new Map<string, unknown>();
   private size: { width: number; height: number } | null = null;
   private turn: Promise<unknown> = Promise.resolve();
-  /** Milliseconds that the last frames took, for measurements. */
-  static readonly times: number[] = [];
 
   constructor(private canvas: HTMLCanvasElement) {
     this.renderer = rendererFor(canvas);

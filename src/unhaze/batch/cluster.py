@@ -5,6 +5,9 @@ targets that an actor has written are found and not made again, and a ledger cou
 file was begun, so that one that kills its workers ends as failed.
 """
 
+# Ray is an extra of its own that is not among the developers'.
+# pyright: reportMissingImports=false
+
 import json
 import logging
 import os
@@ -54,38 +57,40 @@ class Actor:
     """A worker for `map_batches`: tasks in, outcomes out, both as JSON."""
 
     def __init__(self, work: Work, ledger: Any) -> None:
-        self.worker, self.problem = None, ""
         self.ledger = ledger
         self.threads = ThreadPoolExecutor(work.at_once)
+        self.worker: Worker | str  # a text says why there is none
         try:
             self.worker = Worker(work)
         except UnhazeError as error:  # raised here, it would be drowned in Ray's own words
-            self.problem = str(error)
+            self.worker = str(error)
 
     def __call__(self, block: dict[str, Any]) -> dict[str, list[str]]:
         """A block of tasks; those that a stop came before have no outcome."""
         from ray.exceptions import RayError
 
-        if self.worker is None:
-            return {"outcome": [json.dumps({"problem": self.problem})]}
-        at_work = {self.threads.submit(self._do, text): text for text in map(str, block["task"])}
+        worker = self.worker
+        if isinstance(worker, str):
+            return {"outcome": [json.dumps({"problem": worker})]}
+        texts = map(str, block["task"])
+        at_work = {self.threads.submit(self._do, worker, text): text for text in texts}
         outcomes = []
         for future, text in at_work.items():
             fault = future.exception()
             if fault is None or isinstance(fault, RayError):  # the cluster's, not the file's
                 outcomes.append(future.result())
             else:
-                outcomes.append(self.worker.faulted(task_of(json.loads(text)), fault))
+                outcomes.append(worker.faulted(task_of(json.loads(text)), fault))
         return {"outcome": [packed(each) for each in outcomes if each is not None]}
 
-    def _do(self, text: str) -> Outcome | None:
+    def _do(self, worker: Worker, text: str) -> Outcome | None:
         import ray
 
         task = task_of(json.loads(text))
         word = ray.get(self.ledger.begin.remote(task.source))
         if word == "go":
-            return self.worker.do(task, threading.Event())
-        return None if word == "stop" else self.worker.give_up(task)
+            return worker.do(task, threading.Event())
+        return None if word == "stop" else worker.give_up(task)
 
 
 def on_cluster(
@@ -198,5 +203,5 @@ def unpacked(text: str) -> Outcome | str:
 
 def task_of(facts: dict[str, Any]) -> Task:
     """From what JSON kept of it."""
-    marks = {key: Mark(**facts[key]) if facts[key] else None for key in ("mark", "before")}
-    return Task(**facts | marks)
+    before = Mark(**facts["before"]) if facts["before"] else None
+    return Task(**facts | {"mark": Mark(**facts["mark"]), "before": before})

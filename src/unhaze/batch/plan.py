@@ -50,6 +50,8 @@ def plan_files(
     """
     if not inputs:
         raise UnhazeError("no input given; name a photo, a video, a folder or a glob")
+    if any(isinstance(each, str) and not each.strip() for each in inputs):
+        raise UnhazeError("an input is an empty name; a dot means this folder")
     passed = {} if passed is None else passed
     found: dict[Path, Path] = {}
     problems: list[FileJob] = []

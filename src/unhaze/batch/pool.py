@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import pyvips
+from pyvips.voperation import concurrency_set
 
 from unhaze.batch.plan import FileJob, is_video
 from unhaze.batch.work import FileResult, Progress, Settings, fault_of, restore_job
@@ -55,11 +55,11 @@ def restore_files(
 
     def results() -> Iterator[FileResult]:
         if photos:
-            pyvips.concurrency_set(each)
+            concurrency_set(each)
             restore = partial(restore_job, restorer=restorer, settings=settings)
             yield from in_pool(restore, photos, at_once, stop)
         if videos and not stop.is_set():
-            pyvips.concurrency_set(threads)
+            concurrency_set(threads)
             yield from in_turn(of_videos() if photos else restorer, videos, settings, stop, watch)
 
     return results()

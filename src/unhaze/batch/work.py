@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unhaze.batch.plan import FileJob, is_video
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, printable
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo.notes import noted
 from unhaze.restore.encoding import Encoding
@@ -24,6 +25,10 @@ Progress = Callable[[int, int | None, float], None]
 PASSING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 PASSING |= {errno.ECONNABORTED, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 PASSING |= {errno.EMFILE, errno.ENFILE, errno.ENETDOWN, errno.ENETUNREACH}
+
+
+class TargetExists(UnhazeError):
+    """A result is in the way; whoever asked knows how to say that it may be replaced."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,11 @@ def restore_job(
             with noted(job.source) as notes:
                 video = restore_file(job, restorer, settings, progress)
         except UnhazeError as failure:
-            named = str(job.source) in str(failure) or str(job.target) in str(failure)
+            named = any(printable(name) in str(failure) for name in (job.source, job.target))
             error = str(failure) if named else f"'{job.source}': {failure}"
+            error += "; --overwrite replaces it" if isinstance(failure, TargetExists) else ""
             passing = may_pass(failure.__cause__)
-            if settings.resume and f"'{job.target}'" in error and is_done(job):
+            if settings.resume and f"'{printable(job.target)}'" in error and is_done(job):
                 skipped, error = True, None  # another process was faster
         except OSError as failure:
             error = f"'{failure.filename or job.target}': {failure.strerror or failure}"
@@ -139,10 +145,12 @@ def restore_file(
         raise UnhazeError(job.problem)
     if job.target.exists() and not settings.overwrite:
         older = " and is older than its source" if settings.resume else ""
-        raise UnhazeError(f"'{job.target}' exists{older}; --overwrite replaces it")
+        raise TargetExists(f"'{job.target}' exists{older}")
     job.target.parent.mkdir(parents=True, exist_ok=True)
     if is_video(job.source):
-        analysis = {} if settings.analysis is None else {"analysis": settings.analysis}
+        analysis: dict[str, Any] = {}
+        if settings.analysis is not None:
+            analysis["analysis"] = settings.analysis
         return restore_video(
             job.source,
             job.target,

@@ -85,6 +85,7 @@ def evaluate(
     named, the rest goes on, and the exit status is 1.
     """
     check_source(hazy, clear, unchanged, data, root)
+    hazy, clear = unchanged or hazy, unchanged or clear
 
     from unhaze.evaluation import evaluate as evaluate_model
     from unhaze.evaluation import write_result
@@ -93,7 +94,7 @@ def evaluate(
         raise click.UsageError(f"--result '{result}' exists; --overwrite replaces it")
     evaluation = evaluate_model(
         model,
-        pairs_of(unchanged or hazy, unchanged or clear, data, root, settings),
+        pairs_of(hazy, clear, data, root, settings),
         protocol=protocol,
         limit=limit,
         long_side=long_side,
@@ -106,7 +107,7 @@ def evaluate(
     )
     click.echo(evaluation.to_json() if as_json else table(evaluation))
     if result is not None:
-        source = " ".join([data, *settings]) if data else name_of(unchanged or hazy)
+        source = name_of(hazy) if hazy else " ".join([str(data), *settings])
         write_result(evaluation, result, data=source, overwrite=overwrite)
     for each in evaluation.failed:
         click.echo(f"unhaze: error: {' '.join(each['error'].split())}", err=True)
@@ -156,8 +157,9 @@ def pairs_of(
     from unhaze.data.pairing import PairFiles, list_pictures
     from unhaze.errors import UnhazeError
 
-    if data is not None:
+    if data is not None and root is not None:
         return find_pairs(data, root, **parse_settings(settings))
+    assert hazy is not None  # `check_source` has seen to it
     if clear is not None and clear != hazy:
         folders = {"hazy": str(hazy.absolute()), "clear": str(clear.absolute())}
         return find_pairs("folders", ".", **folders, **parse_settings(settings))

@@ -45,6 +45,7 @@ def create_data(part: Part) -> PairedData | UnpairedData:
     if part.name == "unpaired-folders":
         check_arguments(UnpairedFolders, arguments, "data 'unpaired-folders'")
         return UnpairedFolders(**arguments)
+    assert dataset.find is not None  # all that find no pairs have been built above
     own = inspect.signature(dataset.find).parameters
     allowed = ["root", "cache", *(name for name in own if name not in ("dataset", "root"))]
     for name in arguments:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unhaze import plugins
 from unhaze.data.layouts import (
@@ -19,7 +19,11 @@ from unhaze.data.pairing import Found, PairFiles
 from unhaze.errors import UnhazeError
 from unhaze.names import check_arguments
 
-Array = TypeVar("Array")
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+Array = TypeVar("Array", "np.ndarray", "torch.Tensor")
 
 
 def find_pairs(name: str, root: Path | str = ".", **arguments: Any) -> list[PairFiles]:

@@ -59,7 +59,7 @@ class PairedFolders:
     def pixels(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """hazy and clear of pair `index`, (H,W,3) as decoded, of one size."""
         pair = self.pairs[index]
-        hazy, clear = self.decode(pair.hazy), self.decode(pair.clear)
+        hazy, clear = self.decode(pair.hazy), self.decode(pair.partner)
         return hazy, fit_clear(pair, clear, hazy)
 
 

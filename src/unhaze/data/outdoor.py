@@ -61,8 +61,8 @@ class Outdoor:
         haziest: float | None = None,
     ):
         self.law = HazeLaw(
-            beta=tuple(beta),
-            airlight=tuple(airlight),
+            beta=(*beta,),
+            airlight=(*airlight,),
             airlight_at_one=airlight_at_one,
             airlight_tint=airlight_tint,
             clear_share=clear_share,

@@ -153,16 +153,16 @@ def encode(files: SceneFiles, border: int, codec: str, quality: int) -> PackedSc
         clear = np.round(photo.to_float(clear) * 255).astype(np.uint8)
     deepest = float(depth.max())
     image = pyvips.Image.new_from_array(clear)
+    bare = pyvips.ForeignKeep.NONE
     if codec == "avif":
         # Full chroma: half a decibel better than 4:2:0 of the same size.
-        options = {"Q": quality, "compression": "av1", "effort": 4, "subsample_mode": "off"}
-        packed = image.heifsave_buffer(keep="none", **options)
+        packed = image.heifsave_buffer(
+            keep=bare, Q=quality, compression="av1", effort=4, subsample_mode="off"
+        )
     else:
-        packed = image.webpsave_buffer(keep="none", Q=quality, effort=6, smart_subsample=True)
+        packed = image.webpsave_buffer(keep=bare, Q=quality, effort=6, smart_subsample=True)
     halved = np.round(255 * half(depth / deepest)).astype(np.uint8)
-    near = pyvips.Image.new_from_array(halved).webpsave_buffer(
-        keep="none", Q=DEPTH_QUALITY, effort=6
-    )
+    near = pyvips.Image.new_from_array(halved).webpsave_buffer(keep=bare, Q=DEPTH_QUALITY, effort=6)
     return PackedScene(files.name, (clear.shape[1], clear.shape[0]), packed, near, deepest)
 
 

@@ -73,7 +73,7 @@ def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
     return answer.to(image.dtype)
 
 
-def _batch(pieces: Sequence[Tensor], crop: int, device: torch.device) -> Tensor:
+def _batch(pieces: list[Tensor], crop: int, device: torch.device) -> Tensor:
     """Square pieces (C,side,side), mostly of one side -> (B,C,crop,crop) float32 on `device`."""
     if len({piece.shape[-1] for piece in pieces}) > 1:
         return torch.cat([_batch([piece], crop, device) for piece in pieces])

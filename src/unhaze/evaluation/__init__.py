@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -67,7 +68,7 @@ class Evaluation:
     ciede2000: float | None
     fade: float | None
     fade_hazy: float | None
-    change: float
+    change: float | None
     luminance: float | None
     harm: dict[str, float | None] | None
     compared_with: str | None
@@ -124,7 +125,7 @@ def evaluate(
     check_sizes(long_side, rescale)
     pairs, metrics = check_request(pairs, protocol, metrics, limit, save)
     loaded = load(str(model), device, net)
-    with new_folder(None if save is None else Path(save), overwrite) as folder:
+    with nullcontext() if save is None else new_folder(Path(save), overwrite) as folder:
         measured = partial(
             evaluate_pair, loaded, protocol=protocol, metrics=metrics, rescale=rescale
         )
@@ -250,13 +251,13 @@ def evaluate_pair(
     hazy, clear = pictures
     try:
         started = time.perf_counter()
-        if model.answers is None:
+        if model.answers is not None:
+            restored = seen = read_answer(model.answers, pair, hazy)
+            seconds = 0.0
+        else:
             seen = scaled(hazy, rescale)
             restored = model.restore(seen)
             seconds = time.perf_counter() - started
-        else:
-            restored = seen = read_answer(model.answers, pair, hazy)
-            seconds = 0.0
         if seen.shape != hazy.shape:
             restored = resized(restored, *hazy.shape[:2])
         numbers = measure(restored, clear, protocol, metrics=metrics)

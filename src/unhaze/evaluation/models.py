@@ -21,7 +21,7 @@ class Model:
     place of all that.
     """
 
-    restore: Callable[[np.ndarray], np.ndarray] | None
+    restore: Callable[[np.ndarray], np.ndarray]
     params: int | None
     weights_sha256: str | None
     hardware: str
@@ -38,7 +38,7 @@ def load(model: str, device: str, network: str | None = None) -> Model:
         return Model(lambda hazy: hazy, 0, None, describe_cpu())
     answers = answers_in(Path(model))
     if answers:
-        return Model(None, None, None, describe_cpu(), answers=answers)
+        return Model(no_restoring, None, None, describe_cpu(), answers=answers)
     from unhaze.restore.checkpoints import checkpoint_of
     from unhaze.restore.models import open_model
     from unhaze.restore.native import restore_whole
@@ -58,6 +58,11 @@ def load(model: str, device: str, network: str | None = None) -> Model:
         describe_cpu() if opened.device == "cpu" else f"{opened.device} by ONNX Runtime",
         opened.card,
     )
+
+
+def no_restoring(hazy: np.ndarray) -> np.ndarray:
+    """UnhazeError: pictures that are restored already are looked up by name."""
+    raise UnhazeError("a folder of restored pictures restores no other picture; give a model")
 
 
 def load_torch(source: Path, device: str, network: str | None) -> Model:

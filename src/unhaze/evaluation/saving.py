@@ -53,16 +53,13 @@ def write_result(
 
 @contextlib.contextmanager
 def new_folder(
-    final: Path | None, overwrite: bool, *, parts: Sequence[str] = SAVED, whole: str = "evaluation"
-) -> Iterator[Path | None]:
+    final: Path, overwrite: bool, *, parts: Sequence[str] = SAVED, whole: str = "evaluation"
+) -> Iterator[Path]:
     """A folder beside `final` that takes its name when the block ends well, else vanishes.
 
     parts: all that it will hold; those without a suffix are folders and made at once. UnhazeError
     if `final` is in the way: an older `whole` is replaced if `overwrite`, nothing else ever.
     """
-    if final is None:
-        yield None
-        return
     check_replaceable(final, overwrite, parts, whole)
     aside = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import onnx
@@ -94,9 +94,18 @@ def export(
     return ExportReport(out, difference, CHECKED_SIZES, count_parameters(network), seconds)
 
 
+@runtime_checkable
+class Deployable(Protocol):
+    """A network that has a form of fewer parts, for whoever trains it no more."""
+
+    def deployed(self) -> tuple[nn.Module, dict[str, Any]]:
+        """That form, and the arguments of the network that it is."""
+        ...
+
+
 def deployed(weights: Weights) -> Weights:
     """The same function in fewer parts, if the network has some that only its training needs."""
-    if not hasattr(weights.net, "deployed"):
+    if not isinstance(weights.net, Deployable):
         return weights
     net, arguments = weights.net.deployed()
     part = replace(weights.part, arguments=weights.part.arguments | arguments)
@@ -147,7 +156,7 @@ def compare(net: nn.Module, path: Path) -> float:
         hazy = torch.rand(batch, 3, height, width, generator=random)
         with torch.inference_mode():
             expected = net(hazy).numpy()
-        (restored,) = session.run(["restored"], {"hazy": hazy.numpy()})
+        restored = np.asarray(session.run(["restored"], {"hazy": hazy.numpy()})[0])
         same_size = restored.shape == hazy.shape
         differences.append(np.abs(restored - expected).max() if same_size else np.inf)
     return float(np.max(differences))

@@ -106,9 +106,9 @@ def distance(anchor: Tensor, others: Tensor, count: int) -> Tensor:
     processes, (B+count-1,...) in order.
     """
     size = len(anchor)
-    total = sum(
-        (anchor - kth(others, k, size)).abs().mean(dtype=torch.float32) for k in range(count)
-    )
+    total = torch.zeros((), device=anchor.device)
+    for k in range(count):
+        total = total + (anchor - kth(others, k, size)).abs().mean(dtype=torch.float32)
     return mean_of_all(total / count)
 
 

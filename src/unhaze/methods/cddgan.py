@@ -19,13 +19,14 @@ from unhaze.errors import UnhazeError
 from unhaze.losses.adversarial import ADVERSARIAL, reconstruction
 from unhaze.methods.alarms import Alarm
 from unhaze.methods.contrast import TRAINED_NEGATIVES, Compared, Comparison, PatchContrast
-from unhaze.methods.memories import ImagePool
+from unhaze.methods.memories import ImagePool, NegativeQueue
 from unhaze.methods.steps import (
+    added,
     apply_gradients,
     average_gradients,
-    build_optimizer,
     gather,
     require_finite,
+    set_up_optimizer,
 )
 from unhaze.names import lookup, one_of
 from unhaze.nets.cddgan import CDDGenerator, PatchCritic
@@ -97,18 +98,20 @@ class CDDGAN:
         negatives_lr: float = 1.0,
         pool: int = 50,
     ):
-        check(net, forward, losses, exemplars, encoder)
-        self.weights = {"adversarial": adversarial, "contrast": contrast}
-        self.weights |= {"cycle": cycle, "identity": identity}
+        net = check(net, forward, losses, exemplars, encoder)
+        self.weights = dict(adversarial=adversarial, contrast=contrast)
+        self.weights |= dict(cycle=cycle, identity=identity)
         check_numbers(self.weights, diversity, momentum, critic_lr, negatives_lr)
         self.fabric, self.clip, self.momentum = fabric, clip, momentum
         self.diversity, self.attached = diversity / dimension**0.5, attached
         self.exemplars, self.encoder = exemplars, encoder
         self.layers, self.loss = tuple(layers) if contrast else (), lookup(ADVERSARIAL, gan, "gan")
-        self.networks = {"restorer": net, "hazer": net.opposite()}
+        self.generators = {"restorer": net, "hazer": net.opposite()}
+        self.networks: dict[str, nn.Module] = {**self.generators}
         critic = partial(PatchCritic, width=critic_width, norm=critic_norm, shrink=critic_shrink)
         self.networks |= {f"critic-{side}": critic() for side in SIDES}
-        self.memories = {f"pool-{side}": ImagePool(pool) for side in SIDES}
+        self.pools = {f"pool-{side}": ImagePool(pool) for side in SIDES}
+        self.memories: dict[str, ImagePool | NegativeQueue] = {**self.pools}
         channels = [net.channels(layer) for layer in self.layers]
         build = partial(PatchContrast, channels, negatives=negatives, temperature=temperature)
         build = partial(build, patches=patches, dimension=dimension, noise=noise, count=count)
@@ -154,7 +157,7 @@ class CDDGAN:
             measured = distances(batch, made) | contrast_terms(compared)
             pleased = terms["adversarial_clear"] + terms["adversarial_hazy"]
             summed = measured | {"adversarial": pleased}
-            total = sum(weight * summed[name] for name, weight in self.weights.items() if weight)
+            total = added(weight * summed[name] for name, weight in self.weights.items() if weight)
         terms |= measured | {"total": total}
         self.update("generators", terms, total, lr)
 
@@ -167,7 +170,7 @@ class CDDGAN:
 
     def make(self, batch: UnpairedBatch) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
         """All pictures that some term needs, and what the encoders saw in their sources."""
-        restorer, hazer = self.networks["restorer"], self.networks["hazer"]
+        restorer, hazer = self.generators["restorer"], self.generators["hazer"]
         sources = [("restored", restorer, batch.hazy), ("hazed", hazer, batch.clear)]
         if self.weights["identity"] or (self.contrasts and self.exemplars == "identity"):
             sources += [("same_clear", restorer, batch.clear), ("same_hazy", hazer, batch.hazy)]
@@ -198,8 +201,8 @@ class CDDGAN:
             exemplars = None
             if name == "restored" and self.exemplars in ("mean", "one"):
                 with torch.no_grad():
-                    exemplars = self.networks["restorer"].encode(batch.clear, self.layers)
-            queries = self.networks[seer].encode(made[name], self.layers)
+                    exemplars = self.generators["restorer"].encode(batch.clear, self.layers)
+            queries = self.generators[seer].encode(made[name], self.layers)
             comparisons.append(Comparison(direction, seer, seen[name], queries, exemplars))
         return comparisons
 
@@ -219,7 +222,7 @@ class CDDGAN:
     def judge(self, side: str, real: Tensor, made: Tensor) -> Tensor:
         """The loss of the critic of `side`; made pictures may be older ones."""
         # The pool is the same in all processes: each sees all pictures and takes its own back.
-        everyone = self.memories[f"pool-{side}"].exchange(gather(self.fabric, made.detach()))
+        everyone = self.pools[f"pool-{side}"].exchange(gather(self.fabric, made.detach()))
         shown = everyone.chunk(self.fabric.world_size)[self.fabric.global_rank]
         critic = self.networks[f"critic-{side}"]
         return self.loss.critic(critic(real), critic(shown))
@@ -238,7 +241,7 @@ def distances(batch: UnpairedBatch, made: dict[str, Tensor]) -> dict[str, Tensor
     """The terms by pixels, as far as their pictures were made, each summed over both directions."""
     there = {"hazy": batch.hazy, "clear": batch.clear}
     return {
-        term: sum(reconstruction(made[name.format(side)], there[side]) for side in SIDES)
+        term: added(reconstruction(made[name.format(side)], there[side]) for side in SIDES)
         for term, name in (("cycle", "{}_again"), ("identity", "same_{}"))
         if name.format("hazy") in made
     }
@@ -269,8 +272,8 @@ def frozen(*parts: nn.Module) -> Iterator[None]:
 
 def check(
     net: nn.Module, forward: nn.Module, losses: dict[str, nn.Module], exemplars: str, encoder: str
-) -> None:
-    """UnhazeError for what this method cannot work with."""
+) -> CDDGenerator:
+    """`net`. UnhazeError for what this method cannot work with."""
     one_of("method 'cddgan': exemplars", exemplars, EXEMPLARS)
     one_of("method 'cddgan': encoder", encoder, ENCODERS)
     if losses:
@@ -284,6 +287,7 @@ def check(
         raise UnhazeError("net.head is 'veil', which adds haze; choose 'tanh' or 'haze'")
     if forward is not net:
         raise UnhazeError("method 'cddgan' cannot be compiled; set hardware.compile = none")
+    return net
 
 
 def check_numbers(
@@ -314,19 +318,17 @@ def optimizers(
     fabric: Fabric, groups: dict[str, nn.ModuleList], settings: Optimizer
 ) -> dict[str, torch.optim.Optimizer]:
     """One for each group."""
-    return {
-        name: fabric.setup_optimizers(build_optimizer(group, settings))
-        for name, group in groups.items()
-    }
+    return {name: set_up_optimizer(fabric, group, settings) for name, group in groups.items()}
 
 
 def settle(networks: dict[str, nn.Module], device: torch.device) -> None:
     """All to `device`, the pictures' networks in the memory layout of the restorer."""
-    stem = networks["restorer"].stem.weight
+    stem = networks["restorer"].get_parameter("stem.weight")
     last = stem.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if last else torch.contiguous_format
     for net in networks.values():
-        net.to(device, memory_format=layout)
+        # PyTorch's overloads lack memory_format.
+        net.to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
 
 
 def alarms(undecided: float) -> tuple[Alarm, ...]:

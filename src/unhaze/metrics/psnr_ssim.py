@@ -43,7 +43,7 @@ def ssim_pooled(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
     ratio = max(1, round(min(height, width) / 256))
     if ratio > 1:
         size = (height // ratio, width // ratio)
-        restored_hwc, clear_hwc = (average_pool(each, size) for each in (restored_hwc, clear_hwc))
+        restored_hwc, clear_hwc = average_pool(restored_hwc, size), average_pool(clear_hwc, size)
     return ssim_valid(restored_hwc, clear_hwc)
 
 
@@ -63,8 +63,8 @@ def ssim_replicated(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
         blurred = np.stack([slide(each, taps) for each in planes], axis=-1)
         return (blurred @ across).reshape(plane.shape)
 
-    flat = (each.reshape(shape[0], -1, 1) for each in (restored_hwc, clear_hwc))
-    return ssim(*flat, window)
+    flat = (shape[0], -1, 1)
+    return ssim(restored_hwc.reshape(flat), clear_hwc.reshape(flat), window)
 
 
 def ssim_uniform(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:

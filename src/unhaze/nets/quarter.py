@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unhaze.nets.blocks import bias_of
 from unhaze.windows import LUMA
 
 BORDER = "replicate"  # zeros draw a frame around flat skies
@@ -75,18 +76,19 @@ class QuarterNet(nn.Module):
         self.down2 = residual_blocks(half, blocks[1])
         self.to_deep = nn.Conv2d(half, deep, 2, stride=2)
         self.bottom = nn.Sequential(WholePicture(deep), residual_blocks(deep, blocks[2]))
-        self.airlight = nn.Sequential(WholePicture(deep), nn.Conv2d(deep, 3, 1))
-        self.exposure = nn.Sequential(nn.Conv2d(deep, deep, 1), nn.ReLU(), nn.Conv2d(deep, 3, 1))
+        self.airlight = nn.Sequential(WholePicture(deep), airlight := nn.Conv2d(deep, 3, 1))
+        hidden, exposure = nn.Conv2d(deep, deep, 1), nn.Conv2d(deep, 3, 1)
+        self.exposure = nn.Sequential(hidden, nn.ReLU(), exposure)
         self.from_deep = nn.Conv2d(deep, half, 1)
         self.up2 = residual_blocks(half, blocks[1])
         self.from_half = nn.Conv2d(half, width, 1)
         self.up1 = residual_blocks(width, blocks[0])
         self.leave = nn.Conv2d(width, fold**2, 3, padding=1, padding_mode=BORDER)
         # Start near "little haze, bright airlight" and not in the middle of everything.
-        nn.init.constant_(self.leave.bias, -2.0)
-        nn.init.constant_(self.airlight[1].bias, 2.0)
-        nn.init.zeros_(self.exposure[2].weight)
-        nn.init.zeros_(self.exposure[2].bias)
+        nn.init.constant_(bias_of(self.leave), -2.0)
+        nn.init.constant_(bias_of(airlight), 2.0)
+        nn.init.zeros_(exposure.weight)
+        nn.init.zeros_(bias_of(exposure))
 
     def forward(self, hazy: Tensor) -> Tensor:
         height, width = hazy.shape[-2:]

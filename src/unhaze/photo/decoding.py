@@ -78,7 +78,7 @@ def decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Ima
         origin = pyvips.Source.new_from_memory(source)
     else:
         origin = pyvips.Source.new_from_descriptor(file.fileno())
-    options = {"access": "sequential", "fail_on": "error"}
+    options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     try:
         if is_jpeg:  # by name: the loader of gain maps keeps no XMP, and prints what it cannot read
             return pyvips.Image.jpegload_source(origin, **options)
@@ -104,7 +104,7 @@ def decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Ima
 
 def loader_of(image: pyvips.Image) -> str:
     """libvips' loader of files, whatever it reads from."""
-    return image.get("vips-loader").removesuffix("_source").removesuffix("_buffer")
+    return str(image.get("vips-loader")).removesuffix("_source").removesuffix("_buffer")
 
 
 def rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
@@ -117,7 +117,7 @@ def rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
         image.remove(ICC)
     elif only_reads(image):
         depth = 16 if image.format == "ushort" else 8
-        options = {"embedded": True, "intent": "relative", "depth": depth}
+        options: dict[str, Any] = {"embedded": True, "intent": "relative", "depth": depth}
         image = image.icc_transform("srgb", **options).copy()
         image.remove(ICC)
     if image.format == "double":

@@ -119,6 +119,20 @@ def _resolution_unit(file: BinaryIO) -> bool:
     return 282 in directory and (unit is None or read_integer(file, header, unit) != NO_UNIT)
 
 
+def density_of(file: BinaryIO) -> tuple[float, float, bool] | None:
+    """Pixels to the millimetre across and down, and whether a TIFF file counts them by inches."""
+    return unless_damaged(_density, file) if has_resolution(file) else None
+
+
+def _density(file: BinaryIO) -> tuple[float, float, bool]:
+    tree = _read_tree(file, {})  # without pointers no branches
+    tags = {tag: each[1] for tag, each in tree.items() if not isinstance(each, dict)}
+    across, down = (struct.unpack("<II", tags[tag]) for tag in (282, 283))
+    inches = RESOLUTION_UNIT not in tags or struct.unpack("<H", tags[RESOLUTION_UNIT])[0] != 3
+    unit = 25.4 if inches else 10.0
+    return across[0] / max(1, across[1]) / unit, down[0] / max(1, down[1]) / unit, inches
+
+
 def forget_resolution(file: BinaryIO) -> None:
     """Says in a TIFF file that its pixels have no size."""
     header = read_header(file)
@@ -195,17 +209,16 @@ def _replace_thumbnail(
 ) -> None:
     """Into the room of the old one; where none fits, the directory is cut off: better no picture
     than the old one."""
-    small = None
     if THUMBNAIL_AT in second:
         place, size = (read_integer(file, header, second[tag]) for tag in (513, 514))
         small = make(size)
-    if small is None:
-        file.seek(pointer)
-        file.write(bytes(4))
-        return
-    file.seek(place)
-    file.write(small.ljust(size, b"\0"))
-    overwrite_integer(file, header, second[THUMBNAIL_SIZE], len(small))
+        if small is not None:
+            file.seek(place)
+            file.write(small.ljust(size, b"\0"))
+            overwrite_integer(file, header, second[THUMBNAIL_SIZE], len(small))
+            return
+    file.seek(pointer)
+    file.write(bytes(4))
 
 
 def _read_tree(file: BinaryIO, pointers: dict[int, Any], start: int | None = None) -> Tree:

@@ -21,6 +21,7 @@ from unhaze.photo import (
     avif_colour,
     behind,
     exif,
+    fields,
     inventory,
     iptc,
     jpeg,
@@ -135,7 +136,7 @@ def attach(image: pyvips.Image, found: dict[str, bytes], saver: str) -> pyvips.I
     image = image.copy()
     for key in by_libvips(found, saver):
         block = _placeholder(len(found[key])) if key == EXIF else found[key]
-        image.set_type(pyvips.GValue.blob_type, key, block)
+        fields.set_bytes(image, key, block)
     return image
 
 
@@ -214,7 +215,7 @@ def _thumbnail(preview: np.ndarray, largest: int) -> bytes | None:
     image = pyvips.Image.new_from_array(np.ascontiguousarray(preview)).copy(interpretation="srgb")
     image = image.thumbnail_image(THUMBNAIL_SIDE, size="down")
     for quality in THUMBNAIL_QUALITIES:
-        encoded = image.jpegsave_buffer(Q=quality, keep="none")
+        encoded = image.jpegsave_buffer(Q=quality, keep=pyvips.ForeignKeep.NONE)
         if len(encoded) <= largest:
             return encoded
     return None
@@ -229,8 +230,8 @@ def _placeholder(size: int) -> bytes:
 def _overhead() -> int:
     """Bytes that libvips makes of the smallest placeholder, the token included."""
     image = pyvips.Image.black(1, 1)
-    image.set_type(pyvips.GValue.blob_type, EXIF, exif.opaque(TOKEN))
-    encoded = io.BytesIO(image.jpegsave_buffer(keep="exif"))
+    fields.set_bytes(image, EXIF, exif.opaque(TOKEN))
+    encoded = io.BytesIO(image.jpegsave_buffer(keep=pyvips.ForeignKeep.EXIF))
     _, token = _find_placeholder(encoded)
     return token + len(TOKEN)
 

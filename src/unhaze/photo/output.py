@@ -55,10 +55,11 @@ def output_of(given: Mapping[str, Any]) -> outputs.Output:
     """By the names of `OPTIONS`. UnhazeError: values that there are none of, or that do not go
     together.
     """
-    return outputs.Output(
-        **{name: None if value in (0, SAME) else value for name, value in given.items()}
-        | {name: given.get(name, False) for name in ("lossless", "strip_metadata")}
-    )
+    chosen: dict[str, Any] = {
+        name: None if value in (0, SAME) else value for name, value in given.items()
+    }
+    chosen |= {name: given.get(name, False) for name in ("lossless", "strip_metadata")}
+    return outputs.Output(**chosen)
 
 
 def suffix_for(format: str, own: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyvips
@@ -244,7 +244,7 @@ def _opened(
     return Opened(
         name,
         (image.height, image.width, converted.bands),
-        SAMPLES[converted.format],
+        SAMPLES[str(converted.format)],
         replace(traits, **headers.encoding(file, head, density=not has_density)),
         lambda: rgb_or_grey(decoder(source, file, name), name),
         kinds.guess(file) if loader == "tiff" else kinds.DAMAGED,
@@ -306,6 +306,8 @@ def _opened_by_reader(
         format=key,
         path=path,
     )
+    if key == "tiff":
+        traits = replace(traits, **_beside_tiff(file, metadata))
     bands = samples.shape[2]
     spaces = ("b-w", "b-w", "grey16") if bands <= 2 else ("srgb", "scrgb", "rgb16")
     space = spaces[0 if samples.dtype == np.uint8 else 1 if floats else 2]
@@ -314,6 +316,21 @@ def _opened_by_reader(
         return pyvips.Image.new_from_array(samples).copy(interpretation=space)
 
     return Opened(name, samples.shape, samples.dtype, traits, image)
+
+
+def _beside_tiff(file: BinaryIO, metadata: dict[str, bytes]) -> dict[str, Any]:
+    """What libvips would say of the file, as fields of `Traits`."""
+    orientation = exif.first_number(file, exif.ORIENTATION)
+    density = exif.density_of(file)
+    return {
+        "orientation": orientation if orientation in range(1, 9) else 1,
+        "extra": exif.first_number(file, exif.EXTRA_SAMPLES) == exif.UNSPECIFIED,
+        "density": density and density[:2],
+        "inches": density is None or density[2],
+        "tile": pages.tiling(file),
+        "overviews": pages.count_overviews(file) > 0,
+        "missing": pages.missing_data(metadata.get(EXIF)),
+    }
 
 
 def _check_size(width: int, height: int, name: str, max_pixels: int | None) -> None:

@@ -5,6 +5,7 @@ import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyvips
@@ -13,7 +14,7 @@ from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
 from unhaze.formats import FORMATS
 from unhaze.outputs import AS_SOURCE, Output
-from unhaze.photo import metadata
+from unhaze.photo import fields, metadata
 from unhaze.photo.converting import converted
 from unhaze.photo.files import new_file
 from unhaze.photo.picture import (
@@ -141,6 +142,7 @@ def _encoded(stream: Stream, suffix: str, output: Output) -> bytes:
     found = metadata.to_write(stream, suffix, saver.format, saver.holds)
     samples = np.concatenate(list(stream.strips))
     try:
+        assert saver.encode is not None  # as for all formats that come here
         return saver.encode(samples, output, found)
     except ModuleNotFoundError as error:
         missing = explain_missing(error, f"writing {FORMATS[saver.format].name}")
@@ -149,7 +151,7 @@ def _encoded(stream: Stream, suffix: str, output: Output) -> bytes:
 
 def _save(
     stream: Stream, suffix: str, target: pyvips.Target, output: Output
-) -> Callable[[io.IOBase], None]:
+) -> Callable[[BinaryIO], None]:
     """Writes what libvips can; answers what is still to be done to the file."""
     saver = SAVERS[suffix.lower()]
     stream = _ready(stream, saver, output)
@@ -196,13 +198,13 @@ def _fitted(image: pyvips.Image, stream: Stream, saver: Saver) -> pyvips.Image:
     if image.format != "float":
         image = image.copy(interpretation=space[image.format == "ushort"])
     if image.hasalpha() and not saver.alpha:
-        white = {"uchar": 255, "ushort": 65535}[image.format]
+        white = {"uchar": 255, "ushort": 65535}[str(image.format)]
         image = image.flatten(background=[white], max_alpha=white)
     if image.format == "ushort" and not saver.wide:
         image = (image / 257).rint().cast("uchar").copy(interpretation=space[False])
     profile = stream.traits.metadata.get(ICC)
     if profile and ICC not in saver.holds:
-        image.set_type(pyvips.GValue.blob_type, ICC, profile)
+        fields.set_bytes(image, ICC, profile)
         image = image.icc_transform("srgb", embedded=True)
     across, down = stream.traits.density or (1.0, 1.0)  # 1: not known
     image = image.copy(xres=across, yres=down)

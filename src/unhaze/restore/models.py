@@ -30,9 +30,14 @@ class Model(Protocol):
     that it looks around; None: the whole picture). device: where it runs. path: its file, if any.
     """
 
-    card: Mapping[str, Any]
-    device: str
-    path: Path | None
+    @property
+    def card(self) -> Mapping[str, Any]: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def path(self) -> Path | None: ...
 
     def __call__(self, hazy: np.ndarray) -> np.ndarray: ...
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -231,7 +232,9 @@ class Restorer:
 
         def most() -> float:
             with opened.reading():
-                return opened.image().extract_band(0, n=1 if traits.grey else 3).max()
+                bands = opened.image().extract_band(0, n=1 if traits.grey else 3)
+                largest: Any = bands.max()  # a number, as its place was not asked for
+                return largest
 
         return self._look(small, opened.shape[:2], colours_of(traits, opened.dtype, small, most))
 
@@ -306,8 +309,9 @@ class Restorer:
         if self.native and strength:
             whole = photos.whole(stream)
             done = self.restore(whole, strength)
-            small = [analysis_image(each.pixels, self.analysis) for each in (whole, done)]
-            return done, Glance(*small, fit_field(*small, threads=self.threads))
+            hazy = analysis_image(whole.pixels, self.analysis)
+            restored = analysis_image(done.pixels, self.analysis)
+            return done, Glance(hazy, restored, fit_field(hazy, restored, threads=self.threads))
         glance = glance or self.look(opened)
         hazy, maps = glance.hazy, glance.maps
         restored = hazy + np.float32(strength) * (glance.restored - hazy)

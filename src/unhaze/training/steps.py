@@ -15,6 +15,7 @@ from torch import nn
 
 from unhaze.config import Recipe, Schedule
 from unhaze.data import Batch, PairedData, UnpairedData
+from unhaze.methods.steps import follow
 
 
 def batches_from(
@@ -71,7 +72,7 @@ def learning_rate(step: int, schedule: Schedule, lr: float) -> float:
 def average(ema: nn.Module, net: nn.Module, decay: float, step: int) -> None:
     """ema <- decay * ema + (1 - decay) * net; a young average forgets faster. Copies buffers."""
     decay = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
+    follow(ema, net, 1 - decay)
     for averaged, current in zip(ema.buffers(), net.buffers()):
         averaged.copy_(current)
 

@@ -5,7 +5,7 @@ command has as well, are added by themselves, as are those of `unhaze.restore.en
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError, create_model
@@ -17,7 +17,6 @@ from unhaze.photo.output import OPTIONS, Option
 from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
 
 Parameter = tuple[Any, FieldInfo]  # type, and all else
-Given = TypeVar("Given", bound=BaseModel)
 
 
 def parameter(kind: Any, default: Any, text: str, example: Any, **limits: Any) -> Parameter:
@@ -65,19 +64,46 @@ PARAMETERS |= {
 
 def query(title: str, *names: str, name: str = "photo") -> type[BaseModel]:
     """What a route takes; name: the upload's, if it is not given."""
-    found = {each: PARAMETERS[each] for each in names}
+    found: dict[str, Any] = {each: PARAMETERS[each] for each in names}
     if "name" in found:
         kind, about = found["name"]
         found["name"] = kind, FieldInfo.merge_field_infos(about, default=name)
     return create_model(title, **found)
 
 
-Dehaze = query("Dehaze", "strength", "model", "analysis", "name", *OUTPUT)
-SendPhoto = query("SendPhoto", "name", "model")
-Preview = query("Preview", "side", "size")
-Result = query("Result", "strength", *OUTPUT)
-SendVideo = query("SendVideo", "name", "model", "strength", *CHOICES, name="video.mp4")
-Archive = query("Archive", "item")
+if TYPE_CHECKING:
+
+    class Asked(BaseModel):
+        """All that routes read of the models below, which are made of `PARAMETERS` at run time."""
+
+        name: str
+        model: str
+        strength: float
+        analysis: int
+        side: Literal["hazy", "restored"]
+        size: int
+        item: list[str]
+
+    class Dehaze(Asked): ...
+
+    class SendPhoto(Asked): ...
+
+    class Preview(Asked): ...
+
+    class Result(Asked): ...
+
+    class SendVideo(Asked): ...
+
+    class Archive(Asked): ...
+else:
+    Dehaze = query("Dehaze", "strength", "model", "analysis", "name", *OUTPUT)
+    SendPhoto = query("SendPhoto", "name", "model")
+    Preview = query("Preview", "side", "size")
+    Result = query("Result", "strength", *OUTPUT)
+    SendVideo = query("SendVideo", "name", "model", "strength", *CHOICES, name="video.mp4")
+    Archive = query("Archive", "item")
+
+Given = TypeVar("Given", bound="Asked")
 
 
 def output_of(given: BaseModel) -> dict[str, Any]:
@@ -103,7 +129,8 @@ def with_fields(given: Given, fields: Mapping[str, str], file_name: str) -> Give
             raise UnhazeError(f"'{name}' is given in the address and in the form; give it once")
     named = {"name": file_name[-255:]} if file_name and "name" in known else {}
     try:
-        return type(given)(**named | given.model_dump(exclude_unset=True) | dict(fields))
+        sent = named | given.model_dump(exclude_unset=True) | dict(fields)
+        return type(given).model_validate(sent)
     except ValidationError as error:
         raise UnhazeError(one_line(error.errors())) from error
 

@@ -206,6 +206,9 @@ class Sink:
     def flush(self) -> None:
         """Nothing is held back."""
 
+    def close(self) -> None:
+        """What is left can still be taken."""
+
     def take(self) -> bytes:
         """All that was written since the last time."""
         taken, self.pieces = b"".join(self.pieces), []

@@ -57,7 +57,7 @@ def load(models: Models, model: str) -> None:
     models.restorer(model, models.settings.analysis)
 
 
-def receive(models: Models, item: Kept) -> dict[str, object]:
+def receive(models: Models, item: Kept) -> dict[str, Any]:
     """What the header of a photo tells. UnhazeError: no picture, too many pixels."""
     with photos.open_photo(item.source, max_pixels=models.settings.max_pixels) as opened:
         height, width, _ = opened.shape
@@ -67,7 +67,7 @@ def receive(models: Models, item: Kept) -> dict[str, object]:
     return {"width": width, "height": height, "suffix": suffix}
 
 
-def look(models: Models, item: Kept, model: str) -> dict[str, object]:
+def look(models: Models, item: Kept, model: str) -> dict[str, Any]:
     """Lets the network look at a photo and keeps what it saw, for previews and results."""
     started = time.perf_counter()
     facts = receive(models, item)
@@ -103,7 +103,7 @@ class Written:
     lost: tuple[str, ...]
 
 
-def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -> dict[str, object]:
+def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -> dict[str, Any]:
     """Writes the restored photo to `result` in the item's folder."""
     started = time.perf_counter()
     restorer = models.restorer(model, analysis)

@@ -131,10 +131,7 @@ def restore_kept(
 
 @dataclass(frozen=True)
 class Unwanted:
-    """Set when the server stops, when the video was removed, or its client has not asked for long.
-
-    It stands where a `threading.Event` does.
-    """
+    """Set when the server stops, the video was removed, or its client has not asked for long."""
 
     stop: threading.Event
     item: Kept

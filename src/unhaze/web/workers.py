@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from unhaze.errors import UnhazeError
 from unhaze.web.desk import Stopping
@@ -35,6 +35,12 @@ class Progress:
     """What a task tells before its end."""
 
     words: tuple[Any, ...]
+
+
+class Stop(Protocol):
+    """Says whether a task is not wanted any more; such is a `threading.Event`."""
+
+    def is_set(self) -> bool: ...
 
 
 @dataclass(eq=False)
@@ -72,7 +78,7 @@ class Workers:
         self,
         function: Callable[..., Any],
         *words: Any,
-        stop: threading.Event,
+        stop: Stop,
         seconds: float,
         progress: Callable[..., None] | None = None,
     ) -> Any:

@@ -20,7 +20,8 @@ def decode(data: bytes, check: Check) -> Decoded:
     primary = container[container.primary_index]
     info = primary.info
     bits = int(info["bit_depth"])
-    check(*primary.size, 8)
+    width, height = primary.size
+    check(width, height, 8)
     samples = with_channels(np.array(primary))  # a copy: libheif's memory goes with its container
     if bits > 8:  # to the full range, of which the highest bits are the same
         samples = samples << (16 - bits) | samples >> (2 * bits - 16)

@@ -5,8 +5,8 @@ rest. A prior serves wherever a network does: `unhaze run --model dcp`, `unhaze 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from dataclasses import Field, asdict, dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from unhaze.restore.priors.haze_lines import HazeLinesPrior
 
 class Estimator(Protocol):
     """hazy (3,H,W) float32 in [0,1], any size from 1x1 -> what haze lies in it."""
+
+    # A dataclass, whose fields are what it is given.
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def estimate(self, hazy: np.ndarray) -> Estimate: ...
 
@@ -120,7 +123,7 @@ def create_prior(name: str, **arguments: Any) -> PriorModel:
     """
     prior = lookup(PRIORS, name, "prior")
     check_arguments(prior.build, arguments, f"prior '{name}'")
-    estimator = prior.build(**prior.arguments | arguments)
+    estimator = prior.build(**{**prior.arguments, **arguments})
     card = {
         "net": name,
         "title": prior.title,

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import av
 from av import VideoFrame
 from av.codec.codec import Codec as AvCodec
 from av.codec.codec import PixFmtLoss, codecs_available, find_best_pix_fmt_of_list
+from av.error import FFmpegError
 from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
@@ -140,7 +140,7 @@ def _trial(codec: Codec, size: tuple[int, int]) -> str | None:
     if codec.encoder not in codecs_available:
         return "not in this FFmpeg"
     try:
-        context = AvCodec(codec.encoder, "w").create()
+        context = AvCodec(codec.encoder, "w").create("video")
         context.width, context.height = size
         context.pix_fmt = next(iter(usable_layouts(codec, *size)), "yuv420p")
         context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
@@ -150,7 +150,7 @@ def _trial(codec: Codec, size: tuple[int, int]) -> str | None:
         frame.pts, frame.time_base = 0, context.time_base
         context.encode(frame)
         context.encode(None)
-    except (av.FFmpegError, ValueError) as error:
+    except (FFmpegError, ValueError) as error:
         return " ".join((getattr(error, "strerror", None) or str(error)).split())
     return None
 
@@ -225,6 +225,7 @@ def choose_layout(
             " choose h264 or another codec, and a suffix such as .mkv"
         )
     layout, loss = find_best_pix_fmt_of_list(usable, source.replace("yuvj", "yuv"), True)
+    assert layout is not None  # None only of an empty list
     lost = {
         PixFmtLoss.RESOLUTION: "full colour resolution",
         PixFmtLoss.DEPTH: "as many bits a channel",

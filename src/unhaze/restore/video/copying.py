@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 import av
@@ -16,13 +17,15 @@ from av import Packet
 from av.audio.stream import AudioStream
 from av.codec.codec import Codec as AvCodec
 from av.container import OutputContainer
+from av.error import FFmpegError
+from av.format import Flags as FormatFlags
 from av.stream import Disposition, Stream
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.video.containers import CONTAINERS
 
 EMPTY_TEXT = 2  # bytes of a gap between MP4's subtitles, which FFmpeg writes by itself
-STEP = 0.001  # seconds between packets whose times in the source do not grow: every muxer's least
+STEP = 0.001  # seconds by which a packet is decoded before it is due, where nothing says when
 BIT_RATE = 96_000  # of sound that is encoded anew, a channel
 # Of channels whose places the source does not tell.
 LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
@@ -43,7 +46,8 @@ STALE += ("major_brand", "minor_version", "compatible_brands")
 class Track(Protocol):
     """A stream of the target that takes packets of one of the source."""
 
-    stream: Stream
+    @property
+    def stream(self) -> Stream: ...
 
     def take(self, packet: Packet | None) -> list[Packet]:
         """Packets for the target."""
@@ -52,35 +56,50 @@ class Track(Protocol):
 
 @dataclass
 class Copy:
-    """Packets as they are. `last`: time of decoding of the last one, in seconds."""
+    """Packets as they are. `base`: seconds in a tick of the target. `strict`: whether times of
+    decoding have to grow there, not only not to fall. `last`: the latest of them, in ticks.
+    """
 
     stream: Stream
-    last: float | None = None
+    base: Fraction
+    strict: bool
+    last: int | None = None
 
     def take(self, packet: Packet | None) -> list[Packet]:
-        """The packet, with times that no muxer refuses: they grow, and are there."""
+        """The packet, due when it is in the source, or a tick of the target after the last one
+        where its muxer refuses equal times.
+        """
         if packet is None:
             return []
         mov_text = self.stream.codec_context and self.stream.codec_context.name == "mov_text"
         if mov_text and packet.size <= EMPTY_TEXT:
             return []
+        self._rescale(packet)
         self._put_in_order(packet)
         packet.stream = self.stream
         return [packet]
 
+    def _rescale(self, packet: Packet) -> None:
+        """Into the target's ticks, in which the muxer compares."""
+        scale = packet.time_base / self.base
+        packet.pts = None if packet.pts is None else round(packet.pts * scale)
+        packet.dts = None if packet.dts is None else round(packet.dts * scale)
+        packet.duration = round((packet.duration or 0) * scale)
+        packet.time_base = self.base
+
     def _put_in_order(self, packet: Packet) -> None:
-        base = packet.time_base
-        step = max(1, math.ceil(STEP / base))
-        least = None if self.last is None else round(self.last / base) + step
-        if packet.dts is None:
+        least = None if self.last is None else self.last + self.strict
+        pts, dts = packet.pts, packet.dts
+        if dts is None:
             # Of streams with B-frames the first packets may not say when they are decoded.
-            early = packet.pts - 2 * max(step, packet.duration or 0)
-            packet.dts = early if least is None else min(packet.pts, least)
-        if least is not None and packet.dts < least - step + 1:
-            packet.dts = least
-        if packet.pts is None or packet.pts < packet.dts:
-            packet.pts = packet.dts
-        self.last = float(packet.dts * base)
+            assert pts is not None  # `_cut` has let none pass without any time
+            step = max(math.ceil(STEP / self.base), packet.duration or 0)
+            dts = pts - 2 * step if least is None else pts
+        if least is not None and dts < least:
+            dts = least
+        packet.dts = dts
+        packet.pts = dts if pts is None else max(pts, dts)
+        self.last = dts
 
 
 class Sound:
@@ -89,7 +108,9 @@ class Sound:
     def __init__(self, container: OutputContainer, source: AudioStream, encoder: str) -> None:
         given, rates = source.codec_context, AvCodec(encoder, "w").audio_rates
         rate = given.sample_rate if not rates or given.sample_rate in rates else 48000
-        self.stream = container.add_stream(encoder, rate)
+        stream = container.add_stream(encoder, rate)
+        assert isinstance(stream, AudioStream)  # as `encoder` is one of sound
+        self.stream = stream
         layout, count = given.layout.name, given.layout.nb_channels
         if layout == f"{count} channels":
             layout = LAYOUTS.get(count, "stereo")
@@ -102,7 +123,7 @@ class Sound:
         """Encoded sound; what cannot be decoded is passed over and counted in `lost`."""
         try:
             frames = self.source.codec_context.decode(packet)
-        except av.FFmpegError:
+        except FFmpegError:
             self.lost += 1
             frames = []
         if packet is None:
@@ -126,7 +147,7 @@ class Text:
             return []
         try:
             lines = [plain(each.dialogue) for each in packet.decode() if each.type in TEXTS]
-        except av.FFmpegError:
+        except FFmpegError:
             return []
         text = b"\n".join(lines)
         if not text:
@@ -164,11 +185,15 @@ def open_track(
         return None
     if asked and not _is_encoded(form, stream, SOUND_ENCODERS[audio]):
         raise UnhazeError(f"{words_for(stream)} does not become {audio} in '{suffix}'")
-    if asked:
+    if asked and isinstance(stream, AudioStream):
         return Sound(container, stream, SOUND_ENCODERS[audio])
-    if _is_copied(form, stream):
-        return Copy(_add_copy(container, stream))
-    if stream.type == "audio" and _is_encoded(form, stream, target.sound):
+    base = _copied_base(form, stream)
+    if base is not None:
+        # FFmpeg refuses equal times of sound and pictures only, and not for every container.
+        strict = not container.format.flags & FormatFlags.ts_nonstrict.value
+        strict = strict and stream.type in ("video", "audio")
+        return Copy(_add_copy(container, stream), base, strict)
+    if isinstance(stream, AudioStream) and _is_encoded(form, stream, target.sound):
         made = AvCodec(target.sound, "w").canonical_name
         notes.append(f"{refused}; encoded as {made}")
         return Sound(container, stream, target.sound)
@@ -179,29 +204,35 @@ def open_track(
     return None
 
 
-def _is_copied(form: str, stream: Stream) -> bool:
-    """Whether a container of this form holds such a stream as it is: tried out in memory."""
+def _copied_base(form: str, stream: Stream) -> Fraction | None:
+    """Seconds in a tick of such a stream, copied into a container of this form: tried out in
+    memory. None if that does not hold it as it is.
+    """
     kinds = {stream.type, _codec_of(stream), "cover" if is_cover(stream) else ""}
     if kinds & UNREADABLE.get(form, set()):
-        return False
+        return None
     try:
         with av.open(io.BytesIO(), "w", format=form) as trial:
-            _add_copy(trial, stream)
+            copy = _add_copy(trial, stream)
             trial.start_encoding()
-    except (av.FFmpegError, ValueError):
-        return False
-    return True
+            return copy.time_base
+    except (FFmpegError, ValueError):
+        return None
 
 
-def _is_encoded(form: str, stream: AudioStream, encoder: str) -> bool:
+def _is_encoded(form: str, stream: Stream, encoder: str) -> bool:
     """Whether there is a decoder for the sound, and the encoder takes it: tried out as well."""
-    if stream.codec_context is None or not stream.codec_context.sample_rate:
+    if (
+        not isinstance(stream, AudioStream)
+        or stream.codec_context is None
+        or not stream.codec_context.sample_rate
+    ):
         return False
     try:
         with av.open(io.BytesIO(), "w", format=form) as trial:
             Sound(trial, stream, encoder)
             trial.start_encoding()
-    except (av.FFmpegError, ValueError):
+    except (FFmpegError, ValueError):
         return False
     return True
 

@@ -172,21 +172,19 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
         look, tally.passes = folder / "look", chosen.passes
         if chosen.passes == 2:
             with _opened(work) as first:
-                output = open_first_pass(folder / "null", chosen, first, work.encoding)
-                output.look = look, 1
-                stopped = _convert(first, output, work, tally, progress)
-        if not stopped:
-            output = open_output(file, target, reading, chosen, work.encoding)
-            output.look = (look, 2) if chosen.passes == 2 else None
-            output.journal = _journal(work, target, chosen, reading)
-            stopped = _convert(reading, output, work, tally, progress)
-            if stopped and reading.endless:
-                output.notes.append(STOPPED)
-                stopped = False
-            if stopped:
-                _keep_partial(file, target, tally)
+                seeing = open_first_pass(folder / "null", chosen, first, work.encoding)
+                seeing.look = look, 1
+                stopped = _convert(first, seeing, work, tally, progress)
         if stopped:
             raise KeyboardInterrupt
+        output = open_output(file, target, reading, chosen, work.encoding)
+        output.look = (look, 2) if chosen.passes == 2 else None
+        output.journal = _journal(work, target, chosen, reading)
+        if _convert(reading, output, work, tally, progress):
+            if not reading.endless:
+                _keep_partial(file, target, tally)
+                raise KeyboardInterrupt
+            output.notes.append(STOPPED)
         report = report_of(work, target, reading, output, tally)
     if output.journal is not None:
         output.journal.remove()

@@ -1,18 +1,22 @@
 """What became of a video: the report that `restore_video` returns."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unhaze.restore.video.declared import missing_bytes
 from unhaze.restore.video.pipeline import Tally, Work
 
 if TYPE_CHECKING:
     from unhaze.restore.video.output import Output
     from unhaze.restore.video.reading import Reading
 
-MISSING = 1.0  # seconds by which a file may be shorter than it says without a word about it
+# Seconds by which a file may be shorter than it says without a word about it; and one that is cut
+# off anyway, without a word about how long it was.
+MISSING, SHORT = 1.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ def report_of(
 ) -> VideoReport:
     """Of a result that is written: what its stages have counted, and what went wrong on the way."""
     width, height = reading.size
+    damage = _damage_notes(reading, tally, work.original)
     return VideoReport(
         source=work.name,
         target=target,
@@ -61,7 +66,7 @@ def report_of(
         estimates=tally.moment.estimates if tally.moment else 0,
         damaged=reading.damage.places,
         stages=tally.stages,
-        notes=(*output.notes, *_resume_note(output), *_damage_notes(reading, tally)),
+        notes=(*output.notes, *_resume_note(output), *damage),
     )
 
 
@@ -70,8 +75,9 @@ def _resume_note(output: "Output") -> tuple[str, ...]:
     return (f"{kept} frames were there from an earlier run",) if kept else ()
 
 
-def _damage_notes(reading: "Reading", tally: Tally) -> Iterator[str]:
-    damage, wanted = reading.damage, reading.duration
+def _damage_notes(reading: "Reading", tally: Tally, path: Path | None) -> Iterator[str]:
+    """`path`: of the source, None if it is no file: nobody knows how long it ought to be."""
+    damage = reading.damage
     if damage.places:
         yield f"{damage.places} damaged places in the source were passed over"
     if reading.clock.leaps:
@@ -84,5 +90,12 @@ def _damage_notes(reading: "Reading", tally: Tally) -> Iterator[str]:
         yield f"{reading.pace.left_out} frames came too late to be restored, and were left out"
     if damage.end is not None:
         yield f"reading the source ended at {tally.last:.1f} s: {damage.end}"
-    elif reading.end is None and wanted is not None and tally.last < wanted - MISSING:
-        yield f"the pictures end at {tally.last:.1f} s of the {wanted:.1f} s that the source claims"
+    reached = reading.reached.get(reading.video.index, 0.0)
+    missing = 0 if path is None or reached >= (reading.end or math.inf) else missing_bytes(path)
+    ends = f"the pictures end at {tally.last:.1f} s"
+    if reading.lacks > (SHORT if missing else MISSING):
+        ends += f" of the {reading.duration:.1f} s that the source claims"
+    if missing:
+        yield f"the source is cut off, {missing} bytes or more that it declares are missing; {ends}"
+    elif reading.lacks > MISSING and damage.end is None:
+        yield ends

@@ -14,6 +14,7 @@ from av import Packet, VideoFrame
 from av.audio.stream import AudioStream
 from av.codec.context import Flags
 from av.container import OutputContainer
+from av.error import FFmpegError
 from av.sidedata.sidedata import Type
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
@@ -22,6 +23,7 @@ from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
+from unhaze.restore.video.clock import base_of
 from unhaze.restore.video.codecs import (
     Chosen,
     Source,
@@ -141,6 +143,7 @@ def open_output(
     container.metadata.update(facts)
     copies: dict[int, Track] = {}
     notes = list(chosen.notes)
+    video: VideoStream | None = None
     chapters = len(reading.container.chapters())
     for stream in reading.container.streams:
         if stream.index == reading.video.index:
@@ -153,6 +156,7 @@ def open_output(
             track = open_track(container, stream, suffix, notes, audio=encoding.audio)
             if track is not None:
                 copies[stream.index] = track
+    assert video is not None  # it is one of the streams
     layout, at_once = encoding.pixel_format, sink is not None
     return Output(container, video, chosen, copies, layout, notes=notes, at_once=at_once)
 
@@ -170,7 +174,9 @@ def _muxer_options(form: str, own_tags: bool, at_once: bool) -> dict[str, str]:
 
 def _add_video(container: OutputContainer, chosen: Chosen, reading: Reading) -> VideoStream:
     rate = frame_rate(reading.video)
-    return container.add_stream(chosen.encoder.encoder, rate, dict(chosen.options))
+    made = container.add_stream(chosen.encoder.encoder, rate, dict(chosen.options))
+    assert isinstance(made, VideoStream)  # as the encoder is one of pictures
+    return made
 
 
 def configure(output: Output, picture: Picture, reading: Reading) -> str:
@@ -186,7 +192,7 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
     )
     output.notes += notes
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, layout
-    encoder.time_base, encoder.framerate = frame.time_base, frame_rate(reading.video)
+    encoder.time_base, encoder.framerate = base_of(frame), frame_rate(reading.video)
     form = output.container.format.name
     if form == "yuv4mpegpipe":  # whose header tells the rate, and the time of no frame
         encoder.time_base = 1 / encoder.framerate
@@ -221,14 +227,14 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder is talkative: errors only
     try:
         encoder.open()
-    except (av.FFmpegError, ValueError) as error:
+    except (FFmpegError, ValueError) as error:
         size = f"{frame.width} x {frame.height}"
         raise UnhazeError(
             f"{output.codec} cannot encode {size} pixels as {layout} ({reason(error)});"
             " choose another codec"
         ) from error
     if output.journal is not None:
-        _begin_journal(output, encoder)
+        _begin_journal(output, output.journal, encoder)
     return layout
 
 
@@ -249,9 +255,9 @@ def _set_pace(output: Output, encoder: VideoCodecContext) -> None:
         encoder.gop_size = max(1, round(encoder.framerate * LATEST_KEY))
 
 
-def _begin_journal(output: Output, encoder: VideoCodecContext) -> None:
+def _begin_journal(output: Output, journal: Journal, encoder: VideoCodecContext) -> None:
     """The open encoder has to be that which has made what is kept."""
-    journal, base = output.journal, float(encoder.time_base)
+    base = float(encoder.time_base)
     journal.check(encoder.extradata, base)
     if journal.until is None:
         journal.begin_with(encoder.extradata, base)
@@ -275,6 +281,7 @@ def _tag_colours(encoder: VideoCodecContext, picture: Picture, full_range: bool)
     frame = picture.frame
     encoder.color_primaries, encoder.color_trc = frame.color_primaries, frame.color_trc
     encoder.colorspace, encoder.color_range = frame.colorspace, frame.color_range
+    assert encoder.format is not None  # set by `configure`
     became_yuv = VideoFormat(picture.layout).is_rgb and not encoder.format.is_rgb
     if became_yuv:
         encoder.colorspace = picture.matrix

@@ -92,7 +92,7 @@ def _again(reading: "Reading", output: "Output") -> Callable[[Any], bool]:
 
 def _said(pictures: Iterator[Any], source: str) -> Iterator[Any]:
     """What PyAV raises while it reads is a UnhazeError that names the source."""
-    from av import FFmpegError
+    from av.error import FFmpegError
 
     from unhaze.restore.video.reading import reason
 
@@ -109,10 +109,12 @@ def _with_maps(items: Ahead, work: Work, tally: Tally) -> Iterator[tuple[Any, np
     with closing(items):
         for item in items:
             maps = None
-            given = isinstance(item, Picture)
-            if given and not (item.small is None and item.pixels is None):
+            shown = None
+            if isinstance(item, Picture):
+                shown = item.pixels if item.small is None else item.small
+            if shown is not None:
                 with timed(tally.stages, "field"):
-                    shown = item.pixels[..., :3] if item.small is None else item.small
+                    shown = shown[..., :3]
                     upright = np.rot90(shown, item.turns)
                     tally.moment = follow(
                         tally.moment,

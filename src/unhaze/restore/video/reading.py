@@ -8,24 +8,27 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import av
 from av import Packet, VideoFrame
 from av.container import InputContainer
+from av.error import ArgumentError, ExitError, FFmpegError, ProtocolNotFoundError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
-from unhaze.restore.video.clock import BROADCAST, Clock
+from unhaze.restore.video.clock import BROADCAST, Clock, base_of
 from unhaze.restore.video.containers import FILE_DEMUXERS
+from unhaze.restore.video.declared import missing_bytes
 from unhaze.restore.video.streams import PAUSE, Pace, missing_protocol, name_of, readable
 
 # Tags that are no UTF-8 are kept byte by byte; PyAV does so by itself from version 19 on.
-KEEP_BYTES = (
+KEEP_BYTES: dict[str, Any] = (
     {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
 MICRO = 1_000_000  # of a second, in which containers count
+UNTIMED = ("avi",)  # containers that hold a rate, and no times
 # Formats without an index: a seek may land behind the key frame, so it aims earlier by this much.
 UNINDEXED, LEAD = ("mpegts", "mpeg"), 10.0
 
@@ -47,9 +50,10 @@ class Reading:
     """An open video. `origin`: seconds that its clock shows at its beginning.
 
     `start`, `end`: the part that is wanted, in seconds from the beginning, None: from the first,
-    to the last. `stop`: when set, reading ends as if the file did. `pace`: of a live source.
-    `reopen`: opens a lost source once more, tried for `patience` seconds. `piped`: nothing winds
-    it back.
+    to the last. `stop`: when set, reading ends as if the file did. `reached`: seconds from the
+    beginning at which what was read of each stream of pictures or sound ends, by its number.
+    `pace`: of a live source. `reopen`: opens a lost source once more, tried for `patience` seconds.
+    `piped`: nothing winds it back.
     """
 
     container: InputContainer
@@ -62,6 +66,7 @@ class Reading:
     piped: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     damage: Damage = field(default_factory=Damage)
+    reached: dict[int, float] = field(default_factory=dict)
     clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,16 +80,31 @@ class Reading:
         return (self.container.start_time or 0) / MICRO
 
     @property
+    def decoding_times(self) -> bool:
+        """Whether frames come one by one in the order of the file: times of display are FFmpeg's
+        guess there, a frame or more behind, and those of decoding tell when a frame is due.
+        """
+        return self.container.format.name in UNTIMED
+
+    @property
     def duration(self) -> float | None:
         """Seconds, as far as the file says; of the whole, not of the wanted part."""
         if self.video.duration:
-            return float(self.video.duration * self.video.time_base)
+            return float(self.video.duration * base_of(self.video))
         return self.container.duration / MICRO if self.container.duration else None
 
     @property
     def endless(self) -> bool:
         """Whether it has no end of its own, as a camera: whoever stops it has had all of it."""
         return self.pace is not None and self.duration is None
+
+    @property
+    def lacks(self) -> float:
+        """Seconds by which what was read is shorter than the wanted part of what the file says."""
+        wanted = min(self.end or math.inf, self.duration or 0.0)
+        own = self.reached.get(self.video.index, 0.0)
+        # What only the whole file says is as long as its longest stream.
+        return wanted - (own if self.video.duration else max(self.reached.values(), default=0.0))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -111,7 +131,7 @@ class Reading:
         stamp = moment.dts if moment.pts is None else moment.pts
         if stamp is None:
             return 0.0
-        return float(stamp * moment.time_base) - self.origin
+        return float(stamp * base_of(moment)) - self.origin
 
 
 def open_container(
@@ -141,14 +161,17 @@ def open_container(
         wanted["max_pixels"] = str(max_pixels)
     try:
         return av.open(given, "r", format=format, options=wanted, timeout=timeout, **KEEP_BYTES)
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         why = reason(error)
-        if local and format is None and isinstance(error, av.error.ArgumentError):
+        if local and format is None and isinstance(error, ArgumentError):
             why = "it is of no kind that holds a video in itself, such as a playlist"
-        if isinstance(error, av.error.ExitError):
+        if isinstance(error, ExitError):
             why = f"no answer within {timeout:g} s"
-        if isinstance(error, av.error.ProtocolNotFoundError) and not local:
+        if isinstance(error, ProtocolNotFoundError) and not local:
             why = missing_protocol(str(source))
+        missing = missing_bytes(Path(source)) if local and isinstance(source, str | Path) else 0
+        if missing:
+            why += f"; it is cut off, {missing} bytes or more that it declares are missing"
         raise UnhazeError(f"cannot read '{name_of(source)}' as a video: {why}") from error
 
 
@@ -161,7 +184,7 @@ def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> Vid
     covers = Disposition.attached_pic
     videos = [each for each in container.streams.video if not each.disposition & covers]
     best = container.streams.best("video")
-    video = best if best in videos else next(iter(videos), None)
+    video = next((each for each in videos if each is best), next(iter(videos), None))
     if video is None:
         raise UnhazeError(f"'{name_of(source)}' holds no video; expected one with moving pictures")
     if video.codec_context is None:
@@ -184,16 +207,20 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
     the wanted part.
     """
     streams = [each for each in reading.container.streams if each.index in copied]
+    sounds = [each for each in reading.container.streams.audio if each.index not in copied]
     # Subtitles are sparse: nobody waits for their end.
     open_ends = {each.index for each in streams if each.type == "audio"} | {reading.video.index}
     _seek(reading)
     last, rate = None, frame_rate(reading.video)
     # (The last packets of PyAV, which are empty, have a stream but no right `stream_index`.)
-    for packet in reading.clock.ordered(_packets(reading, [reading.video, *streams])):
+    for packet in reading.clock.ordered(_packets(reading, [reading.video, *streams, *sounds])):
+        _note_reach(reading, packet)
         if packet.stream.index == reading.video.index:
             if reading.video.index not in open_ends:
                 continue
             for frame in _decoded(packet, reading.damage):
+                if reading.decoding_times:
+                    frame.pts = frame.dts
                 last = _set_time(frame, last, rate)
                 if reading.end is not None and reading.time_of(frame) >= reading.end:
                     open_ends.discard(reading.video.index)
@@ -203,12 +230,19 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
                 # Half a microsecond: what the user types is rounded, what the file says is not.
                 if reading.start is None or reading.time_of(frame) >= reading.start - 5e-7:
                     yield frame
-        elif packet.size:  # those that are empty are meant for decoders
+        elif packet.size and packet.stream.index in copied:  # empty ones are meant for decoders
             if reading.end is not None and reading.time_of(packet) >= reading.end:
                 open_ends.discard(packet.stream.index)
             yield packet
         if not open_ends:
             return
+
+
+def _note_reach(reading: Reading, packet: Packet) -> None:
+    stream = packet.stream
+    if packet.size and packet.time_base and stream.type in ("video", "audio"):
+        end = reading.time_of(packet) + float((packet.duration or 0) * packet.time_base)
+        reading.reached[stream.index] = max(end, reading.reached.get(stream.index, end))
 
 
 def frame_rate(video: VideoStream) -> Fraction:
@@ -234,7 +268,7 @@ def _seek(reading: Reading) -> None:
     early = LEAD if reading.container.format.name in UNINDEXED else 0.0
     offset = max(0.0, reading.start - early) + reading.origin
     # What cannot be wound forward, such as a pipe, is read from here on instead.
-    with contextlib.suppress(av.FFmpegError):
+    with contextlib.suppress(FFmpegError):
         reading.container.seek(int(offset * MICRO))
 
 
@@ -251,7 +285,7 @@ def _packets(reading: Reading, streams: list) -> Iterator[Packet]:
                     if reading.stop.is_set():
                         return
                     yield packet
-            except (av.FFmpegError, OSError) as error:
+            except (FFmpegError, OSError) as error:
                 ended = reason(error)
             container = _back(reading, numbers)
             if container is None:
@@ -304,7 +338,7 @@ def _too_late(reading: Reading, frame: VideoFrame) -> bool:
 def _decoded(packet: Packet, damage: Damage) -> list[VideoFrame]:
     try:
         frames = packet.decode()
-    except av.FFmpegError:
+    except FFmpegError:
         damage.places += 1
         return []
     damage.places += sum(frame.is_corrupt for frame in frames)

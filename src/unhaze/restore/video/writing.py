@@ -5,13 +5,14 @@ import itertools
 import math
 from collections.abc import Iterator
 
-import av
 from av import Packet
+from av.error import ArgumentError, InvalidDataError
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.video.ahead import Ahead, timed
+from unhaze.restore.video.clock import base_of
 from unhaze.restore.video.copying import Sound, is_cover
 from unhaze.restore.video.output import Output, configure, in_full_range
 from unhaze.restore.video.pixels import Picture, to_frame
@@ -58,12 +59,13 @@ def _encode(
     output: Output, item: Picture, converter: VideoReformatter, layout: str, shift: float
 ) -> None:
     """Encodes a picture, or writes what an earlier run has encoded up to it."""
-    pts = item.frame.pts - round(shift / item.frame.time_base)
-    kept = output.journal is not None and output.journal.until is not None
-    if kept and pts < output.journal.until:
+    assert item.frame.pts is not None  # `read` gives each frame a time
+    pts = item.frame.pts - round(shift / base_of(item.frame))
+    until = None if output.journal is None else output.journal.until
+    if until is not None and pts < until:
         _mux_kept(output, pts)
         return
-    if kept:
+    if until is not None:
         _mux_kept(output, None)
     frame = to_frame(item, converter, layout, in_full_range(output, item))
     frame.pts = pts
@@ -73,7 +75,7 @@ def _encode(
 
 def _mux_kept(output: Output, until: int | None) -> None:
     """What is kept and due before a time in ticks of the encoder; None: all of it."""
-    while output.kept and (until is None or output.kept[0].dts <= until):
+    while output.kept and (until is None or (output.kept[0].dts or 0) <= until):
         packet = output.kept.popleft()
         output.kept.extend(itertools.islice(output.replay, 1))
         output.last = packet.dts
@@ -106,7 +108,7 @@ def _mux_copies(output: Output, packets: list[Packet]) -> None:
     for packet in packets:
         try:
             output.container.mux(packet)
-        except (av.error.ArgumentError, av.error.InvalidDataError):
+        except (ArgumentError, InvalidDataError):
             output.refused += 1
 
 
@@ -125,22 +127,24 @@ def _finish(output: Output) -> None:
 
 def _cut(packet: Packet, reading: Reading, shift: float) -> bool:
     """Whether the packet lies in the wanted part; its times are set, subtitles shortened."""
-    if packet.pts is None and packet.dts is None:
+    due = packet.dts if packet.pts is None else packet.pts
+    if due is None:
         return False
-    first = round(shift / packet.time_base)
-    packet.pts = (packet.dts if packet.pts is None else packet.pts) - first
+    base = base_of(packet)
+    first = round(shift / base)
+    packet.pts = due = due - first
     packet.dts = None if packet.dts is None else packet.dts - first
-    subtitle = packet.stream.type == "subtitle" and packet.duration
+    lasting = packet.duration or 0 if packet.stream.type == "subtitle" else 0
     if reading.end is not None:
-        left = round((reading.origin + reading.end) / packet.time_base) - first - packet.pts
+        left = round((reading.origin + reading.end) / base) - first - due
         if left <= 0:
             return False
-        if subtitle:
-            packet.duration = min(packet.duration, left)
-    if reading.start and packet.pts < 0:
-        if not subtitle or packet.pts + packet.duration <= 0:
+        if lasting:
+            packet.duration = lasting = min(lasting, left)
+    if reading.start and due < 0:
+        if not lasting or due + lasting <= 0:
             return False
-        packet.duration += packet.pts
+        packet.duration = lasting + due
         packet.pts = packet.dts = 0
     return True
 
@@ -151,6 +155,7 @@ def _copy_chapters(output: Output, reading: Reading, shift: float) -> None:
     chapters = []
     for chapter in reading.container.chapters():
         base = chapter["time_base"]
+        assert base is not None  # as read from a file
         if chapter["end"] * base <= begin or chapter["start"] * base >= end:
             continue
         first, last = max(chapter["start"] * base, begin), min(chapter["end"] * base, end)
