@@ -32,7 +32,7 @@ PROTOCOLS = ("udp", "http")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--photo", type=Path, default=ROOT / "samples" / "valley.jpg")
     parser.add_argument("--size", default="1280x720")
     parser.add_argument("--rate", type=int, default=30)
@@ -67,6 +67,7 @@ def measure(given: argparse.Namespace, protocol: str, way: str) -> dict[str, Any
             written = ["-c", "copy", "-f", "matroska", "-cluster_time_limit", "50"]
             run = ["ffmpeg", "-v", "error", *quick, *written, "-flush_packets", "1", "-"]
         with subprocess.Popen(run, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None  # it is a pipe
             delays = list(received(process.stdout, given.seconds))
             process.kill()
     if not delays:

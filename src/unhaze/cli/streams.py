@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import wraps
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -91,7 +91,7 @@ def streams_in(inputs: tuple[str, ...], out: str | None, streaming: Streaming) -
 
 
 def restore_stream(
-    source: str | IO[bytes],
+    source: Any,
     out: str,
     restorer: "Restorer",
     settings: "Settings",
@@ -126,7 +126,7 @@ def restore_stream(
 
 
 def _restored(
-    source: str | IO[bytes],
+    source: Any,
     out: str,
     restorer: "Restorer",
     settings: "Settings",

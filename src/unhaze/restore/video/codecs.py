@@ -104,11 +104,12 @@ def _bit_rate(encoding: Encoding, codec: str, encoder: Codec, source: Source) ->
             )
     if wanted is not None and not encoder.averages:
         raise UnhazeError(f"{codec} has no choice of bits a second; leave bitrate and size out")
-    known_rate = (source.rate or 0) >= LEAST_RATE  # less is that of a playlist's own bytes
-    if wanted is None and encoding.crf is None and known_rate and encoder.averages:
+    rate = source.rate or 0
+    told = rate >= LEAST_RATE  # less is that of a playlist's own bytes
+    if wanted is None and encoding.crf is None and told and encoder.averages:
         same, known = codec == _own_codec(source.family), (source.seconds or 0) >= TELLING
         if (same and known) or encoder.quality is None:
-            return round(SHARE * source.rate)
+            return round(SHARE * rate)
     return wanted
 
 

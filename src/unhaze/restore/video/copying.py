@@ -193,7 +193,7 @@ def open_track(
         strict = not container.format.flags & FormatFlags.ts_nonstrict.value
         strict = strict and stream.type in ("video", "audio")
         return Copy(_add_copy(container, stream), base, strict)
-    if isinstance(stream, AudioStream) and _is_encoded(form, stream, target.sound):
+    if target.sound and isinstance(stream, AudioStream) and _is_encoded(form, stream, target.sound):
         made = AvCodec(target.sound, "w").canonical_name
         notes.append(f"{refused}; encoded as {made}")
         return Sound(container, stream, target.sound)

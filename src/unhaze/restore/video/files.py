@@ -96,17 +96,15 @@ def restore_video(
     """
     encoding = encoding or Encoding()
     encoding = encoding if codec is None else replace(encoding, codec=codec)
-    scheme = scheme_of(source)
-    if scheme is not None:
+    if (scheme := scheme_of(source)) is not None:
         check_source_url(str(source))
     original = Path(source) if isinstance(source, str | Path) and scheme is None else None
     if original is not None and not original.exists():
         raise UnhazeError(f"no file '{source}'")
-    limits = {"demuxers": demuxers, "max_pixels": max_pixels}
     return restore_opened(
         source,
         target,
-        limits | opening_options(source),
+        {"demuxers": demuxers, "max_pixels": max_pixels} | opening_options(source),
         restorer=restorer,
         strength=strength,
         part=(start, end),
@@ -144,12 +142,12 @@ def restore_opened(
     sink, name = sink_of(target, container), name or name_of(source)
     ways = (reconnect, opening, original, name)
     work = Work(source, restorer, strength, how, encoding, part, *ways)
+    target = Path(target if isinstance(target, str | Path) else "-")
     if sink is None:
-        _check_target(original, Path(target), overwrite)
+        _check_target(original, target, overwrite)
     require_av("restoring a video")
     if sink is not None:
         return _pass_on(work, sink, progress)
-    target = Path(target)
     report = _restore(work, target, overwrite, progress)
     leftover = _partial_name(target)
     if original is None or not (leftover.exists() and leftover.samefile(original)):
@@ -244,10 +242,17 @@ def _opened(work: Work) -> Iterator["Reading"]:
     with open_container(work.source, **work.opening) as container:
         video = find_video(container, work.source)
         live = is_live(work.source, container)
-        lost = {"reopen": partial(open_container, work.source, **work.opening)} if live else {}
-        lost |= {"pace": Pace(), "patience": work.reconnect} if live else {}
+        again = partial(open_container, work.source, **work.opening)
         piped = isinstance(readable(work.source), Piped)
-        reading = Reading(container, video, *work.part, **lost, piped=piped)
+        reading = Reading(
+            container,
+            video,
+            *work.part,
+            pace=Pace() if live else None,
+            reopen=again if live else None,
+            patience=work.reconnect,
+            piped=piped,
+        )
         reading.video.codec_context.thread_count = work.restorer.threads
         if live:  # threads by frames hold one back each
             reading.video.thread_type = "SLICE"

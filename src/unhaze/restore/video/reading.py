@@ -4,7 +4,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -199,7 +199,9 @@ def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> Vid
     return video
 
 
-def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame | Packet]:
+def read(
+    reading: Reading, copied: Collection[int] = ()
+) -> Generator[VideoFrame | Packet, None, None]:
     """Frames of the wanted part in order of time, and packets of the streams numbered `copied`.
 
     Every frame has a `pts` greater than that of the frame before; where the source's clock leaps,
@@ -225,7 +227,8 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
                 if reading.end is not None and reading.time_of(frame) >= reading.end:
                     open_ends.discard(reading.video.index)
                     break
-                if reading.pace is not None and _too_late(reading, frame):
+                pace, due = reading.pace, reading.time_of(frame)
+                if pace is not None and pace.is_late(due, reading.clock.leaps):
                     continue
                 # Half a microsecond: what the user types is rounded, what the file says is not.
                 if reading.start is None or reading.time_of(frame) >= reading.start - 5e-7:
@@ -329,10 +332,6 @@ def _kind(container: InputContainer, number: int) -> tuple[str, str] | None:
         return None
     stream = container.streams[number]
     return stream.type, stream.codec_context.name if stream.codec_context else ""
-
-
-def _too_late(reading: Reading, frame: VideoFrame) -> bool:
-    return reading.pace.is_late(reading.time_of(frame), reading.clock.leaps)
 
 
 def _decoded(packet: Packet, damage: Damage) -> list[VideoFrame]:

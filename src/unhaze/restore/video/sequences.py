@@ -11,7 +11,7 @@ import re
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -74,9 +74,8 @@ class Pictures:
 def find_pictures(pattern: str | Path, start_number: int | None = None) -> Pictures:
     """All files of a sequence, from `start_number` on. UnhazeError: there is none."""
     pattern = Path(pattern)
-    before, after = NUMBER.split(pattern.name)[::2]
-    width = NUMBER.search(pattern.name)[1]
-    digits = rf"\d{{{int(width)},}}" if width else r"0|[1-9]\d*"
+    before, width, after = _parts(pattern)
+    digits = rf"\d{{{width},}}" if width else r"0|[1-9]\d*"
     name = re.compile(rf"{re.escape(before)}({digits}){re.escape(after)}")
     try:
         entries = [each.name for each in os.scandir(pattern.parent)]
@@ -96,9 +95,14 @@ def find_pictures(pattern: str | Path, start_number: int | None = None) -> Pictu
 
 def named(pattern: Path, number: int) -> Path:
     """frames/%05d.png, 7 -> frames/00007.png"""
-    found = NUMBER.search(pattern.name)
-    digits = f"{number:0{int(found[1] or 0)}d}"
-    return pattern.with_name(pattern.name[: found.start()] + digits + pattern.name[found.end() :])
+    before, width, after = _parts(pattern)
+    return pattern.with_name(f"{before}{number:0{width}d}{after}")
+
+
+def _parts(pattern: Path) -> tuple[str, int, str]:
+    """What stands before the number, its least width, and what stands behind it."""
+    before, width, after = NUMBER.split(pattern.name)
+    return before, int(width or 0), after
 
 
 def restore_sequence(
@@ -129,7 +133,7 @@ def restore_sequence(
     check_strength(strength)
     check_estimates(restorer)
     how = Steadiness(analysis, smoothing, hold)
-    if not is_sequence(source):
+    if not isinstance(source, str | Path) or not is_sequence(source):
         _check_pictures(Path(target), fps, encoding)
         work = _Work(restorer, strength, how, output, overwrite, progress)
         return _split(
@@ -235,10 +239,10 @@ def _split(
 
 def _shown(
     reading: "Reading", work: _Work, seconds: dict[str, float]
-) -> Iterator[tuple[Photo, Moment]]:
+) -> Generator[tuple[Photo, Moment], None, None]:
     """Every frame as a photo, upright and restored, and the field of its moment."""
     from unhaze.restore.video.ahead import timed
-    from unhaze.restore.video.pixels import profile_of, to_pictures
+    from unhaze.restore.video.pixels import Picture, profile_of, to_pictures
     from unhaze.restore.video.reading import read
 
     moment: Moment | None = None
@@ -247,6 +251,8 @@ def _shown(
         closing(to_pictures(frames, reading.size, seconds)) as pictures,
     ):
         for picture in pictures:
+            if not isinstance(picture, Picture) or picture.pixels is None:
+                continue
             pixels = np.rot90(picture.pixels, picture.turns)
             profile = profile_of(picture)
             with timed(seconds, "field"):

@@ -4,7 +4,7 @@ import contextlib
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -96,7 +96,8 @@ class Piped:
 
 def _some(file: IO[bytes], size: int) -> bytes:
     """What is there of a pipe; of a raw file each read is like that."""
-    return file.read1(size) if hasattr(file, "read1") else file.read(size)
+    some: Callable[[int], bytes] = getattr(file, "read1", None) or file.read
+    return some(size)
 
 
 def peek(file: IO[bytes]) -> bytes:
@@ -110,7 +111,7 @@ def peek(file: IO[bytes]) -> bytes:
     return head
 
 
-def readable(source: str | Path | IO[bytes]) -> Any:
+def readable(source: "str | Path | IO[bytes] | Piped") -> Any:
     """A source as PyAV reads it without waiting for more than it needs."""
     if isinstance(source, str | Path | Piped):
         return source
@@ -151,7 +152,7 @@ class Sink:
     @contextlib.contextmanager
     def opened(self) -> Iterator[Any]:
         """What PyAV writes into. UnhazeError: the other side refuses, or goes away."""
-        from av import FFmpegError
+        from av.error import FFmpegError
 
         if not isinstance(self.to, str):
             yield Pipe(self.to)
@@ -159,7 +160,8 @@ class Sink:
         try:
             yield self.to
         except (FFmpegError, OSError) as error:
-            raise UnhazeError(f"cannot write to '{self.to}': {_why(error, self.to)}") from error
+            why = _why(getattr(error, "strerror", None) or str(error), self.to)
+            raise UnhazeError(f"cannot write to '{self.to}': {why}") from error
 
 
 def sink_of(target: str | Path | IO[bytes], container: str | None) -> Sink | None:
@@ -167,7 +169,7 @@ def sink_of(target: str | Path | IO[bytes], container: str | None) -> Sink | Non
     if container is not None:
         lookup(FORMS, container, "container of streams")
     scheme = scheme_of(target)
-    if scheme is not None:
+    if isinstance(target, str) and scheme is not None:
         if scheme not in WRITTEN:
             known = ", ".join(f"{each}://" for each in WRITTEN)
             raise UnhazeError(f"cannot write to '{target}'; expected a file, or a URL by {known}")
@@ -247,8 +249,8 @@ class Pace:
         self.least = math.inf
 
 
-def _why(error: OSError, url: str) -> str:
-    reason = " ".join((error.strerror or str(error)).split())
+def _why(said: str, url: str) -> str:
+    reason = " ".join(said.split())
     return missing_protocol(url) if "Protocol not found" in reason else reason
 
 
