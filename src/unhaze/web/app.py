@@ -6,6 +6,7 @@ FastAPI writes the OpenAPI document from the signatures; the page is the one of 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
 
 from unhaze.errors import UnhazeError
-from unhaze.names import nearest
+from unhaze.validation import nearest
 from unhaze.web import entry, openapi, photos, service, videos
 from unhaze.web.access import Access, request_id
 from unhaze.web.connections import Door
@@ -117,24 +118,26 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, clearer: 
     app.add_middleware(Access, form=settings.access_log)
 
 
+# What went wrong, the status that says so, and whether the connection ends with it.
+STATUSES: dict[type[Exception], tuple[int, bool]] = {
+    UnhazeError: (422, False),
+    NotAcceptable: (406, False),
+    Missing: (404, False),
+    NoRoom: (507, False),
+    TooLarge: (413, True),
+    TooSlow: (408, True),
+}
+
+
 def add_errors(app: FastAPI) -> None:
     """What went wrong becomes one JSON line and a fitting status."""
-
-    @app.exception_handler(UnhazeError)
-    def refused(_: Request, error: UnhazeError) -> JSONResponse:
-        return refusal(422, str(error))
+    for kind, (status, ends) in STATUSES.items():
+        headers = {"Connection": "close"} if ends else {}
+        app.add_exception_handler(kind, partial(_refused, status=status, headers=headers))
 
     @app.exception_handler(RequestValidationError)
     def wrong_parameters(_: Request, error: RequestValidationError) -> JSONResponse:
         return refusal(422, one_line(error.errors()))
-
-    @app.exception_handler(NotAcceptable)
-    def not_acceptable(_: Request, error: NotAcceptable) -> JSONResponse:
-        return refusal(406, str(error))
-
-    @app.exception_handler(Missing)
-    def missing(_: Request, error: Missing) -> JSONResponse:
-        return refusal(404, str(error))
 
     @app.exception_handler(Busy)
     @app.exception_handler(Full)
@@ -168,21 +171,13 @@ def add_errors(app: FastAPI) -> None:
     def memory(_: Request, __: MemoryError) -> JSONResponse:
         return refusal(413, "not enough memory for this picture")
 
-    @app.exception_handler(NoRoom)
-    def no_room(_: Request, error: NoRoom) -> JSONResponse:
-        return refusal(507, str(error))
-
     @app.exception_handler(ClientDisconnect)
     def gone(_: Request, __: ClientDisconnect) -> JSONResponse:
         return refusal(400, "the body ended early")
 
-    @app.exception_handler(TooLarge)
-    def too_large(_: Request, error: TooLarge) -> JSONResponse:
-        return refusal(413, str(error), {"Connection": "close"})
 
-    @app.exception_handler(TooSlow)
-    def too_slow(_: Request, error: TooSlow) -> JSONResponse:
-        return refusal(408, str(error), {"Connection": "close"})
+def _refused(_: Request, error: Exception, status: int, headers: dict[str, str]) -> JSONResponse:
+    return refusal(status, str(error), headers)
 
 
 def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
