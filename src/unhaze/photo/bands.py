@@ -47,9 +47,9 @@ class Bands:
     def picked(self, image: pyvips.Image) -> pyvips.Image:
         """The picture alone, of all bands."""
         first, *rest = (image.extract_band(number) for number in self.chosen)
-        found = first.bandjoin(rest) if rest else first
+        found = first.bandjoin([*rest]) if rest else first
         spaces = {"uchar": ("b-w", "srgb"), "ushort": ("grey16", "rgb16")}
-        grey, colours = spaces.get(image.format, ("b-w", "scrgb"))
+        grey, colours = spaces.get(str(image.format), ("b-w", "scrgb"))
         return found.copy(interpretation=grey if len(self.chosen) == 1 else colours)
 
     def whole(self, picture: pyvips.Image) -> pyvips.Image:
@@ -62,7 +62,7 @@ class Bands:
         # Of another kind, libvips would call the first three RGB.
         grey = "grey16" if picture.format == "ushort" else "b-w"
         space = picture.interpretation if self.is_rgb else grey
-        return first.bandjoin(rest).copy(interpretation=space)
+        return first.bandjoin([*rest]).copy(interpretation=space)
 
     def name_extra(self, file: BinaryIO) -> None:
         """Says in a finished file what the bands behind the colours are."""
