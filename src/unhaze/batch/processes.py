@@ -140,8 +140,12 @@ def serve(work: Work, pipe: Connection) -> None:
     lock, stop = threading.Lock(), threading.Event()
 
     def reply(words: Outcome | Task | str | bool) -> None:
-        with lock:
-            pipe.send(words)
+        """Without a driver, or when it has no more work for one that is just ready, to nobody."""
+        try:
+            with lock:
+                pipe.send(words)
+        except (BrokenPipeError, ConnectionResetError):
+            leave(0)
 
     def do(task: Task) -> None:
         done = tries.submit(worker.do, task, stop)
@@ -169,8 +173,6 @@ def serve(work: Work, pipe: Connection) -> None:
 def give_up(done: Future[None]) -> None:
     """Ends the worker if a task raised what nobody expects: it must not pass for a slow file."""
     error = done.exception()
-    if isinstance(error, BrokenPipeError | ConnectionResetError):
-        leave(0)
     if error is not None:
         traceback.print_exception(error)
         leave(FAULT)
