@@ -45,6 +45,15 @@ def test_a_form_gives_what_a_bare_body_gives(client):
     assert files_of(client) == 0
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+def test_a_path_that_is_none_is_404_and_names_the_nearest(client, method):
+    answer = client.request(method, "/v1/photo")
+    assert answer.status_code == 404
+    assert answer.json() == {"detail": "no path '/v1/photo'; did you mean '/v1/photos'?"}
+    answer = client.request(method, "/v1/zzz")
+    assert answer.status_code == 404 and "there are: /v1/" in answer.json()["detail"]
+
+
 def test_a_form_serves_kept_photos_and_videos_too(client, tmp_path):
     entry = client.post("/v1/photos", files=sent(hazy_photo(), "ü.jpg")).json()
     assert (entry["name"], entry["result_name"]) == ("ü.jpg", "ü.unhazed.jpg")

@@ -188,6 +188,9 @@ def open_track(
     if stream.type == "audio" and audio == "none":
         return None
     asked = stream.type == "audio" and audio not in ("copy", _codec_of(stream))
+    if target.sound is None and stream.type == "audio":
+        notes.append(f"{refused}; left out")
+        return None
     if asked and not _is_encoded(form, stream, SOUND_ENCODERS[audio]):
         raise UnhazeError(f"{words_for(stream)} does not become {audio} in '{suffix}'")
     if asked and isinstance(stream, AudioStream):
@@ -202,7 +205,7 @@ def open_track(
         same = stream.codec_context.name
         if _is_encoded(form, stream, same):  # with channels that have names, and no loss
             return Sound(container, stream, same)
-    if isinstance(stream, AudioStream) and _is_encoded(form, stream, target.sound):
+    if target.sound and isinstance(stream, AudioStream) and _is_encoded(form, stream, target.sound):
         made = AvCodec(target.sound, "w").canonical_name
         notes.append(f"{refused}; encoded as {made}")
         return Sound(container, stream, target.sound)

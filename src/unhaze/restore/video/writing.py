@@ -52,7 +52,8 @@ def write(
                 waiting.clear()
     if layout is None:
         length = "" if reading.duration is None else f" of its {reading.duration:g} s"
-        raise UnhazeError(f"no picture could be decoded in the wanted part{length}")
+        piped = "; from a pipe MP4 needs its index first, Matroska does not" * reading.piped
+        raise UnhazeError(f"no picture could be decoded in the wanted part{length}{piped}")
     with timed(seconds, "write"):
         _finish(output)
 
