@@ -18,7 +18,8 @@ from unhaze.outputs import AS_SOURCE, Output
 from unhaze.restore.video import TARGET_SUFFIXES, VIDEO_SUFFIXES
 
 Name = TypeVar("Name")
-Source, Target = TypeVar("Source", bound=PurePath), TypeVar("Target", bound=PurePath)
+Source = TypeVar("Source", bound=PurePath)
+Target = TypeVar("Target", bound=PurePath)
 
 URL_SCHEMES = ("http:", "https:", "ftp:", "rtsp:", "rtmp:", "rtmps:", "udp:", "srt:", "file:")
 
