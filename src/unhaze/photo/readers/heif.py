@@ -87,7 +87,7 @@ def _gain_map(primary: Any, info: dict[str, Any], data: bytes) -> dict[str, byte
     grey = pyvips.Image.new_from_array(samples).copy(interpretation="b-w")
     packets = (each for each in PACKET.findall(data) if b"HDRGainMap" in each)
     fields.set_bytes(grey, XMP, next(packets, GAIN_MAP_XMP))
-    encoded = bytes(grey.jpegsave_buffer(Q=GAIN_MAP_QUALITY, keep="xmp"))
+    encoded = bytes(grey.jpegsave_buffer(Q=GAIN_MAP_QUALITY, keep=pyvips.ForeignKeep.XMP))
     return {BEHIND: encoded, VIEWS: behind.VIEW.pack(0, len(encoded), 0)}
 
 
