@@ -157,15 +157,7 @@ def add_errors(app: FastAPI) -> None:
     @app.exception_handler(404)
     @app.exception_handler(405)
     def no_route(request: Request, error: HTTPException) -> JSONResponse:
-        """Paths that are no route come to the files of the page, which are none of the API's."""
-        path, methods = request.url.path, methods_of(app, request)
-        if path.startswith("/v1/") and not methods:
-            paths = (each for each in app.openapi()["paths"] if each.startswith("/v1/"))
-            return refusal(404, f"no path '{path}'; {nearest(path, paths)}")
-        if error.status_code == 404 and request.method in (methods or PAGE_METHODS):
-            return refusal(404, error.detail)
-        allowed = ", ".join(sorted(methods or PAGE_METHODS))
-        return refusal(405, f"expected one of {allowed}", {"Allow": allowed})
+        return refused_route(app, request, error)
 
     @app.exception_handler(MemoryError)
     def memory(_: Request, __: MemoryError) -> JSONResponse:
@@ -183,6 +175,18 @@ def _refused(_: Request, error: Exception, status: int, headers: dict[str, str])
 def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """One line that says why not."""
     return JSONResponse({"detail": detail}, status, headers)
+
+
+def refused_route(app: FastAPI, request: Request, error: HTTPException) -> JSONResponse:
+    """What is no route comes to the files of the page, and none of those is a path of the API."""
+    path, methods = request.url.path, methods_of(app, request)
+    if path.startswith("/v1/") and not methods:
+        paths = (each for each in app.openapi()["paths"] if each.startswith("/v1/"))
+        return refusal(404, f"no path '{path}'; {nearest(path, paths)}")
+    if error.status_code == 404 and request.method in (methods or PAGE_METHODS):
+        return refusal(404, error.detail)
+    allowed = ", ".join(sorted(methods or PAGE_METHODS))
+    return refusal(405, f"expected one of {allowed}", {"Allow": allowed})
 
 
 def methods_of(app: FastAPI, request: Request) -> set[str]:
