@@ -19,8 +19,9 @@ WORTH_COMPILING = 2000  # steps; compiling takes a minute or two, and wins a ten
 def fitted(recipe: Recipe) -> Recipe:
     """`recipe` with its hardware's "auto" settled; UnhazeError for what there is not.
 
-    precision: "bf16-mixed" on a GPU or CPU that has bfloat16, else "32-true". compile: "default" for trainings of `WORTH_COMPILING` steps on such a
-    machine, on a CPU only with a C++ compiler; else "none".
+    precision: "bf16-mixed" on a GPU or CPU that has bfloat16, else "32-true". compile: "default"
+    for trainings of `WORTH_COMPILING` steps on such a machine, on a CPU only with a C++ compiler;
+    else "none".
     """
     hardware = recipe.hardware
     one_of("hardware.precision", hardware.precision, PRECISIONS)
