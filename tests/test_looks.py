@@ -113,8 +113,8 @@ def test_where_nothing_is_to_be_seen_nothing_is_cleared():
     flat = torch.full((1, 3, 64, 64), 0.6)
     assert torch.allclose(cleared({"flat": 0.01}, flat, 0.2, 0.9), flat, atol=1e-3)
     seen = textured(0.6, contrast=0.4)
-    all_of_it = cleared({}, seen, 0.5, 0.9)
-    assert (cleared({"flat": 0.01}, seen, 0.5, 0.9) - all_of_it).abs().max() < 0.02
+    spreads = [cleared(each, seen, 0.5, 0.9).std().item() for each in ({"flat": 0.01}, {})]
+    assert spreads[0] == pytest.approx(spreads[1], rel=0.05)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0])
