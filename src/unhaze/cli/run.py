@@ -46,6 +46,7 @@ def run(
         only_files = given.as_json or given.dry_run or files_from is not None
         check_pipes(inputs, out, settings, only_files=only_files)
         restorer = open_restorer(threads=threads, memory=given.memory)
+        restorer = restorer.controlled(settings.controls)
         return restore_pipe(inputs[0], out or "-", restorer, settings)
     listed = read_list(files_from.read()) if files_from else []
     passed: dict[Path, str] = {}
