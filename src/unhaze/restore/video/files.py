@@ -236,6 +236,7 @@ def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> 
         "model": None if model is None else [Path(model).name, Path(model).stat().st_size],
         "card": str(work.restorer.model.card.get("net")),
         "strength": work.strength,
+        "controls": asdict(work.restorer.controls),
         "how": asdict(work.how),
         "analysis": work.restorer.analysis,
         "chosen": chosen.facts(),
