@@ -157,7 +157,7 @@ def restore_opened(
 
 def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | None) -> VideoReport:
     """In one pass or two. KeyboardInterrupt, when what is done has been kept."""
-    from unhaze.restore.video.output import choose, open_first_pass, open_output
+    from unhaze.restore.video.output import choose, open_output
 
     tally, stopped = Tally(), False
     with (
@@ -165,14 +165,11 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
         _opened(work) as reading,
         target_file(target, original=work.original, overwrite=overwrite) as file,
     ):
-        chosen = choose(reading, target, work.encoding)
+        chosen = choose(reading, target, work.encoding, strength=work.strength)
         _check_passes(work, chosen)
         look, tally.passes = folder / "look", chosen.passes
         if chosen.passes == 2:
-            with _opened(work) as first:
-                seeing = open_first_pass(folder / "null", chosen, first, work.encoding)
-                seeing.look = look, 1
-                stopped = _convert(first, seeing, work, tally, progress)
+            stopped = _first_pass(work, chosen, look, tally, progress)
         if stopped:
             raise KeyboardInterrupt
         output = open_output(file, target, reading, chosen, work.encoding)
@@ -189,6 +186,18 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
     return report
 
 
+def _first_pass(
+    work: Work, chosen: "Chosen", look: Path, tally: Tally, progress: Progress | None
+) -> bool:
+    """Shows all to an encoder, which writes `look` when it is gone, here; whether by Ctrl-C."""
+    from unhaze.restore.video.output import open_first_pass
+
+    with _opened(work) as reading:
+        output = open_first_pass(look.with_name("null"), chosen, reading, work.encoding)
+        output.look = look, 1
+        return _convert(reading, output, work, tally, progress)
+
+
 def _pass_on(work: Work, sink: Sink, progress: Progress | None) -> VideoReport:
     """To a target that is no file: each frame leaves as soon as it is there."""
     from unhaze.restore.video.output import choose, open_output
@@ -196,7 +205,7 @@ def _pass_on(work: Work, sink: Sink, progress: Progress | None) -> VideoReport:
     tally = Tally()
     with _opened(work) as reading, sink.opened() as file:
         name = sink.name_for(reading.container.format.name)
-        chosen = choose(reading, name, work.encoding)
+        chosen = choose(reading, name, work.encoding, strength=work.strength)
         if chosen.passes == 2:
             raise UnhazeError("target_size needs two passes, and a file to write; give a bitrate")
         output = open_output(file, name, reading, chosen, work.encoding, sink=sink)

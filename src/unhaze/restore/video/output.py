@@ -52,6 +52,8 @@ LARGE = 6_000_000  # pixels; x264 holds some 50 bytes of each of the frames that
 # Frames between key frames at most, by x264 and x265; seconds, where frames are rarer than usual:
 # from the last one a killed run goes on.
 USUAL_KEY, LATEST_KEY = 250, 30
+TOLERANCE = "ratetol=0.1"  # share of the bits a second by which x264 may be off; its own is 1
+BRIEF = 20.0  # seconds within which x265 gets to no mean by itself
 LIVE_KEY = 2  # seconds between key frames of a stream: who comes later waits that long
 REORDERED = 3  # frames; x265 gives arbitrary times to the packets of shorter videos with B-frames
 
@@ -88,7 +90,7 @@ class Output:
         return self.chosen.codec
 
 
-def choose(reading: Reading, target: Path, encoding: Encoding) -> Chosen:
+def choose(reading: Reading, target: Path, encoding: Encoding, *, strength: float = 1.0) -> Chosen:
     """The encoder for a source and the name of its result. UnhazeError: there is none as asked."""
     suffix, context = target.suffix.lower(), reading.video.codec_context
     family = context.codec.canonical_name
@@ -98,7 +100,7 @@ def choose(reading: Reading, target: Path, encoding: Encoding) -> Chosen:
     whole = reading.container.bit_rate
     rate = bit_rate_of(reading.video) or (max(whole - sound_rate, whole // 2) if whole else None)
     source = Source(family, reading.size, rate, sound_rate, reading.wanted_seconds)
-    chosen = choose_encoder(encoding, codec, source)
+    chosen = choose_encoder(encoding, codec, source, unchanged=strength == 0)
     lost = losses(reading.video, family, codec) if encoding.codec is None else ()
     return replace(chosen, notes=(*chosen.notes, *lost))
 
@@ -197,7 +199,7 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
     if form == "yuv4mpegpipe":  # whose header tells the rate, and the time of no frame
         encoder.time_base = 1 / encoder.framerate
     encoder.flags |= Flags.frame_duration
-    _set_pace(output, encoder)
+    _set_pace(output, encoder, reading)
     ratio = reading.video.sample_aspect_ratio
     if ratio:
         encoder.sample_aspect_ratio = ratio
@@ -210,7 +212,8 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
         encoder.field_order = reading.video.codec_context.field_order
         x264 = output.chosen.encoder.encoder == "libx264"
         if x264 and encoder.field_order == BOTTOM_FIRST:
-            encoder.options["x264-params"] = "bff=1"  # by itself the top field is first
+            others = encoder.options.get("x264-params")  # by itself the top field is first
+            encoder.options["x264-params"] = f"{others}:bff=1" if others else "bff=1"
     if output.chosen.encoder.encoder == "prores":
         encoder.options["profile"] = _prores_profile(reading.video, layout)
     if output.look is not None:
@@ -238,10 +241,11 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
     return layout
 
 
-def _set_pace(output: Output, encoder: VideoCodecContext) -> None:
+def _set_pace(output: Output, encoder: VideoCodecContext, reading: Reading) -> None:
     """Bits, threads, and what is held of the frames ahead."""
     if output.chosen.bit_rate is not None:
         encoder.bit_rate = output.chosen.bit_rate
+        _hold(encoder, output.chosen, reading.wanted_seconds)
     # By frames as x264's makers mean it, where those frames are not too large to be held.
     large = encoder.width * encoder.height > LARGE
     encoder.thread_count, encoder.thread_type = output.threads, "SLICE" if large else "AUTO"
@@ -253,6 +257,16 @@ def _set_pace(output: Output, encoder: VideoCodecContext) -> None:
         encoder.gop_size = max(1, round(encoder.framerate * LIVE_KEY))
     if output.journal is not None and encoder.framerate * LATEST_KEY < USUAL_KEY:
         encoder.gop_size = max(1, round(encoder.framerate * LATEST_KEY))
+
+
+def _hold(encoder: VideoCodecContext, chosen: Chosen, seconds: float | None) -> None:
+    """To a mean of bits a second, also within a clip of some seconds."""
+    if chosen.encoder.encoder == "libx264":
+        encoder.options["x264-params"] = TOLERANCE
+    brief = seconds is not None and seconds < BRIEF
+    if chosen.encoder.encoder == "libx265" and brief and chosen.bit_rate and chosen.passes == 1:
+        kilo = chosen.bit_rate // 1000
+        encoder.options["x265-params"] += f":vbv-maxrate={kilo + kilo // 4}:vbv-bufsize={kilo}"
 
 
 def _begin_journal(output: Output, journal: Journal, encoder: VideoCodecContext) -> None:
