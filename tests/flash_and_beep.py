@@ -1,4 +1,4 @@
-"""A clip whose flash and beep begin at once, and when a decoder gives the one and the other."""
+"""A clip whose flash and beep begin at once, and when each of them is decoded from a file."""
 
 import re
 import subprocess
@@ -23,20 +23,22 @@ def picture_before_sound(path: Path) -> float:
 
 
 def _onset_of_flash(path: Path) -> float:
-    shown = _said_of(path, "-map", "0:v:0", "-vf", "scale=2:2,format=gray,showinfo")
-    frames = re.findall(r"pts_time:\s*(\S+) .*mean:\[(\d+)", shown)
-    return next(float(time) for time, mean in frames if int(mean) > 100)
+    tag = "lavfi.signalstats.YAVG"
+    graph = f"movie={path},scale=64:48,format=gray,signalstats"
+    shown = ["-show_entries", f"frame=pts_time:frame_tags={tag}", "-of", "csv=p=0"]
+    lines = _said(["ffprobe", "-v", "error", "-f", "lavfi", "-i", graph, *shown]).stdout.split()
+    frames = [line.split(",")[:2] for line in lines]
+    return next(float(time) for time, light in frames if float(light) > 100)
 
 
 def _onset_of_beep(path: Path) -> float:
-    level = "lavfi.astats.Overall.Peak_level"
-    measured = f"asetnsamples=48,astats=metadata=1:reset=1,ametadata=print:key={level}"
-    heard = _said_of(path, "-map", "0:a:0", "-af", measured)
-    levels = re.findall(rf"pts_time:\s*(\S+)\s.*?{level}=(\S+)", heard, re.DOTALL)
+    tag, gaps = "lavfi.astats.Overall.Peak_level", "aresample=async=1:min_hard_comp=0.01"
+    measured = f"{gaps},asetnsamples=48,astats=metadata=1:reset=1,ametadata=print:key={tag}"
+    given = ["ffmpeg", "-v", "info", "-copyts", "-i", str(path), "-map", "0:a:0"]
+    heard = _said([*given, "-af", measured, "-f", "null", "-"]).stderr
+    levels = re.findall(rf"pts_time:\s*(\S+)\s.*?{tag}=(\S+)", heard, re.DOTALL)
     return next(float(time) for time, decibels in levels if float(decibels) > -40)
 
 
-def _said_of(path: Path, *words: str) -> str:
-    begin = ["ffmpeg", "-v", "info", "-copyts", "-i", str(path)]
-    command = [*begin, *words, "-f", "null", "-"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stderr
+def _said(command: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(command, check=True, capture_output=True, text=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, expect
 from web_files import ACME
 
 from unhaze import photo
@@ -79,6 +79,8 @@ def opening(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda said: errors.append(said.text) if is_fault(said) else None)
         page.goto(site)
+        if settings.get("service_workers") != "block":
+            until_isolated(page)
         expect(page.locator("#sample, #controls").first).to_be_visible()
         return page
 
@@ -88,6 +90,18 @@ def opening(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
     assert [url for url in asked if not url.startswith((site, f"blob:{site}"))] == []
     assert errors == []
     assert asked
+
+
+def until_isolated(page: Page) -> None:
+    """The first visit loads the page twice: the second time with threads."""
+    for _ in range(600):
+        try:
+            if page.evaluate("crossOriginIsolated"):
+                return
+        except Error as error:  # asked between the two
+            assert "context was destroyed" in str(error), error
+        page.wait_for_timeout(50)
+    raise AssertionError("the page has no threads")
 
 
 def given(name: str, content: bytes) -> dict[str, object]:

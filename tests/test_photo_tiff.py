@@ -215,3 +215,18 @@ def test_numbers_of_no_known_range_are_refused_not_called_damaged(dtype):
     with pytest.raises(UnhazeError, match="expected") as caught:
         photo.read(encoded(scene().astype(dtype), photometric="rgb"))
     assert "damaged" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize("rows", [8, 95])
+@pytest.mark.parametrize("kind", ["rgb", "minisblack", "separated"])
+def test_planes_lie_in_strips_of_their_own(kind, rows, compression):
+    """libvips mixes up the rows of grey ones, and so of satellites' pictures."""
+    noise = np.random.default_rng(1).integers(0, 255, (95, 131, 4), dtype=np.uint8)
+    noise = noise if kind == "separated" else noise[..., :3]
+    settings = {"photometric": kind, "compression": compression, "rowsperstrip": rows}
+    file = encoded(noise.transpose(2, 0, 1), planarconfig="separate", **settings)
+    expected = photo.read(encoded(noise, planarconfig="contig", **settings)).pixels
+    assert np.array_equal(photo.read(file).pixels, expected)
+    if kind != "separated":
+        assert np.array_equal(expected, noise)

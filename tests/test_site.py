@@ -28,7 +28,6 @@ from site_page import (
 from unhaze import dehaze, photo
 from unhaze.metrics import psnr
 from unhaze.photo.picture import EXIF, ICC
-from unhaze.restore.restorer import Restorer
 
 AXE = ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -78,14 +77,7 @@ def test_the_download_is_what_the_command_line_writes(open_page, name):
     top = floats[0].max()
     floats = [each / top for each in floats]
     assert psnr(floats[2], floats[0]) < 35  # it did clear something
-    if by_python.traits.format == "webp" and not by_python.traits.lossless:
-        # Its sharp halving of colours differs between versions of libwebp by 40 dB, as much as it
-        # loses: so both are held against the result as it is before the encoder.
-        exact = Restorer("photo-fast", "cpu").restore(before)
-        losses = [psnr(each, photo.to_float(exact.pixels) / top) for each in floats[1:]]
-        assert losses[1] >= losses[0] - 0.5
-    else:
-        assert psnr(floats[2], floats[1]) >= 45
+    assert psnr(floats[2], floats[1]) >= 45
     if right.alpha is not None:
         assert np.array_equal(found.alpha, right.alpha)
 
@@ -148,7 +140,7 @@ def test_photos_are_pasted_and_shared_by_other_apps(open_page, site):
     )
     page.goto(f"{site}?shared")
     expect(page.locator("#list .name")).to_have_text(["pasted.png", "a b.jpg"])
-    expect(page.locator("#list .state")).to_have_text(["cleared", "cleared"])
+    expect(page.locator("#list .state")).to_have_text(["cleared", "cleared"], timeout=60_000)
     assert page.url == site
 
 
@@ -173,7 +165,8 @@ def test_all_works_without_the_network_after_the_first_visit(open_page):
     page.select_option("#language", "de")
     expect(page.locator("#download")).to_have_text("Herunterladen")
     choose(page, given("a.webp", CASES["lossy.webp"]()))
-    expect(page.locator("#list .state")).to_have_text(["geklärt", "geklärt"])
+    cleared = ["geklärt", "geklärt"]
+    expect(page.locator("#list .state")).to_have_text(cleared, timeout=60_000)
 
 
 def test_the_policy_lets_nothing_out(open_page):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from site_page import CASES, choose, given, opening, serving_site, wait_until_shown
 
 from unhaze import photo
@@ -48,6 +48,52 @@ def test_a_move_of_the_slider_mixes_what_was_seen(open_page):
     page.click("#full")
     page.wait_for_timeout(300)
     assert page.evaluate("calls.drawArrays") > 2 * 4  # looked at anew, and mixed
+
+
+def shown_colours(page: Page) -> np.ndarray:
+    """(H,W,3) of the stage's picture as it is on the screen."""
+    page.wait_for_timeout(300)
+    return photo.read(page.locator("#picture").screenshot(type="png")).pixels.astype(float)
+
+
+def test_a_file_that_fails_leaves_no_other_photo_on_the_stage(open_page):
+    page = open_page()
+    choose(page, given("a.jpg", CASES["full-chroma.jpg"]()), given("b.txt", b"no picture"))
+    expect(page.locator("#list .state")).to_have_text(["cleared", "failed"], timeout=60_000)
+    wait_until_shown(page)
+    assert shown_colours(page)[200:-200, 200:-200].std(axis=(0, 1)).min() > 10
+    page.click("#list li:nth-child(2) .file")
+    assert shown_colours(page)[200:-200, 200:-200].std(axis=(0, 1)).max() < 1
+
+
+def test_the_picture_comes_back_when_the_card_has_forgotten_it(open_page):
+    page = open_page()
+    choose(page, given("a.jpg", CASES["full-chroma.jpg"]()))
+    wait_until_shown(page)
+    before = shown_colours(page)
+    page.evaluate(
+        "new Promise(done => { const canvas = document.querySelector('#picture');"
+        " const extension = canvas.getContext('webgl2').getExtension('WEBGL_lose_context');"
+        " canvas.addEventListener('webglcontextrestored', () => done());"
+        " canvas.addEventListener('webglcontextlost', () =>"
+        " setTimeout(() => extension.restoreContext(), 100)); extension.loseContext(); })"
+    )
+    wait_until_shown(page)
+    page.wait_for_timeout(500)
+    assert np.abs(shown_colours(page) - before).max() <= 1
+
+
+def test_one_strength_for_all_photos(open_page):
+    page = open_page()
+    choose(page, *(given(f"{n}.jpg", CASES["grey.jpg"]()) for n in range(3)))
+    expect(page.locator("#list .state")).to_have_text(["cleared"] * 3, timeout=60_000)
+    expect(page.locator("#count")).to_have_text("3 of 3 done")
+    expect(page.locator("#strength-for-all")).to_have_count(0)
+    page.locator("#strength").fill("30")
+    page.click("#strength-for-all")
+    expect(page.locator("#strength-for-all")).to_have_count(0)
+    page.click("#list li:nth-child(3) .file")
+    expect(page.locator("#strength-shown")).to_have_text("30%")
 
 
 @pytest.mark.parametrize("webgl", [True, False], ids=["webgl", "flat"])

@@ -239,7 +239,9 @@ def test_many_photos_a_broken_one_and_all_as_zip(open_page, server):
         page.click("#list li:first-child .remove")
     expect(page.locator("#viewer")).to_be_hidden()
     deadline = time.monotonic() + 10
-    while {"first.jpg", "second.png"} & {each.name for each in server.clearer.shelf.items.values()}:
+    while {"first.jpg", "second.png"} & {
+        each.name for each in server.clearer.uploads.items.values()
+    }:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

@@ -31,7 +31,7 @@ class Running:
 
     def files(self) -> list[Path]:
         """What lies in its private folder, but for the mark that it is in use."""
-        found = self.clearer.shelf.folder.rglob("*")
+        found = self.clearer.uploads.folder.rglob("*")
         return [file for file in found if file.is_file() and file.name != "lease"]
 
 
@@ -56,7 +56,7 @@ def serving(settings: Settings) -> Iterator[Running]:
         loop.call_soon_threadsafe(stop.set)
         thread.join(60)
         loop.close()
-    assert not app.state.clearer.shelf.folder.exists()
+    assert not app.state.clearer.uploads.folder.exists()
 
 
 def answers(url: str) -> bool:

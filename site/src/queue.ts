@@ -178,8 +178,10 @@ function needed(entry: Entry): string {
 }
 
 function reasonOf(error: unknown): string {
-  if (error instanceof Error && error.name === "NeedsReload") return "needsReload";
-  if (error instanceof Error && error.name === "NeedsServer") return config.value.server ? "needsServer" : "needsCommand";
+  const name = error instanceof Error ? error.name : "";
+  // What gives the page its threads, where it is there, gives them when the page is loaded again.
+  if (name === "NeedsReload" && navigator.serviceWorker?.controller) return "needsReload";
+  if (name === "NeedsReload" || name === "NeedsServer") return config.value.server ? "needsServer" : "needsCommand";
   if (error instanceof Error && error.name === "Unreadable") return config.value.server ? "needsServer" : "unreadable";
   if (error instanceof RangeError) return "tooLarge";
   return error instanceof Error ? error.message : String(error);

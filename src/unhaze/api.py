@@ -1,4 +1,4 @@
-"""`unhaze.dehaze`: one call that answers in the type it was given."""
+"""`unhaze.dehaze`: one call that returns the type it was given."""
 
 import functools
 import os
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments
 from unhaze.outputs import AS_SOURCE, Output
+from unhaze.validation import check_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,11 +38,12 @@ def dehaze(
     suffix: str | None = None,
     strip_metadata: bool = False,
     color_space: str | None = None,
+    bands: str | None = None,
 ) -> Picture:
-    """Clears `picture`, and answers in its type, size and number range.
+    """Clears `picture`, and returns it in its type, size and number range.
 
     path (str or Path) of a photo or video: writes `out`, or photo.unhazed.jpg beside photo.jpg, and
-    answers that path. bytes of an image file: bytes in the same format, or in what that becomes
+    returns that path. bytes of an image file: bytes in the same format, or in what that becomes
     where it is only read.
     NumPy (H,W), (H,W,3), (H,W,4: alpha is kept) or (B,H,W,3 or 4), RGB, uint8, uint16 or float in
     [0,1]. PIL image of 8 bits a channel: one of mode L, LA, RGB or RGBA, with the same `info`, seen
@@ -52,13 +53,16 @@ def dehaze(
     strength: 0 changes nothing, 1 clears fully; model, device, analysis, native: as for Restorer,
     which is kept for later calls with the same ones. format ("jpg", "png", "webp", "avif", "tiff",
     "jxl", "exr", "gif"), quality (1 to 100), lossless, bit_depth (8, 10, 12, 16, 32), suffix,
-    strip_metadata, color_space ("srgb", "display-p3", "adobe-rgb", "rec2020", "prophoto"): how
-    files are written, as `unhaze.outputs.OPTIONS` has it; for paths and bytes only.
+    strip_metadata, color_space ("srgb", "display-p3", "adobe-rgb", "rec2020", "prophoto"),
+    bands (of TIFF, red, green and blue as "4,3,2"): how files are read and written, as
+    `unhaze.outputs.OPTIONS` has it; for paths and bytes only.
     UnhazeError for everything else, and for an `out` that exists without `overwrite`.
     """
     given = {"device": device, "analysis": analysis, "native": native, "overwrite": overwrite}
     check_arguments(dehaze, {"picture": picture} | given, "dehaze")
-    output = Output(format, quality, lossless, bit_depth, suffix, strip_metadata, color_space)
+    output = Output(
+        format, quality, lossless, bit_depth, suffix, strip_metadata, color_space, bands
+    )
     if isinstance(picture, str | os.PathLike):
         if not str(picture).strip():
             raise UnhazeError("picture is an empty path; expected that of a photo or video")
@@ -74,15 +78,17 @@ def dehaze(
     if output != AS_SOURCE:
         raise UnhazeError("how a file is written is for paths and bytes; here there is no file")
     clear = functools.partial(restorer.restore_pixels, strength=strength)
-    # Of types whose modules may not be imported here.
-    kinds_of_pixels: dict[tuple[str, str], Callable[[Any, Clear], Any]] = {
-        ("numpy", "ndarray"): dehaze_array,
-        ("PIL.Image", "Image"): dehaze_pil,
-        ("torch", "Tensor"): dehaze_tensor,
-    }
-    for kind, dehaze_pixels in kinds_of_pixels.items():
-        if is_a(picture, *kind):
-            return dehaze_pixels(picture, clear)
+    return dehaze_pixels(picture, clear)
+
+
+def dehaze_pixels(picture: Any, clear: Clear) -> Any:
+    """`picture`, of a type whose module may not be imported here, restored; of the same type."""
+    if is_a(picture, "numpy", "ndarray"):
+        return dehaze_array(picture, clear)
+    if is_a(picture, "PIL.Image", "Image"):
+        return dehaze_pil(picture, clear)
+    if is_a(picture, "torch", "Tensor"):
+        return dehaze_tensor(picture, clear)
     kinds = "a path, bytes, a NumPy array, a PIL image or a PyTorch tensor"
     raise UnhazeError(f"cannot dehaze a {type(picture).__name__}; expected {kinds}")
 
@@ -117,7 +123,7 @@ def dehaze_file(
     strength: float,
     output: Output = AS_SOURCE,
 ) -> Path:
-    """Writes the restored photo or video and answers where."""
+    """Writes the restored photo or video and returns where."""
     from unhaze.batch import Settings, TargetExists, plan_files, restore_file
 
     if path.is_dir():

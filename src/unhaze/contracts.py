@@ -21,8 +21,8 @@ from unhaze.data.build import create_data
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss
 from unhaze.methods import METHOD_ARGUMENTS, find_method
-from unhaze.names import check_arguments, lookup
 from unhaze.nets import create_net, find_net
+from unhaze.validation import check_arguments, lookup
 from unhaze.weights import load_weights, save_weights
 
 Check = Callable[[], None]

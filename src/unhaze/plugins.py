@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from unhaze.errors import UnhazeError
-from unhaze.names import nearest
+from unhaze.validation import nearest
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from unhaze.config import Recipe
-from unhaze.names import check_arguments, lookup
+from unhaze.validation import check_arguments, lookup
 
 # Where files lie on one computer says nothing of the run.
 PLACES = {"weights", "teacher", "root", "cache"}

@@ -70,7 +70,9 @@ function Models({ entry }: { entry: Entry }) {
 function Strength({ entry }: { entry: Entry }) {
   const change = (value: string) => update(entry.id, { strength: Number(value) / 100 });
   const percent = Math.round(100 * entry.strength);
-  return (
+  const others = entries.value.filter((each) => !each.video && each.strength !== entry.strength);
+  const forAll = () => others.forEach((each) => update(each.id, { strength: entry.strength }));
+  return <>
     <label class="strength" for="strength">
       <span>{t("strength")} <output id="strength-shown" for="strength">{number(entry.strength, { style: "percent" })}</output></span>
       <input
@@ -82,7 +84,8 @@ function Strength({ entry }: { entry: Entry }) {
         }}
       />
     </label>
-  );
+    {others.length > 0 && <button id="strength-for-all" type="button" class="plain" onClick={forAll}>{t("strengthForAll")}</button>}
+  </>;
 }
 
 function Facts({ entry }: { entry: Entry }) {

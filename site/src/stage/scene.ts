@@ -19,9 +19,16 @@ export class Scene {
   private size: { width: number; height: number } | null = null;
   private turn: Promise<unknown> = Promise.resolve();
 
-  constructor(private canvas: HTMLCanvasElement) {
+  /** `lost`: called when the card has forgotten all, as phones' do behind another app, and is there again. */
+  constructor(private canvas: HTMLCanvasElement, lost: () => void) {
     this.renderer = rendererFor(canvas);
     this.isCoarse = this.renderer instanceof Flat;
+    canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
+    canvas.addEventListener("webglcontextrestored", () => {
+      this.renderer = rendererFor(canvas);
+      this.id = null;
+      lost();
+    });
   }
 
   /** Fetches what is missing of an entry; its upright size, or null if another came between. */
@@ -36,6 +43,7 @@ export class Scene {
       this.id = null;
       this.renderer.clear();
       this.shows.clear();
+      this.again(); // what was shown before goes, whatever comes
       this.size = await this.fetchPhoto(entry);
       if (!this.size) return null;
       this.id = entry.id;

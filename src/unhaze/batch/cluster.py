@@ -26,7 +26,7 @@ from unhaze.batch.worker import Work, Worker
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
-    from unhaze.batch.folder import Crew, Tally
+    from unhaze.batch.folder import BatchStats, ExecutorConfig
 
 BLOCK = 16  # files that travel together at most; fewer where there are few
 BLOCKS_EACH = 8  # at least, for each worker, so that none waits for another at the end
@@ -94,7 +94,11 @@ class Actor:
 
 
 def on_cluster(
-    tasks: Sequence[Task], work: Work, crew: "Crew", tally: "Tally", stop: threading.Event
+    tasks: Sequence[Task],
+    work: Work,
+    executor: "ExecutorConfig",
+    stats: "BatchStats",
+    stop: threading.Event,
 ) -> Iterator[Outcome | None]:
     """Does all tasks by actors and yields outcomes as they come; None: Ray is ready.
 
@@ -105,11 +109,11 @@ def on_cluster(
     from ray.data import ActorPoolStrategy, from_items
     from ray.exceptions import RayError
 
-    with connected(crew, work.threads):
+    with connected(executor, work.threads):
         there = ray.cluster_resources()
-        most = fitting(there, work, crew)
-        workers = min(crew.workers or most, most, len(tasks))
-        tally.workers = workers
+        most = fitting(there, work, executor)
+        workers = min(executor.workers or most, most, len(tasks))
+        stats.workers = workers
         yield None
         ledger = ray.remote(num_cpus=0)(Ledger).remote(work.retries + 1)
         threading.Thread(target=tell, args=(stop, ledger), daemon=True).start()
@@ -121,15 +125,15 @@ def on_cluster(
             batch_size=None,
             compute=ActorPoolStrategy(size=workers),
             num_cpus=max(1, work.threads),
-            num_gpus=crew.gpus or None,
+            num_gpus=executor.gpus or None,
         )
         rows, problem = outcomes.iter_rows(), None
         try:
             for row in rows:
-                answer = unpacked(row["outcome"])
-                if isinstance(answer, Outcome):
-                    yield answer
-                problem = problem or (answer if isinstance(answer, str) else None)
+                result = unpacked(row["outcome"])
+                if isinstance(result, Outcome):
+                    yield result
+                problem = problem or (result if isinstance(result, str) else None)
         except RayError as error:
             cause = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
             raise UnhazeError(f"the workers on Ray failed: {cause}") from error
@@ -142,7 +146,7 @@ def on_cluster(
 
 
 @contextmanager
-def connected(crew: "Crew", threads: int) -> Iterator[None]:
+def connected(executor: "ExecutorConfig", threads: int) -> Iterator[None]:
     """Ray, started here or found, quiet; what Ctrl-C and SIGTERM do stays as it was."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     import ray
@@ -151,15 +155,15 @@ def connected(crew: "Crew", threads: int) -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        if crew.cluster == "local":
-            cores = {"num_cpus": crew.workers * max(1, threads)} if crew.workers else {}
+        if executor.cluster == "local":
+            cores = {"num_cpus": executor.workers * max(1, threads)} if executor.workers else {}
             quiet |= {"include_dashboard": False, "object_store_memory": STORE_BYTES}
             ray.init(address="local", **cores, **quiet)
         else:
-            ray.init(address=crew.cluster, **quiet)
+            ray.init(address=executor.cluster, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         words = " ".join(str(error).split())[:200]
-        raise UnhazeError(f"no Ray cluster at '{crew.cluster}': {words}") from error
+        raise UnhazeError(f"no Ray cluster at '{executor.cluster}': {words}") from error
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -172,9 +176,9 @@ def connected(crew: "Crew", threads: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def fitting(there: dict[str, float], work: Work, crew: "Crew") -> int:
+def fitting(there: dict[str, float], work: Work, executor: "ExecutorConfig") -> int:
     """How many workers the cluster holds. UnhazeError if that is none."""
-    needs = {"CPU": max(1, work.threads)} | ({"GPU": crew.gpus} if crew.gpus else {})
+    needs = {"CPU": max(1, work.threads)} | ({"GPU": executor.gpus} if executor.gpus else {})
     for kind, needed in needs.items():
         if there.get(kind, 0) < needed:
             has = f"{there.get(kind, 0):g} {kind}"

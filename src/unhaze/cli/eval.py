@@ -85,7 +85,6 @@ def evaluate(
     named, the rest goes on, and the exit status is 1.
     """
     check_source(hazy, clear, unchanged, data, root)
-    hazy, clear = unchanged or hazy, unchanged or clear
 
     from unhaze.evaluation import evaluate as evaluate_model
     from unhaze.evaluation import write_result
@@ -94,7 +93,7 @@ def evaluate(
         raise click.UsageError(f"--result '{result}' exists; --overwrite replaces it")
     evaluation = evaluate_model(
         model,
-        pairs_of(hazy, clear, data, root, settings),
+        pairs_of(unchanged or hazy, unchanged or clear, data, root, settings),
         protocol=protocol,
         limit=limit,
         long_side=long_side,
@@ -107,7 +106,7 @@ def evaluate(
     )
     click.echo(evaluation.to_json() if as_json else table(evaluation))
     if result is not None:
-        source = name_of(hazy) if hazy else " ".join([str(data), *settings])
+        source = " ".join([data, *settings]) if data else name_of(unchanged or hazy)
         write_result(evaluation, result, data=source, overwrite=overwrite)
     for each in evaluation.failed:
         click.echo(f"unhaze: error: {' '.join(each['error'].split())}", err=True)
@@ -117,8 +116,9 @@ def evaluate(
     return 1 if evaluation.failed else 0
 
 
-def name_of(hazy: Path) -> str:
+def name_of(hazy: Path | None) -> str:
     """What a folder's pictures are called: NAME for NAME/hazy, else the folder's own name."""
+    assert hazy is not None  # `check_source` has seen to it
     hazy = hazy.absolute()
     return hazy.parent.name if hazy.name.lower() in ("hazy", "haze") else hazy.name
 

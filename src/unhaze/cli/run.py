@@ -131,7 +131,7 @@ def source_of(given: str) -> "tuple[str | Piped | BinaryIO, bytes]":
 def restore_pipe(
     source: str, head: bytes, out: str, restorer: "Restorer", settings: "Settings"
 ) -> int:
-    """Restores one picture from stdin, or to stdout, or both, and answers the exit status.
+    """Restores one picture from stdin, or to stdout, or both, and returns the exit status.
 
     `head`: what has been taken from stdin. On stdout the picture keeps its format, or becomes PNG
     where that is only read.
@@ -149,7 +149,8 @@ def restore_pipe(
                 restorer.restore_bytes(encoded, strength=settings.strength, output=settings.output)
             )
         else:
-            restored = restorer.restore(photo.read(encoded), settings.strength)
+            hazy = photo.read(encoded, bands=settings.output.channels)
+            restored = restorer.restore(hazy, settings.strength)
             how = {"overwrite": settings.overwrite, "output": settings.output}
             photo.write(restored, out, **how)
             click.echo(out)

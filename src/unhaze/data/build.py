@@ -14,7 +14,7 @@ from unhaze.data.rgbd import RGBD
 from unhaze.data.spoiling import Spoiling
 from unhaze.data.unpaired import Unpaired, UnpairedFolders
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments, nearest
+from unhaze.validation import check_arguments, nearest
 
 
 def create_data(part: Part) -> PairedData | UnpairedData:

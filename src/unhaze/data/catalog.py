@@ -17,7 +17,7 @@ from unhaze.data.layouts import (
 )
 from unhaze.data.pairing import Found, PairFiles
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments
+from unhaze.validation import check_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ def find_pairs(name: str, root: Path | str = ".", **arguments: Any) -> list[Pair
 
 
 def find_files(name: str, root: Path | str = ".", **arguments: Any) -> Found:
-    """As `find_pairs`, but files without a partner are part of the answer and not an error."""
+    """As `find_pairs`, but files without a partner are returned, too, and no error."""
     dataset = find_dataset(name)
     if dataset.find is None:
         raise UnhazeError(f"'{name}' has no pairs of files: its batches are drawn in training")

@@ -19,7 +19,7 @@ from unhaze.data.pairing import (
     scene_number,
 )
 from unhaze.errors import UnhazeError
-from unhaze.names import lookup
+from unhaze.validation import lookup
 
 LISTS = ("pairs", "hazy_alone", "clear_alone")  # of Found
 

@@ -23,9 +23,9 @@ from unhaze.data.hazing import haze_batch
 from unhaze.data.pairing import list_pictures
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
+from unhaze.filters import grey, guided_filter, window_minimum
 from unhaze.haze import HazeLaw
 from unhaze.metrics.fog_density import fade
-from unhaze.windows import grey, guided_filter, window_minimum
 
 LONG_SIDE = 800  # pixels; larger photos are shrunk, so that all of them fit in memory
 PATCH = 15  # of the dark channel, as in the paper

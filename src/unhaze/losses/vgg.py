@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from unhaze.errors import UnhazeError
 from unhaze.fetch import fetch
-from unhaze.names import one_of
+from unhaze.validation import one_of
 
 # Network: convolutions in each of its five blocks.
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}

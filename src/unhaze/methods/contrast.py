@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from unhaze.losses.patchnce import adversarial_contrast, patch_contrast, spread
 from unhaze.methods.memories import NegativeQueue
 from unhaze.methods.steps import follow
-from unhaze.names import one_of
 from unhaze.nets.cddgan import FreeNegatives, NegativeGenerators, ProjectionHeads
+from unhaze.validation import one_of
 
 # "patches" are real ones of the source, the others made; of these, some are trained.
 NEGATIVES = ("adversarial", "frozen", "free", "patches")

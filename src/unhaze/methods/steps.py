@@ -12,7 +12,8 @@ from unhaze.config import Optimizer
 from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.methods.muon import Muon
-from unhaze.names import lookup
+from unhaze.processes import share_of
+from unhaze.validation import lookup
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
 
@@ -49,7 +50,7 @@ def accumulate(
     batches: Sequence[PairedBatch],
     measure: Callable[[PairedBatch], dict[str, Tensor]],
 ) -> dict[str, Tensor]:
-    """Gradients of the mean over `batches` of `measure(batch)["total"]`; answers the mean terms.
+    """Gradients of the mean over `batches` of `measure(batch)["total"]`; returns the mean terms.
 
     `measure` is to call `module`, which is in step with other processes' after the last batch.
     """
@@ -60,7 +61,8 @@ def accumulate(
         with fabric.no_backward_sync(module, enabled=not last):  # pyright: ignore[reportArgumentType]
             terms = measure(batch)
             require_finite(terms)
-            fabric.backward(terms["total"] / len(batches))
+            # Processes of uneven parts count by their samples.
+            fabric.backward(terms["total"] * (share_of(len(batch.hazy)) / len(batches)))
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.detach() / len(batches)
     return sums

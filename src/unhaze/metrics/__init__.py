@@ -23,7 +23,7 @@ from unhaze.metrics.psnr_ssim import (
     ssim_zero_padded,
 )
 from unhaze.metrics.resampling import bicubic
-from unhaze.names import lookup
+from unhaze.validation import lookup
 
 
 @dataclass(frozen=True)

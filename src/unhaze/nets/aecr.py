@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.names import one_of
 from unhaze.nets.blocks import FABlock, bias_of, pad_to_multiple
 from unhaze.nets.deform_conv import ModulatedDeformConv2d
 from unhaze.processes import summed
+from unhaze.validation import one_of
 
 
 class AECRNet(nn.Module):

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze, remove_haze
-from unhaze.names import one_of
 from unhaze.nets.blocks import bias_of, pad_to_multiple
+from unhaze.validation import one_of
 
 HEADS = ("tanh", "haze", "veil")
 CRITIC_NORMS = ("instance", "none")
@@ -36,7 +36,7 @@ class CDDGenerator(nn.Module):
         airlight A a picture, t = exp(-depth), restored = (hazy - A) / t + A; "veil", for the way
         back, adds such haze.
     shrink: Differs: the network sees the picture as blocks of shrink x shrink pixels (pixel
-        unshuffle), and answers pictures so, but haze as one value a block; 1 is the ancestors'
+        unshuffle), and returns pictures so, but haze as one value a block; 1 is the ancestors'
         network, 2 costs a quarter.
     """
 

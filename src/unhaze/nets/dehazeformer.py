@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.names import one_of
 from unhaze.nets.blocks import bias_of
 from unhaze.nets.softunet import SoftUNet, depthwise, joint_statistics
+from unhaze.validation import one_of
 
 WINDOW = 8
 HIDDEN = 256  # of the network that makes the bias of positions

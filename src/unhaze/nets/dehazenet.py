@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.names import one_of
 from unhaze.nets.blocks import bias_of
+from unhaze.validation import one_of
 
 # The grey of MATLAB's rgb2gray, which the authors' script ranks and guides by.
 GREY = (0.2989, 0.5870, 0.1140)

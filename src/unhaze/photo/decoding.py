@@ -11,6 +11,7 @@ import pyvips
 from unhaze.errors import UnhazeError
 from unhaze.photo import behind, exif, headers, inventory, jpeg, kinds, png, profile
 from unhaze.photo.picture import (
+    ABOUT,
     COLOURS,
     EXIF,
     ICC,
@@ -170,6 +171,7 @@ def metadata_of(
         found[TEXTS], found[IPTC] = png.texts_of(file)
         chunks = png.chunks_of(file, (*png.COLOURS, b"eXIf"))
         found[EXIF] = chunks.pop(b"eXIf", None)
+        found[ABOUT] = png.about_of(file)
         whole_chunks = b"".join(png.chunk(kind, data) for kind, data in chunks.items())
         found[COLOURS] = whole_chunks or None
         lost = inventory.lost_in_png(file)

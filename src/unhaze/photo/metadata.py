@@ -31,6 +31,7 @@ from unhaze.photo import (
     xmp,
 )
 from unhaze.photo.picture import (
+    ABOUT,
     BEHIND,
     COLOURS,
     EXIF,
@@ -49,6 +50,7 @@ from unhaze.photo.picture import (
 log = logging.getLogger(__name__)
 
 NAMES = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts of PNG"}
+NAMES |= {ABOUT: "date and background of PNG"}
 NAMES |= {SEGMENTS: "comments and makers' segments of JPEG"}
 IN_JPEG = {BEHIND, VIEWS, GAIN_MAP_SIGN}
 TAGS = {COLOURS, NUMBERS}  # of colour, which a profile can stand for
@@ -56,8 +58,9 @@ TAGS = {COLOURS, NUMBERS}  # of colour, which a profile can stand for
 OURS = {
     "jpeg": {EXIF, XMP, IPTC, SEGMENTS, *IN_JPEG},
     "tiff": {EXIF, IPTC},
-    "png": {IPTC, TEXTS, COLOURS},
+    "png": {IPTC, TEXTS, COLOURS, ABOUT},
     "avif": {NUMBERS},
+    "webp": {EXIF},  # libvips begins it as JPEG does, which RFC 9649 does not
 }
 # What libvips writes of EXIF, in bytes, and what one segment of JPEG holds of EXIF and of XMP.
 LARGEST = 65_000
@@ -168,6 +171,8 @@ def _complete_jpeg(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> N
 def _complete_tiff(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
     if traits.extra and exif.first_number(file, exif.EXTRA_SAMPLES) is not None:
         exif.overwrite(file, exif.EXTRA_SAMPLES, exif.UNSPECIFIED)
+    if traits.bands is not None:
+        traits.bands.name_extra(file)
     if traits.density is None:
         exif.forget_resolution(file)
     exif.add_to_tiff(file, found.get(EXIF), found.get(IPTC))
@@ -183,15 +188,15 @@ def _complete_png(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> No
         png.add_texts(file, texts, found.get(IPTC))
     if traits.density is None:
         png.forget_density(file)
+    if ABOUT in found:
+        png.add_about(file, found[ABOUT])
     if COLOURS in found:
         png.insert_chunks(file, found[COLOURS])
 
 
 def _complete_webp(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
-    if len(found.get(EXIF, b"")) > LARGEST:
+    if EXIF in found:
         webp.add_exif(file, found[EXIF])
-    elif EXIF in found:
-        _replace_placeholder(file, found[EXIF])
 
 
 def _complete_avif(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:

@@ -19,11 +19,11 @@ BITS, COMPRESSION, PLANES, TILES = 258, 259, 284, 322
 READABLE_BITS = {1, 2, 4, 8, 16, 32}
 COMPRESSIONS = {6: "old-style JPEG", 34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC"}
 COMPRESSIONS |= {34925: "LZMA", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
-SAMPLE_FORMAT, INK_SET = 339, 332
-MINIMUM_IS_WHITE, SEPARATED, YCBCR = 0, 5, 6  # photometric interpretations
+SAMPLES, SAMPLE_FORMAT, INK_SET = 277, 339, 332
+MINIMUM_IS_WHITE, RGB, SEPARATED, YCBCR = 0, 2, 5, 6  # photometric interpretations
 SENSOR = {32803, 34892}  # and those of a colour filter array, and linear raw
 LOG_LUV = {32844, 32845}
-COLOURS = {MINIMUM_IS_WHITE, 1, 2, 3, SEPARATED, YCBCR, 8, ICC_LAB} | SENSOR | LOG_LUV
+COLOURS = {MINIMUM_IS_WHITE, 1, RGB, 3, SEPARATED, YCBCR, 8, ICC_LAB} | SENSOR | LOG_LUV
 OTHERS = {4: "a transparency mask", 10: "colours as in fax (ITU L*a*b*)"}
 OTHERS |= {51177: "a map of depth", 52527: "a mask of what is where"}
 FLOATS, CMYK, JPEG = 3, 1, 7  # of the sample format, the inks, the compression
@@ -96,8 +96,11 @@ def hindrance(file: BinaryIO) -> str | None:
         return "it is a TIFF file of YCbCr"
     if interpretation == ICC_LAB and bits == 16:
         return "it is a TIFF file of 16-bit ICC L*a*b*"
-    if first_number(file, PLANES) == 2 and unless_damaged(_has_tiles, file):
-        return "it is a TIFF file with tiles and a plane for each channel"
+    if first_number(file, PLANES) == 2 and (first_number(file, SAMPLES) or 1) > 1:
+        if interpretation != RGB:  # libvips mixes up the rows of such planes
+            return "it is a TIFF file with a plane for each channel"
+        if unless_damaged(_has_tiles, file):
+            return "it is a TIFF file with tiles and a plane for each channel"
     return None
 
 

@@ -9,6 +9,7 @@ import pyvips
 
 from unhaze.outputs import Output
 from unhaze.photo.picture import (
+    ABOUT,
     COLOURS,
     EXIF,
     ICC,
@@ -134,7 +135,7 @@ SAVERS = {
     ".jpg": JPEG,
     ".jpeg": JPEG,
     ".png": Saver(
-        "png", "pngsave_target", True, True, _png_options, MODERN | {IPTC, TEXTS, COLOURS}
+        "png", "pngsave_target", True, True, _png_options, MODERN | {IPTC, TEXTS, COLOURS, ABOUT}
     ),
     ".tif": TIFF,
     ".tiff": TIFF,

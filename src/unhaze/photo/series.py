@@ -17,7 +17,7 @@ from unhaze.extras import explain_missing
 from unhaze.formats import FORMATS as FORMATS_OF_FILES
 from unhaze.formats import SUFFIXES, key_of
 from unhaze.outputs import Output
-from unhaze.photo import fields
+from unhaze.photo import fields, webp
 from unhaze.photo.files import new_file
 from unhaze.photo.picture import EXIF, ICC, XMP, one_line_errors
 
@@ -189,11 +189,15 @@ def _save_by_libvips(
     tall.set_type(pyvips.GValue.array_int_type, "delay", series.delays)
     tall.set_type(pyvips.GValue.gint_type, "loop", series.plays)
     for each, value in metadata.items():
-        fields.set_bytes(tall, each, value)
+        if each != EXIF:
+            fields.set_bytes(tall, each, value)
     if key == "gif":
         return tall.gifsave_buffer(dither=1.0)
     lossless = output.lossless or (series.lossless and output.quality is None)
-    return tall.webpsave_buffer(lossless=lossless, Q=output.quality or 90, exact=True)
+    file = io.BytesIO(tall.webpsave_buffer(lossless=lossless, Q=output.quality or 90, exact=True))
+    if EXIF in metadata:
+        webp.add_exif(file, metadata[EXIF])
+    return file.getvalue()
 
 
 def _save_by_pillow(

@@ -4,6 +4,7 @@ import functools
 import io
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -138,7 +139,7 @@ def _ready(stream: Stream, saver: Saver, output: Output) -> Stream:
 def _encoded(stream: Stream, suffix: str, output: Output) -> bytes:
     """The file, of formats that libvips does not write."""
     saver = SAVERS[suffix.lower()]
-    stream = _ready(stream, saver, output)
+    stream = _with_bands(_ready(stream, saver, output), saver, suffix)
     found = metadata.to_write(stream, suffix, saver.format, saver.holds)
     samples = np.concatenate(list(stream.strips))
     try:
@@ -152,14 +153,16 @@ def _encoded(stream: Stream, suffix: str, output: Output) -> bytes:
 def _save(
     stream: Stream, suffix: str, target: pyvips.Target, output: Output
 ) -> Callable[[BinaryIO], None]:
-    """Writes what libvips can; answers what is still to be done to the file."""
+    """Writes what libvips can; returns what is still to be done to the file."""
     saver = SAVERS[suffix.lower()]
-    stream = _ready(stream, saver, output)
+    stream = _with_bands(_ready(stream, saver, output), saver, suffix)
+    bands = stream.traits.bands
     found = metadata.to_write(stream, suffix, saver.format, saver.holds)
     _say_what_it_cannot_hold(stream, saver, suffix)
 
     def save(image: pyvips.Image) -> None:
-        image = metadata.attach(_fitted(image, stream, saver), found, saver.format)
+        fitted = _fitted(image, stream, saver)
+        image = metadata.attach(bands.whole(fitted) if bands else fitted, found, saver.format)
         # libvips would invent an EXIF block for a picture that had none.
         kinds = {EXIF: "exif", XMP: "xmp", IPTC: "iptc"}
         given = kinds.keys() & metadata.by_libvips(found, saver.format)
@@ -171,6 +174,15 @@ def _save(
     return functools.partial(
         metadata.complete, found=found, traits=stream.traits, saver=saver.format
     )
+
+
+def _with_bands(stream: Stream, saver: Saver, suffix: str) -> Stream:
+    """Where they can be written, further bands of the source stay among the traits."""
+    bands = stream.traits.bands
+    if bands is None or (saver.format == "tiff" and stream.dtype == bands.dtype):
+        return stream
+    log.warning("'%s' of this depth holds no %s; left out", suffix, bands.words)
+    return replace(stream, traits=replace(stream.traits, bands=None))
 
 
 def _say_what_it_cannot_hold(stream: Stream, saver: Saver, suffix: str) -> None:

@@ -4,7 +4,7 @@ import importlib.util
 from dataclasses import dataclass, field
 
 from unhaze.errors import UnhazeError
-from unhaze.names import nearest
+from unhaze.validation import nearest
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from numbers import Real
 import numpy as np
 
 from unhaze.errors import UnhazeError
+from unhaze.filters import LUMA
 from unhaze.restore import field_kernel
 from unhaze.restore.resources import count_threads
-from unhaze.windows import LUMA
 
 RADIUS = 2  # window of 5 x 5: 49 dB on SOTS-indoor pictures at 1x where 8 gives 41
 EPSILON = 1e-4  # variance (contrast of 2.5/255) below which a window is too flat to trust

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pyvips
 
+from unhaze.filters import window_mean
 from unhaze.photo import Traits, to_float
 from unhaze.photo.picture import ICC
 from unhaze.restore.field import apply_to_strips
-from unhaze.windows import window_mean
 
 # Largest samples of cameras' bits in 16-bit files: where none is above, that is white.
 NARROW = (255, 1023, 4095, 16383)

@@ -13,9 +13,10 @@ import numpy as np
 
 from unhaze import zoo
 from unhaze.errors import UnhazeError
-from unhaze.names import nearest, one_of
 from unhaze.restore.checkpoints import checkpoint_of, ready
 from unhaze.restore.devices import choose_device
+from unhaze.validation import nearest, one_of
+from unhaze.zoo.kinds import kind_of
 
 FOLDER = Path(__file__).parents[1] / "models"
 USES = ("photo", "video")
@@ -147,6 +148,9 @@ def find_model(
     if path.suffix == ".onnx":
         if not path.is_file():
             raise UnhazeError(f"no model file '{name}'")
+        kind = kind_of(path)
+        if kind is not None:
+            raise UnhazeError(f"'{name}' is no ONNX model: {kind.reason}")
         return path
     checkpoint = checkpoint_of(name)
     if checkpoint is not None:

@@ -24,22 +24,24 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
 
 from unhaze.errors import UnhazeError
+from unhaze.names import nearest
 from unhaze.web import entry, openapi, photos, service, videos
 from unhaze.web.access import Access, request_id
-from unhaze.web.answers import EXPOSED
 from unhaze.web.connections import Door
 from unhaze.web.desk import Busy, Stopping
 from unhaze.web.limits import HEADERS, Guard, TooLarge, TooSlow
 from unhaze.web.metrics import Counting, Metrics
 from unhaze.web.negotiation import NotAcceptable
 from unhaze.web.parameters import one_line
+from unhaze.web.responses import EXPOSED
 from unhaze.web.settings import Settings
-from unhaze.web.shelf import Full
 from unhaze.web.static import add_files
+from unhaze.web.upload_store import Full
 from unhaze.web.uploads import NoRoom
 from unhaze.web.work import Clearer, Missing
 
 PAGE = Path(__file__).parent / "site"  # built by `make site`
+PAGE_METHODS = {"GET", "HEAD"}
 DESCRIPTION = (
     "Clears haze from photos and short videos. A file is sent as the body, as it is, or in a form."
 )
@@ -149,9 +151,17 @@ def add_errors(app: FastAPI) -> None:
         why = f"a fault of the server; its log says more about request {ident}"
         return refusal(500, why, HEADERS | {"X-Request-ID": ident})
 
+    @app.exception_handler(404)
     @app.exception_handler(405)
-    def wrong_method(request: Request, _: HTTPException) -> JSONResponse:
-        allowed = ", ".join(sorted(methods_of(app, request)))
+    def no_route(request: Request, error: HTTPException) -> JSONResponse:
+        """Paths that are no route come to the files of the page, which are none of the API's."""
+        path, methods = request.url.path, methods_of(app, request)
+        if path.startswith("/v1/") and not methods:
+            paths = (each for each in app.openapi()["paths"] if each.startswith("/v1/"))
+            return refusal(404, f"no path '{path}'; {nearest(path, paths)}")
+        if error.status_code == 404 and request.method in (methods or PAGE_METHODS):
+            return refusal(404, error.detail)
+        allowed = ", ".join(sorted(methods or PAGE_METHODS))
         return refusal(405, f"expected one of {allowed}", {"Allow": allowed})
 
     @app.exception_handler(MemoryError)
@@ -181,10 +191,10 @@ def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> 
 
 
 def methods_of(app: FastAPI, request: Request) -> set[str]:
-    """The methods of all routes of a path; those of files if there is none."""
+    """The methods of all routes of a path; none if it is that of a file."""
     found: set[str] = set()
     routers = (entry.router, service.router, photos.router, videos.router)
     for route in (*app.routes, *(each for router in routers for each in router.routes)):
         if not isinstance(route, Mount) and route.matches(request.scope)[0] is not Match.NONE:
             found |= set(getattr(route, "methods", None) or ())
-    return found or {"GET", "HEAD"}
+    return found

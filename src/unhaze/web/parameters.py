@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError, create_model
 from pydantic.fields import Field, FieldInfo
 
 from unhaze.errors import UnhazeError
-from unhaze.names import nearest
 from unhaze.photo.output import OPTIONS, Option
 from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
+from unhaze.validation import nearest
 
 Parameter = tuple[Any, FieldInfo]  # type, and all else
 

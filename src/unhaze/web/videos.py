@@ -15,10 +15,10 @@ from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
 from unhaze.restore.encoding import Encoding
 from unhaze.web import parameters, tasks
-from unhaze.web.answers import UNKNOWN, UPLOAD, body, content, media_type
 from unhaze.web.desk import Stopping
 from unhaze.web.parameters import known_parameters
-from unhaze.web.shelf import Kept
+from unhaze.web.responses import UNKNOWN, UPLOAD, body, content, media_type
+from unhaze.web.upload_store import Kept
 from unhaze.web.work import Clearer, Missing, client_of, in_client_words
 from unhaze.web.workers import Dropped
 
@@ -31,7 +31,9 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # of results; others becom
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """How far a video is: waiting, running, done or failed. frames: in all, if that is known."""
+    """How far a video is: waiting, running, done or failed. frames: in all, if that is known.
+    notes: what was damaged or missing in it, and what the result does not hold, a line each.
+    """
 
     id: str
     name: str
@@ -41,6 +43,7 @@ class VideoEntry:
     frames: int | None
     seconds: float
     error: str
+    notes: tuple[str, ...]
 
 
 @router.post(
@@ -56,9 +59,9 @@ async def send_video(
         undo.enter_context(clearer.video_desk.place(client))
         clearer.settings.chosen(query.model, clearer.settings.analysis)
         parameters.encoding_of(query)
-        item = clearer.shelf.new(query.name, "video", client)
+        item = clearer.uploads.new(query.name, "video", client)
         with ExitStack() as forget:
-            forget.callback(clearer.shelf.remove, item.id)
+            forget.callback(clearer.uploads.remove, item.id)
             given = await clearer.receive(request, item, query)
             chosen = clearer.settings.chosen(given.model, clearer.settings.analysis)
             how = given.strength, parameters.encoding_of(given)
@@ -109,7 +112,7 @@ def restore_kept(
         item.used = time.monotonic()
 
     try:
-        clearer.workers.call(
+        item.lost = clearer.workers.call(
             tasks.clear_video,
             *(item, model, strength, item.suffix, encoding),
             stop=Unwanted(stop, item, settings.forgotten_seconds),
@@ -168,7 +171,7 @@ def video_result(request: Request, ident: str) -> Response:
 def remove_video(request: Request, ident: str) -> None:
     """Deletes a video before its time; the work on one that is not done stops."""
     clearer: Clearer = request.app.state.clearer
-    clearer.shelf.remove(clearer.find(ident, "video").id)
+    clearer.uploads.remove(clearer.find(ident, "video").id)
 
 
 def entry(item: Kept) -> VideoEntry:
@@ -182,4 +185,5 @@ def entry(item: Kept) -> VideoEntry:
         frames=item.frames,
         seconds=item.seconds,
         error=item.error,
+        notes=item.lost,
     )

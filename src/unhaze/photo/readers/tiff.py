@@ -8,8 +8,7 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif
-from unhaze.photo.fields import set_bytes
+from unhaze.photo import exif, fields
 from unhaze.photo.pages import count_overviews
 from unhaze.photo.picture import EXIF, ICC, IPTC, XMP
 from unhaze.photo.readers import ycbcr
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 XMP_TAG, ICC_TAG = 700, 34675
+MOST = 1024  # bands
 CONVERTED = "{} became sRGB"
 
 
@@ -40,7 +40,8 @@ def _decoded(data: bytes, check: Check) -> Decoded:
         bits = page.bitspersample
         check(page.imagewidth, page.imagelength, page.samplesperpixel * max(2, bits // 8))
         kind = tifffile.PHOTOMETRIC(page.photometric).name
-        if kind not in READ or page.samplesperpixel > 4 + (kind == "SEPARATED"):
+        most = {"SEPARATED": 5, "RGB": MOST, "MINISBLACK": MOST}.get(kind, 4)
+        if kind not in READ or page.samplesperpixel > most:
             raise UnhazeError(
                 f"it has {page.samplesperpixel} channels as {kind};"
                 " expected grey or RGB, with alpha or not"
@@ -87,7 +88,7 @@ def _from_inks(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
     image = pyvips.Image.new_from_array(_plain(page, tags)).copy(interpretation="cmyk")
     icc = tags.pop(ICC)
     if icc:
-        set_bytes(image, ICC, bytes(icc))
+        fields.set_bytes(image, ICC, bytes(icc))
     depth = 16 if image.format == "ushort" else 8
     options = {"embedded": bool(icc), "input_profile": "cmyk", "depth": depth}
     return image.icc_transform("srgb", **options).numpy()

@@ -12,12 +12,12 @@ import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.haze import remove_haze
-from unhaze.names import check_arguments, lookup
 from unhaze.restore.priors.color_attenuation import ColorAttenuationPrior
 from unhaze.restore.priors.contrast import ContrastPrior
 from unhaze.restore.priors.dark_channel import DarkChannelPrior
 from unhaze.restore.priors.estimate import Estimate
 from unhaze.restore.priors.haze_lines import HazeLinesPrior
+from unhaze.validation import check_arguments, lookup
 
 
 class Estimator(Protocol):

@@ -13,10 +13,10 @@ from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
-from unhaze.names import lookup, nearest
 from unhaze.restore.encoding import SOURCE_CODEC, Encoding
 from unhaze.restore.video.containers import CONTAINERS
 from unhaze.restore.video.encoders import CODECS, FAMILIES, HARDWARE, Codec
+from unhaze.validation import lookup, nearest
 
 # Of the source's bits a second, for a result in its codec: what haze hid takes a little more.
 SHARE = 1.1

@@ -26,6 +26,7 @@ from unhaze.restore.video.containers import CONTAINERS
 
 EMPTY_TEXT = 2  # bytes of a gap between MP4's subtitles, which FFmpeg writes by itself
 STEP = 0.001  # seconds by which a packet is decoded before it is due, where nothing says when
+SILENCE = 48  # bytes of each channel: whole samples, whatever their size
 BIT_RATE = 96_000  # of sound that is encoded anew, a channel
 # Of channels whose places the source does not tell.
 LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
@@ -34,9 +35,16 @@ TEXTS = (b"ass", b"text")  # PyAV's types of subtitles that are no pictures
 PLAIN_TEXT = ("subrip", "srt", "mov_text", "webvtt", "text", "ass", "ssa")
 # What FFmpeg puts into a container, and then neither it nor a player finds there again.
 UNREADABLE = {
-    "mpegts": {"subrip", "srt", "mov_text", "webvtt", "text", "ass", "ssa", "attachment"},
     "mov": {"cover"},
     "webm": {"attachment"},
+    # Players that are older than ISO/IEC 23003-5 take these for 16 bits, which is noise.
+    "mp4": {f"pcm_{kind}{end}" for kind in ("s24", "s32", "f32", "f64") for end in ("le", "be")},
+}
+# Of MPEG-TS those codecs that its tables name; FFmpeg writes all others as private data.
+NAMED = {
+    "mpegts": ("mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc", "vvc", "cavs", "dirac", "vc1")
+    + ("mp2", "mp3", "aac", "aac_latm", "ac3", "eac3", "dts", "truehd", "opus", "s302m")
+    + ("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "klv", "timed_id3", "smpte_2038"),
 }
 # Facts about the old encoding, or of the old container, that are not true of the new one.
 STALE = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id", "rotate")
@@ -193,6 +201,10 @@ def open_track(
         strict = not container.format.flags & FormatFlags.ts_nonstrict.value
         strict = strict and stream.type in ("video", "audio")
         return Copy(_add_copy(container, stream), base, strict)
+    if isinstance(stream, AudioStream) and is_pcm(stream) and _is_readable(form, stream):
+        same = stream.codec_context.name
+        if _is_encoded(form, stream, same):  # with channels that have names, and no loss
+            return Sound(container, stream, same)
     if target.sound and isinstance(stream, AudioStream) and _is_encoded(form, stream, target.sound):
         made = AvCodec(target.sound, "w").canonical_name
         notes.append(f"{refused}; encoded as {made}")
@@ -208,16 +220,37 @@ def _copied_base(form: str, stream: Stream) -> Fraction | None:
     """Seconds in a tick of such a stream, copied into a container of this form: tried out in
     memory. None if that does not hold it as it is.
     """
-    kinds = {stream.type, _codec_of(stream), "cover" if is_cover(stream) else ""}
-    if kinds & UNREADABLE.get(form, set()):
+    if not _is_readable(form, stream):
         return None
     try:
         with av.open(io.BytesIO(), "w", format=form) as trial:
             copy = _add_copy(trial, stream)
             trial.start_encoding()
-            return copy.time_base
+            base = copy.time_base
+            # Names of channels are missed when the file ends, not before.
+            if base is not None and isinstance(stream, AudioStream) and is_pcm(stream):
+                silence = Packet(bytes(SILENCE * stream.codec_context.channels))
+                silence.pts = silence.dts = 0
+                silence.time_base, silence.stream = base, copy
+                trial.mux(silence)
+        return base
     except (FFmpegError, ValueError):
         return None
+
+
+def is_pcm(stream: AudioStream) -> bool:
+    """Whether its sound is samples, one after the other."""
+    return _codec_of(stream).startswith("pcm_")
+
+
+def _is_readable(form: str, stream: Stream) -> bool:
+    """Whether those who read such a container find and understand the stream."""
+    kinds = {stream.type, _codec_of(stream), "cover" if is_cover(stream) else ""}
+    if kinds & UNREADABLE.get(form, set()):
+        return False
+    context = stream.codec_context
+    own = _codec_of(stream) if context is None else context.codec.canonical_name
+    return form not in NAMED or own in NAMED[form]
 
 
 def _is_encoded(form: str, stream: Stream, encoder: str) -> bool:

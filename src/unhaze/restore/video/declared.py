@@ -1,5 +1,6 @@
 """What a video file declares of its own size: a file that was cut off holds less."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ MASTERS += (0x1254C367, 0xEC, 0xBF)  # and the ids of padding and checksums
 BLOCKS = (0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0xAF, 0x5854)  # children of a cluster
 ASF_HEAD = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+FLV_SIZE = b"filesize\0"  # and a number of 64 bits
 KLV_HEAD = 17  # bytes of a part of an MXF file at least
 MXF_PARTITION = bytes.fromhex("060e2b34020501010d010201")
 MOST_PARTS = 2_000_000  # parts of a file that are looked at
@@ -113,15 +115,20 @@ def _asf_size(file: BinaryIO, size: int) -> int:
 
 
 def _tags_end(file: BinaryIO, size: int) -> int:
-    """FLV: tags, each of 11 bytes and its data, with the length of the one before between."""
-    place, end = int.from_bytes(file.read(9)[5:], "big") + 4, 0
+    """FLV: a number in the first tag; and tags, each of 11 bytes, its data and its length again."""
+    head = file.read(HEAD)
+    place, told = int.from_bytes(head[5:9], "big") + 4, head.find(FLV_SIZE)
+    end = 0
+    if 0 <= told <= len(head) - len(FLV_SIZE) - 8:
+        (number,) = struct.unpack_from(">d", head, told + len(FLV_SIZE))
+        end = int(number) if 0 < number < 2**53 else 0
     for _ in range(MOST_PARTS):
         file.seek(place)
         head = file.read(11)
         if len(head) < 11 or head[0] & 0x1F not in (8, 9, 18):
             break
-        end = place + 11 + int.from_bytes(head[1:4], "big")
-        place = end + 4
+        length = 11 + int.from_bytes(head[1:4], "big")
+        end, place = max(end, place + length), place + length + 4
     return end
 
 

@@ -65,8 +65,9 @@ class Output:
     `layout`: the wanted pixel format, None for the nearest. `threads`: of the encoder, 0 for one
     per core. `look`: the file of what a first pass has found, or is to find, and which it is.
     `notes`: what the target could not hold. `refused`: packets that the target did not take.
-    `journal`: of what is encoded, with what an earlier run has; of that, `replay` are packets still
-    to be read, `kept` the next one. `last`: time of decoding of the last one written, in ticks.
+    `carried`: kinds of side data that frames had. `journal`: of what is encoded, with what an
+    earlier run has; of that, `replay` are packets still to be read, `kept` the next one. `last`:
+    time of decoding of the last one written, in ticks.
     """
 
     container: OutputContainer
@@ -78,6 +79,7 @@ class Output:
     look: tuple[Path, int] | None = None
     notes: list[str] = field(default_factory=list)
     refused: int = 0
+    carried: set[Type] = field(default_factory=set)
     journal: Journal | None = None
     replay: Iterator[Packet] = iter(())
     kept: deque[Packet] = field(default_factory=deque)
@@ -182,7 +184,7 @@ def _add_video(container: OutputContainer, chosen: Chosen, reading: Reading) -> 
 
 
 def configure(output: Output, picture: Picture, reading: Reading) -> str:
-    """Sets the encoder up by the first picture, opens it, and answers its pixel format."""
+    """Sets the encoder up by the first picture, opens it, and returns its pixel format."""
     frame, encoder = picture.frame, output.video.codec_context
     layout, notes = choose_layout(
         output.codec,

@@ -28,6 +28,7 @@ KEEP_BYTES: dict[str, Any] = (
     {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
 MICRO = 1_000_000  # of a second, in which containers count
+MOST_RATE = 10_000  # frames a second; more are the ticks of a clock
 UNTIMED = ("avi",)  # containers that hold a rate, and no times
 # Formats without an index: a seek may land behind the key frame, so it aims earlier by this much.
 UNINDEXED, LEAD = ("mpegts", "mpeg"), 10.0
@@ -249,12 +250,13 @@ def _note_reach(reading: Reading, packet: Packet) -> None:
 
 
 def frame_rate(video: VideoStream) -> Fraction:
-    """Frames a second on average, or the usual where the file says nothing."""
-    return video.average_rate or video.guessed_rate or Fraction(25)
+    """Frames a second on average, or the usual where the file says nothing, or only its ticks."""
+    known = (video.average_rate, video.guessed_rate)
+    return next((rate for rate in known if rate and rate <= MOST_RATE), Fraction(25))
 
 
 def _set_time(frame: VideoFrame, last: int | None, rate: Fraction) -> int:
-    """Gives a frame without a time one, keeps times in order, and answers the frame's."""
+    """Gives a frame without a time one, keeps times in order, and returns the frame's."""
     if frame.time_base is None:
         frame.time_base = 1 / rate
     if frame.pts is None:

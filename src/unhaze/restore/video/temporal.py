@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.windows import LUMA, window_mean
+from unhaze.filters import LUMA, window_mean
 
 CELL = 4  # analysis pixels along the side of a cell, in which change is measured
 STILL, CHANGED = 0.015, 0.06  # change of a cell's luma that is noise; that is another content
