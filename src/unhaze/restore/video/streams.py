@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from unhaze.errors import UnhazeError
-from unhaze.names import lookup
 from unhaze.restore.video.containers import FILE_DEMUXERS, VIDEO_BRANDS
+from unhaze.validation import lookup
 
 # Protocols whose sender does not wait for who reads; and those that a source may have at all.
 LIVE = ("udp", "rtp", "rtsp", "rtmp", "rtmps", "srt", "tcp")
