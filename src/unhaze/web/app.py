@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
 
 from unhaze.errors import UnhazeError
-from unhaze.names import nearest
+from unhaze.validation import nearest
 from unhaze.web import entry, openapi, photos, service, videos
 from unhaze.web.access import Access, request_id
 from unhaze.web.connections import Door
