@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
+from unhaze.restore.video.carried import STILL
 from unhaze.restore.video.clock import base_of
 from unhaze.restore.video.codecs import (
     Chosen,
@@ -65,9 +66,10 @@ class Output:
     `layout`: the wanted pixel format, None for the nearest. `threads`: of the encoder, 0 for one
     per core. `look`: the file of what a first pass has found, or is to find, and which it is.
     `notes`: what the target could not hold. `refused`: packets that the target did not take.
-    `carried`: kinds of side data that frames had. `journal`: of what is encoded, with what an
-    earlier run has; of that, `replay` are packets still to be read, `kept` the next one. `last`:
-    time of decoding of the last one written, in ticks.
+    `carried`: kinds of side data that frames had; `still`: they are pictures without. `journal`: of
+    what is encoded, with what an earlier run has; of that, `replay` are packets still to be read,
+    `kept` the next one. `last`: time of decoding of the last one written, in ticks. `at_once`:
+    whether every frame is to leave as soon as it is there.
     """
 
     container: OutputContainer
@@ -80,6 +82,7 @@ class Output:
     notes: list[str] = field(default_factory=list)
     refused: int = 0
     carried: set[Type] = field(default_factory=set)
+    still: bool = False
     journal: Journal | None = None
     replay: Iterator[Packet] = iter(())
     kept: deque[Packet] = field(default_factory=deque)
@@ -162,7 +165,9 @@ def open_output(
                 copies[stream.index] = track
     assert video is not None  # it is one of the streams
     layout, at_once = encoding.pixel_format, sink is not None
-    return Output(container, video, chosen, copies, layout, notes=notes, at_once=at_once)
+    still = reading.video.codec_context.name in STILL
+    how = {"notes": notes, "at_once": at_once, "still": still}
+    return Output(container, video, chosen, copies, layout, **how)
 
 
 def _muxer_options(form: str, own_tags: bool, at_once: bool) -> dict[str, str]:
