@@ -48,6 +48,38 @@ def test_by_itself_the_size_is_about_that_of_the_source(noisy: Path, tmp_path: P
     assert 0.85 < encoded_bytes(tmp_path / "out.mp4") / encoded_bytes(noisy) < 1.35
 
 
+def test_without_a_change_noise_too_stays_within_48_db(noisy: Path, tmp_path: Path):
+    restore_video(noisy, tmp_path / "out.mp4", restorer=Fixed(), strength=0)
+    with av.open(str(noisy)) as before, av.open(str(tmp_path / "out.mp4")) as after:
+        pairs = zip(before.decode(video=0), after.decode(video=0), strict=True)
+        errors = [
+            np.square(one.to_ndarray() - two.to_ndarray().astype(float)).mean()
+            for one, two in pairs
+        ]
+    assert 10 * np.log10(255**2 / np.mean(errors)) > 48
+
+
+def test_batch_says_before_what_a_video_becomes(noisy: Path, tmp_path: Path, unhaze, half):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp4").write_bytes(noisy.read_bytes())
+    words = [
+        "batch",
+        tmp_path / "in",
+        tmp_path / "out",
+        "--dry-run",
+        "--crf",
+        "20",
+        "--model",
+        half,
+    ]
+    done = unhaze(*words)
+    assert done.returncode == 0, done.stderr
+    assert b"a.mp4 -> a.mp4: " in done.stdout
+    assert b"h264 by libx264 (crf 20" in done.stdout
+    (entry,) = json.loads(unhaze(*words, "--json").stdout)["files"]
+    assert entry["video"]["options"]["crf"] == "20"
+
+
 def test_a_small_crf_is_better_and_larger(noisy: Path, tmp_path: Path):
     sizes = []
     for crf in (14, 24, 34):

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +14,9 @@ from unhaze.cli.progress import ERASE, say, stopped_by
 
 if TYPE_CHECKING:
     from unhaze.batch.folder import BatchStats
-    from unhaze.batch.tasks import Outcome, Plan
+    from unhaze.batch.tasks import Outcome, Plan, Task
+    from unhaze.batch.worker import Work
+    from unhaze.restore.video.planned import PlannedVideo
 
 MANIFEST_HELP = "Path or URL of the manifest. [default: unhaze-manifest.jsonl in DST]"
 WORKERS_HELP = "Processes, or actors of Ray, with a model each. [default: as --jobs; on a GPU 1]"
@@ -83,7 +86,7 @@ def batch(
         workers or 0, given.jobs or int(given.native), cluster, gpus_per_worker
     )
     if given.dry_run:
-        return tell_tasks(plan_folder(work, resume=given.resume, shard=shard), given.as_json)
+        return tell_tasks(plan_folder(work, resume=given.resume, shard=shard), work, given.as_json)
     with stopped_by(signal.SIGINT, signal.SIGTERM) as stop:
         try:
             stats = restore_folder(
@@ -107,22 +110,46 @@ def batch(
     return conclude(stats, stopped, given.quiet)
 
 
-def tell_tasks(plan: "Plan", as_json: bool) -> int:
-    """Prints what would become what; status 1 if something cannot be done."""
+def tell_tasks(plan: "Plan", work: "Work", as_json: bool) -> int:
+    """Prints what would become what, of a video here how; status 1 if something cannot be done."""
+    videos = {task.source: video_of(task, work) for task in plan.tasks}
     entries = [("planned", task, None) for task in plan.tasks]
     entries += [(outcome.state, outcome.task, outcome.why) for outcome in plan.known]
     for state, task, why in entries:
         if why is not None:
             say(f"error: {why}")
         elif not as_json:
-            click.echo(f"{task.source} -> {task.target}{' (kept)' * (state != 'planned')}")
+            video = videos.get(task.source)
+            words = f": {video}" if video else " (kept)" * (state != "planned")
+            click.echo(f"{task.source} -> {task.target}{words}")
     if as_json:
         files = [
             {"source": task.source, "target": task.target, "status": state, "error": why}
+            | ({"video": video.facts()} if (video := videos.get(task.source)) else {})
             for state, task, why in entries
         ]
         click.echo(json.dumps({"dry_run": True, "files": files}, indent=2))
     return 1 if any(why for _, _, why in entries) else 0
+
+
+def video_of(task: "Task", work: "Work") -> "PlannedVideo | None":
+    """What a video of a folder here would become; None for a photo, a store, and what fails."""
+    from unhaze.batch import is_video
+    from unhaze.errors import UnhazeError
+    from unhaze.restore.video.frames import require_av
+
+    source, settings = Path(work.source, task.source), work.settings
+    if not is_video(source) or not source.is_file():
+        return None
+    try:
+        require_av("restoring a video")
+        from unhaze.restore.video.planned import plan_video
+
+        part = {"start": settings.start, "end": settings.end, "strength": settings.strength}
+        return plan_video(source, task.target, encoding=settings.encoding, **part)
+    except UnhazeError as error:
+        say(f"error: '{task.source}': {error}")
+        return None
 
 
 class Teller:

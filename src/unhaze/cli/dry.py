@@ -48,7 +48,7 @@ def planned(job: "FileJob", settings: "Settings") -> dict[str, Any]:
             require_av("restoring a video")
             from unhaze.restore.video.planned import plan_video
 
-            part = {"start": settings.start, "end": settings.end}
+            part = {"start": settings.start, "end": settings.end, "strength": settings.strength}
             video = plan_video(job.source, job.target, encoding=settings.encoding, **part)
         except UnhazeError as failure:
             error = f"'{job.source}': {failure}"

@@ -19,6 +19,11 @@ CARRIED: dict[Type, tuple[str, tuple[str, ...]]] = {
 }
 
 
+# Codecs of still pictures, by FFmpeg's names. They have none of these, but ICC profiles, with which
+# PyAV 18 must not be asked for side data frame by frame (see `sidedata`).
+STILL = {"png", "apng", "mjpeg", "tiff", "webp", "jpegxl", "jpeg2000", "bmp", "exr", "gif"}
+
+
 def carried_by(frame: VideoFrame) -> set[Type]:
     """Kinds of CARRIED that a frame has."""
     held: Any = frame.side_data  # its types know `get` by names only

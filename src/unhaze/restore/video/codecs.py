@@ -58,15 +58,20 @@ class Chosen:
         return facts
 
 
-def choose_encoder(encoding: Encoding, codec: str, source: Source) -> Chosen:
+def choose_encoder(
+    encoding: Encoding, codec: str, source: Source, *, unchanged: bool = False
+) -> Chosen:
     """The encoder for a codec that `choose_codec` found, and what it is told.
 
     Where nothing is said of quality or size, a codec that is the source's gets about the source's
-    bits a second, any other one a quality at which a loss is hard to see.
+    bits a second, any other one a quality at which a loss is hard to see. `unchanged`: nothing is
+    restored, and the result is to be as near to the source as is of use.
     UnhazeError: it has no such preset, or no way to such a quality or size.
     """
     encoder, notes = _in_hardware(encoding, codec, source)
     options, bit_rate = dict(encoder.options), _bit_rate(encoding, codec, encoder, source)
+    if unchanged and encoding.plain and encoder.near is not None and encoder.quality is not None:
+        options[encoder.quality], bit_rate = encoder.near, None
     if encoding.crf is not None:
         if encoder.quality is None or encoding.crf > encoder.worst:
             most = f"goes to {encoder.worst}" if encoder.quality else "cannot be chosen"

@@ -12,7 +12,8 @@ class Codec:
     constant quality (None: there is none), which goes up to `worst`. `speed`: the option of
     `presets`. `averages`: whether it keeps to a mean of bits a second. `passes`: two, if it can
     look at all before it writes. `live`: what it is told besides where every frame is to leave at
-    once. `layouts`: its pixel formats, where FFmpeg does not know them.
+    once. `layouts`: its pixel formats, where FFmpeg does not know them. `near`: the quality at
+    which noise, too, is at 48 dB of what it was.
     """
 
     encoder: str
@@ -25,6 +26,7 @@ class Codec:
     passes: int = 1
     live: Mapping[str, str] = field(default_factory=dict)
     layouts: tuple[str, ...] = ()
+    near: str | None = None
 
 
 X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
@@ -41,6 +43,7 @@ CODECS = {
         "libx264",
         {"crf": "17", "preset": "veryfast"},
         "crf",
+        near="8",
         presets=X26X,
         passes=2,
         live=AT_ONCE,
@@ -49,6 +52,7 @@ CODECS = {
         "libx265",
         {"crf": "18", "preset": "superfast", "x265-params": "log-level=error:open-gop=0"},
         "crf",
+        near="6",
         presets=X26X,
         passes=2,
         live=AT_ONCE,
@@ -57,6 +61,7 @@ CODECS = {
         "libsvtav1",
         {"crf": "25", "preset": "8"},
         "crf",
+        near="8",
         worst=63,
         presets=tuple(map(str, range(14))),
         live={"svtav1-params": "pred-struct=1"},
@@ -65,6 +70,7 @@ CODECS = {
         "libvpx-vp9",
         {"crf": "24", "cpu-used": "6", "deadline": "realtime", "row-mt": "1"},
         "crf",
+        near="8",
         worst=63,
         speed="cpu-used",
         presets=tuple(map(str, range(9))),

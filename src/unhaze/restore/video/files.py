@@ -165,7 +165,7 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
         _opened(work) as reading,
         target_file(target, original=work.original, overwrite=overwrite) as file,
     ):
-        chosen = choose(reading, target, work.encoding)
+        chosen = choose(reading, target, work.encoding, strength=work.strength)
         _check_passes(work, chosen)
         look, tally.passes = folder / "look", chosen.passes
         if chosen.passes == 2 and _look(look, chosen, work, tally, progress):
@@ -206,7 +206,7 @@ def _pass_on(work: Work, sink: Sink, progress: Progress | None) -> VideoReport:
     tally = Tally()
     with _opened(work) as reading, sink.opened() as file:
         name = sink.name_for(reading.container.format.name)
-        chosen = choose(reading, name, work.encoding)
+        chosen = choose(reading, name, work.encoding, strength=work.strength)
         if chosen.passes == 2:
             raise UnhazeError("target_size needs two passes, and a file to write; give a bitrate")
         output = open_output(file, name, reading, chosen, work.encoding, sink=sink)

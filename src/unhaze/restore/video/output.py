@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
+from unhaze.restore.video.carried import STILL
 from unhaze.restore.video.clock import base_of
 from unhaze.restore.video.codecs import (
     Chosen,
@@ -52,6 +53,8 @@ LARGE = 6_000_000  # pixels; x264 holds some 50 bytes of each of the frames that
 # Frames between key frames at most, by x264 and x265; seconds, where frames are rarer than usual:
 # from the last one a killed run goes on.
 USUAL_KEY, LATEST_KEY = 250, 30
+TOLERANCE = "ratetol=0.1"  # share of the bits a second by which x264 may be off; its own is 1
+BRIEF = 20.0  # seconds within which x265 gets to no mean by itself
 LIVE_KEY = 2  # seconds between key frames of a stream: who comes later waits that long
 REORDERED = 3  # frames; x265 gives arbitrary times to the packets of shorter videos with B-frames
 
@@ -63,9 +66,10 @@ class Output:
     `layout`: the wanted pixel format, None for the nearest. `threads`: of the encoder, 0 for one
     per core. `look`: the file of what a first pass has found, or is to find, and which it is.
     `notes`: what the target could not hold. `refused`: packets that the target did not take.
-    `carried`: kinds of side data that frames had. `journal`: of what is encoded, with what an
-    earlier run has; of that, `replay` are packets still to be read, `kept` the next one. `last`:
-    time of decoding of the last one written, in ticks.
+    `carried`: kinds of side data that frames had; `still`: they are pictures without. `journal`: of
+    what is encoded, with what an earlier run has; of that, `replay` are packets still to be read,
+    `kept` the next one. `last`: time of decoding of the last one written, in ticks. `at_once`:
+    whether every frame is to leave as soon as it is there.
     """
 
     container: OutputContainer
@@ -78,6 +82,7 @@ class Output:
     notes: list[str] = field(default_factory=list)
     refused: int = 0
     carried: set[Type] = field(default_factory=set)
+    still: bool = False
     journal: Journal | None = None
     replay: Iterator[Packet] = iter(())
     kept: deque[Packet] = field(default_factory=deque)
@@ -90,7 +95,7 @@ class Output:
         return self.chosen.codec
 
 
-def choose(reading: Reading, target: Path, encoding: Encoding) -> Chosen:
+def choose(reading: Reading, target: Path, encoding: Encoding, *, strength: float = 1.0) -> Chosen:
     """The encoder for a source and the name of its result. UnhazeError: there is none as asked."""
     suffix, context = target.suffix.lower(), reading.video.codec_context
     family = context.codec.canonical_name
@@ -100,7 +105,7 @@ def choose(reading: Reading, target: Path, encoding: Encoding) -> Chosen:
     whole = reading.container.bit_rate
     rate = bit_rate_of(reading.video) or (max(whole - sound_rate, whole // 2) if whole else None)
     source = Source(family, reading.size, rate, sound_rate, reading.wanted_seconds)
-    chosen = choose_encoder(encoding, codec, source)
+    chosen = choose_encoder(encoding, codec, source, unchanged=strength == 0)
     lost = losses(reading.video, family, codec) if encoding.codec is None else ()
     return replace(chosen, notes=(*chosen.notes, *lost))
 
@@ -160,7 +165,9 @@ def open_output(
                 copies[stream.index] = track
     assert video is not None  # it is one of the streams
     layout, at_once = encoding.pixel_format, sink is not None
-    return Output(container, video, chosen, copies, layout, notes=notes, at_once=at_once)
+    still = reading.video.codec_context.name in STILL
+    how = {"notes": notes, "at_once": at_once, "still": still}
+    return Output(container, video, chosen, copies, layout, **how)
 
 
 def _muxer_options(form: str, own_tags: bool, at_once: bool) -> dict[str, str]:
@@ -199,7 +206,7 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
     if form == "yuv4mpegpipe":  # whose header tells the rate, and the time of no frame
         encoder.time_base = 1 / encoder.framerate
     encoder.flags |= Flags.frame_duration
-    _set_pace(output, encoder)
+    _set_pace(output, encoder, reading)
     ratio = reading.video.sample_aspect_ratio
     if ratio:
         encoder.sample_aspect_ratio = ratio
@@ -212,7 +219,8 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
         encoder.field_order = reading.video.codec_context.field_order
         x264 = output.chosen.encoder.encoder == "libx264"
         if x264 and encoder.field_order == BOTTOM_FIRST:
-            encoder.options["x264-params"] = "bff=1"  # by itself the top field is first
+            others = encoder.options.get("x264-params")  # by itself the top field is first
+            encoder.options["x264-params"] = f"{others}:bff=1" if others else "bff=1"
     if output.chosen.encoder.encoder == "prores":
         encoder.options["profile"] = _prores_profile(reading.video, layout)
     if output.look is not None:
@@ -240,10 +248,11 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
     return layout
 
 
-def _set_pace(output: Output, encoder: VideoCodecContext) -> None:
+def _set_pace(output: Output, encoder: VideoCodecContext, reading: Reading) -> None:
     """Bits, threads, and what is held of the frames ahead."""
     if output.chosen.bit_rate is not None:
         encoder.bit_rate = output.chosen.bit_rate
+        _hold(encoder, output.chosen, reading.wanted_seconds)
     # By frames as x264's makers mean it, where those frames are not too large to be held.
     large = encoder.width * encoder.height > LARGE
     encoder.thread_count, encoder.thread_type = output.threads, "SLICE" if large else "AUTO"
@@ -255,6 +264,16 @@ def _set_pace(output: Output, encoder: VideoCodecContext) -> None:
         encoder.gop_size = max(1, round(encoder.framerate * LIVE_KEY))
     if output.journal is not None and encoder.framerate * LATEST_KEY < USUAL_KEY:
         encoder.gop_size = max(1, round(encoder.framerate * LATEST_KEY))
+
+
+def _hold(encoder: VideoCodecContext, chosen: Chosen, seconds: float | None) -> None:
+    """To a mean of bits a second, also within a clip of some seconds."""
+    if chosen.encoder.encoder == "libx264":
+        encoder.options["x264-params"] = TOLERANCE
+    brief = seconds is not None and seconds < BRIEF
+    if chosen.encoder.encoder == "libx265" and brief and chosen.bit_rate and chosen.passes == 1:
+        kilo = chosen.bit_rate // 1000
+        encoder.options["x265-params"] += f":vbv-maxrate={kilo + kilo // 4}:vbv-bufsize={kilo}"
 
 
 def _begin_journal(output: Output, journal: Journal, encoder: VideoCodecContext) -> None:

@@ -56,11 +56,12 @@ def plan_video(
     encoding: Encoding,
     start: float | None = None,
     end: float | None = None,
+    strength: float = 1.0,
 ) -> PlannedVideo:
     """Opens the source, decodes nothing, and writes nothing. UnhazeError as `restore_video`."""
     with open_container(source) as container:
         reading = Reading(container, find_video(container, source), start, end)
-        chosen = choose(reading, Path(target), encoding)
+        chosen = choose(reading, Path(target), encoding, strength=strength)
         stored = reading.video.format.name if reading.video.format else "yuv420p"
         layout, notes = choose_layout(
             chosen.codec,

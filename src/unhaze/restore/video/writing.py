@@ -63,7 +63,8 @@ def _encode(
 ) -> None:
     """Encodes a picture, or writes what an earlier run has encoded up to it."""
     assert item.frame.pts is not None  # `read` gives each frame a time
-    output.carried |= carried_by(item.frame)
+    if not output.still:
+        output.carried |= carried_by(item.frame)
     pts = item.frame.pts - round(shift / base_of(item.frame))
     until = None if output.journal is None else output.journal.until
     if until is not None and pts < until:
