@@ -27,7 +27,8 @@ class Controls:
     def __post_init__(self) -> None:
         """UnhazeError for what is no number from 0 to 1."""
         for name, value in asdict(self).items():
-            if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+            number = not isinstance(value, bool) and isinstance(value, Real)
+            if not number or not 0 <= float(value) <= 1:
                 raise UnhazeError(f"{name} is {value!r}; expected 0 (none) to 1 (all of it)")
 
 
