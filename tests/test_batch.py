@@ -65,6 +65,15 @@ def test_formats_that_become_one_keep_their_suffix_in_the_name(tmp_path: Path):
     assert planned(tmp_path, "one")["one/a.bmp"] == "one/a.bmp.unhazed.png"
 
 
+def test_a_target_and_a_format_may_say_the_same(tmp_path: Path):
+    touch(tmp_path, "a.png")
+    for name, asked in (("b.jpg", "jpg"), ("b.JPEG", "jpg"), ("b.tif", "tiff")):
+        (job,) = plan_files([tmp_path / "a.png"], tmp_path / name, output=Output(format=asked))
+        assert job.target == tmp_path / name and job.problem is None
+    with pytest.raises(UnhazeError, match="'.*b.png' is not named like the format jpg"):
+        plan_files([tmp_path / "a.png"], tmp_path / "b.png", output=Output(format="jpg"))
+
+
 def test_a_clash_stops_only_those_that_clash(tmp_path: Path):
     touch(tmp_path, "one/a.png", "one/a.bmp", "one/a.bmp.png", "one/b.png")
     names = planned(tmp_path, "one", out="out")

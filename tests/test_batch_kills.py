@@ -167,3 +167,18 @@ def test_workers_that_cannot_load_the_model_end_the_batch(tmp_path: Path):
     task = Task("a.png", "a.png", Mark(1, ""))
     with pytest.raises(UnhazeError, match=r"broken\.onnx"):
         list(in_processes([task], work, workers=1, stop=threading.Event()))
+
+
+def test_a_worker_that_is_ready_too_late_leaves_without_a_word(tmp_path: Path, half: Path):
+    """Others have done all files meanwhile, and the driver has closed its end."""
+    code = (
+        "import multiprocessing, sys\n"
+        "from unhaze.batch.processes import serve\n"
+        "from unhaze.batch.worker import Work\n"
+        "ours, theirs = multiprocessing.Pipe(); ours.close()\n"
+        "serve(Work(sys.argv[1], sys.argv[1], model=sys.argv[2]), theirs)\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    for model in (half, tmp_path / "none.onnx"):
+        done = subprocess.run([*words, str(model)], capture_output=True, text=True, timeout=100)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -26,6 +26,7 @@ LEVELS = {
     "extras": 0.1,
     "cache": 0,
     "compiled": 0.1,
+    "atomic": 0.1,
     "recipe_layers": 0.1,
     "formats": 0.1,
     "outputs": 0.15,

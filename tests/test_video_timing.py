@@ -106,3 +106,48 @@ def test_players_find_the_sound_again(codec: str, suffix: str, kept: str, tmp_pa
         assert container.streams.audio[0].codec_context.codec.canonical_name == kept
     said = [note for note in report.notes if "encoded as aac" in note]
     assert len(said) == (before != kept)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_samples_of_an_avi_stay_the_same(channels: int, suffix: str, tmp_path: Path):
+    """AVI gives its channels no names, and MP4 refuses those that have none when it ends."""
+    words = (*PLAIN, "-ac", str(channels), "-c:a", "pcm_s16le")
+    source, target = make_flash_and_beep(tmp_path / "in.avi", *words), tmp_path / f"out{suffix}"
+    report = restore_video(source, target, restorer=Fixed())
+    assert not report.notes
+    given, kept = (
+        b"".join(data for _, data in packets_of(path, "audio")) for path in (source, target)
+    )
+    assert len(given) == 2 * 48000 * 2 * channels
+    assert kept == given
+
+
+def test_a_tick_is_no_frame_rate(tmp_path: Path):
+    """FFmpeg tells 60000 frames a second of a DV stream, which x264 in MP4 refuses."""
+    words = ("-c:v", "dvvideo", "-s", "720x576", "-pix_fmt", "yuv420p", "-ac", "2")
+    source, target = make_flash_and_beep(tmp_path / "in.dv", *words), tmp_path / "out.mp4"
+    report = restore_video(source, target, restorer=Fixed())
+    with av.open(str(target)) as container:
+        assert container.streams.video[0].average_rate == RATE
+    assert report.frames == 50
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_sound_before_the_start_of_an_edit_list_is_left_out(suffix: str, tmp_path: Path):
+    """ffmpeg cuts a copy at the last key frame, and has players begin later."""
+    whole = make_flash_and_beep(tmp_path / "in.mp4", *REORDERED, "-c:a", "aac")
+    source, target = tmp_path / "part.mp4", tmp_path / f"out{suffix}"
+    cut = ["ffmpeg", "-v", "error", "-ss", "0.53", "-i", str(whole), "-c", "copy", str(source)]
+    subprocess.run(cut, check=True)
+    restore_video(source, target, restorer=Fixed())
+    assert picture_before_sound(target) == pytest.approx(
+        picture_before_sound(source), abs=0.5 / RATE
+    )
+    with av.open(str(target)) as container:
+        first = {
+            stream.type: min(p.pts * p.time_base for p in container.demux(stream) if p.size)
+            for stream in container.streams
+            if not container.seek(0)
+        }
+    assert first["video"] - first["audio"] < 0.1

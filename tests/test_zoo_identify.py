@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from unhaze.cli import main
@@ -141,6 +142,43 @@ def test_an_average_over_training_is_preferred_and_named(key, tmp_path):
     assert "average over training" in identify(tmp_path / "a.pth").told
     net = open_weights(tmp_path / "a.pth").net
     assert torch.equal(net.state_dict()["conv1.bias"], state["conv1.bias"] + 1)
+
+
+@pytest.mark.parametrize("opening", [b"\x80\x02", b"PK", b"BM", b"II"])
+def test_a_safetensors_header_of_any_length_is_no_other_kind(opening, tmp_path):
+    """Its length comes first in the file: 128 bytes look like a pickle, 19280 like a zip."""
+    state = state_of("aodnet")
+    save_file(state, tmp_path / "a.safetensors")
+    written = (tmp_path / "a.safetensors").read_bytes()
+    length = int.from_bytes(written[:8], "little")
+    wanted = int.from_bytes(opening.ljust(3, b"\1"), "little")
+    header = written[8 : 8 + length].ljust(wanted)
+    content = wanted.to_bytes(8, "little") + header + written[8 + length :]
+    assert content.startswith(opening)
+    (tmp_path / "b.safetensors").write_bytes(content)
+    found = identify(tmp_path / "b.safetensors")
+    assert (found.kind, found.net, found.certain) == ("checkpoint", "aodnet", True), found.told
+    (tmp_path / "b.safetensors").write_bytes(content[:-1])
+    assert identify(tmp_path / "b.safetensors").kind == "incomplete"
+
+
+def test_a_part_that_fails_its_checksum_is_told(tmp_path):
+    """PyTorch itself loads the wrong numbers. Files without checksums are no damaged ones."""
+    state = state_of("griddehazenet/slim")
+    torch.save(state, tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    largest = max(state.values(), key=torch.numel).numpy().tobytes()
+    content[content.index(largest) + 40] ^= 0x55
+    (tmp_path / "a.pth").write_bytes(content)
+    assert torch.load(tmp_path / "a.pth").keys() == state.keys()
+    found = identify(tmp_path / "a.pth")
+    assert found.kind == "damaged" and "fail their checksum" in found.told
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(state, tmp_path / "b.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert identify(tmp_path / "b.pth").net == "griddehazenet"
 
 
 def test_net_overrides_and_says_what_fits_instead(tmp_path):

@@ -10,9 +10,11 @@ its turns beside other work; processor time is counted, not the clock.
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,30 +108,37 @@ def main() -> None:
 
 def attempt(given: argparse.Namespace, study: Study, arm: Arm) -> None:
     """Prints the processor seconds of a step and the memory of an arm."""
-    seconds, memory = step_seconds(given, study, arm, given.try_steps)
+    settings, teacher = [], given.out / f".try-teacher-{os.getpid()}"
+    if arm.teacher:
+        made = [*FEW, "schedule.steps=2", "watch.validate_limit=1"]
+        run(train_words(given, study, Arm("", "", arm.teacher), seed=0, settings=made, out=teacher))
+        settings = [f"method.teacher={teacher}"]
+    seconds, memory = step_seconds(given, study, arm, steps=given.try_steps, settings=settings)
+    shutil.rmtree(teacher, ignore_errors=True)
     print(f"{arm.name}: {seconds:.2f} s a step, {memory / 1e3:.1f} GB", flush=True)
 
 
 def step_seconds(
-    given: argparse.Namespace, study: Study, arm: Arm, steps: int = 8
+    given: argparse.Namespace, study: Study, arm: Arm, *, settings: Sequence[str], steps: int = 8
 ) -> tuple[float, float]:
     """Processor seconds of one step, from two short runs, and MB at the peak."""
     times = []
     for number in (2, 2 + steps):
         out = given.out / f".try-{arm.name}-{os.getpid()}"
-        settings = [f"schedule.steps={number}", "watch.validate_limit=1", *FEW]
-        seconds, memory = run(train_words(given, study, arm, seed=0, settings=settings, out=out))
-        subprocess.run(["rm", "-r", str(out)], check=True)
+        few = [*settings, f"schedule.steps={number}", "watch.validate_limit=1", *FEW]
+        seconds, memory = run(train_words(given, study, arm, seed=0, settings=few, out=out))
+        shutil.rmtree(out)
         times.append(seconds)
     return (times[1] - times[0]) / steps, memory
 
 
 def finish(given: argparse.Namespace, study: Study, arm: Arm, seed: int) -> None:
     """Trains an arm to its end, from where it is, and measures it."""
-    settings, folder = [], given.out / f"{arm.name}-{seed}"
+    settings, taught = [], 0.0
+    folder = given.out / f"{arm.name}-{seed}"
     if arm.teacher:
         teacher = Arm(f"{arm.name}-teacher", "", arm.teacher)
-        train(given, study, teacher, seed, share=0.5)
+        taught = train(given, study, teacher, seed, share=0.5)["seconds"]
         settings = [f"method.teacher={given.out / f'{teacher.name}-{seed}'}"]
     spent = train(given, study, arm, seed, settings=settings, share=0.5 if arm.teacher else 1)
     aside = record_of(given, arm, seed).with_suffix(".part")
@@ -143,7 +152,7 @@ def finish(given: argparse.Namespace, study: Study, arm: Arm, seed: int) -> None
         "place": study.arms.index(arm),
         "seed": seed,
         "validation_psnr": validations[-1]["validation_psnr"],
-        "cpu_seconds": round(spent["seconds"]),
+        "cpu_seconds": round(taught + spent["seconds"]),
         "peak_mb": round(spent["memory"]),
         "minutes": study.minutes,
     }
@@ -168,7 +177,7 @@ def train(
     else:
         spent = {"seconds": 0.0, "memory": 0.0, "done": False, "settings": list(settings or [])}
         if study.minutes is not None:
-            a_step, _ = step_seconds(given, study, arm)
+            a_step, _ = step_seconds(given, study, arm, settings=spent["settings"])
             steps = max(20, round(60 * share * study.minutes / a_step))
             spent["settings"] += [f"schedule.steps={steps}"]
     while not spent["done"]:
@@ -208,7 +217,7 @@ def run(words: list[str]) -> tuple[float, float]:
     child = subprocess.Popen(words, cwd=ROOT, env=environment)
     try:
         _, status, usage = os.wait4(child.pid, 0)
-    except BaseException:
+    except (KeyboardInterrupt, SystemExit):
         child.send_signal(signal.SIGTERM)  # it saves, and the same command goes on
         child.wait()
         raise

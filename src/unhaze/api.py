@@ -1,4 +1,4 @@
-"""`unhaze.dehaze`: one call that answers in the type it was given."""
+"""`unhaze.dehaze`: one call that returns the type it was given."""
 
 import functools
 import os
@@ -44,10 +44,10 @@ def dehaze(
     color_space: str | None = None,
     bands: str | None = None,
 ) -> Picture:
-    """Clears `picture`, and answers in its type, size and number range.
+    """Clears `picture`, and returns it in its type, size and number range.
 
     path (str or Path) of a photo or video: writes `out`, or photo.unhazed.jpg beside photo.jpg, and
-    answers that path. bytes of an image file: bytes in the same format, or in what that becomes
+    returns that path. bytes of an image file: bytes in the same format, or in what that becomes
     where it is only read.
     NumPy (H,W), (H,W,3), (H,W,4: alpha is kept) or (B,H,W,3 or 4), RGB, uint8, uint16 or float in
     [0,1]. PIL image of 8 bits a channel: one of mode L, LA, RGB or RGBA, with the same `info`, seen
@@ -130,7 +130,7 @@ def dehaze_file(
     strength: float,
     output: Output = AS_SOURCE,
 ) -> Path:
-    """Writes the restored photo or video and answers where."""
+    """Writes the restored photo or video and returns where."""
     from unhaze.batch import Settings, TargetExists, plan_files, restore_file
 
     if path.is_dir():

@@ -85,10 +85,12 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Hardware:
-    """precision: 32-true, bf16-mixed or 16-mixed. prefetch: batches drawn ahead in threads.
+    """precision: 32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed on a GPU or CPU that gains from
+    it. prefetch: batches drawn ahead in threads.
 
-    compile: none, or a mode of torch.compile (default, reduce-overhead, max-autotune) for the
-    network and the losses. measure_peak: multiply matrices for half a second at the start and count
+    compile: none, a mode of torch.compile (default, reduce-overhead, max-autotune) for the
+    network and the losses, or auto: default for long trainings where precision auto is bf16-mixed.
+    measure_peak: multiply matrices for half a second at the start and count
     the first step's operations, so that the log has the run's share of the hardware's peak.
     """
 

@@ -35,8 +35,8 @@ const TURNS: Record<number, number[]> = {
   8: [0, 1, 0, -1, 0, 0, 1, 0, 1],
 };
 
-const LOOKED = { hazy: 0, gains: 1, offsets: 2, restored: 3 } as const;
-const MIXED = { befores: 4, changes: 5, table: 6 } as const;
+const LOOKED = { hazy: 0, gains: 1, offsets: 2, restored: 3, table: 4 } as const;
+const MIXED = { befores: 5, changes: 6 } as const;
 const SPARE = 7; // that no drawing relies on
 
 const SHARP = 3; // zoom from which pixels are shown as squares
@@ -133,13 +133,10 @@ export class Renderer {
     this.mix.use();
     this.bind(MIXED.befores, gl.TEXTURE_2D, this.seen!.befores);
     this.bind(MIXED.changes, gl.TEXTURE_2D, this.seen!.changes);
-    this.bind(MIXED.table, gl.TEXTURE_3D, photo.table);
     gl.uniform1f(this.mix.place("strength"), strength);
     const width = paneWidth(canvas.width, layers.length, gap);
-    layers.forEach((name, i) => {
+    layers.forEach((_, i) => {
       const start = this.enterPane(i, width, gap);
-      const isShownAsItIs = this.layers.get(name)?.kind === 2;
-      gl.uniform1i(this.mix.place("hasTable"), photo.table && !isShownAsItIs ? 1 : 0);
       gl.uniform1f(this.mix.place("split"), start + split * width);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
     });
@@ -160,6 +157,8 @@ export class Renderer {
     this.blank();
     this.look.use();
     this.bind(LOOKED.hazy, gl.TEXTURE_2D, photo.hazy);
+    this.bind(LOOKED.table, gl.TEXTURE_3D, photo.table);
+    gl.uniform1i(this.look.place("hasTable"), photo.table ? 1 : 0);
     this.sharpen(view.zoom === 1 || view.zoom >= SHARP);
     gl.uniform1f(this.look.place("zoom"), view.zoom);
     gl.uniform2f(this.look.place("size"), ...photo.size);

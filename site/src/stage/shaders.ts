@@ -11,16 +11,28 @@ void main() {
   gl_Position = vec4(vec2((gl_VertexID << 1) & 2, gl_VertexID & 2) * 2.0 - 1.0, 0.0, 1.0);
 }`;
 
-/** `before`: the photo as stored, not premultiplied. `change`: what full strength adds to it, not bounded. */
+/**
+ * `before`: the photo in sRGB, not premultiplied. `change`: what full strength adds to it, not bounded.
+ *
+ * `table` takes the photo's own colours to sRGB. It does so with none and with full strength; what lies between
+ * is mixed, which in curves as alike as those of photos differs by parts of a level.
+ */
 export const LOOK = `#version 300 es
 precision highp float;
+precision highp sampler3D;
 uniform sampler2D hazy, gains, offsets, restored;
+uniform sampler3D table;
 uniform vec2 corner, size;
 uniform float zoom;
 uniform int kind;
+uniform bool hasTable;
 uniform mat3 turn;
 layout(location = 0) out vec4 before;
 layout(location = 1) out vec4 change;
+
+vec3 shown(vec3 own) {
+  return hasTable ? texture(table, (own * 32.0 + 0.5) / 33.0).rgb : own;
+}
 
 void main() {
   before = vec4(0.0);
@@ -28,18 +40,20 @@ void main() {
   vec2 seen = (gl_FragCoord.xy - corner) * vec2(1.0, -1.0) / (zoom * size);
   if (any(lessThan(seen, vec2(0.0))) || any(greaterThanEqual(seen, vec2(1.0)))) return;
   vec2 stored = (turn * vec3(seen, 1.0)).xy;
-  before = texture(hazy, stored);
-  if (kind == 1) change.rgb = before.rgb * (texture(gains, stored).rgb - 1.0) + texture(offsets, stored).rgb;
+  vec4 own = texture(hazy, stored);
+  before = vec4(shown(own.rgb), own.a);
+  if (kind == 1) {
+    vec3 after = own.rgb * texture(gains, stored).rgb + texture(offsets, stored).rgb;
+    vec3 inside = clamp(after, 0.0, 1.0);
+    change.rgb = shown(inside) + (after - inside) - before.rgb;
+  }
   if (kind == 2) change.rgb = texture(restored, seen).rgb - before.rgb;
 }`;
 
 export const MIX = `#version 300 es
 precision highp float;
-precision highp sampler3D;
 uniform sampler2D befores, changes;
-uniform sampler3D table;
 uniform float split, strength;
-uniform bool hasTable;
 out vec4 colour;
 
 void main() {
@@ -47,7 +61,6 @@ void main() {
   vec4 before = texelFetch(befores, place, 0);
   vec3 after = before.rgb;
   if (gl_FragCoord.x >= split) after = clamp(after + strength * texelFetch(changes, place, 0).rgb, 0.0, 1.0);
-  if (hasTable) after = texture(table, (after * 32.0 + 0.5) / 33.0).rgb;
   colour = vec4(after * before.a, before.a);
 }`;
 

@@ -130,10 +130,10 @@ def on_cluster(
         rows, problem = outcomes.iter_rows(), None
         try:
             for row in rows:
-                answer = unpacked(row["outcome"])
-                if isinstance(answer, Outcome):
-                    yield answer
-                problem = problem or (answer if isinstance(answer, str) else None)
+                result = unpacked(row["outcome"])
+                if isinstance(result, Outcome):
+                    yield result
+                problem = problem or (result if isinstance(result, str) else None)
         except RayError as error:
             cause = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
             raise UnhazeError(f"the workers on Ray failed: {cause}") from error

@@ -18,7 +18,8 @@ from unhaze.outputs import AS_SOURCE, Output
 from unhaze.restore.video import TARGET_SUFFIXES, VIDEO_SUFFIXES
 
 Name = TypeVar("Name")
-Source, Target = TypeVar("Source", bound=PurePath), TypeVar("Target", bound=PurePath)
+Source = TypeVar("Source", bound=PurePath)
+Target = TypeVar("Target", bound=PurePath)
 
 URL_SCHEMES = ("http:", "https:", "ftp:", "rtsp:", "rtmp:", "rtmps:", "udp:", "srt:", "file:")
 
@@ -125,7 +126,7 @@ def targets_of(
         [source] = found
         check_kinds(source, folder)
         named_as = formats.format_of(folder)
-        if output.named_suffix and named_as is not formats.format_of(Path(output.named_suffix)):
+        if output.named_suffix and named_as is not formats.of_suffix(output.named_suffix):
             raise UnhazeError(
                 f"'{out}' is not named like the format {output.format}; leave one out"
             )

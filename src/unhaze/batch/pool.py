@@ -41,7 +41,7 @@ def restore_files(
     `at_once`: photos at a time, 0 for what cores and memory allow. `threads`: in all, 0 for one per
     core. `memory`: bytes that the network may take in all, None: what is free. When `stop` is set,
     photos at work are finished, a video ends at its next frame without a result, and nothing else
-    begins. `watch(source)` answers who hears of a video's frames.
+    begins. `watch(source)` returns who hears of a video's frames.
     UnhazeError at once if the model cannot be loaded.
     """
     stop = stop or threading.Event()

@@ -27,7 +27,7 @@ POLL = 0.5  # seconds after which a stop is noticed although no worker says anyt
 
 @dataclass
 class WorkerHandle:
-    """A worker as the driver sees it. held: tasks that it has been sent and not answered."""
+    """A worker as the driver sees it. held: tasks that it has been sent and not finished."""
 
     process: BaseProcess
     pipe: Connection
@@ -54,15 +54,15 @@ def in_processes(
                     send(handle, None)
             for pipe in wait([handle.pipe for handle in handles], POLL):
                 handle = next(each for each in handles if each.pipe is pipe)
-                answer = receive(handle)
-                if isinstance(answer, str):
-                    raise UnhazeError(answer)
-                if isinstance(answer, Outcome):
-                    del handle.held[answer.task.source]
-                    yield answer
-                elif isinstance(answer, Task):  # a video that `stop` has ended
-                    del handle.held[answer.source]
-                elif answer:
+                message = receive(handle)
+                if isinstance(message, str):
+                    raise UnhazeError(message)
+                if isinstance(message, Outcome):
+                    del handle.held[message.task.source]
+                    yield message
+                elif isinstance(message, Task):  # a video that `stop` has ended
+                    del handle.held[message.source]
+                elif message:
                     handle.ready, early = True, 0
                     yield None
                 else:
@@ -139,21 +139,25 @@ def serve(work: Work, pipe: Connection) -> None:
         signal.signal(number, signal.SIG_IGN)
     lock, stop = threading.Lock(), threading.Event()
 
-    def answer(words: Outcome | Task | str | bool) -> None:
-        with lock:
-            pipe.send(words)
+    def reply(words: Outcome | Task | str | bool) -> None:
+        """Without a driver, or when it has no more work for one that is just ready, to nobody."""
+        try:
+            with lock:
+                pipe.send(words)
+        except (BrokenPipeError, ConnectionResetError):
+            leave(0)
 
     def do(task: Task) -> None:
         done = tries.submit(worker.do, task, stop)
         fault = done.exception()
-        answer(worker.faulted(task, fault) if fault else done.result() or task)
+        reply(worker.faulted(task, fault) if fault else done.result() or task)
 
     try:
         worker = Worker(work)
     except UnhazeError as error:
-        answer(str(error))
+        reply(str(error))
         return
-    answer(True)
+    reply(True)
     threads, tries = ThreadPoolExecutor(work.at_once), ThreadPoolExecutor(work.at_once)
     try:
         while True:
@@ -169,8 +173,6 @@ def serve(work: Work, pipe: Connection) -> None:
 def give_up(done: Future[None]) -> None:
     """Ends the worker if a task raised what nobody expects: it must not pass for a slow file."""
     error = done.exception()
-    if isinstance(error, BrokenPipeError | ConnectionResetError):
-        leave(0)
     if error is not None:
         traceback.print_exception(error)
         leave(FAULT)

@@ -1,4 +1,4 @@
-"""What datasets answer: two batch types, so that a loss against another scene is a type error."""
+"""What datasets return: two batch types, so that a loss against another scene is a type error."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable

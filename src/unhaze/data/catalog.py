@@ -48,7 +48,7 @@ def find_pairs(name: str, root: Path | str = ".", **arguments: Any) -> list[Pair
 
 
 def find_files(name: str, root: Path | str = ".", **arguments: Any) -> Found:
-    """As `find_pairs`, but files without a partner are part of the answer and not an error."""
+    """As `find_pairs`, but files without a partner are returned, too, and no error."""
     dataset = find_dataset(name)
     if dataset.find is None:
         raise UnhazeError(f"'{name}' has no pairs of files: its batches are drawn in training")

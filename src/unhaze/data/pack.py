@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unhaze import photo
+from unhaze.atomic import made_aside
 from unhaze.data.pairing import SceneFiles, find_scenes
 from unhaze.errors import UnhazeError
 from unhaze.photo.kinds import HEAD, kind_of
@@ -86,19 +87,13 @@ def make_pack(
         "depth": {"codec": "webp", "quality": DEPTH_QUALITY, "scale": 0.5},
         "scenes": [{"name": scene.name, "deepest": scene.deepest} for scene in scenes],
     }
-    partial = out.with_name(f".{out.name}.part")
-    try:
+    with made_aside(out) as partial:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr("index.json", json.dumps(index, indent=1))
             for scene in scenes:
                 archive.writestr(f"clear/{scene.name}.{codec}", scene.clear)
                 archive.writestr(f"depth/{scene.name}.webp", scene.depth)
         check_limit(partial.stat().st_size, limit, len(scenes))
-        partial.replace(out)
-    except OSError as error:
-        raise UnhazeError(f"cannot write '{out}': {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
     clear_bytes = sum(len(scene.clear) for scene in scenes) / len(scenes)
     depth_bytes = sum(len(scene.depth) for scene in scenes) / len(scenes)
     size = out.stat().st_size

@@ -71,10 +71,10 @@ def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
     )
     if size == (0, 0) or target == (height, width):
         return image
-    answer = functional.interpolate(image[None].float(), target, mode="bilinear", antialias=True)[0]
+    result = functional.interpolate(image[None].float(), target, mode="bilinear", antialias=True)[0]
     if image.dtype == torch.uint8:
-        return answer.round_().clamp_(0, 255).to(torch.uint8)
-    return answer.to(image.dtype)
+        return result.round_().clamp_(0, 255).to(torch.uint8)
+    return result.to(image.dtype)
 
 
 def _batch(pieces: list[Tensor], crop: int, device: torch.device) -> Tensor:

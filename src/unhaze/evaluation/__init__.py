@@ -18,8 +18,8 @@ import numpy as np
 from unhaze import photo
 from unhaze.data.catalog import PairFiles, fit_clear
 from unhaze.errors import UnhazeError
-from unhaze.evaluation.answers import read_answer
 from unhaze.evaluation.models import Model, load, sha256
+from unhaze.evaluation.precomputed import read_precomputed
 from unhaze.evaluation.saving import (
     commit,
     new_folder,
@@ -116,7 +116,7 @@ def evaluate(
     metrics: by default those that need a clear picture, or FADE where none of the pairs has one; a
     picture that is its own clear one shall stay as it is. limit: only the first so many.
     long_side: shrinks or enlarges every picture to it beforehand. rescale: the model sees the hazy
-    picture at so many times its size, and what it answers is brought back before it is measured.
+    picture at so many times its size, and what it returns is brought back before it is measured.
     save: a new folder for restored/ and strips/ (hazy | restored | clear) of PNGs, per_image.csv
     and evaluation.json; it appears whole at the end, and `overwrite` replaces nothing but an
     evaluation. progress: counts on stderr. A picture that cannot be measured is named in `failed`,
@@ -251,8 +251,8 @@ def evaluate_pair(
     hazy, clear = pictures
     try:
         started = time.perf_counter()
-        if model.answers is not None:
-            restored = seen = read_answer(model.answers, pair, hazy)
+        if model.precomputed is not None:
+            restored = seen = read_precomputed(model.precomputed, pair, hazy)
             seconds = 0.0
         else:
             seen = scaled(hazy, rescale)

@@ -131,7 +131,7 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def open_pools(model: onnx.ModelProto) -> list[str]:
-    """Lets a caller replace each mean over the whole picture; answers what they are the means of.
+    """Lets a caller replace each mean over the whole picture; returns what they are the means of.
 
     Mean number k is taken over rows and columns `from_k` to `to_k` (everything) and becomes the
     inner value `pool_k`; what follows gets

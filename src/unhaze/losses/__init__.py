@@ -21,7 +21,7 @@ class Loss:
 
     build: class whose keyword arguments are the keys of the recipe's `[losses.NAME]`; its
         forward(restored, clear, hazy) takes (B,3,H,W) un-normalised, clear and hazy in [0,1] and
-        restored perhaps outside, and answers a scalar.
+        restored perhaps outside, and returns a scalar.
     """
 
     build: Callable[..., nn.Module]

@@ -129,7 +129,7 @@ class CDDGAN:
     def step(self, batches: Sequence[UnpairedBatch], lr: float) -> dict[str, Tensor]:
         """First the critics, then the generators of negatives, then generators and heads.
 
-        `lr` is the generators' learning rate. Answers the terms, without their weights.
+        `lr` is the generators' learning rate. Returns the terms, without their weights.
         """
         (batch,) = batches
         with self.fabric.autocast():

@@ -50,7 +50,7 @@ def accumulate(
     batches: Sequence[PairedBatch],
     measure: Callable[[PairedBatch], dict[str, Tensor]],
 ) -> dict[str, Tensor]:
-    """Gradients of the mean over `batches` of `measure(batch)["total"]`; answers the mean terms.
+    """Gradients of the mean over `batches` of `measure(batch)["total"]`; returns the mean terms.
 
     `measure` is to call `module`, which is in step with other processes' after the last batch.
     """

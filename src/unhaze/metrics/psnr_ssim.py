@@ -102,7 +102,7 @@ def ssim(
 def luma(picture_hwc: np.ndarray) -> np.ndarray:
     """(H,W,3) RGB in [0,1] -> (H,W,1) ITU-R BT.601 studio-swing luma in [16/255, 235/255].
 
-    What MATLAB's rgb2ycbcr answers for floating-point pictures; nothing is rounded.
+    What MATLAB's rgb2ycbcr returns for floating-point pictures; nothing is rounded.
     """
     weights = np.array([65.481, 128.553, 24.966]) / 255
     return (picture_hwc.astype(np.float64) @ weights + 16 / 255)[..., None]

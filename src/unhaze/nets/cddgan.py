@@ -36,7 +36,7 @@ class CDDGenerator(nn.Module):
         airlight A a picture, t = exp(-depth), restored = (hazy - A) / t + A; "veil", for the way
         back, adds such haze.
     shrink: Differs: the network sees the picture as blocks of shrink x shrink pixels (pixel
-        unshuffle), and answers pictures so, but haze as one value a block; 1 is the ancestors'
+        unshuffle), and returns pictures so, but haze as one value a block; 1 is the ancestors'
         network, 2 costs a quarter.
     """
 

@@ -120,7 +120,7 @@ class QuarterNet(nn.Module):
         """1 / t (B,1,H,W) over 1, A (B,3,H,W) or (B,3,1,1) in (0,1), e (B,3,1,1) in (1/2,2); H, W
         multiples of 4 x fold.
         """
-        cells = means_of_cells(padded, self.fold) if self.fill or self.clearing else None
+        cells = means_of_cells(padded, self.fold)  # a graph that does not use them drops them
         if self.fill:
             padded, cells = without_blind_spots(padded, cells)
         quarter = self.down1(self.enter(padded - 0.5))

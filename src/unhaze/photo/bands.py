@@ -5,7 +5,7 @@ they are.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -46,10 +46,9 @@ class Bands:
 
     def picked(self, image: pyvips.Image) -> pyvips.Image:
         """The picture alone, of all bands."""
-        first, *rest = (image.extract_band(number) for number in self.chosen)
-        found = first.bandjoin(rest) if rest else first
+        found = _joined(image, self.chosen)
         spaces = {"uchar": ("b-w", "srgb"), "ushort": ("grey16", "rgb16")}
-        grey, colours = spaces.get(image.format, ("b-w", "scrgb"))
+        grey, colours = spaces.get(str(image.format), ("b-w", "scrgb"))
         return found.copy(interpretation=grey if len(self.chosen) == 1 else colours)
 
     def whole(self, picture: pyvips.Image) -> pyvips.Image:
@@ -58,17 +57,21 @@ class Bands:
         joined = picture.bandjoin(kept)
         places = {number: at for at, number in enumerate(self.chosen)}
         places = [places.get(number, picture.bands + number) for number in range(self.count)]
-        first, *rest = (joined.extract_band(place) for place in places)
         # Of another kind, libvips would call the first three RGB.
         grey = "grey16" if picture.format == "ushort" else "b-w"
         space = picture.interpretation if self.is_rgb else grey
-        return first.bandjoin(rest).copy(interpretation=space)
+        return _joined(joined, places).copy(interpretation=space)
 
     def name_extra(self, file: BinaryIO) -> None:
         """Says in a finished file what the bands behind the colours are."""
         kinds = self.extra or (exif.UNSPECIFIED,) * self.count
         if exif.first_number(file, exif.EXTRA_SAMPLES) is not None:
             overwrite_numbers(file, exif.EXTRA_SAMPLES, kinds)
+
+
+def _joined(image: pyvips.Image, places: Sequence[int]) -> pyvips.Image:
+    first, *rest = (image.extract_band(place) for place in places)
+    return first.bandjoin([*rest]) if rest else first
 
 
 def bands_of(

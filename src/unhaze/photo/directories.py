@@ -39,7 +39,7 @@ LITTLE = Header("<", False, 4)
 
 
 def unless_damaged(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What `work` answers, or None where the structure leads nowhere."""
+    """What `work` returns, or None where the structure leads nowhere."""
     try:
         return work(*arguments)
     except (ValueError, KeyError, OverflowError, struct.error):

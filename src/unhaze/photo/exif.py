@@ -49,7 +49,7 @@ LARGEST = 1 << 22  # bytes of values: above, it is no photo's description
 
 # Tag -> (kind, its values in little-endian order), or the directory that it points to.
 Tree = dict[int, "tuple[int, bytes] | Tree"]
-# Answers a JPEG of at most so many bytes, or None if there is none.
+# Returns a JPEG of at most so many bytes, or None if there is none.
 MakeThumbnail = Callable[[int], bytes | None]
 
 

@@ -53,6 +53,7 @@ FATES = (
 GAIN_MAP = "gain map (the picture is the standard one for all screens)"
 VIDEO = "motion video"
 DEPTH = "depth"
+MASKS = "masks of what is where"
 VIEWS = "further pictures of the file"
 CREDENTIALS = "content credentials (C2PA), which are void once pixels change"
 EXTENDED = "extended XMP"

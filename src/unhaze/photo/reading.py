@@ -16,7 +16,7 @@ import pyvips
 from unhaze import formats
 from unhaze.errors import UnhazeError
 from unhaze.photo import exif, headers, kinds, pages, png, profile
-from unhaze.photo.bands import bands_of
+from unhaze.photo.bands import Bands, bands_of
 from unhaze.photo.decoding import (
     COMPUTED,
     LOADERS,
@@ -190,27 +190,54 @@ def _opened(
         with _open(source) as again:  # its own place to read from
             return decoder(source, again, name)
 
-    frames = field_of(image, "n-pages", png.count_frames(file) if loader == "png" else 1)
+    _warn_of_conversion(image, name)
+    chosen = bands_of(file, image, asked, reopened, name) if loader == "tiff" else None
+
+    def picture(image: pyvips.Image) -> pyvips.Image:
+        return rgb_or_grey(image if chosen is None else chosen.picked(image), name)
+
+    def again() -> pyvips.Image:
+        return picture(decoder(source, file, name))
+
+    converted = picture(image)
+    traits = _traits(image, converted, again, file, head, chosen)
+    return Opened(
+        name,
+        (image.height, image.width, converted.bands),
+        SAMPLES[str(converted.format)],
+        replace(traits, path=path),
+        again,
+        kinds.guess(file) if loader == "tiff" else kinds.DAMAGED,
+    )
+
+
+def _warn_of_conversion(image: pyvips.Image, name: str) -> None:
     if image.interpretation == "cmyk":
         log.warning("%s is CMYK; converted to sRGB", name)
     elif image.interpretation in COMPUTED:
         log.warning("%s is %s; converted to 16-bit sRGB", name, image.interpretation)
     elif only_reads(image):
         log.warning("%s has a profile that only reads colours; converted to sRGB", name)
-    chosen = bands_of(file, image, asked, reopened, name) if loader == "tiff" else None
 
-    def picture(image: pyvips.Image) -> pyvips.Image:
-        return rgb_or_grey(image if chosen is None else chosen.picked(image), name)
 
-    converted = picture(image)
+def _traits(
+    image: pyvips.Image,
+    converted: pyvips.Image,
+    again: Callable[[], pyvips.Image],
+    file: BinaryIO,
+    head: bytes,
+    chosen: Bands | None,
+) -> Traits:
+    """What stands beside the pixels of `image`, which are `converted`; `again`: from the start."""
+    loader = LOADERS[loader_of(image)]
     metadata, lost, held = metadata_of(converted, file, loader)
+    frames = field_of(image, "n-pages", png.count_frames(file) if loader == "png" else 1)
     overviews = pages.count_overviews(file) if loader == "tiff" and frames > 1 else 0
-    frames -= overviews
-    if frames > 1:
-        lost += (f"all but the first of {frames} pages or frames",)
+    if frames - overviews > 1:
+        lost += (f"all but the first of {frames - overviews} pages or frames",)
     seen_by, top = profile_of(converted, metadata), None
     if converted.format == "float" and ICC not in metadata:
-        top = encoded_white(picture(decoder(source, file, name)))
+        top = encoded_white(again())
         seen_by = None if top else seen_by
     by_exif = exif.has_resolution(io.BytesIO(metadata.get(EXIF, b"")))
     has_density = headers.has_density(file, loader, by_exif)
@@ -231,16 +258,8 @@ def _opened(
         tile=pages.tiling(file) if loader == "tiff" else None,
         overviews=overviews > 0,
         missing=pages.missing_data(metadata.get(EXIF)) if loader == "tiff" else None,
-        path=path,
     )
-    return Opened(
-        name,
-        (image.height, image.width, converted.bands),
-        SAMPLES[str(converted.format)],
-        replace(traits, **headers.encoding(file, head, density=not has_density)),
-        lambda: picture(decoder(source, file, name)),
-        kinds.guess(file) if loader == "tiff" else kinds.DAMAGED,
-    )
+    return replace(traits, **headers.encoding(file, head, density=not has_density))
 
 
 def _key(head: bytes, file: BinaryIO, path: Path | None, name: str) -> str | None:
@@ -303,6 +322,7 @@ def _opened_by_reader(
         profile=seen_by,
         top=1.0 if floats and not decoded.linear else None,
         lost=decoded.lost,
+        held=decoded.held,
         format=key,
         path=path,
         bands=chosen,

@@ -153,7 +153,7 @@ def _encoded(stream: Stream, suffix: str, output: Output) -> bytes:
 def _save(
     stream: Stream, suffix: str, target: pyvips.Target, output: Output
 ) -> Callable[[BinaryIO], None]:
-    """Writes what libvips can; answers what is still to be done to the file."""
+    """Writes what libvips can; returns what is still to be done to the file."""
     saver = SAVERS[suffix.lower()]
     stream = _with_bands(_ready(stream, saver, output), saver, suffix)
     bands = stream.traits.bands

@@ -19,8 +19,8 @@ from safetensors.torch import load
 from torch import Tensor
 
 from unhaze.errors import UnhazeError
-from unhaze.published.kinds import kind_of
 from unhaze.published.matlab import read_arrays
+from unhaze.zoo.kinds import kind_of
 
 # Bytes of a file, also when unpacked. The largest network here has 31 M parameters, 125 MB.
 LARGEST = 2**30
@@ -76,8 +76,10 @@ def read_any(path: Path) -> Any:
             return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
         if start[8:9] == b"{":
             return load(path.read_bytes())
-        if start[:2] == b"PK" and is_npz(path):
-            return read_npz(path)
+        if start[:2] == b"PK":
+            check_sums(path)
+            if is_npz(path):
+                return read_npz(path)
         return read_pytorch(path)
     except DAMAGE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -147,6 +149,28 @@ def states_in(loaded: Any) -> list[State]:
 def joined(where: str, name: str) -> str:
     """`where` and one more key."""
     return f"{where}.{name}" if where else name
+
+
+def check_sums(path: Path) -> None:
+    """ValueError if some parts of a zip file are not what was stored, which PyTorch overlooks.
+
+    Where all sums are wrong none were made: `torch.serialization.set_crc32_options(False)`.
+    """
+    wrong = []
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > LARGEST:
+            return  # refused by who reads it
+        for member in members:
+            try:
+                archive.read(member)
+            except zipfile.BadZipFile:
+                wrong.append(member.filename)
+    if wrong and len(wrong) < len(members):
+        raise ValueError(
+            f"of its {len(members)} parts {len(wrong)} (first '{wrong[0]}') fail their checksum:"
+            " it is damaged, fetch it anew"
+        )
 
 
 def is_npz(path: Path) -> bool:

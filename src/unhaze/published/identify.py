@@ -13,7 +13,6 @@ from torch import Tensor
 from unhaze.errors import UnhazeError
 from unhaze.nets import NETS
 from unhaze.published.files import State, read_any, read_parts, states_in
-from unhaze.published.kinds import kind_of
 from unhaze.published.layouts import UNUSED
 from unhaze.published.signatures import (
     Variant,
@@ -23,6 +22,7 @@ from unhaze.published.signatures import (
     variants_of,
 )
 from unhaze.validation import lookup
+from unhaze.zoo.kinds import kind_of
 
 # The share of its tensors that a file has in common with a network below which it is of no kind
 # that is here.
@@ -160,7 +160,7 @@ def no_network(source: Path, states: list[State], variants: list[Variant], net: 
     rest = f", and {len(more)} more" if more else ""
     message = f"'{source}' does not fit {spelled(variant)}: {first}{rest}"
     if net is None:
-        return f"{message}; it is the nearest: {share:.0%} of the tensors agree"
+        return f"{message}; it is the nearest: {int(100 * share)} % of the tensors agree"
     others = [each for each in list_variants() if any(fits(each, one.tensors) for one in states)]
     same = next((each.preset for each in others if each.net == variant.net), None)
     if same:

@@ -16,6 +16,7 @@ from unhaze.errors import UnhazeError
 from unhaze.restore.checkpoints import checkpoint_of, ready
 from unhaze.restore.devices import choose_device
 from unhaze.validation import nearest, one_of
+from unhaze.zoo.kinds import kind_of
 
 FOLDER = Path(__file__).parents[1] / "models"
 USES = ("photo", "video")
@@ -149,6 +150,9 @@ def find_model(
     if path.suffix == ".onnx":
         if not path.is_file():
             raise UnhazeError(f"no model file '{name}'")
+        kind = kind_of(path)
+        if kind is not None:
+            raise UnhazeError(f"'{name}' is no ONNX model: {kind.reason}")
         return path
     checkpoint = checkpoint_of(name)
     if checkpoint is not None:

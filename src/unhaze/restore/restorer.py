@@ -109,7 +109,7 @@ class Restorer:
 
         All but the colours is kept. `compare`: a picture to write, before and after side by side.
         `save_field`: a folder in which to write NAME.transmission.png and NAME.airlight.png, NAME
-        being that of `target`. All are written whole or not at all. `seen`: what `look` answered
+        being that of `target`. All are written whole or not at all. `seen`: what `look` returned
         for this file, so that the network need not run again. `output`: quality, depth, colours and
         so on of `target`, whose suffix says the format. UnhazeError: `source` cannot be read,
         something cannot be written, or exists and not `overwrite`. Animations are restored frame

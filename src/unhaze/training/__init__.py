@@ -25,14 +25,13 @@ from unhaze.nets import create_net, find_net
 from unhaze.published import open_weights
 from unhaze.restore.resources import keep_freed_memory
 from unhaze.training.loop import Trainer, TrainResult
+from unhaze.training.machine import fitted
 from unhaze.training.steps import batches_from
-from unhaze.validation import check_arguments, one_of
+from unhaze.validation import check_arguments
 from unhaze.weights import load_into, newest_state
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 # Names of SLURM jobs that are shells: a training started there by hand is one process.
 INTERACTIVE = ("bash", "interactive")
-COMPILE_MODES = ("none", "default", "reduce-overhead", "max-autotune")
 
 
 def train(
@@ -53,6 +52,7 @@ def train(
     if budget_minutes is not None and not 0 < budget_minutes < math.inf:
         raise UnhazeError(f"a budget of {budget_minutes} minutes; expected a number above 0")
     keep_freed_memory()
+    recipe = fitted(recipe)
     fabric = make_fabric(recipe)
     check_names(recipe)
     if resume is not None:  # before the data, which may take minutes
@@ -113,8 +113,7 @@ def make_fabric(recipe: Recipe) -> Fabric:
     else:
         devices, nodes = 1, 1
     strategy = "ddp" if devices * nodes > 1 else "auto"
-    one_of("hardware.precision", recipe.hardware.precision, PRECISIONS)
-    one_of("hardware.compile", recipe.hardware.compile, COMPILE_MODES)
+    recipe = fitted(recipe)
     fabric = Fabric(
         accelerator="cuda" if torch.cuda.is_available() else "cpu",
         devices=devices,

@@ -173,7 +173,7 @@ class Trainer:
         scores: tuple[float, float],
         best: float,
     ) -> float:
-        """Logs a validation and keeps best.safetensors; answers the best PSNR so far."""
+        """Logs a validation and keeps best.safetensors; returns the best PSNR so far."""
         (psnr, hazy_psnr), step = scores, facts["step"]
         if writer is None or math.isnan(psnr):
             return best

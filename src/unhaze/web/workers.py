@@ -178,7 +178,10 @@ def live(settings: Settings, pipe: Connection) -> None:
         except KNOWN as error:
             answer = plain(error)
         # Any other error ends this process, with its traceback on stderr.
-        pipe.send(answer)
+        try:
+            pipe.send(answer)
+        except (BrokenPipeError, ConnectionResetError):  # the server is gone
+            return
 
 
 def plain(error: BaseException) -> BaseException:

@@ -104,10 +104,12 @@ def _bit_rate(encoding: Encoding, codec: str, encoder: Codec, source: Source) ->
             )
     if wanted is not None and not encoder.averages:
         raise UnhazeError(f"{codec} has no choice of bits a second; leave bitrate and size out")
-    if wanted is None and encoding.crf is None and source.rate and encoder.averages:
+    rate = source.rate or 0
+    told = rate >= LEAST_RATE  # less is that of a playlist's own bytes
+    if wanted is None and encoding.crf is None and told and encoder.averages:
         same, known = codec == _own_codec(source.family), (source.seconds or 0) >= TELLING
         if (same and known) or encoder.quality is None:
-            return round(SHARE * source.rate)
+            return round(SHARE * rate)
     return wanted
 
 
@@ -247,9 +249,9 @@ def usable_layouts(encoder: Codec, width: int, height: int) -> list[str]:
     avoided += ("bgr", "rgb", "argb", "x2", "cuda", "qsv", "amf") if hard else ("nv",)
     formats = AvCodec(encoder.encoder, "w").video_formats or ()
     return [
-        each.name
-        for each in formats
-        if not each.name.startswith(avoided) and (not lossy or _fits(each.name, width, height))
+        name
+        for name in encoder.layouts or [each.name for each in formats]
+        if not name.startswith(avoided) and (not lossy or _fits(name, width, height))
     ]
 
 

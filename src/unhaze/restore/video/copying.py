@@ -26,6 +26,7 @@ from unhaze.restore.video.containers import CONTAINERS
 
 EMPTY_TEXT = 2  # bytes of a gap between MP4's subtitles, which FFmpeg writes by itself
 STEP = 0.001  # seconds by which a packet is decoded before it is due, where nothing says when
+SILENCE = 48  # bytes of each channel: whole samples, whatever their size
 BIT_RATE = 96_000  # of sound that is encoded anew, a channel
 # Of channels whose places the source does not tell.
 LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
@@ -187,6 +188,9 @@ def open_track(
     if stream.type == "audio" and audio == "none":
         return None
     asked = stream.type == "audio" and audio not in ("copy", _codec_of(stream))
+    if target.sound is None and stream.type == "audio":
+        notes.append(f"{refused}; left out")
+        return None
     if asked and not _is_encoded(form, stream, SOUND_ENCODERS[audio]):
         raise UnhazeError(f"{words_for(stream)} does not become {audio} in '{suffix}'")
     if asked and isinstance(stream, AudioStream):
@@ -197,7 +201,11 @@ def open_track(
         strict = not container.format.flags & FormatFlags.ts_nonstrict.value
         strict = strict and stream.type in ("video", "audio")
         return Copy(_add_copy(container, stream), base, strict)
-    if isinstance(stream, AudioStream) and _is_encoded(form, stream, target.sound):
+    if isinstance(stream, AudioStream) and is_pcm(stream) and _is_readable(form, stream):
+        same = stream.codec_context.name
+        if _is_encoded(form, stream, same):  # with channels that have names, and no loss
+            return Sound(container, stream, same)
+    if target.sound and isinstance(stream, AudioStream) and _is_encoded(form, stream, target.sound):
         made = AvCodec(target.sound, "w").canonical_name
         notes.append(f"{refused}; encoded as {made}")
         return Sound(container, stream, target.sound)
@@ -212,20 +220,34 @@ def _copied_base(form: str, stream: Stream) -> Fraction | None:
     """Seconds in a tick of such a stream, copied into a container of this form: tried out in
     memory. None if that does not hold it as it is.
     """
-    kinds = {stream.type, _codec_of(stream), "cover" if is_cover(stream) else ""}
-    if kinds & UNREADABLE.get(form, set()) or not _is_named(form, stream):
+    if not _is_readable(form, stream):
         return None
     try:
         with av.open(io.BytesIO(), "w", format=form) as trial:
             copy = _add_copy(trial, stream)
             trial.start_encoding()
-            return copy.time_base
+            base = copy.time_base
+            # Names of channels are missed when the file ends, not before.
+            if base is not None and isinstance(stream, AudioStream) and is_pcm(stream):
+                silence = Packet(bytes(SILENCE * stream.codec_context.channels))
+                silence.pts = silence.dts = 0
+                silence.time_base, silence.stream = base, copy
+                trial.mux(silence)
+        return base
     except (FFmpegError, ValueError):
         return None
 
 
-def _is_named(form: str, stream: Stream) -> bool:
-    """Whether those who read such a container are told the codec."""
+def is_pcm(stream: AudioStream) -> bool:
+    """Whether its sound is samples, one after the other."""
+    return _codec_of(stream).startswith("pcm_")
+
+
+def _is_readable(form: str, stream: Stream) -> bool:
+    """Whether those who read such a container find and understand the stream."""
+    kinds = {stream.type, _codec_of(stream), "cover" if is_cover(stream) else ""}
+    if kinds & UNREADABLE.get(form, set()):
+        return False
     context = stream.codec_context
     own = _codec_of(stream) if context is None else context.codec.canonical_name
     return form not in NAMED or own in NAMED[form]

@@ -12,11 +12,14 @@ from av.video.reformatter import VideoReformatter
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.video.ahead import Ahead, timed
+from unhaze.restore.video.carried import carried_by, left_out
 from unhaze.restore.video.clock import base_of
 from unhaze.restore.video.copying import Sound, is_cover
 from unhaze.restore.video.output import Output, configure, in_full_range
 from unhaze.restore.video.pixels import Picture, to_frame
 from unhaze.restore.video.reading import Reading
+
+WARM_UP = 0.08  # seconds of sound that decoders want before what is heard; Opus the most
 
 
 def write(
@@ -49,7 +52,8 @@ def write(
                 waiting.clear()
     if layout is None:
         length = "" if reading.duration is None else f" of its {reading.duration:g} s"
-        raise UnhazeError(f"no picture could be decoded in the wanted part{length}")
+        piped = "; from a pipe MP4 needs its index first, Matroska does not" * reading.piped
+        raise UnhazeError(f"no picture could be decoded in the wanted part{length}{piped}")
     with timed(seconds, "write"):
         _finish(output)
 
@@ -59,6 +63,7 @@ def _encode(
 ) -> None:
     """Encodes a picture, or writes what an earlier run has encoded up to it."""
     assert item.frame.pts is not None  # `read` gives each frame a time
+    output.carried |= carried_by(item.frame)
     pts = item.frame.pts - round(shift / base_of(item.frame))
     until = None if output.journal is None else output.journal.until
     if until is not None and pts < until:
@@ -97,7 +102,7 @@ def _copy(packet: Packet, output: Output, reading: Reading, shift: float) -> Non
     """Puts a packet into its track, `shift` seconds earlier, if it lies in the wanted part."""
     if is_cover(packet.stream):
         packet.pts = packet.dts = 0
-    elif not _cut(packet, reading, shift):
+    elif not _cut(packet, reading, shift) or _unheard(packet):
         return
     _mux_copies(output, output.copies[packet.stream.index].take(packet))
 
@@ -119,9 +124,17 @@ def _finish(output: Output) -> None:
     lost = sum(track.lost for track in output.copies.values() if isinstance(track, Sound))
     if lost:
         output.notes.append(f"{lost} damaged places in the sound were passed over")
+    if said := left_out(output.carried, output.chosen.encoder.encoder, output.codec):
+        output.notes.append(said)
     if output.refused:
         output.notes.append(f"{output.refused} packets of copied streams did not fit and were lost")
     output.container.close()
+
+
+def _unheard(packet: Packet) -> bool:
+    """Whether the source's edit list leaves out a packet of sound that no decoder warms up by."""
+    due = float((packet.pts or 0) * base_of(packet))
+    return packet.is_discard and packet.stream.type == "audio" and not -WARM_UP <= due < 0
 
 
 def _cut(packet: Packet, reading: Reading, shift: float) -> bool:

@@ -1,5 +1,6 @@
 """What a file that should hold weights is instead: a web page, a pointer, half a download ..."""
 
+import json
 import re
 import tarfile
 import zipfile
@@ -36,6 +37,9 @@ def kind_of(path: Path) -> Kind | None:
         start = file.read(START)
     if not start:
         return Kind("empty", "it is empty: the download failed, fetch it anew")
+    # Before all else: its first bytes, a number, may look like anything.
+    if start[8:10] in (b'{"', b"{ ", b"{}"):
+        return kind_of_safetensors(path)
     if start.startswith(LFS):
         size = re.search(rb"size (\d+)", start)
         what = f" to {int(size[1]):,} bytes" if size else ""
@@ -67,10 +71,30 @@ def kind_of(path: Path) -> Kind | None:
     return None
 
 
+def kind_of_safetensors(path: Path) -> Kind | None:
+    """A .safetensors file that ends before the tensors that its header lists."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if length < size else b""
+    try:
+        entries = json.loads(header or b"{}")
+        ends = [each["data_offsets"][1] for each in entries.values() if "data_offsets" in each]
+        whole = 8 + length + max(ends, default=0)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None  # its reader says what is wrong
+    if whole > size:
+        return CUT_OFF
+    return None
+
+
+CUT_OFF = Kind("incomplete", "it is cut off, as by a download that stopped: fetch it anew")
+
+
 def kind_of_zip(path: Path) -> Kind | None:
     """A zip file that is no checkpoint: cut off, a TorchScript program, an archive of files."""
     if not zipfile.is_zipfile(path):
-        return Kind("incomplete", "it is cut off, as by a download that stopped: fetch it anew")
+        return CUT_OFF
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
