@@ -157,9 +157,9 @@ def restore_opened(
 
 def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | None) -> VideoReport:
     """In one pass or two. KeyboardInterrupt, when what is done has been kept."""
-    from unhaze.restore.video.output import choose, open_first_pass, open_output
+    from unhaze.restore.video.output import choose, open_output
 
-    tally, stopped = Tally(), False
+    tally = Tally()
     with (
         scratch_folder("passes") as folder,
         _opened(work) as reading,
@@ -168,12 +168,7 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
         chosen = choose(reading, target, work.encoding)
         _check_passes(work, chosen)
         look, tally.passes = folder / "look", chosen.passes
-        if chosen.passes == 2:
-            with _opened(work) as first:
-                seeing = open_first_pass(folder / "null", chosen, first, work.encoding)
-                seeing.look = look, 1
-                stopped = _convert(first, seeing, work, tally, progress)
-        if stopped:
+        if chosen.passes == 2 and _look(look, chosen, work, tally, progress):
             raise KeyboardInterrupt
         output = open_output(file, target, reading, chosen, work.encoding)
         output.look = (look, 2) if chosen.passes == 2 else None
@@ -187,6 +182,21 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
     if output.journal is not None:
         output.journal.remove()
     return report
+
+
+def _look(
+    look: Path, chosen: "Chosen", work: Work, tally: Tally, progress: Progress | None
+) -> bool:
+    """The first of two passes; whether it was ended early by Ctrl-C.
+
+    What its encoder has found is in the file `look` when that encoder is gone: nobody keeps it.
+    """
+    from unhaze.restore.video.output import open_first_pass
+
+    with _opened(work) as reading:
+        output = open_first_pass(look.with_name("null"), chosen, reading, work.encoding)
+        output.look = look, 1
+        return _convert(reading, output, work, tally, progress)
 
 
 def _pass_on(work: Work, sink: Sink, progress: Progress | None) -> VideoReport:
@@ -226,6 +236,7 @@ def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> 
         "model": None if model is None else [Path(model).name, Path(model).stat().st_size],
         "card": str(work.restorer.model.card.get("net")),
         "strength": work.strength,
+        "controls": asdict(work.restorer.controls),
         "how": asdict(work.how),
         "analysis": work.restorer.analysis,
         "chosen": chosen.facts(),

@@ -184,13 +184,13 @@ def _each(pictures: Pictures, target: Path, work: _Work) -> VideoReport:
         for number, file in pictures.files.items():
             started = time.perf_counter()
             with photo.open_photo(file) as opened:
-                glance, shape = work.restorer.look(opened), opened.shape
-            found = glance.maps
-            moment = next_moment(moment, glance.hazy, functools.partial(_given, found), work.how)
-            glance = replace(glance, maps=moment.maps)
+                seen, shape = work.restorer.look(opened), opened.shape
+            found = seen.maps
+            moment = next_moment(moment, seen.hazy, functools.partial(_given, found), work.how)
+            seen = replace(seen, maps=moment.maps)
             seconds["field"] += time.perf_counter() - started
             restore = work.restorer.restore_file
-            writers.add(functools.partial(restore, file, goals[number], glance=glance, **settings))
+            writers.add(functools.partial(restore, file, goals[number], seen=seen, **settings))
     return _report(
         pictures.pattern, target, writers.done, begin, shape, moment, seconds, pictures.note
     )
