@@ -114,7 +114,7 @@ def test_where_nothing_is_to_be_seen_nothing_is_cleared():
     assert torch.allclose(cleared({"flat": 0.01}, flat, 0.2, 0.9), flat, atol=1e-3)
     seen = textured(0.6, contrast=0.4)
     spreads = [cleared(each, seen, 0.5, 0.9).std().item() for each in ({"flat": 0.01}, {})]
-    assert spreads[0] == pytest.approx(spreads[1], rel=0.05)
+    assert spreads[0] == pytest.approx(spreads[1], rel=0.1)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0])

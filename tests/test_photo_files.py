@@ -57,7 +57,7 @@ BROKEN = {
     "page.jpg": (lambda: b"\xef\xbb\xbf \n<!doctype HTML><title>Sign in", "an HTML page"),
     "drawing.png": (lambda: SVG, "it is SVG"),
     "bomb.png": (bomb, "30000 x 30000"),
-    "six.tif": (SIX.tiffsave_buffer, "6 channels"),
+    "six.tif": (SIX.copy(interpretation="b-w").tiffsave_buffer, "6 channels"),
     "wide.tif": (lambda: SIX[0].cast("uint").tiffsave_buffer(), "'uint'"),
 }
 

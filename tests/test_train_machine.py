@@ -23,6 +23,7 @@ AUTO = dataclasses.replace(
         ({"avx2", "amx_bf16"}, "/usr/bin/c++", 5000, ("bf16-mixed", "default")),
         ({"avx2", "amx_bf16"}, "/usr/bin/c++", 50, ("bf16-mixed", "none")),
         ({"avx2", "amx_bf16"}, None, 5000, ("bf16-mixed", "none")),
+        ({"avx2", "avx512_bf16"}, "/usr/bin/c++", 5000, ("bf16-mixed", "default")),
         ({"avx2"}, "/usr/bin/c++", 5000, ("32-true", "none")),
     ],
 )

@@ -118,11 +118,11 @@ def test_a_sequence_flickers_less_than_its_pictures_alone(tmp_path: Path):
         seen = 0
 
         def look(self, opened):
-            preview = super().look(opened)
+            seen = super().look(opened)
             self.seen += 1
-            preview.maps[:, 0] = 0.9 if self.seen % 2 else 0.5
-            preview.maps[:, 1] = 0.0
-            return preview
+            seen.maps[:, 0] = 0.9 if self.seen % 2 else 0.5
+            seen.maps[:, 1] = 0.0
+            return seen
 
     folder = tmp_path / "in"
     folder.mkdir()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from unhaze.errors import UnhazeError
 from unhaze.outputs import AS_SOURCE, Output
+from unhaze.restore.controls import Controls
 from unhaze.validation import check_arguments
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def dehaze(
     out: str | Path | None = None,
     overwrite: bool = False,
     strength: float = 1.0,
+    protect_sky: float = 0.0,
+    lift_shadows: float = 0.0,
+    white_balance: float = 0.0,
     model: str = "auto",
     device: str = "auto",
     analysis: int | None = None,
@@ -50,12 +54,11 @@ def dehaze(
     by the ICC profile in that; of 16 bits: one of mode I;16, or I if it was (there, values up to
     255 are of 8 bits). PyTorch (3,H,W) or (B,3,H,W), uint8, uint16 or float in [0,1], on any
     device. What alpha hides, or the mask of a masked array, has no influence.
-    strength: 0 changes nothing, 1 clears fully; model, device, analysis, native: as for Restorer,
-    which is kept for later calls with the same ones. format ("jpg", "png", "webp", "avif", "tiff",
-    "jxl", "exr", "gif"), quality (1 to 100), lossless, bit_depth (8, 10, 12, 16, 32), suffix,
-    strip_metadata, color_space ("srgb", "display-p3", "adobe-rgb", "rec2020", "prophoto"),
-    bands (of TIFF, red, green and blue as "4,3,2"): how files are read and written, as
-    `unhaze.outputs.OPTIONS` has it; for paths and bytes only.
+    strength: 0 changes nothing, 1 clears fully. protect_sky, lift_shadows, white_balance: from 0
+    (as the model has it) to 1, as `unhaze.restore.controls.CONTROLS` has it; model, device,
+    analysis, native: as for Restorer, which is kept for later calls with the same ones.
+    format ... bands: how files are read and written, as `unhaze.outputs.OPTIONS` has it, with the
+    choices for each; for paths and bytes only.
     UnhazeError for everything else, and for an `out` that exists without `overwrite`.
     """
     given = {"device": device, "analysis": analysis, "native": native, "overwrite": overwrite}
@@ -63,14 +66,13 @@ def dehaze(
     output = Output(
         format, quality, lossless, bit_depth, suffix, strip_metadata, color_space, bands
     )
+    use = use_of(picture)
+    restorer = restorer_for(str(model), device, analysis, native, use)
+    restorer = restorer.controlled(Controls(protect_sky, lift_shadows, white_balance))
     if isinstance(picture, str | os.PathLike):
-        if not str(picture).strip():
-            raise UnhazeError("picture is an empty path; expected that of a photo or video")
-        restorer = restorer_for(str(model), device, analysis, native, use_of(Path(picture)))
         done = dehaze_file(Path(picture), out, overwrite, restorer, strength, output)
         as_given: Any = type(picture)  # str and pathlib's types are made of a path
         return as_given(done)
-    restorer = restorer_for(str(model), device, analysis, native)
     if out is not None:
         raise UnhazeError("out is for a picture given by its path; here the result is the answer")
     if isinstance(picture, bytes):
@@ -103,10 +105,15 @@ def restorer_for(
     return Restorer(model, device, analysis=analysis, native=native, use=use)
 
 
-def use_of(path: Path) -> str:
-    """What "auto" chooses a model for."""
+def use_of(picture: Any) -> str:
+    """What "auto" chooses a model for. UnhazeError: an empty path."""
+    if not isinstance(picture, str | os.PathLike):
+        return "photo"
+    if not str(picture).strip():
+        raise UnhazeError("picture is an empty path; expected that of a photo or video")
     from unhaze.batch import is_video
 
+    path = Path(picture)
     return "video" if is_video(path) else "photo"
 
 
@@ -131,7 +138,9 @@ def dehaze_file(
     if not path.exists():
         raise UnhazeError(f"no file '{path}'")
     [job] = plan_files([path], out, output=output)
-    settings = Settings(strength=strength, overwrite=overwrite, output=output)
+    settings = Settings(
+        strength=strength, overwrite=overwrite, output=output, controls=restorer.controls
+    )
     try:
         restore_file(job, restorer, settings)
     except TargetExists as error:

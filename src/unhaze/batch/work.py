@@ -12,6 +12,7 @@ from unhaze.batch.plan import FileJob, is_video
 from unhaze.errors import UnhazeError, printable
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo.notes import noted
+from unhaze.restore.controls import AS_MODEL, Controls
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video import VideoReport, restore_video
@@ -39,7 +40,7 @@ class Settings:
     exist and are not older than their source are kept and count as done. compare, save_field:
     photos get pictures for the curious beside the target. Of videos, start, end: seconds; encoding:
     how they are written; analysis: long side of what the network sees (default: restore_video's).
-    output: how photos are written.
+    output: how photos are written. controls: what a person wants otherwise than the model.
     """
 
     strength: float = 1.0
@@ -52,6 +53,7 @@ class Settings:
     encoding: Encoding = Encoding()
     analysis: int | None = None
     output: Output = AS_SOURCE
+    controls: Controls = AS_MODEL
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def restore_file(
     if job.target.exists() and not settings.overwrite:
         older = " and is older than its source" if settings.resume else ""
         raise TargetExists(f"'{job.target}' exists{older}")
+    restorer = restorer.controlled(settings.controls)
     job.target.parent.mkdir(parents=True, exist_ok=True)
     if is_video(job.source):
         analysis: dict[str, Any] = {}

@@ -21,7 +21,7 @@ from unhaze.batch.plan import FileJob, is_video
 from unhaze.batch.tasks import DONE, FAILED, Outcome, Task
 from unhaze.batch.work import FileResult, Settings, restore_job, told
 from unhaze.restore.models import find_model
-from unhaze.restore.priors import PRIORS
+from unhaze.restore.priors import is_prior
 from unhaze.restore.resources import share_one_heap
 from unhaze.restore.restorer import Restorer
 from unhaze.scratch import remove_leftovers, scratch_folder
@@ -61,7 +61,7 @@ class Work:
     def digest(self) -> str:
         """Of all on which the pixels of a result depend. UnhazeError: no such model."""
         facts: dict[str, Any] = self.facts()["settings"] | {"unhaze": version("unhaze")}
-        if self.model not in PRIORS:
+        if not is_prior(self.model):
             path = find_model(self.model)
             facts["model"] = f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -59,6 +59,7 @@ def run(
         source, head = source_of(inputs[0])
         use = "video" if streamed or is_video_head(head) else "photo"
         restorer = open_restorer(threads=threads, memory=given.memory, use=use)
+        restorer = restorer.controlled(settings.controls)
         if use == "photo":
             return restore_pipe(inputs[0], head, out or "-", restorer, settings)
         said = {"as_json": given.as_json, "quiet": given.quiet}

@@ -1,5 +1,6 @@
 """What a photo is: pixels, whole or in strips, and everything that must survive beside them."""
 
+import errno
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -136,4 +137,6 @@ def one_line_errors(doing: str, guess: str) -> Iterator[None]:
         reason = f" ({'; '.join(dict.fromkeys(said))})" if said else ""
         raise UnhazeError(f"{doing}: {guess}{reason}") from error
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a place that a file cannot have, named by another
+            raise UnhazeError(f"{doing}: {guess}") from error
         raise UnhazeError(f"{doing}: {error.strerror or error}") from error

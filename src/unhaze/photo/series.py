@@ -20,6 +20,7 @@ from unhaze.outputs import Output
 from unhaze.photo import fields, webp
 from unhaze.photo.files import new_file
 from unhaze.photo.picture import EXIF, ICC, XMP, one_line_errors
+from unhaze.photo.readers import one_line
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,8 @@ def _by_libvips(data: bytes, key: str, name: str) -> Series:
     def frames() -> Iterator[np.ndarray]:
         region = pyvips.Region.new(image)
         for number in range(count):
-            fetched = region.fetch(0, number * height, image.width, height)
+            with one_line_errors(f"cannot read {name}", "damaged or cut off"):
+                fetched = region.fetch(0, number * height, image.width, height)
             yield np.frombuffer(fetched, np.uint8).reshape(height, image.width, image.bands)
 
     plays = fields.number_of(image, "loop", 1)
@@ -127,8 +129,13 @@ def _by_libvips(data: bytes, key: str, name: str) -> Series:
 
 
 def _by_pillow(data: bytes, key: str, name: str) -> Series:
-    with _needing(f"{name}, an animated {key.upper()},"):
-        from PIL import Image
+    with one_line(f"cannot read {name}", f"animated {key.upper()}"):
+        return _frames_by_pillow(data, key, name)
+
+
+def _frames_by_pillow(data: bytes, key: str, name: str) -> Series:
+    from PIL import Image
+
     picture = Image.open(io.BytesIO(data), formats=[BY_PILLOW[key]])
     alpha = "A" in picture.mode or "transparency" in picture.info
     mode = "RGBA" if alpha else "RGB"

@@ -1,6 +1,7 @@
 """Photo in, photo out: what the network does to a small analysis image is applied to the photo."""
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ from unhaze.errors import UnhazeError
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, to_float, upright
 from unhaze.restore.analysis import analysis_image, as_float, as_u8, whole_image
+from unhaze.restore.controlling import controlled
+from unhaze.restore.controls import AS_MODEL, CONTROLS, Controls
 from unhaze.restore.cost import tell_cost
 from unhaze.restore.field import (
     LUMA,
@@ -72,11 +75,23 @@ class Restorer:
         self.others: dict[Path, Model] = {}  # that "auto" has taken for single pictures
         self.device = device
         self.use = use
+        self.controls = AS_MODEL
         self.analysis = analysis or analysis_of(self.model)
         self.native = native
         self.threads = threads
         self.memory = memory
         tell_cost(self.model, self.analysis, native=native)
+
+    def controlled(self, controls: Controls) -> "Restorer":
+        """One that restores as `controls` want it, with the same model. UnhazeError: `native`."""
+        if controls == self.controls:
+            return self
+        if self.native:
+            names = ", ".join(CONTROLS)
+            raise UnhazeError(f"{names} need the field; leave out native")
+        other = copy(self)
+        other.controls = controls
+        return other
 
     def restore_file(
         self,
@@ -251,7 +266,7 @@ class Restorer:
         """The picture in sRGB, as the network sees it, and as encoded, and the field of that."""
         stored = colours.encoded(small)
         hazy = colours.to_srgb(stored)
-        clear = restore_whole(self._model_for(*size), hazy, memory=self.memory)
+        clear = self._clear(self._model_for(*size), hazy)
         stored, own = np.minimum(stored, 1), colours.from_srgb(clear, hazy, stored)
         return hazy, stored, fit_field(stored, own, grey=colours.grey, threads=self.threads)
 
@@ -288,8 +303,12 @@ class Restorer:
         return self.others[path]
 
     def _field(self, model: Model, hazy: np.ndarray, grey: bool) -> np.ndarray:
-        restored = restore_whole(model, hazy, memory=self.memory)
+        restored = self._clear(model, hazy)
         return fit_field(hazy, restored, grey=grey, threads=self.threads)
+
+    def _clear(self, model: Model, hazy: np.ndarray) -> np.ndarray:
+        restored = restore_whole(model, hazy, memory=self.memory)
+        return controlled(hazy, restored, self.controls)
 
     def _restore_opened(
         self,

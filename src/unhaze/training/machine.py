@@ -11,15 +11,17 @@ from unhaze.validation import one_of
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "auto")
 COMPILE_MODES = ("none", "default", "reduce-overhead", "max-autotune", "auto")
+# Flags of processors that multiply in bfloat16: three times as fast with AMX, twice with AVX-512.
+BFLOAT16 = {"amx_bf16", "avx512_bf16"}
 WORTH_COMPILING = 2000  # steps; compiling takes a minute or two, and wins a tenth or more of a step
 
 
 def fitted(recipe: Recipe) -> Recipe:
     """`recipe` with its hardware's "auto" settled; UnhazeError for what there is not.
 
-    precision: "bf16-mixed" on a GPU that has bfloat16 and on a CPU with AMX, three times as fast
-    there; else "32-true". compile: "default" for trainings of `WORTH_COMPILING` steps on such a
-    machine, on a CPU only with a C++ compiler; else "none".
+    precision: "bf16-mixed" on a GPU or CPU that has bfloat16, else "32-true". compile: "default"
+    for trainings of `WORTH_COMPILING` steps on such a machine, on a CPU only with a C++ compiler;
+    else "none".
     """
     hardware = recipe.hardware
     one_of("hardware.precision", hardware.precision, PRECISIONS)
@@ -40,4 +42,4 @@ def has_bfloat16() -> bool:
     """Whether matrix products in bfloat16 have units of their own here."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return "amx_bf16" in cpu_flags()
+    return bool(BFLOAT16 & cpu_flags())

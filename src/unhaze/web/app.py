@@ -6,6 +6,7 @@ FastAPI writes the OpenAPI document from the signatures; the page is the one of 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -117,24 +118,26 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, clearer: 
     app.add_middleware(Access, form=settings.access_log)
 
 
+# What went wrong, the status that says so, and whether the connection ends with it.
+STATUSES: dict[type[Exception], tuple[int, bool]] = {
+    UnhazeError: (422, False),
+    NotAcceptable: (406, False),
+    Missing: (404, False),
+    NoRoom: (507, False),
+    TooLarge: (413, True),
+    TooSlow: (408, True),
+}
+
+
 def add_errors(app: FastAPI) -> None:
     """What went wrong becomes one JSON line and a fitting status."""
-
-    @app.exception_handler(UnhazeError)
-    def refused(_: Request, error: UnhazeError) -> JSONResponse:
-        return refusal(422, str(error))
+    for kind, (status, ends) in STATUSES.items():
+        headers = {"Connection": "close"} if ends else {}
+        app.add_exception_handler(kind, partial(_refused, status=status, headers=headers))
 
     @app.exception_handler(RequestValidationError)
     def wrong_parameters(_: Request, error: RequestValidationError) -> JSONResponse:
         return refusal(422, one_line(error.errors()))
-
-    @app.exception_handler(NotAcceptable)
-    def not_acceptable(_: Request, error: NotAcceptable) -> JSONResponse:
-        return refusal(406, str(error))
-
-    @app.exception_handler(Missing)
-    def missing(_: Request, error: Missing) -> JSONResponse:
-        return refusal(404, str(error))
 
     @app.exception_handler(Busy)
     @app.exception_handler(Full)
@@ -154,40 +157,36 @@ def add_errors(app: FastAPI) -> None:
     @app.exception_handler(404)
     @app.exception_handler(405)
     def no_route(request: Request, error: HTTPException) -> JSONResponse:
-        """Paths that are no route come to the files of the page, which are none of the API's."""
-        path, methods = request.url.path, methods_of(app, request)
-        if path.startswith("/v1/") and not methods:
-            paths = (each for each in app.openapi()["paths"] if each.startswith("/v1/"))
-            return refusal(404, f"no path '{path}'; {nearest(path, paths)}")
-        if error.status_code == 404 and request.method in (methods or PAGE_METHODS):
-            return refusal(404, error.detail)
-        allowed = ", ".join(sorted(methods or PAGE_METHODS))
-        return refusal(405, f"expected one of {allowed}", {"Allow": allowed})
+        return refused_route(app, request, error)
 
     @app.exception_handler(MemoryError)
     def memory(_: Request, __: MemoryError) -> JSONResponse:
         return refusal(413, "not enough memory for this picture")
 
-    @app.exception_handler(NoRoom)
-    def no_room(_: Request, error: NoRoom) -> JSONResponse:
-        return refusal(507, str(error))
-
     @app.exception_handler(ClientDisconnect)
     def gone(_: Request, __: ClientDisconnect) -> JSONResponse:
         return refusal(400, "the body ended early")
 
-    @app.exception_handler(TooLarge)
-    def too_large(_: Request, error: TooLarge) -> JSONResponse:
-        return refusal(413, str(error), {"Connection": "close"})
 
-    @app.exception_handler(TooSlow)
-    def too_slow(_: Request, error: TooSlow) -> JSONResponse:
-        return refusal(408, str(error), {"Connection": "close"})
+def _refused(_: Request, error: Exception, status: int, headers: dict[str, str]) -> JSONResponse:
+    return refusal(status, str(error), headers)
 
 
 def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """One line that says why not."""
     return JSONResponse({"detail": detail}, status, headers)
+
+
+def refused_route(app: FastAPI, request: Request, error: HTTPException) -> JSONResponse:
+    """What is no route comes to the files of the page, and none of those is a path of the API."""
+    path, methods = request.url.path, methods_of(app, request)
+    if path.startswith("/v1/") and not methods:
+        paths = (each for each in app.openapi()["paths"] if each.startswith("/v1/"))
+        return refusal(404, f"no path '{path}'; {nearest(path, paths)}")
+    if error.status_code == 404 and request.method in (methods or PAGE_METHODS):
+        return refusal(404, error.detail)
+    allowed = ", ".join(sorted(methods or PAGE_METHODS))
+    return refusal(405, f"expected one of {allowed}", {"Allow": allowed})
 
 
 def methods_of(app: FastAPI, request: Request) -> set[str]:

@@ -13,6 +13,7 @@ from pydantic.fields import Field, FieldInfo
 
 from unhaze.errors import UnhazeError
 from unhaze.photo.output import OPTIONS, Option
+from unhaze.restore.controls import CONTROLS, Controls
 from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
 from unhaze.validation import nearest
 
@@ -53,6 +54,9 @@ PARAMETERS: dict[str, Parameter] = {
 }
 PARAMETERS |= {name: from_option(option) for name, option in OPTIONS.items()}
 OUTPUT = tuple(OPTIONS)
+PARAMETERS |= {
+    name: parameter(float, 0.0, about, 0.5, ge=0, le=1) for name, about in CONTROLS.items()
+}
 # Those of videos, which the command has as well, too.
 EXAMPLES = {"codec": "h265", "crf": "22", "bitrate": "8M", "target_size": "700M", "preset": "slow"}
 EXAMPLES |= {"pixel_format": "yuv420p10le", "hw": "auto", "audio": "none"}
@@ -96,11 +100,12 @@ if TYPE_CHECKING:
 
     class Archive(Asked): ...
 else:
-    Dehaze = query("Dehaze", "strength", "model", "analysis", "name", *OUTPUT)
+    Dehaze = query("Dehaze", "strength", *CONTROLS, "model", "analysis", "name", *OUTPUT)
     SendPhoto = query("SendPhoto", "name", "model")
     Preview = query("Preview", "side", "size")
-    Result = query("Result", "strength", *OUTPUT)
-    SendVideo = query("SendVideo", "name", "model", "strength", *CHOICES, name="video.mp4")
+    Result = query("Result", "strength", *CONTROLS, *OUTPUT)
+    of_videos = ("name", "model", "strength", *CONTROLS, *CHOICES)
+    SendVideo = query("SendVideo", *of_videos, name="video.mp4")
     Archive = query("Archive", "item")
 
 Given = TypeVar("Given", bound="Asked")
@@ -109,6 +114,11 @@ Given = TypeVar("Given", bound="Asked")
 def output_of(given: BaseModel) -> dict[str, Any]:
     """Those for the written photo."""
     return given.model_dump(include=set(OUTPUT))
+
+
+def controls_of(given: BaseModel) -> Controls:
+    """What is wanted otherwise than the model has it."""
+    return Controls(**given.model_dump(include=set(CONTROLS)))
 
 
 def encoding_of(given: BaseModel) -> Encoding:

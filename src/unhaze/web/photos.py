@@ -18,7 +18,7 @@ from unhaze.errors import UnhazeError
 from unhaze.web import parameters
 from unhaze.web.desk import Busy, Stopping
 from unhaze.web.negotiation import wanted_formats
-from unhaze.web.parameters import known_parameters, output_of
+from unhaze.web.parameters import controls_of, known_parameters, output_of
 from unhaze.web.responses import (
     BUSY,
     CHOICE,
@@ -131,7 +131,7 @@ async def photo_result(
     """
     clearer: Clearer = request.app.state.clearer
     wanted = wanted_formats(request.headers.get("accept", ""))
-    order = Order(query.strength, output_of(query), wanted)
+    order = Order(query.strength, output_of(query), wanted, controls_of(query))
     item, started = clearer.find(ident, "photo"), time.perf_counter()
     with clearer.desk.place(client_of(request)):
         written = await clearer.work(

@@ -13,7 +13,7 @@ from unhaze.restore.models import list_models
 from unhaze.restore.priors import PRIORS
 from unhaze.web import parameters
 from unhaze.web.negotiation import wanted_formats
-from unhaze.web.parameters import known_parameters, output_of
+from unhaze.web.parameters import controls_of, known_parameters, output_of
 from unhaze.web.responses import ANY, CHOICE, UPLOAD, body, content, facts_of, media_type
 from unhaze.web.tasks import Order
 from unhaze.web.work import Clearer, client_of
@@ -124,7 +124,7 @@ async def dehaze(request: Request, query: Annotated[parameters.Dehaze, Query()])
         undo.callback(clearer.uploads.remove, item.id)
         given = await clearer.receive(request, item, query)
         chosen = clearer.settings.chosen(given.model, given.analysis)
-        order = Order(given.strength, output_of(given), wanted)
+        order = Order(given.strength, output_of(given), wanted, controls_of(given))
 
         def clear(stop: Event) -> None:
             clearer.clear(item, chosen, given.analysis, order, stop)

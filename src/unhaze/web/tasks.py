@@ -16,6 +16,7 @@ from unhaze.errors import UnhazeError
 from unhaze.photo.notes import noted
 from unhaze.photo.output import SAME, output_of, suffix_for
 from unhaze.photo.picture import ICC
+from unhaze.restore.controls import AS_MODEL, Controls
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
 from unhaze.restore.restorer import Preview, Restorer, analysis_image, as_u8
@@ -89,6 +90,7 @@ class Order:
     strength: float = 1.0
     output: Mapping[str, Any] = field(default_factory=lambda: {"format": SAME})
     wanted: Mapping[str, float] = field(default_factory=dict)
+    controls: Controls = AS_MODEL
 
     def suffix(self, own: str) -> str:
         """Of the result of a photo that has this one in its own format."""
@@ -107,7 +109,7 @@ class Written:
 def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -> dict[str, Any]:
     """Writes the restored photo to `result` in the item's folder."""
     started = time.perf_counter()
-    restorer = models.restorer(model, analysis)
+    restorer = models.restorer(model, analysis).controlled(order.controls)
     with noted(item.source) as lost:
         output = output_of(order.output)
         facts = receive(models, item, output.channels)
@@ -122,8 +124,9 @@ def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -
 def write_result(models: Models, item: Kept, order: Order) -> Written:
     """A new file in the item's folder: the photo at full size, restored with its field."""
     target = item.folder / f"{secrets.token_hex(8)}{order.suffix(item.suffix)}"
-    restorer = models.restorer(item.model, models.settings.analysis)
-    seen = _seen(models, item) if order.strength else None
+    restorer = models.restorer(item.model, models.settings.analysis).controlled(order.controls)
+    # What was seen is what the model makes of it; other wishes make another field.
+    seen = _seen(models, item) if order.strength and order.controls == AS_MODEL else None
     with noted(item.source) as lost:
         how = {"strength": order.strength, "output": output_of(order.output)}
         restorer.restore_file(item.source, target, seen=seen, **how)
@@ -177,6 +180,7 @@ def clear_video(
     strength: float,
     suffix: str,
     encoding: Encoding | None = None,
+    controls: Controls = AS_MODEL,
 ) -> tuple[str, ...]:
     """Writes the restored video to `result`, and returns what its client should know of it; tells
     (frames done, frames in all, seconds).
@@ -196,7 +200,7 @@ def clear_video(
     report = restore_video(
         item.source,
         item.folder / f"result{suffix}",
-        restorer=models.restorer(model, settings.analysis, use="video"),
+        restorer=models.restorer(model, settings.analysis, use="video").controlled(controls),
         strength=strength,
         encoding=encoding,
         progress=watch,

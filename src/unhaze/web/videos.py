@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse, Response
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
+from unhaze.restore.controls import Controls
 from unhaze.restore.encoding import Encoding
 from unhaze.web import parameters, tasks
 from unhaze.web.desk import Stopping
@@ -64,7 +65,11 @@ async def send_video(
             forget.callback(clearer.uploads.remove, item.id)
             given = await clearer.receive(request, item, query)
             chosen = clearer.settings.chosen(given.model, clearer.settings.analysis)
-            how = given.strength, parameters.encoding_of(given)
+            how = (
+                given.strength,
+                parameters.encoding_of(given),
+                parameters.controls_of(given),
+            )
             check_container(item.source)
             forget.pop_all()
         place = undo.pop_all()
@@ -98,14 +103,14 @@ def restore_kept(
     clearer: Clearer,
     item: Kept,
     model: str,
-    how: tuple[float, Encoding],
+    how: tuple[float, Encoding, Controls],
     stop: threading.Event,
 ) -> None:
-    """Restores the video; what goes wrong becomes its state. `how`: strength and encoding."""
+    """Restores the video; what goes wrong becomes its state. `how`: strength and so on."""
     item.state = "running"
     item.suffix = item.source.suffix if item.source.suffix in SUFFIXES else ".mkv"
     started = time.perf_counter()
-    settings, (strength, encoding) = clearer.settings, how
+    settings, (strength, *how_written) = clearer.settings, how
 
     def watch(done: int, frames: int | None, seconds: float) -> None:
         item.done, item.frames = done, frames
@@ -114,7 +119,7 @@ def restore_kept(
     try:
         item.lost = clearer.workers.call(
             tasks.clear_video,
-            *(item, model, strength, item.suffix, encoding),
+            *(item, model, strength, item.suffix, *how_written),
             stop=Unwanted(stop, item, settings.forgotten_seconds),
             seconds=settings.video_seconds,
             progress=watch,

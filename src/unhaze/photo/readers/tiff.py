@@ -1,6 +1,7 @@
 """TIFF files that libvips does not read, by tifffile: 64-bit floats, 12 packed bits, LZMA ..."""
 
 import io
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ def decode(data: bytes, check: Check) -> Decoded:
     """The first page: (H,W,C) uint8, uint16 or float32. UnhazeError: a depth that is not read."""
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says follows as an error
     try:
         return _decoded(data, check)
     except tifffile.TiffFileError as error:
@@ -38,6 +40,8 @@ def _decoded(data: bytes, check: Check) -> Decoded:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page, count = file.pages.first, len(file.pages)
         bits = page.bitspersample
+        if not isinstance(page.imagewidth, int) or not isinstance(page.imagelength, int):
+            raise ValueError("its size is no number")
         check(page.imagewidth, page.imagelength, page.samplesperpixel * max(2, bits // 8))
         kind = tifffile.PHOTOMETRIC(page.photometric).name
         most = {"SEPARATED": 5, "RGB": MOST, "MINISBLACK": MOST}.get(kind, 4)

@@ -116,6 +116,36 @@ class PriorModel:
         return remove_haze(hazy, found.transmission, found.airlight[:, None, None])
 
 
+def is_prior(name: object) -> bool:
+    """Whether `open_prior` is for it: "dcp", or "dcp:omega=0.8,patch=9"."""
+    return isinstance(name, str) and name.partition(":")[0] in PRIORS
+
+
+def open_prior(name: str) -> PriorModel:
+    """The prior that `name` says, with its settings after a colon: NAME:KEY=VALUE,KEY=VALUE.
+
+    UnhazeError as `create_prior`, and for settings that are not written so.
+    """
+    prior, _, given = name.partition(":")
+    settings: dict[str, Any] = {}
+    for each in filter(None, given.split(",")):
+        key, equals, value = each.partition("=")
+        if not equals or key in settings:
+            raise UnhazeError(f"'{name}': '{each}'; expected each setting once, as omega=0.8")
+        settings[key] = number_or_word(value)
+    return create_prior(prior, **settings)
+
+
+def number_or_word(text: str) -> int | float | str:
+    """ "15" -> 15, "0.8" -> 0.8, "guided" -> "guided"."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def create_prior(name: str, **arguments: Any) -> PriorModel:
     """The model of prior `name`; `arguments` are the fields of its class.
 

@@ -159,7 +159,7 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
     """In one pass or two. KeyboardInterrupt, when what is done has been kept."""
     from unhaze.restore.video.output import choose, open_output
 
-    tally, stopped = Tally(), False
+    tally = Tally()
     with (
         scratch_folder("passes") as folder,
         _opened(work) as reading,
@@ -168,9 +168,7 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
         chosen = choose(reading, target, work.encoding, strength=work.strength)
         _check_passes(work, chosen)
         look, tally.passes = folder / "look", chosen.passes
-        if chosen.passes == 2:
-            stopped = _first_pass(work, chosen, look, tally, progress)
-        if stopped:
+        if chosen.passes == 2 and _look(look, chosen, work, tally, progress):
             raise KeyboardInterrupt
         output = open_output(file, target, reading, chosen, work.encoding)
         output.look = (look, 2) if chosen.passes == 2 else None
@@ -186,10 +184,13 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
     return report
 
 
-def _first_pass(
-    work: Work, chosen: "Chosen", look: Path, tally: Tally, progress: Progress | None
+def _look(
+    look: Path, chosen: "Chosen", work: Work, tally: Tally, progress: Progress | None
 ) -> bool:
-    """Shows all to an encoder, which writes `look` when it is gone, here; whether by Ctrl-C."""
+    """The first of two passes; whether it was ended early by Ctrl-C.
+
+    What its encoder has found is in the file `look` when that encoder is gone: nobody keeps it.
+    """
     from unhaze.restore.video.output import open_first_pass
 
     with _opened(work) as reading:
@@ -235,6 +236,7 @@ def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> 
         "model": None if model is None else [Path(model).name, Path(model).stat().st_size],
         "card": str(work.restorer.model.card.get("net")),
         "strength": work.strength,
+        "controls": asdict(work.restorer.controls),
         "how": asdict(work.how),
         "analysis": work.restorer.analysis,
         "chosen": chosen.facts(),

@@ -184,13 +184,13 @@ def _each(pictures: Pictures, target: Path, work: _Work) -> VideoReport:
         for number, file in pictures.files.items():
             started = time.perf_counter()
             with photo.open_photo(file) as opened:
-                preview, shape = work.restorer.look(opened), opened.shape
-            found = preview.maps
-            moment = next_moment(moment, preview.hazy, functools.partial(_given, found), work.how)
-            preview = replace(preview, maps=moment.maps)
+                seen, shape = work.restorer.look(opened), opened.shape
+            found = seen.maps
+            moment = next_moment(moment, seen.hazy, functools.partial(_given, found), work.how)
+            seen = replace(seen, maps=moment.maps)
             seconds["field"] += time.perf_counter() - started
             restore = work.restorer.restore_file
-            writers.add(functools.partial(restore, file, goals[number], seen=preview, **settings))
+            writers.add(functools.partial(restore, file, goals[number], seen=seen, **settings))
     return _report(
         pictures.pattern, target, writers.done, begin, shape, moment, seconds, pictures.note
     )
