@@ -19,8 +19,8 @@ from safetensors.torch import load
 from torch import Tensor
 
 from unhaze.errors import UnhazeError
-from unhaze.zoo.kinds import kind_of
 from unhaze.published.matlab import read_arrays
+from unhaze.zoo.kinds import kind_of
 
 # Bytes of a file, also when unpacked. The largest network here has 31 M parameters, 125 MB.
 LARGEST = 2**30

@@ -14,7 +14,6 @@ from unhaze.errors import UnhazeError
 from unhaze.names import lookup
 from unhaze.nets import NETS
 from unhaze.published.files import State, read_any, read_parts, states_in
-from unhaze.zoo.kinds import kind_of
 from unhaze.published.layouts import UNUSED
 from unhaze.published.signatures import (
     Variant,
@@ -23,6 +22,7 @@ from unhaze.published.signatures import (
     signature,
     variants_of,
 )
+from unhaze.zoo.kinds import kind_of
 
 # The share of its tensors that a file has in common with a network below which it is of no kind
 # that is here.

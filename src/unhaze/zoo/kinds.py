@@ -37,7 +37,8 @@ def kind_of(path: Path) -> Kind | None:
         start = file.read(START)
     if not start:
         return Kind("empty", "it is empty: the download failed, fetch it anew")
-    if start[8:10] in (b'{"', b"{ ", b"{}"):  # Before all else: its first bytes, a number, may look like anything.
+    # Before all else: its first bytes, a number, may look like anything.
+    if re.match(rb'\{["} ]', start[8:10]):
         return kind_of_safetensors(path)
     if start.startswith(LFS):
         size = re.search(rb"size (\d+)", start)
