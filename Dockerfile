@@ -3,7 +3,7 @@ FROM python:3.11-slim AS build
 COPY pyproject.toml README.md LICENSE /source/
 COPY src /source/src
 COPY recipes /source/recipes
-RUN python -m venv /opt/unhaze && /opt/unhaze/bin/pip install --no-cache-dir "/source[web,video]"
+RUN python -m venv /opt/unhaze && /opt/unhaze/bin/pip install --no-cache-dir "/source[web,video,heic,raw,formats]"
 
 FROM python:3.11-slim
 COPY --from=build /opt/unhaze /opt/unhaze

@@ -1,19 +1,18 @@
 # The chores of a developer. `make venv` once, then the others inside it.
 PYTHON ?= python3.11
 
-.PHONY: venv test quick lint types docs tables pictures site ci
+.PHONY: venv test quick lint types docs tables ship-aecr pictures site ci
 
 venv:
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install torch==2.13.0
-	.venv/bin/pip install -e ".[dev]"
-	.venv/bin/pip install -e ".[docs]"
+	.venv/bin/pip install -e ".[dev,docs]"
 
 test:
-	pytest
+	pytest -m ""
 
 quick:
-	pytest -m "not slow"
+	pytest
 
 lint:
 	ruff check .
@@ -32,6 +31,11 @@ tables:
 	unhaze report paper --markdown > docs/paper.md
 	unhaze report models > docs/models.md
 	unhaze report zoo > docs/zoo.md
+
+# RUN: a run folder of AECR-Net, STEP: all its steps, PICTURES: a folder of hazy/ and clear/.
+ship-aecr:
+	python tools/ship_aecr.py $(RUN) --step $(STEP) --pictures $(PICTURES)
+	$(MAKE) tables
 
 pictures:
 	python tools/make_readme_pictures.py

@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "tiny_paired.toml")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="changes")
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS))
+    parser.add_argument("--ways", nargs="+", choices=[*WAYS, *AECR_WAYS])
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--peak-tflops", type=float, help="of the device, in bf16 and float32")
@@ -61,7 +61,7 @@ def main() -> None:
     task = {"recipe": str(given.recipe), "changes": given.changes, "steps": given.steps}
     task |= {"threads": threads, "peak": given.peak_tflops}
     if given.aecr:
-        rows = aecr_rows(task)
+        rows = aecr_rows(task, [way for way in AECR_WAYS if way in (given.ways or AECR_WAYS)])
     else:
         ways = given.ways or WAYS
         rows = [{"way": way} | row_alone("benchmarks.train", task | {"way": way}) for way in ways]
@@ -73,15 +73,15 @@ def main() -> None:
     write_record(given.result or ROOT / "results" / name, "train", numbers)
 
 
-def aecr_rows(task: Row) -> list[Row]:
+def aecr_rows(task: Row, ways: list[str]) -> list[Row]:
     """Both losses in each way; the ratio is to the first way of the same losses."""
     rows = []
     for losses, changes in (("L1", []), ("L1 + 0.1 CR", CR)):
         some = []
-        for way in AECR_WAYS:
+        for way in ways:
             asked = task | {"way": way, "changes": [*AECR, *changes, *task["changes"]]}
             some.append({"losses": losses, "way": way} | row_alone("benchmarks.train", asked))
-        rows += with_ratios(some, "ms", lambda row: row["way"] == next(iter(AECR_WAYS)))
+        rows += with_ratios(some, "ms", lambda row: row["way"] == ways[0])
     return rows
 
 

@@ -23,11 +23,11 @@ import pyvips
 
 from benchmarks.measure import ROOT, Measured, python, write_record
 from unhaze.evaluation import sha256
+from unhaze.filters import LUMA
 from unhaze.restore.field import apply_field, fit_field
 from unhaze.restore.restorer import Restorer, analysis_image
 from unhaze.restore.video import read_frames, restore_frames
 from unhaze.restore.video.frames import ANALYSIS, HOLD, SMOOTHING
-from unhaze.windows import LUMA
 
 RATE = 25
 NOISE = 6.0  # standard deviation in levels of 255

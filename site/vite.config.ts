@@ -21,14 +21,21 @@ const COPIED: Record<string, string> = {
   ...Object.fromEntries(
     ["photo", "photo-fast"].map((name) => [`models/${name}.onnx`, at(`../src/unhaze/models/${name}.onnx`)]),
   ),
+  ...Object.fromEntries(
+    ["vips.wasm", "vips-heif.wasm"].map((name) => [`codecs/${name}`, at(`node_modules/wasm-vips/lib/${name}`)]),
+  ),
+  "codecs/vips-es6.js": at("node_modules/wasm-vips/lib/vips-es6.js"),
+  "codecs/heif.mjs": at("node_modules/libheif-js/libheif-wasm/libheif-bundle.mjs"),
+  "codecs/vips-licences.md": at("node_modules/wasm-vips/THIRD-PARTY-NOTICES.md"),
+  "codecs/heif-licence.txt": at("node_modules/libheif-js/libheif-wasm/LICENSE"),
   "samples/valley.jpg": at("../samples/valley.jpg"),
 };
 const TYPES: Record<string, string> = {
   ".mjs": "text/javascript", ".wasm": "application/wasm", ".onnx": "application/octet-stream", ".jpg": "image/jpeg",
 };
 /** What the service worker fetches behind the page, or only when it is used. */
-const LATER = /^(runtime|models|samples)\//;
-const UNLISTED = /^sw\.js$|^config\.json$|\.asyncify\./;
+const LATER = /^(runtime|models|samples|codecs)\//;
+const UNLISTED = /^sw\.js$|^config\.json$|\.asyncify\.|-licence/;
 
 function copied(): Plugin {
   return {
@@ -51,6 +58,7 @@ function copied(): Plugin {
 
 /** Tells the service worker which files there are, and versions by their contents. */
 function listed(): Plugin {
+  const rank = (name: string) => Number(name.startsWith("codecs/"));
   return {
     name: "listed-files",
     enforce: "post",
@@ -65,7 +73,8 @@ function listed(): Plugin {
         return hash.digest("hex").slice(0, 12);
       };
       const page = names.filter((name) => !LATER.test(name));
-      const later = names.filter((name) => LATER.test(name));
+      // What few photos need comes last.
+      const later = names.filter((name) => LATER.test(name)).sort((one, other) => rank(one) - rank(other));
       const worker = bundle["sw.js"];
       if (worker?.type !== "chunk") throw new Error("no sw.js in the bundle");
       const lists = { PAGE: page, LATER: [...later, "config.json"] };

@@ -52,12 +52,34 @@ def test_photos_and_videos_are_found_and_nothing_else(tmp_path: Path):
     }
 
 
+def test_formats_that_become_one_keep_their_suffix_in_the_name(tmp_path: Path):
+    touch(tmp_path, "one/a.png", "one/a.bmp", "one/a.jp2", "one/b.ppm", "one/c.HEIC", "one/c.JPG")
+    assert planned(tmp_path, "one", out="out") == {
+        "one/a.png": "out/a.png",
+        "one/a.bmp": "out/a.bmp.png",
+        "one/a.jp2": "out/a.jp2.png",
+        "one/b.ppm": "out/b.png",
+        "one/c.HEIC": "out/c.HEIC.jpg",
+        "one/c.JPG": "out/c.JPG",
+    }
+    assert planned(tmp_path, "one")["one/a.bmp"] == "one/a.bmp.unhazed.png"
+
+
+def test_a_target_and_a_format_may_say_the_same(tmp_path: Path):
+    touch(tmp_path, "a.png")
+    for name, asked in (("b.jpg", "jpg"), ("b.JPEG", "jpg"), ("b.tif", "tiff")):
+        (job,) = plan_files([tmp_path / "a.png"], tmp_path / name, output=Output(format=asked))
+        assert job.target == tmp_path / name and job.problem is None
+    with pytest.raises(UnhazeError, match="'.*b.png' is not named like the format jpg"):
+        plan_files([tmp_path / "a.png"], tmp_path / "b.png", output=Output(format="jpg"))
+
+
 def test_a_clash_stops_only_those_that_clash(tmp_path: Path):
-    touch(tmp_path, "one/a.png", "one/a.bmp", "one/b.png")
+    touch(tmp_path, "one/a.png", "one/a.bmp", "one/a.bmp.png", "one/b.png")
     names = planned(tmp_path, "one", out="out")
-    assert names["one/b.png"] == "out/b.png"
-    assert "would all become" in names["one/a.png"]
+    assert names["one/b.png"] == "out/b.png" and names["one/a.png"] == "out/a.png"
     assert "would all become" in names["one/a.bmp"]
+    assert "would all become" in names["one/a.bmp.png"]
 
 
 @pytest.mark.parametrize("one_case", [False, True])
@@ -305,3 +327,10 @@ def test_failures_are_one_line_with_a_name(tmp_path: Path, failure: Exception, m
     job = FileJob(tmp_path / "a.png", tmp_path / "b.png")
     result = restore_job(job, Failing(), Settings())
     assert result.error == message.format(source=job.source, target=job.target)
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_not_this_folder(name):
+    """As of a variable that is not set: `unhaze "$PHOTO"`."""
+    with pytest.raises(UnhazeError, match="empty name"):
+        plan_files([name])

@@ -27,22 +27,22 @@ DIGEST = "0123"
 def test_a_folder_is_restored_resumed_and_made_anew(unhaze, tmp_path: Path, half: Path):
     source, target = write_photos(tmp_path / "hazy", 12), tmp_path / "clear"
     (source / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
-    for name in ("twin.bmp", "twin.png"):
+    for name in ("twin.bmp", "twin.png", "twin.bmp.png"):
         (source / name).write_bytes((source / "00" / "0.png").read_bytes())
     words = ["batch", source, target, "--model", half, "--workers", 2, "--json"]
     first = unhaze(*words)
     facts = json.loads(first.stdout)
     assert first.returncode == 1, first.stderr
-    assert (facts["inputs"], facts["done"], facts["skipped"], facts["failed"]) == (15, 12, 0, 3)
+    assert (facts["inputs"], facts["done"], facts["skipped"], facts["failed"]) == (16, 13, 0, 3)
     assert (facts["stopped"], facts["workers"]) == (False, 2)
     assert facts["files_per_second"] > 0 < facts["megapixels_per_second"]
     assert 0 < facts["startup_seconds"] + facts["listing_seconds"] < facts["seconds"]
     assert facts["manifest"] == str(target / "unhaze-manifest.jsonl")
-    assert b"'twin.bmp' and 'twin.png' would all become 'twin.png'" in first.stderr
+    assert b"'twin.bmp' and 'twin.bmp.png' would all become 'twin.bmp.png'" in first.stderr
     assert all(is_halved(target / f"{n // 10:02}" / f"{n}.png") for n in range(12))
     lines = lines_of(target / "unhaze-manifest.jsonl")
     by_source = {line["source"]: line for line in lines}
-    assert len(by_source) == len(lines) == 15
+    assert len(by_source) == len(lines) == 16
     entry = by_source["00/3.png"]
     facts = (source / "00/3.png").stat()
     assert (entry["state"], entry["why"], entry["attempts"]) == ("done", None, 1)
@@ -55,12 +55,12 @@ def test_a_folder_is_restored_resumed_and_made_anew(unhaze, tmp_path: Path, half
     (source / "broken.jpg").unlink()
     again = unhaze(*words, "--resume")
     facts = json.loads(again.stdout)
-    assert (facts["done"], facts["skipped"], facts["failed"]) == (1, 10, 3)
+    assert (facts["done"], facts["skipped"], facts["failed"]) == (1, 11, 3)
     assert b"'00/5.png' is of an earlier source; --overwrite replaces it" in again.stderr
     others = unhaze(*words, "--resume", "--strength", 0.5)
-    assert others.stderr.count(b"was made with other settings; --overwrite replaces it") == 12
+    assert others.stderr.count(b"was made with other settings; --overwrite replaces it") == 13
     last = json.loads(unhaze(*words, "--resume", "--overwrite").stdout)
-    assert (last["done"], last["skipped"], last["failed"]) == (1, 11, 2)
+    assert (last["done"], last["skipped"], last["failed"]) == (1, 12, 2)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux only")
@@ -185,8 +185,8 @@ def test_a_folder_that_cannot_be_read_fails_alone(tmp_path: Path, half: Path, mo
     [outcome] = plan.known
     assert (outcome.state, outcome.task.source) == (FAILED, "secret")
     assert outcome.why.endswith("hazy/secret': Permission denied")
-    tally = restore_folder(Work(str(hazy), str(tmp_path / "clear"), model=str(half)))
-    assert (tally.total, tally.counts["done"], tally.counts["failed"]) == (3, 2, 1)
+    stats = restore_folder(Work(str(hazy), str(tmp_path / "clear"), model=str(half)))
+    assert (stats.total, stats.counts["done"], stats.counts["failed"]) == (3, 2, 1)
 
 
 def test_names_that_differ_in_case_clash_where_case_does_not_count(tmp_path, monkeypatch):

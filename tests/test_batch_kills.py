@@ -25,7 +25,7 @@ from halving import files_in, is_halved
 
 from unhaze import UnhazeError, photo
 from unhaze.batch.places import Mark
-from unhaze.batch.processes import Hand, in_processes, lost
+from unhaze.batch.processes import WorkerHandle, in_processes, lost
 from unhaze.batch.tasks import Task
 from unhaze.batch.worker import Work, Worker
 from unhaze.scratch import scratch_folder
@@ -149,11 +149,11 @@ def test_a_file_that_kills_its_workers_fails_in_the_end():
     waiting, deaths = deque(tasks[1:]), Counter()
     dead = SimpleNamespace(exitcode=-9)
     for attempt in range(2):
-        hand = Hand(dead, None, True, {"a.png": tasks[0]})
-        assert list(lost(hand, waiting, deaths, 2)) == []
+        handle = WorkerHandle(dead, None, True, {"a.png": tasks[0]})
+        assert list(lost(handle, waiting, deaths, 2)) == []
         assert waiting.popleft() == tasks[0], attempt
-        assert not hand.held
-    [outcome] = lost(Hand(dead, None, True, {"a.png": tasks[0]}), waiting, deaths, 2)
+        assert not handle.held
+    [outcome] = lost(WorkerHandle(dead, None, True, {"a.png": tasks[0]}), waiting, deaths, 2)
     assert (outcome.state, outcome.attempts) == ("failed", 3)
     assert outcome.why == "'a.png': its worker died (status -9)"
     assert list(waiting) == tasks[1:]
@@ -167,3 +167,18 @@ def test_workers_that_cannot_load_the_model_end_the_batch(tmp_path: Path):
     task = Task("a.png", "a.png", Mark(1, ""))
     with pytest.raises(UnhazeError, match=r"broken\.onnx"):
         list(in_processes([task], work, workers=1, stop=threading.Event()))
+
+
+def test_a_worker_that_is_ready_too_late_leaves_without_a_word(tmp_path: Path, half: Path):
+    """Others have done all files meanwhile, and the driver has closed its end."""
+    code = (
+        "import multiprocessing, sys\n"
+        "from unhaze.batch.processes import serve\n"
+        "from unhaze.batch.worker import Work\n"
+        "ours, theirs = multiprocessing.Pipe(); ours.close()\n"
+        "serve(Work(sys.argv[1], sys.argv[1], model=sys.argv[2]), theirs)\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    for model in (half, tmp_path / "none.onnx"):
+        done = subprocess.run([*words, str(model)], capture_output=True, text=True, timeout=100)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -14,7 +14,7 @@ from halving import is_halved, picture
 from unhaze import UnhazeError, photo
 from unhaze.batch import manifest
 from unhaze.batch import worker as workers
-from unhaze.batch.folder import Crew, restore_folder
+from unhaze.batch.folder import ExecutorConfig, restore_folder
 from unhaze.batch.manifest import open_manifest, read_history
 from unhaze.batch.places import Folder, Mark, Store, mark_of, open_place, seconds_of
 from unhaze.batch.tasks import DONE, FAILED, History, Outcome, Task, find_sources, plan_tasks
@@ -188,19 +188,19 @@ def test_what_an_earlier_attempt_made_is_not_made_again(tmp_path: Path, half: Pa
 
 
 @pytest.mark.parametrize(
-    ("crew", "shard", "message"),
+    ("executor", "shard", "message"),
     [
-        (Crew(workers=-1), (1, 1), "workers is -1"),
-        (Crew(workers=1.5), (1, 1), "workers is 1.5"),
-        (Crew(jobs="2"), (1, 1), "jobs is '2'"),
-        (Crew(gpus=float("nan"), cluster="local"), (1, 1), "gpus is nan"),
-        (Crew(), (0, 2), "shard is 0/2"),
+        (ExecutorConfig(workers=-1), (1, 1), "workers is -1"),
+        (ExecutorConfig(workers=1.5), (1, 1), "workers is 1.5"),
+        (ExecutorConfig(jobs="2"), (1, 1), "jobs is '2'"),
+        (ExecutorConfig(gpus=float("nan"), cluster="local"), (1, 1), "gpus is nan"),
+        (ExecutorConfig(), (0, 2), "shard is 0/2"),
     ],
 )
-def test_wrong_numbers_are_refused(tmp_path: Path, half: Path, crew, shard, message: str):
+def test_wrong_numbers_are_refused(tmp_path: Path, half: Path, executor, shard, message: str):
     work = work_on(write_photos(tmp_path / "hazy", 1), tmp_path / "clear", half)
     with pytest.raises(UnhazeError, match=message):
-        restore_folder(work, crew, shard=shard)
+        restore_folder(work, executor, shard=shard)
     assert not (tmp_path / "clear").exists()
 
 

@@ -143,6 +143,31 @@ def test_diversity_keeps_negatives_apart():
     )
 
 
+def test_diversity_of_one_weighs_as_in_negcut(monkeypatch):
+    """There each direction has -contrast - mean |one half of its negatives - the other half|."""
+    full, seen = method(diversity=1.0, exemplars="none"), {}
+    compare, update = full.compare, full.update
+
+    def note(comparisons):
+        seen["compared"] = compare(comparisons)
+        return seen["compared"]
+
+    def catch(group, terms, objective, lr):
+        if group == "negatives":
+            seen["expected"] = sum(
+                -each.contrast - (made[:, :4] - made[:, 4:]).abs().mean()
+                for each in seen["compared"]
+                for made in [each.negatives.flatten(0, 1)]
+            )
+            seen["objective"] = objective
+        update(group, terms, objective, lr)
+
+    monkeypatch.setattr(full, "compare", note)
+    monkeypatch.setattr(full, "update", catch)
+    full.step([batch()], 2e-4)
+    torch.testing.assert_close(seen["objective"], seen["expected"])
+
+
 def test_frozen_negatives_stay_as_they_started():
     still = method(negatives="frozen")
     before = {name: weights_of(net) for name, net in still.networks.items()}

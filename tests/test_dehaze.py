@@ -194,3 +194,53 @@ def test_later_calls_share_the_model(half: Path):
     hits = restorer_for.cache_info().hits
     unhaze.dehaze(np.zeros((4, 4, 3), np.uint8), model=half)
     assert restorer_for.cache_info().hits == hits + 1
+
+
+def test_deep_pil_images_with_values_of_eight_bits(half: Path):
+    """Mode I is also what an 8-bit picture becomes; taken for 16 bits, it would be near black."""
+    grey = np.linspace(0, 255, 600).astype(np.uint8).reshape(20, 30)
+    got = unhaze.dehaze(Image.fromarray(grey.astype(np.int32)), model=half)
+    expected = np.asarray(unhaze.dehaze(Image.fromarray(grey), model=half))
+    assert got.mode == "I" and np.array_equal(np.asarray(got), expected)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_what_a_mask_hides_has_no_influence_and_stays(half: Path, dtype: str):
+    top = 1 if dtype.startswith("float") else 255
+    hazy = (colours(40, 30, 3) * top).astype(dtype)
+    results = []
+    for hidden in (0, top):
+        picture = np.ma.array(hazy.copy(), mask=np.zeros(hazy.shape, bool))
+        picture.data[:12], picture.mask[:12] = hidden, True
+        results.append(unhaze.dehaze(picture, model=half))
+        assert np.array_equal(results[-1].mask, picture.mask)
+        assert (results[-1].data[:12] == hidden).all()
+    one, other = results
+    assert np.array_equal(one.data[12:], other.data[12:])
+    assert one.data[30:].mean() < 0.7 * hazy[30:].mean()
+
+
+def test_matrices_are_arrays(half: Path):
+    """Its indexing is another one, which once ended the process."""
+    grey = (colours(20, 30) * 255).astype(np.uint8)
+    with pytest.warns(PendingDeprecationWarning):
+        matrix = np.asmatrix(grey)
+    restored = unhaze.dehaze(matrix, model=half)
+    assert np.array_equal(restored, unhaze.dehaze(grey, model=half))
+
+
+@pytest.mark.parametrize("path", ["", "  "])
+def test_an_empty_path_is_not_this_folder(half: Path, path: str):
+    with pytest.raises(UnhazeError, match="empty path"):
+        unhaze.dehaze(path, model=half)
+
+
+def test_errors_can_be_printed_and_speak_python(half: Path, tmp_path: Path):
+    with pytest.raises(UnhazeError) as caught:
+        unhaze.dehaze("\udcff.jpg", model=half)
+    assert str(caught.value).encode() == rb"no file '\xff.jpg'"
+    source = tmp_path / "a.png"
+    photo.write(photo.Photo((colours(20, 30, 3) * 255).astype(np.uint8)), source)
+    unhaze.dehaze(source, model=half)
+    with pytest.raises(UnhazeError, match=r"exists; overwrite=True replaces it$"):
+        unhaze.dehaze(source, model=half)

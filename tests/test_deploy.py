@@ -48,6 +48,46 @@ def kubernetes() -> dict[str, dict]:
     return {each["kind"]: each for each in yaml.safe_load_all(text)}
 
 
+def faults(kind: str, manifest: dict) -> list[str]:
+    """Where it is not what Kubernetes' own description of its API says: place and reason each.
+
+    The models of the client library for Python are made from that description.
+    """
+    client = pytest.importorskip("kubernetes").client
+    try:
+        getattr(client, f"V1{kind}").model_validate(manifest, extra="forbid")
+    except ValueError as error:
+        return [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+    return []
+
+
+def test_the_manifest_is_what_kubernetes_describes():
+    assert {
+        kind: faults(kind, manifest) for kind, manifest in kubernetes().items()
+    } == dict.fromkeys(kubernetes(), [])
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"livenessProb": {}}, "livenessProb: Extra inputs are not permitted"),
+        (
+            {"ports": [{"containerPort": "eighty"}]},
+            "ports.0.containerPort: Input should be a valid",
+        ),
+        (
+            {"readinessProbe": {"httpGet": {"path": "/"}}},
+            "readinessProbe.httpGet.port: Field required",
+        ),
+    ],
+)
+def test_the_check_of_the_manifest_finds(change, fault):
+    deployment = kubernetes()["Deployment"]
+    deployment["spec"]["template"]["spec"]["containers"][0] |= change
+    [found] = faults("Deployment", deployment)
+    assert f"spec.template.spec.containers.0.{fault}" in found
+
+
 @needs("nginx")
 def test_nginx_takes_its_file(tmp_path):
     head = f"pid {tmp_path}/pid; error_log {tmp_path}/error; events {{}}"

@@ -13,7 +13,13 @@ from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
 from unhaze.losses import create_loss
 from unhaze.nets import create_net
-from unhaze.nets.quarter import bent, where_hazy
+from unhaze.nets.clearing import (
+    Clearing,
+    bent,
+    means_of_cells,
+    where_hazy,
+    without_blind_spots,
+)
 
 TOE = 12 / 255
 
@@ -58,15 +64,77 @@ def test_no_channel_is_newly_clipped_however_wrong_the_network(strength):
 
 def test_transmission_ends_where_the_picture_does():
     """Cells straddle an edge: what is told of them is carried to it by the luma of the pixels."""
-    net = create_net("quarter", width=4, guided=3)
     picture = torch.full((1, 3, 64, 64), 0.8)
     picture[..., 30:] = 0.2
-    told = torch.full((1, 16, 16, 16), 1 / 0.3)
-    told[..., 8:] = 1 / 0.9  # the edge between cells is 2 pixels off
-    through = 1 / net.along_edges(told, picture)
+    told = torch.full((1, 1, 16, 16), 0.3)
+    told[..., 8:] = 0.9  # the edge between cells is 2 pixels off
+    cells = means_of_cells(picture, 4)
+    through, done = Clearing(guided=3)(told, cells, picture, torch.ones(1, 3, 1, 1))
+    assert done == 1
     row = through[0, 0, 32]
     assert row[29] < 0.4 < 0.75 < row[30]  # as told, 30 and 31 would have 0.3
     assert (row[16:29] - row[16]).abs().max() < 0.06  # no glow beside it
+
+
+def textured(level: float, *, contrast: float = 0.1) -> torch.Tensor:
+    """(1,3,64,64) around `level`."""
+    return level + contrast * (torch.rand(1, 1, 16, 16, generator=generator()) - 0.5).repeat(
+        1, 3, 4, 4
+    )
+
+
+def cleared(settings: dict, picture: torch.Tensor, told: float, light: float) -> torch.Tensor:
+    """J (1,3,64,64) for one t and one grey airlight."""
+    cells = means_of_cells(picture, 4)
+    airlight = torch.full((1, 3, 1, 1), light)
+    through, _ = Clearing(4, **settings)(torch.full((1, 1, 16, 16), told), cells, picture, airlight)
+    return airlight + (picture - airlight) / through
+
+
+def test_far_clears_more_the_more_haze_there_is():
+    picture = textured(0.7)
+    thin, dense = (
+        cleared({"far": 3.0}, picture, told, 0.8).std() / cleared({}, picture, told, 0.8).std()
+        for told in (0.95, 0.4)
+    )
+    assert 1 < thin < 1.02
+    assert dense == pytest.approx(1 + 2 * 0.6 * (1 - 0.4), rel=0.02)
+
+
+def test_bound_and_keep_end_the_clearing_before_black():
+    picture = textured(0.4)
+    assert cleared({}, picture, 0.2, 0.9).max() < 0
+    assert cleared({"bound": 1.05}, picture, 0.2, 0.9).mean() > 0
+    kept = cleared({"keep": 0.4}, picture, 0.2, 0.9)
+    assert kept.mean() == pytest.approx(0.4 * picture.mean().item(), rel=0.05)
+
+
+def test_where_nothing_is_to_be_seen_nothing_is_cleared():
+    flat = torch.full((1, 3, 64, 64), 0.6)
+    assert torch.allclose(cleared({"flat": 0.01}, flat, 0.2, 0.9), flat, atol=1e-3)
+    seen = textured(0.6, contrast=0.4)
+    spreads = [cleared(each, seen, 0.5, 0.9).std().item() for each in ({"flat": 0.01}, {})]
+    assert spreads[0] == pytest.approx(spreads[1], rel=0.1)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_a_frame_takes_the_colours_of_what_it_frames(level):
+    inside = torch.tensor([0.6, 0.5, 0.4]).view(1, 3, 1, 1) + torch.zeros(1, 3, 64, 64)
+    framed = torch.full((1, 3, 64, 64), level)
+    framed[..., 10:54, 10:54] = inside[..., 10:54, 10:54]
+    seen, cells = without_blind_spots(framed, means_of_cells(framed, 4))
+    torch.testing.assert_close(seen, inside, rtol=0, atol=0.03)
+    torch.testing.assert_close(cells, means_of_cells(inside, 4), rtol=0, atol=0.03)
+
+
+def test_a_picture_without_blind_spots_is_seen_as_it_is():
+    picture = 0.1 + 0.8 * torch.rand(2, 3, 64, 96, generator=generator())
+    cells = means_of_cells(picture, 4)
+    seen = without_blind_spots(picture, cells)
+    torch.testing.assert_close(seen[0], picture)
+    torch.testing.assert_close(seen[1], cells)
+    nothing = torch.ones(1, 3, 32, 32)
+    assert without_blind_spots(nothing, means_of_cells(nothing, 4))[0].isfinite().all()
 
 
 def test_the_airlight_is_the_mean_of_where_haze_is():
@@ -85,6 +153,12 @@ def test_the_looks_take_the_weights_of_the_plain_network(preset, plain):
     restored.mean().backward()
     assert restored.shape == (1, 3, 45, 70)
     assert net.leave.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("wrong", [{"far": 0.5}, {"bound": 3.0}, {"far": 2.0}, {"flat": 0.01}])
+def test_what_clears_further_needs_its_window(wrong):
+    with pytest.raises((UnhazeError, ValueError), match="expected 1 or more|need guided"):
+        create_net("quarter", **wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"guided": -1}, {"toe": 0.3}])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from variants import EVERY_NET
+from variants import EVERY_NET, VARIANTS
 
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze
@@ -108,7 +108,14 @@ def test_bf16_autocast_is_finite_and_near(name, preset):
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-@EVERY_NET
+# Those of so many layers that tracing them takes longer than ten seconds.
+DEEP = ("4kdehazing", "convir", "fsnet")
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [pytest.param(*each, marks=pytest.mark.slow if each[0] in DEEP else ()) for each in VARIANTS],
+)
 def test_compiled_equals_eager(name, preset):
     """One graph, forward and backward, running statistics included."""
     net = small_net(name, preset).train()

@@ -17,6 +17,7 @@ from unhaze.outputs import Output
 from unhaze.photo import Photo
 
 PIL = pytest.importorskip("PIL.Image")
+tifffile = pytest.importorskip("tifffile")
 imagecodecs = pytest.importorskip("imagecodecs")
 pytest.importorskip("rawpy")
 pytest.importorskip("OpenEXR")
@@ -36,6 +37,19 @@ def flat_psd() -> bytes:
     """8 bits, RGB, without layers."""
     head = b"8BPS\0\1" + bytes(6) + b"\0\3" + np.array([96, 128], ">u4").tobytes() + b"\0\x08\0\3"
     return head + bytes(12) + b"\0\0" + scene().transpose(2, 0, 1).tobytes()
+
+
+def animated(kind: str) -> bytes:
+    file = io.BytesIO()
+    first, second = (PIL.fromarray(each) for each in (scene(), scene()[::-1].copy()))
+    first.save(file, kind, save_all=True, append_images=[second], duration=80)
+    return file.getvalue()
+
+
+def tiff(samples: np.ndarray, **settings: object) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, samples, **{"photometric": "rgb", "metadata": None} | settings)
+    return file.getvalue()
 
 
 def written(suffix: str, **output: object) -> bytes:
@@ -58,6 +72,12 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "qoi": lambda: imagecodecs.qoi_encode(scene()),
     "psd": flat_psd,
     "ppm": lambda: b"P6\n128 96\n255\n" + scene().tobytes(),
+    "moving.png": lambda: animated("PNG"),
+    "moving.webp": lambda: animated("WEBP"),
+    "ycc.tif": lambda: tiff(scene(), photometric="ycbcr", compression="lzw"),
+    "planes.tif": lambda: tiff(
+        scene().transpose(2, 0, 1), photometric="minisblack", planarconfig="separate"
+    ),
     "pfm": lambda: b"PF\n128 96\n-1.0\n" + (scene() / np.float32(255)).tobytes(),
 }
 

@@ -221,7 +221,13 @@ FILES |= {
     "32-bit.tif": (lambda: by_tifffile(picture()[..., 0].astype(np.uint32)), "'uint' samples"),
     "signed.tif": (lambda: by_tifffile(picture()[..., 0].astype(np.int16)), "'short' samples"),
     "complex.tif": (lambda: by_tifffile(picture()[..., 0].astype(np.complex64)), "samples"),
-    "six-channels.tif": (lambda: by_tifffile(picture(channels=6), photometric="rgb"), "6 channels"),
+    "six-channels.tif": (lambda: by_tifffile(picture(channels=6), photometric="rgb"), OK),
+    "six-bands.tif": (
+        lambda: by_tifffile(
+            picture(channels=6), photometric="minisblack", planarconfig="contig", metadata=None
+        ),
+        "6 channels",
+    ),
     "animated.gif": (lambda: animation("gif"), OK),
     "animated.webp": (lambda: animation("webp"), OK),
     "animated.png": (lambda: animation("png"), OK),

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from unhaze.filters import guided_filter, window_mean, window_minimum
 from unhaze.restore.priors import airlight, haze_lines, smoothing
 from unhaze.restore.priors.airlight_votes import vote_for_airlight
 from unhaze.restore.priors.estimate import scaled, scaled_patch
 from unhaze.restore.priors.matting import EPSILON, WEIGHT, MattingLaplacian, soft_matting
 from unhaze.restore.priors.solver import conjugate_gradient, double, halve
-from unhaze.windows import guided_filter, window_mean, window_minimum
 
 
 @pytest.fixture

@@ -48,6 +48,17 @@ def test_another_tag_or_repository_is_not_released(words, why):
     assert done.returncode == 1 and why in done.stderr
 
 
+def test_one_address_is_named_everywhere():
+    home = PROJECT["urls"]["Repository"]
+    owner, name = home.removeprefix("https://github.com/").split("/")
+    site = f"https://{owner}.github.io/{name}/"
+    for url in PROJECT["urls"].values():
+        assert url == site or url.startswith(home)
+    pages = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert f"\nrepo_url: {home}\n" in pages and f"\nsite_url: {site}\n" in pages
+    assert f"\nrepository-code: {home}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
 def test_pythons_that_are_promised_are_tested():
     promised = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
     assert WORKFLOWS["ci.yml"]["jobs"]["tests"]["strategy"]["matrix"]["python"] == promised

@@ -9,9 +9,9 @@ import pytest
 
 from unhaze.config import LossPart, Part, Recipe, load_config, to_table
 from unhaze.data.catalog import DATASETS
-from unhaze.names import check_arguments, lookup
 from unhaze.nets import NETS, create_net
 from unhaze.training import train
+from unhaze.validation import check_arguments, lookup
 from unhaze.weights import save_weights
 from unhaze.zoo import list_networks
 

@@ -3,100 +3,45 @@
 It is what `make site` has built in site/dist; without it, these tests skip.
 """
 
-import functools
-import http.server
 import io
 import os
 import re
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
-from web_files import ACME
+from playwright.sync_api import Browser, Page, expect
+from site_page import (
+    CASES,
+    ROOT,
+    VALLEY,
+    choose,
+    given,
+    opening,
+    save,
+    serving_site,
+    wait_until_shown,
+)
 
 from unhaze import dehaze, photo
 from unhaze.metrics import psnr
-from unhaze.photo import profile
 from unhaze.photo.picture import EXIF, ICC
-from unhaze.restore.managed import colours_by
-from unhaze.restore.restorer import Restorer
 
-ROOT = Path(__file__).parents[1]
-DIST = ROOT / "site" / "dist"
 AXE = ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js"
-VALLEY = ROOT / "samples" / "valley.jpg"
-TURNED = b"II*\x00\x08\x00\x00\x00\x02\x00\x0f\x01\x02\x00\x05\x00\x00\x00\x26\x00\x00\x00"
-TURNED += b"\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00\x00Acme\x00"
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    """A plain file server, as static hosts are."""
-
-    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
-        ".wasm": "application/wasm",
-        ".mjs": "text/javascript",
-        ".webmanifest": "application/manifest+json",
-    }
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
-    if not (DIST / "index.html").is_file():
-        pytest.skip("the page is not built; run `make site` (it needs Node)")
-    handler = functools.partial(Handler, directory=str(DIST))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
-
-
-def is_fault(said: ConsoleMessage) -> bool:
-    """Whether the browser complains of more than the policy's having stopped something."""
-    return said.type == "error" and "Content Security Policy" not in said.text
+    with serving_site() as url:
+        yield url
 
 
 @pytest.fixture
 def open_page(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
-    """A new page; when the test ends, it must have asked no other origin and had no error."""
-    contexts, asked, errors = [], [], []
-
-    def take_back(request: Request) -> None:
-        """What the policy stops has not left, though the browser tells of it."""
-        if request.failure == "csp":
-            asked.remove(request.url)
-
-    def open_it(model: str = "photo-fast", **settings: object) -> Page:
-        settings = {"viewport": {"width": 1280, "height": 860}} | settings
-        context = browser.new_context(**settings)
-        contexts.append(context)
-        context.add_init_script(
-            f"localStorage['unhaze.model'] ??= '{model}'; localStorage['unhaze.language'] ??= 'en'"
-        )
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        context.on("request", lambda request: asked.append(request.url))
-        context.on("requestfailed", lambda request: take_back(request))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda said: errors.append(said.text) if is_fault(said) else None)
-        page.goto(site)
-        expect(page.locator("#sample, #controls").first).to_be_visible()
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert [url for url in asked if not url.startswith((site, f"blob:{site}"))] == []
-    assert errors == []
-    assert asked
+    with opening(browser, site) as open_it:
+        yield open_it
 
 
 @pytest.fixture(scope="module")
@@ -105,66 +50,6 @@ def screenshots(tmp_path_factory) -> Path:
     folder = Path(os.environ.get("UNHAZE_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def given(name: str, content: bytes) -> dict[str, object]:
-    return {"name": name, "mimeType": "", "buffer": content}
-
-
-def choose(page: Page, *files: dict[str, object]) -> None:
-    page.set_input_files("#files", list(files))
-
-
-def wait_until_shown(page: Page, models: str = "photo-fast") -> None:
-    expect(page.locator("#stage")).to_have_attribute("data-ready", models, timeout=60_000)
-
-
-def save(page: Page, button: str = "#download") -> tuple[str, bytes]:
-    with page.expect_download() as download:
-        page.click(button)
-    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
-
-
-def scene(height: int = 210, width: int = 317) -> np.ndarray:
-    """A part of the sample, hazy."""
-    return photo.read(VALLEY).pixels[300 : 300 + height, 500 : 500 + width]
-
-
-def encoded(suffix: str, *, wide: bool = False, bits: int = 16, **traits: object) -> bytes:
-    pixels, alpha = scene(), traits.pop("alpha", None)
-    if wide:
-        pixels = (pixels.astype(np.uint16) * 257 + 60) >> (16 - bits)
-    metadata = {EXIF: traits.pop("exif", ACME)} | traits.pop("metadata", {})
-    kept = photo.Traits(metadata=metadata, **traits)
-    return photo.encode(photo.Photo(pixels, alpha, kept), suffix)
-
-
-def slope() -> np.ndarray:
-    """Alpha that hides the left fifth and shows the right half."""
-    ramp = np.clip(np.linspace(-0.5, 2, scene().shape[1]), 0, 1)
-    return np.rint(255 * np.broadcast_to(ramp, scene().shape[:2])).astype(np.uint8)
-
-
-def wide_gamut() -> dict[str, object]:
-    icc = profile.matrix_profile(profile.PRIMARIES[12], profile.srgb_curve)
-    return {"metadata": {ICC: icc}, "profile": icc}
-
-
-CASES: dict[str, Callable[[], bytes]] = {
-    "small-chroma.jpg": lambda: encoded(".jpg", quality=90, format="jpeg", full_chroma=False),
-    "full-chroma.jpg": lambda: encoded(".jpg", quality=80, format="jpeg"),
-    "grey.jpg": lambda: encoded(".jpg", quality=92, format="jpeg", grey=True),
-    "turned.jpg": lambda: encoded(".jpg", quality=92, exif=TURNED, orientation=6, format="jpeg"),
-    "p3.jpg": lambda: encoded(".jpg", quality=95, format="jpeg", **wide_gamut()),
-    "plain.png": lambda: encoded(".png"),
-    "p3.png": lambda: encoded(".png", **wide_gamut()),
-    "wide.png": lambda: encoded(".png", wide=True),
-    "narrow.png": lambda: encoded(".png", wide=True, bits=12),
-    "alpha.png": lambda: encoded(".png", alpha=slope()),
-    "lossy.webp": lambda: encoded(".webp", quality=85, format="webp"),
-    "lossless-alpha.webp": lambda: encoded(".webp", lossless=True, format="webp", alpha=slope()),
-    "p3.webp": lambda: encoded(".webp", quality=90, format="webp", **wide_gamut()),
-}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -192,14 +77,7 @@ def test_the_download_is_what_the_command_line_writes(open_page, name):
     top = floats[0].max()
     floats = [each / top for each in floats]
     assert psnr(floats[2], floats[0]) < 35  # it did clear something
-    if by_python.traits.format == "webp" and not by_python.traits.lossless:
-        # Its sharp halving of colours differs between versions of libwebp by 40 dB, as much as it
-        # loses: so both are held against the result as it is before the encoder.
-        exact = Restorer("photo-fast", "cpu").restore(before)
-        losses = [psnr(each, photo.to_float(exact.pixels) / top) for each in floats[1:]]
-        assert losses[1] >= losses[0] - 0.5
-    else:
-        assert psnr(floats[2], floats[1]) >= 45
+    assert psnr(floats[2], floats[1]) >= 45
     if right.alpha is not None:
         assert np.array_equal(found.alpha, right.alpha)
 
@@ -262,7 +140,7 @@ def test_photos_are_pasted_and_shared_by_other_apps(open_page, site):
     )
     page.goto(f"{site}?shared")
     expect(page.locator("#list .name")).to_have_text(["pasted.png", "a b.jpg"])
-    expect(page.locator("#list .state")).to_have_text(["cleared", "cleared"])
+    expect(page.locator("#list .state")).to_have_text(["cleared", "cleared"], timeout=60_000)
     assert page.url == site
 
 
@@ -287,7 +165,8 @@ def test_all_works_without_the_network_after_the_first_visit(open_page):
     page.select_option("#language", "de")
     expect(page.locator("#download")).to_have_text("Herunterladen")
     choose(page, given("a.webp", CASES["lossy.webp"]()))
-    expect(page.locator("#list .state")).to_have_text(["geklärt", "geklärt"])
+    cleared = ["geklärt", "geklärt"]
+    expect(page.locator("#list .state")).to_have_text(cleared, timeout=60_000)
 
 
 def test_the_policy_lets_nothing_out(open_page):
@@ -359,37 +238,3 @@ def test_the_first_load_is_small(open_page):
     )
     first = [size for name, size in sizes if not re.search(r"/(runtime|models|samples)/", name)]
     assert 50_000 < sum(first) < 1_000_000
-
-
-@pytest.mark.parametrize("webgl", [True, False], ids=["webgl", "flat"])
-@pytest.mark.parametrize("name", ["turned.jpg", "p3.png", "wide.png"])
-def test_the_screen_shows_what_is_saved(open_page, name, webgl):
-    content = CASES[name]()
-    page = open_page()
-    if not webgl:
-        page.add_init_script(
-            "const get = HTMLCanvasElement.prototype.getContext;"
-            "HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {"
-            " return kind === 'webgl2' ? null : get.call(this, kind, ...rest); };"
-        )
-        page.reload()
-    choose(page, given(name, content))
-    wait_until_shown(page)
-    assert page.locator("#message").is_visible() != webgl
-    page.locator("#split").fill("0")
-    page.click("#full")
-    page.wait_for_timeout(300)
-    shot = photo.read(page.locator("#picture").screenshot(type="png")).pixels.astype(float)
-    right = Restorer("photo-fast", "cpu").restore(photo.read(content))  # before any encoder
-    seen = np.rint(255 * colours_by(right.traits).to_srgb(photo.to_float(right.pixels)))
-    if name == "p3.png" and not webgl:
-        return  # without WebGL colours are shown as they are stored
-    height, width = seen.shape[:2]
-    top, left = (shot.shape[0] - height) // 2, (shot.shape[1] - width) // 2
-    inside = slice(60, height - 60), slice(40, width - 40)  # clear of divider and labels
-    found = [
-        np.abs(shot[above : above + height, before : before + width] - seen)
-        for above in (top, top + 1)
-        for before in (left, left + 1)
-    ]
-    assert min(each[inside].mean() for each in found) < 1

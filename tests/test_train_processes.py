@@ -4,13 +4,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from unhaze import photo
+from unhaze.cli import main
 from unhaze.losses import create_loss
 from unhaze.nets import create_net
+from unhaze.tensors import load_tensors
+from unhaze.weights import newest_state
 
+RECIPE = Path(__file__).parents[1] / "recipes" / "aecr" / "sots-indoor.toml"
 SIZE = 6
 # Five steps of SGD on one batch, of which each process has its part.
 STEPS = """
@@ -73,3 +79,49 @@ def test_processes_equal_one_with_whitening_and_cr(processes, rates, tmp_path):
         torch.testing.assert_close(many[name], one[name], rtol=1e-3, atol=1e-4)
     assert (one["whitening.running_mean"] - start.whitening.running_mean).abs().max() > 0.1
     assert one["losses"][-1] < one["losses"][0]
+
+
+@pytest.fixture(scope="module")
+def its(tmp_path_factory) -> Path:
+    """Seven pairs under the names of ITS; its clear pictures have a border of ten pixels."""
+    root = tmp_path_factory.mktemp("its")
+    random = np.random.default_rng(5)
+    for folder in ("hazy", "clear"):
+        (root / folder).mkdir()
+    for scene in range(1, 8):
+        coarse = random.random((9, 11, 3)).repeat(8, 0).repeat(8, 1)
+        clear = (255 * coarse).astype(np.uint8)
+        hazy = (0.5 * clear[10:-10, 10:-10] + 110).astype(np.uint8)
+        photo.write_rgb(root / "clear" / f"{scene}.png", clear)
+        photo.write_rgb(root / "hazy" / f"{scene}_1_0.9.png", hazy)
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes, batch, rate", [(2, 4, 1), (2, 5, 5), (3, 5, 2)])
+def test_the_papers_recipe_is_the_same_on_any_number_of_processes(
+    processes, batch, rate, its, tmp_path
+):
+    """Five steps of the command, whitening by the batch and CR on, batches that do not divide."""
+    words = [str(RECIPE), "--set", f"data.root={its}"]
+    for each in (
+        *("net.width=8", "net.fa_blocks=2", "augment.crop=32", "schedule.steps=5"),
+        *(f"schedule.batch={batch}", f"losses.contrastive.negatives={rate}"),
+        *("losses.contrastive.weights=random", "watch.log_every=1"),
+    ):
+        words += ["--set", each]
+    assert main(["train", *words, "--out", str(tmp_path / "one")]) == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launch += [f"--nproc-per-node={processes}", "-m", "unhaze", "train", *words]
+    done = subprocess.run(
+        [*launch, "--out", str(tmp_path / "many")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, _ = load_tensors(newest_state(tmp_path / "one"), "restorer")
+    many, _ = load_tensors(newest_state(tmp_path / "many"), "restorer")
+    torch.manual_seed(666)
+    start = create_net("aecr", preset="code", width=8, fa_blocks=2).state_dict()
+    for name in one:
+        torch.testing.assert_close(many[name], one[name], rtol=0, atol=1e-4)
+    moved = max(float((one[name] - start[name]).abs().max()) for name in one)
+    assert moved > 7e-4, "the steps change the weights by far more than the processes differ"

@@ -8,8 +8,8 @@ import pytest
 import pyvips
 
 from unhaze import photo
+from unhaze.filters import LUMA
 from unhaze.restore.video.temporal import Steadiness, next_moment
-from unhaze.windows import LUMA
 
 SIZE = (160, 240)  # rows and columns of the frames
 

@@ -16,7 +16,7 @@ from unhaze.errors import UnhazeError
 from unhaze.restore.restorer import Restorer
 from unhaze.web import Settings, create_app
 from unhaze.web.desk import Desk
-from unhaze.web.shelf import Shelf, safe_name, safe_suffix
+from unhaze.web.upload_store import UploadStore, safe_name, safe_suffix
 from unhaze.web.workers import Workers
 
 SETTINGS = Settings(device="cpu", workers=1, analysis=256)
@@ -35,7 +35,7 @@ def client_with(**settings: object) -> TestClient:
 
 def files_of(client: TestClient) -> int:
     """How many files lie in the private folder."""
-    folder = client.app.state.clearer.shelf.folder
+    folder = client.app.state.clearer.uploads.folder
     return sum(each.is_file() and each.name != "lease" for each in folder.rglob("*"))
 
 
@@ -88,8 +88,8 @@ def test_a_kept_photo_in_any_strength_is_what_one_call_answers(client):
         once = client.post("/v1/dehaze", content=hazy, params=query | {"analysis": 256})
         assert result.content == once.content
         assert 'filename="a.unhazed.jpg"' in result.headers["content-disposition"]
-    item = client.app.state.clearer.shelf.items[entry["id"]]
-    assert sorted(each.name for each in item.folder.iterdir()) == ["glance.npz", "source.jpg"]
+    item = client.app.state.clearer.uploads.items[entry["id"]]
+    assert sorted(each.name for each in item.folder.iterdir()) == ["preview.npz", "source.jpg"]
     assert client.delete(f"/v1/photos/{entry['id']}").status_code == 204
     assert client.get(f"/v1/photos/{entry['id']}/result").status_code == 404
     assert not item.folder.exists()
@@ -250,7 +250,7 @@ def test_refusals_say_why_and_tell_nothing_of_the_server(client, body, query, st
         before = files_of(client)
         answer = client.post(path, content=body, params=query)
         assert (answer.status_code, words in answer.text) == (status, True), answer.text
-        assert str(client.app.state.clearer.shelf.folder) not in answer.text
+        assert str(client.app.state.clearer.uploads.folder) not in answer.text
         assert "UNHAZE_MAX_PIXELS" not in answer.text
         assert files_of(client) == before
 
@@ -278,7 +278,7 @@ def test_names_with_tricks_stay_inside(client):
         disposition = answer.headers["content-disposition"]
         assert not set("/\\\r\n\x00") & set(disposition.replace("utf-8''", "")), disposition
         assert "set-cookie" not in answer.headers
-    outside = client.app.state.clearer.shelf.folder.parent
+    outside = client.app.state.clearer.uploads.folder.parent
     assert not (outside / "x.jpg").exists()
 
 
@@ -339,7 +339,7 @@ def test_settings_that_make_no_sense_end_in_one_line():
 
 
 def test_the_shelf_keeps_what_was_used_last(tmp_path):
-    shelf = Shelf(5000, 1000, 3600)
+    shelf = UploadStore(5000, 1000, 3600)
     items = [shelf.new("a.jpg", "photo") for _ in range(3)]
     for item in items:
         item.state = "done"
@@ -364,11 +364,11 @@ def test_the_shelf_keeps_what_was_used_last(tmp_path):
 def test_a_removed_photo_at_work_is_gone(client, monkeypatch):
     entry = send_photo(client, hazy_photo())
     clearer = client.app.state.clearer
-    item = clearer.shelf.items[entry["id"]]
+    item = clearer.uploads.items[entry["id"]]
     write = clearer.write_result
 
     def remove_and_write(*words):
-        clearer.shelf.remove(item.id)
+        clearer.uploads.remove(item.id)
         return write(*words)
 
     monkeypatch.setattr(clearer, "write_result", remove_and_write)

@@ -61,9 +61,9 @@ def test_a_worker_that_takes_too_long_too_much_or_dies_is_replaced():
     never = threading.Event()
     try:
         assert workers.call(sleep, 0, stop=never, seconds=60) == "slept"
-        first = next(iter(workers.hands)).process
+        first = next(iter(workers.handles)).process
         assert workers.call(sleep, 0, stop=never, seconds=60) == "slept"
-        assert next(iter(workers.hands)).process is first  # it is used again
+        assert next(iter(workers.handles)).process is first  # it is used again
         started = time.monotonic()
         with pytest.raises(UnhazeError, match="more than 1 seconds"):
             workers.call(sleep, 60, stop=never, seconds=1)
@@ -77,7 +77,7 @@ def test_a_worker_that_takes_too_long_too_much_or_dies_is_replaced():
         threading.Timer(0.5, gone.set).start()
         with pytest.raises(Dropped):
             workers.call(sleep, 60, stop=gone, seconds=60)
-        assert not workers.hands
+        assert not workers.handles
         assert workers.call(sleep, 0, stop=never, seconds=60) == "slept"
     finally:
         workers.close()
@@ -297,7 +297,7 @@ def test_an_archive_holds_each_photo_once(running):
 
 def test_an_archive_that_fails_half_way_breaks_off(running):
     idents = [post(running, "/v1/photos", hazy_photo(seed=n)).json()["id"] for n in range(2)]
-    running.clearer.shelf.items[idents[1]].source.unlink()
+    running.clearer.uploads.items[idents[1]].source.unlink()
     line = HTTPConnection("127.0.0.1", running.port, timeout=60)
     line.request("GET", f"/v1/archive?item={idents[0]}&item={idents[1]}")
     answer = line.getresponse()
@@ -306,8 +306,8 @@ def test_an_archive_that_fails_half_way_breaks_off(running):
         answer.read()
     line.close()
     wait_until(lambda: running.clearer.desk.taken == 0)
-    first = running.clearer.shelf.items[idents[0]].folder
-    assert sorted(each.name for each in first.iterdir()) == ["glance.npz", "source"]
+    first = running.clearer.uploads.items[idents[0]].folder
+    assert sorted(each.name for each in first.iterdir()) == ["preview.npz", "source"]
 
 
 def test_unknown_parameters_are_refused_with_the_nearest(running):

@@ -20,6 +20,8 @@ from web_files import hazy_photo, same_but_colours
 
 from unhaze.cli.options import GIVEN
 from unhaze.cli.serve import serve
+from unhaze.extras import EXTRAS
+from unhaze.formats import FORMATS, LIBVIPS, OWN
 
 ROOT = Path(__file__).parents[1]
 # Runs a command as in the container: nothing but TMPDIR can be written to.
@@ -87,9 +89,12 @@ def test_what_is_copied_exists_and_is_let_through():
 def test_the_pip_line_names_extras_that_hold_all_that_is_imported(tmp_path):
     [line] = [rest for word, rest in instructions() if word == "RUN"]
     what = shlex.split(line)[-1]
-    assert what == "/source[web,video]"
+    assert what == "/source[web,video,heic,raw,formats]"
+    named = {"web", "video", "heic", "raw", "formats"}
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert {"web", "video"} <= set(extras["optional-dependencies"])
+    assert named <= set(extras["optional-dependencies"])
+    modules = {module for each in FORMATS.values() for module in (each.reader, each.writer)}
+    assert {EXTRAS[module][1] for module in modules - {LIBVIPS, OWN}} <= named
     source = tmp_path / "source"  # the same files as in the image
     source.mkdir()
     for rest in [rest for word, rest in instructions() if word == "COPY" and "--from" not in rest]:

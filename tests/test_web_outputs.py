@@ -40,3 +40,15 @@ def test_depth_colours_and_metadata_are_as_asked(client):
 def test_what_makes_no_sense_is_422(client, asked, said):
     answer = client.post("/v1/dehaze", content=hazy_photo(), params=asked | {"model": "dcp"})
     assert answer.status_code == 422 and said in answer.text
+
+
+def test_bands_are_chosen_as_by_the_command(client):
+    from test_photo_bands import bands_of, seven
+
+    refused = client.post("/v1/dehaze", content=seven(), params={"model": "dcp"})
+    assert refused.status_code == 422 and "bands" in refused.text
+    answer = client.post("/v1/dehaze", content=seven(), params={"model": "dcp", "bands": "5,4,3"})
+    assert answer.status_code == 200, answer.text
+    before, after = bands_of(seven()), bands_of(answer.content)
+    assert np.array_equal(after[..., [0, 1, 5, 6]], before[..., [0, 1, 5, 6]])
+    assert not np.array_equal(after[..., 2:5], before[..., 2:5])

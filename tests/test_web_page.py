@@ -21,6 +21,7 @@ from web_server import Running, serving
 
 from unhaze import photo
 from unhaze.web import Settings
+from unhaze.web.app import PAGE
 
 DESKTOP, PHONE, SMALL = (1280, 900), (390, 844), (320, 640)
 
@@ -239,7 +240,9 @@ def test_many_photos_a_broken_one_and_all_as_zip(open_page, server):
         page.click("#list li:first-child .remove")
     expect(page.locator("#viewer")).to_be_hidden()
     deadline = time.monotonic() + 10
-    while {"first.jpg", "second.png"} & {each.name for each in server.clearer.shelf.items.values()}:
+    while {"first.jpg", "second.png"} & {
+        each.name for each in server.clearer.uploads.items.values()
+    }:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -361,3 +364,23 @@ def test_it_fits_the_screen_light_and_dark(open_page, screenshots, size, scheme)
     assert (brightness < 60) == (scheme == "dark")
     page.wait_for_timeout(200)
     page.screenshot(path=screenshots / f"{kind}.png", full_page=True)
+
+
+def test_what_needs_the_server_goes_there_by_one_button(open_page):
+    if not (PAGE / "runtime").is_dir():
+        pytest.skip("the runtime for browsers is not built; run `make site` (it needs Node)")
+    page = open_page()
+    page.unroute("**/config.json")
+    page.reload()
+    page.locator("#place label", has_text="In this browser").click()
+    choose(page, a__tif=hazy_photo(".tif", size=(120, 160)))
+    expect(page.locator(".problem")).to_contain_text("this needs the server", timeout=60_000)
+    page.click("#send")
+    expect(page.locator("#list .state")).to_have_text(["cleared"], timeout=60_000)
+    wait_for_picture(page)
+
+
+def test_a_video_has_a_thumbnail_once_it_is_seen(open_page, tmp_path):
+    page = open_page()
+    choose(page, a__mp4=make_clip(tmp_path / "a.mp4").read_bytes())
+    expect(page.locator("#list li:first-child img")).to_be_visible(timeout=60_000)

@@ -45,6 +45,15 @@ def test_a_form_gives_what_a_bare_body_gives(client):
     assert files_of(client) == 0
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+def test_a_path_that_is_none_is_404_and_names_the_nearest(client, method):
+    answer = client.request(method, "/v1/photo")
+    assert answer.status_code == 404
+    assert answer.json() == {"detail": "no path '/v1/photo'; did you mean '/v1/photos'?"}
+    answer = client.request(method, "/v1/zzz")
+    assert answer.status_code == 404 and "there are: /v1/" in answer.json()["detail"]
+
+
 def test_a_form_serves_kept_photos_and_videos_too(client, tmp_path):
     entry = client.post("/v1/photos", files=sent(hazy_photo(), "ü.jpg")).json()
     assert (entry["name"], entry["result_name"]) == ("ü.jpg", "ü.unhazed.jpg")
@@ -291,3 +300,41 @@ def test_a_parameter_that_comes_twice_is_refused(client):
     assert (answer.status_code, "given twice" in answer.text) == (422, True)
     answer = client.post("/v1/dehaze?strength=0.1", files=sent(b"x"), data={"strength": "1"})
     assert (answer.status_code, "in the address and in the form" in answer.text) == (422, True)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "", "a", "-1", "9" * 99])
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("POST", "/v1/dehaze", "strength"),
+        ("POST", "/v1/dehaze", "analysis"),
+        ("POST", "/v1/dehaze", "quality"),
+        ("POST", "/v1/videos", "strength"),
+        ("POST", "/v1/videos", "crf"),
+        ("POST", "/v1/videos", "bitrate"),
+        ("GET", "/v1/photos/none/result", "strength"),
+        ("GET", "/v1/photos/none/preview", "size"),
+    ],
+)
+def test_a_number_of_no_meaning_is_one_line(client, method, path, name, value):
+    answers = [client.request(method, path, params={name: value}, content=b"")]
+    if method == "POST":
+        form = {"data": {name: value}, "files": {"file": ("a.jpg", hazy_photo(".jpg"))}}
+        answers.append(client.post(path, **form))
+    for answer in answers:
+        assert answer.status_code == 422, answer.text
+        detail = answer.json()["detail"]
+        assert isinstance(detail, str) and "\n" not in detail
+        assert answer is not answers[0] or name in detail
+
+
+def test_what_a_video_lacks_is_told(client, tmp_path):
+    clip = make_clip(tmp_path / "clip.mkv", sound="aac", count=30)
+    content, query = clip.read_bytes(), {"name": "clip.mkv", "model": "dcp"}
+    whole = client.post("/v1/videos", content=content, params=query).json()
+    part = client.post("/v1/videos", content=content[: len(content) // 2], params=query).json()
+    assert wait_for(client, whole["id"])["notes"] == []
+    entry = wait_for(client, part["id"])
+    assert entry["state"] == "done" and 0 < entry["done"] < 30
+    (note,) = entry["notes"]
+    assert note.startswith("the source is cut off")

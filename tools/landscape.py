@@ -1,6 +1,6 @@
 """A valley that exists only as formulas: its land, water, trees and houses, and their colours.
 
-Every function takes arrays of points, metres east and north of an origin, and answers an array of
+Every function takes arrays of points, metres east and north of an origin, and returns an array of
 the same shape (colours have a last axis of 3). Heights are metres above the lake; colours are
 linear reflectances. `footprint` is the size in metres of what one pixel sees: finer detail is left
 out. All randomness comes from one table of numbers, so that the valley is the same everywhere.

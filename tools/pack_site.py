@@ -12,9 +12,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BUILT = ROOT / "site" / "dist"
 TARGET = ROOT / "src" / "unhaze" / "web" / "site"
-# Only on static hosts: the service worker, config.json, the models (the package has them), and the
-# runtime for graphics cards.
-LEFT_OUT = ("sw.js", "config.json", "models/", "runtime/ort-wasm-simd-threaded.asyncify")
+# Only on static hosts: the service worker, config.json, the models (the package has them), the
+# runtime for graphics cards, and the codecs, for which a server has the libraries themselves.
+LEFT_OUT = ("sw.js", "config.json", "models/", "codecs/", "runtime/ort-wasm-simd-threaded.asyncify")
 SOURCES = ("index.html", "package-lock.json", "vite.config.ts", "src", "public")
 STAMP = "build.json"
 

@@ -111,8 +111,18 @@ export async function bringBack(): Promise<void> {
   shownId.value ??= back[0]?.id ?? null;
 }
 
+const writing = new Set<string>();
+const changed = new Set<string>();
+
+/** One write of an entry at a time: a slider that moves changes it sixty times a second. */
 function keep(entry: Entry): void {
-  void session.keepEntry(entry).catch(notKept);
+  if (writing.has(entry.id)) return void changed.add(entry.id);
+  writing.add(entry.id);
+  void session.keepEntry(entry).catch(notKept).then(() => {
+    writing.delete(entry.id);
+    const now = find(entry.id);
+    if (changed.delete(entry.id) && now) keep(now);
+  });
 }
 
 function notKept(error: unknown): void {

@@ -22,9 +22,12 @@ let stop: AbortController | null = null;
 
 /** The worker that decodes and encodes. */
 export function pictures(): Remote<PictureWorker> {
-  picture ??= wrap<PictureWorker>(
-    new Worker(new URL("./workers/picture.worker.ts", import.meta.url), { type: "module", name: "picture" }),
-  );
+  if (!picture) {
+    picture = wrap<PictureWorker>(
+      new Worker(new URL("./workers/picture.worker.ts", import.meta.url), { type: "module", name: "picture" }),
+    );
+    void picture.begin(new URL("./", document.baseURI).href, config.value.codecs);
+  }
   return picture;
 }
 
@@ -175,6 +178,10 @@ function needed(entry: Entry): string {
 }
 
 function reasonOf(error: unknown): string {
+  const name = error instanceof Error ? error.name : "";
+  // What gives the page its threads, where it is there, gives them when the page is loaded again.
+  if (name === "NeedsReload" && navigator.serviceWorker?.controller) return "needsReload";
+  if (name === "NeedsReload" || name === "NeedsServer") return config.value.server ? "needsServer" : "needsCommand";
   if (error instanceof Error && error.name === "Unreadable") return config.value.server ? "needsServer" : "unreadable";
   if (error instanceof RangeError) return "tooLarge";
   return error instanceof Error ? error.message : String(error);

@@ -46,7 +46,7 @@ export function resultName(name: string, suffix: string): string {
   const dot = name.lastIndexOf(".");
   const stem = dot > 0 ? name.slice(0, dot) : name;
   const own = dot > 0 ? name.slice(dot + 1).toLowerCase() : "";
-  const kept = own === "jpeg" && suffix === "jpg" ? own : suffix;
+  const kept = `${own} ${suffix}` === "jpeg jpg" || `${own} ${suffix}` === "tiff tif" ? own : suffix;
   return `${stem || "photo"}.unhazed.${kept}`;
 }
 

@@ -3,15 +3,19 @@
 import { effect, signal } from "@preact/signals";
 import type { Place } from "./entries";
 
-/** What config.json says. `server`: unhaze serve is behind the page; `browser`: the runtime is here. */
+/**
+ * What config.json says. `server`: unhaze serve is behind the page; `browser`: the runtime is here;
+ * `codecs`: libvips and libheif for browsers are.
+ */
 export interface Config {
   server: boolean;
   browser: boolean;
+  codecs: boolean;
   webgpu: boolean;
   sample: boolean;
 }
 
-export const config = signal<Config>({ server: false, browser: true, webgpu: true, sample: true });
+export const config = signal<Config>({ server: false, browser: true, codecs: true, webgpu: true, sample: true });
 export const place = signal<Place>("browser");
 
 export async function readConfig(): Promise<void> {

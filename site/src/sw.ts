@@ -16,6 +16,10 @@ const POLICY =
   "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:;" +
   " connect-src 'self'; worker-src 'self'; manifest-src 'self'; form-action 'none'; base-uri 'none'";
 
+// libvips binds its functions by code that it writes itself (embind): in these workers, nowhere in the page.
+const BINDING = /\/(codecs\/vips-|assets\/picture\.worker)/;
+const POLICY_TO_BIND = POLICY.replace("'wasm-unsafe-eval'", "'wasm-unsafe-eval' 'unsafe-eval'");
+
 self.addEventListener("install", (event) => {
   const fill = async () => {
     const cache = await caches.open(PAGE);
@@ -58,23 +62,23 @@ function savesData(): boolean {
 async function answer(request: Request): Promise<Response> {
   const wanted = request.mode === "navigate" ? "index.html" : request;
   const kept = await caches.match(wanted, { ignoreSearch: true });
-  if (kept) return isolated(kept);
+  if (kept) return isolated(kept, request.url);
   const fresh = await fetch(request);
-  if (fresh.ok && fresh.type === "basic" && /\/(runtime|models|samples)\//.test(request.url)) {
+  if (fresh.ok && fresh.type === "basic" && /\/(runtime|models|samples|codecs)\//.test(request.url)) {
     const cache = await caches.open(LATER);
     await cache.put(request, fresh.clone()).catch(() => undefined);
   }
-  return isolated(fresh);
+  return isolated(fresh, request.url);
 }
 
 /** With the headers that a plain file server does not send: threads need them, and workers a policy. */
-function isolated(response: Response): Response {
+function isolated(response: Response, url: string): Response {
   if (response.type === "opaqueredirect" || response.status === 0) return response;
   const headers = new Headers(response.headers);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");
   headers.set("Cross-Origin-Resource-Policy", "same-origin");
-  headers.set("Content-Security-Policy", POLICY);
+  headers.set("Content-Security-Policy", BINDING.test(url) ? POLICY_TO_BIND : POLICY);
   return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
 }
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from unhaze.restore.video import restore_frames, restore_video
     from unhaze.training import train
 
+    __version__: str
+
 # ONNX Runtime's wheels for Linux report to Microsoft unless this is set before their import; who
 # wants to report sets it to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

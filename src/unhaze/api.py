@@ -1,4 +1,4 @@
-"""`unhaze.dehaze`: one call that answers in the type it was given."""
+"""`unhaze.dehaze`: one call that returns the type it was given."""
 
 import functools
 import os
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments
 from unhaze.outputs import AS_SOURCE, Output
+from unhaze.restore.controls import Controls
+from unhaze.validation import check_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,9 @@ def dehaze(
     out: str | Path | None = None,
     overwrite: bool = False,
     strength: float = 1.0,
+    protect_sky: float = 0.0,
+    lift_shadows: float = 0.0,
+    white_balance: float = 0.0,
     model: str = "auto",
     device: str = "auto",
     analysis: int | None = None,
@@ -38,30 +42,37 @@ def dehaze(
     suffix: str | None = None,
     strip_metadata: bool = False,
     color_space: str | None = None,
+    bands: str | None = None,
 ) -> Picture:
-    """Clears `picture`, and answers in its type, size and number range.
+    """Clears `picture`, and returns it in its type, size and number range.
 
     path (str or Path) of a photo or video: writes `out`, or photo.unhazed.jpg beside photo.jpg, and
-    answers that path. bytes of an image file: bytes in the same format, or in what that becomes
+    returns that path. bytes of an image file: bytes in the same format, or in what that becomes
     where it is only read.
     NumPy (H,W), (H,W,3), (H,W,4: alpha is kept) or (B,H,W,3 or 4), RGB, uint8, uint16 or float in
     [0,1]. PIL image of 8 bits a channel: one of mode L, LA, RGB or RGBA, with the same `info`, seen
-    by the ICC profile in that; of 16 bits: one of mode I;16, or I if it was. PyTorch (3,H,W) or
-    (B,3,H,W), uint8, uint16 or float in [0,1], on any device. What alpha hides has no influence.
-    strength: 0 changes nothing, 1 clears fully; model, device, analysis, native: as for Restorer,
-    which is kept for later calls with the same ones. format ("jpg", "png", "webp", "avif", "tiff",
-    "jxl", "exr", "gif"), quality (1 to 100), lossless, bit_depth (8, 10, 12, 16, 32), suffix,
-    strip_metadata, color_space ("srgb", "display-p3", "adobe-rgb", "rec2020", "prophoto"): how
-    files are written, as `unhaze.outputs.OPTIONS` has it; for paths and bytes only.
+    by the ICC profile in that; of 16 bits: one of mode I;16, or I if it was (there, values up to
+    255 are of 8 bits). PyTorch (3,H,W) or (B,3,H,W), uint8, uint16 or float in [0,1], on any
+    device. What alpha hides, or the mask of a masked array, has no influence.
+    strength: 0 changes nothing, 1 clears fully. protect_sky, lift_shadows, white_balance: from 0
+    (as the model has it) to 1, as `unhaze.restore.controls.CONTROLS` has it; model, device,
+    analysis, native: as for Restorer, which is kept for later calls with the same ones.
+    format ... bands: how files are read and written, as `unhaze.outputs.OPTIONS` has it, with the
+    choices for each; for paths and bytes only.
     UnhazeError for everything else, and for an `out` that exists without `overwrite`.
     """
     given = {"device": device, "analysis": analysis, "native": native, "overwrite": overwrite}
     check_arguments(dehaze, {"picture": picture} | given, "dehaze")
-    output = Output(format, quality, lossless, bit_depth, suffix, strip_metadata, color_space)
+    output = Output(
+        format, quality, lossless, bit_depth, suffix, strip_metadata, color_space, bands
+    )
+    use = use_of(picture)
+    restorer = restorer_for(str(model), device, analysis, native, use)
+    restorer = restorer.controlled(Controls(protect_sky, lift_shadows, white_balance))
     if isinstance(picture, str | os.PathLike):
-        restorer = restorer_for(str(model), device, analysis, native, use_of(Path(picture)))
-        return type(picture)(dehaze_file(Path(picture), out, overwrite, restorer, strength, output))
-    restorer = restorer_for(str(model), device, analysis, native)
+        done = dehaze_file(Path(picture), out, overwrite, restorer, strength, output)
+        as_given: Any = type(picture)  # str and pathlib's types are made of a path
+        return as_given(done)
     if out is not None:
         raise UnhazeError("out is for a picture given by its path; here the result is the answer")
     if isinstance(picture, bytes):
@@ -69,6 +80,11 @@ def dehaze(
     if output != AS_SOURCE:
         raise UnhazeError("how a file is written is for paths and bytes; here there is no file")
     clear = functools.partial(restorer.restore_pixels, strength=strength)
+    return dehaze_pixels(picture, clear)
+
+
+def dehaze_pixels(picture: Any, clear: Clear) -> Any:
+    """`picture`, of a type whose module may not be imported here, restored; of the same type."""
     if is_a(picture, "numpy", "ndarray"):
         return dehaze_array(picture, clear)
     if is_a(picture, "PIL.Image", "Image"):
@@ -89,10 +105,15 @@ def restorer_for(
     return Restorer(model, device, analysis=analysis, native=native, use=use)
 
 
-def use_of(path: Path) -> str:
-    """What "auto" chooses a model for."""
+def use_of(picture: Any) -> str:
+    """What "auto" chooses a model for. UnhazeError: an empty path."""
+    if not isinstance(picture, str | os.PathLike):
+        return "photo"
+    if not str(picture).strip():
+        raise UnhazeError("picture is an empty path; expected that of a photo or video")
     from unhaze.batch import is_video
 
+    path = Path(picture)
     return "video" if is_video(path) else "photo"
 
 
@@ -109,16 +130,21 @@ def dehaze_file(
     strength: float,
     output: Output = AS_SOURCE,
 ) -> Path:
-    """Writes the restored photo or video and answers where."""
-    from unhaze.batch import Settings, plan_files, restore_file
+    """Writes the restored photo or video and returns where."""
+    from unhaze.batch import Settings, TargetExists, plan_files, restore_file
 
     if path.is_dir():
         raise UnhazeError(f"'{path}' is a folder; give one file, or use unhaze.batch for many")
     if not path.exists():
         raise UnhazeError(f"no file '{path}'")
     [job] = plan_files([path], out, output=output)
-    settings = Settings(strength=strength, overwrite=overwrite, output=output)
-    restore_file(job, restorer, settings)
+    settings = Settings(
+        strength=strength, overwrite=overwrite, output=output, controls=restorer.controls
+    )
+    try:
+        restore_file(job, restorer, settings)
+    except TargetExists as error:
+        raise UnhazeError(f"{error}; overwrite=True replaces it") from error
     return job.target
 
 
@@ -126,6 +152,9 @@ def dehaze_array(picture: "np.ndarray", clear: Clear) -> "np.ndarray":
     """(H,W), (H,W,3), (H,W,4), or (B,H,W,3 or 4) -> the same shape and type."""
     import numpy as np
 
+    if isinstance(picture, np.ma.MaskedArray):
+        return _dehaze_masked(picture, clear)
+    picture = np.asarray(picture)
     if picture.ndim == 4 and len(picture):
         stack = np.stack([dehaze_array(each, clear) for each in picture])
         return stack.astype(picture.dtype, copy=False)
@@ -144,6 +173,26 @@ def dehaze_array(picture: "np.ndarray", clear: Clear) -> "np.ndarray":
     elif samples.shape[2] == 4:
         restored = np.dstack([restored, picture[..., 3]])
     return restored.astype(picture.dtype, copy=False)
+
+
+def _dehaze_masked(picture: "np.ma.MaskedArray", clear: Clear) -> "np.ma.MaskedArray":
+    """What is masked has no influence, as what alpha hides, and stays as it is."""
+    import numpy as np
+
+    def clear_unmasked(
+        pixels: "np.ndarray", *, grey: bool, alpha: "np.ndarray | None" = None
+    ) -> "np.ndarray":
+        full = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+        shown = np.where(hidden, 0, full if alpha is None else alpha).astype(pixels.dtype)
+        return clear(pixels, grey=grey, alpha=shown)
+
+    if picture.ndim == 4 and len(picture):
+        return np.ma.stack([_dehaze_masked(each, clear) for each in picture])
+    mask = np.ma.getmaskarray(picture)
+    hidden = mask if mask.ndim == 2 else mask[..., :3].any(axis=2)
+    restored = dehaze_array(picture.filled(0), clear_unmasked)
+    samples = np.where(mask, picture.data, restored)
+    return np.ma.array(samples, mask=picture.mask, fill_value=picture.fill_value)
 
 
 def check_range(samples: "np.ndarray") -> None:
@@ -186,13 +235,14 @@ def dehaze_pil(picture: Any, clear: Clear) -> Any:
 
 
 def dehaze_deep_grey(samples: "np.ndarray", clear: Clear) -> "np.ndarray":
-    """(H,W) uint16 of any byte order -> uint16; int32 with values of 16 bits -> int32."""
+    """(H,W) uint16 of any byte order -> uint16; int32 with values of 8 or 16 bits -> int32."""
     import numpy as np
 
     if samples.dtype.kind == "i" and not (samples.min() >= 0 and samples.max() <= 65535):
         low, high = samples.min(), samples.max()
         raise UnhazeError(f"the PIL image has values from {low} to {high}; expected 0 to 65535")
-    restored = dehaze_array(samples.astype(np.uint16), clear)
+    deep = samples.dtype.kind != "i" or samples.max() > 255
+    restored = dehaze_array(samples.astype(np.uint16 if deep else np.uint8), clear)
     return restored.astype(np.int32) if samples.dtype.kind == "i" else restored
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from unhaze.errors import UnhazeError
-from unhaze.layering import read_layers
-from unhaze.names import nearest, one_of
+from unhaze.recipe_layers import read_layers
+from unhaze.validation import nearest, one_of
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,12 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Hardware:
-    """precision: 32-true, bf16-mixed or 16-mixed. prefetch: batches drawn ahead in threads.
+    """precision: 32-true, bf16-mixed, 16-mixed, or auto: bf16-mixed on a GPU or CPU that gains from
+    it. prefetch: batches drawn ahead in threads.
 
-    compile: none, or a mode of torch.compile (default, reduce-overhead, max-autotune) for the
-    network and the losses. measure_peak: multiply matrices for half a second at the start and count
+    compile: none, a mode of torch.compile (default, reduce-overhead, max-autotune) for the
+    network and the losses, or auto: default for long trainings where precision auto is bf16-mixed.
+    measure_peak: multiply matrices for half a second at the start and count
     the first step's operations, so that the log has the run's share of the hardware's peak.
     """
 
@@ -176,7 +178,7 @@ def load_config(
 ) -> Recipe:
     """Reads a recipe; `overrides` are `a.b=value` with a TOML value (a bare word is a string).
 
-    overlays: files laid over it before those, see `layering.read_layers`.
+    overlays: files laid over it before those, see `recipe_layers.read_layers`.
     UnhazeError for a missing file, broken TOML, an unknown key, a value of wrong type or size.
     """
     return from_table(Recipe, read_layers(Path(path), [*map(Path, overlays)], overrides), "")
@@ -211,7 +213,7 @@ def from_value(hint: Any, value: Any, dotted: str) -> Any:
     """Checks one TOML value against a field's type; integers serve as floats, lists as tuples."""
     if get_origin(hint) in (types.UnionType,):
         hint = next(each for each in get_args(hint) if each is not type(None))
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_table(hint, value, dotted)
     if get_origin(hint) is dict:
         if not isinstance(value, dict):

@@ -16,13 +16,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from unhaze.config import Augment, Optimizer, Part
-from unhaze.data import PairedBatch, UnpairedBatch
+from unhaze.data import PairedBatch, PairedData, UnpairedBatch
 from unhaze.data.build import create_data
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss
 from unhaze.methods import METHOD_ARGUMENTS, find_method
-from unhaze.names import check_arguments, lookup
 from unhaze.nets import create_net, find_net
+from unhaze.validation import check_arguments, lookup
 from unhaze.weights import load_weights, save_weights
 
 Check = Callable[[], None]
@@ -186,6 +186,8 @@ def dataset_contract(name: str, arguments: dict[str, Any]) -> Iterator[Check]:
     def whole_pictures_in_pairs() -> None:
         expect(len(data) > 0, "it is empty")
         if isinstance(batch_of(0), PairedBatch):
+            if not isinstance(data, PairedData):
+                raise BrokenContract("its batches are pairs, and it lacks the method `pair(index)`")
             pair = data.pair(0)
             given = f"{tuple(pair.hazy.shape)} and {tuple(pair.clear.shape)}"
             expect(pair.hazy.shape == pair.clear.shape and pair.hazy.shape[0] == 3, given)

@@ -107,7 +107,7 @@ def download(url: str, partial: Path, path: Path) -> None:
 
     Gives up at once when nothing ever came, else after `ATTEMPTS` connections without a new byte.
     """
-    failures = 0
+    failures, reason = 0, ""
     while failures < ATTEMPTS:
         have = size(partial)
         try:
@@ -159,7 +159,7 @@ def receive(url: str, partial: Path) -> bool:
 
 
 def write(source: BinaryIO, file: BinaryIO, have: int, total: int | None, name: str) -> int:
-    """Copies all of `source`, shows progress on a terminal; answers the bytes in `file` then."""
+    """Copies all of `source`, shows progress on a terminal; returns the bytes in `file` then."""
     while chunk := source.read(CHUNK):
         file.write(chunk)
         have += len(chunk)

@@ -126,7 +126,12 @@ def key_of(head: bytes) -> str | None:
 
 def format_of(name: PurePath) -> Format | None:
     """The format that a file is named as, by its suffix."""
-    key = SUFFIXES.get(name.suffix.lower())
+    return of_suffix(name.suffix)
+
+
+def of_suffix(suffix: str) -> Format | None:
+    """The format of files that end so; None if it is no picture's."""
+    key = SUFFIXES.get(suffix.lower())
     return None if key is None else FORMATS[key]
 
 

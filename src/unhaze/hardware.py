@@ -18,6 +18,14 @@ def describe_cpu() -> str:
     return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
+def cpu_flags() -> set[str]:
+    """What the processor can do, by Linux's names, such as "avx2"; empty where it does not say."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return set(next(line for line in lines if line.startswith("flags")).split()[2:])
+    return set()
+
+
 def seconds_since_start() -> float:
     """Since this process was started, importing and loading included.
 

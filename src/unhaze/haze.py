@@ -5,11 +5,15 @@ Koschmieder's law as RESIDE uses it: hazy = clear * t + A * (1 - t), t = exp(-be
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from unhaze.errors import UnhazeError
 
-Array = TypeVar("Array")
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+Array = TypeVar("Array", "np.ndarray", "torch.Tensor")
 
 
 def transmission(depth: Array, beta: float | Array) -> Array:

@@ -3,16 +3,18 @@
 `OPTIONS` is the one table; an `Output` holds a choice of each.
 """
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
 
 from unhaze.errors import UnhazeError
 from unhaze.formats import FORMATS, NAMED, SUFFIXES, Format, kept_suffix
-from unhaze.names import nearest
+from unhaze.validation import nearest
 
 SAME = "same"
 SPACES = ("srgb", "display-p3", "adobe-rgb", "rec2020", "prophoto")
+BANDS = r"[1-9]\d{0,3}(,[1-9]\d{0,3},[1-9]\d{0,3})?"
 DEPTHS = tuple(sorted({depth for each in FORMATS.values() for depth in each.depths}))
 
 
@@ -35,6 +37,7 @@ OPTIONS = {
     "suffix": Option("Before the ending. [default: .unhazed, or none with -o]", metavar="TEXT"),
     "strip_metadata": Option("Write pixels and their colour space, nothing else.", False),
     "color_space": Option("[default: the source's]", choices=SPACES),
+    "bands": Option("Of TIFF: red, green, blue, as 4,3,2. [default: as it says]", metavar="R,G,B"),
 }
 
 
@@ -43,6 +46,7 @@ class Output:
     """A choice of `OPTIONS`; None, as False, leaves it as it is in the source.
 
     suffix: put before the ending of a result's name. bit_depth: bits a channel, 32 are floats.
+    bands: of TIFF files, numbers from 1 of those that are red, green and blue, or of one.
     """
 
     format: str | None = None
@@ -52,6 +56,7 @@ class Output:
     suffix: str | None = None
     strip_metadata: bool = False
     color_space: str | None = None
+    bands: str | None = None
 
     def __post_init__(self) -> None:
         """UnhazeError: a value that there is none of, or two that do not go together."""
@@ -61,6 +66,8 @@ class Output:
             check_option(name, value)
         if self.suffix is not None and not _is_part_of_a_name(self.suffix):
             raise UnhazeError(f"suffix is '{self.suffix}'; expected a part of a file name: .clear")
+        if self.bands is not None and not re.fullmatch(BANDS, self.bands):
+            raise UnhazeError(f"bands are '{self.bands}'; expected three numbers from 1, as 4,3,2")
         if self.lossless and self.quality is not None:
             raise UnhazeError("quality is of pictures with loss; leave out quality or lossless")
         if self.format is not None:
@@ -83,6 +90,11 @@ class Output:
             raise UnhazeError(f"{target.name} is never lossless; choose another format")
 
     @property
+    def channels(self) -> tuple[int, ...] | None:
+        """`bands` as numbers from 0."""
+        return tuple(int(each) - 1 for each in self.bands.split(",")) if self.bands else None
+
+    @property
     def named_suffix(self) -> str | None:
         """The ending of results in the format that is asked for; None: as the source."""
         return NAMED[self.format] if self.format else None
@@ -101,7 +113,7 @@ def check_option(name: str, value: Any) -> None:
         if value in option.choices and not isinstance(value, bool):
             return
         words = ", ".join(map(str, option.choices))
-        hint = f"; {nearest(value, option.choices)}" if isinstance(value, str) else ""
+        hint = f"; {nearest(value, map(str, option.choices))}" if isinstance(value, str) else ""
         raise UnhazeError(f"{name} is {value!r}{hint}; expected one of {words}")
     if option.limits:
         low, high = option.limits

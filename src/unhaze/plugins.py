@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from unhaze.errors import UnhazeError
-from unhaze.names import lookup
+from unhaze.validation import nearest
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def find(table: Mapping[str, T], name: str, kind: str, entry: Callable[[str, Any
     elif ":" in name:
         found = load_path(name)
     else:
-        return lookup({**table, **dict.fromkeys(points)}, name, kind)
+        raise UnhazeError(f"no {kind} '{name}'; {nearest(name, [*table, *points])}")
     made = type(next(iter(table.values())))
     if isinstance(found, made):
         return found

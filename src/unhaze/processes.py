@@ -23,16 +23,32 @@ def summed(value: Tensor) -> Tensor:
     return total
 
 
-def mean_of_all(value: Tensor) -> Tensor:
-    """The mean over all processes, whose gradient is that of this process's own value.
+def part_of(size: int) -> slice:
+    """Which of `size` samples, drawn alike in all processes, are this one's; at most one more in
+    some than in others."""
+    rank, processes = world()
+    return slice(rank * size // processes, (rank + 1) * size // processes)
 
-    Gradients of parameters are averaged over the processes afterwards, so that a function of such
-    means has the gradient that one process with the whole batch would have.
+
+def share_of(size: int) -> float:
+    """`size` samples of this process in parts of the mean of all processes: 1 where all have as
+    many. A mean over them, times this and averaged over the processes, is that of all samples."""
+    processes = world()[1]
+    if processes == 1:
+        return 1.0
+    return float(size * processes / summed(torch.tensor(float(size), device=_device())))
+
+
+def mean_of_all(value: Tensor, size: int) -> Tensor:
+    """The mean over all samples of a mean over `size` ones here, with the gradient of the latter.
+
+    Each process's loss is weighted by its `share_of` the samples and gradients of parameters are
+    averaged over the processes afterwards, so that a function of such means has the gradient that
+    one process with the whole batch would have.
     """
-    count = world()[1]
-    if count == 1:
+    if world()[1] == 1:
         return value
-    return value + (summed(value) / count - value).detach()
+    return value + (summed(value * share_of(size)) / world()[1] - value).detach()
 
 
 def with_following(images: Tensor, count: int) -> Tensor:
@@ -40,8 +56,20 @@ def with_following(images: Tensor, count: int) -> Tensor:
     rank, processes = world()
     if processes == 1 or count == 0:
         return images
-    gathered = [torch.empty_like(images) for _ in range(processes)]
-    distributed.all_gather(gathered, images.contiguous())
-    whole, size = torch.cat(gathered), len(images)
-    places = torch.arange(rank * size, (rank + 1) * size + count) % len(whole)
+    sizes = torch.zeros(processes, dtype=torch.int64, device=images.device)
+    sizes[rank] = len(images)
+    sizes = summed(sizes).tolist()
+    sent = images.new_zeros(max(sizes), *images.shape[1:])  # all gather as many
+    sent[: len(images)] = images
+    gathered = [torch.empty_like(sent) for _ in range(processes)]
+    distributed.all_gather(gathered, sent)
+    whole = torch.cat([part[:size] for part, size in zip(gathered, sizes)])
+    first = sum(sizes[:rank])
+    places = torch.arange(first, first + len(images) + count) % len(whole)
     return whole[places.to(images.device)]
+
+
+def _device() -> torch.device:
+    """Where sums over processes are made."""
+    on_gpu = distributed.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from unhaze.config import Recipe
-from unhaze.names import check_arguments, lookup
+from unhaze.validation import check_arguments, lookup
 
 # Where files lie on one computer says nothing of the run.
 PLACES = {"weights", "teacher", "root", "cache"}
@@ -40,7 +40,7 @@ def filled(build: Callable[..., Any], given: Mapping[str, Any], prefix: str) -> 
     check_arguments(build, given, prefix)
     parameters = inspect.signature(build).parameters.values()
     defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
-    values = {name: value for name, value in (defaults | given).items() if name not in PLACES}
+    values = {name: value for name, value in ({**defaults, **given}).items() if name not in PLACES}
     return {f"{prefix}.{name}": plain(value) for name, value in values.items()}
 
 

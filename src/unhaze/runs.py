@@ -102,7 +102,7 @@ def save_state(
 def load_state(
     state: Path, networks: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]
 ) -> dict[str, Any]:
-    """Fills networks and optimizers from a state folder; answers its progress."""
+    """Fills networks and optimizers from a state folder; returns its progress."""
     for name, net in networks.items():
         net.load_state_dict(load_tensors(state, name)[0])
     for name, optimizer in optimizers.items():

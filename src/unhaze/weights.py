@@ -1,13 +1,13 @@
 """Networks with their weights: a safetensors file whose header rebuilds the network."""
 
 import inspect
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from unhaze.atomic import made_aside
 from unhaze.config import Part
 from unhaze.errors import UnhazeError
 from unhaze.nets import create_net, find_net
@@ -107,8 +107,8 @@ def save_weights(path: Path | str, net: nn.Module, part: Part, **facts: Any) -> 
     """Writes `path`, atomically; `facts` are plain JSON values for the header."""
     path = Path(path)
     header = {"net": part.name, "arguments": part.arguments} | facts
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".weights-") as folder:
-        save_tensors(Path(folder), path.stem, net.state_dict(), header).replace(path)
+    with made_aside(path) as aside:
+        save_tensors(aside.parent, aside.stem, net.state_dict(), header)
 
 
 def check_target(out: Path, overwrite: bool) -> list[Path]:

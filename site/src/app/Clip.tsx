@@ -1,7 +1,7 @@
 /** A video that the server restored. */
 
 import { useEffect, useState } from "preact/hooks";
-import type { Entry } from "../entries";
+import { update, type Entry } from "../entries";
 import { t } from "../i18n";
 import * as server from "../server";
 import { message } from "../taking";
@@ -18,7 +18,19 @@ export function Clip({ entry }: { entry: Entry }) {
   }, [remote]);
   return (
     <div id="stage" class={address ? "" : "waits"}>
-      {address ? <video id="clip" controls playsInline src={address} /> : <p class="quiet">{t(entry.step ?? "waiting")}</p>}
+      {address ? <video id="clip" controls playsInline src={address} onLoadedData={(event) => keepFirstFrame(entry, event.currentTarget)} /> : <p class="quiet">{t(entry.step ?? "waiting")}</p>}
     </div>
   );
+}
+
+const THUMBNAIL = 256; // pixels, the long side
+
+/** For the list of files. */
+function keepFirstFrame(entry: Entry, video: HTMLVideoElement): void {
+  const { videoWidth, videoHeight } = video;
+  const scale = Math.min(1, THUMBNAIL / Math.max(videoWidth, videoHeight));
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [Math.round(videoWidth * scale), Math.round(videoHeight * scale)];
+  canvas.getContext("2d")?.drawImage(video, 0, 0, canvas.width, canvas.height);
+  canvas.toBlob((preview) => preview && update(entry.id, { preview }), "image/jpeg", 0.85);
 }

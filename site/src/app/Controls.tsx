@@ -70,7 +70,9 @@ function Models({ entry }: { entry: Entry }) {
 function Strength({ entry }: { entry: Entry }) {
   const change = (value: string) => update(entry.id, { strength: Number(value) / 100 });
   const percent = Math.round(100 * entry.strength);
-  return (
+  const others = entries.value.filter((each) => !each.video && each.strength !== entry.strength);
+  const forAll = () => others.forEach((each) => update(each.id, { strength: entry.strength }));
+  return <>
     <label class="strength" for="strength">
       <span>{t("strength")} <output id="strength-shown" for="strength">{number(entry.strength, { style: "percent" })}</output></span>
       <input
@@ -82,7 +84,8 @@ function Strength({ entry }: { entry: Entry }) {
         }}
       />
     </label>
-  );
+    {others.length > 0 && <button id="strength-for-all" type="button" class="plain" onClick={forAll}>{t("strengthForAll")}</button>}
+  </>;
 }
 
 function Facts({ entry }: { entry: Entry }) {
@@ -99,6 +102,10 @@ function Facts({ entry }: { entry: Entry }) {
         place.value = "server";
         retry(entry.id);
       }}>{t("server")}</button>}
+      {entry.error === "needsReload" && <button id="reload" type="button" onClick={() => {
+        retry(entry.id);
+        location.reload();
+      }}>{t("reload")}</button>}
       {done.length > 0 && <p>{t(entry.video ? "factsVideo" : "facts", values)}</p>}
       {entry.lost.map((each) => <p>{t(`lost_${each}` as Key)}</p>)}
     </div>
@@ -107,7 +114,7 @@ function Facts({ entry }: { entry: Entry }) {
 
 /** Messages of ours are in the person's language, a server's are as it says them. */
 function reason(entry: Entry): string {
-  const known: Key[] = ["unreadable", "videoNeedsServer", "needsServer", "tooLarge"];
+  const known: Key[] = ["unreadable", "videoNeedsServer", "needsServer", "needsCommand", "needsReload", "tooLarge"];
   const found = known.find((key) => key === entry.error);
   return found ? t(found) : entry.error;
 }

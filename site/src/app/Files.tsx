@@ -1,13 +1,13 @@
 /** The list: a thumbnail, a name and a state each; stopped, tried again or removed one by one. */
 
 import { useEffect, useState } from "preact/hooks";
-import { entries, shownId, type Entry } from "../entries";
-import { t, type Key } from "../i18n";
+import { entries, removeAll, shownId, type Entry } from "../entries";
+import { number, t, type Key } from "../i18n";
 import { cancel, discard, retry } from "../queue";
-import { removeAll } from "../entries";
 import { Picker } from "./Picker";
 
 export function Files() {
+  const done = entries.value.filter((each) => each.state === "done").length;
   return (
     <div class="files">
       <ul id="list" aria-label={t("files")}>
@@ -15,10 +15,13 @@ export function Files() {
         <li class="more"><Picker id="files" className="add" capture={false}><b aria-hidden="true">+</b>{t("addMore")}</Picker></li>
       </ul>
       {entries.value.length > 1 && (
-        <button id="remove-all" type="button" class="plain" onClick={() => {
-          for (const entry of entries.value) discard(entry.id);
-          void removeAll();
-        }}>{t("removeAll")}</button>
+        <div class="all">
+          <p id="count" class="quiet" role="status">{t("count", { done: number(done), all: number(entries.value.length) })}</p>
+          <button id="remove-all" type="button" class="plain" onClick={() => {
+            for (const entry of entries.value) discard(entry.id);
+            void removeAll();
+          }}>{t("removeAll")}</button>
+        </div>
       )}
     </div>
   );

@@ -35,10 +35,11 @@ function Panes({ entry }: { entry: Entry }) {
   const scene = useRef<Scene | null>(null);
   const fittedPhoto = useRef("");
   const [isReady, setReady] = useState(false);
+  const [losses, setLosses] = useState(0);
   const count = entry.models.length;
 
   useEffect(() => {
-    const made = new Scene(canvas.current!);
+    const made = new Scene(canvas.current!, () => setLosses((count) => count + 1));
     scene.current = made;
     if (made.isCoarse) message.value = t("noWebGl");
     const stopFollowing = follow(stage.current!, GAP, () => shown.value?.models.length ?? 1);
@@ -80,13 +81,13 @@ function Panes({ entry }: { entry: Entry }) {
       if (isCurrent && shown.value?.state !== "failed") message.value = error.message;
     });
     return () => void (isCurrent = false);
-  }, [entry.id, results, count]);
+  }, [entry.id, results, count, losses]);
 
   const waits = entry.state === "working" || entry.state === "waiting" || !isReady;
   return (
     <div
       id="stage" ref={stage} dir="ltr" tabIndex={0} role="group" aria-label={t("stage")}
-      class={waits && entry.state !== "failed" ? "waits" : ""} data-ready={isReady ? results : ""}
+      class={entry.state === "failed" ? "failed" : waits ? "waits" : ""} data-ready={isReady ? results : ""}
       onKeyDown={(event) => {
         if (event.target !== event.currentTarget || event.ctrlKey || event.metaKey) return;
         const act = KEYS[event.key];

@@ -28,6 +28,14 @@ export function orientationOf(block: Uint8Array | null): number {
   return value >= 1 && value <= 8 ? value : 1;
 }
 
+/** A copy that says the rows need no turning. */
+export function uprightBlock(block: Uint8Array): Uint8Array<ArrayBuffer> {
+  const copy = block.slice();
+  const found = first(copy)?.entries.find((each) => each.tag === ORIENTATION);
+  if (found) viewOf(copy).setUint16(found.at, 1, isLittle(copy));
+  return copy;
+}
+
 /** Bytes that the thumbnail has, 0 without one. */
 export function thumbnailRoom(block: Uint8Array): number {
   const place = thumbnailPlace(block);

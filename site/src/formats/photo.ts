@@ -2,15 +2,21 @@
 
 import type { Picture } from "../restore/field";
 import { isOpaque } from "../restore/analysis";
+import { NotHere } from "./codecs";
 import { orientationOf, thumbnailRoom } from "./exif";
+import { holderOf, isHeic, readHeic } from "./heic";
 import * as jpeg from "./jpeg";
 import { encodeJpeg } from "./jpeg_encoder";
 import * as png from "./png";
+import { encodeWebp, readByVips, vipsFormat, writeByVips } from "./vips";
 import * as webp from "./webp";
 
-export type Format = "jpeg" | "png" | "webp" | "other";
+export type Format = "jpeg" | "png" | "webp" | "tiff" | "avif" | "gif" | "heic" | "other";
 
-/** All of a file but its pixels. `orientation`: 1-8 as in EXIF. `lost`: what no result holds. */
+/**
+ * All of a file but its pixels. `orientation`: 1-8 as in EXIF. `lost`: what no result holds.
+ * `metadata`: of HEIC, as a JPEG file without a picture.
+ */
 export interface Traits {
   format: Format;
   width: number;
@@ -27,18 +33,22 @@ export interface Traits {
   lossless: boolean;
   fullChroma: boolean;
   lost: Lost[];
+  metadata?: Uint8Array<ArrayBuffer>;
 }
 
-export type Lost = "behind" | "frames" | "metadata";
+export type Lost = "behind" | "frames" | "metadata" | "heic" | "alpha";
 export class Unreadable extends Error {
   override name = "Unreadable";
 }
 
 const NARROW = [255, 1023, 4095, 16383];
 const STRIP = 1 << 22; // pixels that a canvas decodes at once: phones bound the size of one
-export const SUFFIXES: Record<Format, string> = { jpeg: "jpg", png: "png", webp: "webp", other: "png" };
+export const SUFFIXES: Record<Format, string> = {
+  jpeg: "jpg", png: "png", webp: "webp", tiff: "tif", avif: "avif", gif: "gif", heic: "jpg", other: "png",
+};
 export const TYPES: Record<Format, string> = {
-  jpeg: "image/jpeg", png: "image/png", webp: "image/webp", other: "image/png",
+  jpeg: "image/jpeg", png: "image/png", webp: "image/webp", tiff: "image/tiff", avif: "image/avif", gif: "image/gif",
+  heic: "image/jpeg", other: "image/png",
 };
 
 export interface Read {
@@ -52,13 +62,39 @@ export async function readPhoto(bytes: Uint8Array<ArrayBuffer>, type: string): P
     if (jpeg.isJpeg(bytes)) return await readJpeg(bytes);
     if (png.isPng(bytes)) return readPng(bytes);
     if (webp.isWebp(bytes)) return await readWebp(bytes);
-    const picture = await decoded(new Blob([bytes], { type }));
-    const alpha = !isOpaque(picture.data, 255);
-    return { picture, traits: { ...plain(picture), format: "other", alpha, lost: ["metadata"] } };
+    return await readByLibrary(bytes, type);
   } catch (error) {
-    if (error instanceof Unreadable) throw error;
+    if (error instanceof Unreadable || error instanceof NotHere) throw error;
+    console.info("unreadable:", error);
     throw new Unreadable(String(error));
   }
+}
+
+/** By libvips or libheif; where they are not, what the browser can show loses all but its picture. */
+async function readByLibrary(bytes: Uint8Array<ArrayBuffer>, type: string): Promise<Read> {
+  const format = vipsFormat(bytes);
+  try {
+    if (isHeic(bytes)) return await readPhone(bytes);
+    if (format) return await readByVips(bytes, format);
+  } catch (error) {
+    if (!(error instanceof NotHere) || error.name === "NeedsReload") throw error;
+    const picture = await decoded(new Blob([bytes], { type }), "default").catch(() => null);
+    if (!picture) throw error;
+    return other(picture);
+  }
+  return other(await decoded(new Blob([bytes], { type }), "default"));
+}
+
+function other(picture: Picture): Read {
+  const alpha = !isOpaque(picture.data, 255);
+  return { picture, traits: { ...plain(picture), format: "other", alpha, lost: ["metadata"] } };
+}
+
+async function readPhone(bytes: Uint8Array): Promise<Read> {
+  const { picture, exif, xmp, profile, alpha, behind } = await readHeic(bytes);
+  const lost: Lost[] = ["heic", ...(alpha ? (["alpha"] as const) : []), ...(behind ? (["behind"] as const) : [])];
+  const known = { exif, profile, lost, metadata: holderOf({ exif, xmp, profile }) };
+  return { picture, traits: { ...plain(picture), ...known, format: "heic" } };
 }
 
 function plain({ width, height }: Picture): Traits {
@@ -102,9 +138,9 @@ async function readWebp(bytes: Uint8Array<ArrayBuffer>): Promise<Read> {
   return { picture, traits: { ...plain(picture), ...known, format: "webp", lost } };
 }
 
-/** By the browser, in strips. */
-async function decoded(blob: Blob): Promise<Picture> {
-  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none", imageOrientation: "from-image" } as const;
+/** By the browser, in strips; the samples as they are, or (`default`) as sRGB. */
+async function decoded(blob: Blob, colorSpaceConversion: ColorSpaceConversion = "none"): Promise<Picture> {
+  const options = { colorSpaceConversion, premultiplyAlpha: "none", imageOrientation: "from-image" } as const;
   const bitmap = await createImageBitmap(blob, options);
   const { width, height } = bitmap;
   const rows = Math.max(1, Math.min(height, Math.floor(STRIP / width)));
@@ -124,22 +160,32 @@ async function decoded(blob: Blob): Promise<Picture> {
 
 /** The file of a restored picture. `original`: the bytes that it was read from. */
 export async function writePhoto(
-  picture: Picture, traits: Traits, original: Uint8Array,
+  picture: Picture, traits: Traits, original: Uint8Array<ArrayBuffer>,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const thumbnail = traits.exif ? thumbnailOf(picture, traits.white, thumbnailRoom(traits.exif)) : null;
-  if (traits.format === "jpeg") {
+  if (traits.format === "tiff" || traits.format === "avif" || traits.format === "gif") {
+    return writeByVips(picture, traits, original, thumbnail);
+  }
+  if (traits.format === "jpeg" || traits.format === "heic") {
     const quality = Math.min(98, Math.max(75, traits.quality ?? 92));
-    return jpeg.withMetadata(encodeJpeg(picture, { ...traits, quality }), original, thumbnail);
+    return jpeg.withMetadata(encodeJpeg(picture, { ...traits, quality }), traits.metadata ?? original, thumbnail);
   }
-  if (traits.format === "webp") {
-    const { default: encode } = await import("@jsquash/webp/encode");
-    const quality = Math.min(98, Math.max(75, traits.quality ?? 90));
-    const pixels = imageData(picture);
-    const lossless = traits.lossless ? 1 : 0;
-    const encoded = await encode(pixels, { quality, lossless, exact: 1, use_sharp_yuv: 1 });
-    return webp.withMetadata(new Uint8Array(encoded), original, picture, thumbnail);
-  }
+  if (traits.format === "webp") return webp.withMetadata(await encodedWebp(picture, traits), original, picture, thumbnail);
   return png.encodePng(picture, traits, traits.format === "png" ? original : null, thumbnail);
+}
+
+/** Lossy by libvips, the same to the bit as by the command line; where it is not, by another libwebp. */
+async function encodedWebp(picture: Picture, traits: Traits): Promise<Uint8Array> {
+  const quality = Math.min(98, Math.max(75, traits.quality ?? 90));
+  if (!traits.lossless) {
+    try {
+      return await encodeWebp(picture, traits, quality);
+    } catch (error) {
+      if (!(error instanceof NotHere)) throw error;
+    }
+  }
+  const { default: encode } = await import("@jsquash/webp/encode");
+  return new Uint8Array(await encode(imageData(picture), { quality, lossless: traits.lossless ? 1 : 0, exact: 1, use_sharp_yuv: 1 }));
 }
 
 /** A small JPEG of at most `room` bytes, null if that cannot be. */

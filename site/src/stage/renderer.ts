@@ -1,6 +1,7 @@
 /** Draws a photo and what models make of it by WebGL 2: strength, divider and zoom cost one frame. */
 
 import type { Field, Picture } from "../restore/field";
+import { LOOK, MIX, NoWebGl, Program } from "./shaders";
 
 /** What a pane shows: a model's field, a picture that the server restored, or the photo as it is. */
 export type Layer = { field: Field } | { picture: ImageBitmap } | null;
@@ -22,42 +23,6 @@ export interface Frame {
   gap: number;
 }
 
-const VERTEX = `#version 300 es
-void main() {
-  gl_Position = vec4(vec2((gl_VertexID << 1) & 2, gl_VertexID & 2) * 2.0 - 1.0, 0.0, 1.0);
-}`;
-
-const FRAGMENT = `#version 300 es
-precision highp float;
-precision highp sampler3D;
-uniform sampler2D hazy, gains, offsets, restored;
-uniform sampler3D table;
-uniform vec2 corner, size;
-uniform float zoom, split, strength;
-uniform int kind;
-uniform bool hasTable;
-uniform mat3 turn;
-out vec4 colour;
-
-void main() {
-  vec2 place = (gl_FragCoord.xy - corner) * vec2(1.0, -1.0);
-  vec2 seen = place / (zoom * size);
-  if (any(lessThan(seen, vec2(0.0))) || any(greaterThanEqual(seen, vec2(1.0)))) {
-    colour = vec4(0.0);
-    return;
-  }
-  vec2 stored = (turn * vec3(seen, 1.0)).xy;
-  vec4 before = texture(hazy, stored);
-  vec3 after = before.rgb;
-  if (gl_FragCoord.x >= split) {
-    if (kind == 1) after = before.rgb + strength * (before.rgb * (texture(gains, stored).rgb - 1.0) + texture(offsets, stored).rgb);
-    if (kind == 2) after = mix(before.rgb, texture(restored, seen).rgb, strength);
-  }
-  after = clamp(after, 0.0, 1.0);
-  if (hasTable && kind != 2) after = texture(table, (after * 32.0 + 0.5) / 33.0).rgb;
-  colour = vec4(after * before.a, before.a);
-}`;
-
 /** Upright place -> stored place, both in [0, 1], for each EXIF orientation; columns first. */
 const TURNS: Record<number, number[]> = {
   1: [1, 0, 0, 0, 1, 0, 0, 0, 1],
@@ -70,27 +35,31 @@ const TURNS: Record<number, number[]> = {
   8: [0, 1, 0, -1, 0, 0, 1, 0, 1],
 };
 
-const UNITS = { hazy: 0, gains: 1, offsets: 2, restored: 3, table: 4 } as const;
+const LOOKED = { hazy: 0, gains: 1, offsets: 2, restored: 3, table: 4 } as const;
+const MIXED = { befores: 5, changes: 6 } as const;
+const SPARE = 7; // that no drawing relies on
 
 const SHARP = 3; // zoom from which pixels are shown as squares
 
-export class NoWebGl extends Error {}
-
 export class Renderer {
   private gl: WebGL2RenderingContext;
-  private program: WebGLProgram;
-  private places = new Map<string, WebGLUniformLocation | null>();
+  private look: Program;
+  private mix: Program;
   private photo: { hazy: WebGLTexture; table: WebGLTexture | null; turn: number[]; size: [number, number] } | null = null;
   private layers = new Map<string, { kind: number; textures: WebGLTexture[] }>();
+  /** What was seen at the last view, a pixel for each of the canvas; "" where it must be looked at anew. */
+  private seen: { befores: WebGLTexture; changes: WebGLTexture; target: WebGLFramebuffer } | null = null;
+  private seenSize = "";
+  private seenAs = "";
 
   constructor(readonly canvas: HTMLCanvasElement) {
     const gl = canvas.getContext("webgl2", { alpha: true, antialias: false, premultipliedAlpha: true });
     if (!gl) throw new NoWebGl();
+    if (!gl.getExtension("EXT_color_buffer_float") && !gl.getExtension("EXT_color_buffer_half_float")) throw new NoWebGl();
     this.gl = gl;
-    this.program = programOf(gl);
-    gl.useProgram(this.program);
+    this.look = new Program(gl, LOOK, LOOKED);
+    this.mix = new Program(gl, MIX, MIXED);
     gl.bindVertexArray(gl.createVertexArray());
-    for (const [name, unit] of Object.entries(UNITS)) gl.uniform1i(this.place(name), unit);
     gl.enable(gl.SCISSOR_TEST);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
   }
@@ -120,6 +89,7 @@ export class Renderer {
 
   add(name: string, layer: Layer): void {
     this.drop(name);
+    this.seenAs = "";
     if (!layer) return;
     if ("picture" in layer) this.layers.set(name, { kind: 2, textures: [this.bitmap(layer.picture)] });
     else {
@@ -147,50 +117,99 @@ export class Renderer {
     for (const name of [...this.layers.keys()]) this.drop(name);
     if (this.photo) [this.photo.hazy, this.photo.table].forEach((each) => this.gl.deleteTexture(each));
     this.photo = null;
+    this.seenAs = "";
   }
 
   /** Draws each layer into a pane of its own, side by side. */
-  draw({ view, strength, split, layers, gap }: Frame): void {
+  draw(frame: Frame): void {
     const { gl, canvas, photo } = this;
+    const { view, strength, split, layers, gap } = frame;
+    const isEmpty = canvas.width * canvas.height === 0;
+    if (!photo || isEmpty) return this.blank();
+    const looked = [view.zoom, view.left, view.top, gap, canvas.width, canvas.height, ...layers].join(" ");
+    if (looked !== this.seenAs) this.lookAt(frame, photo);
+    this.seenAs = looked;
+    this.blank();
+    this.mix.use();
+    this.bind(MIXED.befores, gl.TEXTURE_2D, this.seen!.befores);
+    this.bind(MIXED.changes, gl.TEXTURE_2D, this.seen!.changes);
+    gl.uniform1f(this.mix.place("strength"), strength);
+    const width = paneWidth(canvas.width, layers.length, gap);
+    layers.forEach((_, i) => {
+      const start = this.enterPane(i, width, gap);
+      gl.uniform1f(this.mix.place("split"), start + split * width);
+      gl.drawArrays(gl.TRIANGLES, 0, 3);
+    });
+  }
+
+  private blank(): void {
+    const { gl, canvas } = this;
     gl.scissor(0, 0, canvas.width, canvas.height);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT);
-    if (!photo) return;
-    const width = paneWidth(canvas.width, layers.length, gap);
-    this.bind(UNITS.hazy, gl.TEXTURE_2D, photo.hazy);
-    this.bind(UNITS.table, gl.TEXTURE_3D, photo.table);
+  }
+
+  /** Samples photo and fields for each pixel of the canvas. */
+  private lookAt({ view, layers, gap }: Frame, photo: NonNullable<Renderer["photo"]>): void {
+    const { gl, canvas } = this;
+    this.seen = this.seenFor(canvas.width, canvas.height);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, this.seen.target);
+    this.blank();
+    this.look.use();
+    this.bind(LOOKED.hazy, gl.TEXTURE_2D, photo.hazy);
+    this.bind(LOOKED.table, gl.TEXTURE_3D, photo.table);
+    gl.uniform1i(this.look.place("hasTable"), photo.table ? 1 : 0);
     this.sharpen(view.zoom === 1 || view.zoom >= SHARP);
-    gl.uniform1i(this.place("hasTable"), photo.table ? 1 : 0);
-    gl.uniform1f(this.place("zoom"), view.zoom);
-    gl.uniform1f(this.place("strength"), strength);
-    gl.uniform2f(this.place("size"), ...photo.size);
-    gl.uniformMatrix3fv(this.place("turn"), false, photo.turn);
+    gl.uniform1f(this.look.place("zoom"), view.zoom);
+    gl.uniform2f(this.look.place("size"), ...photo.size);
+    gl.uniformMatrix3fv(this.look.place("turn"), false, photo.turn);
+    const width = paneWidth(canvas.width, layers.length, gap);
     layers.forEach((name, i) => {
-      const start = Math.round(i * (width + gap));
+      const start = this.enterPane(i, width, gap);
       const layer = this.layers.get(name);
-      gl.viewport(start, 0, Math.round(width), canvas.height);
-      gl.scissor(start, 0, Math.round(width), canvas.height);
-      gl.uniform1i(this.place("kind"), layer?.kind ?? 0);
-      gl.uniform2f(this.place("corner"), start + view.left, canvas.height - view.top);
-      gl.uniform1f(this.place("split"), start + split * width);
+      gl.uniform1i(this.look.place("kind"), layer?.kind ?? 0);
+      gl.uniform2f(this.look.place("corner"), start + view.left, canvas.height - view.top);
       if (layer?.kind === 1) {
-        this.bind(UNITS.gains, gl.TEXTURE_2D, layer.textures[0]!);
-        this.bind(UNITS.offsets, gl.TEXTURE_2D, layer.textures[1]!);
-      } else if (layer) this.bind(UNITS.restored, gl.TEXTURE_2D, layer.textures[0]!);
+        this.bind(LOOKED.gains, gl.TEXTURE_2D, layer.textures[0]!);
+        this.bind(LOOKED.offsets, gl.TEXTURE_2D, layer.textures[1]!);
+      } else if (layer) this.bind(LOOKED.restored, gl.TEXTURE_2D, layer.textures[0]!);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
     });
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+  }
+
+  /** Bounds drawing to a pane; returns where it starts. */
+  private enterPane(place: number, width: number, gap: number): number {
+    const { gl, canvas } = this;
+    const start = Math.round(place * (width + gap));
+    gl.viewport(start, 0, Math.round(width), canvas.height);
+    gl.scissor(start, 0, Math.round(width), canvas.height);
+    return start;
+  }
+
+  /** The textures that hold what is seen, of this size. */
+  private seenFor(width: number, height: number): NonNullable<Renderer["seen"]> {
+    const { gl } = this;
+    if (this.seen && this.seenSize === `${width} ${height}`) return this.seen;
+    if (this.seen) [this.seen.befores, this.seen.changes].forEach((each) => gl.deleteTexture(each));
+    const target = this.seen?.target ?? gl.createFramebuffer()!;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, target);
+    const [befores, changes] = ([gl.RGBA8, gl.RGBA16F] as const).map((format, i) => {
+      const texture = this.texture(gl.TEXTURE_2D, gl.NEAREST, gl.NEAREST);
+      gl.texStorage2D(gl.TEXTURE_2D, 1, format, width, height);
+      gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0 + i, gl.TEXTURE_2D, texture, 0);
+      return texture;
+    });
+    gl.drawBuffers([gl.COLOR_ATTACHMENT0, gl.COLOR_ATTACHMENT1]);
+    this.seenSize = `${width} ${height}`;
+    return { befores: befores!, changes: changes!, target };
   }
 
   /** Whether pixels of the photo that are larger than the screen's have edges. */
   private sharpen(sharp: boolean): void {
     const { gl } = this;
-    gl.activeTexture(gl.TEXTURE0 + UNITS.hazy);
+    gl.activeTexture(gl.TEXTURE0 + LOOKED.hazy);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, sharp ? gl.NEAREST : gl.LINEAR);
-  }
-
-  private place(name: string): WebGLUniformLocation | null {
-    if (!this.places.has(name)) this.places.set(name, this.gl.getUniformLocation(this.program, name));
-    return this.places.get(name)!;
   }
 
   private bind(unit: number, target: number, texture: WebGLTexture | null): void {
@@ -198,11 +217,11 @@ export class Renderer {
     this.gl.bindTexture(target, texture);
   }
 
-  /** A new one, bound to a unit that no drawing relies on. */
+  /** A new one, bound to the spare unit. */
   private texture(target: number, smaller: number, larger: number): WebGLTexture {
     const { gl } = this;
     const texture = gl.createTexture()!;
-    gl.activeTexture(gl.TEXTURE7);
+    gl.activeTexture(gl.TEXTURE0 + SPARE);
     gl.bindTexture(target, texture);
     gl.texParameteri(target, gl.TEXTURE_MIN_FILTER, smaller);
     gl.texParameteri(target, gl.TEXTURE_MAG_FILTER, larger);
@@ -229,17 +248,4 @@ export class Renderer {
 
 export function paneWidth(width: number, count: number, gap: number): number {
   return (width - gap * (count - 1)) / Math.max(1, count);
-}
-
-function programOf(gl: WebGL2RenderingContext): WebGLProgram {
-  const program = gl.createProgram()!;
-  for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]] as const) {
-    const shader = gl.createShader(kind)!;
-    gl.shaderSource(shader, source);
-    gl.compileShader(shader);
-    gl.attachShader(program, shader);
-  }
-  gl.linkProgram(program);
-  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new NoWebGl(gl.getProgramInfoLog(program) ?? "");
-  return program;
 }

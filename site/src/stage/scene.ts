@@ -5,7 +5,8 @@ import { modelInfo } from "../models";
 import { fieldAgain, pictures } from "../queue";
 import * as server from "../server";
 import { Flat } from "./flat";
-import { NoWebGl, Renderer, type Frame } from "./renderer";
+import { Renderer, type Frame } from "./renderer";
+import { NoWebGl } from "./shaders";
 
 export class Scene {
   /** The entry whose photo is shown. */
@@ -17,12 +18,17 @@ export class Scene {
   private shows = new Map<string, unknown>();
   private size: { width: number; height: number } | null = null;
   private turn: Promise<unknown> = Promise.resolve();
-  /** Milliseconds that the last frames took, for measurements. */
-  static readonly times: number[] = [];
 
-  constructor(private canvas: HTMLCanvasElement) {
+  /** `lost`: called when the card has forgotten all, as phones' do behind another app, and is there again. */
+  constructor(private canvas: HTMLCanvasElement, lost: () => void) {
     this.renderer = rendererFor(canvas);
     this.isCoarse = this.renderer instanceof Flat;
+    canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
+    canvas.addEventListener("webglcontextrestored", () => {
+      this.renderer = rendererFor(canvas);
+      this.id = null;
+      lost();
+    });
   }
 
   /** Fetches what is missing of an entry; its upright size, or null if another came between. */
@@ -37,6 +43,7 @@ export class Scene {
       this.id = null;
       this.renderer.clear();
       this.shows.clear();
+      this.again(); // what was shown before goes, whatever comes
       this.size = await this.fetchPhoto(entry);
       if (!this.size) return null;
       this.id = entry.id;

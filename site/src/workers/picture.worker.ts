@@ -1,6 +1,7 @@
 /** Decodes, fits, applies and encodes, beside the page and beside the network. */
 
 import { expose, transfer } from "comlink";
+import { place } from "../formats/codecs";
 import { Colours } from "../formats/colours";
 import { readPhoto, writePhoto, type Read, type Traits } from "../formats/photo";
 import { analysisPicture } from "../restore/analysis";
@@ -25,6 +26,11 @@ export interface Seen {
 let last: { file: Blob; read: Promise<Read>; own?: { longSide: number; picture: FloatPicture } } | null = null;
 
 const worker = {
+  /** Said first. `base`: the page's folder; `there`: whether libvips and libheif lie in it. */
+  begin(base: string, there: boolean): void {
+    Object.assign(place, { base, there });
+  },
+
   /** The analysis picture of a photo, for the network. */
   async look(file: Blob, longSide: number): Promise<Seen> {
     const { traits, picture } = await opened(file);

@@ -2,7 +2,14 @@
 
 from unhaze.batch.plan import MARK, FileJob, is_video, plan_files, read_list
 from unhaze.batch.pool import restore_files
-from unhaze.batch.work import FileResult, Progress, Settings, restore_file, restore_job
+from unhaze.batch.work import (
+    FileResult,
+    Progress,
+    Settings,
+    TargetExists,
+    restore_file,
+    restore_job,
+)
 
 __all__ = [
     "MARK",
@@ -10,6 +17,7 @@ __all__ = [
     "FileResult",
     "Progress",
     "Settings",
+    "TargetExists",
     "is_video",
     "plan_files",
     "read_list",

@@ -5,6 +5,9 @@ targets that an actor has written are found and not made again, and a ledger cou
 file was begun, so that one that kills its workers ends as failed.
 """
 
+# Ray is an extra of its own that is not among the developers'.
+# pyright: reportMissingImports=false
+
 import json
 import logging
 import os
@@ -23,7 +26,7 @@ from unhaze.batch.worker import Work, Worker
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
-    from unhaze.batch.folder import Crew, Tally
+    from unhaze.batch.folder import BatchStats, ExecutorConfig
 
 BLOCK = 16  # files that travel together at most; fewer where there are few
 BLOCKS_EACH = 8  # at least, for each worker, so that none waits for another at the end
@@ -54,42 +57,48 @@ class Actor:
     """A worker for `map_batches`: tasks in, outcomes out, both as JSON."""
 
     def __init__(self, work: Work, ledger: Any) -> None:
-        self.worker, self.problem = None, ""
         self.ledger = ledger
         self.threads = ThreadPoolExecutor(work.at_once)
+        self.worker: Worker | str  # a text says why there is none
         try:
             self.worker = Worker(work)
         except UnhazeError as error:  # raised here, it would be drowned in Ray's own words
-            self.problem = str(error)
+            self.worker = str(error)
 
     def __call__(self, block: dict[str, Any]) -> dict[str, list[str]]:
         """A block of tasks; those that a stop came before have no outcome."""
         from ray.exceptions import RayError
 
-        if self.worker is None:
-            return {"outcome": [json.dumps({"problem": self.problem})]}
-        at_work = {self.threads.submit(self._do, text): text for text in map(str, block["task"])}
+        worker = self.worker
+        if isinstance(worker, str):
+            return {"outcome": [json.dumps({"problem": worker})]}
+        texts = map(str, block["task"])
+        at_work = {self.threads.submit(self._do, worker, text): text for text in texts}
         outcomes = []
         for future, text in at_work.items():
             fault = future.exception()
             if fault is None or isinstance(fault, RayError):  # the cluster's, not the file's
                 outcomes.append(future.result())
             else:
-                outcomes.append(self.worker.faulted(task_of(json.loads(text)), fault))
+                outcomes.append(worker.faulted(task_of(json.loads(text)), fault))
         return {"outcome": [packed(each) for each in outcomes if each is not None]}
 
-    def _do(self, text: str) -> Outcome | None:
+    def _do(self, worker: Worker, text: str) -> Outcome | None:
         import ray
 
         task = task_of(json.loads(text))
         word = ray.get(self.ledger.begin.remote(task.source))
         if word == "go":
-            return self.worker.do(task, threading.Event())
-        return None if word == "stop" else self.worker.give_up(task)
+            return worker.do(task, threading.Event())
+        return None if word == "stop" else worker.give_up(task)
 
 
 def on_cluster(
-    tasks: Sequence[Task], work: Work, crew: "Crew", tally: "Tally", stop: threading.Event
+    tasks: Sequence[Task],
+    work: Work,
+    executor: "ExecutorConfig",
+    stats: "BatchStats",
+    stop: threading.Event,
 ) -> Iterator[Outcome | None]:
     """Does all tasks by actors and yields outcomes as they come; None: Ray is ready.
 
@@ -100,11 +109,11 @@ def on_cluster(
     from ray.data import ActorPoolStrategy, from_items
     from ray.exceptions import RayError
 
-    with connected(crew, work.threads):
+    with connected(executor, work.threads):
         there = ray.cluster_resources()
-        most = fitting(there, work, crew)
-        workers = min(crew.workers or most, most, len(tasks))
-        tally.workers = workers
+        most = fitting(there, work, executor)
+        workers = min(executor.workers or most, most, len(tasks))
+        stats.workers = workers
         yield None
         ledger = ray.remote(num_cpus=0)(Ledger).remote(work.retries + 1)
         threading.Thread(target=tell, args=(stop, ledger), daemon=True).start()
@@ -116,15 +125,15 @@ def on_cluster(
             batch_size=None,
             compute=ActorPoolStrategy(size=workers),
             num_cpus=max(1, work.threads),
-            num_gpus=crew.gpus or None,
+            num_gpus=executor.gpus or None,
         )
         rows, problem = outcomes.iter_rows(), None
         try:
             for row in rows:
-                answer = unpacked(row["outcome"])
-                if isinstance(answer, Outcome):
-                    yield answer
-                problem = problem or (answer if isinstance(answer, str) else None)
+                result = unpacked(row["outcome"])
+                if isinstance(result, Outcome):
+                    yield result
+                problem = problem or (result if isinstance(result, str) else None)
         except RayError as error:
             cause = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
             raise UnhazeError(f"the workers on Ray failed: {cause}") from error
@@ -137,7 +146,7 @@ def on_cluster(
 
 
 @contextmanager
-def connected(crew: "Crew", threads: int) -> Iterator[None]:
+def connected(executor: "ExecutorConfig", threads: int) -> Iterator[None]:
     """Ray, started here or found, quiet; what Ctrl-C and SIGTERM do stays as it was."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     import ray
@@ -146,15 +155,15 @@ def connected(crew: "Crew", threads: int) -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        if crew.cluster == "local":
-            cores = {"num_cpus": crew.workers * max(1, threads)} if crew.workers else {}
+        if executor.cluster == "local":
+            cores = {"num_cpus": executor.workers * max(1, threads)} if executor.workers else {}
             quiet |= {"include_dashboard": False, "object_store_memory": STORE_BYTES}
             ray.init(address="local", **cores, **quiet)
         else:
-            ray.init(address=crew.cluster, **quiet)
+            ray.init(address=executor.cluster, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         words = " ".join(str(error).split())[:200]
-        raise UnhazeError(f"no Ray cluster at '{crew.cluster}': {words}") from error
+        raise UnhazeError(f"no Ray cluster at '{executor.cluster}': {words}") from error
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -167,9 +176,9 @@ def connected(crew: "Crew", threads: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def fitting(there: dict[str, float], work: Work, crew: "Crew") -> int:
+def fitting(there: dict[str, float], work: Work, executor: "ExecutorConfig") -> int:
     """How many workers the cluster holds. UnhazeError if that is none."""
-    needs = {"CPU": max(1, work.threads)} | ({"GPU": crew.gpus} if crew.gpus else {})
+    needs = {"CPU": max(1, work.threads)} | ({"GPU": executor.gpus} if executor.gpus else {})
     for kind, needed in needs.items():
         if there.get(kind, 0) < needed:
             has = f"{there.get(kind, 0):g} {kind}"
@@ -198,5 +207,5 @@ def unpacked(text: str) -> Outcome | str:
 
 def task_of(facts: dict[str, Any]) -> Task:
     """From what JSON kept of it."""
-    marks = {key: Mark(**facts[key]) if facts[key] else None for key in ("mark", "before")}
-    return Task(**facts | marks)
+    before = Mark(**facts["before"]) if facts["before"] else None
+    return Task(**facts | {"mark": Mark(**facts["mark"]), "before": before})

@@ -25,7 +25,7 @@ AT_ONCE_REMOTE = 2  # photos in one worker at least: one travels while another i
 
 
 @dataclass(frozen=True)
-class Crew:
+class ExecutorConfig:
     """Who does the work. workers: 0 to choose. jobs: photos at a time in all, 0 to choose.
 
     cluster: None for processes of this computer, else where Ray is: "local" starts it here, "auto"
@@ -39,7 +39,7 @@ class Crew:
 
 
 @dataclass
-class Tally:
+class BatchStats:
     """How far a batch is; `total` counts what was done before. Seconds: `startup` until the first
     worker is ready, `listing` both places, `manifest` writing it, `seconds` in all.
     """
@@ -72,22 +72,26 @@ STATES = ("done", "skipped", "failed")
 
 def restore_folder(
     work: Work,
-    crew: Crew | None = None,
+    executor: ExecutorConfig | None = None,
     *,
     manifest: str | None = None,
     resume: bool = False,
     shard: tuple[int, int] = (1, 1),
     stop: threading.Event | None = None,
-    hear: Callable[[Tally, Outcome | None], None] | None = None,
-) -> Tally:
+    hear: Callable[[BatchStats, Outcome | None], None] | None = None,
+) -> BatchStats:
     """Restores all photos and videos below `work.source` to `work.target`, under their names.
 
     manifest: its path or URL (default: in the target). resume: what an earlier run did is skipped.
     shard: as `plan_tasks`. stop: when set, no other file begins. hear: is told of each outcome, and
     now and then of none. UnhazeError: nothing can be done; as `plan_tasks`, `open_manifest`.
     """
-    crew, stop, began = crew or Crew(), stop or threading.Event(), time.perf_counter()
-    check(crew, shard)
+    executor, stop, began = (
+        executor or ExecutorConfig(),
+        stop or threading.Event(),
+        time.perf_counter(),
+    )
+    check(executor, shard)
     source, target = open_place(work.source), open_place(work.target)
     sources = find_sources(source, target)
     digest, given = work.digest(), manifest or manifest_of(work.target, shard)
@@ -97,26 +101,26 @@ def restore_folder(
         rules |= {"output": work.settings.output}
         plan = plan_tasks(sources, source, target, book.history, digest, **rules)
         book.begin(work.facts(), digest)
-        tally = Tally(plan.total, Counter(skipped=plan.skipped), given, 0)
-        tally.listing = time.perf_counter() - began
-        listen = partial(note, tally, book, digest, began, hear)
+        stats = BatchStats(plan.total, Counter(skipped=plan.skipped), given, 0)
+        stats.listing = time.perf_counter() - began
+        listen = partial(note, stats, book, digest, began, hear)
         for outcome in plan.known:
             listen(outcome, known=True)
         tasks = sorted(plan.tasks, key=lambda task: is_video(PurePosixPath(task.source)))
         if tasks and not stop.is_set():
-            for outcome in work_off(tasks, work, crew, tally, stop):
-                if not tally.startup:
-                    tally.startup = time.perf_counter() - began - tally.listing
+            for outcome in work_off(tasks, work, executor, stats, stop):
+                if not stats.startup:
+                    stats.startup = time.perf_counter() - began - stats.listing
                 listen(outcome)
-    tally.seconds = time.perf_counter() - began
-    return tally
+    stats.seconds = time.perf_counter() - began
+    return stats
 
 
 def plan_folder(work: Work, *, resume: bool = False, shard: tuple[int, int] = (1, 1)) -> Plan:
     """What `restore_folder` would do, but for what a manifest tells of earlier runs; nothing is
     done. resume: results that exist are taken for done.
     """
-    check(Crew(), shard)
+    check(ExecutorConfig(), shard)
     source, target = open_place(work.source), open_place(work.target)
     sources, nothing = find_sources(source, target), History({})
     overwrite, output = work.settings.overwrite or resume, work.settings.output
@@ -127,13 +131,17 @@ def plan_folder(work: Work, *, resume: bool = False, shard: tuple[int, int] = (1
     return Plan([task for task in plan.tasks if task not in there], [*plan.known, *kept])
 
 
-def check(crew: Crew, shard: tuple[int, int]) -> None:
+def check(executor: ExecutorConfig, shard: tuple[int, int]) -> None:
     """UnhazeError for numbers that mean nothing."""
-    for name, value in (("workers", crew.workers), ("jobs", crew.jobs), ("gpus", crew.gpus)):
+    for name, value in (
+        ("workers", executor.workers),
+        ("jobs", executor.jobs),
+        ("gpus", executor.gpus),
+    ):
         kinds = int | float if name == "gpus" else int
         if isinstance(value, bool) or not isinstance(value, kinds) or not 0 <= value < math.inf:
             raise UnhazeError(f"{name} is {value!r}; expected 0 (to choose) or more")
-    if crew.gpus and crew.cluster is None:
+    if executor.gpus and executor.cluster is None:
         raise UnhazeError("gpus of each worker are for Ray: give a cluster, such as 'local'")
     number, parts = shard
     if not (isinstance(number, int) and isinstance(parts, int) and 1 <= number <= parts):
@@ -147,44 +155,50 @@ def manifest_of(target: str, shard: tuple[int, int]) -> str:
 
 
 def work_off(
-    tasks: list[Task], work: Work, crew: Crew, tally: Tally, stop: threading.Event
+    tasks: list[Task],
+    work: Work,
+    executor: ExecutorConfig,
+    stats: BatchStats,
+    stop: threading.Event,
 ) -> Iterator[Outcome | None]:
-    """The tasks, done by whoever `crew` says; sets `tally.workers`."""
+    """The tasks, done by whoever `executor` says; sets `stats.workers`."""
     remote = open_place(work.source).remote or open_place(work.target).remote
-    fewest = AT_ONCE_REMOTE if remote and not crew.jobs else 1
-    if crew.cluster is not None:
+    fewest = AT_ONCE_REMOTE if remote and not executor.jobs else 1
+    if executor.cluster is not None:
         from unhaze.batch.cluster import on_cluster
 
-        each = max(fewest, -(-crew.jobs // (crew.workers or 1)))
-        yield from on_cluster(tasks, replace(work, at_once=each), crew, tally, stop)
+        each = max(fewest, -(-executor.jobs // (executor.workers or 1)))
+        yield from on_cluster(tasks, replace(work, at_once=each), executor, stats, stop)
         return
     room = free_memory() if work.memory is None else work.memory
-    asked, analysis = crew.jobs or crew.workers, work.settings.analysis or 1024
+    asked, analysis = executor.jobs or executor.workers, work.settings.analysis or 1024
     at_once, threads = shares(len(tasks), asked, work.threads, room, analysis)
     # On a GPU one worker does: several would share its memory.
-    workers = min(crew.workers or (at_once if choose_device(work.device) == "cpu" else 1), at_once)
+    workers = min(
+        executor.workers or (at_once if choose_device(work.device) == "cpu" else 1), at_once
+    )
     each = max(fewest, -(-at_once // workers))
     memory = None if work.memory is None else work.memory / (workers * each)
-    tally.workers = workers
+    stats.workers = workers
     part = replace(work, at_once=each, threads=threads, memory=memory)
     yield from in_processes(tasks, part, workers=workers, stop=stop)
 
 
 def note(
-    tally: Tally,
+    stats: BatchStats,
     book: Manifest,
     digest: str,
     began: float,
-    hear: Callable[[Tally, Outcome | None], None] | None,
+    hear: Callable[[BatchStats, Outcome | None], None] | None,
     outcome: Outcome | None,
     known: bool = False,
 ) -> None:
     """Writes an outcome down and counts it, before anyone hears of it; `known`: by the plan."""
     if outcome is not None:
         book.add(outcome, digest)
-        tally.counts["skipped" if known and outcome.state == DONE else outcome.state] += 1
-        tally.megapixels += outcome.megapixels
-    tally.written = book.seconds
-    tally.seconds = time.perf_counter() - began
+        stats.counts["skipped" if known and outcome.state == DONE else outcome.state] += 1
+        stats.megapixels += outcome.megapixels
+    stats.written = book.seconds
+    stats.seconds = time.perf_counter() - began
     if hear is not None:
-        hear(tally, outcome)
+        hear(stats, outcome)

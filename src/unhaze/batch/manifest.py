@@ -79,6 +79,7 @@ class Manifest:
             return
         store, name = self.store
         began = time.monotonic()
+        failure: BaseException | None = None
         for pause in PAUSES if last else (0.0,):
             try:
                 store.write(name, Path(self.file.name).read_bytes())
@@ -92,7 +93,7 @@ class Manifest:
                     break
                 self.copied = time.monotonic()  # not again with the very next line
             time.sleep(pause)
-        if last:
+        if last and failure is not None:
             kept = keep(Path(self.file.name))
             raise NotCopied(
                 f"cannot write the manifest '{self.given}' for {time.monotonic() - began:.0f} s:"

@@ -210,9 +210,11 @@ class Store:
     def read(self, name: str) -> bytes | None:
         """The bytes of a small file, None if there is none."""
         try:
-            return self.system.cat_file(self._path(name))
+            content = self.system.cat_file(self._path(name))
         except FileNotFoundError:
             return None
+        assert isinstance(content, bytes)  # nothing asked for it as text
+        return content
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a small file, over any that is there."""

@@ -18,6 +18,8 @@ from unhaze.outputs import AS_SOURCE, Output
 from unhaze.restore.video import TARGET_SUFFIXES, VIDEO_SUFFIXES
 
 Name = TypeVar("Name")
+Source = TypeVar("Source", bound=PurePath)
+Target = TypeVar("Target", bound=PurePath)
 
 URL_SCHEMES = ("http:", "https:", "ftp:", "rtsp:", "rtmp:", "rtmps:", "udp:", "srt:", "file:")
 
@@ -50,6 +52,8 @@ def plan_files(
     """
     if not inputs:
         raise UnhazeError("no input given; name a photo, a video, a folder or a glob")
+    if any(isinstance(each, str) and not each.strip() for each in inputs):
+        raise UnhazeError("an input is an empty name; a dot means this folder")
     passed = {} if passed is None else passed
     found: dict[Path, Path] = {}
     problems: list[FileJob] = []
@@ -114,13 +118,15 @@ def targets_of(
     """
     if out is None:
         mark = MARK if output.suffix is None else output.suffix
-        return {source: source.with_name(named(source, mark, output)) for source in found}
+        return told_apart(
+            {source: source.with_name(named(source, mark, output)) for source in found}
+        )
     folder = Path(out)
     if single and not folder.is_dir() and folder.suffix and not str(out).endswith(os.sep):
         [source] = found
         check_kinds(source, folder)
         named_as = formats.format_of(folder)
-        if output.named_suffix and named_as is not formats.format_of(Path(output.named_suffix)):
+        if output.named_suffix and named_as is not formats.of_suffix(output.named_suffix):
             raise UnhazeError(
                 f"'{out}' is not named like the format {output.format}; leave one out"
             )
@@ -130,10 +136,28 @@ def targets_of(
     if has_known_suffix(folder) and not folder.exists():
         raise UnhazeError(f"'{out}' is named like a file; several inputs need a folder")
     mark = output.suffix or ""
-    return {
-        source: folder / below.with_name(named(below, mark, output))
-        for source, below in found.items()
-    }
+    return told_apart(
+        {
+            source: folder / below.with_name(named(below, mark, output))
+            for source, below in found.items()
+        }
+    )
+
+
+def told_apart(targets: Mapping[Source, Target]) -> dict[Source, Target]:
+    """Where sources with several suffixes would have one target, those whose format changes keep
+    theirs in the name: beside IMG_1.jpg, IMG_1.heic becomes IMG_1.heic.jpg.
+    """
+    alike: dict[str, list[Source]] = defaultdict(list)
+    for source, target in targets.items():
+        alike[str(target).casefold()].append(source)
+    names = dict(targets)
+    for group in (each for each in alike.values() if len(each) > 1):
+        for source in group:
+            target = targets[source]
+            if source.suffix.lower() != target.suffix.lower():
+                names[source] = target.with_name(source.name + target.name[len(source.stem) :])
+    return names
 
 
 def check_kinds(source: Path, target: Path) -> None:

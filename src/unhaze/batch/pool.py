@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import pyvips
+from pyvips.voperation import concurrency_set
 
 from unhaze.batch.plan import FileJob, is_video
 from unhaze.batch.work import FileResult, Progress, Settings, fault_of, restore_job
@@ -41,7 +41,7 @@ def restore_files(
     `at_once`: photos at a time, 0 for what cores and memory allow. `threads`: in all, 0 for one per
     core. `memory`: bytes that the network may take in all, None: what is free. When `stop` is set,
     photos at work are finished, a video ends at its next frame without a result, and nothing else
-    begins. `watch(source)` answers who hears of a video's frames.
+    begins. `watch(source)` returns who hears of a video's frames.
     UnhazeError at once if the model cannot be loaded.
     """
     stop = stop or threading.Event()
@@ -55,11 +55,11 @@ def restore_files(
 
     def results() -> Iterator[FileResult]:
         if photos:
-            pyvips.concurrency_set(each)
+            concurrency_set(each)
             restore = partial(restore_job, restorer=restorer, settings=settings)
             yield from in_pool(restore, photos, at_once, stop)
         if videos and not stop.is_set():
-            pyvips.concurrency_set(threads)
+            concurrency_set(threads)
             yield from in_turn(of_videos() if photos else restorer, videos, settings, stop, watch)
 
     return results()

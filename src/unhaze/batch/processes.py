@@ -26,8 +26,8 @@ POLL = 0.5  # seconds after which a stop is noticed although no worker says anyt
 
 
 @dataclass
-class Hand:
-    """A worker as the driver sees it. held: tasks that it has been sent and not answered."""
+class WorkerHandle:
+    """A worker as the driver sees it. held: tasks that it has been sent and not finished."""
 
     process: BaseProcess
     pipe: Connection
@@ -44,91 +44,93 @@ def in_processes(
     else begins. UnhazeError: the model cannot be loaded, workers die before they are ready.
     """
     waiting, deaths, early = deque(tasks), Counter(), 0
-    hands = [start(work) for _ in range(min(workers, len(tasks)))]
+    handles = [start(work) for _ in range(min(workers, len(tasks)))]
     told = False
     try:
-        while any(hand.held for hand in hands) or (waiting and not stop.is_set()):
+        while any(handle.held for handle in handles) or (waiting and not stop.is_set()):
             if stop.is_set() and not told:
                 told = True
-                for hand in hands:
-                    send(hand, None)
-            for pipe in wait([hand.pipe for hand in hands], POLL):
-                hand = next(each for each in hands if each.pipe is pipe)
-                answer = receive(hand)
-                if isinstance(answer, str):
-                    raise UnhazeError(answer)
-                if isinstance(answer, Outcome):
-                    del hand.held[answer.task.source]
-                    yield answer
-                elif isinstance(answer, Task):  # a video that `stop` has ended
-                    del hand.held[answer.source]
-                elif answer:
-                    hand.ready, early = True, 0
+                for handle in handles:
+                    send(handle, None)
+            for pipe in wait([handle.pipe for handle in handles], POLL):
+                handle = next(each for each in handles if each.pipe is pipe)
+                message = receive(handle)
+                if isinstance(message, str):
+                    raise UnhazeError(message)
+                if isinstance(message, Outcome):
+                    del handle.held[message.task.source]
+                    yield message
+                elif isinstance(message, Task):  # a video that `stop` has ended
+                    del handle.held[message.source]
+                elif message:
+                    handle.ready, early = True, 0
                     yield None
                 else:
-                    early += not hand.ready
+                    early += not handle.ready
                     if early == HOPELESS:
-                        code = hand.process.exitcode
+                        code = handle.process.exitcode
                         raise UnhazeError(f"workers die before they are ready (status {code})")
-                    yield from lost(hand, waiting, deaths, work.retries)
-                    hands.remove(hand)
+                    yield from lost(handle, waiting, deaths, work.retries)
+                    handles.remove(handle)
                     if waiting and not stop.is_set():
-                        hands.append(start(work))
-            for hand in hands:
-                feed(hand, waiting, work.at_once, stop)
+                        handles.append(start(work))
+            for handle in handles:
+                feed(handle, waiting, work.at_once, stop)
     finally:
-        for hand in hands:
-            hand.pipe.close()
-        for hand in hands:
-            hand.process.join()
+        for handle in handles:
+            handle.pipe.close()
+        for handle in handles:
+            handle.process.join()
 
 
-def start(work: Work) -> Hand:
+def start(work: Work) -> WorkerHandle:
     """A new worker. A fresh Python: a copy of this one would share locks and threads with it."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(work, theirs), daemon=True)
     process.start()
     theirs.close()
-    return Hand(process, ours)
+    return WorkerHandle(process, ours)
 
 
-def send(hand: Hand, message: Task | None) -> None:
+def send(handle: WorkerHandle, message: Task | None) -> None:
     """To a worker; one that has died meanwhile is found out when it is listened to."""
     try:
-        hand.pipe.send(message)
+        handle.pipe.send(message)
     except (BrokenPipeError, ConnectionResetError):
         return
 
 
-def receive(hand: Hand) -> Outcome | Task | str | bool:
+def receive(handle: WorkerHandle) -> Outcome | Task | str | bool:
     """The next words of a worker: True when it is ready, False when it has died."""
     try:
-        return hand.pipe.recv()
+        return handle.pipe.recv()
     except (EOFError, ConnectionResetError):
-        hand.pipe.close()
-        hand.process.join()
+        handle.pipe.close()
+        handle.process.join()
         return False
 
 
-def feed(hand: Hand, waiting: deque[Task], at_once: int, stop: threading.Event) -> None:
+def feed(handle: WorkerHandle, waiting: deque[Task], at_once: int, stop: threading.Event) -> None:
     """Gives a worker as many tasks as it works on at a time."""
-    while hand.ready and waiting and len(hand.held) < at_once and not stop.is_set():
+    while handle.ready and waiting and len(handle.held) < at_once and not stop.is_set():
         task = waiting.popleft()
-        hand.held[task.source] = task
-        send(hand, task)
+        handle.held[task.source] = task
+        send(handle, task)
 
 
-def lost(hand: Hand, waiting: deque[Task], deaths: Counter[str], retries: int) -> Iterator[Outcome]:
+def lost(
+    handle: WorkerHandle, waiting: deque[Task], deaths: Counter[str], retries: int
+) -> Iterator[Outcome]:
     """What a dead worker held goes to others, unless too many have died of it."""
-    for task in hand.held.values():
+    for task in handle.held.values():
         deaths[task.source] += 1
         if deaths[task.source] <= retries:
             waiting.appendleft(task)
         else:
-            why = f"'{task.source}': its worker died (status {hand.process.exitcode})"
+            why = f"'{task.source}': its worker died (status {handle.process.exitcode})"
             yield Outcome(task, FAILED, why, attempts=deaths[task.source])
-    hand.held.clear()
+    handle.held.clear()
 
 
 def serve(work: Work, pipe: Connection) -> None:
@@ -137,21 +139,25 @@ def serve(work: Work, pipe: Connection) -> None:
         signal.signal(number, signal.SIG_IGN)
     lock, stop = threading.Lock(), threading.Event()
 
-    def answer(words: Outcome | Task | str | bool) -> None:
-        with lock:
-            pipe.send(words)
+    def reply(words: Outcome | Task | str | bool) -> None:
+        """Without a driver, or when it has no more work for one that is just ready, to nobody."""
+        try:
+            with lock:
+                pipe.send(words)
+        except (BrokenPipeError, ConnectionResetError):
+            leave(0)
 
     def do(task: Task) -> None:
         done = tries.submit(worker.do, task, stop)
         fault = done.exception()
-        answer(worker.faulted(task, fault) if fault else done.result() or task)
+        reply(worker.faulted(task, fault) if fault else done.result() or task)
 
     try:
         worker = Worker(work)
     except UnhazeError as error:
-        answer(str(error))
+        reply(str(error))
         return
-    answer(True)
+    reply(True)
     threads, tries = ThreadPoolExecutor(work.at_once), ThreadPoolExecutor(work.at_once)
     try:
         while True:
@@ -167,8 +173,6 @@ def serve(work: Work, pipe: Connection) -> None:
 def give_up(done: Future[None]) -> None:
     """Ends the worker if a task raised what nobody expects: it must not pass for a slow file."""
     error = done.exception()
-    if isinstance(error, BrokenPipeError | ConnectionResetError):
-        leave(0)
     if error is not None:
         traceback.print_exception(error)
         leave(FAULT)

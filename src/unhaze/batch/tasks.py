@@ -2,12 +2,12 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from unhaze.batch.places import Mark, Place, overlap
-from unhaze.batch.plan import named, rivals_of
+from unhaze.batch.plan import named, rivals_of, told_apart
 from unhaze.batch.search import MARK, has_known_suffix, say_passed_over
 from unhaze.errors import UnhazeError
 from unhaze.outputs import AS_SOURCE, Output
@@ -106,12 +106,13 @@ def plan_tasks(
     changed, is skipped. shard: (number from 1, of how many): only that part of the files, chosen
     by a hash of their names. UnhazeError: the target cannot be listed.
     """
-    rivals = rivals_of({name: target_of(name, output) for name in sources}, target.ignores_case)
+    targets = targets_of(sources, output)
+    rivals = rivals_of(targets, target.ignores_case)
     originals = {source.full(name) for name in sources}
     there = target.files() if target.remote or target.mark("") else {}
     tasks, known, skipped = [], [], 0
     for name in sorted(each for each in sources if part_of(each, shard[1]) == shard[0]):
-        result = target_of(name, output)
+        result = targets[name]
         task = Task(name, result, sources[name], there.get(result))
         problem = clash(task, rivals[name], target.full(result) in originals)
         before = history.done.get(name) if resume else None
@@ -136,10 +137,12 @@ def is_input(name: str) -> bool:
     return not hidden and MARK not in path.suffixes and has_known_suffix(path)
 
 
-def target_of(name: str, output: Output = AS_SOURCE) -> str:
+def targets_of(names: Iterable[str], output: Output = AS_SOURCE) -> dict[str, str]:
     """holiday/a.bmp -> holiday/a.png: as it was, unless that format is only read, or as asked."""
-    path = PurePosixPath(name)
-    return str(path.with_name(named(path, output.suffix or "", output)))
+    paths = [PurePosixPath(name) for name in names]
+    mark = output.suffix or ""
+    targets = told_apart({path: path.with_name(named(path, mark, output)) for path in paths})
+    return {str(path): str(target) for path, target in targets.items()}
 
 
 def part_of(name: str, parts: int) -> int:

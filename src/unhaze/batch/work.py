@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unhaze.batch.plan import FileJob, is_video
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, printable
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo.notes import noted
+from unhaze.restore.controls import AS_MODEL, Controls
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video import VideoReport, restore_video
@@ -26,6 +28,10 @@ PASSING |= {errno.ECONNABORTED, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUN
 PASSING |= {errno.EMFILE, errno.ENFILE, errno.ENETDOWN, errno.ENETUNREACH}
 
 
+class TargetExists(UnhazeError):
+    """A result is in the way; whoever asked knows how to say that it may be replaced."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """What is done to each file; which model does it is the Restorer's.
@@ -34,7 +40,7 @@ class Settings:
     exist and are not older than their source are kept and count as done. compare, save_field:
     photos get pictures for the curious beside the target. Of videos, start, end: seconds; encoding:
     how they are written; analysis: long side of what the network sees (default: restore_video's).
-    output: how photos are written.
+    output: how photos are written. controls: what a person wants otherwise than the model.
     """
 
     strength: float = 1.0
@@ -47,6 +53,7 @@ class Settings:
     encoding: Encoding = Encoding()
     analysis: int | None = None
     output: Output = AS_SOURCE
+    controls: Controls = AS_MODEL
 
 
 @dataclass(frozen=True)
@@ -84,10 +91,11 @@ def restore_job(
             with noted(job.source) as notes:
                 video = restore_file(job, restorer, settings, progress)
         except UnhazeError as failure:
-            named = str(job.source) in str(failure) or str(job.target) in str(failure)
+            named = any(printable(name) in str(failure) for name in (job.source, job.target))
             error = str(failure) if named else f"'{job.source}': {failure}"
+            error += "; --overwrite replaces it" if isinstance(failure, TargetExists) else ""
             passing = may_pass(failure.__cause__)
-            if settings.resume and f"'{job.target}'" in error and is_done(job):
+            if settings.resume and f"'{printable(job.target)}'" in error and is_done(job):
                 skipped, error = True, None  # another process was faster
         except OSError as failure:
             error = f"'{failure.filename or job.target}': {failure.strerror or failure}"
@@ -139,10 +147,13 @@ def restore_file(
         raise UnhazeError(job.problem)
     if job.target.exists() and not settings.overwrite:
         older = " and is older than its source" if settings.resume else ""
-        raise UnhazeError(f"'{job.target}' exists{older}; --overwrite replaces it")
+        raise TargetExists(f"'{job.target}' exists{older}")
+    restorer = restorer.controlled(settings.controls)
     job.target.parent.mkdir(parents=True, exist_ok=True)
     if is_video(job.source):
-        analysis = {} if settings.analysis is None else {"analysis": settings.analysis}
+        analysis: dict[str, Any] = {}
+        if settings.analysis is not None:
+            analysis["analysis"] = settings.analysis
         return restore_video(
             job.source,
             job.target,

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pyvips
+from pyvips.voperation import concurrency_set
 
 from unhaze.batch.places import open_place, reason, store_errors
 from unhaze.batch.plan import FileJob, is_video
 from unhaze.batch.tasks import DONE, FAILED, Outcome, Task
 from unhaze.batch.work import FileResult, Settings, restore_job, told
 from unhaze.restore.models import find_model
-from unhaze.restore.priors import PRIORS
+from unhaze.restore.priors import is_prior
 from unhaze.restore.resources import share_one_heap
 from unhaze.restore.restorer import Restorer
 from unhaze.scratch import remove_leftovers, scratch_folder
@@ -60,7 +61,7 @@ class Work:
     def digest(self) -> str:
         """Of all on which the pixels of a result depend. UnhazeError: no such model."""
         facts: dict[str, Any] = self.facts()["settings"] | {"unhaze": version("unhaze")}
-        if self.model not in PRIORS:
+        if not is_prior(self.model):
             path = find_model(self.model)
             facts["model"] = f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -73,7 +74,7 @@ class Worker:
         """UnhazeError: the model cannot be loaded, a place not opened."""
         share_one_heap()
         remove_leftovers()  # such as those of the worker that this one replaces
-        pyvips.concurrency_set(work.threads)
+        concurrency_set(work.threads)
         self.work = work
         self.source, self.target = open_place(work.source), open_place(work.target)
         self.name = f"{platform.node()}:{os.getpid()}"
@@ -83,24 +84,29 @@ class Worker:
     def do(self, task: Task, stop: threading.Event) -> Outcome | None:
         """Restores a file, unless an earlier attempt has. None: `stop` was set in a video."""
         start = time.perf_counter()
-        for attempt in range(self.work.retries + 1):
+        attempt = 0
+        while True:
             if attempt and stop.wait(FIRST_PAUSE * 2 ** (attempt - 1)):
                 return None
+            attempt += 1
             try:
                 if self._was_made(task):
                     return Outcome(task, DONE, worker=self.name)
                 result, size = self._restore(task, stop)
+                if result.error is None:
+                    return self._done(task, result, size, time.perf_counter() - start, attempt)
                 why, passing = result.error, result.passing
             except KeyboardInterrupt:
                 return None
             except store_errors() as error:
                 why, passing = f"'{task.source}': {reason(error)}", not permanent(error)
-            if why is None or not passing:
-                break
-        seconds = time.perf_counter() - start
-        if why is not None:
-            facts = {"seconds": seconds, "worker": self.name, "attempts": attempt + 1}
-            return Outcome(task, FAILED, why, **facts)
+            if not passing or attempt > self.work.retries:
+                facts = {"seconds": time.perf_counter() - start, "attempts": attempt}
+                return Outcome(task, FAILED, why, worker=self.name, **facts)
+
+    def _done(
+        self, task: Task, result: FileResult, size: tuple[int, int], seconds: float, attempts: int
+    ) -> Outcome:
         frames = result.video.frames if result.video else 1
         return Outcome(
             task,
@@ -109,7 +115,7 @@ class Worker:
             megapixels=size[0] * size[1] * frames / 1e6,
             model=self._restorer(task).name_for(size[1], size[0]),
             worker=self.name,
-            attempts=attempt + 1,
+            attempts=attempts,
         )
 
     def give_up(self, task: Task) -> Outcome:

@@ -129,11 +129,12 @@ def open_streams() -> None:
 
 
 def print_any_name() -> None:
-    """Lets stdout print file names that are no valid text, as the bytes that they are."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-        reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
+    """Lets file names that are no valid text be printed, as the bytes that they are."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            unicode = (stream.encoding or "").lower().startswith("utf")
+            reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
 
 
 @click.group(

@@ -12,7 +12,7 @@ from unhaze.cli.options import given_in, shared_options
 from unhaze.cli.progress import ERASE, say, stopped_by
 
 if TYPE_CHECKING:
-    from unhaze.batch.folder import Tally
+    from unhaze.batch.folder import BatchStats
     from unhaze.batch.tasks import Outcome, Plan
 
 MANIFEST_HELP = "Path or URL of the manifest. [default: unhaze-manifest.jsonl in DST]"
@@ -64,7 +64,7 @@ def batch(
     is a line of the manifest, by which --resume goes on after a stop or a kill.
     """
     given = given_in(context)
-    from unhaze.batch.folder import Crew, plan_folder, restore_folder
+    from unhaze.batch.folder import ExecutorConfig, plan_folder, restore_folder
     from unhaze.batch.manifest import NotCopied
     from unhaze.batch.worker import Work
 
@@ -79,14 +79,16 @@ def batch(
         memory=given.memory,
         retries=retries,
     )
-    crew = Crew(workers or 0, given.jobs or int(given.native), cluster, gpus_per_worker)
+    executor = ExecutorConfig(
+        workers or 0, given.jobs or int(given.native), cluster, gpus_per_worker
+    )
     if given.dry_run:
         return tell_tasks(plan_folder(work, resume=given.resume, shard=shard), given.as_json)
     with stopped_by(signal.SIGINT, signal.SIGTERM) as stop:
         try:
-            tally = restore_folder(
+            stats = restore_folder(
                 work,
-                crew,
+                executor,
                 manifest=manifest,
                 resume=given.resume,
                 shard=shard,
@@ -96,13 +98,13 @@ def batch(
         except NotCopied as error:  # files were restored: not the status of wrong use
             say(f"error: {error}")
             return 1
-    stopped = stop.is_set() and sum(tally.counts.values()) < tally.total
+    stopped = stop.is_set() and sum(stats.counts.values()) < stats.total
     if given.as_json:
-        facts = {"model": given.model, "cluster": cluster, "stopped": stopped} | tally.facts()
+        facts = {"model": given.model, "cluster": cluster, "stopped": stopped} | stats.facts()
         click.echo(json.dumps(facts, indent=2))
     else:
-        click.echo(tally.manifest)
-    return conclude(tally, stopped, given.quiet)
+        click.echo(stats.manifest)
+    return conclude(stats, stopped, given.quiet)
 
 
 def tell_tasks(plan: "Plan", as_json: bool) -> int:
@@ -132,7 +134,7 @@ class Teller:
     def __init__(self, quiet: bool = False, verbose: bool = False) -> None:
         self.told, self.quiet, self.verbose = 0.0, quiet, verbose
 
-    def hear(self, tally: "Tally", outcome: "Outcome | None") -> None:
+    def hear(self, stats: "BatchStats", outcome: "Outcome | None") -> None:
         """Of an outcome, after it has been counted."""
         if outcome is not None and outcome.why is not None:
             say(f"error: {outcome.why}")
@@ -141,27 +143,27 @@ class Teller:
         if self.quiet:
             return
         terminal = sys.stderr.isatty()
-        if outcome is None or tally.seconds - self.told < (0.2 if terminal else TELL_SECONDS):
+        if outcome is None or stats.seconds - self.told < (0.2 if terminal else TELL_SECONDS):
             return
-        self.told = tally.seconds
-        count = sum(tally.counts.values())
-        line = f"unhaze: {count} of {tally.total}, {rate(tally)}"
+        self.told = stats.seconds
+        count = sum(stats.counts.values())
+        line = f"unhaze: {count} of {stats.total}, {rate(stats)}"
         click.echo((ERASE if terminal else "") + line, err=True, nl=not terminal)
 
 
-def rate(tally: "Tally") -> str:
+def rate(stats: "BatchStats") -> str:
     """Files and megapixels a second."""
-    facts = tally.facts()
+    facts = stats.facts()
     files, pixels = facts["files_per_second"], facts["megapixels_per_second"]
     return f"{files:.1f} files/s, {pixels:.1f} megapixels/s"
 
 
-def conclude(tally: "Tally", stopped: bool, quiet: bool) -> int:
+def conclude(stats: "BatchStats", stopped: bool, quiet: bool) -> int:
     """The last words, and the exit status."""
-    counts = tally.counts
+    counts = stats.counts
     words = ", ".join(f"{counts[state]} {state}" for state in ("done", "skipped", "failed"))
     if not quiet or counts["failed"]:
-        say(f"{words} of {tally.total} in {tally.seconds:.1f} s: {rate(tally)}")
+        say(f"{words} of {stats.total} in {stats.seconds:.1f} s: {rate(stats)}")
     if stopped:
         say("stopped; --resume goes on from here")
         return 130

@@ -116,8 +116,9 @@ def evaluate(
     return 1 if evaluation.failed else 0
 
 
-def name_of(hazy: Path) -> str:
+def name_of(hazy: Path | None) -> str:
     """What a folder's pictures are called: NAME for NAME/hazy, else the folder's own name."""
+    assert hazy is not None  # `check_source` has seen to it
     hazy = hazy.absolute()
     return hazy.parent.name if hazy.name.lower() in ("hazy", "haze") else hazy.name
 
@@ -156,8 +157,9 @@ def pairs_of(
     from unhaze.data.pairing import PairFiles, list_pictures
     from unhaze.errors import UnhazeError
 
-    if data is not None:
+    if data is not None and root is not None:
         return find_pairs(data, root, **parse_settings(settings))
+    assert hazy is not None  # `check_source` has seen to it
     if clear is not None and clear != hazy:
         folders = {"hazy": str(hazy.absolute()), "clear": str(clear.absolute())}
         return find_pairs("folders", ".", **folders, **parse_settings(settings))

@@ -22,7 +22,7 @@ def list_names(kind: str, as_json: bool) -> None:
     Recipes are those in the folder recipes/ of the working directory, or, where there is none,
     those that come with unhaze; `unhaze train` takes either by the name shown here.
     """
-    from unhaze.names import lookup
+    from unhaze.validation import lookup
 
     rows_of, line_of = lookup(LISTS, kind, "list")
     rows = rows_of()
@@ -136,7 +136,7 @@ def list_methods() -> list[Row]:
 def list_recipes() -> list[Row]:
     """Every recipes/**/*.toml with the title it gives itself; without such a folder, the shipped
     ones by their names (table2/cr)."""
-    from unhaze.layering import SHIPPED
+    from unhaze.recipe_layers import SHIPPED
 
     rows, own = [], Path("recipes").is_dir()
     for path in sorted((Path("recipes") if own else SHIPPED).rglob("*.toml")):

@@ -13,6 +13,7 @@ import click
 from unhaze.errors import UnhazeError
 from unhaze.outputs import OPTIONS as OUTPUTS
 from unhaze.outputs import Option, Output
+from unhaze.restore.controls import CONTROLS, Controls
 from unhaze.restore.devices import DEVICES
 from unhaze.restore.encoding import CHOICES, Choice, read_choice
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from unhaze.batch import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+SHARE = click.FloatRange(0, 1)
 UNITS = {"M": 1e6, "G": 1e9}
 GIVEN = "unhaze.given"  # where click keeps the values meanwhile
 
@@ -50,6 +52,7 @@ class Given:
     quiet: bool
     verbose: bool
     output: Output
+    controls: Controls
 
     def settings(self) -> "Settings":
         """What is done to each file."""
@@ -67,6 +70,7 @@ class Given:
             encoding=read_encoding(self.encoding, self.encoding_file),
             analysis=self.analysis,
             output=self.output,
+            controls=self.controls,
         )
 
 
@@ -75,7 +79,8 @@ def given_in(context: click.Context) -> Given:
     values = dict(context.meta[GIVEN])
     output = Output(**{name: values.pop(name) for name in OUTPUTS})
     encoding = {name: values.pop(name) for name in CHOICES}
-    given = Given(**values, output=output, encoding=encoding)
+    controls = Controls(**{name: values.pop(name) for name in CONTROLS})
+    given = Given(**values, output=output, encoding=encoding, controls=controls)
     if given.quiet and given.verbose:
         raise click.UsageError("--quiet and --verbose exclude each other")
     if given.quiet:
@@ -84,6 +89,9 @@ def given_in(context: click.Context) -> Given:
         root.setLevel(logging.ERROR)
     if given.native and given.analysis is not None:
         raise click.UsageError("--analysis and --native exclude each other")
+    if given.native and controls != Controls():
+        said = ", ".join(map(option_name, CONTROLS))
+        raise click.UsageError(f"{said} need the field; leave out --native")
     if not 0 <= given.strength <= 1:
         raise click.UsageError(f"--strength is {given.strength:g}; it must be from 0 to 1")
     if given.end is not None and given.end <= (given.start or 0):
@@ -172,9 +180,18 @@ def option_name(name: str) -> str:
 
 
 OPTIONS = (
-    option("--model", default="auto", metavar="NAME|FILE", help="Listed name or file of weights."),
+    option(
+        "--model",
+        default="auto",
+        metavar="NAME|FILE",
+        help="Listed name or file of weights; of a prior with settings, as in dcp:omega=0.8.",
+    ),
     option("--net", metavar="NAME[/PRESET]", help="What the file is of, if it is not told."),
     option("--strength", default=1.0, metavar="S", help="0 changes nothing, 1 clears fully."),
+    *(
+        option(option_name(name), type=SHARE, default=0.0, metavar="S", help=about)
+        for name, about in CONTROLS.items()
+    ),
     option(
         "--analysis",
         type=click.IntRange(min=16),

@@ -37,7 +37,7 @@ class Told:
 def report(
     results: "Iterator[FileResult]", total: int, model: str, stop: threading.Event, told: Told
 ) -> int:
-    """Says of each file what became of it as soon as it is known; answers the exit status."""
+    """Says of each file what became of it as soon as it is known; returns the exit status."""
     start = time.perf_counter()
     entries, counts = [], Counter(done=0, skipped=0, failed=0)
     for number, result in enumerate(results, start=1):

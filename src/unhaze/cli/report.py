@@ -52,6 +52,21 @@ def paper(
             click.echo(f"## {title}\n\n{markdown(HEAD, cells)}")
         elif cells:
             click.echo(f"{title}\n\n{aligned(HEAD, cells)}")
+    if table is None:
+        echo_studies(results, as_markdown)
+
+
+def echo_studies(results: Path, as_markdown: bool) -> None:
+    """The tables of our own studies, below the paper's."""
+    from unhaze.report.results import aligned, markdown
+    from unhaze.report.studies import HEAD, STUDIES, study_rows, study_table
+
+    for name, (title, remark) in STUDIES.items():
+        cells = study_table(study_rows(results, name))
+        if cells and as_markdown:
+            click.echo(f"## {title}\n\n{remark}\n\n{markdown(HEAD, cells)}")
+        elif cells:
+            click.echo(f"{title}\n{remark}\n\n{aligned(HEAD, cells)}")
 
 
 @report.command("zoo")

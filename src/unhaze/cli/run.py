@@ -11,13 +11,15 @@ import click
 from unhaze.cli.dry import tell_plan
 from unhaze.cli.options import given_in, option_name, shared_options
 from unhaze.cli.progress import Told, follow_video, report, stopped_by
+from unhaze.cli.streams import Streaming, as_streams, restore_stream, streams_in
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
     from unhaze.batch import FileJob, Settings
     from unhaze.restore.restorer import Restorer
+    from unhaze.restore.video.streams import Piped
 
-OUT_HELP = "File for one input, folder for several, - for stdout. [default: beside the input]"
+OUT_HELP = "File for one input, folder for several, - for stdout, URL. [default: beside the input]"
 LIST_HELP = "More inputs, one a line or ended by zero bytes; - is stdin."
 
 
@@ -25,12 +27,18 @@ LIST_HELP = "More inputs, one a line or ended by zero bytes; - is stdin."
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("-o", "--out", metavar="OUT", help=OUT_HELP)
 @click.option("--files-from", type=click.File("rb"), metavar="FILE", help=LIST_HELP)
+@as_streams
 @shared_options
 @click.pass_context
 def run(
-    context: click.Context, inputs: tuple[str, ...], out: str | None, files_from: BinaryIO | None
+    context: click.Context,
+    inputs: tuple[str, ...],
+    out: str | None,
+    files_from: BinaryIO | None,
+    streaming: Streaming,
 ) -> int:
-    """Clears haze from photos and videos: files, folders, globs, or - (stdin to stdout).
+    """Clears haze from photos and videos: files, folders, globs, - (stdin to stdout), sequences
+    (frames/%05d.png), and with --allow-network URLs.
 
     photo.jpg becomes photo.unhazed.jpg, and the path of every result is printed. In a folder given
     with -o, names and structure stay as they are. A file that fails is named and the rest goes on.
@@ -38,15 +46,24 @@ def run(
     given = given_in(context)
     from unhaze.batch import plan_files, read_list, restore_files
     from unhaze.restore.restorer import Restorer
+    from unhaze.restore.video.streams import is_video_head
 
     settings, threads = given.settings(), given.threads or 0
     model = partial(Restorer, given.model, given.device)
     open_restorer = partial(model, analysis=given.analysis, native=given.native)
-    if "-" in inputs or out == "-":
-        only_files = given.as_json or given.dry_run or files_from is not None
-        check_pipes(inputs, out, settings, only_files=only_files)
-        restorer = open_restorer(threads=threads, memory=given.memory)
-        return restore_pipe(inputs[0], out or "-", restorer, settings)
+    streamed = streams_in(inputs, out, streaming)
+    if streamed or "-" in inputs or out == "-":
+        only_files = given.dry_run or files_from is not None
+        as_json = given.as_json and (not streamed or out == "-")
+        check_pipes(inputs, out, settings, only_files=only_files or as_json)
+        source, head = source_of(inputs[0])
+        use = "video" if streamed or is_video_head(head) else "photo"
+        restorer = open_restorer(threads=threads, memory=given.memory, use=use)
+        restorer = restorer.controlled(settings.controls)
+        if use == "photo":
+            return restore_pipe(inputs[0], head, out or "-", restorer, settings)
+        said = {"as_json": given.as_json, "quiet": given.quiet}
+        return restore_stream(source, out or "-", restorer, settings, streaming, **said)
     listed = read_list(files_from.read()) if files_from else []
     passed: dict[Path, str] = {}
     plan = plan_files([*inputs, *listed], out, output=given.output, passed=passed)
@@ -87,9 +104,9 @@ def check_videos(plan: "list[FileJob]", settings: "Settings") -> None:
 def check_pipes(
     inputs: tuple[str, ...], out: str | None, settings: "Settings", *, only_files: bool
 ) -> None:
-    """stdin and stdout each carry one picture and nothing else."""
+    """stdin and stdout each carry one picture or video and nothing else."""
     if len(inputs) != 1:
-        raise click.UsageError("- stands for one picture on stdin or stdout; give one INPUT")
+        raise click.UsageError("- stands for one picture or video; give one INPUT")
     if only_files or settings.resume or settings.compare or settings.save_field:
         options = "--json, --dry-run, --files-from, --resume, --compare and --save-field"
         raise click.UsageError(f"{options} are for files; they do not go with -")
@@ -99,22 +116,42 @@ def check_pipes(
         raise click.UsageError("stdin is a terminal; send a picture into it")
 
 
-def restore_pipe(source: str, out: str, restorer: "Restorer", settings: "Settings") -> int:
-    """Restores one picture from stdin, or to stdout, or both, and answers the exit status.
+def source_of(given: str) -> "tuple[str | Piped | BinaryIO, bytes]":
+    """What a word of the command line stands for, and the first bytes of stdin."""
+    from unhaze.restore.video.streams import Piped, peek
 
-    On stdout the picture keeps its format, or becomes PNG where that is only read.
+    if given != "-":
+        return given, b""
+    stdin, head = sys.stdin.buffer, peek(sys.stdin.buffer)
+    if stdin.seekable():  # a file: what has its index at the end is read, too
+        stdin.seek(0)
+        return stdin, head
+    return Piped(stdin, head), head
+
+
+def restore_pipe(
+    source: str, head: bytes, out: str, restorer: "Restorer", settings: "Settings"
+) -> int:
+    """Restores one picture from stdin, or to stdout, or both, and returns the exit status.
+
+    `head`: what has been taken from stdin. On stdout the picture keeps its format, or becomes PNG
+    where that is only read.
     """
     from unhaze import photo
 
     try:
-        encoded = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-        check_no_video(encoded)
+        stdin = sys.stdin.buffer
+        if source == "-":
+            encoded = stdin.read() if stdin.seekable() else head + stdin.read()
+        else:
+            encoded = Path(source).read_bytes()
         if out == "-":
             sys.stdout.buffer.write(
                 restorer.restore_bytes(encoded, strength=settings.strength, output=settings.output)
             )
         else:
-            restored = restorer.restore(photo.read(encoded), settings.strength)
+            hazy = photo.read(encoded, bands=settings.output.channels)
+            restored = restorer.restore(hazy, settings.strength)
             how = {"overwrite": settings.overwrite, "output": settings.output}
             photo.write(restored, out, **how)
             click.echo(out)
@@ -123,14 +160,3 @@ def restore_pipe(source: str, out: str, restorer: "Restorer", settings: "Setting
         click.echo(f"unhaze: error: {whose}{error}", err=True)
         return 1
     return 0
-
-
-def check_no_video(encoded: bytes) -> None:
-    """UnhazeError for the first bytes of a video: MP4 (AVIF and HEIC are kin), Matroska, AVI."""
-    from unhaze.restore.video.containers import VIDEO_BRANDS
-
-    mp4 = encoded[4:8] == b"ftyp" and encoded[8:12].strip() in VIDEO_BRANDS
-    avi = encoded[:4] == b"RIFF" and encoded[8:12] == b"AVI "
-    broadcast = encoded[:1] == encoded[188:189] == encoded[376:377] == b"G"
-    if mp4 or avi or broadcast or encoded[:4] == b"\x1a\x45\xdf\xa3":
-        raise UnhazeError("this is a video; stdin and stdout carry pictures: give its file a name")

@@ -16,7 +16,7 @@ settings_option = click.option(
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     """["border=10", "split=all"] -> {"border": 10, "split": "all"}; UnhazeError without a `=`."""
-    from unhaze.layering import apply_override
+    from unhaze.recipe_layers import apply_override
 
     table: dict[str, Any] = {}
     for setting in settings:

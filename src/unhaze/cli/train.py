@@ -59,8 +59,6 @@ def train(
     happened, so that one command serves for every window of time: RECIPE --resume RUN
     --budget-minutes M.
     """
-    if recipe is None and resume is None:
-        raise click.UsageError("Missing argument 'RECIPE'.")
     if resume is not None and out is not None:
         raise click.UsageError("--resume goes on in its own folder; leave out --out")
     windows = budget_minutes is not None  # Only then may a mistyped RUN not be one.
@@ -68,9 +66,14 @@ def train(
         click.echo(f"unhaze: there is no run '{resume}' yet; it is started", err=True)
         out, resume = resume, None
 
+    if recipe is None:
+        if resume is None:
+            raise click.UsageError("Missing argument 'RECIPE'.")
+        recipe = resume / "recipe.toml"
+
     from unhaze.config import load_config
 
-    described = load_config(recipe or resume / "recipe.toml", settings, overlays=overlays)
+    described = load_config(recipe, settings, overlays=overlays)
 
     from unhaze.training import train as train_recipe
 

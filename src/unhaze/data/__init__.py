@@ -1,7 +1,7 @@
-"""What datasets answer: two batch types, so that a loss against another scene is a type error."""
+"""What datasets return: two batch types, so that a loss against another scene is a type error."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,7 @@ class Pair:
     clear: "Tensor"
 
 
+@runtime_checkable
 class PairedData(Protocol):
     """A dataset that supervised methods train and validate on."""
 

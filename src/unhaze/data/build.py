@@ -14,7 +14,7 @@ from unhaze.data.rgbd import RGBD
 from unhaze.data.spoiling import Spoiling
 from unhaze.data.unpaired import Unpaired, UnpairedFolders
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments, nearest
+from unhaze.validation import check_arguments, nearest
 
 
 def create_data(part: Part) -> PairedData | UnpairedData:
@@ -45,6 +45,7 @@ def create_data(part: Part) -> PairedData | UnpairedData:
     if part.name == "unpaired-folders":
         check_arguments(UnpairedFolders, arguments, "data 'unpaired-folders'")
         return UnpairedFolders(**arguments)
+    assert dataset.find is not None  # all that find no pairs have been built above
     own = inspect.signature(dataset.find).parameters
     allowed = ["root", "cache", *(name for name in own if name not in ("dataset", "root"))]
     for name in arguments:

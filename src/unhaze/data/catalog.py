@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unhaze import plugins
 from unhaze.data.layouts import (
@@ -17,9 +17,13 @@ from unhaze.data.layouts import (
 )
 from unhaze.data.pairing import Found, PairFiles
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments
+from unhaze.validation import check_arguments
 
-Array = TypeVar("Array")
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+Array = TypeVar("Array", "np.ndarray", "torch.Tensor")
 
 
 def find_pairs(name: str, root: Path | str = ".", **arguments: Any) -> list[PairFiles]:
@@ -44,7 +48,7 @@ def find_pairs(name: str, root: Path | str = ".", **arguments: Any) -> list[Pair
 
 
 def find_files(name: str, root: Path | str = ".", **arguments: Any) -> Found:
-    """As `find_pairs`, but files without a partner are part of the answer and not an error."""
+    """As `find_pairs`, but files without a partner are returned, too, and no error."""
     dataset = find_dataset(name)
     if dataset.find is None:
         raise UnhazeError(f"'{name}' has no pairs of files: its batches are drawn in training")

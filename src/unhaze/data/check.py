@@ -15,7 +15,7 @@ from unhaze.data.catalog import Dataset, find_dataset, find_files, fit_clear
 from unhaze.data.pack import is_pack, open_pack, read_index
 from unhaze.data.pairing import Found, PairFiles, SceneFiles, match_scenes
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments
+from unhaze.validation import check_arguments
 
 # Measured on 100 NYU scenes. Under the thickest haze of RESIDE (beta 1.8, A 1), and under a denser
 # one with noise (t at most 0.1), the lowest likeness to the own clear picture is 0.54, the highest
@@ -78,7 +78,7 @@ def check(
         scenes.setdefault(pair.clear or pair.hazy, []).append(pair)
     files = [file for pair in found.pairs for file in (pair.hazy, pair.clear) if file]
     problems += check_sizes(files, crop)
-    return problems + check_pictures(spread(list(scenes.values()), sample))
+    return problems + check_pictures(list(spread(list(scenes.values()), sample)))
 
 
 def check_sizes(files: Iterable[Path], crop: int) -> list[Problem]:
@@ -161,11 +161,16 @@ def check_pictures(scenes: list[list[PairFiles]]) -> list[Problem]:
             " hazy one; are the folders swapped?"
         )
         problems.append(Problem("swapped", scenes[0][0].hazy.parent, text))
-    structures = {each.clear: each.structure for each in looked if each.structure is not None}
+    structures = {
+        each.clear: each.structure
+        for each in looked
+        if each.clear is not None and each.structure is not None
+    }
     for pair, hazy in (one for each in looked for one in each.unlike):
         likeness = {path: float(hazy @ structure) for path, structure in structures.items()}
-        best = max(likeness, key=likeness.get)
-        text = f"not the scene of '{pair.clear.name}' (likeness {likeness[pair.clear]:.2f})"
+        best = max(likeness, key=likeness.__getitem__)
+        own = likeness[pair.partner]
+        text = f"not the scene of '{pair.partner.name}' (likeness {own:.2f})"
         if likeness[best] > LIKENESS:
             text += f" but that of '{best.name}' ({likeness[best]:.2f})"
         problems.append(Problem("scene", pair.hazy, text))
@@ -191,7 +196,7 @@ def look_at(pairs: list[PairFiles]) -> Looked:
             structure = structure_of(fitted)
             if fitted.shape != clear.shape:
                 text = f"{pair.border} px of each side are cut off, nothing is resized"
-                problems.append(Problem("border", path, text, error=False))
+                problems.append(Problem("border", pair.partner, text, error=False))
         problems += compare(pair, hazy, fitted)
         hazier.append(has_less_haze(hazy, fitted))
         hazy_structure = structure_of(hazy)
@@ -213,11 +218,11 @@ def has_less_haze(one: np.ndarray, other: np.ndarray) -> bool:
 def compare(pair: PairFiles, hazy: np.ndarray, clear: np.ndarray) -> list[Problem]:
     """Haze changes a picture, and only so much."""
     if np.array_equal(hazy, clear):
-        text = f"the very same picture as '{pair.clear.name}'"
+        text = f"the very same picture as '{pair.partner.name}'"
         return [Problem("identical", pair.hazy, text)]
     psnr = -10 * np.log10(np.mean(np.square(photo.to_float(hazy) - photo.to_float(clear))))
     if psnr < LOWEST_PSNR:
-        text = f"PSNR {psnr:.1f} dB to '{pair.clear.name}', lower than haze makes it"
+        text = f"PSNR {psnr:.1f} dB to '{pair.partner.name}', lower than haze makes it"
         return [Problem("psnr", pair.hazy, text)]
     return []
 

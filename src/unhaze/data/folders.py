@@ -47,19 +47,30 @@ class PairedFolders:
         return Pair(name, as_tensor(photo.to_float(hazy)), as_tensor(photo.to_float(clear)))
 
     def draw(
-        self, seed: int, step: int, *, size: int, augment: Augment, device: torch.device
+        self,
+        seed: int,
+        step: int,
+        *,
+        size: int,
+        augment: Augment,
+        device: torch.device,
+        own: slice = slice(None),
     ) -> PairedBatch:
-        """The next `size` pairs of the endless row of shuffled epochs, decoded in threads."""
+        """The next `size` pairs of the endless row of shuffled epochs, decoded in threads.
+
+        own: which of them are read and returned, drawn as if all were.
+        """
         indices = [pair_at(seed, step * size + place, len(self)) for place in range(size)]
         with ThreadPoolExecutor(min(size, 16)) as pool:
-            decoded = list(pool.map(self.pixels, indices))
-        images = [[as_tensor(small(picture)) for picture in pair] for pair in decoded]
+            decoded = list(pool.map(self.pixels, indices[own]))
+        images: list[list[Tensor] | None] = [None] * size
+        images[own] = [[as_tensor(small(picture)) for picture in pair] for pair in decoded]
         return PairedBatch(*crop_batch(images, augment, generator_for(seed, step), device))
 
     def pixels(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """hazy and clear of pair `index`, (H,W,3) as decoded, of one size."""
         pair = self.pairs[index]
-        hazy, clear = self.decode(pair.hazy), self.decode(pair.clear)
+        hazy, clear = self.decode(pair.hazy), self.decode(pair.partner)
         return hazy, fit_clear(pair, clear, hazy)
 
 

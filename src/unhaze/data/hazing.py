@@ -41,7 +41,7 @@ def tinted(
         return clear
     share = law.dusty * torch.rand(len(clear), 1, 1, 1, generator=generator).to(clear.device)
     colour = airlight / airlight.amax(1, keepdim=True).clamp(min=1e-3)
-    return clear * colour ** (share * (1 - transmission(1.0, beta)))
+    return clear * colour ** (share * (1 - transmission(torch.ones_like(beta), beta)))
 
 
 def patches(share: float, images: Tensor, generator: torch.Generator) -> Tensor:

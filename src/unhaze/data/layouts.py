@@ -19,7 +19,7 @@ from unhaze.data.pairing import (
     scene_number,
 )
 from unhaze.errors import UnhazeError
-from unhaze.names import lookup
+from unhaze.validation import lookup
 
 LISTS = ("pairs", "hazy_alone", "clear_alone")  # of Found
 
@@ -103,7 +103,7 @@ def find_cities(dataset: Dataset, root: Path, *, partial: bool = False) -> Found
     for base in filter(None, (resolve(root, inside) for inside in dataset.inside)):
         for city in sorted(each for each in base.iterdir() if each.is_dir()):
             folders = [find_folder(city, ("",), names) for names in (dataset.hazy, dataset.clear)]
-            if all(folders):
+            if folders[0] and folders[1]:
                 hazy += list_pictures(folders[0])
                 clear += list_pictures(folders[1])
         if hazy:
@@ -125,7 +125,7 @@ def find_split(
     for name, given in (("train", train), ("test", test)):
         if given is not None and (len(given) != 2 or given[0] > given[1]):
             raise UnhazeError(f"{name} = {given}: expected [first, last] scene, as in [51, 55]")
-        splits[name] = tuple(given) if given is not None else splits[name]
+        splits[name] = (given[0], given[1]) if given is not None else splits[name]
     found = match_files(*locate(dataset, root), dataset.border)
     if split == "all":
         return found
@@ -145,11 +145,10 @@ def find_folders(
     partial: bool = False,
 ) -> Found:
     """Any two folders, absolute or under `root`. border: frame of the clear pictures."""
-    folders = root / hazy, root / clear
-    for folder in folders:
+    for folder in (root / hazy, root / clear):
         if not folder.is_dir():
             raise UnhazeError(f"there is no folder '{folder}'; set root, hazy and clear")
-    return match_files(*map(list_pictures, folders), border)
+    return match_files(list_pictures(root / hazy), list_pictures(root / clear), border)
 
 
 def find_hazy_only(dataset: Dataset, root: Path, *, partial: bool = False) -> Found:

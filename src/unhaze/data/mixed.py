@@ -130,9 +130,9 @@ def jpeg(image: Tensor, quality: Tensor) -> Tensor:
     colours = blocks.transpose(-3, -2).flatten(-4, -3).flatten(-2)
     back = torch.linalg.inv(transform)[:, :, None, None]
     restored = (functional.conv2d(colours, back) + 128).div(255).clamp(0, 1)
-    answer = image.clone()
-    answer[..., :height, :width] = restored
-    return answer
+    result = image.clone()
+    result[..., :height, :width] = restored
+    return result
 
 
 def cosine_basis() -> Tensor:

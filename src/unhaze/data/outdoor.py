@@ -23,9 +23,9 @@ from unhaze.data.hazing import haze_batch
 from unhaze.data.pairing import list_pictures
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
+from unhaze.filters import grey, guided_filter, window_minimum
 from unhaze.haze import HazeLaw
 from unhaze.metrics.fog_density import fade
-from unhaze.windows import grey, guided_filter, window_minimum
 
 LONG_SIDE = 800  # pixels; larger photos are shrunk, so that all of them fit in memory
 PATCH = 15  # of the dark channel, as in the paper
@@ -61,8 +61,8 @@ class Outdoor:
         haziest: float | None = None,
     ):
         self.law = HazeLaw(
-            beta=tuple(beta),
-            airlight=tuple(airlight),
+            beta=(*beta,),
+            airlight=(*airlight,),
             airlight_at_one=airlight_at_one,
             airlight_tint=airlight_tint,
             clear_share=clear_share,

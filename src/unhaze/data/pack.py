@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unhaze import photo
+from unhaze.atomic import made_aside
 from unhaze.data.pairing import SceneFiles, find_scenes
 from unhaze.errors import UnhazeError
 from unhaze.photo.kinds import HEAD, kind_of
@@ -86,19 +87,13 @@ def make_pack(
         "depth": {"codec": "webp", "quality": DEPTH_QUALITY, "scale": 0.5},
         "scenes": [{"name": scene.name, "deepest": scene.deepest} for scene in scenes],
     }
-    partial = out.with_name(f".{out.name}.part")
-    try:
+    with made_aside(out) as partial:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr("index.json", json.dumps(index, indent=1))
             for scene in scenes:
                 archive.writestr(f"clear/{scene.name}.{codec}", scene.clear)
                 archive.writestr(f"depth/{scene.name}.webp", scene.depth)
         check_limit(partial.stat().st_size, limit, len(scenes))
-        partial.replace(out)
-    except OSError as error:
-        raise UnhazeError(f"cannot write '{out}': {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
     clear_bytes = sum(len(scene.clear) for scene in scenes) / len(scenes)
     depth_bytes = sum(len(scene.depth) for scene in scenes) / len(scenes)
     size = out.stat().st_size
@@ -153,16 +148,16 @@ def encode(files: SceneFiles, border: int, codec: str, quality: int) -> PackedSc
         clear = np.round(photo.to_float(clear) * 255).astype(np.uint8)
     deepest = float(depth.max())
     image = pyvips.Image.new_from_array(clear)
+    bare = pyvips.ForeignKeep.NONE
     if codec == "avif":
         # Full chroma: half a decibel better than 4:2:0 of the same size.
-        options = {"Q": quality, "compression": "av1", "effort": 4, "subsample_mode": "off"}
-        packed = image.heifsave_buffer(keep="none", **options)
+        packed = image.heifsave_buffer(
+            keep=bare, Q=quality, compression="av1", effort=4, subsample_mode="off"
+        )
     else:
-        packed = image.webpsave_buffer(keep="none", Q=quality, effort=6, smart_subsample=True)
+        packed = image.webpsave_buffer(keep=bare, Q=quality, effort=6, smart_subsample=True)
     halved = np.round(255 * half(depth / deepest)).astype(np.uint8)
-    near = pyvips.Image.new_from_array(halved).webpsave_buffer(
-        keep="none", Q=DEPTH_QUALITY, effort=6
-    )
+    near = pyvips.Image.new_from_array(halved).webpsave_buffer(keep=bare, Q=DEPTH_QUALITY, effort=6)
     return PackedScene(files.name, (clear.shape[1], clear.shape[0]), packed, near, deepest)
 
 

@@ -30,6 +30,13 @@ class PairFiles:
     clear: Path | None
     border: int = 0
 
+    @property
+    def partner(self) -> Path:
+        """The file of the clear picture. UnhazeError where there is none."""
+        if self.clear is None:
+            raise UnhazeError(f"'{self.hazy}' has no clear picture")
+        return self.clear
+
 
 @dataclass(frozen=True)
 class Found:

@@ -47,8 +47,8 @@ class RGBD:
         resident: bool = False,
     ):
         self.law = HazeLaw(
-            beta=tuple(beta),
-            airlight=tuple(airlight),
+            beta=(*beta,),
+            airlight=(*airlight,),
             airlight_at_one=airlight_at_one,
             airlight_tint=airlight_tint,
             clear_share=clear_share,

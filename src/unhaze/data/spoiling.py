@@ -97,10 +97,10 @@ def stamped(pictures: Tensor, generator: torch.Generator) -> Tensor:
     left = int(torch.randint(width - columns + 1, (), generator=generator))
     colours = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.6, 0.1], [1.0, 1.0, 0.2]])
     colour = colours[int(torch.randint(3, (), generator=generator))].to(pictures.device)
-    answer = pictures.clone()
-    part = answer[..., top : top + rows, left : left + columns]
+    result = pictures.clone()
+    part = result[..., top : top + rows, left : left + columns]
     part.copy_(torch.where(digits > 0, colour.view(3, 1, 1), part))
-    return answer
+    return result
 
 
 def framed(pictures: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,12 +1,11 @@
 """Hazy files from clear pictures with depth, for those who want a dataset of pairs on disk."""
 
-import secrets
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from unhaze import photo
+from unhaze.atomic import made_aside
 from unhaze.data.pack import cut
 from unhaze.data.pairing import SceneFiles, find_scenes
 from unhaze.errors import UnhazeError
@@ -23,7 +22,7 @@ def synthesize(
     border: int = 0,
     limit: int | None = None,
 ) -> int:
-    """Writes `out`/hazy/SCENE_K_A_BETA.png and `out`/clear/SCENE.png; answers how many hazy ones.
+    """Writes `out`/hazy/SCENE_K_A_BETA.png and `out`/clear/SCENE.png; returns how many hazy ones.
 
     `root` holds clear/ and depth/ (8 or 16 bit, larger is farther). each: hazy pictures a scene.
     border: pixels cut from every side first. limit: only the first so many scenes. The haze of a
@@ -37,17 +36,11 @@ def synthesize(
     if out.exists():
         raise UnhazeError(f"'{out}' exists; choose another folder")
     scenes = find_scenes(root)[:limit]
-    aside = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
-    try:
+    with made_aside(out) as aside:
         for kind in ("hazy", "clear"):
             (aside / kind).mkdir(parents=True)
         for scene in scenes:
             synthesize_scene(scene, aside, law=law, each=each, seed=seed, border=border)
-        aside.rename(out)
-    except OSError as error:
-        raise UnhazeError(f"cannot write '{out}': {error.strerror}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return each * len(scenes)
 
 

@@ -16,12 +16,14 @@ def generator_for(seed: int, step: int) -> torch.Generator:
 
 
 def crop_batch(
-    images: Sequence[Sequence[Tensor]],
+    images: Sequence[Sequence[Tensor] | None],
     augment: Augment,
     generator: torch.Generator,
     device: torch.device,
 ) -> list[Tensor]:
     """Aligned random crops: `images[k]` are the tensors (C_k,H,W) of sample k, of one H and W.
+
+    None in place of them is a sample of another process: drawn, and left out.
 
     Returns one (B,C_k,crop,crop) tensor a position, uint8 becoming float32 in [0,1], moved to
     `device` before the arithmetic. One scale is drawn for the whole batch, the rest per sample.
@@ -31,8 +33,12 @@ def crop_batch(
     crop = augment.crop
     low, high = augment.scale
     scale = low + (high - low) * torch.rand((), generator=generator).item()
-    columns: list[list[Tensor]] = [[] for _ in images[0]]
+    columns: list[list[Tensor]] = []
     for tensors in images:
+        if tensors is None:
+            _draw(1, 1, augment, generator)
+            continue
+        columns = columns or [[] for _ in tensors]
         if augment.resize != (0, 0):
             tensors = [resized(tensor, augment.resize) for tensor in tensors]
         height, width = tensors[0].shape[-2:]
@@ -42,10 +48,8 @@ def crop_batch(
             raise UnhazeError(
                 f"crop {crop} does not fit an image of {width}x{height}; set augment.crop lower"
             )
-        top = _integer(height - window + 1, generator)
-        left = _integer(width - window + 1, generator)
-        flip = augment.flip and _integer(2, generator) == 1
-        turns = _integer(4, generator) if augment.rotate else 0
+        tops, lefts = height - window + 1, width - window + 1
+        top, left, flip, turns = _draw(tops, lefts, augment, generator)
         for column, tensor in zip(columns, tensors):
             piece = tensor[:, top : top + window, left : left + window]
             piece = piece.flip(-1) if flip else piece
@@ -67,13 +71,13 @@ def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
     )
     if size == (0, 0) or target == (height, width):
         return image
-    answer = functional.interpolate(image[None].float(), target, mode="bilinear", antialias=True)[0]
+    result = functional.interpolate(image[None].float(), target, mode="bilinear", antialias=True)[0]
     if image.dtype == torch.uint8:
-        return answer.round_().clamp_(0, 255).to(torch.uint8)
-    return answer.to(image.dtype)
+        return result.round_().clamp_(0, 255).to(torch.uint8)
+    return result.to(image.dtype)
 
 
-def _batch(pieces: Sequence[Tensor], crop: int, device: torch.device) -> Tensor:
+def _batch(pieces: list[Tensor], crop: int, device: torch.device) -> Tensor:
     """Square pieces (C,side,side), mostly of one side -> (B,C,crop,crop) float32 on `device`."""
     if len({piece.shape[-1] for piece in pieces}) > 1:
         return torch.cat([_batch([piece], crop, device) for piece in pieces])
@@ -83,6 +87,16 @@ def _batch(pieces: Sequence[Tensor], crop: int, device: torch.device) -> Tensor:
         return batch
     size = (crop, crop)
     return functional.interpolate(batch, size=size, mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def _draw(
+    tops: int, lefts: int, augment: Augment, generator: torch.Generator
+) -> tuple[int, int, bool, int]:
+    """A place of so many rows and columns, flip and quarter turns. Takes as many random numbers,
+    whatever the limits are."""
+    top, left = _integer(tops, generator), _integer(lefts, generator)
+    flip = augment.flip and _integer(2, generator) == 1
+    return top, left, flip, _integer(4, generator) if augment.rotate else 0
 
 
 def _integer(limit: int, generator: torch.Generator) -> int:

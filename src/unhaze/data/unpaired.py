@@ -21,7 +21,7 @@ from unhaze.data.pairing import CLEAR_MARK, HAZY_MARK, by_name, list_pictures, p
 from unhaze.data.rgbd import RGBD
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
-from unhaze.names import one_of
+from unhaze.validation import one_of
 
 LOOKED_AT = 32  # pairs of one name, at most
 

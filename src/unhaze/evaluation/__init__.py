@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,8 +18,8 @@ import numpy as np
 from unhaze import photo
 from unhaze.data.catalog import PairFiles, fit_clear
 from unhaze.errors import UnhazeError
-from unhaze.evaluation.answers import read_answer
 from unhaze.evaluation.models import Model, load, sha256
+from unhaze.evaluation.precomputed import read_precomputed
 from unhaze.evaluation.saving import (
     commit,
     new_folder,
@@ -28,11 +29,11 @@ from unhaze.evaluation.saving import (
     write_tables,
 )
 from unhaze.evaluation.sizes import fitted, resized, scaled
+from unhaze.filters import LUMA
 from unhaze.metrics import METRICS, PROTOCOLS, WITH_CLEAR, measure
 from unhaze.metrics.fog_density import fade
 from unhaze.metrics.side_effects import HARM, harm
-from unhaze.names import lookup
-from unhaze.windows import LUMA
+from unhaze.validation import lookup
 
 __all__ = ["Evaluation", "Model", "commit", "evaluate", "load", "sha256", "write_result"]
 
@@ -67,7 +68,7 @@ class Evaluation:
     ciede2000: float | None
     fade: float | None
     fade_hazy: float | None
-    change: float
+    change: float | None
     luminance: float | None
     harm: dict[str, float | None] | None
     compared_with: str | None
@@ -115,7 +116,7 @@ def evaluate(
     metrics: by default those that need a clear picture, or FADE where none of the pairs has one; a
     picture that is its own clear one shall stay as it is. limit: only the first so many.
     long_side: shrinks or enlarges every picture to it beforehand. rescale: the model sees the hazy
-    picture at so many times its size, and what it answers is brought back before it is measured.
+    picture at so many times its size, and what it returns is brought back before it is measured.
     save: a new folder for restored/ and strips/ (hazy | restored | clear) of PNGs, per_image.csv
     and evaluation.json; it appears whole at the end, and `overwrite` replaces nothing but an
     evaluation. progress: counts on stderr. A picture that cannot be measured is named in `failed`,
@@ -124,7 +125,7 @@ def evaluate(
     check_sizes(long_side, rescale)
     pairs, metrics = check_request(pairs, protocol, metrics, limit, save)
     loaded = load(str(model), device, net)
-    with new_folder(None if save is None else Path(save), overwrite) as folder:
+    with nullcontext() if save is None else new_folder(Path(save), overwrite) as folder:
         measured = partial(
             evaluate_pair, loaded, protocol=protocol, metrics=metrics, rescale=rescale
         )
@@ -250,13 +251,13 @@ def evaluate_pair(
     hazy, clear = pictures
     try:
         started = time.perf_counter()
-        if model.answers is None:
+        if model.precomputed is not None:
+            restored = seen = read_precomputed(model.precomputed, pair, hazy)
+            seconds = 0.0
+        else:
             seen = scaled(hazy, rescale)
             restored = model.restore(seen)
             seconds = time.perf_counter() - started
-        else:
-            restored = seen = read_answer(model.answers, pair, hazy)
-            seconds = 0.0
         if seen.shape != hazy.shape:
             restored = resized(restored, *hazy.shape[:2])
         numbers = measure(restored, clear, protocol, metrics=metrics)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.evaluation.answers import answers_in
+from unhaze.evaluation.precomputed import precomputed_in
 from unhaze.hardware import describe_cpu
 
 
@@ -17,16 +17,16 @@ from unhaze.hardware import describe_cpu
 class Model:
     """restore: hazy (H,W,3) float32 in [0,1] -> restored, same shape, not clamped.
 
-    facts: what the file says of itself. answers: pictures that are restored already, by name, in
-    place of all that.
+    facts: what the file says of itself. precomputed: pictures that are restored already, by name,
+    in place of all that.
     """
 
-    restore: Callable[[np.ndarray], np.ndarray] | None
+    restore: Callable[[np.ndarray], np.ndarray]
     params: int | None
     weights_sha256: str | None
     hardware: str
     facts: Mapping[str, Any] = field(default_factory=dict)
-    answers: Mapping[str, Path] | None = None
+    precomputed: Mapping[str, Path] | None = None
 
 
 def load(model: str, device: str, network: str | None = None) -> Model:
@@ -36,9 +36,9 @@ def load(model: str, device: str, network: str | None = None) -> Model:
     """
     if model == "identity":
         return Model(lambda hazy: hazy, 0, None, describe_cpu())
-    answers = answers_in(Path(model))
-    if answers:
-        return Model(None, None, None, describe_cpu(), answers=answers)
+    precomputed = precomputed_in(Path(model))
+    if precomputed:
+        return Model(no_restoring, None, None, describe_cpu(), precomputed=precomputed)
     from unhaze.restore.checkpoints import checkpoint_of
     from unhaze.restore.models import open_model
     from unhaze.restore.native import restore_whole
@@ -58,6 +58,11 @@ def load(model: str, device: str, network: str | None = None) -> Model:
         describe_cpu() if opened.device == "cpu" else f"{opened.device} by ONNX Runtime",
         opened.card,
     )
+
+
+def no_restoring(hazy: np.ndarray) -> np.ndarray:
+    """UnhazeError: pictures that are restored already are looked up by name."""
+    raise UnhazeError("a folder of restored pictures restores no other picture; give a model")
 
 
 def load_torch(source: Path, device: str, network: str | None) -> Model:

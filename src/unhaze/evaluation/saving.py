@@ -4,7 +4,6 @@ import contextlib
 import csv
 import json
 import math
-import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unhaze import photo
+from unhaze.atomic import made_aside
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
@@ -40,44 +40,26 @@ def write_result(
     del table["per_image"]
     if not evaluation.failed:
         del table["failed"]
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with made_aside(path, parents=True) as aside:
         aside.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise UnhazeError(f"cannot write '{path}': {error.strerror}") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def new_folder(
-    final: Path | None, overwrite: bool, *, parts: Sequence[str] = SAVED, whole: str = "evaluation"
-) -> Iterator[Path | None]:
+    final: Path, overwrite: bool, *, parts: Sequence[str] = SAVED, whole: str = "evaluation"
+) -> Iterator[Path]:
     """A folder beside `final` that takes its name when the block ends well, else vanishes.
 
     parts: all that it will hold; those without a suffix are folders and made at once. UnhazeError
     if `final` is in the way: an older `whole` is replaced if `overwrite`, nothing else ever.
     """
-    if final is None:
-        yield None
-        return
     check_replaceable(final, overwrite, parts, whole)
-    aside = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
-    try:
-        aside.mkdir(parents=True)
+    with made_aside(final, parents=True) as aside:
+        aside.mkdir()
         for name in parts:
             if not Path(name).suffix:
                 (aside / name).mkdir()
         yield aside
-        if final.exists():
-            shutil.rmtree(final)
-        aside.rename(final)
-    except OSError as error:
-        raise UnhazeError(f"cannot save in '{final}': {error.strerror}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def check_replaceable(final: Path, overwrite: bool, parts: Sequence[str], whole: str) -> None:
@@ -130,7 +112,7 @@ def commit() -> str | None:
     if git is None or not (root / ".git").exists():
         return None
     describe = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    answer = subprocess.run(
+    done = subprocess.run(
         [git, "-C", str(root), *describe], capture_output=True, text=True, check=False
     )
-    return answer.stdout.strip() or None
+    return done.stdout.strip() or None

@@ -10,8 +10,8 @@ def fitted(picture_hwc: np.ndarray, long_side: int) -> np.ndarray:
     Means of many pixels are finer than any file of this size: a prior would find less noise.
     """
     height, width = picture_hwc.shape[:2]
-    answer = scaled(picture_hwc, long_side / max(height, width))
-    return np.rint(255 * answer) / np.float32(255)
+    result = scaled(picture_hwc, long_side / max(height, width))
+    return np.rint(255 * result) / np.float32(255)
 
 
 def scaled(picture_hwc: np.ndarray, factor: float) -> np.ndarray:

@@ -1,14 +1,11 @@
 """Turns a trained network into one ONNX file that is checked against PyTorch before it is kept."""
 
-import contextlib
 import json
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import onnx
@@ -16,6 +13,7 @@ import onnxruntime
 import torch
 from torch import nn
 
+from unhaze.atomic import made_aside
 from unhaze.errors import UnhazeError
 from unhaze.exporting.facts import count_macs, measure_context, measure_memory, measure_strides
 from unhaze.exporting.graph import open_pools, store_in_half, to_onnx
@@ -71,8 +69,7 @@ def export(
     network = weights.net.eval()
     if half:
         network.half().float()
-    with folder_beside(out) as folder:
-        unchecked = folder / out.name
+    with made_aside(out, parents=True) as unchecked:
         macs = count_macs(network)
         model = to_onnx(network, weights.part.name)
         strides = measure_strides(model, open_pools(model))
@@ -89,14 +86,22 @@ def export(
         context, memory = measure_context(unchecked), measure_memory(unchecked)
         facts |= {"context": context} | ({"bytes_per_pixel": memory} if memory else {})
         write_model(model, facts, unchecked)
-        unchecked.replace(out)
     seconds = time.perf_counter() - started
     return ExportReport(out, difference, CHECKED_SIZES, count_parameters(network), seconds)
 
 
+@runtime_checkable
+class Deployable(Protocol):
+    """A network that has a form of fewer parts, for whoever trains it no more."""
+
+    def deployed(self) -> tuple[nn.Module, dict[str, Any]]:
+        """That form, and the arguments of the network that it is."""
+        ...
+
+
 def deployed(weights: Weights) -> Weights:
     """The same function in fewer parts, if the network has some that only its training needs."""
-    if not hasattr(weights.net, "deployed"):
+    if not isinstance(weights.net, Deployable):
         return weights
     net, arguments = weights.net.deployed()
     part = replace(weights.part, arguments=weights.part.arguments | arguments)
@@ -147,19 +152,7 @@ def compare(net: nn.Module, path: Path) -> float:
         hazy = torch.rand(batch, 3, height, width, generator=random)
         with torch.inference_mode():
             expected = net(hazy).numpy()
-        (restored,) = session.run(["restored"], {"hazy": hazy.numpy()})
+        restored = np.asarray(session.run(["restored"], {"hazy": hazy.numpy()})[0])
         same_size = restored.shape == hazy.shape
         differences.append(np.abs(restored - expected).max() if same_size else np.inf)
     return float(np.max(differences))
-
-
-@contextlib.contextmanager
-def folder_beside(out: Path) -> Iterator[Path]:
-    """A folder next to `out`, so that moving a file from it is one atomic step; then removed."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-")
-    except OSError as error:
-        raise UnhazeError(f"cannot write '{out}': {error.strerror}") from error
-    with folder as name:
-        yield Path(name)

@@ -56,7 +56,7 @@ def measure_strides(model: onnx.ModelProto, values: list[str]) -> list[int]:
     )
     hazy = np.full((1, 3, COUNTED, COUNTED), 0.5, np.float32)
     found = session.run(values, {"hazy": hazy}) if values else []
-    return [max(1, COUNTED // each.shape[2]) for each in found]
+    return [max(1, COUNTED // np.asarray(each).shape[2]) for each in found]
 
 
 def measure_memory(model: Path) -> int | None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxscript
 import torch
+from onnx_ir.passes import common as passes
 from onnxscript import ir, optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 from torch import nn
@@ -60,6 +61,8 @@ def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
                 verbose=False,
                 optimize=False,
             )
+            if program is None:
+                raise RuntimeError("torch.onnx.export returned no program")
             simplify(program.model)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
@@ -78,7 +81,9 @@ def deform_conv_node(features: Any, offset: Any, mask: Any, weight: Any, bias: A
 
 def sum_of_taps_nodes(padded: Any, weights: Any, kernel: Sequence[int], dilation: int) -> Any:
     """Three ONNX nodes a tap for `unhaze::sum_of_taps`: its window, times its weights, added."""
-    opset, total = onnxscript.opset19, None
+    # Its calls trace nodes here; their types describe scripts, which are never run as Python.
+    opset: Any = onnxscript.opset19
+    total = None
     pieces = opset.Split(weights, axis=1, num_outputs=kernel[0] * kernel[1])
     for tap, piece in enumerate(pieces):
         places = list(zip(divmod(tap, kernel[1]), kernel))
@@ -99,7 +104,6 @@ def simplify(model: ir.Model) -> None:
     torch.onnx would, too, but also tries all pairs of slices for two that are one split: minutes
     for some networks. Fusions are left to ONNX Runtime, but for batch norms in convolutions.
     """
-    passes = ir.passes.common
     passes.InlinePass()(model)
     for _ in range(2):  # shapes known by the first round make more of the second one constant
         optimizer.fold_constants(model)
@@ -127,7 +131,7 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def open_pools(model: onnx.ModelProto) -> list[str]:
-    """Lets a caller replace each mean over the whole picture; answers what they are the means of.
+    """Lets a caller replace each mean over the whole picture; returns what they are the means of.
 
     Mean number k is taken over rows and columns `from_k` to `to_k` (everything) and becomes the
     inner value `pool_k`; what follows gets

@@ -12,7 +12,7 @@ from unhaze.losses.contrastive import Contrastive
 from unhaze.losses.perceptual import Perceptual
 from unhaze.losses.pixel import L1, L2, Gradient, Pinball, SmoothL1
 from unhaze.losses.structural import SSIM, Frequency
-from unhaze.names import check_arguments
+from unhaze.validation import check_arguments
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Loss:
 
     build: class whose keyword arguments are the keys of the recipe's `[losses.NAME]`; its
         forward(restored, clear, hazy) takes (B,3,H,W) un-normalised, clear and hazy in [0,1] and
-        restored perhaps outside, and answers a scalar.
+        restored perhaps outside, and returns a scalar.
     """
 
     build: Callable[..., nn.Module]

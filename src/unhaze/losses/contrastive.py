@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unhaze.errors import UnhazeError
 from unhaze.losses.vgg import TAPS, VGG
-from unhaze.processes import mean_of_all, with_following, world
+from unhaze.processes import mean_of_all, share_of, with_following, world
 
 LAYER_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
 
@@ -64,12 +64,11 @@ class Contrastive(nn.Module):
         self.vgg = VGG(weights, normalize=normalize, taps=TAPS[: len(self.layer_weights)])
 
     def forward(self, restored: Tensor, clear: Tensor, hazy: Tensor) -> Tensor:
-        batch, processes = len(clear), world()[1]
-        if max(self.positives, self.negatives) > batch * processes:
+        batch = round(len(clear) * world()[1] / share_of(len(clear)))
+        if max(self.positives, self.negatives) > batch:
             raise UnhazeError(
                 f"contrastive loss: positives = {self.positives} and negatives = {self.negatives} "
-                f"come from the batch, and one step's batch here has {batch * processes} images; "
-                "enlarge it"
+                f"come from the batch, and one step's batch here has {batch} images; enlarge it"
             )
         with torch.no_grad():
             counts = [self.positives] if self.negatives == 0 else [self.positives, self.negatives]
@@ -106,10 +105,10 @@ def distance(anchor: Tensor, others: Tensor, count: int) -> Tensor:
     processes, (B+count-1,...) in order.
     """
     size = len(anchor)
-    total = sum(
-        (anchor - kth(others, k, size)).abs().mean(dtype=torch.float32) for k in range(count)
-    )
-    return mean_of_all(total / count)
+    total = torch.zeros((), device=anchor.device)
+    for k in range(count):
+        total = total + (anchor - kth(others, k, size)).abs().mean(dtype=torch.float32)
+    return mean_of_all(total / count, size)
 
 
 def kth(others: Tensor, k: int, size: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unhaze.losses.vgg import VGG, convolutions_of
-from unhaze.names import one_of
+from unhaze.validation import one_of
 
 DISTANCES = {"l1": functional.l1_loss, "l2": functional.mse_loss}
 GRIDDEHAZENET = {"relu1_2": 1 / 3, "relu2_2": 1 / 3, "relu3_3": 1 / 3}

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from unhaze.errors import UnhazeError
 from unhaze.fetch import fetch
-from unhaze.names import one_of
+from unhaze.validation import one_of
 
 # Network: convolutions in each of its five blocks.
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -82,6 +82,9 @@ class VGG(nn.Module):
     in no optimizer, and gradients reach the image only.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         weights: str = "torchvision",
@@ -126,6 +129,9 @@ class VGG(nn.Module):
 
 class FrozenConv2d(nn.Module):
     """3x3 convolution and ReLU; kernel (O,I,3,3) and bias (O,) never train and are never saved."""
+
+    kernel: Tensor
+    bias: Tensor
 
     def __init__(self, kernel: Tensor, bias: Tensor):
         super().__init__()

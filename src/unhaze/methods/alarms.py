@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Alarm:
-    """term: of those that `step` answers. It is reported after `patience` steps in a row outside
+    """term: of those that `step` returns. It is reported after `patience` steps in a row outside
     [low, high], with `advice`: what that means and what to do."""
 
     term: str

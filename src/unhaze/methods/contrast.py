@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from unhaze.losses.patchnce import adversarial_contrast, patch_contrast, spread
 from unhaze.methods.memories import NegativeQueue
-from unhaze.names import one_of
+from unhaze.methods.steps import follow
 from unhaze.nets.cddgan import FreeNegatives, NegativeGenerators, ProjectionHeads
+from unhaze.validation import one_of
 
 # "patches" are real ones of the source, the others made; of these, some are trained.
 NEGATIVES = ("adversarial", "frozen", "free", "patches")
@@ -144,14 +145,13 @@ class PatchContrast:
         """(B,M,D), from the mean of the source's projected features (B,C,h,w)."""
         everywhere = key_map.flatten(2).transpose(1, 2)
         context = self.momentum_heads(everywhere, layer).mean(1)
+        assert self.generators is not None  # with the negatives of patches nobody asks
         return self.generators(context, layer)
 
     @torch.no_grad()
     def follow(self, momentum: float) -> None:
         """momentum heads <- momentum * themselves + (1 - momentum) * heads."""
-        torch._foreach_lerp_(
-            list(self.momentum_heads.parameters()), list(self.heads.parameters()), 1 - momentum
-        )
+        follow(self.momentum_heads, self.heads, 1 - momentum)
 
     def remember(self, negatives: Tensor) -> None:
         """Puts negatives (B,L,M,D) into the queue."""

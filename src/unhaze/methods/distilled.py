@@ -85,7 +85,7 @@ class Distilled:
         self.optimizers = {"restorer": wrapped}
 
     def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
-        """One optimizer step over `batches` (more than one: accumulated). Answers mean terms."""
+        """One optimizer step over `batches` (more than one: accumulated). Returns mean terms."""
         return step_by_pairs(self, batches, lr)
 
     def measure(self, batch: PairedBatch) -> dict[str, Tensor]:

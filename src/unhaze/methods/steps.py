@@ -1,7 +1,8 @@
 """What every method's step ends with: a checked, clipped, scheduled update."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -11,7 +12,8 @@ from unhaze.config import Optimizer
 from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.methods.muon import Muon
-from unhaze.names import lookup
+from unhaze.processes import share_of
+from unhaze.validation import lookup
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
 
@@ -25,7 +27,7 @@ def build_optimizer(net: nn.Module, settings: Optimizer) -> torch.optim.Optimize
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     build = lookup(OPTIMIZERS, settings.name, "optimizer")
     on_gpu = all(parameter.is_cuda for parameter in parameters)
-    fused = {} if build is Muon else {"fused": on_gpu or None}
+    fused: dict[str, Any] = {} if build is Muon else {"fused": on_gpu or None}
     return build(
         parameters,
         lr=settings.lr,
@@ -35,33 +37,54 @@ def build_optimizer(net: nn.Module, settings: Optimizer) -> torch.optim.Optimize
     )
 
 
+def set_up_optimizer(fabric: Fabric, net: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    """`build_optimizer`, with Fabric's precision and gradient averaging."""
+    optimizer = fabric.setup_optimizers(build_optimizer(net, settings))
+    assert isinstance(optimizer, torch.optim.Optimizer)  # the wrapper takes on its class
+    return optimizer
+
+
 def accumulate(
     fabric: Fabric,
     module: nn.Module,
     batches: Sequence[PairedBatch],
     measure: Callable[[PairedBatch], dict[str, Tensor]],
 ) -> dict[str, Tensor]:
-    """Gradients of the mean over `batches` of `measure(batch)["total"]`; answers the mean terms.
+    """Gradients of the mean over `batches` of `measure(batch)["total"]`; returns the mean terms.
 
     `measure` is to call `module`, which is in step with other processes' after the last batch.
     """
     sums: dict[str, Tensor] = {}
     for index, batch in enumerate(batches):
         last = index == len(batches) - 1
-        with fabric.no_backward_sync(module, enabled=not last):
+        # Fabric takes what its own `setup_module` returns, and keeps that type private.
+        with fabric.no_backward_sync(module, enabled=not last):  # pyright: ignore[reportArgumentType]
             terms = measure(batch)
             require_finite(terms)
-            fabric.backward(terms["total"] / len(batches))
+            # Processes of uneven parts count by their samples.
+            fabric.backward(terms["total"] * (share_of(len(batch.hazy)) / len(batches)))
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.detach() / len(batches)
     return sums
 
 
-def step_by_pairs(method: Any, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
-    """One optimizer step of a method with one network, "restorer", and its `measure`; mean terms.
+class PairedMethod(Protocol):
+    """A method with one network, which learns from pairs."""
 
-    More than one of `batches`: accumulated.
-    """
+    fabric: Fabric
+    restorer: nn.Module
+    optimizers: dict[str, torch.optim.Optimizer]
+    clip: float
+
+    def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
+        """The terms of a batch, among them "total"."""
+        ...
+
+
+def step_by_pairs(
+    method: PairedMethod, batches: Sequence[PairedBatch], lr: float
+) -> dict[str, Tensor]:
+    """One optimizer step; returns the mean terms. More than one of `batches`: accumulated."""
     terms = accumulate(method.fabric, method.restorer, batches, method.measure)
     optimizer = method.optimizers["restorer"]
     apply_gradients(method.fabric, method.restorer, optimizer, lr=lr, clip=method.clip)
@@ -73,7 +96,12 @@ def weigh(
 ) -> dict[str, Tensor]:
     """Each loss and, as "total", the sum of weight * loss."""
     terms = {name: loss(restored, batch.clear, batch.hazy) for name, loss in losses.items()}
-    return terms | {"total": sum(weights[name] * value for name, value in terms.items())}
+    return terms | {"total": added(weights[name] * value for name, value in terms.items())}
+
+
+def added(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of at least one term, from the first to the last."""
+    return reduce(torch.add, terms)
 
 
 def require_losses(losses: dict[str, nn.Module]) -> None:
@@ -103,7 +131,11 @@ def apply_gradients(
 
 def gather(fabric: Fabric, tensor: Tensor) -> Tensor:
     """(B,...) of all processes in order, (processes * B,...); in one process `tensor` itself."""
-    return fabric.all_gather(tensor).flatten(0, 1) if fabric.world_size > 1 else tensor
+    if fabric.world_size == 1:
+        return tensor
+    gathered = fabric.all_gather(tensor)
+    assert isinstance(gathered, Tensor)  # as what was given; of a dict it makes a dict
+    return gathered.flatten(0, 1)
 
 
 def average_gradients(fabric: Fabric, net: nn.Module) -> None:
@@ -114,4 +146,14 @@ def average_gradients(fabric: Fabric, net: nn.Module) -> None:
     if fabric.world_size > 1:
         for parameter in net.parameters():
             if parameter.grad is not None:
-                parameter.grad = fabric.all_reduce(parameter.grad, reduce_op="mean")
+                mean = fabric.all_reduce(parameter.grad, reduce_op="mean")
+                assert isinstance(mean, Tensor)  # as what was given; of a dict it makes a dict
+                parameter.grad = mean
+
+
+@torch.no_grad()
+def follow(slow: nn.Module, fast: nn.Module, share: float) -> None:
+    """Moves each parameter of `slow` by `share` of the way to that of `fast`."""
+    # What torch.optim's own averages call; PyTorch gives it no public name.
+    lerp = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
+    lerp(list(slow.parameters()), list(fast.parameters()), share)

@@ -15,7 +15,7 @@ from unhaze.methods.steps import (
     step_by_pairs,
     weigh,
 )
-from unhaze.names import one_of
+from unhaze.validation import one_of
 
 
 class Supervised:
@@ -52,7 +52,7 @@ class Supervised:
         self.optimizers = {"restorer": wrapped}
 
     def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
-        """One optimizer step over `batches` (more than one: accumulated). Answers mean terms."""
+        """One optimizer step over `batches` (more than one: accumulated). Returns mean terms."""
         return step_by_pairs(self, batches, lr)
 
     def measure(self, batch: PairedBatch) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from unhaze.metrics.psnr_ssim import (
     ssim_zero_padded,
 )
 from unhaze.metrics.resampling import bicubic
-from unhaze.names import lookup
+from unhaze.validation import lookup
 
 
 @dataclass(frozen=True)
@@ -171,15 +171,14 @@ def measure(
     prepared: tuple[np.ndarray, ...] = ()
     values = {}
     for name, entry in entries.items():
-        if not entry.needs_clear:
-            values[name] = entry.function(restored)
-        elif clear is None:
+        if entry.needs_clear and clear is None:
             raise UnhazeError(f"the metric '{name}' needs the clear picture, and there is none")
-        elif entry.function is not None:
-            values[name] = entry.function(restored, clear)
-        else:
-            prepared = prepared or (rules.prepared(restored), rules.prepared(clear))
+        given = [restored] if clear is None or not entry.needs_clear else [restored, clear]
+        if entry.function is None:
+            prepared = prepared or tuple(map(rules.prepared, given))
             values[name] = by_protocol[name](*prepared)
+        else:
+            values[name] = entry.function(*given)
     return values
 
 

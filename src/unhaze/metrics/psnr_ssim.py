@@ -43,7 +43,7 @@ def ssim_pooled(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
     ratio = max(1, round(min(height, width) / 256))
     if ratio > 1:
         size = (height // ratio, width // ratio)
-        restored_hwc, clear_hwc = (average_pool(each, size) for each in (restored_hwc, clear_hwc))
+        restored_hwc, clear_hwc = average_pool(restored_hwc, size), average_pool(clear_hwc, size)
     return ssim_valid(restored_hwc, clear_hwc)
 
 
@@ -63,8 +63,8 @@ def ssim_replicated(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
         blurred = np.stack([slide(each, taps) for each in planes], axis=-1)
         return (blurred @ across).reshape(plane.shape)
 
-    flat = (each.reshape(shape[0], -1, 1) for each in (restored_hwc, clear_hwc))
-    return ssim(*flat, window)
+    flat = (shape[0], -1, 1)
+    return ssim(restored_hwc.reshape(flat), clear_hwc.reshape(flat), window)
 
 
 def ssim_uniform(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
@@ -102,7 +102,7 @@ def ssim(
 def luma(picture_hwc: np.ndarray) -> np.ndarray:
     """(H,W,3) RGB in [0,1] -> (H,W,1) ITU-R BT.601 studio-swing luma in [16/255, 235/255].
 
-    What MATLAB's rgb2ycbcr answers for floating-point pictures; nothing is rounded.
+    What MATLAB's rgb2ycbcr returns for floating-point pictures; nothing is rounded.
     """
     weights = np.array([65.481, 128.553, 24.966]) / 255
     return (picture_hwc.astype(np.float64) @ weights + 16 / 255)[..., None]

@@ -6,6 +6,7 @@ ours (`unhaze eval` prints them; docs/use.md says how to read them). NumPy only.
 """
 
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -133,7 +134,10 @@ def gradients(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def filtered(
-    plane: np.ndarray, weights: np.ndarray, axis: int, border: str = "symmetric"
+    plane: np.ndarray,
+    weights: np.ndarray,
+    axis: int,
+    border: Literal["symmetric", "reflect"] = "symmetric",
 ) -> np.ndarray:
     """(H,W) correlated with `weights` (odd) along an axis; a `border` of numpy.pad."""
     radius = len(weights) // 2

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from unhaze import plugins
 from unhaze.errors import UnhazeError
-from unhaze.names import check_arguments, lookup
 from unhaze.nets.entry import Net
 from unhaze.nets.zoo import ZOO
+from unhaze.validation import check_arguments, lookup
 
 if TYPE_CHECKING:
     from torch import nn

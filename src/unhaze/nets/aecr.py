@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.names import one_of
-from unhaze.nets.blocks import FABlock, pad_to_multiple
+from unhaze.nets.blocks import FABlock, bias_of, pad_to_multiple
 from unhaze.nets.deform_conv import ModulatedDeformConv2d
 from unhaze.processes import summed
+from unhaze.validation import one_of
 
 
 class AECRNet(nn.Module):
@@ -70,7 +70,7 @@ class AECRNet(nn.Module):
         self.up3 = nn.Conv2d(width, outputs, 7, padding=3, padding_mode="reflect")
         if head == "haze":
             # Start near "little haze, bright airlight" and not at half of everything.
-            self.up3.bias.data = torch.tensor([-2.0, 2.0, 2.0, 2.0])
+            bias_of(self.up3).data = torch.tensor([-2.0, 2.0, 2.0, 2.0])
         # Starting points of the authors' code; the paper only says "learnable".
         self.mix1 = nn.Parameter(torch.tensor(-1.0)) if fusion == "mixup" else None
         self.mix2 = nn.Parameter(torch.tensor(-0.6)) if fusion == "mixup" else None
@@ -93,13 +93,14 @@ class AECRNet(nn.Module):
         return restored[..., :height, :width]
 
     def enhance(self, features: Tensor) -> Tensor:
+        assert self.dfe is not None  # "none" does not come here
         enhance = self.dfe.as_plain if self.dfe_place == "plain" else self.dfe
         return enhance(enhance(features))
 
     def fuse(self, shallow: Tensor, deep: Tensor, mix: Tensor | None) -> Tensor:
         if self.fusion == "none":
             return deep
-        if self.fusion == "sum":
+        if mix is None:  # "sum"
             return shallow + deep
         share = torch.sigmoid(mix)
         return share * shallow + (1 - share) * deep
@@ -119,6 +120,9 @@ class WhitenedConv2d(nn.Module):
     ones, like batch norm. Float32 throughout: the Newton-Schulz iteration overflows in half
     precision.
     """
+
+    running_mean: Tensor
+    running_whitening: Tensor
 
     def __init__(
         self,
@@ -140,7 +144,7 @@ class WhitenedConv2d(nn.Module):
             image = image.float()
             mean, whitening = self.statistics(image)
             weight = self.conv.weight.flatten(1) @ whitening
-            bias = self.conv.bias - weight @ mean
+            bias = bias_of(self.conv) - weight @ mean
             return functional.conv2d(image, weight.view(3, 3, 3, 3), bias, padding=1)
 
     def statistics(self, image: Tensor) -> tuple[Tensor, Tensor]:

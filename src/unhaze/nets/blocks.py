@@ -28,6 +28,12 @@ def mirrored(size: int, multiple: int, smallest: int, device: torch.device) -> T
     return torch.minimum(position, period - position)
 
 
+def bias_of(layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> Tensor:
+    """The bias of a layer that was made with one."""
+    assert layer.bias is not None
+    return layer.bias
+
+
 def sized(images: Tensor, rows: int, columns: int) -> Tensor:
     """`images` (B,C,rows,columns) as they are; an exporter learns that this is their size.
 
@@ -36,8 +42,8 @@ def sized(images: Tensor, rows: int, columns: int) -> Tensor:
     """
     if not is_exporting():
         return images
-    rows, columns = (torch.arange(side, device=images.device) for side in (rows, columns))
-    return images.index_select(-2, rows).index_select(-1, columns)
+    first, second = (torch.arange(side, device=images.device) for side in (rows, columns))
+    return images.index_select(-2, first).index_select(-1, second)
 
 
 def plain_size(size: int, least: int) -> int:
@@ -50,7 +56,7 @@ def plain_size(size: int, least: int) -> int:
         return size
     plain = torch.full((1,), size).item()
     torch._check(plain >= least)
-    return plain
+    return plain  # pyright: ignore[reportReturnType]  # an integer, of a tensor of integers
 
 
 def is_exporting() -> bool:

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze, remove_haze
-from unhaze.names import one_of
-from unhaze.nets.blocks import pad_to_multiple
+from unhaze.nets.blocks import bias_of, pad_to_multiple
+from unhaze.validation import one_of
 
 HEADS = ("tanh", "haze", "veil")
 CRITIC_NORMS = ("instance", "none")
@@ -36,7 +36,7 @@ class CDDGenerator(nn.Module):
         airlight A a picture, t = exp(-depth), restored = (hazy - A) / t + A; "veil", for the way
         back, adds such haze.
     shrink: Differs: the network sees the picture as blocks of shrink x shrink pixels (pixel
-        unshuffle), and answers pictures so, but haze as one value a block; 1 is the ancestors'
+        unshuffle), and returns pictures so, but haze as one value a block; 1 is the ancestors'
         network, 2 costs a quarter.
     """
 
@@ -71,7 +71,7 @@ class CDDGenerator(nn.Module):
         self.last = conv(width, outputs, 7, padding=0, normalized=True)
         if head != "tanh":
             # Start near "little haze, bright airlight" and not at half of everything.
-            self.last.bias.data = torch.tensor([0.1, 2.0, 2.0, 2.0])
+            bias_of(self.last).data = torch.tensor([0.1, 2.0, 2.0, 2.0])
 
     def forward(self, hazy: Tensor) -> Tensor:
         return self.translate(hazy, ())[0]
@@ -275,19 +275,17 @@ def conv(before: int, after: int, size: int, *, normalized: bool, padding: int =
         nn.init.xavier_normal_(layer.weight, gain=0.02)
     else:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(bias_of(layer))
     return layer
 
 
 def mlp(before: int, after: int, hidden: int | None = None) -> nn.Sequential:
     """Linear, ReLU, Linear with the ancestors' start."""
-    layers = nn.Sequential(
-        nn.Linear(before, hidden or after), nn.ReLU(), nn.Linear(hidden or after, after)
-    )
-    for layer in (layers[0], layers[2]):
+    enter, leave = nn.Linear(before, hidden or after), nn.Linear(hidden or after, after)
+    for layer in (enter, leave):
         nn.init.xavier_normal_(layer.weight, gain=0.02)
         nn.init.zeros_(layer.bias)
-    return layers
+    return nn.Sequential(enter, nn.ReLU(), leave)
 
 
 def activate(features: Tensor, normalized: bool) -> Tensor:

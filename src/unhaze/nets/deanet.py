@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.nets.blocks import pad_to_multiple
+from unhaze.nets.blocks import bias_of, pad_to_multiple
 
 # Where each entry of a 3x3 kernel, row by row, is subtracted in the angular difference.
 TURNED = (3, 0, 1, 6, 4, 2, 7, 8, 5)
@@ -192,8 +192,9 @@ class DetailEnhancedConv(nn.Module):
         horizontal = torch.stack((across, none, -across), 3).flatten(2)
         vertical = torch.cat((down, none, -down), 2)
         weight = central + horizontal + vertical + angular
-        parts = (self.conv1_1.conv, self.conv1_2.conv, self.conv1_3.conv, self.conv1_4.conv)
-        bias = sum((each.bias for each in parts), start=self.conv1_5.bias)
+        bias = bias_of(self.conv1_5)
+        for part in (self.conv1_1, self.conv1_2, self.conv1_3, self.conv1_4):
+            bias = bias + bias_of(part.conv)
         return weight.view_as(self.conv1_5.weight) + self.conv1_5.weight, bias
 
 
@@ -206,6 +207,6 @@ def merge_differences(trained: DEANet) -> DEANet:
     for name, module in trained.named_modules():
         if isinstance(module, DetailEnhancedConv):
             state[f"{name}.weight"], state[f"{name}.bias"] = module.merged()
-    merged = DEANet(width=trained.down1[0].out_channels)
+    merged = DEANet(width=len(trained.get_parameter("down1.0.weight")))
     merged.load_state_dict(state)
     return merged.train(trained.training)

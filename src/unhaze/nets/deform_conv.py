@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unhaze.nets import deform_kernel
+from unhaze.nets.blocks import bias_of
 
 
 class ModulatedDeformConv2d(nn.Module):
@@ -27,7 +28,7 @@ class ModulatedDeformConv2d(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
         self.offset_and_mask = nn.Conv2d(in_channels, 27, 3, padding=1)
         nn.init.zeros_(self.offset_and_mask.weight)
-        nn.init.zeros_(self.offset_and_mask.bias)
+        nn.init.zeros_(bias_of(self.offset_and_mask))
 
     def forward(self, features: Tensor) -> Tensor:
         predicted = self.offset_and_mask(features)

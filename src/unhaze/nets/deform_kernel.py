@@ -52,7 +52,8 @@ def sample_columns(features: Tensor, offset: Tensor, mask: Tensor, size: int) ->
     batch, height, width, channels = features.shape
     columns = features.new_empty(batch, height, width, size * size, channels)
     inputs = shape_of(features, size), *map(Tensor.data_ptr, (features, offset, mask, columns))
-    in_parts(lambda first, last: library().sample_columns(*inputs, first, last), batch * height)
+    run = kernel().sample_columns
+    in_parts(lambda first, last: run(*inputs, first, last), batch * height)
     return columns
 
 
@@ -75,11 +76,12 @@ def sample_columns_backward(
         # Each thread has gradients of its own where the channels are summed over.
         part = torch.zeros(offset.shape), torch.zeros(mask.shape)
         inputs = map(Tensor.data_ptr, (features, offset, mask, arriving, to_features, *part))
-        library().sample_columns_backward(shape_of(features, size), *inputs, first, last)
+        kernel().sample_columns_backward(shape_of(features, size), *inputs, first, last)
         return part
 
-    parts = in_parts(run, features.shape[-1])
-    to_offset, to_mask = (sum(each[1:], start=each[0]) for each in zip(*parts))
+    (to_offset, to_mask), *others = in_parts(run, features.shape[-1])
+    for offset_part, mask_part in others:
+        to_offset, to_mask = to_offset + offset_part, to_mask + mask_part
     return to_features, to_offset, to_mask
 
 
@@ -87,8 +89,10 @@ def sample_columns_backward(
 def _(
     features: Tensor, offset: Tensor, mask: Tensor, arriving: Tensor, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    given = features, offset, mask
-    return tuple(each.new_empty(each.shape, dtype=torch.float32) for each in given)
+    def empty(given: Tensor) -> Tensor:
+        return given.new_empty(given.shape, dtype=torch.float32)
+
+    return empty(features), empty(offset), empty(mask)
 
 
 def keep_inputs(ctx: Any, inputs: tuple, output: Tensor) -> None:
@@ -127,11 +131,18 @@ def in_parts(work: Callable[[int, int], T], count: int) -> list[T]:
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The built kernel; None where there is no compiler, or it fails."""
-    kernel = load_kernel(SOURCE, WIDE)
-    if kernel is None:
+    loaded = load_kernel(SOURCE, WIDE)
+    if loaded is None:
         return None
-    for function, arrays in ((kernel.sample_columns, 4), (kernel.sample_columns_backward, 7)):
+    for function, arrays in ((loaded.sample_columns, 4), (loaded.sample_columns_backward, 7)):
         pointers = [ctypes.c_void_p] * arrays
         function.argtypes = [ctypes.POINTER(Shape), *pointers, ctypes.c_int64, ctypes.c_int64]
         function.restype = None
-    return kernel
+    return loaded
+
+
+def kernel() -> ctypes.CDLL:
+    """The built kernel, for where it is `usable`."""
+    loaded = library()
+    assert loaded is not None
+    return loaded

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.names import one_of
+from unhaze.nets.blocks import bias_of
 from unhaze.nets.softunet import SoftUNet, depthwise, joint_statistics
+from unhaze.validation import one_of
 
 WINDOW = 8
 HIDDEN = 256  # of the network that makes the bias of positions
@@ -76,9 +77,9 @@ class RescaledNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.meta1, self.meta2 = nn.Conv2d(1, channels, 1), nn.Conv2d(1, channels, 1)
         nn.init.trunc_normal_(self.meta1.weight, std=0.02)
-        nn.init.constant_(self.meta1.bias, 1)
+        nn.init.constant_(bias_of(self.meta1), 1)
         nn.init.trunc_normal_(self.meta2.weight, std=0.02)
-        nn.init.constant_(self.meta2.bias, 0)
+        nn.init.constant_(bias_of(self.meta2), 0)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, deviation = joint_statistics(features)

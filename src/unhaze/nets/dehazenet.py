@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.names import one_of
+from unhaze.nets.blocks import bias_of
+from unhaze.validation import one_of
 
 # The grey of MATLAB's rgb2gray, which the authors' script ranks and guides by.
 GREY = (0.2989, 0.5870, 0.1140)
@@ -62,10 +63,10 @@ class DehazeNet(nn.Module):
         self.last = nn.Conv2d(48, 1, last_kernel)
         for conv in (self.features, self.mapping3, self.mapping5, self.mapping7, self.last):
             nn.init.normal_(conv.weight, std=0.001)
-            nn.init.zeros_(conv.bias)
+            nn.init.zeros_(bias_of(conv))
         if bound == "clip":
             # Differs: in the middle of the range, because outside of it there is no gradient.
-            nn.init.constant_(self.last.bias, 0.5)
+            nn.init.constant_(bias_of(self.last), 0.5)
 
     def forward(self, hazy: Tensor) -> Tensor:
         with torch.autocast(hazy.device.type, enabled=False):

@@ -20,6 +20,13 @@ class DMPHN(nn.Module):
     width: channels at full size, doubled at each of two halvings.
     """
 
+    encoder_lv1: "Encoder"
+    encoder_lv2: "Encoder"
+    encoder_lv3: "Encoder"
+    decoder_lv1: "Decoder"
+    decoder_lv2: "Decoder"
+    decoder_lv3: "Decoder"
+
     def __init__(self, *, width: int = 32):
         super().__init__()
         add_levels(self, width)
@@ -54,6 +61,13 @@ class DMSHN(nn.Module):
     own_level1: whether the full size has an encoder and a decoder of its own, as in the paper.
     The authors' test uses those of level 2 again, and so does False: then level 1 has no influence.
     """
+
+    encoder_lv1: "Encoder"
+    encoder_lv2: "Encoder"
+    encoder_lv3: "Encoder"
+    decoder_lv1: "Decoder"
+    decoder_lv2: "Decoder"
+    decoder_lv3: "Decoder"
 
     def __init__(self, *, width: int = 32, own_level1: bool = False):
         super().__init__()

@@ -23,6 +23,9 @@ class FFANet(nn.Module):
         19 in the authors' published command, 20 by default in their code.
     """
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, *, width: int = 64, blocks: int = 19):
         super().__init__()
         if width < 8 or width % 8:

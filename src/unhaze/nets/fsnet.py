@@ -28,7 +28,7 @@ def fsnet(*, width: int = 32, blocks: int = 16, pool: str = "global") -> MultiSc
         raise ValueError(f"pool is {pool!r}; it must be one of global, local")
 
     def stage(level: int, channels: int) -> nn.Module:
-        layers = [
+        layers: list[nn.Module] = [
             FrequencyBlock(channels, dynamic=index == blocks - 1, local=pool == "local")
             for index in range(blocks)
         ]

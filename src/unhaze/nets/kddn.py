@@ -22,7 +22,7 @@ class KDDN(nn.Module):
 
     blocks: SWRCABs a group. Inferred: 8 make 5,853,187 parameters, the nearest that this layout
         comes to the published 5.99 M; the port has 3 (2,404,867).
-    Differs: the port takes images in [-1,1] and answers a tanh, to which its users ascribe blurry
+    Differs: the port takes images in [-1,1] and returns a tanh, to which its users ascribe blurry
         teachers; here it is (tanh + 1) / 2, for images in [0,1].
     """
 

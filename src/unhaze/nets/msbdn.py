@@ -66,7 +66,7 @@ class MSBDN(nn.Module):
 class EncoderLevel(nn.Module):
     """Halves the size, fuses with all finer levels, then refines by `blocks` residual blocks.
 
-    Answers the fused and the refined features, (B,channels,h/2,w/2) each.
+    Returns the fused and the refined features, (B,channels,h/2,w/2) each.
     """
 
     def __init__(self, finer: Sequence[int], channels: int, blocks: int):
@@ -90,7 +90,7 @@ class DecoderLevel(nn.Module):
         self.fusion = DenseFeatureFusion(coarser, channels)
 
     def forward(self, features: Tensor, skip: Tensor, coarser: Sequence[Tensor]) -> Tensor:
-        # The transposed convolution answers one row and column too many.
+        # The transposed convolution gives one row and column too many.
         enlarged = functional.interpolate(
             self.up(features), size=skip.shape[-2:], mode="bilinear", align_corners=False
         )
@@ -103,7 +103,7 @@ class DenseFeatureFusion(nn.Module):
     """Back-projects the difference to every earlier level, the farthest first.
 
     forward(features, others): `others` are maps of the earlier levels, the farthest first, whose
-    channels `widths` are; each lies a factor 2 nearer in size. Answers features of the same shape.
+    channels `widths` are; each lies a factor 2 nearer in size. Returns features of the same shape.
     """
 
     def __init__(self, widths: Sequence[int], channels: int):

@@ -185,11 +185,15 @@ def sum_of_taps(padded: Tensor, weights: Tensor, kernel: list[int], dilation: in
     """One term a tap, and not an unfolded copy of all: it needs a ninth of the memory for 3x3."""
     rows = padded.shape[-2] - dilation * (kernel[0] - 1)
     columns = padded.shape[-1] - dilation * (kernel[1] - 1)
-    total = None
-    for tap, weight in enumerate(weights.chunk(kernel[0] * kernel[1], dim=1)):
+
+    def term(tap: int, weight: Tensor) -> Tensor:
         top, left = (dilation * each for each in divmod(tap, kernel[1]))
-        term = padded.narrow(-2, top, rows).narrow(-1, left, columns) * weight
-        total = term if total is None else total + term
+        return padded.narrow(-2, top, rows).narrow(-1, left, columns) * weight
+
+    first, *others = weights.chunk(kernel[0] * kernel[1], dim=1)
+    total = term(0, first)
+    for tap, weight in enumerate(others, 1):
+        total = total + term(tap, weight)
     return total
 
 

@@ -6,19 +6,23 @@ arXiv:1609.05158); a U-Net of residual blocks works there down to a sixteenth, w
 the whole picture is mixed in; out come a transmission for every pixel, a smooth airlight and an
 exposure. Folded into an eighth, and slimmer, it takes a tenth of that.
 
-`guided`, `one_airlight` and `toe` are for pictures that people look at: no glow beside edges, and
-nothing black or white that was not.
+What has no weights is in nets/clearing.py, for pictures that people look at: no glow beside edges,
+nothing black or white that was not, and nothing cleared where there is nothing to see.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.windows import LUMA
-
-BORDER = "replicate"  # zeros draw a frame around flat skies
-EPSILON = 3e-3  # variance of luma (contrast of 14/255) under which t is the same on both sides
-LEAST = 0.05  # transmission
+from unhaze.nets.blocks import bias_of
+from unhaze.nets.clearing import (
+    BORDER,
+    Clearing,
+    bent,
+    means_of_cells,
+    where_hazy,
+    without_blind_spots,
+)
 
 
 class QuarterNet(nn.Module):
@@ -33,12 +37,11 @@ class QuarterNet(nn.Module):
     first two numbers count on the way down and again on the way up. fold: 4, or 8 for all of it at
     half these sizes. strength: 1 to train with; one that is trained may go further, hazy +
     strength (J - hazy), as who must hedge between more haze and less clears too little.
-    guided: 0 for t as it is told; else t is told for cells of fold x fold pixels and is linear in
-    luma within windows of 2 guided + 1 cells a side, the fast guided filter (He and Sun,
-    arXiv:1505.00996), so that it changes where the picture does. one_airlight: A is one colour, its
-    mean where there is haze. toe: J this near to black or white, in [0,0.2], is bent away from it
-    (`bent`); what the law asks, J >= 0 (Meng et al., ICCV 2013), without an edge. None of the three
-    has weights.
+    guided: 0 for t as it is told for pixels; else for cells of fold x fold, made t of pixels by
+    `Clearing` in windows of so many cells, with its `far`, `bound`, `keep`, `flat`. one_airlight: A
+    is one colour, its mean where there is haze. toe: J this near to black or white, in [0,0.2], is
+    bent away from it (`bent`); what the law asks, J >= 0, without an edge. fill: it looks at what
+    `without_blind_spots` leaves. None of these has weights.
     """
 
     def __init__(
@@ -51,6 +54,11 @@ class QuarterNet(nn.Module):
         guided: int = 0,
         one_airlight: bool = False,
         toe: float = 0.0,
+        far: float = 1.0,
+        bound: float = 0.0,
+        keep: float = 0.0,
+        flat: float = 0.0,
+        fill: bool = False,
     ):
         super().__init__()
         if width < 1 or len(blocks) != 3 or min(blocks) < 1:
@@ -61,8 +69,14 @@ class QuarterNet(nn.Module):
             raise ValueError(f"strength is {strength}; expected more than 0, at most 2")
         if guided < 0 or not 0 <= toe <= 0.2:
             raise ValueError(f"guided is {guided}, toe {toe}; expected 0 or more, 0 to 0.2")
-        self.fold, self.strength = fold, strength
-        self.guided, self.one_airlight, self.toe = guided, one_airlight, toe
+        if not (far >= 1 and 0 <= bound <= 2 and 0 <= keep < 1 and 0 <= flat <= 1):
+            given = f"far is {far}, bound {bound}, keep {keep}, flat {flat}"
+            raise ValueError(f"{given}; expected 1 or more, 0 to 2, 0 to below 1, 0 to 1")
+        if (far, bound, keep, flat) != (1, 0, 0, 0) and not (guided and one_airlight):
+            raise ValueError("far, bound, keep and flat need guided and one_airlight")
+        self.fold, self.strength, self.fill = fold, strength, fill
+        self.one_airlight, self.toe = one_airlight, toe
+        self.clearing = Clearing(guided, far, bound, keep, flat) if guided else None
         half, deep = 2 * width, 3 * width
         # A pixel unshuffle and a convolution of what it gives are one convolution with this stride.
         # Of 8x8 pixels, it has no need of neighbours as well.
@@ -75,18 +89,19 @@ class QuarterNet(nn.Module):
         self.down2 = residual_blocks(half, blocks[1])
         self.to_deep = nn.Conv2d(half, deep, 2, stride=2)
         self.bottom = nn.Sequential(WholePicture(deep), residual_blocks(deep, blocks[2]))
-        self.airlight = nn.Sequential(WholePicture(deep), nn.Conv2d(deep, 3, 1))
-        self.exposure = nn.Sequential(nn.Conv2d(deep, deep, 1), nn.ReLU(), nn.Conv2d(deep, 3, 1))
+        self.airlight = nn.Sequential(WholePicture(deep), airlight := nn.Conv2d(deep, 3, 1))
+        hidden, exposure = nn.Conv2d(deep, deep, 1), nn.Conv2d(deep, 3, 1)
+        self.exposure = nn.Sequential(hidden, nn.ReLU(), exposure)
         self.from_deep = nn.Conv2d(deep, half, 1)
         self.up2 = residual_blocks(half, blocks[1])
         self.from_half = nn.Conv2d(half, width, 1)
         self.up1 = residual_blocks(width, blocks[0])
         self.leave = nn.Conv2d(width, fold**2, 3, padding=1, padding_mode=BORDER)
         # Start near "little haze, bright airlight" and not in the middle of everything.
-        nn.init.constant_(self.leave.bias, -2.0)
-        nn.init.constant_(self.airlight[1].bias, 2.0)
-        nn.init.zeros_(self.exposure[2].weight)
-        nn.init.zeros_(self.exposure[2].bias)
+        nn.init.constant_(bias_of(self.leave), -2.0)
+        nn.init.constant_(bias_of(airlight), 2.0)
+        nn.init.zeros_(exposure.weight)
+        nn.init.zeros_(bias_of(exposure))
 
     def forward(self, hazy: Tensor) -> Tensor:
         height, width = hazy.shape[-2:]
@@ -105,6 +120,9 @@ class QuarterNet(nn.Module):
         """1 / t (B,1,H,W) over 1, A (B,3,H,W) or (B,3,1,1) in (0,1), e (B,3,1,1) in (1/2,2); H, W
         multiples of 4 x fold.
         """
+        cells = means_of_cells(padded, self.fold)  # a graph that does not use them drops them
+        if self.fill:
+            padded, cells = without_blind_spots(padded, cells)
         quarter = self.down1(self.enter(padded - 0.5))
         eighth = self.down2(self.to_half(quarter))
         deep = self.bottom(self.to_deep(eighth))
@@ -127,52 +145,11 @@ class QuarterNet(nn.Module):
                 mode="bilinear",
                 align_corners=False,
             )
-        if self.guided:
-            return self.along_edges(gain, padded), airlight, exposure
+        if self.clearing is not None:
+            told = (1 / gain).mean(1, keepdim=True)
+            through, done = self.clearing(told, cells, padded, airlight)
+            return 1 / through, airlight, 1 + done * (exposure - 1)
         return functional.pixel_shuffle(gain, self.fold), airlight, exposure
-
-    def along_edges(self, gain: Tensor, padded: Tensor) -> Tensor:
-        """1 / t (B,1,H,W) from 1 / t of cells (B,fold^2,h,w), by the luma of (B,3,H,W)."""
-        told = (1 / gain).mean(1, keepdim=True)
-        red, green, blue = (float(share) for share in LUMA)
-        luma = red * padded[:, :1] + green * padded[:, 1:2] + blue * padded[:, 2:]
-        cells = functional.avg_pool2d(luma, self.fold)
-        means = window_means(torch.cat((cells, told, cells**2, cells * told), 1), self.guided)
-        luma_mean, told_mean, squares, products = means.split(1, dim=1)
-        slope = (products - luma_mean * told_mean) / (squares - luma_mean**2 + EPSILON)
-        lines = window_means(torch.cat((slope, told_mean - slope * luma_mean), 1), self.guided)
-        slope, offset = functional.interpolate(
-            lines, scale_factor=float(self.fold), mode="bilinear", align_corners=False
-        ).split(1, dim=1)
-        return 1 / (slope * luma + offset).clamp(LEAST, 1.0)
-
-
-def where_hazy(airlight: Tensor, gain: Tensor) -> Tensor:
-    """The mean colour (B,3,1,1) of an airlight (B,3,h,w), places counting by 1 - t.
-
-    gain: 1 / t, (B,C,4h,4w).
-    """
-    haze = 1.02 - (1 / gain).mean(1, keepdim=True)
-    wide = functional.interpolate(airlight, scale_factor=4.0, mode="nearest")
-    weighed = (haze * wide).mean((-2, -1), keepdim=True)
-    return weighed / haze.mean((-2, -1), keepdim=True)
-
-
-def bent(restored: Tensor, hazy: Tensor, toe: float) -> Tensor:
-    """`restored`, any shape, where it is under `toe` on a hyperbola that comes near 0, not to it.
-
-    From toe on it is as it is, slope and all; nothing is made lighter than it is in `hazy`. With a
-    toe of 12/255 what was 1/255 or more does not become 0 in 8 bits.
-    """
-    above = toe**2 / (2 * toe - restored.clamp(-1.0, toe))
-    return torch.maximum(restored, torch.minimum(hazy, above))
-
-
-def window_means(planes: Tensor, radius: int) -> Tensor:
-    """Means of (B,C,h,w) over windows of 2 radius + 1 a side, the border repeated."""
-    side = 2 * radius + 1
-    wide = functional.pad(planes, (radius, radius, radius, radius), mode=BORDER)
-    return functional.avg_pool2d(functional.avg_pool2d(wide, (side, 1), 1), (1, side), 1)
 
 
 def extended(image: Tensor, multiple: int) -> Tensor:

@@ -4,6 +4,7 @@ Song et al., Vision Transformers for Single Image Dehazing, arXiv:2204.03883, se
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -130,7 +131,13 @@ class SoftUNet(nn.Module):
         return (0.5 * restored + 0.5)[..., :height, :width]
 
 
-def depthwise(channels: int, kernel: int, *, dilation: int = 1, mode: str = "reflect") -> nn.Conv2d:
+def depthwise(
+    channels: int,
+    kernel: int,
+    *,
+    dilation: int = 1,
+    mode: Literal["zeros", "reflect"] = "reflect",
+) -> nn.Conv2d:
     """A convolution of each channel alone that keeps the size."""
     return nn.Conv2d(
         channels,

@@ -42,7 +42,8 @@ class UHDDehazing(nn.Module):
         self.b_point = nn.Conv2d(3, 3, 1)
 
     def forward(self, hazy: Tensor) -> Tensor:
-        size = hazy.shape[-2:]
+        height, width = hazy.shape[-2:]
+        size = height, width
         features = resize(self.u_net_mini(resize(hazy, (FEATURE_SIDE, FEATURE_SIDE))), size)
         # The U-net's three channels, averaged over four rows each, are read as a grid of 12 x 16^3.
         grid = functional.avg_pool2d(self.u_net(resize(hazy, (GRID_SIDE, GRID_SIDE))), (4, 1))

@@ -126,5 +126,5 @@ def _table(views: list[tuple[int, int, int]], size: int, end: int) -> bytes:
     for kind, length, at in views:
         entries += struct.pack("<IIIHH", kind, length, max(0, base + at), 0, 0)
     count = struct.pack("<I", len(views) + 1)
-    tags = {VERSION: (7, b"0100"), COUNT: (4, count), ENTRIES: (7, entries)}
+    tags: exif.Tree = {VERSION: (7, b"0100"), COUNT: (4, count), ENTRIES: (7, entries)}
     return jpeg.segment(jpeg.APP + 2, jpeg.VIEWS_SIGN + exif.block(tags))

@@ -10,8 +10,8 @@ import pyvips
 
 from unhaze.errors import UnhazeError
 from unhaze.outputs import Output
-from unhaze.photo import profile
-from unhaze.photo.picture import COLOURS, ICC, NUMBERS, Stream, Traits, to_float
+from unhaze.photo import exif, profile
+from unhaze.photo.picture import COLOURS, EXIF, ICC, NUMBERS, Stream, Traits, to_float
 
 D65, D50 = profile.D65, profile.D50
 # Chromaticities of red, green, blue and white, and what takes samples to linear light.
@@ -84,6 +84,8 @@ def _bare(traits: Traits) -> Traits:
 
 def _without_tags(traits: Traits, icc: bytes | None) -> dict[str, bytes]:
     rest = {key: value for key, value in traits.metadata.items() if key not in TAGS}
+    if EXIF in rest:
+        rest[EXIF] = exif.without(rest[EXIF], exif.COLOURS)
     return rest if icc is None else rest | {ICC: icc}
 
 

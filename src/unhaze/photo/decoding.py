@@ -11,6 +11,7 @@ import pyvips
 from unhaze.errors import UnhazeError
 from unhaze.photo import behind, exif, headers, inventory, jpeg, kinds, png, profile
 from unhaze.photo.picture import (
+    ABOUT,
     COLOURS,
     EXIF,
     ICC,
@@ -78,7 +79,7 @@ def decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Ima
         origin = pyvips.Source.new_from_memory(source)
     else:
         origin = pyvips.Source.new_from_descriptor(file.fileno())
-    options = {"access": "sequential", "fail_on": "error"}
+    options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     try:
         if is_jpeg:  # by name: the loader of gain maps keeps no XMP, and prints what it cannot read
             return pyvips.Image.jpegload_source(origin, **options)
@@ -104,7 +105,7 @@ def decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Ima
 
 def loader_of(image: pyvips.Image) -> str:
     """libvips' loader of files, whatever it reads from."""
-    return image.get("vips-loader").removesuffix("_source").removesuffix("_buffer")
+    return str(image.get("vips-loader")).removesuffix("_source").removesuffix("_buffer")
 
 
 def rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
@@ -117,7 +118,7 @@ def rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
         image.remove(ICC)
     elif only_reads(image):
         depth = 16 if image.format == "ushort" else 8
-        options = {"embedded": True, "intent": "relative", "depth": depth}
+        options: dict[str, Any] = {"embedded": True, "intent": "relative", "depth": depth}
         image = image.icc_transform("srgb", **options).copy()
         image.remove(ICC)
     if image.format == "double":
@@ -170,6 +171,7 @@ def metadata_of(
         found[TEXTS], found[IPTC] = png.texts_of(file)
         chunks = png.chunks_of(file, (*png.COLOURS, b"eXIf"))
         found[EXIF] = chunks.pop(b"eXIf", None)
+        found[ABOUT] = png.about_of(file)
         whole_chunks = b"".join(png.chunk(kind, data) for kind, data in chunks.items())
         found[COLOURS] = whole_chunks or None
         lost = inventory.lost_in_png(file)

@@ -39,7 +39,7 @@ LITTLE = Header("<", False, 4)
 
 
 def unless_damaged(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What `work` answers, or None where the structure leads nowhere."""
+    """What `work` returns, or None where the structure leads nowhere."""
     try:
         return work(*arguments)
     except (ValueError, KeyError, OverflowError, struct.error):
@@ -98,3 +98,39 @@ def overwrite_integer(file: BinaryIO, header: Header, entry: Entry, value: int) 
     """Changes it."""
     file.seek(entry.at)
     file.write(struct.pack(header.order + {3: "H", 4: "I"}[entry.kind], value))
+
+
+def bytes_of(file: BinaryIO, tag: int) -> bytes:
+    """A tag of the first directory as it is stored; empty if there is none."""
+    return unless_damaged(_bytes_of, file, tag) or b""
+
+
+def numbers_of(file: BinaryIO, tag: int) -> tuple[int, ...]:
+    """Of two bytes each; empty if there are none."""
+    return unless_damaged(_numbers_of, file, tag) or ()
+
+
+def overwrite_numbers(file: BinaryIO, tag: int, numbers: tuple[int, ...]) -> None:
+    """Changes those of two bytes each, as many as there are already."""
+    header, entry = _entry(file, tag)
+    count = min(entry.count, len(numbers))
+    file.seek(entry.at)
+    file.write(struct.pack(f"{header.order}{count}H", *numbers[:count]))
+
+
+def _entry(file: BinaryIO, tag: int) -> tuple[Header, Entry]:
+    header = read_header(file)
+    directory, _ = read_directory(file, header, read_number(file, header, header.pointer))
+    return header, directory[tag]
+
+
+def _bytes_of(file: BinaryIO, tag: int) -> bytes:
+    _, entry = _entry(file, tag)
+    file.seek(entry.at)
+    return file.read(entry.count * SIZES[entry.kind])
+
+
+def _numbers_of(file: BinaryIO, tag: int) -> tuple[int, ...]:
+    header, entry = _entry(file, tag)
+    file.seek(entry.at)
+    return struct.unpack(f"{header.order}{entry.count}H", file.read(2 * entry.count))

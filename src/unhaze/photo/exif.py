@@ -6,7 +6,7 @@ are carried as they are and edited only in place: what points into them (maker n
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,7 +24,7 @@ from unhaze.photo.directories import (
     read_number,
     unless_damaged,
 )
-from unhaze.photo.iptc import from_tags, records_of, resources_of
+from unhaze.photo.iptc import for_tiff, from_tags
 
 EXIF_TAGS, GPS_TAGS, INTEROPERABILITY = 34665, 34853, 40965  # each points to another directory
 POINTERS = {EXIF_TAGS: {INTEROPERABILITY: {}}, GPS_TAGS: {}}
@@ -38,14 +38,18 @@ EXTRA_SAMPLES, UNSPECIFIED = 338, 0  # the latter: no transparency, infrared for
 RGB, CIE_LAB, ICC_LAB = 2, 8, 9  # photometric interpretations
 # How a TIFF file stores its pixels, previews of them, and what libvips carries (XMP, ICC).
 STORAGE = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284}
-STORAGE |= {288, 289, 290, 291, 292, 293, 297, 301, 317, 318, 319, 320, 321, *range(322, 348)}
+STORAGE |= {288, 289, 290, 291, 292, 293, 301, 317, 320, 321, *range(322, 348)}
 STORAGE |= {*range(512, 533), 559, 700, 34675, 37724, IPTC_RECORDS, PHOTOSHOP}
+
+PAGE_NUMBER = 297
+AS_ENCODED = {b"\0", b"\1", b"\2", b"\3", b"\6"}  # grey, RGB, a palette, YCbCr: not converted
+COLOURS = {318, 319}  # white point and primaries: of the samples as they were encoded
 
 LARGEST = 1 << 22  # bytes of values: above, it is no photo's description
 
 # Tag -> (kind, its values in little-endian order), or the directory that it points to.
 Tree = dict[int, "tuple[int, bytes] | Tree"]
-# Answers a JPEG of at most so many bytes, or None if there is none.
+# Returns a JPEG of at most so many bytes, or None if there is none.
 MakeThumbnail = Callable[[int], bytes | None]
 
 
@@ -56,10 +60,21 @@ def from_tiff(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
         return None, None
     blocks, records = (tags.get(tag, (7, b""))[1] for tag in (PHOTOSHOP, IPTC_RECORDS))
     described = _description(tags)
+    gone = {PAGE_NUMBER} if unless_damaged(_has_more, file) else set()
+    if tags.get(PHOTOMETRIC, (3, b""))[1][:1] not in AS_ENCODED:
+        gone |= COLOURS
+    described = {tag: each for tag, each in described.items() if tag not in gone}
     exif = None
     if described.keys() - {ORIENTATION, *RESOLUTION}:
         exif = block(described)
     return exif, from_tags(blocks, records)
+
+
+def _has_more(file: BinaryIO) -> bool:
+    """Whether there is another page."""
+    header = read_header(file)
+    _, following = read_directory(file, header, read_number(file, header, header.pointer))
+    return read_number(file, header, following) != 0
 
 
 def without_lab(file: BinaryIO) -> bytes | None:
@@ -88,6 +103,11 @@ def orientation_of(block: bytes) -> int | None:
     """1-8 as an EXIF block says; None if it says nothing that makes sense."""
     number = unless_damaged(_first_number, io.BytesIO(block), ORIENTATION)
     return number if number in range(1, 9) else None
+
+
+def has_unspecified(file: BinaryIO) -> bool:
+    """Whether the sample after the colours of a TIFF file is no transparency."""
+    return first_number(file, EXTRA_SAMPLES) == UNSPECIFIED
 
 
 def _first_number(file: BinaryIO, tag: int) -> int:
@@ -119,6 +139,20 @@ def _resolution_unit(file: BinaryIO) -> bool:
     return 282 in directory and (unit is None or read_integer(file, header, unit) != NO_UNIT)
 
 
+def density_of(file: BinaryIO) -> tuple[float, float, bool] | None:
+    """Pixels to the millimetre across and down, and whether a TIFF file counts them by inches."""
+    return unless_damaged(_density, file) if has_resolution(file) else None
+
+
+def _density(file: BinaryIO) -> tuple[float, float, bool]:
+    tree = _read_tree(file, {})  # without pointers no branches
+    tags = {tag: each[1] for tag, each in tree.items() if not isinstance(each, dict)}
+    across, down = (struct.unpack("<II", tags[tag]) for tag in (282, 283))
+    inches = RESOLUTION_UNIT not in tags or struct.unpack("<H", tags[RESOLUTION_UNIT])[0] != 3
+    unit = 25.4 if inches else 10.0
+    return across[0] / max(1, across[1]) / unit, down[0] / max(1, down[1]) / unit, inches
+
+
 def forget_resolution(file: BinaryIO) -> None:
     """Says in a TIFF file that its pixels have no size."""
     header = read_header(file)
@@ -133,7 +167,8 @@ def add_to_tiff(file: BinaryIO, exif: bytes | None, iptc: bytes | None) -> None:
     added = _description(tags or {})
     added.pop(ORIENTATION, None)  # libvips has written it
     if iptc:
-        added |= {PHOTOSHOP: (7, resources_of(iptc)), IPTC_RECORDS: (7, records_of(iptc))}
+        found = dict(zip((PHOTOSHOP, IPTC_RECORDS), for_tiff(iptc), strict=True))
+        added |= {tag: (7, data) for tag, data in found.items() if data}
     if not added:
         return
     header = read_header(file)
@@ -156,6 +191,29 @@ def edited(exif: bytes, orientation: int, turned: bool, make: MakeThumbnail | No
     changed = io.BytesIO(exif)
     done = unless_damaged(_edit, changed, orientation, turned, make)
     return changed.getvalue() if done and len(changed.getvalue()) == len(exif) else exif
+
+
+def without(block: bytes, tags: Collection[int]) -> bytes:
+    """The block without these lines of its first directory; all else stays where it is."""
+    changed = io.BytesIO(block)
+    return changed.getvalue() if unless_damaged(_remove, changed, tags) else block
+
+
+def _remove(file: BinaryIO, tags: Collection[int]) -> bool:
+    header = read_header(file)
+    start = read_number(file, header, header.pointer)
+    room, size = (20, 8) if header.big else (12, 2)
+    file.seek(start)
+    (count,) = struct.unpack(header.order + ("Q" if header.big else "H"), file.read(size))
+    lines = file.read(count * room)
+    following = file.read(8 if header.big else 4)
+    each = [lines[at : at + room] for at in range(0, len(lines), room)]
+    kept = [line for line in each if struct.unpack(header.order + "H", line[:2])[0] not in tags]
+    file.seek(start)
+    file.write(struct.pack(header.order + ("Q" if header.big else "H"), len(kept)))
+    file.write(b"".join(kept) + following)
+    file.write(bytes((count - len(kept)) * room))
+    return len(kept) < count
 
 
 def opaque(data: bytes) -> bytes:
@@ -195,17 +253,16 @@ def _replace_thumbnail(
 ) -> None:
     """Into the room of the old one; where none fits, the directory is cut off: better no picture
     than the old one."""
-    small = None
     if THUMBNAIL_AT in second:
         place, size = (read_integer(file, header, second[tag]) for tag in (513, 514))
         small = make(size)
-    if small is None:
-        file.seek(pointer)
-        file.write(bytes(4))
-        return
-    file.seek(place)
-    file.write(small.ljust(size, b"\0"))
-    overwrite_integer(file, header, second[THUMBNAIL_SIZE], len(small))
+        if small is not None:
+            file.seek(place)
+            file.write(small.ljust(size, b"\0"))
+            overwrite_integer(file, header, second[THUMBNAIL_SIZE], len(small))
+            return
+    file.seek(pointer)
+    file.write(bytes(4))
 
 
 def _read_tree(file: BinaryIO, pointers: dict[int, Any], start: int | None = None) -> Tree:

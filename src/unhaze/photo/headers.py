@@ -84,7 +84,8 @@ def _quality(tables: bytes) -> int | None:
 def _webp_quality(frame: bytes) -> int:
     """0-100, by the index of its quantizer as libwebp chooses it with its usual settings."""
     index = _quantizer(_bits(frame[10:]))
-    return round(float(np.interp(index, *zip(*reversed(WEBP_INDICES.items())))))
+    indices, qualities = zip(*reversed(WEBP_INDICES.items()))
+    return round(float(np.interp(index, indices, qualities)))
 
 
 def _quantizer(bit: Iterator[int]) -> int:

@@ -37,6 +37,7 @@ FATES = (
     Payload("ICC profile", _fates(KEPT, KEPT, KEPT, KEPT, KEPT)),
     Payload("colour tags (cICP, gAMA, cHRM, nclx)", _fates(NONE, KEPT, NONE, NONE, KEPT)),
     Payload("mastering and light level", _fates(NONE, KEPT, NONE, NONE, SAID)),
+    Payload("date and background of PNG", _fates(NONE, KEPT, NONE, NONE, NONE)),
     Payload("comments and texts", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
     Payload("density, or that there is none", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
     Payload("GeoTIFF", _fates(NONE, NONE, KEPT, NONE, NONE)),
@@ -52,6 +53,7 @@ FATES = (
 GAIN_MAP = "gain map (the picture is the standard one for all screens)"
 VIDEO = "motion video"
 DEPTH = "depth"
+MASKS = "masks of what is where"
 VIEWS = "further pictures of the file"
 CREDENTIALS = "content credentials (C2PA), which are void once pixels change"
 EXTENDED = "extended XMP"

@@ -41,6 +41,12 @@ def text_of(iptc: bytes) -> str:
     return "\n".join(["", "iptc", f"{len(digits) // 2:8d}", *lines, ""])
 
 
+def for_tiff(iptc: bytes) -> tuple[bytes, bytes]:
+    """(Photoshop's blocks, the records) for two tags, in which each record stands once."""
+    rest = [whole for kind, _, whole in _resources(resources_of(iptc)) if kind != RECORDS]
+    return b"".join(rest), records_of(iptc)
+
+
 def resources_of(iptc: bytes) -> bytes:
     """The resource blocks, as TIFF's Photoshop tag holds them."""
     return iptc.removeprefix(SIGNATURE)

@@ -30,6 +30,7 @@ WHOLE = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*":
 WHOLE |= {b"II+\0": "TIFF", b"MM\0+": "TIFF", b"RIFF": "WebP", b"GIF8": "GIF"}
 # What libvips says of healthy files whose encoding it does not know.
 UNKNOWN = ("compression", "not implemented", "unsupported", "not supported", "planar", "bits_per")
+UNKNOWN += ("not sgi-compressed",)
 
 
 def guess(file: BinaryIO) -> str:

@@ -21,6 +21,7 @@ from unhaze.photo import (
     avif_colour,
     behind,
     exif,
+    fields,
     inventory,
     iptc,
     jpeg,
@@ -30,6 +31,7 @@ from unhaze.photo import (
     xmp,
 )
 from unhaze.photo.picture import (
+    ABOUT,
     BEHIND,
     COLOURS,
     EXIF,
@@ -48,6 +50,7 @@ from unhaze.photo.picture import (
 log = logging.getLogger(__name__)
 
 NAMES = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts of PNG"}
+NAMES |= {ABOUT: "date and background of PNG"}
 NAMES |= {SEGMENTS: "comments and makers' segments of JPEG"}
 IN_JPEG = {BEHIND, VIEWS, GAIN_MAP_SIGN}
 TAGS = {COLOURS, NUMBERS}  # of colour, which a profile can stand for
@@ -55,8 +58,9 @@ TAGS = {COLOURS, NUMBERS}  # of colour, which a profile can stand for
 OURS = {
     "jpeg": {EXIF, XMP, IPTC, SEGMENTS, *IN_JPEG},
     "tiff": {EXIF, IPTC},
-    "png": {IPTC, TEXTS, COLOURS},
+    "png": {IPTC, TEXTS, COLOURS, ABOUT},
     "avif": {NUMBERS},
+    "webp": {EXIF},  # libvips begins it as JPEG does, which RFC 9649 does not
 }
 # What libvips writes of EXIF, in bytes, and what one segment of JPEG holds of EXIF and of XMP.
 LARGEST = 65_000
@@ -135,7 +139,7 @@ def attach(image: pyvips.Image, found: dict[str, bytes], saver: str) -> pyvips.I
     image = image.copy()
     for key in by_libvips(found, saver):
         block = _placeholder(len(found[key])) if key == EXIF else found[key]
-        image.set_type(pyvips.GValue.blob_type, key, block)
+        fields.set_bytes(image, key, block)
     return image
 
 
@@ -167,6 +171,8 @@ def _complete_jpeg(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> N
 def _complete_tiff(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
     if traits.extra and exif.first_number(file, exif.EXTRA_SAMPLES) is not None:
         exif.overwrite(file, exif.EXTRA_SAMPLES, exif.UNSPECIFIED)
+    if traits.bands is not None:
+        traits.bands.name_extra(file)
     if traits.density is None:
         exif.forget_resolution(file)
     exif.add_to_tiff(file, found.get(EXIF), found.get(IPTC))
@@ -182,15 +188,15 @@ def _complete_png(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> No
         png.add_texts(file, texts, found.get(IPTC))
     if traits.density is None:
         png.forget_density(file)
+    if ABOUT in found:
+        png.add_about(file, found[ABOUT])
     if COLOURS in found:
         png.insert_chunks(file, found[COLOURS])
 
 
 def _complete_webp(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
-    if len(found.get(EXIF, b"")) > LARGEST:
+    if EXIF in found:
         webp.add_exif(file, found[EXIF])
-    elif EXIF in found:
-        _replace_placeholder(file, found[EXIF])
 
 
 def _complete_avif(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
@@ -214,7 +220,7 @@ def _thumbnail(preview: np.ndarray, largest: int) -> bytes | None:
     image = pyvips.Image.new_from_array(np.ascontiguousarray(preview)).copy(interpretation="srgb")
     image = image.thumbnail_image(THUMBNAIL_SIDE, size="down")
     for quality in THUMBNAIL_QUALITIES:
-        encoded = image.jpegsave_buffer(Q=quality, keep="none")
+        encoded = image.jpegsave_buffer(Q=quality, keep=pyvips.ForeignKeep.NONE)
         if len(encoded) <= largest:
             return encoded
     return None
@@ -229,8 +235,8 @@ def _placeholder(size: int) -> bytes:
 def _overhead() -> int:
     """Bytes that libvips makes of the smallest placeholder, the token included."""
     image = pyvips.Image.black(1, 1)
-    image.set_type(pyvips.GValue.blob_type, EXIF, exif.opaque(TOKEN))
-    encoded = io.BytesIO(image.jpegsave_buffer(keep="exif"))
+    fields.set_bytes(image, EXIF, exif.opaque(TOKEN))
+    encoded = io.BytesIO(image.jpegsave_buffer(keep=pyvips.ForeignKeep.EXIF))
     _, token = _find_placeholder(encoded)
     return token + len(TOKEN)
 

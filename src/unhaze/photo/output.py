@@ -14,6 +14,7 @@ SAME = outputs.SAME  # the format of the source, or what it becomes where that i
 FORMATS = NAMED
 FOR_FILES = {"suffix"}  # options that a result without a name has no use for
 EXAMPLES = {"format": "webp", "quality": 80, "bit_depth": 16, "color_space": "srgb"}
+EXAMPLES |= {"bands": "4,3,2"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ def _parameter(name: str, about: outputs.Option) -> Option:
     if numbers:
         given = {"least": 0, "most": max(numbers), "example": EXAMPLES[name]}
         return Option(int, 0, f"{text} 0: the source's.".strip(), **given)
+    if not about.choices:
+        return Option(str, "", text, example=EXAMPLES[name])
     words = [str(each) for each in about.choices if each != SAME]
     return Option(str, SAME, text or "Of the result.", (SAME, *words), example=EXAMPLES[name])
 
@@ -55,10 +58,11 @@ def output_of(given: Mapping[str, Any]) -> outputs.Output:
     """By the names of `OPTIONS`. UnhazeError: values that there are none of, or that do not go
     together.
     """
-    return outputs.Output(
-        **{name: None if value in (0, SAME) else value for name, value in given.items()}
-        | {name: given.get(name, False) for name in ("lossless", "strip_metadata")}
-    )
+    chosen: dict[str, Any] = {
+        name: None if value in (0, "", SAME) else value for name, value in given.items()
+    }
+    chosen |= {name: given.get(name, False) for name in ("lossless", "strip_metadata")}
+    return outputs.Output(**chosen)
 
 
 def suffix_for(format: str, own: str) -> str:

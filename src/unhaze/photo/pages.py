@@ -12,14 +12,21 @@ from unhaze.photo.directories import (
     read_number,
     unless_damaged,
 )
-from unhaze.photo.exif import PHOTOMETRIC, first_number
+from unhaze.photo.exif import ICC_LAB, PHOTOMETRIC, first_number
 
 SUBFILE_TYPE, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706
 BITS, COMPRESSION, PLANES, TILES = 258, 259, 284, 322
 READABLE_BITS = {1, 2, 4, 8, 16, 32}
 COMPRESSIONS = {6: "old-style JPEG", 34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC"}
 COMPRESSIONS |= {34925: "LZMA", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
-SENSOR = {32803, 34892}  # photometric interpretations: colour filter array, linear raw
+SAMPLES, SAMPLE_FORMAT, INK_SET = 277, 339, 332
+MINIMUM_IS_WHITE, RGB, SEPARATED, YCBCR = 0, 2, 5, 6  # photometric interpretations
+SENSOR = {32803, 34892}  # and those of a colour filter array, and linear raw
+LOG_LUV = {32844, 32845}
+COLOURS = {MINIMUM_IS_WHITE, 1, RGB, 3, SEPARATED, YCBCR, 8, ICC_LAB} | SENSOR | LOG_LUV
+OTHERS = {4: "a transparency mask", 10: "colours as in fax (ITU L*a*b*)"}
+OTHERS |= {51177: "a map of depth", 52527: "a mask of what is where"}
+FLOATS, CMYK, JPEG = 3, 1, 7  # of the sample format, the inks, the compression
 RAW = "is a camera's raw file, which is not read; develop it first, to TIFF for example"
 MOST_PAGES = 64
 NO_DATA = 42113
@@ -58,6 +65,21 @@ def _why_no_photo(file: BinaryIO) -> str | None:
     kind = directory.get(SUBFILE_TYPE)
     if kind and read_integer(file, header, kind) & 1:
         return "opens with a reduced-resolution picture; expected the photo first: convert it"
+    numbers = (PHOTOMETRIC, SAMPLE_FORMAT, INK_SET)
+    return _strange_colours(*(first_number(file, tag) for tag in numbers))
+
+
+def _strange_colours(
+    interpretation: int | None, samples: int | None, inks: int | None
+) -> str | None:
+    """What the samples are, if no photo can be made of them (TIFF 6.0, section 8)."""
+    if interpretation is not None and interpretation not in COLOURS:
+        words = OTHERS.get(interpretation, f"the photometric interpretation {interpretation}")
+        return f"is a TIFF file with {words}, which is not read; convert it to RGB first"
+    if interpretation == MINIMUM_IS_WHITE and samples == FLOATS:
+        return "has floating-point samples of which the lowest is white; convert it to RGB first"
+    if interpretation == SEPARATED and inks not in (None, CMYK):
+        return "has inks other than CMYK, which are not read; convert it to RGB first"
     return None
 
 
@@ -69,8 +91,16 @@ def hindrance(file: BinaryIO) -> str | None:
     bits = first_number(file, BITS)
     if bits is not None and bits not in READABLE_BITS:
         return f"it is a TIFF file with {bits} bits a sample"
-    if first_number(file, PLANES) == 2 and unless_damaged(_has_tiles, file):
-        return "it is a TIFF file with tiles and a plane for each channel"
+    interpretation = first_number(file, PHOTOMETRIC)
+    if interpretation == YCBCR and compression != JPEG:
+        return "it is a TIFF file of YCbCr"
+    if interpretation == ICC_LAB and bits == 16:
+        return "it is a TIFF file of 16-bit ICC L*a*b*"
+    if first_number(file, PLANES) == 2 and (first_number(file, SAMPLES) or 1) > 1:
+        if interpretation != RGB:  # libvips mixes up the rows of such planes
+            return "it is a TIFF file with a plane for each channel"
+        if unless_damaged(_has_tiles, file):
+            return "it is a TIFF file with tiles and a plane for each channel"
     return None
 
 

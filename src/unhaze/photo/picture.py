@@ -1,15 +1,20 @@
 """What a photo is: pixels, whole or in strips, and everything that must survive beside them."""
 
+import errno
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
+
+if TYPE_CHECKING:
+    from unhaze.photo.bands import Bands
 
 pyvips.cache_set_max(0)  # libvips would otherwise keep whole pictures of past operations in memory
 logging.getLogger("pyvips").setLevel(logging.ERROR)  # what its warnings say follows as an error
@@ -26,6 +31,7 @@ BEHIND = "jpeg-behind"  # what stands behind the picture: gain map, video
 VIEWS = "jpeg-views"  # where in that the pictures are, as `behind` packs it
 GAIN_MAP_SIGN = "jpeg-gain-map-sign"  # the whole segment by which ISO 21496-1 announces one
 COLOURS = "png-colours"  # whole chunks: cICP, gAMA, cHRM, sRGB, mDCV, cLLI
+ABOUT = "png-about"  # whole chunks: tIME, and bKGD in RGB of 16 bits
 NUMBERS = "colour-numbers"  # primaries and transfer of AVIF's nclx, two bytes each
 
 
@@ -44,7 +50,8 @@ class Traits:
     of a WebP source; `full_chroma`: False for a source with 4:2:0. `density`: pixels per
     millimetre; `inches`: whether it was given per inch. `tile`: (width, height) of the tiles of a
     TIFF source, `overviews`: whether it also held the picture in small. `missing`: the sample that
-    means in all colours that there is no data. `path`: the file that was read.
+    means in all colours that there is no data. `bands`: of a TIFF file that has more than those of
+    the picture. `path`: the file that was read.
     """
 
     grey: bool = False
@@ -64,6 +71,7 @@ class Traits:
     tile: tuple[int, int] | None = None
     overviews: bool = False
     missing: float | None = None
+    bands: "Bands | None" = None
     path: Path | None = None
 
 
@@ -129,4 +137,6 @@ def one_line_errors(doing: str, guess: str) -> Iterator[None]:
         reason = f" ({'; '.join(dict.fromkeys(said))})" if said else ""
         raise UnhazeError(f"{doing}: {guess}{reason}") from error
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a place that a file cannot have, named by another
+            raise UnhazeError(f"{doing}: {guess}") from error
         raise UnhazeError(f"{doing}: {error.strerror or error}") from error

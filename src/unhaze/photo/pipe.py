@@ -70,7 +70,7 @@ def _png(stream: Stream) -> Iterator[bytes | memoryview]:
         rows = np.empty((len(strip), 1 + samples.shape[1]), np.uint8)
         rows[:, 0] = 0  # no filter
         rows[:, 1:] = samples
-        data = memoryview(rows.reshape(-1))
+        data = rows.reshape(-1).data
         checksum = zlib.adler32(data, checksum)
         yield from _stored(data)
     yield png.chunk(b"IDAT", b"\1\0\0\xff\xff" + struct.pack(">I", checksum))

@@ -13,6 +13,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 XMP = b"XML:com.adobe.xmp"  # the text that libvips knows as XMP
 LARGEST = 1 << 22  # bytes of all texts: above, they are no description of a photo
+RGB, PALETTE, RGB_ALPHA = 2, 3, 6  # types of colour
 HEADER = 25  # bytes of the first chunk, IHDR
 END = b"\0\0\0\0IEND\xaeB`\x82"
 # How the samples are to be seen (PNG, third edition, 11.3.2); also as written before it was final.
@@ -64,6 +65,39 @@ def _walk(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield kind, size
         at += size + 12
         file.seek(at)
+
+
+def about_of(file: BinaryIO) -> bytes | None:
+    """Chunks that say when the picture was last changed, and the colour to show it on."""
+    kinds = (b"IHDR", b"PLTE", b"bKGD", b"tIME")
+    found = chunks_of(file, kinds)
+    chunks = chunk(b"tIME", found[b"tIME"]) if len(found.get(b"tIME", b"")) == 7 else b""
+    if (behind := found.get(b"bKGD")) and len(found.get(b"IHDR", b"")) == 13:
+        bits, kind = found[b"IHDR"][8:10]
+        if kind == PALETTE:
+            colours = found.get(b"PLTE", b"")[3 * behind[0] : 3 * behind[0] + 3]
+            values = [257 * each for each in colours]
+        else:
+            full = (1 << bits) - 1
+            codes = struct.unpack(f">{len(behind) // 2}H", behind[: len(behind) // 2 * 2])
+            values = [round(each * 65535 / full) for each in codes]
+        values = values * 3 if len(values) == 1 else values
+        if len(values) == 3 and max(values) <= 65535:
+            chunks += chunk(b"bKGD", struct.pack(">3H", *values))
+    return chunks or None
+
+
+def add_about(file: BinaryIO, about: bytes) -> None:
+    """Puts the chunks of `about_of` into a finished file, as its depth and colours want them."""
+    found = chunks_of(io.BytesIO(SIGNATURE + about), (b"bKGD", b"tIME"))
+    bits, kind = chunks_of(file, (b"IHDR",))[b"IHDR"][8:10]
+    chunks = chunk(b"tIME", found[b"tIME"]) if b"tIME" in found else b""
+    if b"bKGD" in found and kind != PALETTE:
+        values = struct.unpack(">3H", found[b"bKGD"])
+        codes = [round(each * ((1 << bits) - 1) / 65535) for each in values]
+        codes = codes if kind in (RGB, RGB_ALPHA) else codes[1:2]
+        chunks += chunk(b"bKGD", struct.pack(f">{len(codes)}H", *codes))
+    insert_chunks(file, chunks)
 
 
 def texts_of(file: BinaryIO) -> tuple[bytes | None, bytes | None]:

@@ -5,12 +5,13 @@ Code points are those of ITU-T H.273 (ISO/IEC 23091-2), as in PNG's cICP and AVI
 
 import functools
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pyvips
 
+from unhaze.photo import fields
 from unhaze.photo.picture import ICC
 
 D65, D50 = (0.3127, 0.3290), (0.3457, 0.3585)
@@ -145,14 +146,14 @@ def only_reads(profile: bytes) -> bool:
     probe = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(36, 6, 3)
     image = pyvips.Image.new_from_array(probe).copy(interpretation="rgb16")
     options: dict[str, Any] = {"intent": "relative", "embedded": True}
-    image.set_type(pyvips.GValue.blob_type, ICC, profile)
+    fields.set_bytes(image, ICC, profile)
     try:
         there = image.icc_import(**options).copy_memory()
     except pyvips.Error:
         return False
     try:
         exported = there.icc_export(depth=16, intent="relative").copy()
-        exported.set_type(pyvips.GValue.blob_type, ICC, profile)
+        fields.set_bytes(exported, ICC, profile)
         back = exported.icc_import(**options).numpy()
     except pyvips.Error:
         return True
@@ -173,7 +174,7 @@ def _to_xyz(xy: Sequence[float]) -> np.ndarray:
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
-def _xyz(values: Sequence[float]) -> bytes:
+def _xyz(values: Iterable[float]) -> bytes:
     return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(float(each) * 65536) for each in values))
 
 

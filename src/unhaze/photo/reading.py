@@ -3,20 +3,20 @@
 import io
 import logging
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyvips
 
 from unhaze import formats
 from unhaze.errors import UnhazeError
-from unhaze.photo import behind, exif, headers, inventory, kinds, pages, png, profile
+from unhaze.photo import exif, headers, kinds, pages, png, profile
+from unhaze.photo.bands import Bands, bands_of
 from unhaze.photo.decoding import (
     COMPUTED,
     LOADERS,
@@ -32,6 +32,7 @@ from unhaze.photo.decoding import (
     rgb_or_grey,
 )
 from unhaze.photo.picture import (
+    ABOUT,
     BEHIND,
     COLOURS,
     EXIF,
@@ -45,9 +46,9 @@ from unhaze.photo.picture import (
     Stream,
     Traits,
     one_line_errors,
-    upright,
 )
 from unhaze.photo.readers import decode
+from unhaze.photo.turning import whole
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ MAX_PIXELS = 400_000_000  # a header that promises more is taken for a decompres
 HELD = 1_500_000_000  # bytes of a picture that is decoded as a whole
 # Of `Traits.metadata`, as people call it.
 WORDS = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts"}
+WORDS |= {ABOUT: "date or background"}
 WORDS |= {SEGMENTS: "comments", COLOURS: "colour tags", NUMBERS: "colour tags"}
 WORDS |= {BEHIND: "gain map or video"}
 STRIP = 1 << 18  # pixels that are decoded at once
@@ -105,26 +107,37 @@ class Opened:
 
 
 @contextmanager
-def open_photo(source: str | Path | bytes, *, max_pixels: int | None = None) -> Iterator[Opened]:
+def open_photo(
+    source: str | Path | bytes,
+    *,
+    max_pixels: int | None = None,
+    bands: tuple[int, ...] | None = None,
+) -> Iterator[Opened]:
     """Reads the header of a file or of the bytes of one.
 
     `max_pixels` bounds width * height as the header states it (default: environment variable
     UNHAZE_MAX_PIXELS, else 400 million). CMYK, Lab and floating-point RGB are converted, which is
-    logged. UnhazeError: missing, no regular file, no picture, damaged, too large, more than four
-    channels.
+    logged. `bands`: of TIFF files, numbers from 0 of those that are red, green and blue, or of one
+    that is grey; None: as the file says. UnhazeError: missing, no regular file, no picture,
+    damaged, too large, more than four channels and nothing says which are the colours.
     """
     name = "the given bytes" if isinstance(source, bytes) else f"'{source}'"
     with one_line_errors(f"cannot read {name}", "damaged or cut off"):
         file = _open(source)
     with file:
         with one_line_errors(f"cannot read {name}", "damaged or cut off"):
-            opened = _opened(source, file, name, max_pixels)
+            opened = _opened(source, file, name, max_pixels, bands)
         yield opened
 
 
-def read(source: str | Path | bytes, *, max_pixels: int | None = None) -> Photo:
+def read(
+    source: str | Path | bytes,
+    *,
+    max_pixels: int | None = None,
+    bands: tuple[int, ...] | None = None,
+) -> Photo:
     """Decodes a file or the bytes of one. UnhazeError as for `open_photo`, or truncated."""
-    with open_photo(source, max_pixels=max_pixels) as opened:
+    with open_photo(source, max_pixels=max_pixels, bands=bands) as opened:
         return whole(opened.stream())
 
 
@@ -144,42 +157,6 @@ def read_rgb(path: str | Path) -> np.ndarray:
     return image.copy(interpretation="scrgb").colourspace("rgb16").numpy()
 
 
-def whole(stream: Stream) -> Photo:
-    """All strips in one picture, upright, and what EXIF and XMP say of orientation changed."""
-    samples = np.empty(stream.shape, stream.dtype)
-    start = 0
-    for strip in stream.strips:
-        samples[start : start + len(strip)] = strip
-        start += len(strip)
-    samples = upright(samples, stream.traits.orientation)
-    grey = stream.traits.grey
-    pixels = np.repeat(samples[..., :1], 3, axis=2) if grey else samples[..., :3]
-    alpha = np.ascontiguousarray(samples[..., -1]) if samples.shape[2] in (2, 4) else None
-    return Photo(np.ascontiguousarray(pixels), alpha, _turned(stream.traits))
-
-
-def _turned(traits: Traits) -> Traits:
-    if traits.orientation == 1:
-        return traits
-    metadata = dict(traits.metadata)
-    if EXIF in metadata:
-        metadata[EXIF] = exif.edited(metadata[EXIF], 1, traits.orientation > 4, None)
-    if XMP in metadata:
-        tag = rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[1-8]"
-        metadata[XMP] = re.sub(tag, rb"\g<1>1", metadata[XMP])
-    pictures = tuple(each for each in traits.held if each != inventory.VIDEO)
-    if pictures:
-        metadata = behind.without_pictures(metadata)
-    if pictures and XMP in metadata:
-        pictures += inventory.correct_xmp(metadata, pictures)
-    lost, held = traits.lost + pictures, tuple(each for each in traits.held if each not in pictures)
-    density = traits.density
-    if density is not None and traits.orientation > 4:
-        density = density[::-1]
-    changed = {"metadata": metadata, "density": density, "lost": lost, "held": held}
-    return replace(traits, orientation=1, **changed)
-
-
 def _open(source: str | Path | bytes) -> BinaryIO:
     if isinstance(source, bytes):
         return io.BytesIO(source)
@@ -192,7 +169,11 @@ def _open(source: str | Path | bytes) -> BinaryIO:
 
 
 def _opened(
-    source: str | Path | bytes, file: BinaryIO, name: str, max_pixels: int | None
+    source: str | Path | bytes,
+    file: BinaryIO,
+    name: str,
+    max_pixels: int | None,
+    asked: tuple[int, ...] | None,
 ) -> Opened:
     head = file.read(HEAD)
     if not head:
@@ -200,26 +181,63 @@ def _opened(
     path = None if isinstance(source, bytes) else Path(source)
     key = _key(head, file, path, name)
     if key is not None and _needs_reader(key, file):
-        return _opened_by_reader(key, file, name, path, max_pixels)
+        return _opened_by_reader(key, file, name, path, max_pixels, asked)
     image = decoder(source, file, name)
     loader = LOADERS[loader_of(image)]
     _check_size(image.width, image.height, name, max_pixels)
-    frames = field_of(image, "n-pages", png.count_frames(file) if loader == "png" else 1)
+
+    def reopened() -> pyvips.Image:
+        with _open(source) as again:  # its own place to read from
+            return decoder(source, again, name)
+
+    _warn_of_conversion(image, name)
+    chosen = bands_of(file, image, asked, reopened, name) if loader == "tiff" else None
+
+    def picture(image: pyvips.Image) -> pyvips.Image:
+        return rgb_or_grey(image if chosen is None else chosen.picked(image), name)
+
+    def again() -> pyvips.Image:
+        return picture(decoder(source, file, name))
+
+    converted = picture(image)
+    traits = _traits(image, converted, again, file, head, chosen)
+    return Opened(
+        name,
+        (image.height, image.width, converted.bands),
+        SAMPLES[str(converted.format)],
+        replace(traits, path=path),
+        again,
+        kinds.guess(file) if loader == "tiff" else kinds.DAMAGED,
+    )
+
+
+def _warn_of_conversion(image: pyvips.Image, name: str) -> None:
     if image.interpretation == "cmyk":
         log.warning("%s is CMYK; converted to sRGB", name)
     elif image.interpretation in COMPUTED:
         log.warning("%s is %s; converted to 16-bit sRGB", name, image.interpretation)
     elif only_reads(image):
         log.warning("%s has a profile that only reads colours; converted to sRGB", name)
-    converted = rgb_or_grey(image, name)
+
+
+def _traits(
+    image: pyvips.Image,
+    converted: pyvips.Image,
+    again: Callable[[], pyvips.Image],
+    file: BinaryIO,
+    head: bytes,
+    chosen: Bands | None,
+) -> Traits:
+    """What stands beside the pixels of `image`, which are `converted`; `again`: from the start."""
+    loader = LOADERS[loader_of(image)]
     metadata, lost, held = metadata_of(converted, file, loader)
+    frames = field_of(image, "n-pages", png.count_frames(file) if loader == "png" else 1)
     overviews = pages.count_overviews(file) if loader == "tiff" and frames > 1 else 0
-    frames -= overviews
-    if frames > 1:
-        lost += (f"all but the first of {frames} pages or frames",)
+    if frames - overviews > 1:
+        lost += (f"all but the first of {frames - overviews} pages or frames",)
     seen_by, top = profile_of(converted, metadata), None
     if converted.format == "float" and ICC not in metadata:
-        top = encoded_white(rgb_or_grey(decoder(source, file, name), name))
+        top = encoded_white(again())
         seen_by = None if top else seen_by
     by_exif = exif.has_resolution(io.BytesIO(metadata.get(EXIF, b"")))
     has_density = headers.has_density(file, loader, by_exif)
@@ -229,7 +247,8 @@ def _opened(
         orientation=orientation_of(image, metadata, loader),
         profile=seen_by,
         top=top,
-        extra=loader == "tiff" and exif.first_number(file, exif.EXTRA_SAMPLES) == exif.UNSPECIFIED,
+        extra=loader == "tiff" and chosen is None and exif.has_unspecified(file),
+        bands=chosen,
         lost=lost,
         held=held,
         format=loader,
@@ -239,16 +258,8 @@ def _opened(
         tile=pages.tiling(file) if loader == "tiff" else None,
         overviews=overviews > 0,
         missing=pages.missing_data(metadata.get(EXIF)) if loader == "tiff" else None,
-        path=path,
     )
-    return Opened(
-        name,
-        (image.height, image.width, converted.bands),
-        SAMPLES[converted.format],
-        replace(traits, **headers.encoding(file, head, density=not has_density)),
-        lambda: rgb_or_grey(decoder(source, file, name), name),
-        kinds.guess(file) if loader == "tiff" else kinds.DAMAGED,
-    )
+    return replace(traits, **headers.encoding(file, head, density=not has_density))
 
 
 def _key(head: bytes, file: BinaryIO, path: Path | None, name: str) -> str | None:
@@ -278,7 +289,12 @@ def _needs_reader(key: str, file: BinaryIO) -> bool:
 
 
 def _opened_by_reader(
-    key: str, file: BinaryIO, name: str, path: Path | None, max_pixels: int | None
+    key: str,
+    file: BinaryIO,
+    name: str,
+    path: Path | None,
+    max_pixels: int | None,
+    asked: tuple[int, ...] | None,
 ) -> Opened:
     """By another library than libvips: all at once, and held."""
 
@@ -295,6 +311,9 @@ def _opened_by_reader(
     for note in decoded.notes:
         log.warning("%s: %s", name, note)
     samples, metadata = decoded.samples, decoded.metadata
+    stored, chosen = pyvips.Image.new_from_array(samples), None
+    if key == "tiff" and (chosen := bands_of(file, stored, asked, lambda: stored, name)):
+        samples = np.ascontiguousarray(samples[..., list(chosen.chosen)])
     floats = samples.dtype == np.float32
     seen_by = metadata.get(ICC) or (profile.from_numbers(1, 8) if decoded.linear else None)
     traits = Traits(
@@ -303,9 +322,14 @@ def _opened_by_reader(
         profile=seen_by,
         top=1.0 if floats and not decoded.linear else None,
         lost=decoded.lost,
+        held=decoded.held,
         format=key,
         path=path,
+        bands=chosen,
     )
+    if key == "tiff":
+        beside = _beside_tiff(file, metadata)
+        traits = replace(traits, **beside, extra=chosen is None and exif.has_unspecified(file))
     bands = samples.shape[2]
     spaces = ("b-w", "b-w", "grey16") if bands <= 2 else ("srgb", "scrgb", "rgb16")
     space = spaces[0 if samples.dtype == np.uint8 else 1 if floats else 2]
@@ -314,6 +338,20 @@ def _opened_by_reader(
         return pyvips.Image.new_from_array(samples).copy(interpretation=space)
 
     return Opened(name, samples.shape, samples.dtype, traits, image)
+
+
+def _beside_tiff(file: BinaryIO, metadata: dict[str, bytes]) -> dict[str, Any]:
+    """What libvips would say of the file, as fields of `Traits`."""
+    orientation = exif.first_number(file, exif.ORIENTATION)
+    density = exif.density_of(file)
+    return {
+        "orientation": orientation if orientation in range(1, 9) else 1,
+        "density": density and density[:2],
+        "inches": density is None or density[2],
+        "tile": pages.tiling(file),
+        "overviews": pages.count_overviews(file) > 0,
+        "missing": pages.missing_data(metadata.get(EXIF)),
+    }
 
 
 def _check_size(width: int, height: int, name: str, max_pixels: int | None) -> None:

@@ -9,6 +9,7 @@ import pyvips
 
 from unhaze.outputs import Output
 from unhaze.photo.picture import (
+    ABOUT,
     COLOURS,
     EXIF,
     ICC,
@@ -36,8 +37,9 @@ def _quality(traits: Traits, output: Output, format: str, usual: int) -> int:
     """
     if output.quality is not None:
         return output.quality
-    same = traits.quality is not None and traits.format == format
-    return min(max(traits.quality, 75), 98) if same else usual
+    if traits.quality is None or traits.format != format:
+        return usual
+    return min(max(traits.quality, 75), 98)
 
 
 def _png_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def _png_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[st
 
 def _tiff_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[str, Any]:
     bytes_of = {"uchar": 1, "ushort": 2, "float": 4}
-    size = image.width * image.height * image.bands * bytes_of[image.format]
+    size = image.width * image.height * image.bands * bytes_of[str(image.format)]
     return {
         "compression": "lzw",
         "predictor": "float" if image.format == "float" else "horizontal",
@@ -133,7 +135,7 @@ SAVERS = {
     ".jpg": JPEG,
     ".jpeg": JPEG,
     ".png": Saver(
-        "png", "pngsave_target", True, True, _png_options, MODERN | {IPTC, TEXTS, COLOURS}
+        "png", "pngsave_target", True, True, _png_options, MODERN | {IPTC, TEXTS, COLOURS, ABOUT}
     ),
     ".tif": TIFF,
     ".tiff": TIFF,

@@ -17,8 +17,10 @@ from unhaze.extras import explain_missing
 from unhaze.formats import FORMATS as FORMATS_OF_FILES
 from unhaze.formats import SUFFIXES, key_of
 from unhaze.outputs import Output
+from unhaze.photo import fields, webp
 from unhaze.photo.files import new_file
 from unhaze.photo.picture import EXIF, ICC, XMP, one_line_errors
+from unhaze.photo.readers import one_line
 
 log = logging.getLogger(__name__)
 
@@ -103,41 +105,49 @@ def _may_be_animated(head: bytes, key: str) -> bool:
 
 def _by_libvips(data: bytes, key: str, name: str) -> Series:
     image = pyvips.Image.new_from_buffer(data, "", n=-1, fail_on="error", access="sequential")
-    height = image.get("page-height") if image.get_typeof("page-height") else image.height
+    height = fields.number_of(image, "page-height", image.height)
     count = image.height // height
     _check_size(name, (height, image.width, image.bands), count)
-    delays = image.get("delay") if image.get_typeof("delay") else [100] * count
+    delays = fields.numbers_of(image, "delay") or [100] * count
     image = image.colourspace("srgb") if image.interpretation != "srgb" else image
-    metadata = {each: image.get(each) for each in (EXIF, XMP, ICC) if image.get_typeof(each)}
+    given = {each: fields.bytes_of(image, each) for each in (EXIF, XMP, ICC)}
+    metadata = {each: value for each, value in given.items() if value is not None}
     if EXIF in metadata:
         metadata[EXIF] = metadata[EXIF].removeprefix(b"Exif\0\0")
 
     def frames() -> Iterator[np.ndarray]:
         region = pyvips.Region.new(image)
         for number in range(count):
-            fetched = region.fetch(0, number * height, image.width, height)
+            with one_line_errors(f"cannot read {name}", "damaged or cut off"):
+                fetched = region.fetch(0, number * height, image.width, height)
             yield np.frombuffer(fetched, np.uint8).reshape(height, image.width, image.bands)
 
-    plays = image.get("loop") if image.get_typeof("loop") else 1
+    plays = fields.number_of(image, "loop", 1)
     shape = (height, image.width, image.bands)
     lossless = key == "webp" and b"VP8L" in data[:4096]
     return Series(frames(), shape, list(delays)[:count], plays, metadata, lossless)
 
 
 def _by_pillow(data: bytes, key: str, name: str) -> Series:
-    with _needing(f"{name}, an animated {key.upper()},"):
-        from PIL import Image
+    with one_line(f"cannot read {name}", f"animated {key.upper()}"):
+        return _frames_by_pillow(data, key, name)
+
+
+def _frames_by_pillow(data: bytes, key: str, name: str) -> Series:
+    from PIL import Image
+
     picture = Image.open(io.BytesIO(data), formats=[BY_PILLOW[key]])
     alpha = "A" in picture.mode or "transparency" in picture.info
     mode = "RGBA" if alpha else "RGB"
     info = picture.info
     metadata = {EXIF: info.get("exif"), ICC: info.get("icc_profile"), XMP: info.get("xmp")}
-    if metadata[EXIF]:
-        metadata[EXIF] = metadata[EXIF].removeprefix(b"Exif\0\0")
+    if block := metadata[EXIF]:
+        metadata[EXIF] = block.removeprefix(b"Exif\0\0")
     shape = (picture.height, picture.width, len(mode))
-    _check_size(name, shape, picture.n_frames)
+    count = getattr(picture, "n_frames", 1)
+    _check_size(name, shape, count)
     frames, delays = [], []
-    for number in range(picture.n_frames):
+    for number in range(count):
         picture.seek(number)
         frames.append(np.array(picture.convert(mode)))
         delays.append(round(picture.info.get("duration") or 100))
@@ -186,11 +196,15 @@ def _save_by_libvips(
     tall.set_type(pyvips.GValue.array_int_type, "delay", series.delays)
     tall.set_type(pyvips.GValue.gint_type, "loop", series.plays)
     for each, value in metadata.items():
-        tall.set_type(pyvips.GValue.blob_type, each, value)
+        if each != EXIF:
+            fields.set_bytes(tall, each, value)
     if key == "gif":
         return tall.gifsave_buffer(dither=1.0)
     lossless = output.lossless or (series.lossless and output.quality is None)
-    return tall.webpsave_buffer(lossless=lossless, Q=output.quality or 90, exact=True)
+    file = io.BytesIO(tall.webpsave_buffer(lossless=lossless, Q=output.quality or 90, exact=True))
+    if EXIF in metadata:
+        webp.add_exif(file, metadata[EXIF])
+    return file.getvalue()
 
 
 def _save_by_pillow(

@@ -1,4 +1,4 @@
-"""EXIF of any size in a finished WebP file (RFC 9649), where libvips writes no large one."""
+"""EXIF in a finished WebP file (RFC 9649), where libvips writes it as in JPEG and never large."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ EXTENDED = 18  # bytes of the chunk that says what the file holds
 
 
 def add_exif(file: BinaryIO, exif: bytes) -> None:
-    """Puts the block at the end, and says so in the header."""
+    """Puts the block behind the picture, and says so in the header."""
     file.seek(12)
     head = file.read(EXTENDED)
     if head[:4] != b"VP8X":
@@ -20,11 +20,23 @@ def add_exif(file: BinaryIO, exif: bytes) -> None:
     flags = file.read(1)[0]
     file.seek(20)
     file.write(bytes((flags | HAS_EXIF,)))
-    file.seek(0, io.SEEK_END)
-    file.write(b"EXIF" + struct.pack("<I", len(exif)) + exif + bytes(len(exif) % 2))
-    size = file.tell()
+    chunk = b"EXIF" + struct.pack("<I", len(exif)) + exif + bytes(len(exif) % 2)
+    insert(file, _place_of_xmp(file), chunk)
+    size = file.seek(0, io.SEEK_END)
     file.seek(4)
     file.write(struct.pack("<I", size - 8))
+
+
+def _place_of_xmp(file: BinaryIO) -> int:
+    """Where XMP stands, which comes behind EXIF; else the end of the file."""
+    at, end = 12, file.seek(0, io.SEEK_END)
+    while at + 8 <= end:
+        file.seek(at)
+        kind, size = struct.unpack("<4sI", file.read(8))
+        if kind == b"XMP ":
+            return at
+        at += 8 + size + size % 2
+    return end
 
 
 def _extended(head: bytes) -> bytes:

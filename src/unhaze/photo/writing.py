@@ -4,7 +4,9 @@ import functools
 import io
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyvips
@@ -13,7 +15,7 @@ from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
 from unhaze.formats import FORMATS
 from unhaze.outputs import AS_SOURCE, Output
-from unhaze.photo import metadata
+from unhaze.photo import fields, metadata
 from unhaze.photo.converting import converted
 from unhaze.photo.files import new_file
 from unhaze.photo.picture import (
@@ -137,10 +139,11 @@ def _ready(stream: Stream, saver: Saver, output: Output) -> Stream:
 def _encoded(stream: Stream, suffix: str, output: Output) -> bytes:
     """The file, of formats that libvips does not write."""
     saver = SAVERS[suffix.lower()]
-    stream = _ready(stream, saver, output)
+    stream = _with_bands(_ready(stream, saver, output), saver, suffix)
     found = metadata.to_write(stream, suffix, saver.format, saver.holds)
     samples = np.concatenate(list(stream.strips))
     try:
+        assert saver.encode is not None  # as for all formats that come here
         return saver.encode(samples, output, found)
     except ModuleNotFoundError as error:
         missing = explain_missing(error, f"writing {FORMATS[saver.format].name}")
@@ -149,15 +152,17 @@ def _encoded(stream: Stream, suffix: str, output: Output) -> bytes:
 
 def _save(
     stream: Stream, suffix: str, target: pyvips.Target, output: Output
-) -> Callable[[io.IOBase], None]:
-    """Writes what libvips can; answers what is still to be done to the file."""
+) -> Callable[[BinaryIO], None]:
+    """Writes what libvips can; returns what is still to be done to the file."""
     saver = SAVERS[suffix.lower()]
-    stream = _ready(stream, saver, output)
+    stream = _with_bands(_ready(stream, saver, output), saver, suffix)
+    bands = stream.traits.bands
     found = metadata.to_write(stream, suffix, saver.format, saver.holds)
     _say_what_it_cannot_hold(stream, saver, suffix)
 
     def save(image: pyvips.Image) -> None:
-        image = metadata.attach(_fitted(image, stream, saver), found, saver.format)
+        fitted = _fitted(image, stream, saver)
+        image = metadata.attach(bands.whole(fitted) if bands else fitted, found, saver.format)
         # libvips would invent an EXIF block for a picture that had none.
         kinds = {EXIF: "exif", XMP: "xmp", IPTC: "iptc"}
         given = kinds.keys() & metadata.by_libvips(found, saver.format)
@@ -169,6 +174,15 @@ def _save(
     return functools.partial(
         metadata.complete, found=found, traits=stream.traits, saver=saver.format
     )
+
+
+def _with_bands(stream: Stream, saver: Saver, suffix: str) -> Stream:
+    """Where they can be written, further bands of the source stay among the traits."""
+    bands = stream.traits.bands
+    if bands is None or (saver.format == "tiff" and stream.dtype == bands.dtype):
+        return stream
+    log.warning("'%s' of this depth holds no %s; left out", suffix, bands.words)
+    return replace(stream, traits=replace(stream.traits, bands=None))
 
 
 def _say_what_it_cannot_hold(stream: Stream, saver: Saver, suffix: str) -> None:
@@ -196,13 +210,13 @@ def _fitted(image: pyvips.Image, stream: Stream, saver: Saver) -> pyvips.Image:
     if image.format != "float":
         image = image.copy(interpretation=space[image.format == "ushort"])
     if image.hasalpha() and not saver.alpha:
-        white = {"uchar": 255, "ushort": 65535}[image.format]
+        white = {"uchar": 255, "ushort": 65535}[str(image.format)]
         image = image.flatten(background=[white], max_alpha=white)
     if image.format == "ushort" and not saver.wide:
         image = (image / 257).rint().cast("uchar").copy(interpretation=space[False])
     profile = stream.traits.metadata.get(ICC)
     if profile and ICC not in saver.holds:
-        image.set_type(pyvips.GValue.blob_type, ICC, profile)
+        fields.set_bytes(image, ICC, profile)
         image = image.icc_transform("srgb", embedded=True)
     across, down = stream.traits.density or (1.0, 1.0)  # 1: not known
     image = image.copy(xres=across, yres=down)

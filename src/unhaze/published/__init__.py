@@ -11,11 +11,11 @@ from torch import nn
 
 from unhaze.config import Part
 from unhaze.errors import UnhazeError
-from unhaze.names import lookup
 from unhaze.nets import NETS, create_net
 from unhaze.published.files import read_safetensors_facts
 from unhaze.published.identify import Found, find_network
 from unhaze.published.layouts import replaced
+from unhaze.validation import lookup
 from unhaze.weights import Weights, check_target, load_model, replace_weights
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from unhaze.errors import UnhazeError
-from unhaze.names import lookup
 from unhaze.nets import NETS
 from unhaze.published.files import State, read_any, read_parts, states_in
 from unhaze.published.layouts import UNUSED
@@ -22,6 +21,7 @@ from unhaze.published.signatures import (
     signature,
     variants_of,
 )
+from unhaze.validation import lookup
 from unhaze.zoo.kinds import kind_of
 
 # The share of its tensors that a file has in common with a network below which it is of no kind

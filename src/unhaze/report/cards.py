@@ -45,7 +45,7 @@ Rows that were measured elsewhere are of other photos: compare them only roughly
 SIZES = f"""\
 ## Pictures of other sizes
 
-The network sees the hazy picture at half or twice its size; what it answers is brought back and
+The network sees the hazy picture at half or twice its size; what it returns is brought back and
 measured against the truth by the same protocol. If that changed the PSNR by more than
 {LARGEST_CHANGE:g} dB, it would depend on the scale of what it sees.
 

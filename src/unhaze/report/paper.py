@@ -104,7 +104,9 @@ def paper_rows(recipes: Path, results: Path) -> list[Row]:
 
     UnhazeError: no tables in `recipes`, no folder `results`.
     """
-    measured = [each for each in read_results(results, deep=True) if each["protocol"] == PROTOCOL]
+    records = read_results(results, deep=True)
+    # Studies at budgets of their own have tables of their own.
+    measured = [each for each in records if each["protocol"] == PROTOCOL and "study" not in each]
     published = published_rows(recipes)
     telling = {name: discriminating(published, name) for name in nets_of(published)}
     rows = []

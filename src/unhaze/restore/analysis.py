@@ -7,6 +7,7 @@ from unhaze.photo import Photo, to_float
 from unhaze.restore.managed import filled
 
 FINITE = 3e38  # nearly the largest of 32-bit floats
+WHITES = {"uchar": 255, "ushort": 65535, "float": 1}  # of libvips' formats
 
 
 def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.ndarray:
@@ -28,9 +29,9 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
     cell = int(1 / scale)
     if cell > 1:
         if small.format == "uchar":
-            small = small.linear(257, 0).cast("ushort")
+            small = small.linear([257], [0]).cast("ushort")
         small = small.shrink(min(cell, image.width), min(cell, image.height))
-    top = {"uchar": 255, "ushort": 65535, "float": 1}[small.format]
+    top = WHITES[str(small.format)]
     small = small.cast("float")
     if scale < 1:
         small = small.resize(size[1] / small.width, vscale=size[0] / small.height)
@@ -42,7 +43,7 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
 
 def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:
     """The analysis picture of one with alpha: colours weighted by how much they are seen."""
-    top = {"uchar": 255, "ushort": 65535, "float": 1}[image.format]
+    top = WHITES[str(image.format)]
     # Decoded once: both parts are made of it, and a stream can be read once only.
     whole = image.copy_memory()
     alpha = whole[whole.bands - 1].cast("float") / top

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 
 from unhaze.errors import UnhazeError
-from unhaze.names import nearest, one_of
+from unhaze.validation import nearest, one_of
 
 # Name -> the values of black and white.
 RANGES = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0), "0..255": (0.0, 255.0)}

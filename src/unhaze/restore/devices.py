@@ -4,7 +4,7 @@ import importlib.util
 from dataclasses import dataclass, field
 
 from unhaze.errors import UnhazeError
-from unhaze.names import lookup
+from unhaze.validation import nearest
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ def choose_device(device: str) -> str:
     if device == "auto":
         here = (name for name, each in DEVICES.items() if each.automatic)
         return next((name for name in here if DEVICES[name].provider in available), "cpu")
-    entry = lookup(DEVICES | {"auto": None}, device, "device")
+    if device not in DEVICES:
+        raise UnhazeError(f"no device '{device}'; {nearest(device, [*DEVICES, 'auto'])}")
+    entry = DEVICES[device]
     if not entry.provider and not has_openvino():
         raise UnhazeError(f"device '{device}' needs OpenVINO: {entry.install}")
     if entry.provider and entry.provider not in available:

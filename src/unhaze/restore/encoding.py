@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from unhaze.errors import UnhazeError
-from unhaze.layering import read_toml
-from unhaze.names import nearest
+from unhaze.recipe_layers import read_toml
+from unhaze.validation import nearest
 
-CODEC_NAMES = ("h264", "h265", "av1", "vp9", "prores", "ffv1")
+CODEC_NAMES = ("h264", "h265", "av1", "vp9", "prores", "ffv1", "rawvideo")
 SOURCE_CODEC = "copy-of-source"
 OTHER_NAMES = {"hevc": "h265", "x264": "h264", "x265": "h265"}
 HARDWARE_NAMES = ("nvenc", "qsv", "amf", "videotoolbox", "vaapi")

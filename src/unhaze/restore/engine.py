@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as ort
+from onnxruntime.capi import (
+    onnxruntime_pybind11_state as ort,  # pyright: ignore[reportAttributeAccessIssue]  # compiled
+)
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.devices import DEVICES, choose_device
@@ -117,7 +119,7 @@ class Engine:
             # Gives memory back after each picture: the next one has its own size.
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
-            return session.run(None, feeds, options)
+            return [np.asarray(each) for each in session.run(None, feeds, options)]
         except ORT_ERRORS as error:
             height, width = hazy.shape[2:]
             if _is_memory(error):

@@ -18,9 +18,9 @@ from numbers import Real
 import numpy as np
 
 from unhaze.errors import UnhazeError
+from unhaze.filters import LUMA
 from unhaze.restore import field_kernel
 from unhaze.restore.resources import count_threads
-from unhaze.windows import LUMA
 
 RADIUS = 2  # window of 5 x 5: 49 dB on SOTS-indoor pictures at 1x where 8 gives 41
 EPSILON = 1e-4  # variance (contrast of 2.5/255) below which a window is too flat to trust
@@ -41,11 +41,12 @@ def fit_field(
     height, width = hazy_hwc.shape[:2]
     maps = np.empty((3, 2, height, width), np.float32)
     if field_kernel.kernel() is not None:
-        pictures = [np.ascontiguousarray(each, np.float32) for each in (hazy_hwc, restored_hwc)]
+        hazy = np.ascontiguousarray(hazy_hwc, np.float32)
+        restored = np.ascontiguousarray(restored_hwc, np.float32)
 
         def fit_compiled(start: int) -> None:
             rows = start, min(start + BAND, height)
-            field_kernel.fit_rows(*pictures, maps, rows, epsilon=EPSILON)
+            field_kernel.fit_rows(hazy, restored, maps, rows, epsilon=EPSILON)
 
         _in_parallel(fit_compiled, range(0, height, BAND), threads)
     else:

@@ -51,6 +51,13 @@ def kernel() -> ctypes.CDLL | None:
     return library
 
 
+def built_kernel() -> ctypes.CDLL:
+    """The library, for callers that have asked whether there is one."""
+    library = kernel()
+    assert library is not None
+    return library
+
+
 def apply_rows(
     maps: np.ndarray,
     strip: np.ndarray,
@@ -74,7 +81,8 @@ def apply_rows(
         *(strip.shape[1], height, strip.shape[2], KINDS[strip.dtype]),
         *(top, top if bounded or top > 1 else math.inf),
     )
-    _check(kernel().apply_rows(told, strip.ctypes.data, restored.ctypes.data, start, len(strip)))
+    apply = built_kernel().apply_rows
+    _check(apply(told, strip.ctypes.data, restored.ctypes.data, start, len(strip)))
     return restored
 
 
@@ -88,7 +96,7 @@ def fit_rows(
 ) -> None:
     """Fills `rows` (first, last) of maps (3,2,h,w). Pictures (h,w,3), float32, contiguous."""
     pointers = (each.ctypes.data for each in (hazy_hwc, restored_hwc, maps))
-    _check(kernel().fit_rows(*pointers, *hazy_hwc.shape[:2], epsilon, *rows))
+    _check(built_kernel().fit_rows(*pointers, *hazy_hwc.shape[:2], epsilon, *rows))
 
 
 def _check(status: int) -> None:

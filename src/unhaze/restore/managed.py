@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pyvips
 
+from unhaze.filters import window_mean
 from unhaze.photo import Traits, to_float
 from unhaze.photo.picture import ICC
 from unhaze.restore.field import apply_to_strips
-from unhaze.windows import window_mean
 
 # Largest samples of cameras' bits in 16-bit files: where none is above, that is white.
 NARROW = (255, 1023, 4095, 16383)
@@ -180,13 +180,15 @@ def is_linear(profile: bytes, grey: bool) -> bool:
 
 def encode(light: np.ndarray) -> np.ndarray:
     """The curve of sRGB (IEC 61966-2-1), going on beyond 1; float32."""
-    curved = 1.055 * np.power(np.maximum(light, 0.0031308), np.float32(1 / 2.4)) - 0.055
-    return np.where(light <= 0.0031308, 12.92 * light, curved).astype(np.float32)
+    with np.errstate(over="ignore"):  # of lamps, infinity is as good
+        curved = 1.055 * np.power(np.maximum(light, 0.0031308), np.float32(1 / 2.4)) - 0.055
+        return np.where(light <= 0.0031308, 12.92 * light, curved).astype(np.float32)
 
 
 def decode(values: np.ndarray) -> np.ndarray:
     """Undoes `encode`."""
-    curved = np.power((np.maximum(values, 0.04045) + 0.055) / 1.055, np.float32(2.4))
+    with np.errstate(over="ignore"):
+        curved = np.power((np.maximum(values, 0.04045) + 0.055) / 1.055, np.float32(2.4))
     return np.where(values <= 0.04045, values / 12.92, curved).astype(np.float32)
 
 

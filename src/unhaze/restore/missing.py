@@ -7,16 +7,16 @@ import numpy as np
 import pyvips
 
 from unhaze.photo import Traits
-
-WHITES = {"uchar": 255, "ushort": 65535, "float": 1}
+from unhaze.restore.analysis import WHITES
 
 
 def with_data_only(image: pyvips.Image, traits: Traits) -> pyvips.Image:
     """Its places without data hidden by alpha; a picture that has an alpha stays as it is."""
     if traits.missing is None or image.hasalpha():
         return image
-    empty = (image == traits.missing).bandand()
-    alpha = empty.ifthenelse(0, WHITES[image.format]).cast(image.format)
+    # Of a picture, == makes a picture, which pyvips' types do not say.
+    empty = image.relational_const("equal", [traits.missing]).bandand()
+    alpha = empty.ifthenelse(0, WHITES[str(image.format)]).cast(image.format)
     return image.bandjoin(alpha).copy(interpretation=image.interpretation)
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from unhaze import zoo
 from unhaze.errors import UnhazeError
-from unhaze.names import nearest, one_of
 from unhaze.restore.checkpoints import checkpoint_of, ready
 from unhaze.restore.devices import choose_device
+from unhaze.validation import nearest, one_of
 from unhaze.zoo.kinds import kind_of
 
 FOLDER = Path(__file__).parents[1] / "models"
@@ -31,9 +31,14 @@ class Model(Protocol):
     that it looks around; None: the whole picture). device: where it runs. path: its file, if any.
     """
 
-    card: Mapping[str, Any]
-    device: str
-    path: Path | None
+    @property
+    def card(self) -> Mapping[str, Any]: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def path(self) -> Path | None: ...
 
     def __call__(self, hazy: np.ndarray) -> np.ndarray: ...
 
@@ -111,16 +116,18 @@ def open_model(
 ) -> Model:
     """Loads a shipped model, a .onnx file or a prior such as "dcp"; "auto" picks a shipped model.
 
+    A prior takes settings after a colon: "dcp:omega=0.8,patch=9,smallest=0.2".
+
     `device`: "auto" or one of `DEVICES`; priors always run on the CPU. `threads`: 0 for one per
     core. "auto" goes by the device, by `picture_size`, (height, width) at full size where known,
     and by `use`, "photo" or "video". UnhazeError: as `find_model` and `Engine`.
     """
     from unhaze.restore.foreign import open_onnx
-    from unhaze.restore.priors import PRIORS, create_prior
+    from unhaze.restore.priors import is_prior, open_prior
 
     chosen = choose_device(device)
-    if isinstance(name, str) and name in PRIORS:
-        return create_prior(name)
+    if is_prior(name):
+        return open_prior(str(name))
     path = find_model(name, device=chosen, picture_size=picture_size, use=use)
     return open_onnx(path, device, threads=threads)
 

@@ -11,14 +11,15 @@ tiles, each with means of its own, differ by 40/255.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.photo import to_float
-from unhaze.restore.engine import EVERYTHING, Engine, OutOfMemory
+from unhaze.restore.engine import EVERYTHING, OutOfMemory, Part
 from unhaze.restore.models import Model
 from unhaze.restore.resources import free_memory
 
@@ -44,6 +45,19 @@ class Tile:
     bottom: int
     left: int
     right: int
+
+
+@runtime_checkable
+class Tileable(Model, Protocol):
+    """A model whose means over the whole picture can be found, and given to runs on its tiles."""
+
+    def __call__(self, hazy: np.ndarray, pools: Sequence[np.ndarray] = ()) -> np.ndarray: ...
+
+    def pools(
+        self, hazy: np.ndarray, pools: Sequence[np.ndarray] = (), part: Part = EVERYTHING
+    ) -> tuple[list[np.ndarray], list[int]]:
+        """As `Engine.pools`."""
+        ...
 
 
 def restore_whole(model: Model, pixels: np.ndarray, *, memory: float | None = None) -> np.ndarray:
@@ -119,7 +133,7 @@ def _largest_side(model: Model, height: int, width: int, memory: float | None) -
 
 
 def _restore_tiles(
-    model: Engine, pixels: np.ndarray, side: int, done: int
+    model: Model, pixels: np.ndarray, side: int, done: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Strips of restored rows from row `done` on, blended from the tiles."""
     height, width = pixels.shape[:2]
@@ -167,8 +181,10 @@ def _weights(start: int, end: int, first: int, last: int, length: int) -> np.nda
     return weights.astype(np.float32)
 
 
-def _find_pools(model: Engine, pixels: np.ndarray, side: int) -> list[np.ndarray]:
+def _find_pools(model: Model, pixels: np.ndarray, side: int) -> list[np.ndarray]:
     """What the network averages over the whole picture, found without running it as a whole."""
+    if not isinstance(model, Tileable):
+        return []
     pools, _ = model.pools(_prepared(model, _shrunk(pixels, side)))
     if not pools:
         return []
@@ -213,13 +229,13 @@ def _run(
 ) -> np.ndarray:
     """The restored tile, (n,m,3) float32, run with its context."""
     hazy, (top, left) = _with_context(model, pixels, tile)
-    restored = model(hazy, pools) if pools else model(hazy)
+    restored = model(hazy, pools) if pools and isinstance(model, Tileable) else model(hazy)
     rows, columns = slice(tile.top - top, tile.bottom - top), slice(tile.left - left, None)
     return restored[0, :, rows, columns][..., : tile.right - tile.left].transpose(1, 2, 0)
 
 
 def _means(
-    model: Engine, pixels: np.ndarray, tile: Tile, pools: list[np.ndarray]
+    model: Tileable, pixels: np.ndarray, tile: Tile, pools: list[np.ndarray]
 ) -> tuple[list[np.ndarray], list[int]]:
     """The means that the network takes, and of how much, over this tile run with its context."""
     height, width = pixels.shape[:2]

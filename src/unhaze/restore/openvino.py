@@ -19,7 +19,8 @@ class OpenVinoSession:
     def __init__(self, model: str, threads: int) -> None:
         """`model`: a .onnx file. RuntimeError: OpenVINO cannot run it."""
         # Importing OpenVINO would report to Google Analytics by this package; it can do without.
-        sys.modules.setdefault("openvino_telemetry", None)  # as if it was not installed
+        loaded: dict[str, Any] = sys.modules
+        loaded.setdefault("openvino_telemetry", None)  # as if it was not installed
 
         import openvino
         from openvino.frontend.onnx import ConversionExtension

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from unhaze.windows import LUMA
+from unhaze.filters import LUMA
 
 DIVIDER = 0.004  # width of the line between before and after, as a share of the longer side
 

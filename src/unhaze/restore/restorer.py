@@ -1,9 +1,11 @@
 """Photo in, photo out: what the network does to a small analysis image is applied to the photo."""
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from unhaze.errors import UnhazeError
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, to_float, upright
 from unhaze.restore.analysis import analysis_image, as_float, as_u8, whole_image
+from unhaze.restore.controlling import controlled
+from unhaze.restore.controls import AS_MODEL, CONTROLS, Controls
 from unhaze.restore.cost import tell_cost
 from unhaze.restore.field import (
     LUMA,
@@ -30,7 +34,7 @@ ANALYSIS = 1024  # pixels, where the model's card says nothing
 
 
 @dataclass(frozen=True)
-class Glance:
+class Preview:
     """A photo in small, upright: `hazy`, `restored` (h,w,3) float32 in [0,1], sRGB, and the field
     between them in the photo's own `colours`, `maps` (3,2,h,w).
     """
@@ -71,11 +75,23 @@ class Restorer:
         self.others: dict[Path, Model] = {}  # that "auto" has taken for single pictures
         self.device = device
         self.use = use
+        self.controls = AS_MODEL
         self.analysis = analysis or analysis_of(self.model)
         self.native = native
         self.threads = threads
         self.memory = memory
         tell_cost(self.model, self.analysis, native=native)
+
+    def controlled(self, controls: Controls) -> "Restorer":
+        """One that restores as `controls` want it, with the same model. UnhazeError: `native`."""
+        if controls == self.controls:
+            return self
+        if self.native:
+            names = ", ".join(CONTROLS)
+            raise UnhazeError(f"{names} need the field; leave out native")
+        other = copy(self)
+        other.controls = controls
+        return other
 
     def restore_file(
         self,
@@ -86,14 +102,14 @@ class Restorer:
         overwrite: bool = False,
         compare: Path | None = None,
         save_field: Path | None = None,
-        glance: Glance | None = None,
+        seen: Preview | None = None,
         output: Output = AS_SOURCE,
     ) -> None:
         """Writes `source` without its haze to `target`, in strips: memory does not grow with it.
 
         All but the colours is kept. `compare`: a picture to write, before and after side by side.
         `save_field`: a folder in which to write NAME.transmission.png and NAME.airlight.png, NAME
-        being that of `target`. All are written whole or not at all. `glance`: what `look` answered
+        being that of `target`. All are written whole or not at all. `seen`: what `look` returned
         for this file, so that the network need not run again. `output`: quality, depth, colours and
         so on of `target`, whose suffix says the format. UnhazeError: `source` cannot be read,
         something cannot be written, or exists and not `overwrite`. Animations are restored frame
@@ -114,15 +130,16 @@ class Restorer:
             frames = restored_series(series, self, strength)
             photos.write_series(frames, target, source, overwrite=overwrite, output=output)
         if series is None or extra:
-            with photos.open_photo(source) as hazy:
-                restored, glance = self._restore_opened(hazy, strength, bool(extra), glance, output)
+            seen = seen if output.bands is None else None  # it may be of other bands
+            with photos.open_photo(source, bands=output.channels) as hazy:
+                restored, seen = self._restore_opened(hazy, strength, bool(extra), seen, output)
                 if series is None:
                     photos.write(restored, target, overwrite=overwrite, output=output)
-        if glance is not None:
-            sides = [as_u8(each) for each in (glance.hazy, glance.restored)]
+        if seen is not None:
+            sides = [as_u8(each) for each in (seen.hazy, seen.restored)]
             pictures = [comparison(*sides)] if compare is not None else []
             if save_field is not None:
-                pictures += field_pictures(glance.maps, glance.hazy)
+                pictures += field_pictures(seen.maps, seen.hazy)
             for path, pixels in zip(extra, pictures):
                 photos.write(Photo(pixels), path, overwrite=overwrite)
 
@@ -143,7 +160,7 @@ class Restorer:
         series = None if self.native else photos.open_series(encoded, asked)
         if series is not None:
             return photos.encode_series(restored_series(series, self, strength), asked, output)
-        with photos.open_photo(encoded) as hazy:
+        with photos.open_photo(encoded, bands=output.channels) as hazy:
             restored, _ = self._restore_opened(hazy, strength, output=output)
             suffix = suffix or output.named_suffix or photos.kept_suffix(hazy.traits)
             return photos.encode(restored, suffix, output=output)
@@ -165,9 +182,9 @@ class Restorer:
         if self.native:
             alpha = None if photo.traits.extra else photo.alpha
             return self._restore_natively(pixels, strength, colours, alpha)
-        glance = self._look(small, pixels.shape[:2], colours)
+        seen = self._look(small, pixels.shape[:2], colours)
         settings = {"strength": strength, "threads": self.threads}
-        done = apply_managed(glance.colours, glance.maps, [pixels], len(pixels), **settings)
+        done = apply_managed(seen.colours, seen.maps, [pixels], len(pixels), **settings)
         return np.concatenate(list(done))
 
     def _restore_natively(
@@ -219,7 +236,7 @@ class Restorer:
         maps = self.estimate(pixels, grey=grey)
         return apply_field(maps, pixels, strength=strength, threads=self.threads)
 
-    def look(self, opened: Opened) -> Glance:
+    def look(self, opened: Opened) -> Preview:
         """The fully restored photo in small and its field, for previews and for `restore_file`."""
         traits = opened.traits
         with opened.reading():
@@ -231,15 +248,17 @@ class Restorer:
 
         def most() -> float:
             with opened.reading():
-                return opened.image().extract_band(0, n=1 if traits.grey else 3).max()
+                bands = opened.image().extract_band(0, n=1 if traits.grey else 3)
+                largest: Any = bands.max()  # a number, as its place was not asked for
+                return largest
 
         return self._look(small, opened.shape[:2], colours_of(traits, opened.dtype, small, most))
 
-    def _look(self, small: np.ndarray, size: tuple[int, int], colours: Colours) -> Glance:
+    def _look(self, small: np.ndarray, size: tuple[int, int], colours: Colours) -> Preview:
         """Of an upright analysis picture in the photo's own encoding; `size`: the whole's."""
         hazy, stored, maps = self._fit_in(colours, small, size)
         restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
-        return Glance(hazy, restored, maps, colours)
+        return Preview(hazy, restored, maps, colours)
 
     def _fit_in(
         self, colours: Colours, small: np.ndarray, size: tuple[int, int]
@@ -247,7 +266,7 @@ class Restorer:
         """The picture in sRGB, as the network sees it, and as encoded, and the field of that."""
         stored = colours.encoded(small)
         hazy = colours.to_srgb(stored)
-        clear = restore_whole(self._model_for(*size), hazy, memory=self.memory)
+        clear = self._clear(self._model_for(*size), hazy)
         stored, own = np.minimum(stored, 1), colours.from_srgb(clear, hazy, stored)
         return hazy, stored, fit_field(stored, own, grey=colours.grey, threads=self.threads)
 
@@ -284,20 +303,24 @@ class Restorer:
         return self.others[path]
 
     def _field(self, model: Model, hazy: np.ndarray, grey: bool) -> np.ndarray:
-        restored = restore_whole(model, hazy, memory=self.memory)
+        restored = self._clear(model, hazy)
         return fit_field(hazy, restored, grey=grey, threads=self.threads)
+
+    def _clear(self, model: Model, hazy: np.ndarray) -> np.ndarray:
+        restored = restore_whole(model, hazy, memory=self.memory)
+        return controlled(hazy, restored, self.controls)
 
     def _restore_opened(
         self,
         opened: Opened,
         strength: float,
         look: bool = False,
-        glance: Glance | None = None,
+        seen: Preview | None = None,
         output: Output = AS_SOURCE,
-    ) -> tuple[Photo | Stream, Glance | None]:
-        """The restored photo, as a stream not yet worked on; a Glance at it, at least if `look`.
+    ) -> tuple[Photo | Stream, Preview | None]:
+        """The restored photo, as a stream not yet worked on; a Preview at it, at least if `look`.
 
-        `glance`: from an earlier look, at full strength.
+        `seen`: from an earlier look, at full strength.
         """
         # Before the field is applied: its result fills the further bits.
         stream, traits = photos.widened(opened.stream(), output.bit_depth), opened.traits
@@ -306,18 +329,19 @@ class Restorer:
         if self.native and strength:
             whole = photos.whole(stream)
             done = self.restore(whole, strength)
-            small = [analysis_image(each.pixels, self.analysis) for each in (whole, done)]
-            return done, Glance(*small, fit_field(*small, threads=self.threads))
-        glance = glance or self.look(opened)
-        hazy, maps = glance.hazy, glance.maps
-        restored = hazy + np.float32(strength) * (glance.restored - hazy)
+            hazy = analysis_image(whole.pixels, self.analysis)
+            restored = analysis_image(done.pixels, self.analysis)
+            return done, Preview(hazy, restored, fit_field(hazy, restored, threads=self.threads))
+        seen = seen or self.look(opened)
+        hazy, maps = seen.hazy, seen.maps
+        restored = hazy + np.float32(strength) * (seen.restored - hazy)
         stored = _turned_back(maps, traits)
         maps = stored[:1] if traits.grey else stored
         settings = {"strength": strength, "threads": self.threads}
-        apply = partial(apply_managed, glance.colours, maps, height=stream.shape[0], **settings)
+        apply = partial(apply_managed, seen.colours, maps, height=stream.shape[0], **settings)
         strips = where_data_is(apply, stream.strips, stream.traits)
         preview = as_u8(as_stored(restored, traits.orientation)) if strength else None
-        return replace(stream, strips=strips, preview=preview), Glance(hazy, restored, maps)
+        return replace(stream, strips=strips, preview=preview), Preview(hazy, restored, maps)
 
     def _restore_every_pixel(
         self, pixels: np.ndarray, strength: float, grey: bool

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -14,25 +14,24 @@ from torch import nn
 
 from unhaze import runs
 from unhaze.config import Recipe
-from unhaze.data import Batch, PairedBatch
+from unhaze.data import Batch, PairedBatch, PairedData
 from unhaze.data.build import create_data
 from unhaze.data.folders import PairedFolders
 from unhaze.data.unpaired import UnpairedFolders
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss, find_loss
 from unhaze.methods import METHOD_ARGUMENTS, find_method
-from unhaze.names import check_arguments, one_of
 from unhaze.nets import create_net, find_net
 from unhaze.published import open_weights
 from unhaze.restore.resources import keep_freed_memory
 from unhaze.training.loop import Trainer, TrainResult
+from unhaze.training.machine import fitted
 from unhaze.training.steps import batches_from
+from unhaze.validation import check_arguments
 from unhaze.weights import load_into, newest_state
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 # Names of SLURM jobs that are shells: a training started there by hand is one process.
 INTERACTIVE = ("bash", "interactive")
-COMPILE_MODES = ("none", "default", "reduce-overhead", "max-autotune")
 
 
 def train(
@@ -53,6 +52,7 @@ def train(
     if budget_minutes is not None and not 0 < budget_minutes < math.inf:
         raise UnhazeError(f"a budget of {budget_minutes} minutes; expected a number above 0")
     keep_freed_memory()
+    recipe = fitted(recipe)
     fabric = make_fabric(recipe)
     check_names(recipe)
     if resume is not None:  # before the data, which may take minutes
@@ -60,7 +60,7 @@ def train(
     elif out is not None and fabric.is_global_zero and not check:
         runs.check_new(Path(out))
     data = create_data(recipe.data)  # before the losses, whose weights may be far away
-    validation = create_data(recipe.validation) if recipe.validation else None
+    validation = create_validation(recipe)
     torch.manual_seed(recipe.seed)
     net = create_net(recipe.net.name, **recipe.net.arguments)
     if recipe.start and resume is None:
@@ -72,7 +72,8 @@ def train(
         data.check_crop(recipe.augment.crop)
     first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit ends here.
     check_batches(recipe, first)
-    run, progress = None, {"step": 0, "best": -math.inf, "seconds": 0.0, "facts": method.facts}
+    run: Path | None = None
+    progress = {"step": 0, "best": -math.inf, "seconds": 0.0, "facts": method.facts}
     if resume is not None:
         run = Path(resume)
         networks = method.networks | method.memories | {"ema": ema}
@@ -82,12 +83,22 @@ def train(
         run = runs.create_run(recipe, Path(out) if out else None)
     run = fabric.broadcast(run)
     trainer = Trainer(recipe, fabric, method, ema, data, validation, run)
-    if check:
+    if run is None:  # a check
         trainer.one_step(0, first)
         return TrainResult(None, 1, True, *trainer.validate(limit=1))
-    alone = runs.locked(Path(run)) if fabric.is_global_zero else contextlib.nullcontext()
+    alone = runs.locked(run) if fabric.is_global_zero else contextlib.nullcontext()
     with alone:
         return trainer.go(progress, budget=60 * (budget_minutes or math.inf))
+
+
+def create_validation(recipe: Recipe) -> PairedData | None:
+    """The data of [validation], None without. UnhazeError for data without pairs."""
+    if recipe.validation is None:
+        return None
+    data = create_data(recipe.validation)
+    if not isinstance(data, PairedData):
+        raise UnhazeError(f"validation data '{recipe.validation.name}' has no pairs to measure on")
+    return data
 
 
 def make_fabric(recipe: Recipe) -> Fabric:
@@ -102,20 +113,27 @@ def make_fabric(recipe: Recipe) -> Fabric:
     else:
         devices, nodes = 1, 1
     strategy = "ddp" if devices * nodes > 1 else "auto"
-    one_of("hardware.precision", recipe.hardware.precision, PRECISIONS)
-    one_of("hardware.compile", recipe.hardware.compile, COMPILE_MODES)
+    recipe = fitted(recipe)
     fabric = Fabric(
         accelerator="cuda" if torch.cuda.is_available() else "cpu",
         devices=devices,
         num_nodes=nodes,
         strategy=strategy,
-        precision=recipe.hardware.precision,
+        precision=cast(Any, recipe.hardware.precision),  # one of Fabric's, checked above
     )
     fabric.launch()
-    parts = fabric.world_size * recipe.schedule.accumulate
-    if recipe.schedule.batch % parts:
-        given = f"schedule.batch is {recipe.schedule.batch}; it must be a multiple of {parts}"
-        raise UnhazeError(f"{given}, the number of processes times schedule.accumulate")
+    batch, turns = recipe.schedule.batch, recipe.schedule.accumulate
+    if batch % turns:
+        given = f"schedule.batch is {batch}; it must be a multiple of {turns}"
+        raise UnhazeError(f"{given}, schedule.accumulate")
+    size, processes = batch // turns, fabric.world_size
+    even = not find_method(recipe.method.name).accumulates  # it averages gradients by itself
+    if size < processes or (even and size % processes):
+        expected = f"a multiple of {processes}" if even else f"at least {processes}"
+        raise UnhazeError(
+            f"{processes} processes share {size} samples, schedule.batch over schedule.accumulate;"
+            f" expected {expected}"
+        )
     torch.set_float32_matmul_precision("high")
     return fabric
 
@@ -132,7 +150,8 @@ def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, n
     check_arguments(entry.build, recipe.method.arguments, owner, METHOD_ARGUMENTS)
     mode = recipe.hardware.compile
     layout = torch.channels_last if recipe.hardware.channels_last else torch.contiguous_format
-    net = net.to(fabric.device, memory_format=layout)
+    # PyTorch's overloads lack memory_format.
+    net = net.to(fabric.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
     ema = copy.deepcopy(net).eval().requires_grad_(False)
     try:
         method = entry.build(
@@ -184,4 +203,8 @@ def check_facts(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
 
 def compiled(module: nn.Module, mode: str) -> nn.Module:
     """`module`, or a compiled module over the same parameters."""
-    return module if mode == "none" else torch.compile(module, mode=mode)
+    if mode == "none":
+        return module
+    made = torch.compile(module, mode=mode)
+    assert isinstance(made, nn.Module)  # of a function it would make a function
+    return made

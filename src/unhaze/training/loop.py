@@ -62,6 +62,12 @@ class Trainer:
         self.data, self.validation, self.run = data, validation, run
         self.watcher = Watcher(method.alarms)
 
+    @property
+    def folder(self) -> Path:
+        """The run folder, for whatever is done only where there is one."""
+        assert self.run is not None  # as in a check, which takes one step and writes nothing
+        return self.run
+
     def go(self, progress: dict[str, Any], *, budget: float = math.inf) -> TrainResult:
         """Steps from `progress` to the end of the schedule, or until SIGTERM or SIGINT, or for
         `budget` seconds of this process's life, but for one step at least."""
@@ -87,10 +93,10 @@ class Trainer:
                     terms = self.one_step(step, batches)
                 step += 1
                 bar.update()
-                if first and (step % watch.log_every == 0 or step == steps):
+                if writer and (step % watch.log_every == 0 or step == steps):
                     measured = terms | pace.look(step)
                     self.log(writer, bar, step, measured, time.monotonic() - started)
-                if first and step % watch.pictures_every == 0:
+                if writer and step % watch.pictures_every == 0:
                     self.picture(writer, step, batches[0])
                 if step % watch.validate_every == 0 or step == steps:
                     scores = self.validate(watch.validate_limit)
@@ -105,7 +111,7 @@ class Trainer:
                     saved = time.monotonic()
                 if stop or spent:
                     break
-        if first:
+        if writer:
             writer.close()
         if step >= steps and math.isnan(scores[0]):
             scores = self.validate(watch.validate_limit)
@@ -162,20 +168,20 @@ class Trainer:
 
     def keep_best(
         self,
-        writer: SummaryWriter,
+        writer: SummaryWriter | None,
         facts: dict[str, Any],
         scores: tuple[float, float],
         best: float,
     ) -> float:
-        """Logs a validation and keeps best.safetensors; answers the best PSNR so far."""
+        """Logs a validation and keeps best.safetensors; returns the best PSNR so far."""
         (psnr, hazy_psnr), step = scores, facts["step"]
-        if not self.fabric.is_global_zero or math.isnan(psnr):
+        if writer is None or math.isnan(psnr):
             return best
         writer.add_scalar("validation/psnr", psnr, step)
         entry = {"step": step, "validation_psnr": psnr, "validation_hazy_psnr": hazy_psnr}
-        runs.append_log(self.run, entry)
+        runs.append_log(self.folder, entry)
         if psnr > best:
-            path = self.run / "best.safetensors"
+            path = self.folder / "best.safetensors"
             save_weights(path, self.ema, self.recipe.net, validation_psnr=psnr, **facts)
         return max(psnr, best)
 
@@ -193,11 +199,11 @@ class Trainer:
             writer.add_scalar(f"train/{name}", value, step)
         shown = {name: f"{values[name]:.4g}" for name in values if name != "lr"}
         bar.set_postfix(shown, refresh=sys.stderr.isatty())
-        runs.append_log(self.run, {"step": step, "seconds": round(seconds, 1)} | values)
+        runs.append_log(self.folder, {"step": step, "seconds": round(seconds, 1)} | values)
         for line in self.watcher.look(step, values):
             bar.write(f"unhaze: {line}", file=sys.stderr)
             writer.add_text("alarm", line, step)
-            runs.append_log(self.run, {"step": step, "alarm": line})
+            runs.append_log(self.folder, {"step": step, "alarm": line})
 
     def picture(self, writer: SummaryWriter, step: int, batch: Batch) -> None:
         """A strip hazy | restored | clear of up to four samples; with the way back, if learned."""
@@ -214,9 +220,9 @@ class Trainer:
         rows = torch.cat([torch.cat(list(columns[name].float()), -2) for name in names], -1)
         strip = rows.clamp(0, 1).cpu()
         writer.add_image(" | ".join(names), strip, step)
-        (self.run / "strips").mkdir(exist_ok=True)
+        (self.folder / "strips").mkdir(exist_ok=True)
         pixels = (strip.permute(1, 2, 0) * 255).round().byte().numpy()
-        photo.write_rgb(self.run / "strips" / f"{step:09d}.png", pixels)
+        photo.write_rgb(self.folder / "strips" / f"{step:09d}.png", pixels)
 
     def save(self, progress: dict[str, Any]) -> None:
         """The state of this step; only the first process writes."""
@@ -226,7 +232,7 @@ class Trainer:
             net = self.recipe.net
             facts = {"net": net.name, "arguments": net.arguments}
             facts |= self.facts(progress["step"], progress["seconds"])
-            runs.save_state(self.run, networks, optimizers, progress=progress, facts=facts)
+            runs.save_state(self.folder, networks, optimizers, progress=progress, facts=facts)
         self.fabric.barrier()
 
     def facts(self, step: int, seconds: float) -> dict[str, Any]:

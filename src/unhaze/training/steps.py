@@ -1,6 +1,7 @@
 """What belongs to each step: its batches, its learning rate, the averaging, the wish to stop."""
 
 import contextlib
+import dataclasses
 import math
 import signal
 import sys
@@ -15,6 +16,9 @@ from torch import nn
 
 from unhaze.config import Recipe, Schedule
 from unhaze.data import Batch, PairedData, UnpairedData
+from unhaze.data.folders import PairedFolders
+from unhaze.methods.steps import follow
+from unhaze.processes import part_of
 
 
 def batches_from(
@@ -22,21 +26,13 @@ def batches_from(
 ) -> Iterator[list[Batch]]:
     """The parts of each step's batch that this process works on, drawn ahead in threads."""
     schedule, prefetch = recipe.schedule, recipe.hardware.prefetch
-    parts = fabric.world_size * schedule.accumulate
+    size = schedule.batch // schedule.accumulate
 
     def draw(step: int) -> list[Batch]:
-        batches = []
-        for turn in range(schedule.accumulate):
-            part = step * parts + turn * fabric.world_size + fabric.global_rank
-            batch = data.draw(
-                recipe.seed,
-                part,
-                size=schedule.batch // parts,
-                augment=recipe.augment,
-                device=fabric.device,
-            )
-            batches.append(batch)
-        return batches
+        drawn = (step * schedule.accumulate + turn for turn in range(schedule.accumulate))
+        return [
+            draw_part(data, recipe, number, size=size, device=fabric.device) for number in drawn
+        ]
 
     if prefetch == 0:
         yield from map(draw, range(step, schedule.steps))
@@ -50,6 +46,21 @@ def batches_from(
             if following < schedule.steps:
                 ahead.append(pool.submit(draw, following))
             yield batches
+
+
+def draw_part(
+    data: PairedData | UnpairedData, recipe: Recipe, number: int, *, size: int, device: torch.device
+) -> Batch:
+    """This process's part of the `size` samples that all processes together have as batch `number`.
+
+    What is random is drawn for all of them, so that several processes see what one would.
+    """
+    words = {"size": size, "augment": recipe.augment, "device": device}
+    own = part_of(size)
+    if isinstance(data, PairedFolders):  # decodes no more than is needed
+        return data.draw(recipe.seed, number, own=own, **words)
+    whole = data.draw(recipe.seed, number, **words)
+    return dataclasses.replace(whole, hazy=whole.hazy[own], clear=whole.clear[own])
 
 
 def learning_rate(step: int, schedule: Schedule, lr: float) -> float:
@@ -71,7 +82,7 @@ def learning_rate(step: int, schedule: Schedule, lr: float) -> float:
 def average(ema: nn.Module, net: nn.Module, decay: float, step: int) -> None:
     """ema <- decay * ema + (1 - decay) * net; a young average forgets faster. Copies buffers."""
     decay = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
+    follow(ema, net, 1 - decay)
     for averaged, current in zip(ema.buffers(), net.buffers()):
         averaged.copy_(current)
 

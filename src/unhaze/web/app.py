@@ -6,8 +6,10 @@ FastAPI writes the OpenAPI document from the signatures; the page is the one of 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,27 +25,29 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
 
 from unhaze.errors import UnhazeError
+from unhaze.validation import nearest
 from unhaze.web import entry, openapi, photos, service, videos
 from unhaze.web.access import Access, request_id
-from unhaze.web.answers import EXPOSED
 from unhaze.web.connections import Door
 from unhaze.web.desk import Busy, Stopping
 from unhaze.web.limits import HEADERS, Guard, TooLarge, TooSlow
 from unhaze.web.metrics import Counting, Metrics
 from unhaze.web.negotiation import NotAcceptable
 from unhaze.web.parameters import one_line
+from unhaze.web.responses import EXPOSED
 from unhaze.web.settings import Settings
-from unhaze.web.shelf import Full
 from unhaze.web.static import add_files
+from unhaze.web.upload_store import Full
 from unhaze.web.uploads import NoRoom
 from unhaze.web.work import Clearer, Missing
 
 PAGE = Path(__file__).parent / "site"  # built by `make site`
+PAGE_METHODS = {"GET", "HEAD"}
 DESCRIPTION = (
     "Clears haze from photos and short videos. A file is sent as the body, as it is, or in a form."
 )
 # FastAPI exports traces where OTLP variables say so; nothing here reports to anybody.
-SILENT = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -114,24 +118,26 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, clearer: 
     app.add_middleware(Access, form=settings.access_log)
 
 
+# What went wrong, the status that says so, and whether the connection ends with it.
+STATUSES: dict[type[Exception], tuple[int, bool]] = {
+    UnhazeError: (422, False),
+    NotAcceptable: (406, False),
+    Missing: (404, False),
+    NoRoom: (507, False),
+    TooLarge: (413, True),
+    TooSlow: (408, True),
+}
+
+
 def add_errors(app: FastAPI) -> None:
     """What went wrong becomes one JSON line and a fitting status."""
-
-    @app.exception_handler(UnhazeError)
-    def refused(_: Request, error: UnhazeError) -> JSONResponse:
-        return refusal(422, str(error))
+    for kind, (status, ends) in STATUSES.items():
+        headers = {"Connection": "close"} if ends else {}
+        app.add_exception_handler(kind, partial(_refused, status=status, headers=headers))
 
     @app.exception_handler(RequestValidationError)
     def wrong_parameters(_: Request, error: RequestValidationError) -> JSONResponse:
         return refusal(422, one_line(error.errors()))
-
-    @app.exception_handler(NotAcceptable)
-    def not_acceptable(_: Request, error: NotAcceptable) -> JSONResponse:
-        return refusal(406, str(error))
-
-    @app.exception_handler(Missing)
-    def missing(_: Request, error: Missing) -> JSONResponse:
-        return refusal(404, str(error))
 
     @app.exception_handler(Busy)
     @app.exception_handler(Full)
@@ -148,30 +154,22 @@ def add_errors(app: FastAPI) -> None:
         why = f"a fault of the server; its log says more about request {ident}"
         return refusal(500, why, HEADERS | {"X-Request-ID": ident})
 
+    @app.exception_handler(404)
     @app.exception_handler(405)
-    def wrong_method(request: Request, _: HTTPException) -> JSONResponse:
-        allowed = ", ".join(sorted(methods_of(app, request)))
-        return refusal(405, f"expected one of {allowed}", {"Allow": allowed})
+    def no_route(request: Request, error: HTTPException) -> JSONResponse:
+        return refused_route(app, request, error)
 
     @app.exception_handler(MemoryError)
     def memory(_: Request, __: MemoryError) -> JSONResponse:
         return refusal(413, "not enough memory for this picture")
 
-    @app.exception_handler(NoRoom)
-    def no_room(_: Request, error: NoRoom) -> JSONResponse:
-        return refusal(507, str(error))
-
     @app.exception_handler(ClientDisconnect)
     def gone(_: Request, __: ClientDisconnect) -> JSONResponse:
         return refusal(400, "the body ended early")
 
-    @app.exception_handler(TooLarge)
-    def too_large(_: Request, error: TooLarge) -> JSONResponse:
-        return refusal(413, str(error), {"Connection": "close"})
 
-    @app.exception_handler(TooSlow)
-    def too_slow(_: Request, error: TooSlow) -> JSONResponse:
-        return refusal(408, str(error), {"Connection": "close"})
+def _refused(_: Request, error: Exception, status: int, headers: dict[str, str]) -> JSONResponse:
+    return refusal(status, str(error), headers)
 
 
 def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -179,11 +177,23 @@ def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     return JSONResponse({"detail": detail}, status, headers)
 
 
+def refused_route(app: FastAPI, request: Request, error: HTTPException) -> JSONResponse:
+    """What is no route comes to the files of the page, and none of those is a path of the API."""
+    path, methods = request.url.path, methods_of(app, request)
+    if path.startswith("/v1/") and not methods:
+        paths = (each for each in app.openapi()["paths"] if each.startswith("/v1/"))
+        return refusal(404, f"no path '{path}'; {nearest(path, paths)}")
+    if error.status_code == 404 and request.method in (methods or PAGE_METHODS):
+        return refusal(404, error.detail)
+    allowed = ", ".join(sorted(methods or PAGE_METHODS))
+    return refusal(405, f"expected one of {allowed}", {"Allow": allowed})
+
+
 def methods_of(app: FastAPI, request: Request) -> set[str]:
-    """The methods of all routes of a path; those of files if there is none."""
+    """The methods of all routes of a path; none if it is that of a file."""
     found: set[str] = set()
     routers = (entry.router, service.router, photos.router, videos.router)
     for route in (*app.routes, *(each for router in routers for each in router.routes)):
         if not isinstance(route, Mount) and route.matches(request.scope)[0] is not Match.NONE:
             found |= set(getattr(route, "methods", None) or ())
-    return found or {"GET", "HEAD"}
+    return found

@@ -16,7 +16,6 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from starlette.types import ASGIApp
 
 LINGER_SECONDS = 1.0  # in which a client that is turned away may read why
 MOST_LINGERING = 64  # of those; further ones are only closed
@@ -56,7 +55,8 @@ class Door:
 class Connections:
     """All connections of one server; `close` lets answers that have begun be sent."""
 
-    def __init__(self, app: ASGIApp, config: Config, door: Door) -> None:
+    def __init__(self, app: Any, config: Config, door: Door) -> None:
+        """app: by ASGI, for which Starlette and Hypercorn have types that do not fit together."""
         self.app, self.config, self.door = ASGIWrapper(app), config, door
         self.contexts: set[WorkerContext] = set()
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -87,6 +87,7 @@ class Connections:
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves one connection to its end, or turns it away."""
         task = asyncio.current_task()
+        assert task is not None  # asyncio makes one of each connection
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         client = network_of((writer.get_extra_info("peername") or ("",))[0])
@@ -96,7 +97,8 @@ class Connections:
             return
         context, loop = WorkerContext(None), asyncio.get_running_loop()
         self.contexts.add(context)
-        watched = Watched(reader, context)
+        # In place of a StreamReader, of which Hypercorn calls `read` alone.
+        watched: Any = Watched(reader, context)
         try:
             with self.door.inside(client):
                 await TCPServer(self.app, loop, self.config, context, {}, watched, writer)

@@ -42,7 +42,7 @@ class Metrics:
         taken = Gauge("unhaze_places_taken", "Uploads at work or waiting.", registry=self.registry)
         taken.set_function(lambda: clearer.desk.taken + clearer.video_desk.taken)
         kept = Gauge("unhaze_items_kept", "Photos and videos kept.", registry=self.registry)
-        kept.set_function(lambda: len(clearer.shelf.items))
+        kept.set_function(lambda: len(clearer.uploads.items))
         open_now = Gauge("unhaze_connections", "Open connections.", registry=self.registry)
         open_now.set_function(lambda: door.open)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from unhaze.photo.output import FORMATS, SAME
-from unhaze.web.answers import MEDIA_TYPES
+from unhaze.web.responses import MEDIA_TYPES
 
 EXACT, SUBTYPES, ALL = 2, 1, 0  # how closely a range names a type
 

@@ -60,7 +60,7 @@ def complete(app: FastAPI, with_token: bool) -> dict[str, Any]:
                 answer.setdefault("headers", {})["X-Request-ID"] = REQUEST_ID
             for each in about.get("parameters", []):
                 if each["name"] in PARAMETERS:
-                    each["example"] = PARAMETERS[each["name"]][1].examples[0]
+                    each["example"] = (PARAMETERS[each["name"]][1].examples or [None])[0]
     return found
 
 

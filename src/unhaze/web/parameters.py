@@ -5,19 +5,19 @@ command has as well, are added by themselves, as are those of `unhaze.restore.en
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError, create_model
 from pydantic.fields import Field, FieldInfo
 
 from unhaze.errors import UnhazeError
-from unhaze.names import nearest
 from unhaze.photo.output import OPTIONS, Option
+from unhaze.restore.controls import CONTROLS, Controls
 from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
+from unhaze.validation import nearest
 
 Parameter = tuple[Any, FieldInfo]  # type, and all else
-Given = TypeVar("Given", bound=BaseModel)
 
 
 def parameter(kind: Any, default: Any, text: str, example: Any, **limits: Any) -> Parameter:
@@ -54,6 +54,9 @@ PARAMETERS: dict[str, Parameter] = {
 }
 PARAMETERS |= {name: from_option(option) for name, option in OPTIONS.items()}
 OUTPUT = tuple(OPTIONS)
+PARAMETERS |= {
+    name: parameter(float, 0.0, about, 0.5, ge=0, le=1) for name, about in CONTROLS.items()
+}
 # Those of videos, which the command has as well, too.
 EXAMPLES = {"codec": "h265", "crf": "22", "bitrate": "8M", "target_size": "700M", "preset": "slow"}
 EXAMPLES |= {"pixel_format": "yuv420p10le", "hw": "auto", "audio": "none"}
@@ -65,24 +68,57 @@ PARAMETERS |= {
 
 def query(title: str, *names: str, name: str = "photo") -> type[BaseModel]:
     """What a route takes; name: the upload's, if it is not given."""
-    found = {each: PARAMETERS[each] for each in names}
+    found: dict[str, Any] = {each: PARAMETERS[each] for each in names}
     if "name" in found:
         kind, about = found["name"]
         found["name"] = kind, FieldInfo.merge_field_infos(about, default=name)
     return create_model(title, **found)
 
 
-Dehaze = query("Dehaze", "strength", "model", "analysis", "name", *OUTPUT)
-SendPhoto = query("SendPhoto", "name", "model")
-Preview = query("Preview", "side", "size")
-Result = query("Result", "strength", *OUTPUT)
-SendVideo = query("SendVideo", "name", "model", "strength", *CHOICES, name="video.mp4")
-Archive = query("Archive", "item")
+if TYPE_CHECKING:
+
+    class Asked(BaseModel):
+        """All that routes read of the models below, which are made of `PARAMETERS` at run time."""
+
+        name: str
+        model: str
+        strength: float
+        analysis: int
+        side: Literal["hazy", "restored"]
+        size: int
+        item: list[str]
+
+    class Dehaze(Asked): ...
+
+    class SendPhoto(Asked): ...
+
+    class Preview(Asked): ...
+
+    class Result(Asked): ...
+
+    class SendVideo(Asked): ...
+
+    class Archive(Asked): ...
+else:
+    Dehaze = query("Dehaze", "strength", *CONTROLS, "model", "analysis", "name", *OUTPUT)
+    SendPhoto = query("SendPhoto", "name", "model")
+    Preview = query("Preview", "side", "size")
+    Result = query("Result", "strength", *CONTROLS, *OUTPUT)
+    of_videos = ("name", "model", "strength", *CONTROLS, *CHOICES)
+    SendVideo = query("SendVideo", *of_videos, name="video.mp4")
+    Archive = query("Archive", "item")
+
+Given = TypeVar("Given", bound="Asked")
 
 
 def output_of(given: BaseModel) -> dict[str, Any]:
     """Those for the written photo."""
     return given.model_dump(include=set(OUTPUT))
+
+
+def controls_of(given: BaseModel) -> Controls:
+    """What is wanted otherwise than the model has it."""
+    return Controls(**given.model_dump(include=set(CONTROLS)))
 
 
 def encoding_of(given: BaseModel) -> Encoding:
@@ -103,7 +139,8 @@ def with_fields(given: Given, fields: Mapping[str, str], file_name: str) -> Give
             raise UnhazeError(f"'{name}' is given in the address and in the form; give it once")
     named = {"name": file_name[-255:]} if file_name and "name" in known else {}
     try:
-        return type(given)(**named | given.model_dump(exclude_unset=True) | dict(fields))
+        sent = named | given.model_dump(exclude_unset=True) | dict(fields)
+        return type(given).model_validate(sent)
     except ValidationError as error:
         raise UnhazeError(one_line(error.errors())) from error
 

@@ -16,7 +16,10 @@ from starlette.requests import ClientDisconnect
 
 from unhaze.errors import UnhazeError
 from unhaze.web import parameters
-from unhaze.web.answers import (
+from unhaze.web.desk import Busy, Stopping
+from unhaze.web.negotiation import wanted_formats
+from unhaze.web.parameters import controls_of, known_parameters, output_of
+from unhaze.web.responses import (
     BUSY,
     CHOICE,
     UNKNOWN,
@@ -26,11 +29,8 @@ from unhaze.web.answers import (
     facts_of,
     media_type,
 )
-from unhaze.web.desk import Busy, Stopping
-from unhaze.web.negotiation import wanted_formats
-from unhaze.web.parameters import known_parameters, output_of
-from unhaze.web.shelf import Kept, safe_name, size_of
 from unhaze.web.tasks import Order
+from unhaze.web.upload_store import Kept, safe_name, size_of
 from unhaze.web.work import BrokenOff, Clearer, Missing, NoRoom, client_of
 
 router = APIRouter(tags=["page"], dependencies=[Depends(known_parameters)])
@@ -68,8 +68,8 @@ async def send_photo(
     client = client_of(request)
     with clearer.desk.place(client), ExitStack() as undo:
         clearer.settings.chosen(query.model, clearer.settings.analysis)
-        item = clearer.shelf.new(query.name, "photo", client)
-        undo.callback(clearer.shelf.remove, item.id)
+        item = clearer.uploads.new(query.name, "photo", client)
+        undo.callback(clearer.uploads.remove, item.id)
         given = await clearer.receive(request, item, query)
         chosen = clearer.settings.chosen(given.model, clearer.settings.analysis)
         await clearer.work(lambda stop: clearer.look(item, chosen, stop), item, request)
@@ -131,7 +131,7 @@ async def photo_result(
     """
     clearer: Clearer = request.app.state.clearer
     wanted = wanted_formats(request.headers.get("accept", ""))
-    order = Order(query.strength, output_of(query), wanted)
+    order = Order(query.strength, output_of(query), wanted, controls_of(query))
     item, started = clearer.find(ident, "photo"), time.perf_counter()
     with clearer.desk.place(client_of(request)):
         written = await clearer.work(
@@ -151,7 +151,7 @@ async def photo_result(
 def remove_photo(request: Request, ident: str) -> None:
     """Deletes a photo before its time."""
     clearer: Clearer = request.app.state.clearer
-    clearer.shelf.remove(clearer.find(ident, "photo").id)
+    clearer.uploads.remove(clearer.find(ident, "photo").id)
 
 
 @router.get(
@@ -187,7 +187,7 @@ def read_choice(clearer: Clearer, text: str) -> tuple[Kept, float]:
         strength = -1.0
     if not 0 <= strength <= 1:
         raise UnhazeError("item must be ID:STRENGTH with a strength from 0 to 1")
-    video = clearer.shelf.get(ident, "video")
+    video = clearer.uploads.get(ident, "video")
     if video is not None and video.state == "done":
         return video, strength
     return clearer.find(ident, "photo"), strength
@@ -205,6 +205,9 @@ class Sink:
 
     def flush(self) -> None:
         """Nothing is held back."""
+
+    def close(self) -> None:
+        """What is left can still be taken."""
 
     def take(self) -> bytes:
         """All that was written since the last time."""

@@ -8,6 +8,7 @@ import asyncio
 import signal
 import sys
 from contextlib import suppress
+from typing import Any
 
 from fastapi import FastAPI
 from hypercorn.config import Config
@@ -59,7 +60,9 @@ async def serve_until(
     503. All of that takes at most `Settings.stop_seconds` and some 15 seconds.
     """
     settings, clearer = app.state.clearer.settings, app.state.clearer
-    shown = ProxyFixMiddleware(app, mode="legacy", trusted_hops=1) if behind_proxy else app
+    shown: Any = app  # Starlette's and Hypercorn's types of ASGI do not fit together
+    if behind_proxy:
+        shown = ProxyFixMiddleware(shown, mode="legacy", trusted_hops=1)
     door = app.state.door
     door.most = min(settings.max_connections, max(1, descriptors() - RESERVED))
     connections = Connections(shown, config, door)

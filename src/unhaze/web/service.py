@@ -12,9 +12,9 @@ from starlette.background import BackgroundTask
 from unhaze.restore.models import list_models
 from unhaze.restore.priors import PRIORS
 from unhaze.web import parameters
-from unhaze.web.answers import ANY, CHOICE, UPLOAD, body, content, facts_of, media_type
 from unhaze.web.negotiation import wanted_formats
-from unhaze.web.parameters import known_parameters, output_of
+from unhaze.web.parameters import controls_of, known_parameters, output_of
+from unhaze.web.responses import ANY, CHOICE, UPLOAD, body, content, facts_of, media_type
 from unhaze.web.tasks import Order
 from unhaze.web.work import Clearer, client_of
 
@@ -120,11 +120,11 @@ async def dehaze(request: Request, query: Annotated[parameters.Dehaze, Query()])
     wanted = wanted_formats(request.headers.get("accept", ""))
     with clearer.desk.place(client), ExitStack() as undo:
         clearer.settings.chosen(query.model, query.analysis)  # sooner than the body has come
-        item = clearer.shelf.new(query.name, "request", client)
-        undo.callback(clearer.shelf.remove, item.id)
+        item = clearer.uploads.new(query.name, "request", client)
+        undo.callback(clearer.uploads.remove, item.id)
         given = await clearer.receive(request, item, query)
         chosen = clearer.settings.chosen(given.model, given.analysis)
-        order = Order(given.strength, output_of(given), wanted)
+        order = Order(given.strength, output_of(given), wanted, controls_of(given))
 
         def clear(stop: Event) -> None:
             clearer.clear(item, chosen, given.analysis, order, stop)
@@ -137,5 +137,5 @@ async def dehaze(request: Request, query: Annotated[parameters.Dehaze, Query()])
         media_type=media_type(item.suffix),
         filename=item.result_name,
         headers=facts_of(item, item.seconds, item.lost),
-        background=BackgroundTask(clearer.shelf.remove, item.id),
+        background=BackgroundTask(clearer.uploads.remove, item.id),
     )

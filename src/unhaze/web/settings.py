@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 
 from unhaze.errors import UnhazeError
-from unhaze.names import one_of
 from unhaze.restore.models import list_models
 from unhaze.restore.priors import PRIORS
 from unhaze.restore.resources import usable_cores
+from unhaze.validation import one_of
 from unhaze.web.access import FORMS
 
 ANALYSIS_BYTES = 600_000_000  # of memory that one look of a model may be expected to take

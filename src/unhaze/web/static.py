@@ -36,6 +36,7 @@ def add_files(app: FastAPI, folder: Path) -> None:
             {
                 "server": True,
                 "browser": (folder / RUNTIME).is_file(),
+                "codecs": False,
                 "webgpu": False,
                 "sample": (folder / SAMPLE).is_file(),
             }

@@ -16,13 +16,14 @@ from unhaze.errors import UnhazeError
 from unhaze.photo.notes import noted
 from unhaze.photo.output import SAME, output_of, suffix_for
 from unhaze.photo.picture import ICC
+from unhaze.restore.controls import AS_MODEL, Controls
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
-from unhaze.restore.restorer import Glance, Restorer, analysis_image, as_u8
+from unhaze.restore.restorer import Preview, Restorer, analysis_image, as_u8
 from unhaze.restore.video.containers import SERVICE_DEMUXERS
 from unhaze.web.negotiation import choose
 from unhaze.web.settings import Settings
-from unhaze.web.shelf import Kept
+from unhaze.web.upload_store import Kept
 
 MODELS_HELD = 3  # loaded at a time, the least used goes first
 SHRUNK = 2048  # long side in pixels up to which a preview is shrunk in memory
@@ -57,9 +58,10 @@ def load(models: Models, model: str) -> None:
     models.restorer(model, models.settings.analysis)
 
 
-def receive(models: Models, item: Kept) -> dict[str, object]:
+def receive(models: Models, item: Kept, bands: tuple[int, ...] | None = None) -> dict[str, Any]:
     """What the header of a photo tells. UnhazeError: no picture, too many pixels."""
-    with photos.open_photo(item.source, max_pixels=models.settings.max_pixels) as opened:
+    limit = models.settings.max_pixels
+    with photos.open_photo(item.source, max_pixels=limit, bands=bands) as opened:
         height, width, _ = opened.shape
         if opened.traits.orientation >= 5:
             height, width = width, height
@@ -67,14 +69,14 @@ def receive(models: Models, item: Kept) -> dict[str, object]:
     return {"width": width, "height": height, "suffix": suffix}
 
 
-def look(models: Models, item: Kept, model: str) -> dict[str, object]:
+def look(models: Models, item: Kept, model: str) -> dict[str, Any]:
     """Lets the network look at a photo and keeps what it saw, for previews and results."""
     started = time.perf_counter()
     facts = receive(models, item)
     restorer = models.restorer(model, models.settings.analysis)
     with photos.open_photo(item.source) as opened:
-        glance = restorer.look(opened)
-    np.savez(item.folder / "glance.npz", hazy=glance.hazy, maps=glance.maps)
+        seen = restorer.look(opened)
+    np.savez(item.folder / "preview.npz", hazy=seen.hazy, maps=seen.maps)
     name = restorer.name_for(facts["height"], facts["width"])
     return facts | {"model": name, "seconds": time.perf_counter() - started}
 
@@ -88,6 +90,7 @@ class Order:
     strength: float = 1.0
     output: Mapping[str, Any] = field(default_factory=lambda: {"format": SAME})
     wanted: Mapping[str, float] = field(default_factory=dict)
+    controls: Controls = AS_MODEL
 
     def suffix(self, own: str) -> str:
         """Of the result of a photo that has this one in its own format."""
@@ -103,17 +106,16 @@ class Written:
     lost: tuple[str, ...]
 
 
-def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -> dict[str, object]:
+def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -> dict[str, Any]:
     """Writes the restored photo to `result` in the item's folder."""
     started = time.perf_counter()
-    restorer = models.restorer(model, analysis)
+    restorer = models.restorer(model, analysis).controlled(order.controls)
     with noted(item.source) as lost:
-        facts = receive(models, item)
+        output = output_of(order.output)
+        facts = receive(models, item, output.channels)
         facts["suffix"] = order.suffix(facts["suffix"])
         target = item.folder / f"result{facts['suffix']}"
-        restorer.restore_file(
-            item.source, target, strength=order.strength, output=output_of(order.output)
-        )
+        restorer.restore_file(item.source, target, strength=order.strength, output=output)
     name = restorer.name_for(facts["height"], facts["width"])
     seconds = time.perf_counter() - started
     return facts | {"model": name, "seconds": seconds, "lost": tuple(lost)}
@@ -122,11 +124,12 @@ def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -
 def write_result(models: Models, item: Kept, order: Order) -> Written:
     """A new file in the item's folder: the photo at full size, restored with its field."""
     target = item.folder / f"{secrets.token_hex(8)}{order.suffix(item.suffix)}"
-    restorer = models.restorer(item.model, models.settings.analysis)
-    glance = _glance(models, item) if order.strength else None
+    restorer = models.restorer(item.model, models.settings.analysis).controlled(order.controls)
+    # What was seen is what the model makes of it; other wishes make another field.
+    seen = _seen(models, item) if order.strength and order.controls == AS_MODEL else None
     with noted(item.source) as lost:
         how = {"strength": order.strength, "output": output_of(order.output)}
-        restorer.restore_file(item.source, target, glance=glance, **how)
+        restorer.restore_file(item.source, target, seen=seen, **how)
     return Written(target, tuple(lost))
 
 
@@ -135,16 +138,16 @@ def preview(models: Models, item: Kept, side: str, size: int) -> bytes:
     if size > SHRUNK:
         return _full_preview(models, item, side)
     threads = models.settings.threads
-    glance = _glance(models, item)
+    seen = _seen(models, item)
     with photos.open_photo(item.source) as opened, opened.reading():
-        traits, pixels = opened.traits, getattr(glance, side)
+        traits, pixels = opened.traits, getattr(seen, side)
         if size < max(pixels.shape):
             pixels = analysis_image(pixels, size)
         elif max(pixels.shape) < max(item.width, item.height):
             small = analysis_image(opened.image(), size)
             pixels = photos.upright(small, traits.orientation)
             if side == "restored":
-                pixels = apply_field(glance.maps, pixels, threads=threads)
+                pixels = apply_field(seen.maps, pixels, threads=threads)
     profile = {key: value for key, value in traits.metadata.items() if key == ICC}
     shown = photos.Traits(grey=traits.grey, metadata=profile, quality=88, full_chroma=False)
     return photos.encode(photos.Photo(as_u8(pixels), traits=shown), ".jpg")
@@ -155,19 +158,19 @@ def _full_preview(models: Models, item: Kept, side: str) -> bytes:
     target = item.folder / f"{secrets.token_hex(8)}.jpg"
     restorer = models.restorer(item.model, models.settings.analysis)
     strength = 1.0 if side == "restored" else 0.0
-    glance = _glance(models, item) if strength else None
+    seen = _seen(models, item) if strength else None
     try:
-        restorer.restore_file(item.source, target, strength=strength, glance=glance)
+        restorer.restore_file(item.source, target, strength=strength, seen=seen)
         return target.read_bytes()
     finally:
         with suppress(FileNotFoundError):
             target.unlink()
 
 
-def _glance(models: Models, item: Kept) -> Glance:
-    with np.load(item.folder / "glance.npz") as kept:
+def _seen(models: Models, item: Kept) -> Preview:
+    with np.load(item.folder / "preview.npz") as kept:
         hazy, maps = kept["hazy"], kept["maps"]
-    return Glance(hazy, apply_field(maps, hazy, threads=models.settings.threads), maps)
+    return Preview(hazy, apply_field(maps, hazy, threads=models.settings.threads), maps)
 
 
 def clear_video(
@@ -177,8 +180,11 @@ def clear_video(
     strength: float,
     suffix: str,
     encoding: Encoding | None = None,
-) -> None:
-    """Writes the restored video to `result`; tells (frames done, frames in all, seconds)."""
+    controls: Controls = AS_MODEL,
+) -> tuple[str, ...]:
+    """Writes the restored video to `result`, and returns what its client should know of it; tells
+    (frames done, frames in all, seconds).
+    """
     from unhaze.restore.video import restore_video
 
     settings = models.settings
@@ -191,16 +197,17 @@ def clear_video(
         if done > passes * settings.max_frames:
             raise UnhazeError(f"over the limit of {settings.max_frames} frames")
 
-    restore_video(
+    report = restore_video(
         item.source,
         item.folder / f"result{suffix}",
-        restorer=models.restorer(model, settings.analysis, use="video"),
+        restorer=models.restorer(model, settings.analysis, use="video").controlled(controls),
         strength=strength,
         encoding=encoding,
         progress=watch,
         demuxers=SERVICE_DEMUXERS,
         max_pixels=settings.max_frame_pixels,
     )
+    return report.notes
 
 
 def check_video(models: Models, source: Path) -> int | None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import BinaryIO
 
 from python_multipart.exceptions import FormParserError
@@ -126,10 +127,10 @@ async def save(request: Request, target: BinaryIO) -> tuple[dict[str, str], str]
             form = Form(options.get(b"boundary", b""), target)
         except (FormParserError, ValueError) as error:
             raise UnhazeError(f"the form cannot be read: {error}") from error
-    write = form.write if form else target.write
+    write: Callable[[bytes], object] = form.write if form else target.write
     async for piece in request.stream():
         try:
-            await asyncio.to_thread(write, piece)
+            await asyncio.to_thread(partial(write, piece))
         except OSError as error:
             raise NoRoom("no room on the server for this upload") from error
     if form is not None:

@@ -13,12 +13,13 @@ from fastapi.responses import FileResponse, Response
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
+from unhaze.restore.controls import Controls
 from unhaze.restore.encoding import Encoding
 from unhaze.web import parameters, tasks
-from unhaze.web.answers import UNKNOWN, UPLOAD, body, content, media_type
 from unhaze.web.desk import Stopping
 from unhaze.web.parameters import known_parameters
-from unhaze.web.shelf import Kept
+from unhaze.web.responses import UNKNOWN, UPLOAD, body, content, media_type
+from unhaze.web.upload_store import Kept
 from unhaze.web.work import Clearer, Missing, client_of, in_client_words
 from unhaze.web.workers import Dropped
 
@@ -31,7 +32,9 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # of results; others becom
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """How far a video is: waiting, running, done or failed. frames: in all, if that is known."""
+    """How far a video is: waiting, running, done or failed. frames: in all, if that is known.
+    notes: what was damaged or missing in it, and what the result does not hold, a line each.
+    """
 
     id: str
     name: str
@@ -41,6 +44,7 @@ class VideoEntry:
     frames: int | None
     seconds: float
     error: str
+    notes: tuple[str, ...]
 
 
 @router.post(
@@ -56,12 +60,16 @@ async def send_video(
         undo.enter_context(clearer.video_desk.place(client))
         clearer.settings.chosen(query.model, clearer.settings.analysis)
         parameters.encoding_of(query)
-        item = clearer.shelf.new(query.name, "video", client)
+        item = clearer.uploads.new(query.name, "video", client)
         with ExitStack() as forget:
-            forget.callback(clearer.shelf.remove, item.id)
+            forget.callback(clearer.uploads.remove, item.id)
             given = await clearer.receive(request, item, query)
             chosen = clearer.settings.chosen(given.model, clearer.settings.analysis)
-            how = given.strength, parameters.encoding_of(given)
+            how = (
+                given.strength,
+                parameters.encoding_of(given),
+                parameters.controls_of(given),
+            )
             check_container(item.source)
             forget.pop_all()
         place = undo.pop_all()
@@ -95,23 +103,23 @@ def restore_kept(
     clearer: Clearer,
     item: Kept,
     model: str,
-    how: tuple[float, Encoding],
+    how: tuple[float, Encoding, Controls],
     stop: threading.Event,
 ) -> None:
-    """Restores the video; what goes wrong becomes its state. `how`: strength and encoding."""
+    """Restores the video; what goes wrong becomes its state. `how`: strength and so on."""
     item.state = "running"
     item.suffix = item.source.suffix if item.source.suffix in SUFFIXES else ".mkv"
     started = time.perf_counter()
-    settings, (strength, encoding) = clearer.settings, how
+    settings, (strength, *how_written) = clearer.settings, how
 
     def watch(done: int, frames: int | None, seconds: float) -> None:
         item.done, item.frames = done, frames
         item.used = time.monotonic()
 
     try:
-        clearer.workers.call(
+        item.lost = clearer.workers.call(
             tasks.clear_video,
-            *(item, model, strength, item.suffix, encoding),
+            *(item, model, strength, item.suffix, *how_written),
             stop=Unwanted(stop, item, settings.forgotten_seconds),
             seconds=settings.video_seconds,
             progress=watch,
@@ -131,10 +139,7 @@ def restore_kept(
 
 @dataclass(frozen=True)
 class Unwanted:
-    """Set when the server stops, when the video was removed, or its client has not asked for long.
-
-    It stands where a `threading.Event` does.
-    """
+    """Set when the server stops, the video was removed, or its client has not asked for long."""
 
     stop: threading.Event
     item: Kept
@@ -171,7 +176,7 @@ def video_result(request: Request, ident: str) -> Response:
 def remove_video(request: Request, ident: str) -> None:
     """Deletes a video before its time; the work on one that is not done stops."""
     clearer: Clearer = request.app.state.clearer
-    clearer.shelf.remove(clearer.find(ident, "video").id)
+    clearer.uploads.remove(clearer.find(ident, "video").id)
 
 
 def entry(item: Kept) -> VideoEntry:
@@ -185,4 +190,5 @@ def entry(item: Kept) -> VideoEntry:
         frames=item.frames,
         seconds=item.seconds,
         error=item.error,
+        notes=item.lost,
     )

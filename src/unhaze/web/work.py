@@ -17,7 +17,7 @@ from unhaze.web.connections import network_of
 from unhaze.web.desk import Desk, Stopping
 from unhaze.web.parameters import Given, with_fields
 from unhaze.web.settings import Settings
-from unhaze.web.shelf import Kept, Shelf
+from unhaze.web.upload_store import Kept, UploadStore
 from unhaze.web.uploads import NoRoom, save
 from unhaze.web.workers import Dropped, Workers
 
@@ -35,27 +35,29 @@ class BrokenOff(Exception):
 
 
 class Clearer:
-    """The desks, the shelf and the workers of one application."""
+    """The desks, the upload store and the workers of one application."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.desk = Desk(settings.places, settings.queue, settings.client_places)
         waiting = max(1, settings.queue // 4)
         self.video_desk = Desk(1, waiting, settings.client_places)  # a long video stops no photo
-        self.shelf = Shelf(settings.kept_bytes, settings.bytes_of_one, settings.kept_seconds)
+        self.uploads = UploadStore(
+            settings.kept_bytes, settings.bytes_of_one, settings.kept_seconds
+        )
         self.workers = Workers(settings)
         self.tasks: set[asyncio.Task[None]] = set()  # what runs on after its request was answered
 
     def close(self) -> None:
         """Ends the work and removes all files."""
-        for item in list(self.shelf.items.values()):
+        for item in list(self.uploads.items.values()):
             item.removed = True
         self.desk.stop_all()
         self.video_desk.stop_all()
         self.workers.close()
         self.desk.close()
         self.video_desk.close()
-        self.shelf.close()
+        self.uploads.close()
 
     async def drain(self, seconds: float) -> None:
         """Lets photos that have begun, also to be sent, end within so many seconds; begins nothing,
@@ -76,7 +78,7 @@ class Clearer:
         async def tidy_for_ever() -> None:
             while True:
                 await asyncio.sleep(min(TIDY_SECONDS, max(0.1, self.settings.kept_seconds / 4)))
-                await asyncio.to_thread(self.shelf.tidy)
+                await asyncio.to_thread(self.uploads.tidy)
 
         tidying = asyncio.create_task(tidy_for_ever())
         try:
@@ -90,12 +92,12 @@ class Clearer:
         """ready; else what hinders."""
         if self.desk.stopping:
             return "stopping"
-        free = shutil.disk_usage(self.shelf.folder).free
+        free = shutil.disk_usage(self.uploads.folder).free
         return "ready" if free >= 2 * self.settings.max_bytes else "no room"
 
     def find(self, ident: str, kind: str) -> Kept:
         """What is kept under this name; Missing if nothing is."""
-        item = self.shelf.get(ident, kind)
+        item = self.uploads.get(ident, kind)
         if item is None:
             raise Missing(f"no such {kind}; it is kept for a while only, send it again")
         return item

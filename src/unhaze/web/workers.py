@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from unhaze.errors import UnhazeError
 from unhaze.web.desk import Stopping
@@ -37,8 +37,14 @@ class Progress:
     words: tuple[Any, ...]
 
 
+class Stop(Protocol):
+    """Says whether a task is not wanted any more; such is a `threading.Event`."""
+
+    def is_set(self) -> bool: ...
+
+
 @dataclass(eq=False)
-class Hand:
+class WorkerHandle:
     """A worker as the server sees it."""
 
     process: BaseProcess
@@ -63,8 +69,8 @@ class Workers:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.idle: queue.LifoQueue[Hand] = queue.LifoQueue()
-        self.hands: set[Hand] = set()
+        self.idle: queue.LifoQueue[WorkerHandle] = queue.LifoQueue()
+        self.handles: set[WorkerHandle] = set()
         self.lock = threading.Lock()
         self.closed = False
 
@@ -72,7 +78,7 @@ class Workers:
         self,
         function: Callable[..., Any],
         *words: Any,
-        stop: threading.Event,
+        stop: Stop,
         seconds: float,
         progress: Callable[..., None] | None = None,
     ) -> Any:
@@ -82,12 +88,12 @@ class Workers:
         MemoryError: it held more than the settings allow. `progress` gets what it tells meanwhile;
         an error that it raises ends the task, too.
         """
-        hand = self._take()
+        handle = self._take()
         with ExitStack() as undo:  # What ends by an error leaves a worker in an unknown state.
-            undo.callback(self._drop, hand)
-            answer = self._converse(hand, function, words, stop, seconds, progress)
+            undo.callback(self._drop, handle)
+            answer = self._converse(handle, function, words, stop, seconds, progress)
             undo.pop_all()
-        self.idle.put(hand)
+        self.idle.put(handle)
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -96,16 +102,16 @@ class Workers:
         """Kills all workers."""
         with self.lock:
             self.closed = True
-            hands = list(self.hands)
-        for hand in hands:
-            self._drop(hand)
+            handles = list(self.handles)
+        for handle in handles:
+            self._drop(handle)
 
-    def _converse(self, hand, function, words, stop, seconds, progress) -> Any:
+    def _converse(self, handle, function, words, stop, seconds, progress) -> Any:
         start, dropped = time.monotonic(), None
         try:
-            hand.pipe.send((function, words))
+            handle.pipe.send((function, words))
             while True:
-                while not hand.pipe.poll(POLL):
+                while not handle.pipe.poll(POLL):
                     now = time.monotonic()
                     if stop.is_set():
                         dropped = dropped or now
@@ -113,9 +119,9 @@ class Workers:
                             raise Dropped
                     if now - start > seconds:
                         raise UnhazeError(f"the work on it took more than {seconds:g} seconds")
-                    if hand.bytes() > self.settings.worker_bytes:
+                    if handle.bytes() > self.settings.worker_bytes:
                         raise MemoryError
-                answer = hand.pipe.recv()
+                answer = handle.pipe.recv()
                 if not isinstance(answer, Progress):
                     return answer
                 if stop.is_set():
@@ -127,7 +133,7 @@ class Workers:
                 raise Dropped from error
             raise UnhazeError("the work on it failed; it may be damaged") from error
 
-    def _take(self) -> Hand:
+    def _take(self) -> WorkerHandle:
         try:
             return self.idle.get_nowait()
         except queue.Empty:
@@ -140,16 +146,16 @@ class Workers:
             process = context.Process(target=live, args=(self.settings, theirs), daemon=True)
             process.start()
             theirs.close()
-            hand = Hand(process, ours)
-            self.hands.add(hand)
-        return hand
+            handle = WorkerHandle(process, ours)
+            self.handles.add(handle)
+        return handle
 
-    def _drop(self, hand: Hand) -> None:
+    def _drop(self, handle: WorkerHandle) -> None:
         with self.lock:
-            if hand not in self.hands:
+            if handle not in self.handles:
                 return
-            self.hands.discard(hand)
-        hand.kill()
+            self.handles.discard(handle)
+        handle.kill()
 
 
 def live(settings: Settings, pipe: Connection) -> None:
@@ -172,7 +178,10 @@ def live(settings: Settings, pipe: Connection) -> None:
         except KNOWN as error:
             answer = plain(error)
         # Any other error ends this process, with its traceback on stderr.
-        pipe.send(answer)
+        try:
+            pipe.send(answer)
+        except (BrokenPipeError, ConnectionResetError):  # the server is gone
+            return
 
 
 def plain(error: BaseException) -> BaseException:

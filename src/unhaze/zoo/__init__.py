@@ -11,7 +11,7 @@ from pathlib import Path
 from unhaze import fetch
 from unhaze.cache import cache_folder
 from unhaze.errors import UnhazeError
-from unhaze.names import nearest
+from unhaze.validation import nearest
 
 FOLDER = Path(__file__).parent
 # Files of a repository at a commit; UNHAZE_ZOO_URL names a mirror with the same paths.

@@ -38,7 +38,7 @@ def kind_of(path: Path) -> Kind | None:
     if not start:
         return Kind("empty", "it is empty: the download failed, fetch it anew")
     # Before all else: its first bytes, a number, may look like anything.
-    if re.match(rb'\{["} ]', start[8:10]):
+    if start[8:10] in (b'{"', b"{ ", b"{}"):
         return kind_of_safetensors(path)
     if start.startswith(LFS):
         size = re.search(rb"size (\d+)", start)

@@ -1,6 +1,7 @@
 """Pictures that libvips does not read: each format has a module here, with one `decode`."""
 
 import importlib
+import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ DECODERS: dict[str, Callable[[bytes, Check], Decoded]] = {
     "avif": pillow.decode_first_avif,
 }
 MODULES = {key: FORMATS[key].reader for key in DECODERS} | {"tiff": "tifffile", "avif": "PIL"}
+OBJECT = re.compile(r" ?<\S+ object at 0x\w+>")  # which tells nobody anything
 OWN = {"libvips", "unhaze"}  # that need no import
 # What the libraries raise of damaged files; theirs are subclasses of these.
 DAMAGES = (ValueError, RuntimeError, OSError, EOFError, SyntaxError, TypeError, IndexError)
@@ -51,14 +53,18 @@ def decode(
     """
     file.seek(0)
     data = file.read()
-    with _one_line(f"cannot read {name}", kind or f"{FORMATS[key].name} file"):
+    with one_line(f"cannot read {name}", kind or f"{FORMATS[key].name} file"):
         if MODULES[key] not in OWN:
             importlib.import_module(MODULES[key])
-        return DECODERS[key](data, check)
+        decoded = DECODERS[key](data, check)
+        if not decoded.samples.size:
+            raise ValueError("it has no pixels")
+        return decoded
 
 
 @contextmanager
-def _one_line(doing: str, kind: str) -> Iterator[None]:
+def one_line(doing: str, kind: str) -> Iterator[None]:
+    """In it, what libraries raise of a damaged file is one UnhazeError; `kind`: what it is."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -70,7 +76,7 @@ def _one_line(doing: str, kind: str) -> Iterator[None]:
         named = str(error).startswith(doing.removeprefix("cannot read "))
         raise error if named else UnhazeError(f"{doing}: {error}") from error
     except DAMAGES as error:
-        said = " ".join(str(error).split())[:200]
+        said = " ".join(OBJECT.sub("", str(error)).split())[:200]
         reason = f" ({said})" if said else ""
         where = "it may be cut off or of a rare kind"
         raise UnhazeError(f"{doing}: this {kind} cannot be decoded; {where}{reason}") from error

@@ -15,13 +15,15 @@ class Decoded:
 
     samples: (H,W,C) uint8, uint16 or float32, grey or RGB, then alpha if there is one. metadata: by
     the keys of `photo.picture`. linear: floats are proportional to light, with the primaries of
-    sRGB. lost: what no result holds, in words. notes: what was converted, a line each.
+    sRGB. lost: what no result holds, in words; held: what only JPEG holds. notes: what was
+    converted, a line each.
     """
 
     samples: np.ndarray
     metadata: dict[str, bytes] = field(default_factory=dict)
     linear: bool = False
     lost: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 

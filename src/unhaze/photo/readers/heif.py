@@ -1,15 +1,28 @@
 """HEIC and HEIF by pi-heif (libheif and libde265): what phones write."""
 
 import io
+import re
 from typing import Any
 
 import numpy as np
+import pyvips
 
-from unhaze.photo import exif, inventory, profile
-from unhaze.photo.picture import EXIF, ICC, XMP
-from unhaze.photo.readers.decoded import Check, Decoded, with_channels
+from unhaze.photo import behind, exif, fields, inventory, profile
+from unhaze.photo.picture import BEHIND, EXIF, ICC, VIEWS, XMP
+from unhaze.photo.readers.decoded import Check, Decoded
 
+ROWS = 16
 APPLE_GAIN_MAP = "urn:com:apple:photo:2020:aux:hdrgainmap"
+GAIN_MAPS, GAIN_MAP_QUALITY = ("gainmap", "21496"), 90
+PACKET = re.compile(rb"<x:xmpmeta.{1,65536}?</x:xmpmeta>", re.DOTALL)
+GAIN_MAP_XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF'
+    b' xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
+    b' xmlns:HDRGainMap="http://ns.apple.com/HDRGainMap/1.0/"'
+    b' xmlns:apdi="http://ns.apple.com/pixeldatainfo/1.0/"'
+    b' apdi:AuxiliaryImageType="urn:com:apple:photo:2020:aux:hdrgainmap"'
+    b' HDRGainMap:HDRGainMapVersion="65536"/></rdf:RDF></x:xmpmeta>'
+)
 
 
 def decode(data: bytes, check: Check) -> Decoded:
@@ -20,10 +33,9 @@ def decode(data: bytes, check: Check) -> Decoded:
     primary = container[container.primary_index]
     info = primary.info
     bits = int(info["bit_depth"])
-    check(*primary.size, 8)
-    samples = with_channels(np.array(primary))  # a copy: libheif's memory goes with its container
-    if bits > 8:  # to the full range, of which the highest bits are the same
-        samples = samples << (16 - bits) | samples >> (2 * bits - 16)
+    width, height = primary.size
+    check(width, height, 8)
+    samples = _at_full_range(np.asarray(primary), bits)
     metadata = {XMP: info.get("xmp"), ICC: info.get("icc_profile")}
     if block := info.get("exif"):
         block = block[block.find(b"Exif\0\0") + 6 :] if b"Exif\0\0" in block[:16] else block
@@ -34,20 +46,62 @@ def decode(data: bytes, check: Check) -> Decoded:
         )
         metadata[ICC] = made
     found = {key: bytes(value) for key, value in metadata.items() if value}
-    lost = _lost(container, info)
+    gain_map = _gain_map(primary, info, data)
+    found |= gain_map
+    lost, held = _beside(container, info, bool(gain_map))
     if lost and XMP in found:
         lost += inventory.correct_xmp(found, lost)
-    return Decoded(samples, found, lost=lost)
+    return Decoded(samples, found, lost=lost, held=held)
 
 
-def _lost(container: Any, info: dict[str, Any]) -> tuple[str, ...]:
-    """What stands beside the primary picture."""
-    lost = ()
-    auxiliary = info.get("aux", {})
-    if any("gainmap" in kind.lower() for kind in auxiliary):
-        lost += (inventory.GAIN_MAP,)
+def _at_full_range(decoded: np.ndarray, bits: int) -> np.ndarray:
+    """A copy, because libheif's memory goes with its container: (H,W,C) uint8, or uint16 whose
+    highest bits are those of the file. By some rows at a time, which stay in the cache.
+    """
+    shaped = decoded[..., None] if decoded.ndim == 2 else decoded
+    if bits == 8:
+        return np.array(shaped)
+    samples = np.empty(shaped.shape, np.uint16)
+    for start in range(0, len(shaped), ROWS):
+        rows, part = shaped[start : start + ROWS], samples[start : start + ROWS]
+        np.left_shift(rows, 16 - bits, out=part)
+        part |= rows >> (2 * bits - 16)
+    return samples
+
+
+def _gain_map(primary: Any, info: dict[str, Any], data: bytes) -> dict[str, bytes]:
+    """As cameras that write JPEG put it behind the picture; empty if there is none of that kind.
+
+    It says how much brighter a bright screen shows each place, and fits the restored picture as it
+    fitted the hazy one.
+    """
+    numbers = info.get("aux", {}).get(APPLE_GAIN_MAP)
+    if not numbers:
+        return {}
+    image = primary.get_aux_image(numbers[0])
+    samples = np.asarray(image)
+    (width, height), (across, down) = primary.size, image.size
+    turned = abs(width * down - height * across) > 0.05 * width * down
+    if samples.ndim != 2 or samples.dtype != np.uint8 or turned:
+        return {}
+    grey = pyvips.Image.new_from_array(samples).copy(interpretation="b-w")
+    packets = (each for each in PACKET.findall(data) if b"HDRGainMap" in each)
+    fields.set_bytes(grey, XMP, next(packets, GAIN_MAP_XMP))
+    encoded = bytes(grey.jpegsave_buffer(Q=GAIN_MAP_QUALITY, keep=pyvips.ForeignKeep.XMP))
+    return {BEHIND: encoded, VIEWS: behind.VIEW.pack(0, len(encoded), 0)}
+
+
+def _beside(
+    container: Any, info: dict[str, Any], has_gain_map: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What else stands in the file: lost, and held by JPEG."""
+    kinds = [kind.lower() for kind in info.get("aux", {})]
+    is_gain_map = [any(word in kind for word in GAIN_MAPS) for kind in kinds]
+    lost = (inventory.GAIN_MAP,) if any(is_gain_map) and not has_gain_map else ()
     if info.get("depth_images"):
         lost += (inventory.DEPTH,)
+    if not all(is_gain_map):
+        lost += (inventory.MASKS,)
     if len(container) > 1:
         lost += (inventory.VIEWS,)
-    return lost
+    return lost, (inventory.GAIN_MAP,) if has_gain_map else ()

@@ -6,6 +6,7 @@ The header is that of ISO/IEC 18181-1, the boxes those of 18181-2.
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -80,14 +81,18 @@ def encoded(
     """The bytes of a file, of (H,W,C) uint8 or uint16 in sRGB, with EXIF and XMP."""
     import imagecodecs
 
-    how = {"lossless": True} if lossless else {"distance": _distance(quality or QUALITY)}
+    how: dict[str, Any] = (
+        {"lossless": True} if lossless else {"distance": _distance(quality or QUALITY)}
+    )
     deep, colours = samples.dtype == np.uint16, 1 if samples.shape[2] <= 2 else 3
     if deep and not lossless:
         samples = np.concatenate([_linear(samples[..., :colours]), samples[..., colours:]], axis=2)
     shaped = samples[..., 0] if samples.shape[2] == 1 else samples
     photometric = "gray" if colours == 1 else "rgb"
-    codestream = imagecodecs.jpegxl_encode(
-        shaped, effort=EFFORT, photometric=photometric, usecontainer=False, numthreads=0, **how
+    codestream = bytes(
+        imagecodecs.jpegxl_encode(
+            shaped, effort=EFFORT, photometric=photometric, usecontainer=False, numthreads=0, **how
+        )
     )
     # Samples of 16 bits without loss come in a container that says so.
     first = [(b"jxlc", codestream)]

@@ -5,12 +5,13 @@ libvips (Adobe Photoshop File Formats Specification, 2019; TIFF 6.0).
 """
 
 import struct
+from typing import Any
 
 import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif
+from unhaze.photo import exif, fields
 from unhaze.photo.picture import EXIF, ICC, IPTC, XMP
 from unhaze.photo.readers.decoded import Check, Decoded
 
@@ -69,14 +70,18 @@ def _as_tiff(
     if len(pixels) < sizes.sum():
         raise ValueError("its rows are cut off")
     starts = 8 + np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    tags = [(256, 4, [width]), (257, 4, [height]), (258, 3, [bits] * planes)]
+    tags: list[tuple[int, int, Any]] = [
+        (256, 4, [width]),
+        (257, 4, [height]),
+        (258, 3, [bits] * planes),
+    ]
     tags += [(259, 3, [32773 if packing == PACKBITS else 1]), (262, 3, [PHOTOMETRIC[mode]])]
     tags += [(273, 4, starts), (277, 3, [planes]), (278, 4, [rows]), (279, 4, sizes)]
     tags += [(284, 3, [2])] + ([(338, 3, [2])] if planes > INKS[mode] else [])
     return _tiff(pixels + bytes(len(pixels) % 2), tags)
 
 
-def _tiff(pixels: bytes, tags: list[tuple[int, int, object]]) -> bytes:
+def _tiff(pixels: bytes, tags: list[tuple[int, int, Any]]) -> bytes:
     start = 8 + len(pixels)
     values_at, lines, values = start + 2 + 12 * len(tags) + 4, b"", b""
     for tag, kind, numbers in tags:
@@ -95,9 +100,9 @@ def _to_srgb(image: pyvips.Image, icc: bytes | None, bits: int) -> pyvips.Image:
     """Photoshop writes inks inverted."""
     image = image.extract_band(0, n=4).invert().copy(interpretation="cmyk")
     if icc:
-        image.set_type(pyvips.GValue.blob_type, ICC, icc)
-    options = {"embedded": bool(icc), "input_profile": "cmyk", "depth": bits}
-    return image.icc_transform("srgb", **options)
+        fields.set_bytes(image, ICC, icc)
+    embedded = bool(icc)
+    return image.icc_transform("srgb", embedded=embedded, input_profile="cmyk", depth=bits)
 
 
 def _resources(blocks: bytes) -> dict[str, bytes]:

@@ -5,23 +5,26 @@ rest. A prior serves wherever a network does: `unhaze run --model dcp`, `unhaze 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from dataclasses import Field, asdict, dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.haze import remove_haze
-from unhaze.names import check_arguments, lookup
 from unhaze.restore.priors.color_attenuation import ColorAttenuationPrior
 from unhaze.restore.priors.contrast import ContrastPrior
 from unhaze.restore.priors.dark_channel import DarkChannelPrior
 from unhaze.restore.priors.estimate import Estimate
 from unhaze.restore.priors.haze_lines import HazeLinesPrior
+from unhaze.validation import check_arguments, lookup
 
 
 class Estimator(Protocol):
     """hazy (3,H,W) float32 in [0,1], any size from 1x1 -> what haze lies in it."""
+
+    # A dataclass, whose fields are what it is given.
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def estimate(self, hazy: np.ndarray) -> Estimate: ...
 
@@ -113,6 +116,36 @@ class PriorModel:
         return remove_haze(hazy, found.transmission, found.airlight[:, None, None])
 
 
+def is_prior(name: object) -> bool:
+    """Whether `open_prior` is for it: "dcp", or "dcp:omega=0.8,patch=9"."""
+    return isinstance(name, str) and name.partition(":")[0] in PRIORS
+
+
+def open_prior(name: str) -> PriorModel:
+    """The prior that `name` says, with its settings after a colon: NAME:KEY=VALUE,KEY=VALUE.
+
+    UnhazeError as `create_prior`, and for settings that are not written so.
+    """
+    prior, _, given = name.partition(":")
+    settings: dict[str, Any] = {}
+    for each in filter(None, given.split(",")):
+        key, equals, value = each.partition("=")
+        if not equals or key in settings:
+            raise UnhazeError(f"'{name}': '{each}'; expected each setting once, as omega=0.8")
+        settings[key] = number_or_word(value)
+    return create_prior(prior, **settings)
+
+
+def number_or_word(text: str) -> int | float | str:
+    """ "15" -> 15, "0.8" -> 0.8, "guided" -> "guided"."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def create_prior(name: str, **arguments: Any) -> PriorModel:
     """The model of prior `name`; `arguments` are the fields of its class.
 
@@ -120,7 +153,7 @@ def create_prior(name: str, **arguments: Any) -> PriorModel:
     """
     prior = lookup(PRIORS, name, "prior")
     check_arguments(prior.build, arguments, f"prior '{name}'")
-    estimator = prior.build(**prior.arguments | arguments)
+    estimator = prior.build(**{**prior.arguments, **arguments})
     card = {
         "net": name,
         "title": prior.title,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unhaze.filters import grey, guided_filter, window_minimum
 from unhaze.restore.priors.airlight import brightest_of
 from unhaze.restore.priors.estimate import Estimate, check_range, scaled, scaled_patch
-from unhaze.windows import grey, guided_filter, window_minimum
 
 # Depth = THETA[0] + THETA[1] * value + THETA[2] * saturation, their section IV-B. The random error
 # that the training supposes, of standard deviation 0.041337, has mean 0: the best guess is without.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unhaze.filters import grey, guided_filter
 from unhaze.restore.priors.airlight import quad_tree
 from unhaze.restore.priors.estimate import Estimate, check_range, scaled
-from unhaze.windows import grey, guided_filter
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class ContrastPrior:
         side = scaled(1000, hazy.shape, self.reference) / 1000
         airlight = quad_tree(hazy, round(self.region * side**2))
         # From no change downwards, so that of equal costs the one without change is taken.
-        tried = np.arange(1, self.smallest - 1e-6, -self.step, np.float32)
-        costs = [block_cost(hazy, airlight, t, block, self.loss) for t in tried]
+        tried = np.arange(1, self.smallest - 1e-6, -self.step, dtype=np.float32)
+        costs = [block_cost(hazy, airlight, float(t), block, self.loss) for t in tried]
         chosen = tried[np.argmin(costs, 0)]
         rows, columns = (np.arange(length) // block for length in hazy.shape[1:])
         transmission = chosen[rows][:, columns]

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unhaze.names import one_of
+from unhaze.filters import grey, guided_filter, window_minimum
 from unhaze.restore.priors.airlight import brightest_of
 from unhaze.restore.priors.estimate import Estimate, check_range, scaled, scaled_patch
 from unhaze.restore.priors.matting import soft_matting
-from unhaze.windows import grey, guided_filter, window_minimum
+from unhaze.validation import one_of
 
 REFINEMENTS = ("guided", "soft-matting", "none")
 

@@ -6,8 +6,8 @@ Matting", CVPR 2006; its use for transmissions is eq. 14 and 15 of He, Sun and T
 
 import numpy as np
 
+from unhaze.filters import symmetric_inverse
 from unhaze.restore.priors.solver import conjugate_gradient, double, halve
-from unhaze.windows import symmetric_inverse
 
 EPSILON = 1e-6  # over the 9 pixels of a window: keeps flat windows solvable
 WEIGHT = 1e-4  # of the rough transmission (lambda)

@@ -63,8 +63,9 @@ class Ahead:
     def _take_all(self, items: Iterable[Any]) -> None:
         with contextlib.ExitStack() as stack:
             stack.push(self._keep)
-            if hasattr(items, "close"):
-                stack.callback(items.close)
+            close = getattr(items, "close", None)
+            if close is not None:
+                stack.callback(close)
             for item in items:
                 self._hand_over(item)
                 if self.abandoned.is_set():

@@ -4,15 +4,23 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 
-from av import Packet
+from av import Packet, VideoFrame
 from av.stream import Disposition
+from av.video.stream import VideoStream
 
 # Seconds. In a sound file times of decoding do not go back; those of display may, by REORDERED, and
 # some packets have no others. Ahead it is a pause, but in formats that are made to be joined.
 BACK, REORDERED, AHEAD, OVERHANG = 0.1, 2.0, 10.0, 0.1
 FARTHEST = 500  # packets among which the next one of a stream is looked for
 BROADCAST = ("mpegts", "mpeg", "mpegtsraw")
+
+
+def base_of(timed: Packet | VideoFrame | VideoStream) -> Fraction:
+    """Seconds a tick, of what has a time."""
+    assert timed.time_base is not None
+    return timed.time_base
 
 
 @dataclass
@@ -90,9 +98,9 @@ class Clock:
             return
         track = self.tracks.setdefault(stream.index, Track())
         stamp = self._stamp(packet)
-        both = packet.pts is not None and packet.dts is not None
-        if both and abs(float((packet.pts - packet.dts) * base)) > AHEAD:
-            packet.pts, self.wild = packet.dts, self.wild + 1
+        pts, dts = packet.pts, packet.dts
+        if pts is not None and dts is not None and abs(float((pts - dts) * base)) > AHEAD:
+            packet.pts, self.wild = dts, self.wild + 1
         if stamp is None:
             if stream.type == "video":  # its frames are counted when they are decoded
                 return

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import av
 from av import VideoFrame
 from av.codec.codec import Codec as AvCodec
 from av.codec.codec import PixFmtLoss, codecs_available, find_best_pix_fmt_of_list
+from av.error import FFmpegError
 from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
-from unhaze.names import lookup, nearest
 from unhaze.restore.encoding import SOURCE_CODEC, Encoding
 from unhaze.restore.video.containers import CONTAINERS
 from unhaze.restore.video.encoders import CODECS, FAMILIES, HARDWARE, Codec
+from unhaze.validation import lookup, nearest
 
 # Of the source's bits a second, for a result in its codec: what haze hid takes a little more.
 SHARE = 1.1
@@ -104,10 +104,12 @@ def _bit_rate(encoding: Encoding, codec: str, encoder: Codec, source: Source) ->
             )
     if wanted is not None and not encoder.averages:
         raise UnhazeError(f"{codec} has no choice of bits a second; leave bitrate and size out")
-    if wanted is None and encoding.crf is None and source.rate and encoder.averages:
+    rate = source.rate or 0
+    told = rate >= LEAST_RATE  # less is that of a playlist's own bytes
+    if wanted is None and encoding.crf is None and told and encoder.averages:
         same, known = codec == _own_codec(source.family), (source.seconds or 0) >= TELLING
         if (same and known) or encoder.quality is None:
-            return round(SHARE * source.rate)
+            return round(SHARE * rate)
     return wanted
 
 
@@ -139,7 +141,7 @@ def _trial(codec: Codec, size: tuple[int, int]) -> str | None:
     if codec.encoder not in codecs_available:
         return "not in this FFmpeg"
     try:
-        context = AvCodec(codec.encoder, "w").create()
+        context = AvCodec(codec.encoder, "w").create("video")
         context.width, context.height = size
         context.pix_fmt = next(iter(usable_layouts(codec, *size)), "yuv420p")
         context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
@@ -149,7 +151,7 @@ def _trial(codec: Codec, size: tuple[int, int]) -> str | None:
         frame.pts, frame.time_base = 0, context.time_base
         context.encode(frame)
         context.encode(None)
-    except (av.FFmpegError, ValueError) as error:
+    except (FFmpegError, ValueError) as error:
         return " ".join((getattr(error, "strerror", None) or str(error)).split())
     return None
 
@@ -224,6 +226,7 @@ def choose_layout(
             " choose h264 or another codec, and a suffix such as .mkv"
         )
     layout, loss = find_best_pix_fmt_of_list(usable, source.replace("yuvj", "yuv"), True)
+    assert layout is not None  # None only of an empty list
     lost = {
         PixFmtLoss.RESOLUTION: "full colour resolution",
         PixFmtLoss.DEPTH: "as many bits a channel",
@@ -246,9 +249,9 @@ def usable_layouts(encoder: Codec, width: int, height: int) -> list[str]:
     avoided += ("bgr", "rgb", "argb", "x2", "cuda", "qsv", "amf") if hard else ("nv",)
     formats = AvCodec(encoder.encoder, "w").video_formats or ()
     return [
-        each.name
-        for each in formats
-        if not each.name.startswith(avoided) and (not lossy or _fits(each.name, width, height))
+        name
+        for name in encoder.layouts or [each.name for each in formats]
+        if not name.startswith(avoided) and (not lossy or _fits(name, width, height))
     ]
 
 

@@ -8,12 +8,12 @@ class Container:
     """FFmpeg's name of it, and the codecs (of `codecs.CODECS`) that players expect there.
 
     `sound`: FFmpeg's encoder for sound that it does not hold as it is; `text`: its codec of
-    subtitles, None where there is none.
+    subtitles; None where it holds none.
     """
 
     form: str
     codecs: tuple[str, ...]
-    sound: str
+    sound: str | None
     text: str | None
 
 
@@ -31,10 +31,12 @@ CONTAINERS = {
     ".ts": MPEG_TS,
     ".mts": MPEG_TS,
     ".m2ts": MPEG_TS,
+    ".flv": Container("flv", ("h264",), "aac", None),
+    ".y4m": Container("yuv4mpegpipe", ("rawvideo",), None, None),
 }
 TARGET_SUFFIXES = tuple(CONTAINERS)
 # What folders are searched for; results of the other ones become .mkv, which holds anything.
-VIDEO_SUFFIXES = (*TARGET_SUFFIXES, ".3gp", ".avi", ".flv", ".mpeg", ".mpg", ".mxf", ".ogv", ".wmv")
+VIDEO_SUFFIXES = (*TARGET_SUFFIXES, ".3gp", ".avi", ".mpeg", ".mpg", ".mxf", ".ogv", ".wmv")
 # Brands of MP4 and QuickTime files that are videos, not pictures.
 VIDEO_BRANDS = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"qt")
 VIDEO_BRANDS += (b"M4V", b"M4VP", b"dash", b"3gp4", b"3gp5", b"3gp6", b"3g2a", b"XAVC", b"MSNV")

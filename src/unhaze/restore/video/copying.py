@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 import av
@@ -16,13 +17,16 @@ from av import Packet
 from av.audio.stream import AudioStream
 from av.codec.codec import Codec as AvCodec
 from av.container import OutputContainer
+from av.error import FFmpegError
+from av.format import Flags as FormatFlags
 from av.stream import Disposition, Stream
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.video.containers import CONTAINERS
 
 EMPTY_TEXT = 2  # bytes of a gap between MP4's subtitles, which FFmpeg writes by itself
-STEP = 0.001  # seconds between packets whose times in the source do not grow: every muxer's least
+STEP = 0.001  # seconds by which a packet is decoded before it is due, where nothing says when
+SILENCE = 48  # bytes of each channel: whole samples, whatever their size
 BIT_RATE = 96_000  # of sound that is encoded anew, a channel
 # Of channels whose places the source does not tell.
 LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
@@ -31,9 +35,16 @@ TEXTS = (b"ass", b"text")  # PyAV's types of subtitles that are no pictures
 PLAIN_TEXT = ("subrip", "srt", "mov_text", "webvtt", "text", "ass", "ssa")
 # What FFmpeg puts into a container, and then neither it nor a player finds there again.
 UNREADABLE = {
-    "mpegts": {"subrip", "srt", "mov_text", "webvtt", "text", "ass", "ssa", "attachment"},
     "mov": {"cover"},
     "webm": {"attachment"},
+    # Players that are older than ISO/IEC 23003-5 take these for 16 bits, which is noise.
+    "mp4": {f"pcm_{kind}{end}" for kind in ("s24", "s32", "f32", "f64") for end in ("le", "be")},
+}
+# Of MPEG-TS those codecs that its tables name; FFmpeg writes all others as private data.
+NAMED = {
+    "mpegts": ("mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc", "vvc", "cavs", "dirac", "vc1")
+    + ("mp2", "mp3", "aac", "aac_latm", "ac3", "eac3", "dts", "truehd", "opus", "s302m")
+    + ("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "klv", "timed_id3", "smpte_2038"),
 }
 # Facts about the old encoding, or of the old container, that are not true of the new one.
 STALE = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id", "rotate")
@@ -43,7 +54,8 @@ STALE += ("major_brand", "minor_version", "compatible_brands")
 class Track(Protocol):
     """A stream of the target that takes packets of one of the source."""
 
-    stream: Stream
+    @property
+    def stream(self) -> Stream: ...
 
     def take(self, packet: Packet | None) -> list[Packet]:
         """Packets for the target."""
@@ -52,35 +64,50 @@ class Track(Protocol):
 
 @dataclass
 class Copy:
-    """Packets as they are. `last`: time of decoding of the last one, in seconds."""
+    """Packets as they are. `base`: seconds in a tick of the target. `strict`: whether times of
+    decoding have to grow there, not only not to fall. `last`: the latest of them, in ticks.
+    """
 
     stream: Stream
-    last: float | None = None
+    base: Fraction
+    strict: bool
+    last: int | None = None
 
     def take(self, packet: Packet | None) -> list[Packet]:
-        """The packet, with times that no muxer refuses: they grow, and are there."""
+        """The packet, due when it is in the source, or a tick of the target after the last one
+        where its muxer refuses equal times.
+        """
         if packet is None:
             return []
         mov_text = self.stream.codec_context and self.stream.codec_context.name == "mov_text"
         if mov_text and packet.size <= EMPTY_TEXT:
             return []
+        self._rescale(packet)
         self._put_in_order(packet)
         packet.stream = self.stream
         return [packet]
 
+    def _rescale(self, packet: Packet) -> None:
+        """Into the target's ticks, in which the muxer compares."""
+        scale = packet.time_base / self.base
+        packet.pts = None if packet.pts is None else round(packet.pts * scale)
+        packet.dts = None if packet.dts is None else round(packet.dts * scale)
+        packet.duration = round((packet.duration or 0) * scale)
+        packet.time_base = self.base
+
     def _put_in_order(self, packet: Packet) -> None:
-        base = packet.time_base
-        step = max(1, math.ceil(STEP / base))
-        least = None if self.last is None else round(self.last / base) + step
-        if packet.dts is None:
+        least = None if self.last is None else self.last + self.strict
+        pts, dts = packet.pts, packet.dts
+        if dts is None:
             # Of streams with B-frames the first packets may not say when they are decoded.
-            early = packet.pts - 2 * max(step, packet.duration or 0)
-            packet.dts = early if least is None else min(packet.pts, least)
-        if least is not None and packet.dts < least - step + 1:
-            packet.dts = least
-        if packet.pts is None or packet.pts < packet.dts:
-            packet.pts = packet.dts
-        self.last = float(packet.dts * base)
+            assert pts is not None  # `_cut` has let none pass without any time
+            step = max(math.ceil(STEP / self.base), packet.duration or 0)
+            dts = pts - 2 * step if least is None else pts
+        if least is not None and dts < least:
+            dts = least
+        packet.dts = dts
+        packet.pts = dts if pts is None else max(pts, dts)
+        self.last = dts
 
 
 class Sound:
@@ -89,7 +116,9 @@ class Sound:
     def __init__(self, container: OutputContainer, source: AudioStream, encoder: str) -> None:
         given, rates = source.codec_context, AvCodec(encoder, "w").audio_rates
         rate = given.sample_rate if not rates or given.sample_rate in rates else 48000
-        self.stream = container.add_stream(encoder, rate)
+        stream = container.add_stream(encoder, rate)
+        assert isinstance(stream, AudioStream)  # as `encoder` is one of sound
+        self.stream = stream
         layout, count = given.layout.name, given.layout.nb_channels
         if layout == f"{count} channels":
             layout = LAYOUTS.get(count, "stereo")
@@ -102,7 +131,7 @@ class Sound:
         """Encoded sound; what cannot be decoded is passed over and counted in `lost`."""
         try:
             frames = self.source.codec_context.decode(packet)
-        except av.FFmpegError:
+        except FFmpegError:
             self.lost += 1
             frames = []
         if packet is None:
@@ -126,7 +155,7 @@ class Text:
             return []
         try:
             lines = [plain(each.dialogue) for each in packet.decode() if each.type in TEXTS]
-        except av.FFmpegError:
+        except FFmpegError:
             return []
         text = b"\n".join(lines)
         if not text:
@@ -159,13 +188,24 @@ def open_track(
     if stream.type == "audio" and audio == "none":
         return None
     asked = stream.type == "audio" and audio not in ("copy", _codec_of(stream))
+    if target.sound is None and stream.type == "audio":
+        notes.append(f"{refused}; left out")
+        return None
     if asked and not _is_encoded(form, stream, SOUND_ENCODERS[audio]):
         raise UnhazeError(f"{words_for(stream)} does not become {audio} in '{suffix}'")
-    if asked:
+    if asked and isinstance(stream, AudioStream):
         return Sound(container, stream, SOUND_ENCODERS[audio])
-    if _is_copied(form, stream):
-        return Copy(_add_copy(container, stream))
-    if stream.type == "audio" and _is_encoded(form, stream, target.sound):
+    base = _copied_base(form, stream)
+    if base is not None:
+        # FFmpeg refuses equal times of sound and pictures only, and not for every container.
+        strict = not container.format.flags & FormatFlags.ts_nonstrict.value
+        strict = strict and stream.type in ("video", "audio")
+        return Copy(_add_copy(container, stream), base, strict)
+    if isinstance(stream, AudioStream) and is_pcm(stream) and _is_readable(form, stream):
+        same = stream.codec_context.name
+        if _is_encoded(form, stream, same):  # with channels that have names, and no loss
+            return Sound(container, stream, same)
+    if target.sound and isinstance(stream, AudioStream) and _is_encoded(form, stream, target.sound):
         made = AvCodec(target.sound, "w").canonical_name
         notes.append(f"{refused}; encoded as {made}")
         return Sound(container, stream, target.sound)
@@ -176,29 +216,56 @@ def open_track(
     return None
 
 
-def _is_copied(form: str, stream: Stream) -> bool:
-    """Whether a container of this form holds such a stream as it is: tried out in memory."""
+def _copied_base(form: str, stream: Stream) -> Fraction | None:
+    """Seconds in a tick of such a stream, copied into a container of this form: tried out in
+    memory. None if that does not hold it as it is.
+    """
+    if not _is_readable(form, stream):
+        return None
+    try:
+        with av.open(io.BytesIO(), "w", format=form) as trial:
+            copy = _add_copy(trial, stream)
+            trial.start_encoding()
+            base = copy.time_base
+            # Names of channels are missed when the file ends, not before.
+            if base is not None and isinstance(stream, AudioStream) and is_pcm(stream):
+                silence = Packet(bytes(SILENCE * stream.codec_context.channels))
+                silence.pts = silence.dts = 0
+                silence.time_base, silence.stream = base, copy
+                trial.mux(silence)
+        return base
+    except (FFmpegError, ValueError):
+        return None
+
+
+def is_pcm(stream: AudioStream) -> bool:
+    """Whether its sound is samples, one after the other."""
+    return _codec_of(stream).startswith("pcm_")
+
+
+def _is_readable(form: str, stream: Stream) -> bool:
+    """Whether those who read such a container find and understand the stream."""
     kinds = {stream.type, _codec_of(stream), "cover" if is_cover(stream) else ""}
     if kinds & UNREADABLE.get(form, set()):
         return False
-    try:
-        with av.open(io.BytesIO(), "w", format=form) as trial:
-            _add_copy(trial, stream)
-            trial.start_encoding()
-    except (av.FFmpegError, ValueError):
-        return False
-    return True
+    context = stream.codec_context
+    own = _codec_of(stream) if context is None else context.codec.canonical_name
+    return form not in NAMED or own in NAMED[form]
 
 
-def _is_encoded(form: str, stream: AudioStream, encoder: str) -> bool:
+def _is_encoded(form: str, stream: Stream, encoder: str) -> bool:
     """Whether there is a decoder for the sound, and the encoder takes it: tried out as well."""
-    if stream.codec_context is None or not stream.codec_context.sample_rate:
+    if (
+        not isinstance(stream, AudioStream)
+        or stream.codec_context is None
+        or not stream.codec_context.sample_rate
+    ):
         return False
     try:
         with av.open(io.BytesIO(), "w", format=form) as trial:
             Sound(trial, stream, encoder)
             trial.start_encoding()
-    except (av.FFmpegError, ValueError):
+    except (FFmpegError, ValueError):
         return False
     return True
 

@@ -11,7 +11,8 @@ class Codec:
     Quick ones: x264's "medium" would take as long as all the rest. `quality`: the option of
     constant quality (None: there is none), which goes up to `worst`. `speed`: the option of
     `presets`. `averages`: whether it keeps to a mean of bits a second. `passes`: two, if it can
-    look at all before it writes.
+    look at all before it writes. `live`: what it is told besides where every frame is to leave at
+    once. `layouts`: its pixel formats, where FFmpeg does not know them.
     """
 
     encoder: str
@@ -22,18 +23,35 @@ class Codec:
     presets: tuple[str, ...] = ()
     averages: bool = True
     passes: int = 1
+    live: Mapping[str, str] = field(default_factory=dict)
+    layouts: tuple[str, ...] = ()
 
 
 X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
 X26X += ("veryslow", "placebo")
+AT_ONCE = {"tune": "zerolatency"}
+# What the header of YUV4MPEG2 can tell.
+Y4M = tuple(
+    f"yuv{chroma}p{depth}"
+    for depth in ("", "10le", "12le", "14le", "16le")
+    for chroma in ("420", "422", "444")
+)
 CODECS = {
-    "h264": Codec("libx264", {"crf": "17", "preset": "veryfast"}, "crf", presets=X26X, passes=2),
+    "h264": Codec(
+        "libx264",
+        {"crf": "17", "preset": "veryfast"},
+        "crf",
+        presets=X26X,
+        passes=2,
+        live=AT_ONCE,
+    ),
     "h265": Codec(
         "libx265",
         {"crf": "18", "preset": "superfast", "x265-params": "log-level=error:open-gop=0"},
         "crf",
         presets=X26X,
         passes=2,
+        live=AT_ONCE,
     ),
     "av1": Codec(
         "libsvtav1",
@@ -41,6 +59,7 @@ CODECS = {
         "crf",
         worst=63,
         presets=tuple(map(str, range(14))),
+        live={"svtav1-params": "pred-struct=1"},
     ),
     "vp9": Codec(
         "libvpx-vp9",
@@ -49,9 +68,11 @@ CODECS = {
         worst=63,
         speed="cpu-used",
         presets=tuple(map(str, range(9))),
+        live={"lag-in-frames": "0"},
     ),
     "ffv1": Codec("ffv1", {"level": "3", "slicecrc": "1"}, averages=False),
     "prores": Codec("prores", averages=False),
+    "rawvideo": Codec("rawvideo", averages=False, layouts=("gray", *Y4M)),
 }
 NVENC = ("cq", 51, "preset", tuple(f"p{number}" for number in range(1, 8)))
 QSV = ("global_quality", 51, "preset", X26X[2:9])

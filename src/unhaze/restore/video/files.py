@@ -3,12 +3,13 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from unhaze.errors import UnhazeError
 from unhaze.photo import check_target
@@ -23,7 +24,21 @@ from unhaze.restore.video.frames import (
     check_estimates,
     require_av,
 )
+from unhaze.restore.video.outcome import VideoReport, report_of
 from unhaze.restore.video.pipeline import Tally, Work, pipeline
+from unhaze.restore.video.streams import (
+    RECONNECT,
+    Pace,
+    Piped,
+    Sink,
+    check_source_url,
+    is_live,
+    name_of,
+    opening_options,
+    readable,
+    scheme_of,
+    sink_of,
+)
 from unhaze.restore.video.target import TargetFile, target_file
 from unhaze.restore.video.temporal import Steadiness
 from unhaze.scratch import scratch_folder
@@ -37,39 +52,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MISSING = 1.0  # seconds by which a file may be shorter than it says without a word about it
-
+STOPPED = "stopped by Ctrl-C, which is the end of the result"
 # Called with frames done, frames in all (None: unknown), seconds since the start.
 Progress = Callable[[int, int | None, float], None]
 
 
-@dataclass(frozen=True)
-class VideoReport:
-    """What became of a video. `codec`: as in `codec=`; `copied`: streams taken over as they are.
-
-    `scenes`: parted by cuts; `estimates`: frames that the network saw; `damaged`: places that could
-    not be decoded. `stages`: seconds spent in each of read, field, apply, write; as they run at
-    once, they add up to more than `seconds`. `notes`: what the user should know, one line each.
-    """
-
-    source: str
-    target: Path
-    frames: int
-    seconds: float
-    width: int
-    height: int
-    codec: str
-    copied: int
-    scenes: int
-    estimates: int
-    damaged: int
-    stages: dict[str, float]
-    notes: tuple[str, ...]
-
-
 def restore_video(
-    source: str | Path,
-    target: str | Path,
+    source: str | Path | IO[bytes],
+    target: str | Path | IO[bytes],
     *,
     restorer: "Restorer",
     strength: float = 1.0,
@@ -84,11 +74,17 @@ def restore_video(
     hold: int = HOLD,
     demuxers: str = FILE_DEMUXERS,
     max_pixels: int | None = None,
+    container: str | None = None,
+    reconnect: float = RECONNECT,
 ) -> VideoReport:
     """Writes `target`, whose suffix names the container, with all that `source` holds but its haze.
 
-    `start`, `end`: seconds; only that part. `codec`: h264, h265, av1, vp9, ffv1 or prores; default:
-    as the source, or the nearest. `encoding`: that and all else that can be said of the result.
+    Both may be an open binary file, as a pipe, or a URL (docs/use.md#streams); such a target gets
+    `container` (matroska, mpegts, y4m, flv; default: as the source), and each frame at once. A live
+    source, as rtsp://, that is lost is tried again for `reconnect` seconds; frames for which there
+    is no time are left out.
+    `start`, `end`: seconds; only that part. `codec`: of `encoding.CODEC_NAMES`; default: as the
+    source, or the nearest. `encoding`: that and all else that can be said of the result.
     `progress`: called with frames done, frames in all or None (of two passes, those of both), and
     seconds. `analysis`: long side of what the network sees, at most the restorer's. `smoothing` in
     [0,1): share of the field kept from frame to frame. `hold`: frames that one estimate may serve.
@@ -98,18 +94,62 @@ def restore_video(
     `target` exists and not `overwrite`, or is `source`, no video in `source`, or damage that
     nothing can be read behind, a setting out of range, disk full.
     """
-    check_strength(strength)
-    check_estimates(restorer)
     encoding = encoding or Encoding()
     encoding = encoding if codec is None else replace(encoding, codec=codec)
-    how, part = Steadiness(analysis, smoothing, hold), (start, end)
+    if (scheme := scheme_of(source)) is not None:
+        check_source_url(str(source))
+    original = Path(source) if isinstance(source, str | Path) and scheme is None else None
+    if original is not None and not original.exists():
+        raise UnhazeError(f"no file '{source}'")
+    return restore_opened(
+        source,
+        target,
+        {"demuxers": demuxers, "max_pixels": max_pixels} | opening_options(source),
+        restorer=restorer,
+        strength=strength,
+        part=(start, end),
+        encoding=encoding,
+        overwrite=overwrite,
+        progress=progress,
+        how=Steadiness(analysis, smoothing, hold),
+        container=container,
+        reconnect=reconnect,
+        original=original,
+    )
+
+
+def restore_opened(
+    source: str | Path | IO[bytes],
+    target: str | Path | IO[bytes],
+    opening: Mapping[str, Any],
+    *,
+    restorer: "Restorer",
+    strength: float,
+    part: tuple[float | None, float | None],
+    encoding: Encoding,
+    overwrite: bool,
+    progress: Progress | None,
+    how: Steadiness,
+    container: str | None = None,
+    reconnect: float = 0.0,
+    original: Path | None = None,
+    name: str | None = None,
+) -> VideoReport:
+    """`restore_video` of what `open_container` opens by `opening`; `original`: if it is a file."""
+    check_strength(strength)
+    check_estimates(restorer)
     _check_part(*part)
-    work = Work(source, restorer, strength, how, encoding, part, demuxers, max_pixels)
-    target = Path(target)
-    _check_target(source, target, overwrite)
+    sink, name = sink_of(target, container), name or name_of(source)
+    ways = (reconnect, opening, original, name)
+    work = Work(source, restorer, strength, how, encoding, part, *ways)
+    target = Path(target if isinstance(target, str | Path) else "-")
+    if sink is None:
+        _check_target(original, target, overwrite)
     require_av("restoring a video")
+    if sink is not None:
+        return _pass_on(work, sink, progress)
     report = _restore(work, target, overwrite, progress)
-    original, leftover = _local(source), _partial_name(target)
+    leftover = _partial_name(target)
     if original is None or not (leftover.exists() and leftover.samefile(original)):
         leftover.unlink(missing_ok=True)  # of an earlier run: now there is the whole
     return report
@@ -117,41 +157,75 @@ def restore_video(
 
 def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | None) -> VideoReport:
     """In one pass or two. KeyboardInterrupt, when what is done has been kept."""
-    from unhaze.restore.video.output import choose, open_first_pass, open_output
+    from unhaze.restore.video.output import choose, open_output
 
-    tally, stopped = Tally(), False
+    tally = Tally()
     with (
         scratch_folder("passes") as folder,
         _opened(work) as reading,
-        target_file(target, original=_local(work.source), overwrite=overwrite) as file,
+        target_file(target, original=work.original, overwrite=overwrite) as file,
     ):
         chosen = choose(reading, target, work.encoding)
+        _check_passes(work, chosen)
         look, tally.passes = folder / "look", chosen.passes
-        if chosen.passes == 2:
-            with _opened(work) as first:
-                output = open_first_pass(folder / "null", chosen, first, work.encoding)
-                output.look = look, 1
-                stopped = _convert(first, output, work, tally, progress)
-        if not stopped:
-            output = open_output(file, target, reading, chosen, work.encoding)
-            output.look = (look, 2) if chosen.passes == 2 else None
-            output.journal = _journal(work, target, chosen, reading)
-            stopped = _convert(reading, output, work, tally, progress)
-            if stopped:
-                _keep_partial(file, target, tally)
-        if stopped:
+        if chosen.passes == 2 and _look(look, chosen, work, tally, progress):
             raise KeyboardInterrupt
-        report = _report(str(work.source), target, reading, output, tally)
+        output = open_output(file, target, reading, chosen, work.encoding)
+        output.look = (look, 2) if chosen.passes == 2 else None
+        output.journal = _journal(work, target, chosen, reading)
+        if _convert(reading, output, work, tally, progress):
+            if not reading.endless:
+                _keep_partial(file, target, tally)
+                raise KeyboardInterrupt
+            output.notes.append(STOPPED)
+        report = report_of(work, target, reading, output, tally)
     if output.journal is not None:
         output.journal.remove()
     return report
+
+
+def _look(
+    look: Path, chosen: "Chosen", work: Work, tally: Tally, progress: Progress | None
+) -> bool:
+    """The first of two passes; whether it was ended early by Ctrl-C.
+
+    What its encoder has found is in the file `look` when that encoder is gone: nobody keeps it.
+    """
+    from unhaze.restore.video.output import open_first_pass
+
+    with _opened(work) as reading:
+        output = open_first_pass(look.with_name("null"), chosen, reading, work.encoding)
+        output.look = look, 1
+        return _convert(reading, output, work, tally, progress)
+
+
+def _pass_on(work: Work, sink: Sink, progress: Progress | None) -> VideoReport:
+    """To a target that is no file: each frame leaves as soon as it is there."""
+    from unhaze.restore.video.output import choose, open_output
+
+    tally = Tally()
+    with _opened(work) as reading, sink.opened() as file:
+        name = sink.name_for(reading.container.format.name)
+        chosen = choose(reading, name, work.encoding)
+        if chosen.passes == 2:
+            raise UnhazeError("target_size needs two passes, and a file to write; give a bitrate")
+        output = open_output(file, name, reading, chosen, work.encoding, sink=sink)
+        if _convert(reading, output, work, tally, progress):
+            output.notes.append(STOPPED)
+        return report_of(work, name_of(sink.to), reading, output, tally)
+
+
+def _check_passes(work: Work, chosen: "Chosen") -> None:
+    """UnhazeError for two passes over what cannot be read twice."""
+    if chosen.passes == 2 and work.original is None:
+        raise UnhazeError("target_size needs two passes, and a source that is a file")
 
 
 def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> "Journal | None":
     """What is kept of the result of a long file, all of it and in one pass; else None."""
     from unhaze.restore.video.journal import LONG, open_journal
 
-    path, long = _local(work.source), (reading.duration or 0) >= LONG
+    path, long = work.original, (reading.duration or 0) >= LONG
     if path is None or not long or work.part != (None, None) or chosen.passes == 2:
         return None
     source, model = path.stat(), work.restorer.model.path
@@ -162,6 +236,7 @@ def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> 
         "model": None if model is None else [Path(model).name, Path(model).stat().st_size],
         "card": str(work.restorer.model.card.get("net")),
         "strength": work.strength,
+        "controls": asdict(work.restorer.controls),
         "how": asdict(work.how),
         "analysis": work.restorer.analysis,
         "chosen": chosen.facts(),
@@ -175,10 +250,23 @@ def _opened(work: Work) -> Iterator["Reading"]:
     """The source, from its beginning or that of the wanted part."""
     from unhaze.restore.video.reading import Reading, find_video, open_container
 
-    limits = {"demuxers": work.demuxers, "max_pixels": work.max_pixels}
-    with open_container(work.source, **limits) as container:
-        reading = Reading(container, find_video(container, work.source), *work.part)
+    with open_container(work.source, **work.opening) as container:
+        video = find_video(container, work.source)
+        live = is_live(work.source, container)
+        again = partial(open_container, work.source, **work.opening)
+        piped = isinstance(readable(work.source), Piped)
+        reading = Reading(
+            container,
+            video,
+            *work.part,
+            pace=Pace() if live else None,
+            reopen=again if live else None,
+            patience=work.reconnect,
+            piped=piped,
+        )
         reading.video.codec_context.thread_count = work.restorer.threads
+        if live:  # threads by frames hold one back each
+            reading.video.thread_type = "SLICE"
         yield reading
 
 
@@ -225,50 +313,6 @@ def _partial_name(target: Path) -> Path:
     return target.with_name(f"{target.stem}.partial{target.suffix}")
 
 
-def _report(
-    source: str,
-    target: Path,
-    reading: "Reading",
-    output: "Output",
-    tally: Tally,
-) -> VideoReport:
-    width, height = reading.size
-    return VideoReport(
-        source=source,
-        target=target,
-        frames=tally.frames,
-        seconds=time.perf_counter() - tally.begin,
-        width=width,
-        height=height,
-        codec=output.codec,
-        copied=len(output.copies),
-        scenes=tally.moment.scenes if tally.moment else 0,
-        estimates=tally.moment.estimates if tally.moment else 0,
-        damaged=reading.damage.places,
-        stages=tally.stages,
-        notes=(*output.notes, *_resume_note(output), *_damage_notes(reading, tally)),
-    )
-
-
-def _resume_note(output: "Output") -> tuple[str, ...]:
-    kept = 0 if output.journal is None else output.journal.kept
-    return (f"{kept} frames were there from an earlier run",) if kept else ()
-
-
-def _damage_notes(reading: "Reading", tally: Tally) -> Iterator[str]:
-    damage, wanted = reading.damage, reading.duration
-    if damage.places:
-        yield f"{damage.places} damaged places in the source were passed over"
-    if reading.clock.leaps:
-        yield f"the clock of the source leaps {reading.clock.leaps} times; its parts were joined"
-    if reading.clock.wild:
-        yield f"{reading.clock.wild} times in the source mean nothing; they were passed over"
-    if damage.end is not None:
-        yield f"reading the source ended at {tally.last:.1f} s: {damage.end}"
-    elif reading.end is None and wanted is not None and tally.last < wanted - MISSING:
-        yield f"the pictures end at {tally.last:.1f} s of the {wanted:.1f} s that the source claims"
-
-
 def _check_part(start: float | None, end: float | None) -> None:
     for name, value in (("start", start), ("end", end)):
         if value is None:
@@ -279,17 +323,9 @@ def _check_part(start: float | None, end: float | None) -> None:
         raise UnhazeError(f"end is {end:g} s; expected more than the start, {start or 0:g} s")
 
 
-def _check_target(source: str | Path, target: Path, overwrite: bool) -> None:
+def _check_target(original: Path | None, target: Path, overwrite: bool) -> None:
     """A target that cannot be is refused before the work, not after it."""
     if target.suffix.lower() not in CONTAINERS:
         known = ", ".join(CONTAINERS)
         raise UnhazeError(f"cannot write videos as '{target.suffix}'; expected one of {known}")
-    original = _local(source)
-    if original is not None and not original.exists():
-        raise UnhazeError(f"no file '{source}'")
     check_target(target, original, overwrite)
-
-
-def _local(source: str | Path) -> Path | None:
-    """The file that the source is; None for a URL."""
-    return None if "://" in str(source) else Path(source)

@@ -131,11 +131,13 @@ def _newest(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _arrays(reading: "Reading", source: str) -> Iterator[np.ndarray]:
-    from unhaze.restore.video.pixels import to_pictures
+    from unhaze.restore.video.pixels import Picture, to_pictures
     from unhaze.restore.video.reading import read
 
     with reading.container:
         for picture in to_pictures(read(reading), reading.size, {}):
+            # Of the video alone there are no packets, and without an analysis size all is in RGB.
+            assert isinstance(picture, Picture) and picture.pixels is not None
             yield np.rot90(picture.pixels[..., :3], picture.turns).copy()
     if reading.damage.end is not None:
         raise UnhazeError(f"reading '{source}' ended early: {reading.damage.end}")

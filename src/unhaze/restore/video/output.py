@@ -14,6 +14,7 @@ from av import Packet, VideoFrame
 from av.audio.stream import AudioStream
 from av.codec.context import Flags
 from av.container import OutputContainer
+from av.error import FFmpegError
 from av.sidedata.sidedata import Type
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
@@ -22,6 +23,7 @@ from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
+from unhaze.restore.video.clock import base_of
 from unhaze.restore.video.codecs import (
     Chosen,
     Source,
@@ -40,6 +42,8 @@ from unhaze.restore.video.copying import (
 from unhaze.restore.video.journal import Journal
 from unhaze.restore.video.pixels import Picture
 from unhaze.restore.video.reading import KEEP_BYTES, Reading, frame_rate, reason
+from unhaze.restore.video.sidedata import attached
+from unhaze.restore.video.streams import WRITTEN_AT_ONCE, Sink
 
 PRORES_PROFILES = {"Proxy": "0", "LT": "1", "Standard": "2", "HQ": "3", "4444": "4", "XQ": "5"}
 BOTTOM_FIRST = 3  # FFmpeg's AV_FIELD_BB
@@ -48,6 +52,7 @@ LARGE = 6_000_000  # pixels; x264 holds some 50 bytes of each of the frames that
 # Frames between key frames at most, by x264 and x265; seconds, where frames are rarer than usual:
 # from the last one a killed run goes on.
 USUAL_KEY, LATEST_KEY = 250, 30
+LIVE_KEY = 2  # seconds between key frames of a stream: who comes later waits that long
 REORDERED = 3  # frames; x265 gives arbitrary times to the packets of shorter videos with B-frames
 
 
@@ -58,8 +63,9 @@ class Output:
     `layout`: the wanted pixel format, None for the nearest. `threads`: of the encoder, 0 for one
     per core. `look`: the file of what a first pass has found, or is to find, and which it is.
     `notes`: what the target could not hold. `refused`: packets that the target did not take.
-    `journal`: of what is encoded, with what an earlier run has; of that, `replay` are packets still
-    to be read, `kept` the next one. `last`: time of decoding of the last one written, in ticks.
+    `carried`: kinds of side data that frames had. `journal`: of what is encoded, with what an
+    earlier run has; of that, `replay` are packets still to be read, `kept` the next one. `last`:
+    time of decoding of the last one written, in ticks.
     """
 
     container: OutputContainer
@@ -71,10 +77,12 @@ class Output:
     look: tuple[Path, int] | None = None
     notes: list[str] = field(default_factory=list)
     refused: int = 0
+    carried: set[Type] = field(default_factory=set)
     journal: Journal | None = None
     replay: Iterator[Packet] = iter(())
     kept: deque[Packet] = field(default_factory=deque)
     last: int | None = None
+    at_once: bool = False
 
     @property
     def codec(self) -> str:
@@ -110,24 +118,34 @@ def open_first_pass(file: Any, chosen: Chosen, reading: Reading, encoding: Encod
 
 
 def open_output(
-    file: Any, target: Path, reading: Reading, chosen: Chosen, encoding: Encoding
+    file: Any,
+    target: Path,
+    reading: Reading,
+    chosen: Chosen,
+    encoding: Encoding,
+    *,
+    sink: Sink | None = None,
 ) -> Output:
-    """Prepares a target in an open file; the video stream waits for its first frame."""
+    """Prepares a target in an open file; the video stream waits for its first frame.
+
+    `target`: its suffix tells the container. `sink`: where it is no file, but who looks on.
+    """
     suffix = target.suffix.lower()
-    form = CONTAINERS[suffix].form
+    form = (sink and sink.form) or CONTAINERS[suffix].form
     facts = true_still(reading.container.metadata)
     own_tags = form in ("mp4", "mov") and any(key.startswith("com.") for key in facts)
     container = av.open(
         file,
         "w",
         format=form,
-        container_options={"movflags": "use_metadata_tags"} if own_tags else {},
+        container_options=_muxer_options(form, own_tags, sink is not None),
         buffer_size=1 << 20,
         **KEEP_BYTES,
     )
     container.metadata.update(facts)
     copies: dict[int, Track] = {}
     notes = list(chosen.notes)
+    video: VideoStream | None = None
     chapters = len(reading.container.chapters())
     for stream in reading.container.streams:
         if stream.index == reading.video.index:
@@ -140,16 +158,31 @@ def open_output(
             track = open_track(container, stream, suffix, notes, audio=encoding.audio)
             if track is not None:
                 copies[stream.index] = track
-    return Output(container, video, chosen, copies, encoding.pixel_format, notes=notes)
+    assert video is not None  # it is one of the streams
+    layout, at_once = encoding.pixel_format, sink is not None
+    return Output(container, video, chosen, copies, layout, notes=notes, at_once=at_once)
+
+
+def _muxer_options(form: str, own_tags: bool, at_once: bool) -> dict[str, str]:
+    options = {"movflags": "use_metadata_tags"} if own_tags else {}
+    if form == "yuv4mpegpipe":
+        options["strict"] = "-1"  # for more than 8 bits
+    if at_once:
+        options |= WRITTEN_AT_ONCE
+    if at_once and form == "matroska":
+        options["cluster_time_limit"] = "50"  # a cluster leaves when it is whole
+    return options
 
 
 def _add_video(container: OutputContainer, chosen: Chosen, reading: Reading) -> VideoStream:
     rate = frame_rate(reading.video)
-    return container.add_stream(chosen.encoder.encoder, rate, dict(chosen.options))
+    made = container.add_stream(chosen.encoder.encoder, rate, dict(chosen.options))
+    assert isinstance(made, VideoStream)  # as the encoder is one of pictures
+    return made
 
 
 def configure(output: Output, picture: Picture, reading: Reading) -> str:
-    """Sets the encoder up by the first picture, opens it, and answers its pixel format."""
+    """Sets the encoder up by the first picture, opens it, and returns its pixel format."""
     frame, encoder = picture.frame, output.video.codec_context
     layout, notes = choose_layout(
         output.codec,
@@ -161,13 +194,15 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
     )
     output.notes += notes
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, layout
-    encoder.time_base, encoder.framerate = frame.time_base, frame_rate(reading.video)
+    encoder.time_base, encoder.framerate = base_of(frame), frame_rate(reading.video)
+    form = output.container.format.name
+    if form == "yuv4mpegpipe":  # whose header tells the rate, and the time of no frame
+        encoder.time_base = 1 / encoder.framerate
     encoder.flags |= Flags.frame_duration
     _set_pace(output, encoder)
     ratio = reading.video.sample_aspect_ratio
     if ratio:
         encoder.sample_aspect_ratio = ratio
-    form = output.container.format.name
     if ratio not in (None, 0, 1) and output.codec not in ("h264", "h265") and form == "matroska":
         output.notes.append(f"{output.codec} in .mkv does not keep the pixel aspect ratio {ratio}")
     _tag_colours(encoder, picture, in_full_range(output, picture))
@@ -188,20 +223,20 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
             encoder.max_b_frames = 0
     if output.codec == "h265" and form in ("mp4", "mov"):
         encoder.codec_tag = "hvc1"  # Apple's players open no other
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    (matrix,) = attached(frame, Type.DISPLAYMATRIX)
     if matrix is not None:
         output.video.set_display_matrix(np.frombuffer(matrix, np.int32).tolist())
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder is talkative: errors only
     try:
         encoder.open()
-    except (av.FFmpegError, ValueError) as error:
+    except (FFmpegError, ValueError) as error:
         size = f"{frame.width} x {frame.height}"
         raise UnhazeError(
             f"{output.codec} cannot encode {size} pixels as {layout} ({reason(error)});"
             " choose another codec"
         ) from error
     if output.journal is not None:
-        _begin_journal(output, encoder)
+        _begin_journal(output, output.journal, encoder)
     return layout
 
 
@@ -214,13 +249,17 @@ def _set_pace(output: Output, encoder: VideoCodecContext) -> None:
     encoder.thread_count, encoder.thread_type = output.threads, "SLICE" if large else "AUTO"
     if large and encoder.options.get("preset") == "veryfast":
         encoder.options["rc-lookahead"] = "4"
+    if output.at_once:
+        encoder.options.update(output.chosen.encoder.live)
+        encoder.thread_type, encoder.max_b_frames = "SLICE", 0
+        encoder.gop_size = max(1, round(encoder.framerate * LIVE_KEY))
     if output.journal is not None and encoder.framerate * LATEST_KEY < USUAL_KEY:
         encoder.gop_size = max(1, round(encoder.framerate * LATEST_KEY))
 
 
-def _begin_journal(output: Output, encoder: VideoCodecContext) -> None:
+def _begin_journal(output: Output, journal: Journal, encoder: VideoCodecContext) -> None:
     """The open encoder has to be that which has made what is kept."""
-    journal, base = output.journal, float(encoder.time_base)
+    base = float(encoder.time_base)
     journal.check(encoder.extradata, base)
     if journal.until is None:
         journal.begin_with(encoder.extradata, base)
@@ -244,6 +283,7 @@ def _tag_colours(encoder: VideoCodecContext, picture: Picture, full_range: bool)
     frame = picture.frame
     encoder.color_primaries, encoder.color_trc = frame.color_primaries, frame.color_trc
     encoder.colorspace, encoder.color_range = frame.colorspace, frame.color_range
+    assert encoder.format is not None  # set by `configure`
     became_yuv = VideoFormat(picture.layout).is_rgb and not encoder.format.is_rgb
     if became_yuv:
         encoder.colorspace = picture.matrix
@@ -270,7 +310,8 @@ def hdr_options(frame: VideoFrame) -> str:
     brightest; then what is valid) and AVContentLightMetadata (two numbers).
     """
     options = ""
-    mastering = frame.side_data.get(Type.MASTERING_DISPLAY_METADATA)
+    kinds = Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL
+    mastering, light = attached(frame, *kinds)
     if mastering is not None:
         values = np.frombuffer(mastering, np.int32)
         if values[20] and values[21] and values[1:20:2].all():
@@ -279,7 +320,6 @@ def hdr_options(frame: VideoFrame) -> str:
             named = {"G": green, "B": blue, "R": red, "WP": white, "L": (bright, dark)}
             pairs = (f"{name}({one:.0f},{two:.0f})" for name, (one, two) in named.items())
             options += f":master-display={''.join(pairs)}"
-    light = frame.side_data.get(Type.CONTENT_LIGHT_LEVEL)
     if light is not None:
         most, mean = np.frombuffer(light, np.uint32)[:2]
         options += f":max-cll={most},{mean}"

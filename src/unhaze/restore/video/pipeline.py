@@ -1,11 +1,11 @@
 """The stages of a video, each in a thread, with short queues between: read, field, apply, write."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,16 +39,21 @@ class Tally:
 
 @dataclass(frozen=True)
 class Work:
-    """What `restore_video` was told; `part`: its start and end."""
+    """What `restore_video` was told; `part`: its start and end. `opening`: for `open_container`.
 
-    source: str | Path
+    `original`: the file that the source is; None: it is none, as a pipe. `name`: in messages.
+    """
+
+    source: str | Path | IO[bytes]
     restorer: "Restorer"
     strength: float
     how: Steadiness
     encoding: Encoding
     part: tuple[float | None, float | None]
-    demuxers: str
-    max_pixels: int | None
+    reconnect: float
+    opening: Mapping[str, Any]
+    original: Path | None
+    name: str
 
 
 def pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) -> Ahead:
@@ -67,10 +72,11 @@ def pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) -> 
         analysis=analysis,
         wanted=_again(reading, output),
     )
-    items = Ahead(_said(pictures, str(work.source)))
+    depth = 2 if reading.pace is None else 1
+    items = Ahead(_said(pictures, work.name), depth)
     if work.strength > 0:
-        items = Ahead(_with_maps(items, work, tally))
-        items = Ahead(_restored(items, work, tally.stages))
+        items = Ahead(_with_maps(items, work, tally), depth)
+        items = Ahead(_restored(items, work, tally.stages), depth)
     return Ahead(write(items, output, reading, tally.stages), 8)
 
 
@@ -86,7 +92,7 @@ def _again(reading: "Reading", output: "Output") -> Callable[[Any], bool]:
 
 def _said(pictures: Iterator[Any], source: str) -> Iterator[Any]:
     """What PyAV raises while it reads is a UnhazeError that names the source."""
-    from av import FFmpegError
+    from av.error import FFmpegError
 
     from unhaze.restore.video.reading import reason
 
@@ -103,10 +109,12 @@ def _with_maps(items: Ahead, work: Work, tally: Tally) -> Iterator[tuple[Any, np
     with closing(items):
         for item in items:
             maps = None
-            given = isinstance(item, Picture)
-            if given and not (item.small is None and item.pixels is None):
+            shown = None
+            if isinstance(item, Picture):
+                shown = item.pixels if item.small is None else item.small
+            if shown is not None:
                 with timed(tally.stages, "field"):
-                    shown = item.pixels[..., :3] if item.small is None else item.small
+                    shown = shown[..., :3]
                     upright = np.rot90(shown, item.turns)
                     tally.moment = follow(
                         tally.moment,

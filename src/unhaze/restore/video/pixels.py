@@ -1,7 +1,7 @@
 """Decoded frames become RGB arrays and back, with the colour matrix and range of the source."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +62,7 @@ def to_pictures(
     in_rgb: bool = True,
     analysis: int | None = None,
     wanted: Callable[[VideoFrame], bool] = lambda frame: True,
-) -> Iterator[Picture | Packet]:
+) -> Generator[Picture | Packet, None, None]:
     """Frames, all of one `size` (width, height), in RGB or as decoded; packets pass.
 
     `analysis`: long side in pixels of a small picture in RGB; those frames that can be restored in
@@ -130,7 +130,7 @@ def _to_picture(
     kind = np.dtype("<u2") if deep else np.dtype(np.uint8)
     full_range, small = _is_full(frame), None
     in_yuv = in_rgb and analysis is not None and takes(frame, matrix)
-    if in_yuv:
+    if in_yuv and analysis is not None:
         scale = min(1.0, analysis / max(size))
         sides = [max(1, round(side * scale)) for side in size]
         how = EXACT if scale == 1 else SMOOTH
@@ -165,9 +165,11 @@ def _converted(
     """The frame in that size and pixel format; itself where it is so already."""
     if (layout, *size) == (frame.format.name, frame.width, frame.height):
         return frame
+    width, height = size
     return converter.reformat(
         frame,
-        *size,
+        width,
+        height,
         layout,
         src_colorspace=_matrix(frame),
         src_color_range=_range(_is_full(frame)),
@@ -179,7 +181,8 @@ def _converted(
 def _pixels(rgb: VideoFrame, kind: np.dtype, channels: int) -> np.ndarray:
     plane = rgb.planes[0]
     strides = (plane.line_size, channels * kind.itemsize, kind.itemsize)
-    return np.ndarray((rgb.height, rgb.width, channels), kind, plane, strides=strides)
+    memory = memoryview(plane)  # pyright: ignore[reportArgumentType]  # a buffer, says its C code
+    return np.ndarray((rgb.height, rgb.width, channels), kind, memory, strides=strides)
 
 
 def _range(full: bool) -> ColorRange:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+from av.container import OutputContainer
 
 from unhaze import photo
 from unhaze.errors import UnhazeError
@@ -104,7 +105,7 @@ def split(hazy: np.ndarray, restored: np.ndarray) -> np.ndarray:
     return shown
 
 
-def _add(made: av.container.OutputContainer, shown: np.ndarray, time: float) -> None:
+def _add(made: OutputContainer, shown: np.ndarray, time: float) -> None:
     if not made.streams.video:
         stream = made.add_stream("libx264", options={"crf": "18", "preset": "veryfast"})
         stream.height, stream.width = shown.shape[:2]
@@ -125,7 +126,7 @@ def _sides(
     steadiness = Steadiness(ANALYSIS, SMOOTHING, HOLD)
     with closing(to_pictures(read(reading), reading.size, {})) as pictures:
         for picture in pictures:
-            if not isinstance(picture, Picture):
+            if not isinstance(picture, Picture) or picture.pixels is None:
                 continue
             upright = np.rot90(picture.pixels[..., :3], picture.turns)
             seen = {"grey": picture.grey, "profile": profile_of(picture)}

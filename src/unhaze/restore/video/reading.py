@@ -3,37 +3,47 @@
 import contextlib
 import math
 import threading
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import av
 from av import Packet, VideoFrame
 from av.container import InputContainer
+from av.error import ArgumentError, ExitError, FFmpegError, ProtocolNotFoundError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
-from unhaze.restore.video.clock import BROADCAST, Clock
+from unhaze.restore.video.clock import BROADCAST, Clock, base_of
 from unhaze.restore.video.containers import FILE_DEMUXERS
+from unhaze.restore.video.declared import missing_bytes
+from unhaze.restore.video.streams import PAUSE, Pace, missing_protocol, name_of, readable
 
 # Tags that are no UTF-8 are kept byte by byte; PyAV does so by itself from version 19 on.
-KEEP_BYTES = (
+KEEP_BYTES: dict[str, Any] = (
     {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
 MICRO = 1_000_000  # of a second, in which containers count
+MOST_RATE = 10_000  # frames a second; more are the ticks of a clock
+UNTIMED = ("avi",)  # containers that hold a rate, and no times
 # Formats without an index: a seek may land behind the key frame, so it aims earlier by this much.
 UNINDEXED, LEAD = ("mpegts", "mpeg"), 10.0
 
 
 @dataclass
 class Damage:
-    """What went wrong on the way: broken packets and frames, and why reading ended early."""
+    """What went wrong on the way: broken packets and frames, and why reading ended early.
+
+    `returns`: how often a lost source came back.
+    """
 
     places: int = 0
     end: str | None = None
+    returns: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,15 +51,23 @@ class Reading:
     """An open video. `origin`: seconds that its clock shows at its beginning.
 
     `start`, `end`: the part that is wanted, in seconds from the beginning, None: from the first,
-    to the last. `stop`: when set, reading ends as if the file did.
+    to the last. `stop`: when set, reading ends as if the file did. `reached`: seconds from the
+    beginning at which what was read of each stream of pictures or sound ends, by its number.
+    `pace`: of a live source. `reopen`: opens a lost source once more, tried for `patience` seconds.
+    `piped`: nothing winds it back.
     """
 
     container: InputContainer
     video: VideoStream
     start: float | None = None
     end: float | None = None
+    pace: Pace | None = None
+    reopen: Callable[[], InputContainer] | None = None
+    patience: float = 0.0
+    piped: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     damage: Damage = field(default_factory=Damage)
+    reached: dict[int, float] = field(default_factory=dict)
     clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,11 +81,31 @@ class Reading:
         return (self.container.start_time or 0) / MICRO
 
     @property
+    def decoding_times(self) -> bool:
+        """Whether frames come one by one in the order of the file: times of display are FFmpeg's
+        guess there, a frame or more behind, and those of decoding tell when a frame is due.
+        """
+        return self.container.format.name in UNTIMED
+
+    @property
     def duration(self) -> float | None:
         """Seconds, as far as the file says; of the whole, not of the wanted part."""
         if self.video.duration:
-            return float(self.video.duration * self.video.time_base)
+            return float(self.video.duration * base_of(self.video))
         return self.container.duration / MICRO if self.container.duration else None
+
+    @property
+    def endless(self) -> bool:
+        """Whether it has no end of its own, as a camera: whoever stops it has had all of it."""
+        return self.pace is not None and self.duration is None
+
+    @property
+    def lacks(self) -> float:
+        """Seconds by which what was read is shorter than the wanted part of what the file says."""
+        wanted = min(self.end or math.inf, self.duration or 0.0)
+        own = self.reached.get(self.video.index, 0.0)
+        # What only the whole file says is as long as its longest stream.
+        return wanted - (own if self.video.duration else max(self.reached.values(), default=0.0))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -94,7 +132,7 @@ class Reading:
         stamp = moment.dts if moment.pts is None else moment.pts
         if stamp is None:
             return 0.0
-        return float(stamp * moment.time_base) - self.origin
+        return float(stamp * base_of(moment)) - self.origin
 
 
 def open_container(
@@ -118,14 +156,23 @@ def open_container(
         wanted = {"format_whitelist": demuxers, "protocol_whitelist": "file"} | wanted
     if isinstance(source, str | Path):
         given = f"file:{source}" if local and format is None else str(source)
+    else:
+        given = readable(source)
     if max_pixels is not None:
         wanted["max_pixels"] = str(max_pixels)
     try:
         return av.open(given, "r", format=format, options=wanted, timeout=timeout, **KEEP_BYTES)
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         why = reason(error)
-        if local and format is None and isinstance(error, av.error.ArgumentError):
+        if local and format is None and isinstance(error, ArgumentError):
             why = "it is of no kind that holds a video in itself, such as a playlist"
+        if isinstance(error, ExitError):
+            why = f"no answer within {timeout:g} s"
+        if isinstance(error, ProtocolNotFoundError) and not local:
+            why = missing_protocol(str(source))
+        missing = missing_bytes(Path(source)) if local and isinstance(source, str | Path) else 0
+        if missing:
+            why += f"; it is cut off, {missing} bytes or more that it declares are missing"
         raise UnhazeError(f"cannot read '{name_of(source)}' as a video: {why}") from error
 
 
@@ -138,7 +185,7 @@ def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> Vid
     covers = Disposition.attached_pic
     videos = [each for each in container.streams.video if not each.disposition & covers]
     best = container.streams.best("video")
-    video = best if best in videos else next(iter(videos), None)
+    video = next((each for each in videos if each is best), next(iter(videos), None))
     if video is None:
         raise UnhazeError(f"'{name_of(source)}' holds no video; expected one with moving pictures")
     if video.codec_context is None:
@@ -153,7 +200,9 @@ def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> Vid
     return video
 
 
-def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame | Packet]:
+def read(
+    reading: Reading, copied: Collection[int] = ()
+) -> Generator[VideoFrame | Packet, None, None]:
     """Frames of the wanted part in order of time, and packets of the streams numbered `copied`.
 
     Every frame has a `pts` greater than that of the frame before; where the source's clock leaps,
@@ -161,24 +210,31 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
     the wanted part.
     """
     streams = [each for each in reading.container.streams if each.index in copied]
+    sounds = [each for each in reading.container.streams.audio if each.index not in copied]
     # Subtitles are sparse: nobody waits for their end.
     open_ends = {each.index for each in streams if each.type == "audio"} | {reading.video.index}
     _seek(reading)
     last, rate = None, frame_rate(reading.video)
     # (The last packets of PyAV, which are empty, have a stream but no right `stream_index`.)
-    for packet in reading.clock.ordered(_packets(reading, [reading.video, *streams])):
+    for packet in reading.clock.ordered(_packets(reading, [reading.video, *streams, *sounds])):
+        _note_reach(reading, packet)
         if packet.stream.index == reading.video.index:
             if reading.video.index not in open_ends:
                 continue
             for frame in _decoded(packet, reading.damage):
+                if reading.decoding_times:
+                    frame.pts = frame.dts
                 last = _set_time(frame, last, rate)
                 if reading.end is not None and reading.time_of(frame) >= reading.end:
                     open_ends.discard(reading.video.index)
                     break
+                pace, due = reading.pace, reading.time_of(frame)
+                if pace is not None and pace.is_late(due, reading.clock.leaps):
+                    continue
                 # Half a microsecond: what the user types is rounded, what the file says is not.
                 if reading.start is None or reading.time_of(frame) >= reading.start - 5e-7:
                     yield frame
-        elif packet.size:  # those that are empty are meant for decoders
+        elif packet.size and packet.stream.index in copied:  # empty ones are meant for decoders
             if reading.end is not None and reading.time_of(packet) >= reading.end:
                 open_ends.discard(packet.stream.index)
             yield packet
@@ -186,13 +242,21 @@ def read(reading: Reading, copied: Collection[int] = ()) -> Iterator[VideoFrame 
             return
 
 
+def _note_reach(reading: Reading, packet: Packet) -> None:
+    stream = packet.stream
+    if packet.size and packet.time_base and stream.type in ("video", "audio"):
+        end = reading.time_of(packet) + float((packet.duration or 0) * packet.time_base)
+        reading.reached[stream.index] = max(end, reading.reached.get(stream.index, end))
+
+
 def frame_rate(video: VideoStream) -> Fraction:
-    """Frames a second on average, or the usual where the file says nothing."""
-    return video.average_rate or video.guessed_rate or Fraction(25)
+    """Frames a second on average, or the usual where the file says nothing, or only its ticks."""
+    known = (video.average_rate, video.guessed_rate)
+    return next((rate for rate in known if rate and rate <= MOST_RATE), Fraction(25))
 
 
 def _set_time(frame: VideoFrame, last: int | None, rate: Fraction) -> int:
-    """Gives a frame without a time one, keeps times in order, and answers the frame's."""
+    """Gives a frame without a time one, keeps times in order, and returns the frame's."""
     if frame.time_base is None:
         frame.time_base = 1 / rate
     if frame.pts is None:
@@ -209,35 +273,77 @@ def _seek(reading: Reading) -> None:
     early = LEAD if reading.container.format.name in UNINDEXED else 0.0
     offset = max(0.0, reading.start - early) + reading.origin
     # What cannot be wound forward, such as a pipe, is read from here on instead.
-    with contextlib.suppress(av.FFmpegError):
+    with contextlib.suppress(FFmpegError):
         reading.container.seek(int(offset * MICRO))
 
 
 def _packets(reading: Reading, streams: list) -> Iterator[Packet]:
-    try:
-        for packet in reading.container.demux(streams):
-            if reading.stop.is_set():
+    """Those of the source; of one that is lost and comes back, too."""
+    numbers = [each.index for each in streams]
+    with contextlib.ExitStack() as others:
+        container = reading.container
+        while container is not None:
+            ended = None
+            try:
+                packets = container.demux([container.streams[each] for each in numbers])
+                for packet in packets if reading.pace is None else _timed(packets, reading.pace):
+                    if reading.stop.is_set():
+                        return
+                    yield packet
+            except (FFmpegError, OSError) as error:
+                ended = reason(error)
+            container = _back(reading, numbers)
+            if container is None:
+                reading.damage.end = ended
                 return
-            yield packet
-    except (av.FFmpegError, OSError) as error:
-        reading.damage.end = reason(error)
+            others.enter_context(container)
+
+
+def _timed(packets: Iterator[Packet], pace: Pace) -> Iterator[Packet]:
+    """The packets; `pace` hears how long each was waited for."""
+    begin = time.monotonic()
+    for packet in packets:
+        pace.waited(time.monotonic() - begin)
+        yield packet
+        begin = time.monotonic()
+
+
+def _back(reading: Reading, numbers: list[int]) -> InputContainer | None:
+    """The source, opened once more, if it is the same one and comes back in time."""
+    until = time.monotonic() + reading.patience
+    kinds = [_kind(reading.container, each) for each in numbers]
+    while reading.reopen is not None and time.monotonic() < until:
+        if reading.stop.wait(PAUSE):
+            return None
+        try:
+            container = reading.reopen()
+        except UnhazeError:
+            continue
+        if [_kind(container, each) for each in numbers] == kinds:
+            reading.damage.returns += 1
+            if reading.pace is not None:
+                reading.pace.start_anew()
+            return container
+        container.close()
+    return None
+
+
+def _kind(container: InputContainer, number: int) -> tuple[str, str] | None:
+    """What a stream is of; None if there is none with that number."""
+    if number >= len(container.streams):
+        return None
+    stream = container.streams[number]
+    return stream.type, stream.codec_context.name if stream.codec_context else ""
 
 
 def _decoded(packet: Packet, damage: Damage) -> list[VideoFrame]:
     try:
         frames = packet.decode()
-    except av.FFmpegError:
+    except FFmpegError:
         damage.places += 1
         return []
     damage.places += sum(frame.is_corrupt for frame in frames)
     return frames
-
-
-def name_of(source: str | Path | IO[bytes]) -> str:
-    """What to call a source in a message."""
-    if isinstance(source, str | Path):
-        return str(source)
-    return str(getattr(source, "name", "the stream"))
 
 
 def reason(error: BaseException) -> str:

@@ -52,7 +52,7 @@ class TargetFile:
 @contextmanager
 def target_file(target: Path, *, original: Path | None, overwrite: bool) -> Iterator[TargetFile]:
     """A file that gets its name when all went well. UnhazeError for all that prevents that."""
-    from av import FFmpegError
+    from av.error import FFmpegError
 
     try:
         with (

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.windows import LUMA, window_mean
+from unhaze.filters import LUMA, window_mean
 
 CELL = 4  # analysis pixels along the side of a cell, in which change is measured
 STILL, CHANGED = 0.015, 0.06  # change of a cell's luma that is noise; that is another content
@@ -123,7 +123,7 @@ def find_motion(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     spectrum = np.fft.rfft2(second) * np.fft.rfft2(first).conj()
     spectrum /= np.abs(spectrum) + 1e-9
     surface = np.fft.irfft2(spectrum, first.shape)
-    peak = np.unravel_index(int(surface.argmax()), surface.shape)
+    peak = tuple(map(int, np.unravel_index(int(surface.argmax()), surface.shape)))
     down, right = (2 * _refined(surface, peak, axis) for axis in (0, 1))
     with_motion = np.abs(after - _carried(before, (down, right))).mean()
     return (down, right) if with_motion < np.abs(after - before).mean() else (0.0, 0.0)

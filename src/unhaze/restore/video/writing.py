@@ -5,17 +5,21 @@ import itertools
 import math
 from collections.abc import Iterator
 
-import av
 from av import Packet
+from av.error import ArgumentError, InvalidDataError
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.video.ahead import Ahead, timed
+from unhaze.restore.video.carried import carried_by, left_out
+from unhaze.restore.video.clock import base_of
 from unhaze.restore.video.copying import Sound, is_cover
 from unhaze.restore.video.output import Output, configure, in_full_range
 from unhaze.restore.video.pixels import Picture, to_frame
 from unhaze.restore.video.reading import Reading
+
+WARM_UP = 0.08  # seconds of sound that decoders want before what is heard; Opus the most
 
 
 def write(
@@ -48,7 +52,8 @@ def write(
                 waiting.clear()
     if layout is None:
         length = "" if reading.duration is None else f" of its {reading.duration:g} s"
-        raise UnhazeError(f"no picture could be decoded in the wanted part{length}")
+        piped = "; from a pipe MP4 needs its index first, Matroska does not" * reading.piped
+        raise UnhazeError(f"no picture could be decoded in the wanted part{length}{piped}")
     with timed(seconds, "write"):
         _finish(output)
 
@@ -57,12 +62,14 @@ def _encode(
     output: Output, item: Picture, converter: VideoReformatter, layout: str, shift: float
 ) -> None:
     """Encodes a picture, or writes what an earlier run has encoded up to it."""
-    pts = item.frame.pts - round(shift / item.frame.time_base)
-    kept = output.journal is not None and output.journal.until is not None
-    if kept and pts < output.journal.until:
+    assert item.frame.pts is not None  # `read` gives each frame a time
+    output.carried |= carried_by(item.frame)
+    pts = item.frame.pts - round(shift / base_of(item.frame))
+    until = None if output.journal is None else output.journal.until
+    if until is not None and pts < until:
         _mux_kept(output, pts)
         return
-    if kept:
+    if until is not None:
         _mux_kept(output, None)
     frame = to_frame(item, converter, layout, in_full_range(output, item))
     frame.pts = pts
@@ -72,7 +79,7 @@ def _encode(
 
 def _mux_kept(output: Output, until: int | None) -> None:
     """What is kept and due before a time in ticks of the encoder; None: all of it."""
-    while output.kept and (until is None or output.kept[0].dts <= until):
+    while output.kept and (until is None or (output.kept[0].dts or 0) <= until):
         packet = output.kept.popleft()
         output.kept.extend(itertools.islice(output.replay, 1))
         output.last = packet.dts
@@ -95,7 +102,7 @@ def _copy(packet: Packet, output: Output, reading: Reading, shift: float) -> Non
     """Puts a packet into its track, `shift` seconds earlier, if it lies in the wanted part."""
     if is_cover(packet.stream):
         packet.pts = packet.dts = 0
-    elif not _cut(packet, reading, shift):
+    elif not _cut(packet, reading, shift) or _unheard(packet):
         return
     _mux_copies(output, output.copies[packet.stream.index].take(packet))
 
@@ -105,7 +112,7 @@ def _mux_copies(output: Output, packets: list[Packet]) -> None:
     for packet in packets:
         try:
             output.container.mux(packet)
-        except (av.error.ArgumentError, av.error.InvalidDataError):
+        except (ArgumentError, InvalidDataError):
             output.refused += 1
 
 
@@ -117,29 +124,39 @@ def _finish(output: Output) -> None:
     lost = sum(track.lost for track in output.copies.values() if isinstance(track, Sound))
     if lost:
         output.notes.append(f"{lost} damaged places in the sound were passed over")
+    if said := left_out(output.carried, output.chosen.encoder.encoder, output.codec):
+        output.notes.append(said)
     if output.refused:
         output.notes.append(f"{output.refused} packets of copied streams did not fit and were lost")
     output.container.close()
 
 
+def _unheard(packet: Packet) -> bool:
+    """Whether the source's edit list leaves out a packet of sound that no decoder warms up by."""
+    due = float((packet.pts or 0) * base_of(packet))
+    return packet.is_discard and packet.stream.type == "audio" and not -WARM_UP <= due < 0
+
+
 def _cut(packet: Packet, reading: Reading, shift: float) -> bool:
     """Whether the packet lies in the wanted part; its times are set, subtitles shortened."""
-    if packet.pts is None and packet.dts is None:
+    due = packet.dts if packet.pts is None else packet.pts
+    if due is None:
         return False
-    first = round(shift / packet.time_base)
-    packet.pts = (packet.dts if packet.pts is None else packet.pts) - first
+    base = base_of(packet)
+    first = round(shift / base)
+    packet.pts = due = due - first
     packet.dts = None if packet.dts is None else packet.dts - first
-    subtitle = packet.stream.type == "subtitle" and packet.duration
+    lasting = packet.duration or 0 if packet.stream.type == "subtitle" else 0
     if reading.end is not None:
-        left = round((reading.origin + reading.end) / packet.time_base) - first - packet.pts
+        left = round((reading.origin + reading.end) / base) - first - due
         if left <= 0:
             return False
-        if subtitle:
-            packet.duration = min(packet.duration, left)
-    if reading.start and packet.pts < 0:
-        if not subtitle or packet.pts + packet.duration <= 0:
+        if lasting:
+            packet.duration = lasting = min(lasting, left)
+    if reading.start and due < 0:
+        if not lasting or due + lasting <= 0:
             return False
-        packet.duration += packet.pts
+        packet.duration = lasting + due
         packet.pts = packet.dts = 0
     return True
 
@@ -150,6 +167,7 @@ def _copy_chapters(output: Output, reading: Reading, shift: float) -> None:
     chapters = []
     for chapter in reading.container.chapters():
         base = chapter["time_base"]
+        assert base is not None  # as read from a file
         if chapter["end"] * base <= begin or chapter["start"] * base >= end:
             continue
         first, last = max(chapter["start"] * base, begin), min(chapter["end"] * base, end)

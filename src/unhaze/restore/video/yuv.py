@@ -13,7 +13,7 @@ import numpy as np
 from av import VideoFrame
 
 from unhaze.restore.field import blend
-from unhaze.restore.field_kernel import Yuv, kernel
+from unhaze.restore.field_kernel import Yuv, built_kernel, kernel
 from unhaze.restore.resources import count_threads
 
 # Shares of red and blue in luma, by the number of the matrix (ISO/IEC 23091-2, table 4).
@@ -53,7 +53,8 @@ def restore_yuv(
     parts = min(rows, PARTS * count_threads(threads))
     edges = [rows * part // parts for part in range(parts + 1)]
     with ThreadPoolExecutor(count_threads(threads)) as pool:
-        if any(pool.map(lambda one, other: kernel().apply_yuv(told, one, other), edges, edges[1:])):
+        apply = built_kernel().apply_yuv
+        if any(pool.map(lambda one, other: apply(told, one, other), edges, edges[1:])):
             raise MemoryError
 
 

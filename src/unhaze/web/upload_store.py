@@ -1,4 +1,4 @@
-"""The shelf: what a page sent lies in a private folder, for so long, so much for each client."""
+"""The upload store: what a page sent lies in a private folder, for so long, so much a client."""
 
 import math
 import secrets
@@ -13,7 +13,7 @@ from unhaze.scratch import PREFIX, lease, remove_leftovers
 
 
 class Full(Exception):
-    """The files of others fill the shelf. retry_after: seconds until the first of them goes."""
+    """The files of others fill the store. retry_after: seconds until the first of them goes."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"no room for more files; try again in {retry_after} seconds")
@@ -60,7 +60,7 @@ class Kept:
         return safe_name(self.name, self.suffix)
 
 
-class Shelf:
+class UploadStore:
     """All that is kept. Whoever has too much loses the own oldest; closing it removes every file.
 
     most_bytes: of all files, client_bytes: of one client's. seconds: kept after the last use.

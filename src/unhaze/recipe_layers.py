@@ -76,9 +76,10 @@ def lay_over(lower: Table, upper: Table) -> Table:
     merged = dict(lower)
     for key, value in upper.items():
         below = lower.get(key)
-        both = isinstance(value, dict) and isinstance(below, dict)
-        same = both and value.get("name", below.get("name")) == below.get("name")
-        merged[key] = lay_over(below, value) if same else value
+        merged[key] = value
+        if isinstance(value, dict) and isinstance(below, dict):
+            same = value.get("name", below.get("name")) == below.get("name")
+            merged[key] = lay_over(below, value) if same else value
     return merged
 
 

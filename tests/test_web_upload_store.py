@@ -20,10 +20,10 @@ from web_files import hazy_photo, same_but_colours
 from web_server import Running, serving
 
 from unhaze.web import Settings
-from unhaze.web.shelf import Full, Shelf, remove_leftovers
+from unhaze.web.upload_store import Full, UploadStore, remove_leftovers
 
 
-def filled(shelf: Shelf, size: int, client: str):
+def filled(shelf: UploadStore, size: int, client: str):
     """A new item of `size` bytes that nobody works on."""
     item = shelf.new("a.jpg", "photo", client)
     item.source.write_bytes(bytes(size))
@@ -32,7 +32,7 @@ def filled(shelf: Shelf, size: int, client: str):
 
 
 def test_one_client_never_throws_out_what_another_has():
-    shelf = Shelf(most_bytes=3000, client_bytes=1000, seconds=3600)
+    shelf = UploadStore(most_bytes=3000, client_bytes=1000, seconds=3600)
     mine = [filled(shelf, 300, "me") for _ in range(3)]
     theirs = [filled(shelf, 300, "they") for _ in range(20)]
     shelf.tidy()
@@ -42,7 +42,7 @@ def test_one_client_never_throws_out_what_another_has():
 
 
 def test_where_others_fill_the_shelf_the_wait_is_told_truly():
-    shelf = Shelf(most_bytes=1000, client_bytes=600, seconds=100)
+    shelf = UploadStore(most_bytes=1000, client_bytes=600, seconds=100)
     first, second = filled(shelf, 600, "a"), filled(shelf, 500, "b")
     first.used -= 97.5
     with pytest.raises(Full) as refused:
@@ -55,7 +55,7 @@ def test_where_others_fill_the_shelf_the_wait_is_told_truly():
 
 
 def test_one_s_own_files_make_room_for_one_s_new_ones():
-    shelf = Shelf(most_bytes=1000, client_bytes=1000, seconds=100)
+    shelf = UploadStore(most_bytes=1000, client_bytes=1000, seconds=100)
     old, new = filled(shelf, 600, "a"), filled(shelf, 400, "a")
     assert shelf.new("c.jpg", "photo", "a").id in shelf.items
     assert (old.id in shelf.items, new.id in shelf.items) == (False, True)
@@ -75,7 +75,8 @@ def test_files_die_on_time_though_nobody_asks():
 
 def test_a_server_that_was_killed_leaves_nothing_to_the_next(tmp_path, monkeypatch):
     script = (
-        "import sys, time; from unhaze.web.shelf import Shelf; shelf = Shelf(9, 9, 9);"
+        "import sys, time; from unhaze.web.upload_store import UploadStore; "
+        "shelf = UploadStore(9, 9, 9);"
         "shelf.new('a.jpg', 'photo').source.write_bytes(b'secret');"
         "print(shelf.folder, flush=True); time.sleep(600)"
     )

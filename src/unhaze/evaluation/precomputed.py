@@ -1,4 +1,4 @@
-"""A folder of pictures that something else has restored, measured as a model's answers are."""
+"""A folder of pictures that something else has restored, measured as what a model returns."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from unhaze.evaluation.sizes import fitted
 ENDING = ".unhazed"  # of what `unhaze` itself writes beside its inputs
 
 
-def answers_in(folder: Path) -> dict[str, Path]:
+def precomputed_in(folder: Path) -> dict[str, Path]:
     """The pictures right in a folder by the names of their inputs; none for all else, run folders.
 
     UnhazeError: two of them have one name.
@@ -29,12 +29,14 @@ def answers_in(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_answer(answers: Mapping[str, Path], pair: PairFiles, hazy: np.ndarray) -> np.ndarray:
+def read_precomputed(
+    precomputed: Mapping[str, Path], pair: PairFiles, hazy: np.ndarray
+) -> np.ndarray:
     """The restored picture of `pair`, float32 (H,W,3), at the size of `hazy`.
 
     UnhazeError: there is none, or its sides have another ratio.
     """
-    path = answers.get(pair.name) or answers.get(pair.hazy.stem)
+    path = precomputed.get(pair.name) or precomputed.get(pair.hazy.stem)
     if path is None:
         raise UnhazeError(f"there is no restored picture named '{pair.name}'")
     restored = photo.to_float(photo.read_rgb(path))

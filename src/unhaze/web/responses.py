@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from unhaze.web.shelf import Kept
+from unhaze.web.upload_store import Kept
 from unhaze.web.uploads import FILE
 
 MEDIA_TYPES = {

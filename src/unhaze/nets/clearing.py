@@ -1,0 +1,155 @@
+"""What QuarterNet does beside its weights: where it looks, where haze ends, and what must not be.
+
+None of this is learned; all of it is part of the graph, so that photos, videos, tiles and browsers
+have it alike. Cells are the squares of pixels for which a network tells one transmission t.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unhaze.filters import LUMA
+
+BORDER = "replicate"  # zeros draw a frame around flat skies
+EPSILON = 3e-3  # variance of luma (contrast of 14/255) under which t is the same on both sides
+LEAST = 0.04  # transmission
+BURNT = (0.97, 0.985)  # least channel: from the first on it tells ever less, from the second none
+BLACK = 6 / 255  # of the largest channel: a row or column that is nowhere lighter is a bar
+AROUND = (4, 1)  # radii in groups of 4 x 4 cells, and then cells, from where what hides is filled
+NEXT = 1
+
+
+@dataclass(frozen=True)
+class Clearing:
+    """How transmission told for cells becomes that of pixels.
+
+    guided: t is linear in luma within windows of 2 guided + 1 cells a side, the fast guided filter
+    (He and Sun, arXiv:1505.00996), so that it changes where the picture does. far: 1 / t - 1 grows
+    by 1 where t is 1 and far-fold where t is 0; who must hedge between more haze and less clears
+    too little of much. bound: t is at least so many times what J >= 0 asks for, 1 - min I / A
+    (Meng et al., ICCV 2013), over 3 x 3 cells; 0: no bound. keep: share of its mean luma that a
+    window keeps, whatever t is told. flat: contrast (standard deviation) within those windows at
+    which half is done of what else would be: where nothing is to be seen, clear skies and wholly
+    hidden scenes, there is nothing to clear; 0: all is done.
+    """
+
+    guided: int
+    far: float = 1.0
+    bound: float = 0.0
+    keep: float = 0.0
+    flat: float = 0.0
+
+    def __call__(
+        self, told: Tensor, cells: Tensor, picture: Tensor, airlight: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """t (B,1,H,W) in [LEAST,1], and how much is done on the whole, (B,1,1,1) in [0,1].
+
+        told: t of cells (B,1,h,w); cells: their mean colours (B,3,h,w); picture (B,3,H,W) in
+        [0,1], H and W as many cells; airlight (B,3,1,1).
+        """
+        told = 1 / (1 + (1 / told - 1) * (1 + (self.far - 1) * (1 - told)))
+        if self.bound:
+            dark = self.bound * (1 - (cells / airlight).amin(1, keepdim=True))
+            told = torch.maximum(told, largest_around(dark)).clamp(max=1.0)
+        luma = luma_of(cells)
+        luma_mean = window_means(luma, self.guided)
+        if self.keep:  # A + (mean - A) / t = keep x mean, solved for t
+            light = luma_of(airlight)
+            least = (light - luma_mean) / (light - self.keep * luma_mean).clamp(min=0.01)
+            told = torch.maximum(told, least).clamp(max=1.0)
+        means = window_means(torch.cat((told, luma**2, luma * told), 1), self.guided)
+        told_mean, squares, products = means.split(1, dim=1)
+        variance = (squares - luma_mean**2).clamp(min=0.0)
+        slope = (products - luma_mean * told_mean) / (variance + EPSILON)
+        offset = told_mean - slope * luma_mean
+        done = variance / (variance + self.flat**2) if self.flat else torch.ones_like(variance)
+        lines = torch.cat((done * slope, 1 - done * (1 - offset)), 1)
+        fold = picture.shape[-1] // told.shape[-1]
+        slope, offset = enlarged(window_means(lines, self.guided), fold).split(1, dim=1)
+        through = (slope * luma_of(picture) + offset).clamp(LEAST, 1.0)
+        return through, done.mean((-2, -1), keepdim=True)
+
+
+def without_blind_spots(picture: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+    """`picture` (B,3,H,W) in [0,1] and the means of its cells (B,3,h,w), with the colours of what
+    is around in place of what tells nothing of haze: what is burnt out, such as white frames, and
+    black bars along whole rows or columns, and the cells that straddle their edges.
+
+    h, w: multiples of 4.
+    """
+    burnt, white = BURNT
+    kept = ((white - cells.amin(1, keepdim=True)) / (white - burnt)).clamp(0.0, 1.0)
+    light = cells.amax(1, keepdim=True)
+    lit = torch.minimum(light.amax(3, keepdim=True), light.amax(2, keepdim=True)) > BLACK
+    kept = -largest_around(-kept * lit.to(kept.dtype))
+    known = torch.cat((cells * kept, kept), 1)
+    groups = functional.avg_pool2d(known, 4)
+    colour = normalized(groups.mean((-2, -1), keepdim=True), 0.5)
+    for radius in AROUND:
+        colour = normalized(window_means(groups, radius), colour)
+    colour = normalized(window_means(known, NEXT), enlarged(colour, 4))
+    hidden = torch.cat((kept, (1 - kept) * colour), 1)
+    fold = picture.shape[-1] // cells.shape[-1]
+    wide = functional.interpolate(hidden, scale_factor=float(fold), mode="nearest")
+    return wide[:, :1] * picture + wide[:, 1:], kept * cells + hidden[:, 1:]
+
+
+def normalized(sums: Tensor, otherwise: Tensor | float) -> Tensor:
+    """Colours (B,3,h,w) of (B,4,h,w), sums and their weight; `otherwise` where that is none."""
+    colours, weight = sums.split((3, 1), dim=1)
+    return (colours + 0.02 * otherwise) / (weight + 0.02)
+
+
+def where_hazy(airlight: Tensor, gain: Tensor) -> Tensor:
+    """The mean colour (B,3,1,1) of an airlight (B,3,h,w), places counting by 1 - t.
+
+    gain: 1 / t, (B,C,4h,4w).
+    """
+    haze = 1.02 - (1 / gain).mean(1, keepdim=True)
+    wide = functional.interpolate(airlight, scale_factor=4.0, mode="nearest")
+    weighed = (haze * wide).mean((-2, -1), keepdim=True)
+    return weighed / haze.mean((-2, -1), keepdim=True)
+
+
+def bent(restored: Tensor, hazy: Tensor, toe: float) -> Tensor:
+    """`restored`, any shape, where it is under `toe` on a hyperbola that comes near 0, not to it.
+
+    From toe on it is as it is, slope and all; nothing is made lighter than it is in `hazy`. With a
+    toe of 12/255 what was 1/255 or more does not become 0 in 8 bits.
+    """
+    above = toe**2 / (2 * toe - restored.clamp(-1.0, toe))
+    return torch.maximum(restored, torch.minimum(hazy, above))
+
+
+def luma_of(picture: Tensor) -> Tensor:
+    """(B,3,H,W) -> (B,1,H,W)."""
+    red, green, blue = (float(share) for share in LUMA)
+    return red * picture[:, :1] + green * picture[:, 1:2] + blue * picture[:, 2:]
+
+
+def means_of_cells(picture: Tensor, fold: int) -> Tensor:
+    """(B,3,H,W) -> (B,3,H/fold,W/fold). A convolution: ONNX Runtime's pools take ten times that."""
+    weights = torch.eye(3, dtype=picture.dtype, device=picture.device) / fold**2
+    weights = weights[:, :, None, None].expand(3, 3, fold, fold)
+    return functional.conv2d(picture, weights, stride=fold)
+
+
+def largest_around(planes: Tensor) -> Tensor:
+    """The largest value of (B,C,h,w) in the 3 x 3 around each place."""
+    return functional.max_pool2d(functional.pad(planes, (1, 1, 1, 1), mode=BORDER), 3, 1)
+
+
+def window_means(planes: Tensor, radius: int) -> Tensor:
+    """Means of (B,C,h,w) over windows of 2 radius + 1 a side, the border repeated."""
+    side = 2 * radius + 1
+    wide = functional.pad(planes, (radius, radius, radius, radius), mode=BORDER)
+    return functional.avg_pool2d(functional.avg_pool2d(wide, (side, 1), 1), (1, side), 1)
+
+
+def enlarged(planes: Tensor, times: int) -> Tensor:
+    """(B,C,h,w) -> (B,C,times h,times w), bilinear."""
+    return functional.interpolate(
+        planes, scale_factor=float(times), mode="bilinear", align_corners=False
+    )

@@ -1,0 +1,80 @@
+"""Protects skies, lifts shadows and balances white, in the small restored picture.
+
+That is before the field is fitted: so it costs little, whatever the size, and previews, strips,
+animations and videos have it alike. `strength` comes after it.
+"""
+
+import numpy as np
+
+from unhaze.filters import LUMA, guided_filter
+from unhaze.restore.controls import AS_MODEL, Controls
+
+GRID = 128  # cells along the longer side, in which the sky is looked for
+SKY = (0.08, 0.2)  # unlikeness (luma) up to which a place is sky, and from which on it is none
+BRIGHT = 0.8  # share of the brightest cells' luma that the sky has
+SOFT = 1e-3  # variance of luma above which an edge of the picture is one of the sky
+DARK, LIFT = 0.4, 2.0  # luma below which it is shadow; how much is added to a gain of 1
+AROUND, EVEN = 0.02, 0.01  # radius (share of the longer side) and variance of what is one shadow
+NORM = 6  # Minkowski norm of "shades of grey" (Finlayson and Trezzi, CIC 2004)
+FURTHEST = 2.0  # gain of a channel
+
+
+def controlled(hazy_hwc: np.ndarray, restored_hwc: np.ndarray, controls: Controls) -> np.ndarray:
+    """The restored picture (h,w,3) float32, not bounded, as `controls` want it; both are sRGB."""
+    if controls == AS_MODEL:
+        return restored_hwc
+    result = restored_hwc
+    if controls.white_balance:
+        result = result * cast_of(result) ** np.float32(-controls.white_balance)
+    if controls.lift_shadows:
+        result = result * (1 + np.float32(controls.lift_shadows * LIFT) * shade_of(result) ** 2)
+    if controls.protect_sky:
+        share = np.float32(controls.protect_sky) * sky_of(hazy_hwc)
+        result = result + share * (hazy_hwc - result)
+    return result.astype(np.float32, copy=False)
+
+
+def sky_of(hazy_hwc: np.ndarray) -> np.ndarray:
+    """(h,w,1) in [0,1]: how much of an edge lies on the way up to the picture's bright top.
+
+    A way goes up or aslant from cell to cell; on it, changes of luma and detail within cells add
+    up, and at the top what is missing of the brightness of skies.
+    """
+    luma = hazy_hwc @ LUMA
+    side = max(1, round(max(luma.shape) / GRID))
+    height, width = (-(-length // side) * side for length in luma.shape)
+    margin = (0, height - luma.shape[0]), (0, width - luma.shape[1])
+    blocks = np.pad(luma, margin, "edge").reshape(height // side, side, width // side, side)
+    cells, detail = blocks.mean((1, 3)), blocks.std((1, 3))
+    unlike = np.empty_like(cells)
+    unlike[0] = np.maximum(0, BRIGHT * np.percentile(cells, 95) - cells[0]) + detail[0]
+    for row in range(1, len(cells)):
+        ways = []
+        for step in (-1, 0, 1):
+            before = np.clip(np.arange(cells.shape[1]) + step, 0, cells.shape[1] - 1)
+            ways.append(unlike[row - 1, before] + np.abs(cells[row] - cells[row - 1, before]))
+        unlike[row] = np.min(ways, axis=0) + np.maximum(0, detail[row] - detail[0].min() - 0.01)
+    none, some = SKY[1], SKY[1] - SKY[0]
+    likely = np.clip((none - unlike) / np.float32(some), 0, 1).astype(np.float32)
+    likely = likely.repeat(side, 0).repeat(side, 1)[: luma.shape[0], : luma.shape[1]]
+    fine = guided_filter(luma, likely, radius=2 * side, epsilon=SOFT)
+    return np.clip(fine, 0, 1)[..., None]
+
+
+def shade_of(restored_hwc: np.ndarray) -> np.ndarray:
+    """(h,w,1) in [0,1]: 1 where what is around, up to edges, is black, 0 from DARK on."""
+    luma = np.clip(restored_hwc @ LUMA, 0, 1)
+    radius = max(2, round(AROUND * max(luma.shape)))
+    return (
+        1 - np.clip(guided_filter(luma, luma, radius=radius, epsilon=EVEN) / DARK, 0, 1)[..., None]
+    )
+
+
+def cast_of(restored_hwc: np.ndarray) -> np.ndarray:
+    """(3,): the colour of the light by "shades of grey", of a luma of 1, within FURTHEST."""
+    bounded = np.clip(restored_hwc.reshape(-1, 3), 0, 1).astype(np.float64)
+    norms = np.maximum((bounded**NORM).mean(0) ** (1 / NORM), 1e-3)
+    cast = np.clip(norms / norms.mean(), 1 / FURTHEST, FURTHEST)
+    means = bounded.mean(0) * LUMA
+    light = (means / cast).sum() / max(means.sum(), 1e-6)  # the picture stays as light as it is
+    return (cast * (light or 1)).astype(np.float32)

@@ -1,0 +1,34 @@
+"""What a person may want otherwise than the model: skies as they are, lighter shadows, no cast.
+
+`CONTROLS` is the one table; command, Python, batches and service are made from it, and
+`unhaze.restore.controlling` does it.
+"""
+
+from dataclasses import asdict, dataclass
+from numbers import Real
+
+from unhaze.errors import UnhazeError
+
+CONTROLS = {
+    "protect_sky": "Leave the sky as it is: 0 not at all, 1 wholly.",
+    "lift_shadows": "Lighten dark places: 0 not at all, 1 threefold where it is nearly black.",
+    "white_balance": "Take a colour cast away that stays: 0 none of it, 1 all.",
+}
+
+
+@dataclass(frozen=True)
+class Controls:
+    """A choice of `CONTROLS`, each from 0 (as the model has it) to 1."""
+
+    protect_sky: float = 0.0
+    lift_shadows: float = 0.0
+    white_balance: float = 0.0
+
+    def __post_init__(self) -> None:
+        """UnhazeError for what is no number from 0 to 1."""
+        for name, value in asdict(self).items():
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+                raise UnhazeError(f"{name} is {value!r}; expected 0 (none) to 1 (all of it)")
+
+
+AS_MODEL = Controls()

@@ -1,0 +1,36 @@
+"""What frames carry beside their samples: kept by an encoder that writes it, else said."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from av import VideoFrame
+from av.sidedata.sidedata import Type
+
+# Of each kind of FFmpeg's side data: what a user calls it, and the encoders that write it.
+CARRIED: dict[Type, tuple[str, tuple[str, ...]]] = {
+    Type.A53_CC: ("closed captions", ("libx264",)),
+    Type.STEREO3D: ("which halves of the picture are for which eye", ("libx264",)),
+    Type.SPHERICAL: ("that it is a view all around (360 degrees)", ()),
+    Type.MASTERING_DISPLAY_METADATA: ("the display it was graded on", ("libx265",)),
+    Type.CONTENT_LIGHT_LEVEL: ("how bright it gets", ("libx265",)),
+    Type.DYNAMIC_HDR_PLUS: ("the scenes of HDR10+", ()),
+    Type.DYNAMIC_HDR_VIVID: ("the scenes of HDR Vivid", ()),
+    Type.DOVI_METADATA: ("the scenes of Dolby Vision", ()),
+}
+
+
+def carried_by(frame: VideoFrame) -> set[Type]:
+    """Kinds of CARRIED that a frame has."""
+    held: Any = frame.side_data  # its types know `get` by names only
+    return {kind for kind in CARRIED if held.get(kind) is not None}
+
+
+def left_out(carried: Iterable[Type], encoder: str, codec: str) -> str | None:
+    """A line on what the encoder of a `codec` does not write of all that was carried."""
+    found = set(carried)
+    lost = [
+        words
+        for kind, (words, writers) in CARRIED.items()
+        if kind in found and encoder not in writers
+    ]
+    return f"this {codec} does not keep {', '.join(lost)}" if lost else None

@@ -1,0 +1,101 @@
+"""What became of a video: the report that `restore_video` returns."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unhaze.restore.video.declared import missing_bytes
+from unhaze.restore.video.pipeline import Tally, Work
+
+if TYPE_CHECKING:
+    from unhaze.restore.video.output import Output
+    from unhaze.restore.video.reading import Reading
+
+# Seconds by which a file may be shorter than it says without a word about it; and one that is cut
+# off anyway, without a word about how long it was.
+MISSING, SHORT = 1.0, 0.1
+
+
+@dataclass(frozen=True)
+class VideoReport:
+    """What became of a video. `codec`: as in `codec=`; `copied`: streams taken over as they are.
+
+    `scenes`: parted by cuts; `estimates`: frames that the network saw; `damaged`: places that could
+    not be decoded. `stages`: seconds spent in each of read, field, apply, write; as they run at
+    once, they add up to more than `seconds`. `notes`: what the user should know, one line each.
+    """
+
+    source: str
+    target: str | Path
+    frames: int
+    seconds: float
+    width: int
+    height: int
+    codec: str
+    copied: int
+    scenes: int
+    estimates: int
+    damaged: int
+    stages: dict[str, float]
+    notes: tuple[str, ...]
+
+
+def report_of(
+    work: Work,
+    target: str | Path,
+    reading: "Reading",
+    output: "Output",
+    tally: Tally,
+) -> VideoReport:
+    """Of a result that is written: what its stages have counted, and what went wrong on the way."""
+    width, height = reading.size
+    damage = _damage_notes(reading, tally, work.original)
+    return VideoReport(
+        source=work.name,
+        target=target,
+        frames=tally.frames,
+        seconds=time.perf_counter() - tally.begin,
+        width=width,
+        height=height,
+        codec=output.codec,
+        copied=len(output.copies),
+        scenes=tally.moment.scenes if tally.moment else 0,
+        estimates=tally.moment.estimates if tally.moment else 0,
+        damaged=reading.damage.places,
+        stages=tally.stages,
+        notes=(*output.notes, *_resume_note(output), *damage),
+    )
+
+
+def _resume_note(output: "Output") -> tuple[str, ...]:
+    kept = 0 if output.journal is None else output.journal.kept
+    return (f"{kept} frames were there from an earlier run",) if kept else ()
+
+
+def _damage_notes(reading: "Reading", tally: Tally, path: Path | None) -> Iterator[str]:
+    """`path`: of the source, None if it is no file: nobody knows how long it ought to be."""
+    damage = reading.damage
+    if damage.places:
+        yield f"{damage.places} damaged places in the source were passed over"
+    if reading.clock.leaps:
+        yield f"the clock of the source leaps {reading.clock.leaps} times; its parts were joined"
+    if reading.clock.wild:
+        yield f"{reading.clock.wild} times in the source mean nothing; they were passed over"
+    if damage.returns:
+        yield f"the source was lost {damage.returns} times and came back"
+    if reading.pace is not None and reading.pace.left_out:
+        yield f"{reading.pace.left_out} frames came too late to be restored, and were left out"
+    if damage.end is not None:
+        yield f"reading the source ended at {tally.last:.1f} s: {damage.end}"
+    reached = reading.reached.get(reading.video.index, 0.0)
+    missing = 0 if path is None or reached >= (reading.end or math.inf) else missing_bytes(path)
+    ends = f"the pictures end at {tally.last:.1f} s"
+    if reading.lacks > (SHORT if missing else MISSING):
+        ends += f" of the {reading.duration:.1f} s that the source claims"
+    if missing:
+        yield f"the source is cut off, {missing} bytes or more that it declares are missing; {ends}"
+    elif reading.lacks > MISSING and damage.end is None:
+        yield ends

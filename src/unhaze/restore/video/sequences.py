@@ -1,0 +1,353 @@
+"""Pictures numbered in a row, as frames/%05d.png: a sequence in, a sequence or a video out.
+
+A sequence that stays one goes through the readers and writers of photos: 16 bits, profiles, EXIF
+and transparency survive, and only the field is that of a video. Into a video FFmpeg reads it.
+"""
+
+import functools
+import itertools
+import os
+import re
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from unhaze import photo
+from unhaze.errors import UnhazeError
+from unhaze.outputs import AS_SOURCE, Output
+from unhaze.photo import Photo, Traits
+from unhaze.photo.picture import ICC
+from unhaze.restore.encoding import Encoding
+from unhaze.restore.field import apply_field, check_strength
+from unhaze.restore.resources import count_threads
+from unhaze.restore.video.files import Progress, restore_opened
+from unhaze.restore.video.frames import ANALYSIS, HOLD, SMOOTHING, check_estimates, follow
+from unhaze.restore.video.outcome import VideoReport
+from unhaze.restore.video.streams import scheme_of
+from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
+from unhaze.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from unhaze.restore.restorer import Restorer
+    from unhaze.restore.video.reading import Reading
+
+NUMBER = re.compile(r"%(?:0(\d{1,2}))?d")
+FPS = 25.0
+NAMED = 8  # of gaps, in one line
+
+
+def is_sequence(name: object) -> bool:
+    """Whether it stands for numbered pictures: %d or %05d in its last part, and no such file."""
+    if not isinstance(name, str | Path) or scheme_of(name):
+        return False
+    return len(NUMBER.findall(Path(name).name)) == 1 and not Path(name).exists()
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The files of a sequence by their numbers, which may have gaps; at least one."""
+
+    pattern: Path
+    files: dict[int, Path]
+
+    @property
+    def note(self) -> tuple[str, ...]:
+        """What is missing between the first and the last, in one line; nothing if all is there."""
+        numbers = list(self.files)
+        pairs = [(one + 1, two - 1) for one, two in itertools.pairwise(numbers) if two - one > 1]
+        if not pairs:
+            return ()
+        words = [str(one) if one == two else f"{one} to {two}" for one, two in pairs[:NAMED]]
+        more = f" and {len(pairs) - NAMED} more gaps" if len(pairs) > NAMED else ""
+        count = sum(two - one + 1 for one, two in pairs)
+        return (f"{count} numbers are missing: {', '.join(words)}{more}",)
+
+
+def find_pictures(pattern: str | Path, start_number: int | None = None) -> Pictures:
+    """All files of a sequence, from `start_number` on. UnhazeError: there is none."""
+    pattern = Path(pattern)
+    before, width, after = _parts(pattern)
+    digits = rf"\d{{{width},}}" if width else r"0|[1-9]\d*"
+    name = re.compile(rf"{re.escape(before)}({digits}){re.escape(after)}")
+    try:
+        entries = [each.name for each in os.scandir(pattern.parent)]
+    except OSError as error:
+        raise UnhazeError(f"cannot read '{pattern.parent}': {error.strerror}") from error
+    found = {int(match[1]): each for each in entries if (match := name.fullmatch(each))}
+    kept = sorted(number for number in found if number >= (start_number or 0))
+    if not kept:
+        if found:
+            most = f"its numbers are {min(found)} to {max(found)}"
+            raise UnhazeError(f"'{pattern}' has none from {start_number} on; {most}")
+        raise UnhazeError(
+            f"no file is named like '{pattern}', as {named(pattern, 1).name} would be"
+        )
+    return Pictures(pattern, {number: pattern.with_name(found[number]) for number in kept})
+
+
+def named(pattern: Path, number: int) -> Path:
+    """frames/%05d.png, 7 -> frames/00007.png"""
+    before, width, after = _parts(pattern)
+    return pattern.with_name(f"{before}{number:0{width}d}{after}")
+
+
+def _parts(pattern: Path) -> tuple[str, int, str]:
+    """What stands before the number, its least width, and what stands behind it."""
+    before, width, after = NUMBER.split(pattern.name)
+    return before, int(width or 0), after
+
+
+def restore_sequence(
+    source: str | Path | IO[bytes],
+    target: str | Path,
+    *,
+    restorer: "Restorer",
+    strength: float = 1.0,
+    fps: float | None = None,
+    start_number: int | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    encoding: Encoding | None = None,
+    output: Output = AS_SOURCE,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    analysis: int = ANALYSIS,
+    smoothing: float = SMOOTHING,
+    hold: int = HOLD,
+) -> VideoReport:
+    """Restores frames/%05d.png to out/%05d.png or to a video, or a video to a sequence.
+
+    `fps`: of a sequence that becomes a video. `start_number`: of the source the first; of a video's
+    frames that of the first, else 1; a sequence keeps its numbers. `output`: of pictures;
+    `encoding`: of a video; all else as for `restore_video`. UnhazeError: no such files, a result
+    exists and not `overwrite`, a setting out of range.
+    """
+    check_strength(strength)
+    check_estimates(restorer)
+    how = Steadiness(analysis, smoothing, hold)
+    if not isinstance(source, str | Path) or not is_sequence(source):
+        _check_pictures(Path(target), fps, encoding)
+        work = _Work(restorer, strength, how, output, overwrite, progress)
+        return _split(
+            source, Path(target), work, 1 if start_number is None else start_number, start, end
+        )
+    pictures = find_pictures(source, start_number)
+    if not is_sequence(target):
+        settings = {"strength": strength, "how": how, "part": (start, end)}
+        settings |= {"encoding": encoding or Encoding(), "overwrite": overwrite}
+        return _joined(pictures, target, restorer, fps or FPS, settings, progress)
+    _check_pictures(Path(target), fps, encoding)
+    if (start, end) != (None, None):
+        raise UnhazeError("start and end are for videos; of a sequence give the start number")
+    return _each(
+        pictures, Path(target), _Work(restorer, strength, how, output, overwrite, progress)
+    )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done to each picture."""
+
+    restorer: "Restorer"
+    strength: float
+    how: Steadiness
+    output: Output
+    overwrite: bool
+    progress: Progress | None
+
+
+def _check_pictures(target: Path, fps: float | None, encoding: Encoding | None) -> None:
+    photo.check_suffix(target.suffix)
+    if fps is not None:
+        raise UnhazeError("fps is of a sequence that becomes a video; leave it out")
+    if encoding not in (None, Encoding()):
+        raise UnhazeError("codec, crf and the like are of videos; the result are pictures")
+    photo.make_folder(target.parent)
+
+
+def _each(pictures: Pictures, target: Path, work: _Work) -> VideoReport:
+    """A sequence to a sequence: every picture is a photo, with the field of a video."""
+    begin, moment, shape, seconds = time.perf_counter(), None, (0, 0), {"field": 0.0}
+    goals = {number: named(target, number) for number in pictures.files}
+    for number, goal in goals.items():
+        photo.check_target(goal, pictures.files[number], work.overwrite)
+    settings = {"strength": work.strength, "overwrite": work.overwrite, "output": work.output}
+    with _Writers(work, len(goals)) as writers:
+        for number, file in pictures.files.items():
+            started = time.perf_counter()
+            with photo.open_photo(file) as opened:
+                seen, shape = work.restorer.look(opened), opened.shape
+            found = seen.maps
+            moment = next_moment(moment, seen.hazy, functools.partial(_given, found), work.how)
+            seen = replace(seen, maps=moment.maps)
+            seconds["field"] += time.perf_counter() - started
+            restore = work.restorer.restore_file
+            writers.add(functools.partial(restore, file, goals[number], seen=seen, **settings))
+    return _report(
+        pictures.pattern, target, writers.done, begin, shape, moment, seconds, pictures.note
+    )
+
+
+def _given(maps: np.ndarray, small: np.ndarray) -> np.ndarray:
+    """An estimate that was made before."""
+    return maps
+
+
+def _split(
+    source: str | Path | IO[bytes],
+    target: Path,
+    work: _Work,
+    first: int,
+    start: float | None,
+    end: float | None,
+) -> VideoReport:
+    """A video to a sequence."""
+    from unhaze.restore.video.reading import Reading, find_video, open_container
+    from unhaze.restore.video.streams import opening_options
+
+    begin, seconds = time.perf_counter(), dict[str, float]()
+    with open_container(source, **opening_options(source)) as container:
+        reading = Reading(container, find_video(container, source), start, end)
+        # What reads has to end before the container is closed.
+        with (
+            closing(_shown(reading, work, seconds)) as photos,
+            _Writers(work, reading.expected_frames) as writers,
+        ):
+            moment: Moment | None = None
+            for number, (shown, now) in enumerate(photos, first):
+                goal, moment = named(target, number), now
+                photo.check_target(goal, None, work.overwrite)
+                settings = {"overwrite": work.overwrite, "output": work.output}
+                writers.add(functools.partial(photo.write, shown, goal, **settings))
+        if not writers.done:
+            raise UnhazeError("no picture could be decoded in the wanted part")
+        notes = (f"{reading.damage.places} damaged places were passed over",) * (
+            reading.damage.places > 0
+        )
+        return _report(
+            source, target, writers.done, begin, reading.size[::-1], moment, seconds, notes
+        )
+
+
+def _shown(
+    reading: "Reading", work: _Work, seconds: dict[str, float]
+) -> Generator[tuple[Photo, Moment], None, None]:
+    """Every frame as a photo, upright and restored, and the field of its moment."""
+    from unhaze.restore.video.ahead import timed
+    from unhaze.restore.video.pixels import Picture, profile_of, to_pictures
+    from unhaze.restore.video.reading import read
+
+    moment: Moment | None = None
+    with (
+        closing(read(reading)) as frames,
+        closing(to_pictures(frames, reading.size, seconds)) as pictures,
+    ):
+        for picture in pictures:
+            if not isinstance(picture, Picture) or picture.pixels is None:
+                continue
+            pixels = np.rot90(picture.pixels, picture.turns)
+            profile = profile_of(picture)
+            with timed(seconds, "field"):
+                seen = {"grey": picture.grey, "profile": profile}
+                moment = follow(moment, pixels[..., :3], work.restorer, work.how, **seen)
+            colours = np.ascontiguousarray(pixels[..., :3])
+            how = {"strength": work.strength, "threads": work.restorer.threads}
+            clear = apply_field(moment.maps, colours, **how)
+            alpha = pixels[..., 3].copy() if pixels.shape[2] == 4 else None
+            metadata = {} if profile is None else {ICC: profile}
+            yield Photo(clear, alpha, Traits(picture.grey, metadata, profile=profile)), moment
+
+
+def _joined(
+    pictures: Pictures,
+    target: str | Path,
+    restorer: "Restorer",
+    fps: float,
+    settings: dict[str, Any],
+    progress: Progress | None,
+) -> VideoReport:
+    """A sequence to a video: FFmpeg reads links to its files, which have no gaps."""
+    with scratch_folder("sequence") as folder:
+        suffix = pictures.pattern.suffix.lower()
+        for number, file in enumerate(pictures.files.values()):
+            _link(file, folder / f"{number:09d}{suffix}")
+        options = {"framerate": f"{fps:.6g}", "start_number": "0", "protocol_whitelist": "file"}
+        opening = {"format": "image2", "options": options}
+        links, said = folder / f"%09d{suffix}", str(pictures.pattern)
+        report = restore_opened(
+            links, target, opening, restorer=restorer, progress=progress, name=said, **settings
+        )
+    return replace(report, notes=(*pictures.note, *report.notes))
+
+
+def _link(file: Path, link: Path) -> None:
+    """Where a system knows no links, or forbids them, it is a copy."""
+    try:
+        link.symlink_to(file.absolute())
+    except OSError:
+        shutil.copyfile(file, link)
+
+
+class _Writers:
+    """Threads that encode pictures, as many at a time as there are cores; counted as they end."""
+
+    def __init__(self, work: _Work, total: int | None) -> None:
+        self.work, self.total, self.done = work, total, 0
+        self.begin, self.waiting = time.perf_counter(), deque[Future[None]]()
+        self.most = count_threads(work.restorer.threads)
+        self.pool = ThreadPoolExecutor(self.most)
+
+    def __enter__(self) -> "_Writers":
+        return self
+
+    def add(self, write: Callable[[], None]) -> None:
+        """Begins to write a picture when there is room."""
+        self.waiting.append(self.pool.submit(write))
+        self._take(self.most)
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        with self.pool:
+            self._take(0 if kind is None else len(self.waiting))
+
+    def _take(self, left: int) -> None:
+        while len(self.waiting) > left:
+            self.waiting.popleft().result()
+            self.done += 1
+            if self.work.progress is not None:
+                self.work.progress(self.done, self.total, time.perf_counter() - self.begin)
+
+
+def _report(
+    source: object,
+    target: Path,
+    frames: int,
+    begin: float,
+    shape: Iterable[int],
+    moment: Moment | None,
+    stages: dict[str, float],
+    notes: tuple[str, ...],
+) -> VideoReport:
+    height, width = tuple(shape)[:2]
+    return VideoReport(
+        source=str(getattr(source, "name", source)),
+        target=target,
+        frames=frames,
+        seconds=time.perf_counter() - begin,
+        width=width,
+        height=height,
+        codec=target.suffix.lower().lstrip("."),
+        copied=0,
+        scenes=moment.scenes if moment else 0,
+        estimates=moment.estimates if moment else 0,
+        damaged=0,
+        stages=stages,
+        notes=notes,
+    )
