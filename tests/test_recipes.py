@@ -13,6 +13,7 @@ from unhaze.nets import NETS, create_net
 from unhaze.training import train
 from unhaze.validation import check_arguments, lookup
 from unhaze.weights import save_weights
+from unhaze.zoo import list_networks
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
@@ -70,6 +71,16 @@ def differences(first: Recipe, second: Recipe) -> dict[str, tuple[Any, Any]]:
     keys = tables[0].keys() | tables[1].keys()
     pairs = {key: (tables[0].get(key), tables[1].get(key)) for key in keys}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def test_every_published_variant_has_a_recipe_in_the_form_that_trains():
+    trained = {"deanet/paper": "deanet/train", "dmshn/published": "dmshn/paper"}
+    found = {
+        f"{net.name}/{net.arguments['preset']}"
+        for net in (load_config(path).net for path in (RECIPES / "zoo").glob("*.toml"))
+    }
+    names = {f"{each.net}/{each.preset or 'paper'}" for each in list_networks().values()}
+    assert found == {trained.get(name, name) for name in names}
 
 
 def test_every_row_of_the_tables_is_there():

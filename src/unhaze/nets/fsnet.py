@@ -22,8 +22,8 @@ def fsnet(*, width: int = 32, blocks: int = 16, pool: str = "global") -> MultiSc
 
     `restore_scales` of the network returns its smaller outputs too, which the paper trains.
     """
-    if width < 16 or width % 16 or blocks < 4:
-        raise ValueError(f"width is {width}, blocks {blocks}; expected 16, 32, ... and 4 or more")
+    if width < 16 or width % 16 or blocks < 2:
+        raise ValueError(f"width is {width}, blocks {blocks}; expected 16, 32, ... and 2 or more")
     if pool not in ("global", "local"):
         raise ValueError(f"pool is {pool!r}; it must be one of global, local")
 
@@ -48,7 +48,7 @@ class SmallUNet(nn.Module):
         self.conv = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        quarter = len(self.layers) // 4
+        quarter = max(1, len(self.layers) // 4)
         current = features
         for block in self.layers[:quarter]:
             current = block(current)

@@ -10,7 +10,7 @@ ZOO = {
         reproduces="SOTS indoor 42.45 dB / 0.997, 13,275,689 parameters",
         licence="official code: MIT",
         presets={"its": {}, "ots": {"pool": "local"}, "slim": {"width": 16, "blocks": 4}},
-        tiny={"width": 16, "blocks": 4},
+        tiny={"width": 16, "blocks": 2},
         idle=(r"\.lamb_[lh]$", r"^ConvsOut\.", r"^SCM[12]\.main\.3\.main\.0\.bias$"),
         zoo={"its": "fsnet-its", "ots": "fsnet-ots"},
     ),
