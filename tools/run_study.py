@@ -183,7 +183,12 @@ def train(
     while not spent["done"]:
         folder = given.out / f"{arm.name}-{seed}"
         words = train_words(given, study, arm, seed=seed, settings=spent["settings"], out=folder)
-        seconds, memory = run(words)
+        try:
+            seconds, memory = run(words)
+        except (KeyboardInterrupt, SystemExit) as stopped:
+            spent["seconds"] += getattr(stopped, "used", (0, 0))[0]
+            note.write_text(json.dumps(spent) + "\n", encoding="utf-8")
+            raise
         spent["seconds"] += seconds
         spent["memory"] = max(memory, spent["memory"])
         spent["done"] = (folder / "best.safetensors").exists()
@@ -217,9 +222,10 @@ def run(words: list[str]) -> tuple[float, float]:
     child = subprocess.Popen(words, cwd=ROOT, env=environment)
     try:
         _, status, usage = os.wait4(child.pid, 0)
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit) as stopped:
         child.send_signal(signal.SIGTERM)  # it saves, and the same command goes on
-        child.wait()
+        usage = os.wait4(child.pid, 0)[2]
+        vars(stopped)["used"] = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3
         raise
     if status != 0:
         raise SystemExit(f"this failed with status {os.waitstatus_to_exitcode(status)}: {words}")
