@@ -35,7 +35,7 @@ VIDEO = {
     "unhaze": (*UNHAZE, "{in}", "-o", "{out}", "--overwrite", "-q", "--crf", "17"),
     "ffmpeg": ("ffmpeg", "-v", "error", "-y", "-i", "{in}", *ENCODER, "{out}"),
 }
-PAN = "scale={width}:-2,crop={size}:x='2*n':y=0,noise=alls=6:allf=t"
+PAN = "scale={width}:-2,crop={size}:x='2*n':y=0,noise=all_strength=6:all_flags=t"
 
 
 def main() -> None:
