@@ -16,7 +16,7 @@ def attached(frame: VideoFrame, *kinds: Type) -> list[Any]:
     later moment. So a small copy is looked at, and what has tags is kept for good.
     """
     found: Any = frame.reformat(SMALL, SMALL, "gray").side_data  # its types know names only
-    for each in found:
-        if each.type == Type.ICC_PROFILE:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
+    profile = found.get(Type.ICC_PROFILE)
+    if profile is not None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(profile))
     return [found.get(kind) for kind in kinds]
