@@ -16,6 +16,7 @@ from unhaze.batch import FileJob, FileResult, Settings, plan_files, pool, read_l
 from unhaze.batch.plan import ignores_case
 from unhaze.outputs import Output
 from unhaze.restore import resources
+from unhaze.restore.controls import AS_MODEL
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -241,6 +242,11 @@ class Copier:
 
     def __init__(self) -> None:
         self.asked: list[tuple] = []
+
+    def controlled(self, controls) -> "Copier":
+        """Of these tests none asks for controls."""
+        assert controls == AS_MODEL
+        return self
 
     def restore_file(
         self, source, target, *, strength, overwrite, compare, save_field, output

@@ -11,6 +11,8 @@ from av.audio.frame import AudioFrame
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
+from unhaze.restore.controls import AS_MODEL, Controls
+
 LOSSLESS = {"libx264": {"qp": "0"}, "libx265": {"x265-params": "lossless=1:log-level=error"}}
 
 
@@ -20,10 +22,16 @@ class Fixed:
     native = False
     analysis = 1024
     threads = 1
+    controls = AS_MODEL
 
     def __init__(self, gain: float = 1.0, offset: float = 0.0) -> None:
         self.gain, self.offset = gain, offset
         self.seen: list[np.ndarray] = []
+
+    def controlled(self, controls: Controls) -> "Fixed":
+        """With those it has: none."""
+        assert controls == self.controls
+        return self
 
     def estimate(
         self, pixels: np.ndarray, *, grey: bool = False, profile: bytes | None = None
