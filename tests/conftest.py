@@ -14,7 +14,7 @@ from halving import write_model
 from unhaze.cli import main
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,6 +54,24 @@ def browser() -> "Iterator[Browser]":
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """The address of the page that `make site` has built; skips without it."""
+    from site_page import serving_site
+
+    with serving_site() as url:
+        yield url
+
+
+@pytest.fixture
+def open_page(browser: "Browser", site: str) -> "Iterator[Callable[..., Page]]":
+    """Opens that page, as often as called."""
+    from site_page import opening
+
+    with opening(browser, site) as open_it:
+        yield open_it
 
 
 @pytest.fixture

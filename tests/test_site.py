@@ -7,21 +7,18 @@ import io
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from site_page import (
     CASES,
     ROOT,
     VALLEY,
     choose,
     given,
-    opening,
     save,
-    serving_site,
     wait_until_shown,
 )
 
@@ -30,18 +27,6 @@ from unhaze.metrics import psnr
 from unhaze.photo.picture import EXIF, ICC
 
 AXE = ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js"
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    with serving_site() as url:
-        yield url
-
-
-@pytest.fixture
-def open_page(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
-    with opening(browser, site) as open_it:
-        yield open_it
 
 
 @pytest.fixture(scope="module")

@@ -2,21 +2,19 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 from site_page import (
     CASES,
     TURNED,
     choose,
     encoded,
     given,
-    opening,
     save,
     scene,
-    serving_site,
     slope,
     wait_until_shown,
     wide_gamut,
@@ -25,18 +23,6 @@ from site_page import (
 from unhaze import dehaze, photo
 from unhaze.metrics import psnr
 from unhaze.photo.picture import EXIF, ICC
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    with serving_site() as url:
-        yield url
-
-
-@pytest.fixture
-def open_page(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
-    with opening(browser, site) as open_it:
-        yield open_it
 
 
 def ten_bits() -> bytes:

@@ -1,27 +1,13 @@
 """What the page without a server shows: the same picture that it saves, and at little cost."""
 
-from collections.abc import Callable, Iterator
-
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
-from site_page import CASES, choose, given, opening, serving_site, wait_until_shown
+from playwright.sync_api import Page, expect
+from site_page import CASES, choose, given, wait_until_shown
 
 from unhaze import photo
 from unhaze.restore.managed import colours_by
 from unhaze.restore.restorer import Restorer
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    with serving_site() as url:
-        yield url
-
-
-@pytest.fixture
-def open_page(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
-    with opening(browser, site) as open_it:
-        yield open_it
 
 
 def test_a_move_of_the_slider_mixes_what_was_seen(open_page):
