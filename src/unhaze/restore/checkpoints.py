@@ -25,7 +25,7 @@ def checkpoint_of(name: str | Path) -> Path | None:
     not yet.
     """
     path = Path(name)
-    if path.exists():
+    if str(name) and path.exists():
         return None if path.suffix == ".onnx" else path
     if path.suffix == ".safetensors" and any(path.parent.glob(f"{path.stem}-[0-9]*.safetensors")):
         return path
@@ -51,7 +51,8 @@ def key_of(source: Path, net: str | None) -> str:
     digest = hashlib.sha256(f"{version('unhaze')} {net or ''}".encode())
     files = [source]
     if source.is_dir():
-        files = [each for each in sorted(source.rglob("*")) if each.is_file()]
+        newest = max(source.glob("state-*"), default=source)
+        files = [each for each in sorted(newest.iterdir()) if each.is_file()]
     elif not source.exists():  # in parts
         files = sorted(source.parent.glob(f"{source.stem}-[0-9]*.safetensors"))
     for file in files:
