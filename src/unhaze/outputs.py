@@ -1,4 +1,4 @@
-"""How results are written: the options that the command, Python, batches and the service share.
+"""Output options, shared by the command, Python, batches and the service.
 
 `OPTIONS` is the one table; an `Output` holds a choice of each.
 """

@@ -133,7 +133,7 @@ def tell_tasks(plan: "Plan", work: "Work", as_json: bool) -> int:
 
 
 def video_of(task: "Task", work: "Work") -> "PlannedVideo | None":
-    """What a video of a folder here would become; None for a photo, a store, and what fails."""
+    """Returns the plan of a local video; None for photos, stores, and videos that fail."""
     from unhaze.batch import is_video
     from unhaze.errors import UnhazeError
     from unhaze.restore.video.frames import require_av
@@ -153,7 +153,7 @@ def video_of(task: "Task", work: "Work") -> "PlannedVideo | None":
 
 
 class Teller:
-    """Tells on stderr of each failure, and now and then how far the batch is.
+    """Prints each failure, and from time to time the progress of the batch, to stderr.
 
     quiet: not of the latter. verbose: of each file.
     """
@@ -162,7 +162,7 @@ class Teller:
         self.told, self.quiet, self.verbose = 0.0, quiet, verbose
 
     def hear(self, stats: "BatchStats", outcome: "Outcome | None") -> None:
-        """Of an outcome, after it has been counted."""
+        """Reports an outcome, after it has been counted."""
         if outcome is not None and outcome.why is not None:
             say(f"error: {outcome.why}")
         elif outcome is not None and self.verbose:
@@ -186,7 +186,7 @@ def rate(stats: "BatchStats") -> str:
 
 
 def conclude(stats: "BatchStats", stopped: bool, quiet: bool) -> int:
-    """The last words, and the exit status."""
+    """Prints the summary and returns the exit status."""
     counts = stats.counts
     words = ", ".join(f"{counts[state]} {state}" for state in ("done", "skipped", "failed"))
     if not quiet or counts["failed"]:

@@ -117,7 +117,7 @@ def evaluate(
 
 
 def name_of(hazy: Path | None) -> str:
-    """What a folder's pictures are called: NAME for NAME/hazy, else the folder's own name."""
+    """Returns the name of a folder's data: NAME for NAME/hazy, else the folder's own name."""
     assert hazy is not None  # `check_source` has seen to it
     hazy = hazy.absolute()
     return hazy.parent.name if hazy.name.lower() in ("hazy", "haze") else hazy.name

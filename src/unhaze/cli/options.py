@@ -55,7 +55,7 @@ class Given:
     controls: Controls
 
     def settings(self) -> "Settings":
-        """What is done to each file."""
+        """Returns the settings for each file."""
         from unhaze.batch import Settings
         from unhaze.restore.encoding import read_encoding
 
@@ -101,7 +101,7 @@ def given_in(context: click.Context) -> Given:
 
 
 def ready_model(model: str, net: str | None) -> str:
-    """What runs: a checkpoint is made into ONNX here, once, and not by each worker."""
+    """Returns the model to run: a checkpoint is converted to ONNX here, once for all workers."""
     from unhaze.restore.checkpoints import checkpoint_of, ready
 
     checkpoint = checkpoint_of(model)

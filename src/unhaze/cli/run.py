@@ -117,7 +117,7 @@ def check_pipes(
 
 
 def source_of(given: str) -> "tuple[str | Piped | BinaryIO, bytes]":
-    """What a word of the command line stands for, and the first bytes of stdin."""
+    """Returns the source that an argument names, and the first bytes of stdin."""
     from unhaze.restore.video.streams import Piped, peek
 
     if given != "-":

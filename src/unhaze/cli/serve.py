@@ -19,7 +19,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def at_least(least: float) -> Callable[[str], float]:
-    """How an option takes a number; "nan" compares with nothing, "inf" is no limit."""
+    """Returns the callback that checks a number; "nan" is refused, "inf" is no limit."""
 
     def read(given: str) -> float:
         try:
@@ -134,11 +134,11 @@ class Given:
 
     @property
     def local(self) -> bool:
-        """Whether only this computer asks."""
+        """Whether the server listens on this computer only."""
         return self.host in LOCAL and not self.behind_proxy
 
     def settings(self) -> "Settings":
-        """What the server allows."""
+        """Returns the settings of the server."""
         from unhaze.web import Settings
 
         settings = Settings(

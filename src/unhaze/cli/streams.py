@@ -64,7 +64,7 @@ def as_streams(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def streams_in(inputs: tuple[str, ...], out: str | None, streaming: Streaming) -> bool:
-    """Whether an input or `out` is a URL or a sequence, or a video goes to stdout.
+    """Returns whether an input or `out` is a URL or a sequence, or a video goes to stdout.
 
     A usage error if it is not alone, or needs the network and may not have it.
     """

@@ -1,4 +1,4 @@
-"""What one may ask the service of a written photo: `unhaze.outputs.OPTIONS` as parameters."""
+"""Output options of the service: `unhaze.outputs.OPTIONS` as parameters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a person may want otherwise than the model: skies as they are, lighter shadows, no cast.
+"""User adjustments of the model's result: kept skies, lighter shadows, no colour cast.
 
 `CONTROLS` is the one table; command, Python, batches and service are made from it, and
 `unhaze.restore.controlling` does it.

@@ -1,4 +1,4 @@
-"""How the result of a video is written: one table for command, Python, files and service.
+"""Encoding options of videos: one table for command, Python, files and service.
 
 Needs no PyAV. What an encoder makes of it, and of what is not said, is in `video.codecs`.
 """
@@ -106,7 +106,7 @@ CHOICES: Mapping[str, Choice] = {
 
 @dataclass(frozen=True)
 class Encoding:
-    """What a user says of the result of a video; None: what suits the source.
+    """Encoding of a restored video; None: chosen to suit the source.
 
     codec: of CODEC_NAMES, or "copy-of-source": exactly that of the source. crf: quality, in the
     numbers of the encoder, 0 to 63. bitrate: bits a second. target_size: bytes of the whole file,
@@ -168,6 +168,6 @@ def read_encoding(given: Mapping[str, Any], file: Path | None = None) -> Encodin
 
 
 def words_for(encoding: Encoding) -> dict[str, Any]:
-    """What was said, without what was not."""
+    """Returns the options that were given."""
     empty = asdict(Encoding())
     return {name: value for name, value in asdict(encoding).items() if value != empty[name]}
