@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from unhaze.restore.video.planned import PlannedVideo
 
 MANIFEST_HELP = "Path or URL of the manifest. [default: unhaze-manifest.jsonl in DST]"
-WORKERS_HELP = "Processes, or actors of Ray, with a model each. [default: as --jobs; on a GPU 1]"
-CLUSTER_HELP = "Let Ray do it: local (started here), auto (running here) or its address."
-GPUS_HELP = "Of each worker, for Ray: 1, or 0.5 for two workers on one."
-RETRIES_HELP = "Further attempts at a file after errors that may pass. [default: 2]"
+WORKERS_HELP = "Processes or Ray actors, each with a model. [default: as --jobs; 1 on a GPU]"
+CLUSTER_HELP = "Run on Ray: local (started here), auto (running here) or an address."
+GPUS_HELP = "GPUs per Ray worker; 0.5 puts two workers on one GPU."
+RETRIES_HELP = "Retries of a file after transient errors. [default: 2]"
 TELL_SECONDS = 10.0  # between two lines on progress; on a terminal it is told in place
 
 
