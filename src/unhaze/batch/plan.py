@@ -145,7 +145,7 @@ def targets_of(
 
 
 def told_apart(targets: Mapping[Source, Target]) -> dict[Source, Target]:
-    """Where sources with several suffixes would have one target, those whose format changes keep
+    """Where sources with different suffixes would share a target, those whose format changes keep
     theirs in the name: beside IMG_1.jpg, IMG_1.heic becomes IMG_1.heic.jpg.
     """
     alike: dict[str, list[Source]] = defaultdict(list)
@@ -223,7 +223,7 @@ def rivals_of(
 
 
 def ignores_case(target: str) -> bool:
-    """Whether names that differ in case only are one file where `target` is to be written.
+    """Returns whether names that differ only in case are one file where `target` is written.
 
     It is tried out there, in the nearest folder that exists; False where nothing can be written.
     """
@@ -247,7 +247,7 @@ def identity(file: Path) -> tuple[int, int]:
 
 
 def complaint(path: Path) -> str:
-    """Why an INPUT names nothing that can be restored."""
+    """Returns why an INPUT names nothing that can be restored."""
     if path.parts and path.parts[0].lower() in URL_SCHEMES:
         return f"'{path}' is a URL; inputs are files: download it first"
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""What a batch has to do: every file below SRC becomes a task, unless its outcome is known."""
+"""Plans a batch: every file below SRC becomes a task, unless its outcome is known."""
 
 import hashlib
 import time
@@ -31,7 +31,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file. why: one line, if it failed. attempts: 0 if its target was found.
+    """The outcome of a task. why: one line, if it failed. attempts: 0 if its target was found.
 
     megapixels: of the picture, of a video those of all its frames. worker: computer:process.
     """
@@ -48,7 +48,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class History:
-    """What the manifest of an earlier run tells.
+    """The content of the manifest of an earlier run.
 
     done: source -> (its state, digest of the settings) for what was done. began: when the first run
     with the settings `digest` began, in seconds since 1970. empty: it tells of no file.
@@ -77,7 +77,7 @@ class Plan:
 
 
 def find_sources(source: Place, target: Place) -> dict[str, Mark]:
-    """All photos and videos in `source`. UnhazeError: none, or `target` is it or lies in it."""
+    """Returns the photos and videos in `source`. UnhazeError: none, or `target` is inside it."""
     for problem in overlap(source, target):
         raise UnhazeError(problem)
     sources = {name: mark for name, mark in source.files().items() if is_input(name)}
@@ -131,7 +131,7 @@ def plan_tasks(
 
 
 def is_input(name: str) -> bool:
-    """Whether it is named like a photo or video, neither hidden nor an earlier result."""
+    """Returns whether it is named like a photo or video, not hidden and not an earlier result."""
     path = PurePosixPath(name)
     hidden = any(part.startswith(".") for part in path.parts)
     return not hidden and MARK not in path.suffixes and has_known_suffix(path)
@@ -152,7 +152,7 @@ def part_of(name: str, parts: int) -> int:
 
 
 def clash(task: Task, rivals: list[str], is_original: bool) -> str | None:
-    """Why the task must not be done whatever the settings."""
+    """Returns why the task must not be done with any settings, or None."""
     if is_original:
         return f"'{task.target}' is an original, which is never touched; set another DST"
     if len(rivals) > 1:
@@ -162,7 +162,7 @@ def clash(task: Task, rivals: list[str], is_original: bool) -> str | None:
 
 
 def orphan(task: Task, history: History, digest: str) -> bool:
-    """Whether the target was made by the earlier run, which was killed before it could note that:
+    """Returns whether the target is of an earlier run that was killed before it recorded it:
     it is newer than that run's begin and not older than its source, unless that claims to be of
     the future.
     """
@@ -173,7 +173,7 @@ def orphan(task: Task, history: History, digest: str) -> bool:
 
 
 def stays(task: Task, before: tuple[Mark, str] | None, digest: str) -> str:
-    """Why a target that exists is not made anew."""
+    """Returns why an existing target is not replaced."""
     if before is None:
         how = "exists"
     else:

@@ -1,4 +1,4 @@
-"""One job to its result: the file is restored, found to be done before, or said to have failed."""
+"""Runs one job: the file is restored, was done before, or has failed."""
 
 import errno
 import logging
@@ -34,7 +34,7 @@ class TargetExists(UnhazeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What is done to each file; which model does it is the Restorer's.
+    """Settings for each file; the model belongs to the Restorer.
 
     strength: 0 (no change) to 1. overwrite: targets that exist are replaced. resume: targets that
     exist and are not older than their source are kept and count as done. compare, save_field:
@@ -58,7 +58,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of a job. error: one line, or None when `target` is written, now or before.
+    """The outcome of a job. error: one line, or None when `target` is written, now or before.
 
     skipped: it was there before and `Settings.resume` was set. video: what is known of a video.
     notes: what was left out or converted, one line each.
@@ -120,12 +120,12 @@ def told(fault: BaseException) -> str:
 
 
 def may_pass(failure: BaseException | None) -> bool:
-    """Whether another attempt may go better."""
+    """Returns whether a retry may succeed."""
     return isinstance(failure, OSError) and failure.errno in PASSING
 
 
 def is_done(job: FileJob) -> bool:
-    """Whether the target was made from the source as it is: it exists and is not older.
+    """Returns whether the target was made from the current source: it exists and is not older.
 
     It needs no look inside, because targets appear whole or not at all. A date in the future, as
     of a camera whose clock is wrong, tells nothing: the source is then as old as its entry in the

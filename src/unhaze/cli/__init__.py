@@ -97,7 +97,7 @@ def with_verb(words: list[str]) -> list[str]:
 
 
 def owner_of(words: list[str]) -> str:
-    """What an error says was asked for: the verb, for `data` and `list` with its second word."""
+    """Returns the command that an error names: the verb; for `data` and `list` both words."""
     words = with_verb(words)
     return (
         " ".join(words[:2])

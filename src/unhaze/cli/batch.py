@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from unhaze.restore.video.planned import PlannedVideo
 
 MANIFEST_HELP = "Path or URL of the manifest. [default: unhaze-manifest.jsonl in DST]"
-WORKERS_HELP = "Processes, or actors of Ray, with a model each. [default: as --jobs; on a GPU 1]"
-CLUSTER_HELP = "Let Ray do it: local (started here), auto (running here) or its address."
-GPUS_HELP = "Of each worker, for Ray: 1, or 0.5 for two workers on one."
-RETRIES_HELP = "Further attempts at a file after errors that may pass. [default: 2]"
+WORKERS_HELP = "Processes or Ray actors, each with a model. [default: as --jobs; 1 on a GPU]"
+CLUSTER_HELP = "Run on Ray: local (started here), auto (running here) or an address."
+GPUS_HELP = "GPUs per Ray worker; 0.5 puts two workers on one GPU."
+RETRIES_HELP = "Retries of a file after transient errors. [default: 2]"
 TELL_SECONDS = 10.0  # between two lines on progress; on a terminal it is told in place
 
 
@@ -133,7 +133,7 @@ def tell_tasks(plan: "Plan", work: "Work", as_json: bool) -> int:
 
 
 def video_of(task: "Task", work: "Work") -> "PlannedVideo | None":
-    """What a video of a folder here would become; None for a photo, a store, and what fails."""
+    """Returns the plan of a local video; None for photos, stores, and videos that fail."""
     from unhaze.batch import is_video
     from unhaze.errors import UnhazeError
     from unhaze.restore.video.frames import require_av
@@ -153,7 +153,7 @@ def video_of(task: "Task", work: "Work") -> "PlannedVideo | None":
 
 
 class Teller:
-    """Tells on stderr of each failure, and now and then how far the batch is.
+    """Prints each failure, and from time to time the progress of the batch, to stderr.
 
     quiet: not of the latter. verbose: of each file.
     """
@@ -162,7 +162,7 @@ class Teller:
         self.told, self.quiet, self.verbose = 0.0, quiet, verbose
 
     def hear(self, stats: "BatchStats", outcome: "Outcome | None") -> None:
-        """Of an outcome, after it has been counted."""
+        """Reports an outcome, after it has been counted."""
         if outcome is not None and outcome.why is not None:
             say(f"error: {outcome.why}")
         elif outcome is not None and self.verbose:
@@ -186,7 +186,7 @@ def rate(stats: "BatchStats") -> str:
 
 
 def conclude(stats: "BatchStats", stopped: bool, quiet: bool) -> int:
-    """The last words, and the exit status."""
+    """Prints the summary and returns the exit status."""
     counts = stats.counts
     words = ", ".join(f"{counts[state]} {state}" for state in ("done", "skipped", "failed"))
     if not quiet or counts["failed"]:

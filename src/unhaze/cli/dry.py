@@ -35,7 +35,7 @@ def tell_plan(
 
 
 def planned(job: "FileJob", settings: "Settings") -> dict[str, Any]:
-    """What would become of one file."""
+    """Returns what would be done to one file."""
     from unhaze.batch import is_video
     from unhaze.restore.video.frames import require_av
 

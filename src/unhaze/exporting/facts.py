@@ -1,4 +1,4 @@
-"""What running a network takes: multiplications, memory, and how far it looks around."""
+"""Costs of a network: multiplications, memory, and size of the context it sees."""
 
 import subprocess
 import sys
@@ -69,7 +69,7 @@ def measure_memory(model: Path) -> int | None:
 
 
 def measure_context(model: Path) -> int | None:
-    """How many pixels around a part of a picture must be seen to restore it as in the whole.
+    """Returns how many pixels around a part are needed to restore it as in the whole picture.
 
     Half of a picture is cut away: how far from the cut does the other half change by more than
     TOLERANCE? The means over the whole picture are handed to both. None: it changes everywhere (the

@@ -92,8 +92,9 @@ def video_lines(record: Record) -> Iterator[Line]:
 
 
 def engine_lines(record: Record) -> Iterator[Line]:
-    """What `unhaze run` takes, or may take, beside eager PyTorch, with torchvision's operator if
-    that was measured.
+    """Yields times of `unhaze run`'s engines beside eager PyTorch.
+
+    PyTorch has torchvision's operator if that was measured.
     """
     rows = {(row["model"], row["size"], row["engine"]): row["ms"] for row in record["rows"]}
     for (model, size, engine), ours in rows.items():

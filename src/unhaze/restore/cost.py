@@ -1,4 +1,4 @@
-"""What a heavy model will cost, said before it starts."""
+"""Warns of the cost of a heavy model before it starts."""
 
 import logging
 import time

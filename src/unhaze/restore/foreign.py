@@ -121,7 +121,7 @@ class ForeignModel:
         return restored
 
     def _outputs(self, hazy: np.ndarray, how: Conventions) -> dict[str, np.ndarray]:
-        """All outputs that can be pictures, by name, as (1,3,H,W) float32 in 0..1."""
+        """Returns all outputs that can be pictures, by name, as (1,3,H,W) float32 in [0,1]."""
         low, high = RANGES[how.range_in]
         fed = hazy[:, ::-1] if how.channels == "bgr" else hazy
         fed = fed * np.float32(high - low) + np.float32(low)
@@ -214,7 +214,7 @@ def error_of(restored: np.ndarray, hazy: np.ndarray, clear: np.ndarray) -> float
 
 
 def is_copy(values: np.ndarray, hazy: np.ndarray) -> bool:
-    """Whether it is the hazy picture but for brightness and contrast."""
+    """Returns whether it equals the hazy picture up to brightness and contrast."""
     if values.shape != hazy.shape or np.ptp(values) == 0:
         return False
     return bool(np.corrcoef(values.ravel(), hazy.ravel())[0, 1] > 0.9999)
