@@ -16,7 +16,11 @@ def test_the_golden_fields_are_up_to_date():
             assert old.keys() == new.keys()
             for name, value in new.items():
                 where = f"{kind} {name}; run tools/make_site_golden.py, then `npm test` in site/"
-                pairs = zip(old[name], value, strict=True) if isinstance(value, list) else [(old[name], value)]
+                pairs = (
+                    zip(old[name], value, strict=True)
+                    if isinstance(value, list)
+                    else [(old[name], value)]
+                )
                 assert all(alike(*pair) for pair in pairs), where
 
 

@@ -39,6 +39,7 @@ function Panes({ entry }: { entry: Entry }) {
   const scene = useRef<Scene | null>(null);
   const fittedPhoto = useRef("");
   const [isReady, setReady] = useState(false);
+  const [exact, setExact] = useState("");
   const [losses, setLosses] = useState(0);
   const count = entry.models.length;
 
@@ -87,20 +88,22 @@ function Panes({ entry }: { entry: Entry }) {
     return () => void (isCurrent = false);
   }, [entry.id, results, count, losses]);
 
+  const wishes = Object.values(entry.controls).join();
   const isControlled = unfolded.value || !isAlike(entry.controls, AS_MODEL);
   useEffect(() => {
     if (!isReady || !isControlled) return;
     const resting = setTimeout(() => {
-      scene.current!.control(entry).catch((error: Error) => (message.value = error.message));
+      scene.current!.control(entry).then(() => setExact(wishes), (error: Error) => (message.value = error.message));
     }, REST);
     return () => clearTimeout(resting);
-  }, [entry.id, results, isReady, isControlled, ...Object.values(entry.controls)]);
+  }, [entry.id, results, isReady, isControlled, wishes]);
 
   const waits = entry.state === "working" || entry.state === "waiting" || !isReady;
   return (
     <div
       id="stage" ref={stage} dir="ltr" tabIndex={0} role="group" aria-label={t("stage")}
       class={entry.state === "failed" ? "failed" : waits ? "waits" : ""} data-ready={isReady ? results : ""}
+      data-exact={exact === wishes ? exact : ""}
       onKeyDown={(event) => {
         if (event.target !== event.currentTarget || event.ctrlKey || event.metaKey) return;
         const act = KEYS[event.key];
