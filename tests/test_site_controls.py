@@ -1,5 +1,6 @@
 """The controls beside strength in the page without a server: live, exact, kept, by keys."""
 
+import base64
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +14,6 @@ from site_page import (
     encoded,
     given,
     save,
-    shown_colours,
     wait_until_shown,
     wide_gamut,
 )
@@ -81,9 +81,10 @@ def test_a_move_of_a_control_mixes_what_was_seen(open_page):
         "for (const name of ['texImage2D', 'drawArrays']) {"
         " const own = all[name]; all[name] = function (...rest) {"
         " calls[name] = (calls[name] ?? 0) + 1; return own.apply(this, rest); }; }"
-        "const post = Worker.prototype.postMessage; Worker.prototype.postMessage ="
-        " function (...rest) { calls.messages = (calls.messages ?? 0) + 1;"
-        " return post.apply(this, rest); };"
+        "const Own = Worker; window.Worker = class extends Own {"
+        " constructor(address, options) { super(address, options); this.kind = options.name; }"
+        " postMessage(...rest) { super.postMessage(...rest);"
+        "  if (this.kind === 'network') calls.network = (calls.network ?? 0) + 1; } };"
     )
     page.reload()
     choose(page, given("a.png", PHOTOS["wide.png"]()))
@@ -92,28 +93,32 @@ def test_a_move_of_a_control_mixes_what_was_seen(open_page):
     unfold(page)
     stage = page.locator("#stage")
     expect(stage).to_have_attribute("data-exact", "0,0,0")
+    assert page.evaluate("calls.network") == 1
     assert page.evaluate("calls.texImage2D") == 4  # photo, two maps, what controls go by
-    before = shown_colours(page)
-    page.evaluate("calls = {}")
-    for name in CONTROLS:
-        page.locator(f"#{name.replace('_', '-')}").evaluate(
-            "(slider) => { slider.value = 80; slider.dispatchEvent(new Event('input'));"
-            " return new Promise(done => requestAnimationFrame(() => setTimeout(done))); }"
-        )
-    assert page.evaluate("calls") == {"drawArrays": len(CONTROLS)}
+    before, _ = drawn(page, strength=100)
+    moving, calls = drawn(page, **dict.fromkeys(CONTROLS, 80))
+    assert calls == {"drawArrays": len(CONTROLS)}
     expect(stage).to_have_attribute("data-exact", "0.8,0.8,0.8")
-    exactly = shown_colours(page)
+    assert page.evaluate("[calls.texImage2D, calls.network ?? 0]") == [2, 0]
+    exactly, _ = drawn(page, strength=100)
     assert np.abs(exactly - before).mean() > 3
-    # While a slider moves, the screen is near to what comes when it rests.
-    page.evaluate("calls = {}")
-    page.locator("#protect-sky").evaluate(
-        "(slider) => { let value = 80; window.moving = setInterval(() => {"
-        " slider.value = value = 161 - value; slider.dispatchEvent(new Event('input')); }, 40); }"
-    )
-    moving = shown_colours(page)
-    assert page.evaluate("calls.texImage2D ?? 0") == 0
-    page.evaluate("clearInterval(moving)")
+    # While sliders move, the screen is near to what comes when they rest.
     assert np.abs(moving - exactly).mean() < 1.5
+
+
+def drawn(page: Page, **moves: int) -> tuple[np.ndarray, dict[str, int]]:
+    """(H,W,3) of the stage after sliders were moved, one a frame; what was called meanwhile."""
+    address, calls = page.evaluate(
+        "async (moves) => { calls = {};"
+        " for (const [id, value] of Object.entries(moves)) {"
+        "  const slider = document.getElementById(id); slider.value = value;"
+        "  slider.dispatchEvent(new Event('input')); await new Promise(requestAnimationFrame); }"
+        " const all = { ...calls };"
+        " return [document.querySelector('#picture').toDataURL('image/png'), all]; }",
+        {name.replace("_", "-"): value for name, value in moves.items()},
+    )
+    pixels = photo.read(base64.b64decode(address.partition(",")[2])).pixels
+    return pixels.astype(float), calls
 
 
 def test_controls_are_kept_and_given_to_all_photos_and_taken_back(open_page):
