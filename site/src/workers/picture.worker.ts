@@ -5,6 +5,7 @@ import { place } from "../formats/codecs";
 import { Colours } from "../formats/colours";
 import { readPhoto, writePhoto, type Read, type Traits } from "../formats/photo";
 import { analysisPicture } from "../restore/analysis";
+import { controlled, placesOf, type Controls, type Places } from "../restore/controlling";
 import { applyField, applySmall, fitField, type Field, type FloatPicture, type Picture } from "../restore/field";
 import { asStored, upright } from "../restore/turning";
 
@@ -40,17 +41,30 @@ const worker = {
     return { analysis: shown, traits };
   },
 
-  /** The field, as the rows of the file are stored, from what the network made of `look`. */
-  async fit(file: Blob, longSide: number, restored: FloatPicture): Promise<{ field: Field; preview: Blob }> {
+  /** The field, as the rows of the file are stored, from what the network made of `look`; and a thumbnail. */
+  async fit(file: Blob, longSide: number, restored: FloatPicture, controls: Controls): Promise<{ field: Field; preview: Blob }> {
     const { traits, picture } = await opened(file);
     const { own, colours } = await analysis(picture, traits, longSide);
-    const clear = asStored(restored, traits.orientation);
-    const result = colours ? colours.fromSrgb(clear, colours.toSrgb(own.data), own.data) : clear;
+    const seen = colours ? { ...own, data: colours.toSrgb(own.data) } : own;
+    const clear = asStored(controlled(upright(seen, traits.orientation), restored, controls), traits.orientation);
+    const result = colours ? colours.fromSrgb(clear, seen.data, own.data) : clear;
     const field = fitField(own, result, traits.grey);
     const small = applySmall(field, own);
     const shown = colours ? { ...small, data: colours.toSrgb(small.data) } : small;
     const preview = await previewOf(upright(shown, traits.orientation));
     return transfer({ field, preview }, [field.gains.buffer, field.offsets.buffer]);
+  },
+
+  /** What controls go by, upright. */
+  async places(file: Blob, longSide: number, restored: FloatPicture): Promise<Places> {
+    const { analysis } = await worker.look(file, longSide);
+    return placesOf(analysis, restored);
+  },
+
+  /** The same of two small files, that the browser decodes. */
+  async placesOfFiles(...files: [hazy: Blob, restored: Blob]): Promise<Places> {
+    const [hazy, restored] = await Promise.all(files.map(floatsOf));
+    return placesOf(hazy!, restored!);
   },
 
   /** The photo for the screen. */
@@ -121,6 +135,15 @@ function forScreen(picture: Picture, limit: number, white: number): Picture {
     }
   }
   return { width, height, data };
+}
+
+async function floatsOf(file: Blob): Promise<FloatPicture> {
+  const bitmap = await createImageBitmap(file);
+  const { width, height } = bitmap;
+  const context = new OffscreenCanvas(width, height).getContext("2d")!;
+  context.drawImage(bitmap, 0, 0);
+  const { data } = context.getImageData(0, 0, width, height);
+  return { width, height, data: Float32Array.from({ length: 3 * width * height }, (_, i) => data[4 * Math.floor(i / 3) + (i % 3)]! / 255) };
 }
 
 /** A JPEG for the list of photos. */
