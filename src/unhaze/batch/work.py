@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unhaze.batch.plan import FileJob, is_video
 from unhaze.errors import UnhazeError, printable
@@ -15,7 +15,9 @@ from unhaze.photo.notes import noted
 from unhaze.restore.controls import AS_MODEL, Controls
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.restorer import Restorer
-from unhaze.restore.video import VideoReport, restore_video
+
+if TYPE_CHECKING:
+    from unhaze.restore.video import VideoReport
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ class FileResult:
     seconds: float
     error: str | None = None
     skipped: bool = False
-    video: VideoReport | None = None
+    video: "VideoReport | None" = None
     passing: bool = False
     notes: tuple[str, ...] = ()
 
@@ -141,7 +143,7 @@ def is_done(job: FileJob) -> bool:
 
 def restore_file(
     job: FileJob, restorer: Restorer, settings: Settings, progress: Progress | None = None
-) -> VideoReport | None:
+) -> "VideoReport | None":
     """Writes `job.target`. UnhazeError, before any work, for a target that must stay."""
     if job.problem is not None:
         raise UnhazeError(job.problem)
@@ -151,6 +153,8 @@ def restore_file(
     restorer = restorer.controlled(settings.controls)
     job.target.parent.mkdir(parents=True, exist_ok=True)
     if is_video(job.source):
+        from unhaze.restore.video import restore_video
+
         analysis: dict[str, Any] = {}
         if settings.analysis is not None:
             analysis["analysis"] = settings.analysis

@@ -69,8 +69,7 @@ def streams_in(inputs: tuple[str, ...], out: str | None, streaming: Streaming) -
     A usage error if it is not alone, or needs the network and may not have it.
     """
     from unhaze.batch import is_video
-    from unhaze.restore.video.sequences import is_sequence
-    from unhaze.restore.video.streams import scheme_of
+    from unhaze.restore.video.streams import is_sequence, scheme_of
 
     words = (*inputs, *([out] if out else []))
     urls = [each for each in words if scheme_of(each)]
@@ -134,8 +133,8 @@ def _restored(
     watch: Callable[[int, int | None, float], None] | None,
 ) -> "VideoReport":
     from unhaze.restore.video import restore_video
-    from unhaze.restore.video.sequences import is_sequence, restore_sequence
-    from unhaze.restore.video.streams import RECONNECT
+    from unhaze.restore.video.sequences import restore_sequence
+    from unhaze.restore.video.streams import RECONNECT, is_sequence
 
     how: dict[str, Any] = {
         "restorer": restorer,

@@ -3,12 +3,10 @@
 import hashlib
 import importlib.util
 import logging
-import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
-from unhaze import fetch, zoo
+from unhaze import zoo
 from unhaze.cache import cache_folder
 from unhaze.errors import UnhazeError
 
@@ -39,6 +37,8 @@ def ready(source: Path, net: str | None = None) -> Path:
     it is made of, so that a changed checkpoint and a newer unhaze make a new one. Nothing in the
     checkpoint is run. net: as `unhaze export --net`. UnhazeError: what `unhaze export` says.
     """
+    from unhaze import fetch
+
     made = cache_folder() / "onnx" / f"{key_of(source, net)}.onnx"
     with fetch.locked(made):
         if not made.is_file():
@@ -48,6 +48,8 @@ def ready(source: Path, net: str | None = None) -> Path:
 
 def key_of(source: Path, net: str | None) -> str:
     """16 hexadecimal digits for the files, the choice of a network, and this program's version."""
+    from importlib.metadata import version
+
     digest = hashlib.sha256(f"{version('unhaze')} {net or ''}".encode())
     files = [source]
     if source.is_dir():
@@ -63,6 +65,8 @@ def key_of(source: Path, net: str | None) -> str:
 
 def convert(source: Path, net: str | None, made: Path) -> None:
     """`unhaze export` in a process of its own: PyTorch's memory is free again afterwards."""
+    import subprocess
+
     if importlib.util.find_spec("torch") is None:
         raise UnhazeError(
             f"'{source}' is no ONNX file, and making it one, once, needs PyTorch:"

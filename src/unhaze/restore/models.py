@@ -123,11 +123,13 @@ def open_model(
     and by `use`, "photo" or "video". UnhazeError: as `find_model` and `Engine`.
     """
     from unhaze.restore.foreign import open_onnx
-    from unhaze.restore.priors import is_prior, open_prior
 
     chosen = choose_device(device)
-    if is_prior(name):
-        return open_prior(str(name))
+    if str(name) != "auto":  # which is spared the import
+        from unhaze.restore.priors import is_prior, open_prior
+
+        if is_prior(name):
+            return open_prior(str(name))
     path = find_model(name, device=chosen, picture_size=picture_size, use=use)
     return open_onnx(path, device, threads=threads)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from unhaze import fetch
 from unhaze.cache import cache_folder
 from unhaze.errors import UnhazeError
 from unhaze.validation import nearest
@@ -119,6 +118,8 @@ def get(name: str) -> Path:
     Its sha256 is right. Ask for consent first where no licence is stated. UnhazeError: as
     `find_offers` and `fetch`.
     """
+    from unhaze import fetch  # not above: it loads much, and "auto" is looked up here, too
+
     offers = find_offers(name)
     paths = [fetch.fetch(offer.url, offer.sha256) for offer in offers]
     if not offers[0].part:
@@ -139,6 +140,8 @@ def offered(name: str) -> bool:
 
 def file_of(name: str) -> Path:
     """What `get` brought under `name`, a file or folder; UnhazeError says how if it has not yet."""
+    from unhaze import fetch
+
     offers = find_offers(name)
     if any(not fetch.cached_path(offer.url, offer.sha256).exists() for offer in offers):
         consent = "" if offers[0].has_licence else f"; licence: {offers[0].licence}"
