@@ -19,6 +19,8 @@ SHOWN = {
     "ssim": ("", 4),
     "ciede2000": ("", 3),
     "fade": ("", 4),
+    "vi": ("", 4),
+    "ri": ("", 4),
     "fade_hazy": ("", 4),
     "luminance": ("", 4),
     "seconds": ("s", 2),
@@ -41,6 +43,13 @@ SHOWN = {
 @click.option("--root", type=FOLDER, metavar="DIR", help="Folder of that dataset.")
 @settings_option
 @click.option("--protocol", default="aecr", metavar="NAME", help="How PSNR and SSIM are computed.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="Measure this and no other; may be repeated. See `unhaze list metrics`.",
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
 @click.option(
     "--long-side",
@@ -74,6 +83,7 @@ def evaluate(
     root: Path | None,
     settings: tuple[str, ...],
     protocol: str,
+    metrics: tuple[str, ...],
     limit: int | None,
     long_side: int | None,
     rescale: float,
@@ -106,6 +116,7 @@ def evaluate(
         model,
         pairs_of(unchanged or hazy, unchanged or clear, data, root, settings),
         protocol=protocol,
+        metrics=metrics or None,
         limit=limit,
         long_side=long_side,
         rescale=rescale,

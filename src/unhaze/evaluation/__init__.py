@@ -52,7 +52,7 @@ class Evaluation:
     psnr in dB; fade_hazy is the FADE of the inputs. change: mean |restored - hazy| in [0,1].
     luminance: mean relative change of the pictures' mean luminance (-0.05: 5 % darker). harm:
     means of `metrics.side_effects.HARM`, of pictures without a truth and of clear ones that stay.
-    compared_with: what psnr, ssim and ciede2000 compare the restored picture with: "clear", or
+    compared_with: what psnr, ssim, ciede2000, vi, ri compare the restored picture with: "clear", or
     "input" where clear photos are to stay as they are, or None. long_side: pixels to which all
     pictures were brought; None: as they are. rescale: see `evaluate`.
     params: None where an .onnx file does not say. seconds: restoring all pictures, without reading
@@ -67,6 +67,8 @@ class Evaluation:
     ssim: float | None
     ciede2000: float | None
     fade: float | None
+    vi: float | None
+    ri: float | None
     fade_hazy: float | None
     change: float | None
     luminance: float | None

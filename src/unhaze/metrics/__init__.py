@@ -23,6 +23,7 @@ from unhaze.metrics.psnr_ssim import (
     ssim_zero_padded,
 )
 from unhaze.metrics.resampling import bicubic
+from unhaze.metrics.visibility_realness import realness_index, visibility_index
 from unhaze.validation import lookup
 
 
@@ -99,6 +100,22 @@ METRICS = {
         needs_clear=False,
         source="Choi, You, Bovik, IEEE TIP 24(11), 2015",
         function=fade,
+    ),
+    "vi": Metric(
+        "visibility index of BeDDE: dark channel and gradients; the clear day may be another",
+        unit="",
+        lower_is_better=False,
+        needs_clear=True,
+        source="Zhao, Zhang et al., IEEE TIP 29, 2020; the whole picture, no mask",
+        function=visibility_index,
+    ),
+    "ri": Metric(
+        "realness index of BeDDE: phase congruency and chroma",
+        unit="",
+        lower_is_better=False,
+        needs_clear=True,
+        source="Zhao, Zhang et al., IEEE TIP 29, 2020; the whole picture, no mask",
+        function=realness_index,
     ),
 }
 
