@@ -154,9 +154,22 @@ def test_drop_blend_and_download_what_the_api_answers(open_page, server):
     # The slider needs no server.
     assert len(page.evaluate("performance.getEntriesByType('resource')")) == asked
     set_range(page.locator("#strength"), 40)
-    name, milder_file = press_and_save(page, "#download")
-    for strength, saved in ((1, full), (0.4, milder_file)):
-        query = {"strength": strength, "analysis": 256, "model": "photo"}
+    _, milder_file = press_and_save(page, "#download")
+    page.click("#more-controls summary")
+    expect(page.locator("#stage")).to_have_attribute("data-exact", "0,0,0")
+    set_range(page.locator("#strength"), 100)
+    asked = len(page.evaluate("performance.getEntriesByType('resource')"))
+    set_range(page.locator("#lift-shadows"), 90)
+    assert np.abs(mean_colour(page, 0.6, 0.9) - clear).max() > 2
+    assert np.array_equal(before, mean_colour(page, 0.1, 0.4))
+    assert len(page.evaluate("performance.getEntriesByType('resource')")) == asked
+    _, lifted = press_and_save(page, "#download")
+    for wishes, saved in (
+        ({"strength": 1}, full),
+        ({"strength": 0.4}, milder_file),
+        ({"lift_shadows": 0.9}, lifted),
+    ):
+        query = {"analysis": 256, "model": "photo"} | wishes
         answer = httpx2.post(f"{server.url}/v1/dehaze", content=hazy, params=query, timeout=30)
         assert saved == answer.content
 
@@ -183,7 +196,7 @@ def test_the_border_follows_mouse_and_keys(open_page):
 
 def test_full_size_shows_one_pixel_as_one_and_moves(open_page):
     page = open_page()
-    hazy = hazy_photo(".png", size=(1500, 2200))
+    hazy = hazy_photo(".png", size=(1000, 1400))
     choose(page, large__png=hazy)
     wait_for_picture(page)
     set_range(page.locator("#strength"), 0)
@@ -193,7 +206,7 @@ def test_full_size_shows_one_pixel_as_one_and_moves(open_page):
     shot = photo.read(page.locator("#picture").screenshot(type="png")).pixels
     pixels = photo.read(hazy).pixels
     height, width = shot.shape[:2]
-    top, left = (1500 - height) // 2, (2200 - width) // 2
+    top, left = (1000 - height) // 2, (1400 - width) // 2
 
     def differs(left: int) -> float:
         """The best of the places that halves may have been rounded to."""
@@ -298,12 +311,17 @@ def test_everything_is_reached_by_keys(open_page):
     expect(page.locator("#compare-1 option", has_text=re.compile("^dcp$"))).to_be_attached()
     page.locator("#language").focus()
     reached = []
-    for _ in range(17):
+    for _ in range(18):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.id || document.activeElement.title"))
+        reached.append(
+            page.evaluate(
+                "document.activeElement.id || document.activeElement.title"
+                " || document.activeElement.tagName"
+            )
+        )
     wanted = ["a.jpg", "Remove", "b.jpg", "Remove", "files", "remove-all", "stage", "split"]
-    wanted += ["model", "compare-1", "strength", "fit", "full", "download", "all"]
-    assert [each for each in reached if each in wanted][:15] == wanted
+    wanted += ["model", "compare-1", "strength", "controls", "fit", "full", "download", "all"]
+    assert [each for each in reached if each in wanted][:16] == wanted
     unnamed = page.evaluate(
         "[...document.querySelectorAll('input, select, button, [role]')].filter(each =>"
         " !(each.labels?.length || each.textContent.trim() || each.getAttribute('aria-label')"
@@ -333,11 +351,52 @@ def test_a_short_video(open_page, tmp_path):
     assert name == "clip.unhazed.mp4"
     (tmp_path / "restored.mp4").write_bytes(content)
     assert rgb_of(tmp_path / "restored.mp4").shape == (6, 48, 64, 3)
+    page.click("#more-controls summary")
+    set_range(page.locator("#lift-shadows"), 100)
+    expect(page.locator("#clip")).to_be_hidden()
+    expect(page.locator("#clip")).to_be_visible()
+    (tmp_path / "lifted.mp4").write_bytes(press_and_save(page, "#download")[1])
+    frames = [rgb_of(tmp_path / f"{each}.mp4").astype(int) for each in ("restored", "lifted")]
+    assert abs(frames[1] - frames[0]).mean() > 1
     set_range(page.locator("#strength"), 0)
     expect(page.locator("#clip")).to_be_hidden()
     expect(page.locator("#clip")).to_be_visible()
     (tmp_path / "same.mp4").write_bytes(press_and_save(page, "#download")[1])
     assert abs(rgb_of(tmp_path / "same.mp4").astype(int) - rgb_of(clip)).mean() < 3
+
+
+def test_a_video_is_seen_before_and_after_and_says_what_was_lost(open_page, tmp_path):
+    page = open_page()
+    clip = make_clip(tmp_path / "clip.mp4", count=50)
+    choose(page, clip__mp4=clip.read_bytes()[:-3000])
+    expect(page.locator("#facts .note").first).to_be_visible()
+    server_says = page.locator("#facts .note").all_inner_texts()
+    assert any("cut off" in each or "damaged" in each for each in server_says), server_says
+    expect(page.locator("#clip")).to_be_visible()
+    page.locator("#position").fill("0.4")
+    page.wait_for_timeout(500)
+    times = "[...document.querySelectorAll('video')].map(each => each.currentTime)"
+    assert np.allclose(page.evaluate(times), 0.4, atol=0.06)
+    before, after = stage_colours(page)
+    assert np.abs(before - after).max() > 5
+    page.locator("#split").fill("100")
+    assert np.abs(np.subtract(*stage_colours(page))).max() < 5
+    page.locator("#split").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#play")).to_have_accessible_name("Pause")
+    expect(page.locator("#play")).to_have_accessible_name("Play")  # at the end
+
+
+def stage_colours(page: Page) -> list[np.ndarray]:
+    """Mean colours of the video left and right of the middle, clear of handle and labels."""
+    shot = photo.read(page.locator("#stage").screenshot(type="png")).pixels
+    height, width = shot.shape[:2]
+    rows = slice(height // 5, height // 3)
+    return [shot[rows, int(a * width) : int(b * width)].mean((0, 1)) for a, b in BESIDE]
+
+
+BESIDE = ((0.42, 0.49), (0.51, 0.58))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
