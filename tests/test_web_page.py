@@ -11,20 +11,28 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import av
 import httpx2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
-from video_clips import make_clip, rgb_of
+from playwright.sync_api import Browser, Page, expect
+from served_page import (
+    DESKTOP,
+    PHONE,
+    SMALL,
+    choose,
+    drop,
+    mean_colour,
+    opening_served,
+    press_and_save,
+    set_range,
+    wait_for_picture,
+)
 from web_files import hazy_photo, same_but_colours
 from web_server import Running, serving
 
 from unhaze import photo
 from unhaze.web import Settings
 from unhaze.web.app import PAGE
-
-DESKTOP, PHONE, SMALL = (1280, 900), (390, 844), (320, 640)
 
 
 @pytest.fixture(scope="module")
@@ -33,103 +41,16 @@ def server() -> Iterator[Running]:
         yield running
 
 
-def is_fault(said: ConsoleMessage) -> bool:
-    """Whether the browser complains; that a server refused a file is only noted."""
-    return said.type == "error" and "status of 422" not in said.text
-
-
 @pytest.fixture
 def open_page(browser: Browser, server: Running) -> Iterator[Callable[..., Page]]:
-    """A new page; when the test ends, it must have asked no other server and had no error."""
-    contexts, asked, errors = [], [], []
-
-    def open_it(size: tuple[int, int] = DESKTOP, **settings: object) -> Page:
-        viewport = {"width": size[0], "height": size[1]}
-        contexts.append(browser.new_context(viewport=viewport, locale="en-GB", **settings))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda said: errors.append(said.text) if is_fault(said) else None)
-        # As if the runtime for browsers were not installed: what is tested here is the server's.
-        page.route(
-            "**/config.json", lambda route: route.fulfill(json={"server": True, "browser": False})
-        )
-        page.goto(server.url)
-        expect(page.locator("#start")).to_be_visible()
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
-    elsewhere = [url for url in asked if not url.startswith((server.url, f"blob:{server.url}"))]
-    assert (elsewhere, errors) == ([], [])
-    assert asked
+    with opening_served(browser, server) as open_it:
+        yield open_it
 
 
 @pytest.fixture(scope="module")
 def screenshots(tmp_path_factory) -> Path:
     folder = os.environ.get("UNHAZE_SCREENSHOTS")
     return Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
-
-
-def files(**named: bytes) -> list[dict]:
-    """As a person chooses them; a__jpg is a.jpg."""
-    kinds = {"mp4": "video/mp4", "jpg": "image/jpeg", "png": "image/png", "tif": "image/tiff"}
-    names = {key.replace("__", "."): body for key, body in named.items()}
-    return [
-        {"name": name, "mimeType": kinds[name.rpartition(".")[2]], "buffer": body}
-        for name, body in names.items()
-    ]
-
-
-def choose(page: Page, **named: bytes) -> None:
-    page.set_input_files("#files", files(**named))
-
-
-def wait_for_picture(page: Page, models: str = "photo") -> Locator:
-    """The stage, as soon as it shows what these models made."""
-    stage = page.locator("#stage")
-    expect(stage).to_have_attribute("data-ready", models, timeout=20_000)
-    return stage
-
-
-def mean_colour(page: Page, left: float, right: float) -> np.ndarray:
-    """Of the middle of the screen's stage, between these shares of its width."""
-    page.wait_for_timeout(150)
-    shot = photo.read(page.locator("#picture").screenshot(type="png")).pixels
-    height, width = shot.shape[:2]
-    return shot[height // 3 : height * 2 // 3, int(left * width) : int(right * width)].mean((0, 1))
-
-
-def set_range(slider: Locator, value: float) -> None:
-    """As a hand would: the value changes, then the page hears of it."""
-    slider.evaluate(
-        "(slider, value) => { slider.value = value;"
-        " slider.dispatchEvent(new Event('input')); slider.dispatchEvent(new Event('change')); }",
-        value,
-    )
-
-
-def press_and_save(page: Page, button: str) -> tuple[str, bytes]:
-    """(name, content) of the download that the button begins."""
-    with page.expect_download() as download:
-        page.click(button)
-    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
-
-
-def drop(page: Page, name: str, body: bytes) -> None:
-    """Drags a file over the page and lets it fall."""
-    page.evaluate(
-        """([name, bytes]) => {
-            const data = new DataTransfer();
-            data.items.add(new File([new Uint8Array(bytes)], name, { type: "image/jpeg" }));
-            for (const kind of ["dragenter", "dragover", "drop"])
-                document.body.dispatchEvent(new DragEvent(kind,
-                    { dataTransfer: data, bubbles: true, cancelable: true }));
-        }""",
-        [name, list(body)],
-    )
 
 
 def test_drop_blend_and_download_what_the_api_answers(open_page, server):
@@ -342,79 +263,6 @@ def test_formats_that_browsers_do_not_read_are_shown_by_the_server(open_page):
     assert same_but_colours(hazy, content)
 
 
-def test_a_short_video(open_page, tmp_path):
-    page = open_page()
-    clip = make_clip(tmp_path / "clip.mp4", count=6)
-    choose(page, clip__mp4=clip.read_bytes())
-    expect(page.locator("#facts")).to_contain_text("6 frames, cleared by auto in")
-    expect(page.locator("#clip")).to_be_visible()
-    name, content = press_and_save(page, "#download")
-    assert name == "clip.unhazed.mp4"
-    (tmp_path / "restored.mp4").write_bytes(content)
-    assert rgb_of(tmp_path / "restored.mp4").shape == (6, 48, 64, 3)
-    page.click("#more-controls summary")
-    set_range(page.locator("#lift-shadows"), 100)
-    expect(page.locator("#clip")).to_be_hidden()
-    expect(page.locator("#clip")).to_be_visible()
-    (tmp_path / "lifted.mp4").write_bytes(press_and_save(page, "#download")[1])
-    frames = [rgb_of(tmp_path / f"{each}.mp4").astype(int) for each in ("restored", "lifted")]
-    assert abs(frames[1] - frames[0]).mean() > 1
-    set_range(page.locator("#strength"), 0)
-    expect(page.locator("#clip")).to_be_hidden()
-    expect(page.locator("#clip")).to_be_visible()
-    (tmp_path / "same.mp4").write_bytes(press_and_save(page, "#download")[1])
-    assert abs(rgb_of(tmp_path / "same.mp4").astype(int) - rgb_of(clip)).mean() < 3
-
-
-def test_a_video_is_seen_before_and_after_and_says_what_was_lost(open_page, tmp_path):
-    page = open_page()
-    clip = index_first(make_clip(tmp_path / "clip.mp4", count=50), tmp_path / "first.mp4")
-    choose(page, clip__mp4=clip.read_bytes()[:-3000])
-    expect(page.locator("#facts .note").first).to_be_visible()
-    server_says = page.locator("#facts .note").all_inner_texts()
-    assert any("cut off" in each or "damaged" in each for each in server_says), server_says
-    expect(page.locator("#clip")).to_be_visible()
-    page.locator("#position").fill("0.4")
-    page.wait_for_timeout(500)
-    times = "[...document.querySelectorAll('video')].map(each => each.currentTime)"
-    assert np.allclose(page.evaluate(times), 0.4, atol=0.06)
-    left, right = stage_colours(page)
-    page.locator("#split").fill("100")
-    before = stage_colours(page)
-    page.locator("#split").fill("0")
-    after = stage_colours(page)
-    assert np.abs(before[0] - after[0]).max() > 5 and np.abs(before[1] - after[1]).max() > 5
-    assert np.abs(left - before[0]).max() < 1 and np.abs(right - after[1]).max() < 1
-    page.locator("#split").focus()
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    expect(page.locator("#play")).to_have_accessible_name("Pause")
-    expect(page.locator("#play")).to_have_accessible_name("Play")  # at the end
-
-
-def index_first(source: Path, target: Path) -> Path:
-    """The same MP4, of which a part can be read."""
-    with av.open(str(source)) as read, av.open(str(target), "w", options=FAST_START) as written:
-        stream = written.add_stream_from_template(read.streams.video[0])
-        for packet in read.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                written.mux(packet)
-    return target
-
-
-def stage_colours(page: Page) -> list[np.ndarray]:
-    """Mean colours of the video left and right of the middle, clear of handle and labels."""
-    shot = photo.read(page.locator("#stage").screenshot(type="png")).pixels
-    height, width = shot.shape[:2]
-    rows = slice(height // 5, height // 3)
-    return [shot[rows, int(a * width) : int(b * width)].mean((0, 1)) for a, b in BESIDE]
-
-
-FAST_START = {"movflags": "+faststart"}
-BESIDE = ((0.42, 0.49), (0.51, 0.58))
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE, SMALL], ids=["desktop", "phone", "small"])
 def test_it_fits_the_screen_light_and_dark(open_page, screenshots, size, scheme):
@@ -453,9 +301,3 @@ def test_what_needs_the_server_goes_there_by_one_button(open_page):
     page.click("#send")
     expect(page.locator("#list .state")).to_have_text(["cleared"], timeout=60_000)
     wait_for_picture(page)
-
-
-def test_a_video_has_a_thumbnail_once_it_is_seen(open_page, tmp_path):
-    page = open_page()
-    choose(page, a__mp4=make_clip(tmp_path / "a.mp4").read_bytes())
-    expect(page.locator("#list li:first-child img")).to_be_visible(timeout=60_000)
