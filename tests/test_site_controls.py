@@ -99,7 +99,7 @@ def test_a_move_of_a_control_mixes_what_was_seen(open_page):
     moving, calls = drawn(page, **dict.fromkeys(CONTROLS, 80))
     assert calls == {"drawArrays": len(CONTROLS)}
     expect(stage).to_have_attribute("data-exact", "0.8,0.8,0.8")
-    assert page.evaluate("[calls.texImage2D, calls.network ?? 0]") == [2, 0]
+    assert page.evaluate("calls.network ?? 0") == 0
     exactly, _ = drawn(page, strength=100)
     assert np.abs(exactly - before).mean() > 3
     # While sliders move, the screen is near to what comes when they rest.
