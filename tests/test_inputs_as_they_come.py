@@ -11,7 +11,7 @@ from unhaze import dehaze
 from unhaze.metrics.side_effects import harm
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "valley.jpg"
-MODELS = ("photo",)
+MODELS = ("photo", "photo-fast")
 
 
 @pytest.fixture(scope="module")
