@@ -75,6 +75,11 @@ class Offer:
         host = (os.environ.get("UNHAZE_ZOO_URL") or HOST).rstrip("/")
         return f"{host}/{network.repository}/{network.commit}/{self.path}"
 
+    @property
+    def fetched(self) -> bool:
+        """Whether it is in the cache."""
+        return fetch.cached_path(self.url, self.sha256).exists()
+
 
 @cache
 def list_networks() -> dict[str, Network]:
@@ -143,7 +148,7 @@ def file_of(name: str) -> Path:
     from unhaze import fetch
 
     offers = find_offers(name)
-    if any(not fetch.cached_path(offer.url, offer.sha256).exists() for offer in offers):
+    if not all(offer.fetched for offer in offers):
         consent = "" if offers[0].has_licence else f"; licence: {offers[0].licence}"
         size = sum(offer.bytes for offer in offers) / 1e6
         raise UnhazeError(
