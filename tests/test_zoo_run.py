@@ -120,11 +120,11 @@ def test_what_a_network_costs_whatever_the_picture_is_not_multiplied(monkeypatch
     monkeypatch.setattr(cost, "time_of", lambda model: 0.5)
     costs = {}
     for name in ("4kdehazing", "convir", "aodnet"):
-        with torch.device("meta"):
-            costs[name] = count_costs(create_net(name, **NETS[name].tiny).eval())
-    aodnet = create_net("aodnet").eval()
-    assert costs["aodnet"]["macs_per_pixel"] == count_macs(aodnet) and aodnet.conv1.weight.is_cpu
-    assert costs["aodnet"]["macs_small"] == count_macs(aodnet) * 96 * 128
+        costs[name] = count_costs(create_net(name, **NETS[name].tiny).eval())
+    known = count_macs(create_net("aodnet").eval())
+    assert costs["aodnet"] == {
+        "macs_per_pixel": known, "macs_fixed": 0, "macs_small": known * 96 * 128
+    }  # fmt: skip
     assert costs["4kdehazing"]["macs_fixed"] > 256**2 * costs["4kdehazing"]["macs_per_pixel"]
     assert costs["convir"]["macs_fixed"] < 0.01 * costs["convir"]["macs_small"]
     whole = 256**2 * costs["convir"]["macs_per_pixel"]

@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -57,12 +58,12 @@ def count_costs(net: nn.Module) -> dict[str, int]:
     picture of `TIMED`, which some networks enlarge first.
     """
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-    shapes = {name: each.to("meta") for name, each in tensors.items()}
 
     def counted(height: int, width: int) -> int:
-        hazy = torch.empty(1, 3, height, width, device="meta")
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            functional_call(net, shapes, (hazy,))
+        with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
+            shapes = {name: fake.from_tensor(each) for name, each in tensors.items()}
+            with FlopCounterMode(display=False) as counter:
+                functional_call(net, shapes, (torch.empty(1, 3, height, width),))
         return counter.get_total_flops() // 2
 
     first, second = (counted(side, side) for side in LARGE)
