@@ -15,7 +15,7 @@ from torch import nn
 
 from unhaze.atomic import made_aside
 from unhaze.errors import UnhazeError
-from unhaze.exporting.facts import count_macs, measure_context, measure_memory, measure_strides
+from unhaze.exporting.facts import count_costs, measure_context, measure_memory, measure_strides
 from unhaze.exporting.graph import open_pools, store_in_half, to_onnx
 from unhaze.nets import find_net
 from unhaze.published import open_weights
@@ -70,12 +70,12 @@ def export(
     if half:
         network.half().float()
     with made_aside(out, parents=True) as unchecked:
-        macs = count_macs(network)
+        costs = count_costs(network)  # before `to_onnx`, which changes networks
         model = to_onnx(network, weights.part.name)
         strides = measure_strides(model, open_pools(model))
         if half:
             store_in_half(model)
-        facts = card(weights) | {"macs_per_pixel": macs, "pools": strides}
+        facts = card(weights) | costs | {"pools": strides}
         write_model(model, facts, unchecked)
         difference = compare(network, unchecked)
         if not difference <= tolerance:

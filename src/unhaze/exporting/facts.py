@@ -9,8 +9,11 @@ import onnx
 import onnxruntime
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from unhaze.restore.cost import TIMED
 from unhaze.restore.engine import Engine
 
 COUNTED = 128  # side in pixels of the picture on which multiplications and strides are counted
@@ -18,6 +21,7 @@ MEASURED = (256, 320)  # height and width of the picture on which memory is meas
 PROBES = ((48, 512), (48, 1536))  # width and length of the pictures that show how far it looks
 TOLERANCE = 0.1 / 255
 ROUNDED = 32
+LARGE = (256, 512)  # sides in pixels of the pictures that show how the cost grows
 
 # VmHWM is the peak since the program started. What getrusage calls the peak is no use: it starts
 # with that of the parent, which holds PyTorch.
@@ -44,6 +48,31 @@ def count_macs(net: nn.Module, *, side: int = COUNTED) -> int:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         net(hazy)
     return round(counter.get_total_flops() / 2 / side**2)
+
+
+def count_costs(net: nn.Module) -> dict[str, int]:
+    """What `restore.cost` tells before a picture: multiplications, counted without computing.
+
+    `macs_per_pixel`: for each pixel more, from 256 x 256 to 512 x 512. `macs_fixed`: besides, for
+    any picture, as where a part of the network sees all of them at one size. `macs_small`: for a
+    picture of `TIMED`, which some networks enlarge first.
+    """
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+
+    def counted(height: int, width: int) -> int:
+        with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
+            shapes = {name: fake.from_tensor(each) for name, each in tensors.items()}
+            with FlopCounterMode(display=False) as counter:
+                functional_call(net, shapes, (torch.empty(1, 3, height, width),))
+        return counter.get_total_flops() // 2
+
+    first, second = (counted(side, side) for side in LARGE)
+    slope = (second - first) / (LARGE[1] ** 2 - LARGE[0] ** 2)
+    return {
+        "macs_per_pixel": round(slope),
+        "macs_fixed": max(0, round(first - slope * LARGE[0] ** 2)),
+        "macs_small": counted(*TIMED),
+    }
 
 
 def measure_strides(model: onnx.ModelProto, values: list[str]) -> list[int]:
