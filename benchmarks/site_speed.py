@@ -95,6 +95,7 @@ def opened(url: str, model: str) -> Iterator[tuple[Page, list[str]]]:
         context.add_init_script(f"localStorage['unhaze.model'] = '{model}'")
         context.on("request", lambda request: asked.append(request.url))
         page = context.new_page()
+        page.set_default_timeout(120_000)  # other work may take the processor
         page.goto(url)
         page.wait_for_selector("#start")
         page.wait_for_timeout(3000)  # the first visit loads it twice
@@ -122,6 +123,8 @@ def measure(url: str, model: str) -> dict[str, Any]:
         page.click("#more-controls summary")
         page.wait_for_selector("#stage[data-exact='0,0,0']")  # what controls go by is there
         controls = milliseconds_of_moves(page, "lift-shadows")
+        # The last of them, exactly: what is saved needs it, and the wait is not the saving's.
+        page.wait_for_selector("#stage:not([data-exact=''])", timeout=120_000)
         started = time.perf_counter()
         with page.expect_download() as download:
             page.click("#download")
