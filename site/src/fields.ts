@@ -42,7 +42,8 @@ export async function fieldOf(entry: Entry, model: string, controls: Controls): 
   const held = fields.get(key);
   if (held) return held;
   const restored = await restoredOf(entry, model);
-  const { field } = await pictures().fit(fileOf(entry.id), modelInfo(model)!.analysis, restored, controls);
+  const { field, preview } = await pictures().fit(fileOf(entry.id), modelInfo(model)!.analysis, restored, controls);
+  update(entry.id, { preview });
   hold(fields, key, field);
   return field;
 }

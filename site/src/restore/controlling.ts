@@ -28,7 +28,6 @@ const SOFT = 1e-3; // variance of luma above which an edge of the picture is one
 const DARK = 0.4; // luma below which it is shadow
 export const LIFT = 2; // how much is added to a gain of 1
 const [AROUND, EVEN] = [0.02, 0.01] as const; // radius (share of the longer side), variance of one shadow
-const NORM = 6; // Minkowski norm of "shades of grey" (Finlayson and Trezzi, CIC 2004)
 const FURTHEST = 2; // gain of a channel
 
 /** What the controls go by: (height, width) in [0, 1], and the colour of the light. */
@@ -49,20 +48,27 @@ export function placesOf(hazy: FloatPicture, restored: FloatPicture): Places {
 /** The restored picture, upright and in sRGB as the hazy one, not bounded, as `controls` want it. */
 export function controlled(hazy: FloatPicture, restored: FloatPicture, controls: Controls): FloatPicture {
   const { width, height } = hazy;
-  let { data } = restored;
+  const done = { width, height, data: restored.data.slice() };
+  const { data } = done;
   if (controls.white_balance) {
     const gains = balanceOf(castOf(restored), controls);
-    data = data.map((value, i) => value * gains[i % 3]!);
+    for (let i = 0; i < data.length; i += 3) for (let channel = 0; channel < 3; channel++) data[i + channel]! *= gains[channel]!;
   }
   if (controls.lift_shadows) {
-    const shade = shadeOf({ width, height, data });
-    data = data.map((value, i) => value * (1 + controls.lift_shadows * LIFT * shade[Math.floor(i / 3)]! ** 2));
+    const shade = shadeOf(done);
+    for (let i = 0, at = 0; i < shade.length; i++) {
+      const gain = 1 + controls.lift_shadows * LIFT * shade[i]! * shade[i]!;
+      for (let channel = 0; channel < 3; channel++) data[at++]! *= gain;
+    }
   }
   if (controls.protect_sky) {
     const sky = skyOf(hazy);
-    data = data.map((value, i) => value + controls.protect_sky * sky[Math.floor(i / 3)]! * (hazy.data[i]! - value));
+    for (let i = 0, at = 0; i < sky.length; i++) {
+      const share = controls.protect_sky * sky[i]!;
+      for (let channel = 0; channel < 3; channel++, at++) data[at]! += share * (hazy.data[at]! - data[at]!);
+    }
   }
-  return { width, height, data };
+  return done;
 }
 
 /** Gains of red, green and blue that take the cast away. */
@@ -93,10 +99,13 @@ function skyOf({ width, height, data }: FloatPicture): Float32Array {
       unlike[at] = least + Math.max(0, details[at]! - calm - 0.01);
     }
   }
-  const likely = luma.map((_, i) => {
-    const cell = Math.floor(Math.floor(i / width) / side) * across + Math.floor((i % width) / side);
-    return bounded((SKY[1] - unlike[cell]!) / (SKY[1] - SKY[0]));
-  });
+  const likely = new Float32Array(luma.length);
+  for (let row = 0, at = 0; row < height; row++) {
+    const cells = Math.floor(row / side) * across;
+    for (let column = 0; column < width; column++, at++) {
+      likely[at] = bounded((SKY[1] - unlike[cells + Math.floor(column / side)]!) / (SKY[1] - SKY[0]));
+    }
+  }
   return guidedFilter(luma, likely, width, height, 2 * side, SOFT).map(bounded);
 }
 
@@ -130,12 +139,16 @@ function castOf({ data }: FloatPicture): number[] {
   const count = data.length / 3;
   const powers = [0, 0, 0];
   const sums = [0, 0, 0];
-  for (let i = 0; i < data.length; i++) {
-    const value = bounded(data[i]!);
-    powers[i % 3]! += value ** NORM;
-    sums[i % 3]! += value;
+  for (let i = 0; i < data.length; ) {
+    for (let channel = 0; channel < 3; channel++, i++) {
+      const value = bounded(data[i]!);
+      const square = value * value;
+      powers[channel]! += square * square * square;
+      sums[channel]! += value;
+    }
   }
-  const norms = powers.map((each) => Math.max((each / count) ** (1 / NORM), 1e-3));
+  // The Minkowski norm of 6 of "shades of grey" (Finlayson and Trezzi, CIC 2004).
+  const norms = powers.map((each) => Math.max((each / count) ** (1 / 6), 1e-3));
   const middle = (norms[0]! + norms[1]! + norms[2]!) / 3;
   const cast = norms.map((each) => Math.min(Math.max(each / middle, 1 / FURTHEST), FURTHEST));
   const means = sums.map((each, i) => (each / count) * LUMA[i]!);

@@ -35,10 +35,15 @@ export function guidedFilter(
 ): Float32Array {
   const mean = (values: ArrayLike<number>) => windowMeans(values, width, height, 1, radius);
   const isOwn = guide === plane;
+  const product = (one: Float32Array, other: Float32Array) => {
+    const products = new Float32Array(one.length);
+    for (let i = 0; i < products.length; i++) products[i] = one[i]! * other[i]!;
+    return products;
+  };
   const guides = mean(guide);
   const planes = isOwn ? guides : mean(plane);
-  const squares = mean(guide.map((each) => each * each));
-  const products = isOwn ? squares : mean(guide.map((each, i) => each * plane[i]!));
+  const squares = mean(product(guide, guide));
+  const products = isOwn ? squares : mean(product(guide, plane));
   const slopes = new Float32Array(guide.length);
   const offsets = new Float32Array(guide.length);
   for (let i = 0; i < guide.length; i++) {
@@ -47,5 +52,7 @@ export function guidedFilter(
     offsets[i] = planes[i]! - slopes[i]! * guides[i]!;
   }
   const [slope, offset] = [mean(slopes), mean(offsets)];
-  return guide.map((each, i) => slope[i]! * each + offset[i]!);
+  const smooth = new Float32Array(guide.length);
+  for (let i = 0; i < smooth.length; i++) smooth[i] = slope[i]! * guide[i]! + offset[i]!;
+  return smooth;
 }

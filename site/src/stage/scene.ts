@@ -1,6 +1,6 @@
 /** What lies on the stage: fetches photo and fields for the renderer, and draws once a frame. */
 
-import { fileOf, type Entry } from "../entries";
+import { fileOf, find, type Entry } from "../entries";
 import { modelInfo } from "../models";
 import { fieldOf, placesOf } from "../fields";
 import { AS_MODEL, isAlike } from "../restore/controlling";
@@ -84,7 +84,8 @@ export class Scene {
         this.guided.set(model, result);
         this.again();
       }
-      if (!isHere || isAlike(entry.controls, AS_MODEL)) continue;
+      const now = find(entry.id)?.controls; // it may have been moved on while others had their turn
+      if (!isHere || !now || !isAlike(now, entry.controls) || isAlike(now, AS_MODEL)) continue;
       this.renderer.refine(model, entry.controls, await fieldOf(entry, model, entry.controls));
       this.again();
     }

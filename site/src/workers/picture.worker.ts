@@ -24,7 +24,15 @@ export interface Seen {
 }
 
 /** The last photo, decoded: showing, fitting and saving it follow each other. */
-let last: { file: Blob; read: Promise<Read>; own?: { longSide: number; picture: FloatPicture } } | null = null;
+let last: { file: Blob; read: Promise<Read> } | null = null;
+
+/** The analysis picture in its own colours and in sRGB, as stored. */
+interface Small {
+  longSide: number;
+  own: FloatPicture;
+  seen: FloatPicture;
+}
+const smalls = new WeakMap<Picture, Small>();
 
 const worker = {
   /** Said first. `base`: the page's folder; `there`: whether libvips and libheif lie in it. */
@@ -35,17 +43,14 @@ const worker = {
   /** The analysis picture of a photo, for the network. */
   async look(file: Blob, longSide: number): Promise<Seen> {
     const { traits, picture } = await opened(file);
-    const { own, colours } = await analysis(picture, traits, longSide);
-    const seen = colours ? { ...own, data: colours.toSrgb(own.data) } : own;
-    const shown = upright(seen, traits.orientation);
-    return { analysis: shown, traits };
+    const { seen } = await analysis(picture, traits, longSide);
+    return { analysis: upright(seen, traits.orientation), traits };
   },
 
   /** The field, as the rows of the file are stored, from what the network made of `look`; and a thumbnail. */
   async fit(file: Blob, longSide: number, restored: FloatPicture, controls: Controls): Promise<{ field: Field; preview: Blob }> {
     const { traits, picture } = await opened(file);
-    const { own, colours } = await analysis(picture, traits, longSide);
-    const seen = colours ? { ...own, data: colours.toSrgb(own.data) } : own;
+    const { own, seen, colours } = await analysis(picture, traits, longSide);
     const clear = asStored(controlled(upright(seen, traits.orientation), restored, controls), traits.orientation);
     const result = colours ? colours.fromSrgb(clear, seen.data, own.data) : clear;
     const field = fitField(own, result, traits.grey);
@@ -113,9 +118,14 @@ function equal(one: ArrayBuffer, other: ArrayBuffer): boolean {
 }
 
 async function analysis(picture: Picture, traits: Traits, longSide: number) {
-  if (last?.own?.longSide !== longSide && last) last.own = { longSide, picture: analysisPicture(picture, longSide, traits.white) };
-  const own = last?.own?.picture ?? analysisPicture(picture, longSide, traits.white);
-  return { own, colours: await Colours.of(traits.profile) };
+  const colours = await Colours.of(traits.profile);
+  let small = smalls.get(picture);
+  if (small?.longSide !== longSide) {
+    const own = analysisPicture(picture, longSide, traits.white);
+    small = { longSide, own, seen: colours ? { ...own, data: colours.toSrgb(own.data) } : own };
+    smalls.set(picture, small);
+  }
+  return { ...small, colours };
 }
 
 /** 8 bits a sample; every n-th pixel where it is larger than textures may be. */

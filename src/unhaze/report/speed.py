@@ -153,6 +153,19 @@ def startup_lines(record: Record) -> Iterator[Line]:
             yield f"`{command}`", milliseconds(row["ms"]), beside, times(row["ratio"])
 
 
+def site_lines(record: Record) -> Iterator[Line]:
+    """A photo of 12 megapixels in the page without a server, beside what is allowed at most."""
+    bounds = record["bounds"]
+    for row in record["rows"]:
+        page = f"page in Chromium, {row['model']}, 12 MP"
+        most = f"at most {bounds['shown_s'][row['model']]} s, {bounds['peak_mb']} MB"
+        yield f"{page}, drop to shown", f"{row['shown_s']:.1f} s, {row['peak_mb']} MB", most, "-"
+        yield f"{page}, press to saved", f"{row['saved_s']:.1f} s", "-", "-"
+        for what, key in (("strength", "slide_ms"), ("a control", "control_ms")):
+            least = f"at most {bounds[key]} ms"
+            yield f"{page}, move of {what} to repaint", milliseconds(row[key]), least, "-"
+
+
 def times(ratio: float) -> str:
     """ "48 x"."""
     return f"{ratio:.0f} x" if ratio >= 10 else f"{ratio:.2g} x"
@@ -172,4 +185,5 @@ KINDS: dict[str, Callable[[Record], Iterator[Line]]] = {
     "train": train_lines,
     "metrics": metric_lines,
     "startup": startup_lines,
+    "site": site_lines,
 }
