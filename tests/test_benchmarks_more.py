@@ -66,7 +66,12 @@ def test_drawn_haze(run, tmp_path):
     shutil.copy(ROOT / "samples" / "valley-clear.jpg", tmp_path / "clear")
     record = run("drawn", str(tmp_path / "clear"), "--long-side", "160", "--model", "photo-fast")
     light, smoke, dust, balanced, cloud = record["rows"]
-    assert [row["haze"] for row in (light, smoke, dust, cloud)] == "light smoke dust cloud".split()
+    assert [row["haze"] for row in (light, smoke, dust, cloud)] == [
+        "light",
+        "smoke",
+        "dust",
+        "cloud",
+    ]
     for row in (light, smoke, dust, balanced):
         assert row["gain_db"] == pytest.approx(row["restored_db"] - row["hazy_db"], abs=0.011)
         assert row["lost"] == (row["worst_db"] < 0)
