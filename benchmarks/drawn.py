@@ -1,8 +1,9 @@
-"""`python -m benchmarks.drawn CLEAR`: haze drawn on a folder of clear photos, of which all is known.
+"""`python -m benchmarks.drawn CLEAR`: haze drawn on clear photos, of which all is known.
 
 light: t from 0.75 at the top to 0.95 at the bottom, grey; nobody should make that worse.
 smoke: drifting patches of several sizes before all distances.
-dust: t from 0.35 to 0.85, its light orange; how much of the cast, red less blue, is left.
+dust: t from 0.35 to 0.85, its light orange; how much of the cast, red less blue, is left,
+by itself and with `--white-balance 1`.
 cloud: a video that passes through a cloud, fog alone in the middle; how far the mean level dips
 under what it was before and is afterwards.
 
@@ -24,6 +25,7 @@ from unhaze.data.pairing import list_pictures
 from unhaze.evaluation import sha256
 from unhaze.evaluation.sizes import fitted
 from unhaze.haze import add_haze
+from unhaze.restore.controls import Controls
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video import restore_frames
 
@@ -120,6 +122,11 @@ def measure_dust(restorer: Restorer, photos: list[np.ndarray]) -> Row:
     return gains(restorer, photos[:SMOKE], dust) | left
 
 
+def measure_balanced(restorer: Restorer, photos: list[np.ndarray]) -> Row:
+    """`measure_dust` as `--white-balance 1` restores it."""
+    return measure_dust(restorer.controlled(Controls(white_balance=1.0)), photos)
+
+
 def measure_cloud(restorer: Restorer, photos: list[np.ndarray]) -> Row:
     """Levels of 255 that the mean dips under what it was before and is afterwards, at most."""
     dips = []
@@ -163,6 +170,7 @@ MEASURES: dict[str, Callable[[Restorer, list[np.ndarray]], Row]] = {
     "light": measure_light,
     "smoke": measure_smoke,
     "dust": measure_dust,
+    "dust, white balance 1": measure_balanced,
     "cloud": measure_cloud,
 }
 

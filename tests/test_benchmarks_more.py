@@ -1,13 +1,15 @@
 """Each benchmark runs at a tiny size and keeps a record; the README's table is made of records."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import compare, measure
+from benchmarks import compare, drawn, measure
 from benchmarks.peers import python_with
 from unhaze.errors import UnhazeError
 from unhaze.report.speed import KINDS, read_records, speed_table
@@ -57,6 +59,30 @@ def test_ratios_are_against_the_peer():
     rows = [{"way": "ours", "ms": 2.0}, {"way": "peer", "ms": 6.0}, {"way": "none", "ms": None}]
     found = measure.with_ratios(rows, "ms", lambda row: row["way"] == "peer")
     assert [row["ratio"] for row in found] == [3.0, 1.0, None]
+
+
+def test_drawn_haze(run, tmp_path):
+    (tmp_path / "clear").mkdir()
+    shutil.copy(ROOT / "samples" / "valley-clear.jpg", tmp_path / "clear")
+    record = run("drawn", str(tmp_path / "clear"), "--long-side", "160", "--model", "photo-fast")
+    light, smoke, dust, balanced, cloud = record["rows"]
+    assert [row["haze"] for row in (light, smoke, dust, cloud)] == [
+        "light",
+        "smoke",
+        "dust",
+        "cloud",
+    ]
+    for row in (light, smoke, dust, balanced):
+        assert row["gain_db"] == pytest.approx(row["restored_db"] - row["hazy_db"], abs=0.011)
+        assert row["lost"] == (row["worst_db"] < 0)
+    assert 14 < light["hazy_db"] < 26
+    assert balanced["cast_left"] < dust["cast_left"] < 2
+    assert cloud["dip_hazy"] < 3  # what comes in has no valley but for its noise
+
+
+def test_a_dip_is_as_deep_as_its_lower_side():
+    assert drawn.dip(np.array([5.0, 3.0, 4.0, 9.0])) == 2
+    assert drawn.dip(np.array([1.0, 2.0, 5.0, 2.0])) == 0
 
 
 def test_networks_by_engine(run):

@@ -130,6 +130,11 @@ def evaluate(
     if result is not None:
         source = " ".join([data, *settings]) if data else name_of(unchanged or hazy)
         write_result(evaluation, result, data=source, overwrite=overwrite)
+    return tell_failures(evaluation)
+
+
+def tell_failures(evaluation: "Evaluation") -> int:
+    """One line on stderr for each picture that failed, and one for them all; the exit status."""
     for each in evaluation.failed:
         click.echo(f"unhaze: error: {' '.join(each['error'].split())}", err=True)
     if evaluation.failed:
