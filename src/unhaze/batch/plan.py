@@ -135,13 +135,14 @@ def targets_of(
         raise UnhazeError(f"'{out}' is a file; several inputs need a folder")
     if has_known_suffix(folder) and not folder.exists():
         raise UnhazeError(f"'{out}' is named like a file; several inputs need a folder")
+    targets = targets_below(found.values(), output)
+    return told_apart({source: folder / targets[below] for source, below in found.items()})
+
+
+def targets_below(names: Iterable[Source], output: Output) -> dict[Source, Source]:
+    """Returns name -> name of its result in a folder of results; both are paths below folders."""
     mark = output.suffix or ""
-    return told_apart(
-        {
-            source: folder / below.with_name(named(below, mark, output))
-            for source, below in found.items()
-        }
-    )
+    return {name: name.with_name(named(name, mark, output)) for name in names}
 
 
 def told_apart(targets: Mapping[Source, Target]) -> dict[Source, Target]:
@@ -192,13 +193,21 @@ def checked(targets: dict[Path, Path]) -> Iterable[FileJob]:
     originals = {identity(source) for source in targets}
     rivals = rivals_of({source: str(target) for source, target in targets.items()}, ignores_case)
     for source, target in targets.items():
-        problem = None
-        if target.exists() and identity(target) in originals:
-            problem = f"'{target}' is the original, which is never touched; set another out"
-        elif len(rivals[source]) > 1:
-            names = " and ".join(f"'{each}'" for each in rivals[source])
-            problem = f"{names} would all become '{target}'; restore them in separate calls"
-        yield FileJob(source, target, problem)
+        is_original = target.exists() and identity(target) in originals
+        yield FileJob(source, target, clash(target, rivals[source], is_original, "out"))
+
+
+def clash(target: object, rivals: Sequence[object], is_original: bool, out: str) -> str | None:
+    """Returns why `target` must not be written with any settings, or None.
+
+    rivals: all sources with this target. out: what the user calls the place of results.
+    """
+    if is_original:
+        return f"'{target}' is an original, which is never touched; set another {out}"
+    if len(rivals) > 1:
+        names = " and ".join(f"'{each}'" for each in rivals)
+        return f"{names} would all become '{target}'; restore them in separate calls"
+    return None
 
 
 def rivals_of(

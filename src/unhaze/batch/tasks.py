@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from unhaze.batch.places import Mark, Place, overlap
-from unhaze.batch.plan import named, rivals_of, told_apart
+from unhaze.batch.plan import clash, rivals_of, targets_below, told_apart
 from unhaze.batch.search import MARK, has_known_suffix, say_passed_over
 from unhaze.errors import UnhazeError
 from unhaze.outputs import AS_SOURCE, Output
@@ -114,7 +114,7 @@ def plan_tasks(
     for name in sorted(each for each in sources if part_of(each, shard[1]) == shard[0]):
         result = targets[name]
         task = Task(name, result, sources[name], there.get(result))
-        problem = clash(task, rivals[name], target.full(result) in originals)
+        problem = clash(result, sorted(rivals[name]), target.full(result) in originals, "DST")
         before = history.done.get(name) if resume else None
         if problem is None and before == (task.mark, digest) and task.before:
             skipped += 1
@@ -139,9 +139,7 @@ def is_input(name: str) -> bool:
 
 def targets_of(names: Iterable[str], output: Output = AS_SOURCE) -> dict[str, str]:
     """holiday/a.bmp -> holiday/a.png: as it was, unless that format is only read, or as asked."""
-    paths = [PurePosixPath(name) for name in names]
-    mark = output.suffix or ""
-    targets = told_apart({path: path.with_name(named(path, mark, output)) for path in paths})
+    targets = told_apart(targets_below(map(PurePosixPath, names), output))
     return {str(path): str(target) for path, target in targets.items()}
 
 
@@ -149,16 +147,6 @@ def part_of(name: str, parts: int) -> int:
     """1 ... parts: the same for a name on every computer and in every run."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % parts + 1
-
-
-def clash(task: Task, rivals: list[str], is_original: bool) -> str | None:
-    """Returns why the task must not be done with any settings, or None."""
-    if is_original:
-        return f"'{task.target}' is an original, which is never touched; set another DST"
-    if len(rivals) > 1:
-        names = " and ".join(f"'{name}'" for name in sorted(rivals))
-        return f"{names} would all become '{task.target}'; restore them in separate calls"
-    return None
 
 
 def orphan(task: Task, history: History, digest: str) -> bool:

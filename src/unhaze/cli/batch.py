@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from unhaze.cli.dry import planned_video
 from unhaze.cli.options import given_in, shared_options
 from unhaze.cli.progress import ERASE, say, stopped_by
+from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
     from unhaze.batch.folder import BatchStats
@@ -134,19 +136,9 @@ def tell_tasks(plan: "Plan", work: "Work", as_json: bool) -> int:
 
 def video_of(task: "Task", work: "Work") -> "PlannedVideo | None":
     """Returns the plan of a local video; None for photos, stores, and videos that fail."""
-    from unhaze.batch import is_video
-    from unhaze.errors import UnhazeError
-    from unhaze.restore.video.frames import require_av
-
-    source, settings = Path(work.source, task.source), work.settings
-    if not is_video(source) or not source.is_file():
-        return None
+    source = Path(work.source, task.source)
     try:
-        require_av("restoring a video")
-        from unhaze.restore.video.planned import plan_video
-
-        part = {"start": settings.start, "end": settings.end, "strength": settings.strength}
-        return plan_video(source, task.target, encoding=settings.encoding, **part)
+        return planned_video(source, task.target, work.settings) if source.is_file() else None
     except UnhazeError as error:
         say(f"error: '{task.source}': {error}")
         return None
