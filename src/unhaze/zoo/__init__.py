@@ -78,6 +78,8 @@ class Offer:
     @property
     def fetched(self) -> bool:
         """Whether it is in the cache."""
+        from unhaze import fetch
+
         return fetch.cached_path(self.url, self.sha256).exists()
 
 
@@ -145,8 +147,6 @@ def offered(name: str) -> bool:
 
 def file_of(name: str) -> Path:
     """What `get` brought under `name`, a file or folder; UnhazeError says how if it has not yet."""
-    from unhaze import fetch
-
     offers = find_offers(name)
     if not all(offer.fetched for offer in offers):
         consent = "" if offers[0].has_licence else f"; licence: {offers[0].licence}"
