@@ -91,6 +91,14 @@ def video_lines(record: Record) -> Iterator[Line]:
     yield f"video, {record['size']}", ours, "-", "-"
 
 
+def format_lines(record: Record) -> Iterator[Line]:
+    """Whole runs on files of phones and cameras, and into each format."""
+    for row in record["rows"]:
+        options = f" {row['options']}" if row["options"] else ""
+        ours = f"{row['seconds']:.2f} s, {row['peak_mb']:.0f} MB"
+        yield f"`unhaze run`{options}, {row['file']}", ours, "-", "-"
+
+
 def engine_lines(record: Record) -> Iterator[Line]:
     """Yields times of `unhaze run`'s engines beside eager PyTorch.
 
@@ -178,6 +186,7 @@ def milliseconds(value: float) -> str:
 
 KINDS: dict[str, Callable[[Record], Iterator[Line]]] = {
     "photo": photo_lines,
+    "formats": format_lines,
     "batch": batch_lines,
     "video speed": video_lines,
     "engines": engine_lines,
