@@ -119,6 +119,10 @@ def test_work_is_cancelled_tried_again_and_removed(open_page):
     expect(page.locator("#list li:nth-child(1) .state")).to_have_text("cancelled")
     page.click("#list li:nth-child(2) .remove")
     expect(page.locator("#list .state")).to_have_text(["cancelled"])
+    page.wait_for_timeout(300)
+    page.reload()
+    page.wait_for_timeout(1000)  # in which it must not begin again
+    expect(page.locator("#list .state")).to_have_text(["cancelled"])
     page.click("#list .retry")
     expect(page.locator("#list .state")).to_have_text(["cleared"], timeout=60_000)
     wait_until_shown(page, "photo")
