@@ -27,6 +27,7 @@ from site_page import (
 from unhaze import dehaze, photo
 from unhaze.metrics import psnr
 from unhaze.photo.picture import EXIF, ICC
+from unhaze.restore.restorer import Restorer
 
 AXE = ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -68,6 +69,23 @@ def test_the_download_is_what_the_command_line_writes(page, name):
         assert np.array_equal(found.alpha, right.alpha)
 
 
+@pytest.mark.parametrize("name", ["lossy.webp", "p3.webp"])
+def test_without_threads_webp_is_as_near_to_the_pixels_as_the_command_lines(open_page, name):
+    """Two encoders that lose something differ by more than either loses."""
+    content = CASES[name]()
+    page = open_page()
+    choose(page, given(name, content))
+    wait_until_shown(page)
+    _, result = save(page)
+    clear = Restorer("photo-fast", "cpu").restore(photo.read(content))
+    pixels, by_page, by_python = (
+        photo.to_float(each.pixels)
+        for each in (clear, photo.read(result), photo.read(dehaze(content, model="photo-fast")))
+    )
+    assert psnr(by_page, pixels) >= psnr(by_python, pixels) - 0.3
+    assert psnr(by_page, by_python) >= 41
+
+
 def test_ten_photos_queue_reload_and_come_as_zip(page):
     choose(page, *(given(f"{n}.jpg", CASES["full-chroma.jpg"]()) for n in range(10)))
     state = page.locator("#list .state")
@@ -100,6 +118,10 @@ def test_work_is_cancelled_tried_again_and_removed(open_page):
     page.click("#list li:nth-child(1) .cancel")
     expect(page.locator("#list li:nth-child(1) .state")).to_have_text("cancelled")
     page.click("#list li:nth-child(2) .remove")
+    expect(page.locator("#list .state")).to_have_text(["cancelled"])
+    page.wait_for_timeout(300)
+    page.reload()
+    page.wait_for_timeout(1000)  # in which it must not begin again
     expect(page.locator("#list .state")).to_have_text(["cancelled"])
     page.click("#list .retry")
     expect(page.locator("#list .state")).to_have_text(["cleared"], timeout=60_000)

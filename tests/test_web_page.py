@@ -159,7 +159,7 @@ def test_many_photos_a_broken_one_and_all_as_zip(open_page, server):
     choose(page, **photos, broken__jpg=b"no picture")
     expect(page.locator("#list .state")).to_have_text(["cleared", "cleared", "failed"])
     page.click("li:nth-child(3) .file")
-    expect(page.locator("#facts")).to_contain_text("broken.jpg")
+    expect(page.locator(".problem")).to_contain_text("broken.jpg")
     page.click("li:nth-child(2) .file")
     expect(page.locator("#facts")).to_contain_text("second.png")
     set_range(page.locator("#strength"), 50)

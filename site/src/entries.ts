@@ -85,7 +85,7 @@ export function update(id: string, changes: Partial<Entry>): void {
   const kept = entries.value.map((each) => (each.id === id ? { ...each, ...changes } : each));
   entries.value = kept;
   const entry = find(id);
-  const passing = "progress" in changes || ("step" in changes && !("state" in changes));
+  const passing = !("state" in changes) && ("progress" in changes || "step" in changes);
   if (entry && !passing) keep(entry);
 }
 

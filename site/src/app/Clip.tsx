@@ -43,7 +43,7 @@ export function Clip({ entry }: { entry: Entry }) {
   return (
     <div class="clip">
       <div
-        id="stage" class={entry.state === "failed" ? "failed" : waits ? "waits" : ""} dir="ltr"
+        id="stage" class={entry.state === "failed" && entry.error !== "cancelled" ? "failed" : waits ? "waits" : ""} dir="ltr"
         onPointerDown={(event) => {
           if (event.button > 0 || !isReady || !before) return;
           event.currentTarget.setPointerCapture(event.pointerId);

@@ -15,6 +15,7 @@ export function Controls({ entry }: { entry: Entry }) {
   const done = entry.models.some((model) => entry.results[model]);
   return (
     <section id="controls" aria-label={t("model")}>
+      <Problem entry={entry} />
       <Models entry={entry} />
       <Sliders entry={entry} />
       <div class="segments" id="zoom" role="group" aria-label={t("zoom")} hidden={entry.video}>
@@ -68,6 +69,24 @@ function Models({ entry }: { entry: Entry }) {
   );
 }
 
+/** Why it failed, and what helps. */
+function Problem({ entry }: { entry: Entry }) {
+  if (entry.state !== "failed" || entry.error === "cancelled") return null;
+  return (
+    <div id="problem">
+      <p class="problem">{t("problem", { name: entry.name, reason: reason(entry) })}</p>
+      {entry.error === "needsServer" && <button id="send" type="button" onClick={() => {
+        place.value = "server";
+        retry(entry.id);
+      }}>{t("server")}</button>}
+      {entry.error === "needsReload" && <button id="reload" type="button" onClick={() => {
+        retry(entry.id);
+        location.reload();
+      }}>{t("reload")}</button>}
+    </div>
+  );
+}
+
 function Facts({ entry }: { entry: Entry }) {
   const done = entry.models.filter((model) => entry.results[model]);
   const seconds = done.reduce((total, model) => total + entry.results[model]!.seconds, 0);
@@ -77,15 +96,6 @@ function Facts({ entry }: { entry: Entry }) {
   };
   return (
     <div id="facts" class="quiet">
-      {entry.state === "failed" && entry.error !== "cancelled" && <p class="problem">{t("problem", { name: entry.name, reason: reason(entry) })}</p>}
-      {entry.error === "needsServer" && <button id="send" type="button" onClick={() => {
-        place.value = "server";
-        retry(entry.id);
-      }}>{t("server")}</button>}
-      {entry.error === "needsReload" && <button id="reload" type="button" onClick={() => {
-        retry(entry.id);
-        location.reload();
-      }}>{t("reload")}</button>}
       {done.length > 0 && <p>{t(entry.video ? "factsVideo" : "facts", values)}</p>}
       {entry.lost.map((each) => <p>{t(`lost_${each}` as Key)}</p>)}
       {entry.notes.map((each) => <p class="note" lang="en" dir="ltr">{each}</p>)}

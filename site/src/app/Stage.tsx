@@ -102,7 +102,7 @@ function Panes({ entry }: { entry: Entry }) {
   return (
     <div
       id="stage" ref={stage} dir="ltr" tabIndex={0} role="group" aria-label={t("stage")}
-      class={entry.state === "failed" ? "failed" : waits ? "waits" : ""} data-ready={isReady ? results : ""}
+      class={entry.state === "failed" && entry.error !== "cancelled" ? "failed" : waits ? "waits" : ""} data-ready={isReady ? results : ""}
       data-exact={exact === wishes ? exact : ""}
       onKeyDown={(event) => {
         if (event.target !== event.currentTarget || event.ctrlKey || event.metaKey) return;
