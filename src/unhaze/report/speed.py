@@ -86,9 +86,34 @@ def batch_lines(record: Record) -> Iterator[Line]:
 
 
 def video_lines(record: Record) -> Iterator[Line]:
-    """Frames a second of a whole run."""
+    """Frames a second of a whole run, beside one that only decodes and encodes."""
     ours = f"{record['frames_per_second']:.1f} frames/s, {record['peak_mb']:.0f} MB"
-    yield f"video, {record['size']}", ours, "-", "-"
+    beside, ratio = "-", "-"
+    if "codecs" in record:
+        codecs = record["codecs"]["frames_per_second"]
+        beside = f"decoded and encoded alone: {codecs:.1f} frames/s"
+        ratio = times(record["frames_per_second"] / codecs)
+    yield f"video, {record['size']}", ours, beside, ratio
+
+
+def program_lines(record: Record) -> Iterator[Line]:
+    """A photo and a video from file to file, beside each other program."""
+    sizes = {
+        "photo": f"{record['megapixels']:g} MP jpg",
+        "video": f"{record['frames']} frames of {record['size']}",
+    }
+    own = {row["what"]: row["seconds"] for row in record["rows"] if row["program"] == "unhaze"}
+    for row in record["rows"]:
+        if row["program"] != "unhaze":
+            ours, beside = own[row["what"]], f"{row['program']}: {row['seconds']:.2f} s"
+            what = f"{row['what']} from file to file, {sizes[row['what']]}"
+            yield what, f"{ours:.2f} s", beside, times(row["seconds"] / ours)
+
+
+def killed_lines(record: Record) -> Iterator[Line]:
+    """What a second run did again of a video whose first run was killed."""
+    what = f"killed after {record['killed_at_frame']} frames of {record['size']}, run again"
+    yield what, f"{record['done_again_s']:.1f} s of it anew", "-", "-"
 
 
 def format_lines(record: Record) -> Iterator[Line]:
@@ -189,6 +214,8 @@ KINDS: dict[str, Callable[[Record], Iterator[Line]]] = {
     "formats": format_lines,
     "batch": batch_lines,
     "video speed": video_lines,
+    "programs": program_lines,
+    "killed": killed_lines,
     "engines": engine_lines,
     "deform": deform_lines,
     "train": train_lines,
