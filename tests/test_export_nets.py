@@ -14,7 +14,9 @@ from unhaze.restore.engine import Engine
 from unhaze.weights import load_weights, save_weights
 
 # Arguments of the form that is exported, where it has fewer parts than the one that trains.
-PARTS_LESS = {("deanet", "train"): {"difference": False}}
+PARTS_LESS: dict[tuple[str, str | None], dict[str, bool]] = {
+    ("deanet", "train"): {"difference": False}
+}
 
 
 @EVERY_NET
