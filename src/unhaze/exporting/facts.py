@@ -61,7 +61,9 @@ def count_costs(net: nn.Module) -> dict[str, int]:
 
     def counted(height: int, width: int) -> int:
         with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
-            shapes = {name: fake.from_tensor(each) for name, each in tensors.items()}
+            shapes: dict[str, torch.Tensor] = {
+                name: fake.from_tensor(each) for name, each in tensors.items()
+            }
             with FlopCounterMode(display=False) as counter:
                 functional_call(net, shapes, (torch.empty(1, 3, height, width),))
         return counter.get_total_flops() // 2
