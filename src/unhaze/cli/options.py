@@ -108,7 +108,7 @@ def ready_model(model: str, net: str | None) -> str:
     if checkpoint is not None:
         return str(ready(checkpoint, net))
     if net is not None:
-        raise UnhazeError(f"--net names the network of a checkpoint; '{model}' is not one")
+        raise UnhazeError(f"--net says what a checkpoint is of; '{model}' is none")
     return model
 
 
