@@ -1,6 +1,7 @@
 """Every network exports to one file for pictures of any size that answers what PyTorch answers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ from unhaze.restore.engine import Engine
 from unhaze.weights import load_weights, save_weights
 
 # Arguments of the form that is exported, where it has fewer parts than the one that trains.
-PARTS_LESS: dict[tuple[str, str | None], dict[str, bool]] = {
+PARTS_LESS: dict[tuple[str, str | None], dict[str, Any]] = {
     ("deanet", "train"): {"difference": False}
 }
 
