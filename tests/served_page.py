@@ -10,6 +10,7 @@ from web_server import Running
 
 from unhaze import photo
 
+expect.set_options(timeout=60_000)  # a busy machine is no fault of the page
 DESKTOP, PHONE, SMALL = (1280, 900), (390, 844), (320, 640)
 
 
@@ -27,7 +28,7 @@ def opening_served(browser: Browser, server: Running) -> Iterator[Callable[..., 
         viewport = {"width": size[0], "height": size[1]}
         contexts.append(browser.new_context(viewport=viewport, locale="en-GB", **settings))
         page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda said: errors.append(said.text) if is_fault(said) else None)

@@ -17,6 +17,7 @@ from unhaze.photo import profile
 from unhaze.photo.picture import EXIF, ICC
 from unhaze.restore.managed import colours_by
 
+expect.set_options(timeout=60_000)  # a busy machine is no fault of the page
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "site" / "dist"
 VALLEY = ROOT / "samples" / "valley.jpg"
