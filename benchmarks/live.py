@@ -43,6 +43,8 @@ def main() -> None:
         "--result", type=Path, default=ROOT / "results" / "benchmark-video-live.json"
     )
     given = parser.parse_args()
+    if int(given.size.split("x")[0]) < BITS * BLOCK:
+        parser.error(f"--size {given.size}: the time takes {BITS * BLOCK} columns")
     load, rows = os.getloadavg()[0], []
     for protocol in given.protocols:
         for way in ("unhaze", "copied"):

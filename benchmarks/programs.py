@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pyvips
 
-from benchmarks.measure import ROOT, Row, table, write_record
+from benchmarks.measure import ROOT, Row, compile_modules, table, write_record
+from unhaze.restore.video.encoders import CODECS
 
 UNHAZE = (sys.executable, "-m", "unhaze", "run")
-ENCODER = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "17")
+ENCODER = ("-c:v", "libx264", "-preset", CODECS["h264"].options["preset"], "-crf", "17")
 # {in}, {out}: files. darktable and RawTherapee remove haze by a style of the user's only, G'MIC by
 # none of its own: here they decode, take their default steps or a sharpening, and encode.
 PHOTO = {
@@ -35,7 +36,8 @@ VIDEO = {
     "unhaze": (*UNHAZE, "{in}", "-o", "{out}", "--overwrite", "-q", "--crf", "17"),
     "ffmpeg": ("ffmpeg", "-v", "error", "-y", "-i", "{in}", *ENCODER, "{out}"),
 }
-PAN = "scale={width}:-2,crop={size}:x='2*n':y=0,noise=all_strength=6:all_flags=t"
+PAN = "scale={width}:{height}:force_original_aspect_ratio=increase"
+PAN += ",crop={size}:x='2*n':y=0,noise=all_strength=6:all_flags=t"
 
 
 def main() -> None:
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--result", type=Path, default=ROOT / "results" / "benchmark-programs.json")
     given = parser.parse_args()
     load = os.getloadavg()[0]
+    compile_modules()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photo = large_photo(given.photo, given.megapixels, folder / "in.jpg")
@@ -94,8 +97,8 @@ def large_photo(photo: Path, megapixels: float, path: Path) -> Path:
 
 def pan(photo: Path, size: str, frames: int, path: Path) -> Path:
     """A noisy pan over the photo, H.264."""
-    width = int(size.split("x")[0]) + 2 * frames
-    how = PAN.format(width=width, size=size.replace("x", ":"))
+    width, height = map(int, size.split("x"))
+    how = PAN.format(width=width + 2 * frames, height=height, size=f"{width}:{height}")
     looped = ["ffmpeg", "-v", "error", "-y", "-loop", "1", "-i", str(photo), "-vf", how]
     coded = ["-frames:v", str(frames), "-r", "25", "-pix_fmt", "yuv420p", "-crf", "18", str(path)]
     subprocess.run([*looped, *coded], check=True)

@@ -47,8 +47,9 @@ def commands(photo: Path) -> dict[str, tuple[object, ...]]:
 
 def row_of(name: str, words: tuple[object, ...], runs: int) -> Row:
     """Medians; one run before them fills the caches of files."""
-    python(*words)
-    measured = python(*words, runs=runs)
+    silent = {"ORT_DISABLE_TELEMETRY": "1"}  # as unhaze sets it
+    python(*words, **silent)
+    measured = python(*words, runs=runs, **silent)
     return {
         "command": name,
         "ms": round(measured.seconds * 1e3, 1),

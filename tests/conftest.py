@@ -74,6 +74,24 @@ def open_page(browser: "Browser", site: str) -> "Iterator[Callable[..., Page]]":
         yield open_it
 
 
+@pytest.fixture(scope="module")
+def kept_page(browser: "Browser", site: str) -> "Iterator[Page]":
+    """That page with threads, opened once: loading the network takes longer than most tests."""
+    from site_page import opening
+
+    with opening(browser, site) as open_it:
+        yield open_it(offline=True)
+
+
+@pytest.fixture
+def page(kept_page: "Page") -> "Iterator[Page]":
+    """`kept_page` without photos."""
+    from site_page import empty
+
+    yield kept_page
+    empty(kept_page)
+
+
 @pytest.fixture
 def unhaze(capfdbinary, monkeypatch) -> Callable[..., CompletedProcess]:
     """The command, in this process because that is quicker; stdout and stderr are bytes."""

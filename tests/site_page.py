@@ -15,6 +15,7 @@ from web_files import ACME
 from unhaze import photo
 from unhaze.photo import profile
 from unhaze.photo.picture import EXIF, ICC
+from unhaze.restore.managed import colours_by
 
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "site" / "dist"
@@ -65,8 +66,13 @@ def opening(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
         if request.failure == "csp":
             asked.remove(request.url)
 
-    def open_it(model: str = "photo-fast", **settings: object) -> Page:
-        settings = {"viewport": {"width": 1280, "height": 860}} | settings
+    def open_it(model: str = "photo-fast", *, offline: bool = False, **settings: object) -> Page:
+        """offline: with a service worker, which fetches all files first, and with threads."""
+        workers = "allow" if offline else "block"
+        settings = {
+            "viewport": {"width": 1280, "height": 860},
+            "service_workers": workers,
+        } | settings
         context = browser.new_context(**settings)
         contexts.append(context)
         context.add_init_script(
@@ -79,7 +85,7 @@ def opening(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda said: errors.append(said.text) if is_fault(said) else None)
         page.goto(site)
-        if settings.get("service_workers") != "block":
+        if offline:
             until_isolated(page)
         expect(page.locator("#sample, #controls").first).to_be_visible()
         return page
@@ -90,6 +96,13 @@ def opening(browser: Browser, site: str) -> Iterator[Callable[..., Page]]:
     assert [url for url in asked if not url.startswith((site, f"blob:{site}"))] == []
     assert errors == []
     assert asked
+
+
+def empty(page: Page) -> None:
+    """As it was opened, for the next test, but that models are loaded."""
+    while page.locator("#list .remove").count():
+        page.locator("#list .remove").first.click()
+    expect(page.locator("#start")).to_be_visible()
 
 
 def until_isolated(page: Page) -> None:
@@ -127,8 +140,38 @@ def scene(height: int = 210, width: int = 317) -> np.ndarray:
     return photo.read(VALLEY).pixels[300 : 300 + height, 500 : 500 + width]
 
 
-def encoded(suffix: str, *, wide: bool = False, bits: int = 16, **traits: object) -> bytes:
-    pixels, alpha = scene(), traits.pop("alpha", None)
+def shown_colours(page: Page) -> np.ndarray:
+    """(H,W,3) of the stage's picture as it is on the screen."""
+    page.wait_for_timeout(300)
+    return photo.read(page.locator("#picture").screenshot(type="png")).pixels.astype(float)
+
+
+def distance(page: Page, right: photo.Photo) -> float:
+    """Mean levels between the stage at full size and a photo in sRGB, clear of the labels."""
+    page.locator("#split").fill("0")
+    page.click("#full")
+    shot = shown_colours(page)
+    seen = np.rint(255 * colours_by(right.traits).to_srgb(photo.to_float(right.pixels)))
+    height, width = seen.shape[:2]
+    top, left = (shot.shape[0] - height) // 2, (shot.shape[1] - width) // 2
+    inside = slice(60, height - 60), slice(40, width - 40)
+    return min(
+        np.abs(shot[above : above + height, before : before + width] - seen)[inside].mean()
+        for above in (top, top + 1)
+        for before in (left, left + 1)
+    )
+
+
+def encoded(
+    suffix: str,
+    pixels: np.ndarray | None = None,
+    *,
+    wide: bool = False,
+    bits: int = 16,
+    **traits: object,
+) -> bytes:
+    """A file of `pixels`, or of a part of the sample. `wide`: in 16 bits, of which `bits` count."""
+    pixels, alpha = scene() if pixels is None else pixels, traits.pop("alpha", None)
     if wide:
         pixels = (pixels.astype(np.uint16) * 257 + 60) >> (16 - bits)
     metadata = {EXIF: traits.pop("exif", ACME)} | traits.pop("metadata", {})

@@ -240,3 +240,22 @@ def test_the_table_of_speed_says_what_stands_in_the_records():
         "| 1.5 s | - | - | [engines](../results/benchmark-engines.json)"
         " | a CPU, 2026-01-02 |",
     ]
+
+
+def test_the_table_of_speed_has_other_programs_and_bare_codecs_beside_ours():
+    made = {"file": "made.json", "hardware": "a CPU", "date": "2026-01-02"}
+    rows = [
+        {"what": what, "program": program, "seconds": seconds}
+        for what, program, seconds in (("photo", "unhaze", 0.8), ("photo", "gmic", 8.0))
+    ]
+    programs = {"benchmark": "programs", "megapixels": 12.0, "size": "64x48", "frames": 9}
+    speed = {"benchmark": "video speed", "size": "64x48", "frames_per_second": 18.0}
+    speed |= {"peak_mb": 500.0, "codecs": {"frames_per_second": 24.0}}
+    killed = {"benchmark": "killed", "killed_at_frame": 900, "size": "64x48", "done_again_s": 9.0}
+    lines = speed_table([each | made for each in (programs | {"rows": rows}, speed, killed)])
+    for said in (
+        "| photo from file to file, 12 MP jpg | 0.80 s | gmic: 8.00 s | 10 x |",
+        "| 18.0 frames/s, 500 MB | decoded and encoded alone: 24.0 frames/s | 0.75 x |",
+        "| killed after 900 frames of 64x48, run again | 9.0 s of it anew | - | - |",
+    ):
+        assert said in lines

@@ -167,6 +167,7 @@ def test_strength_zero_is_the_input(half: Path):
         (np.zeros((4, 4, 3), np.uint8), {"model": "fotoo"}, "fotoo"),
         (np.zeros((4, 4, 3), np.uint8), {"strength": "much"}, "strength"),
         (np.zeros((4, 4, 3), np.uint8), {"model": 3}, "no model '3'"),
+        (np.zeros((4, 4, 3), np.uint8), {"model": ""}, "no model ''"),
         (np.zeros((4, 4, 3), np.uint8), {"device": 5}, "'device' must be of type str, not 5"),
         (np.zeros((4, 4, 3), np.uint8), {"analysis": [9]}, "'analysis' must be of type int"),
         (np.zeros((4, 4, 3), np.uint8), {"native": "yes"}, "'native' must be of type bool"),

@@ -11,7 +11,16 @@ from scipy.ndimage import convolve
 from unhaze import photo
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze, transmission
-from unhaze.metrics.fog_density import distances, entropy, fade, fog_features, statistics
+from unhaze.metrics import fade_kernel
+from unhaze.metrics.fog_density import (
+    blur,
+    contrast_energy,
+    distances,
+    entropy,
+    fade,
+    fog_features,
+    statistics,
+)
 
 
 def drawn_scene(height: int, width: int) -> np.ndarray:
@@ -173,3 +182,16 @@ def test_pictures_that_are_no_floats_are_refused(kind):
     """Clipped to [0,1] they would be black and white, and the score NaN or a lie."""
     with pytest.raises(UnhazeError, match=r"expected floats in \[0,1\]"):
         fade(np.full((32, 32, 3), 1, kind))
+
+
+@pytest.mark.skipif(fade_kernel.kernel() is None, reason="no C compiler here")
+@pytest.mark.parametrize("size", [(16, 16), (136, 24), (24, 272)])
+def test_compiled_is_what_numpy_says(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
+    scene = hazed(drawn_scene(*size), 1.0)
+    scene[: size[0] // 2] = 1  # flat, where the order of sums counts
+    gray = np.rint(scene[..., 0] * 255)
+    compiled = fade(scene), blur(gray), contrast_energy(gray)
+    monkeypatch.setattr(fade_kernel, "kernel", lambda: None)
+    assert fade(scene) == pytest.approx(compiled[0], rel=1e-12)
+    assert np.array_equal(blur(gray), compiled[1])
+    np.testing.assert_allclose(contrast_energy(gray), compiled[2], atol=1e-9)

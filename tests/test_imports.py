@@ -169,6 +169,14 @@ def test_importing_is_light(statement: str):
     assert not loaded_after(statement) & heavy
 
 
+def test_a_photo_loads_no_more_than_it_needs(tmp_path: Path):
+    (tmp_path / "photo.pgm").write_bytes(b"P5 4 4 255 " + bytes(16))
+    words = ["run", str(tmp_path / "photo.pgm"), "--quiet"]
+    loaded = loaded_after(f"from unhaze.cli import main; assert main({words}) == 0")
+    assert "onnxruntime" in loaded
+    assert not loaded & (LEARNING | {"av", "email", "http", "ssl"})
+
+
 @pytest.mark.parametrize(
     "module",
     [

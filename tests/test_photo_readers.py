@@ -1,15 +1,16 @@
 """Every format that is read: colours of a reference decoder, EXIF, profile, depth, orientation."""
 
-import io
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pyvips
 
+from benchmarks.camera_files import dng
 from unhaze import formats, photo
 from unhaze.errors import UnhazeError
 from unhaze.metrics.color_difference import lab_from_srgb
@@ -32,9 +33,16 @@ def scene(dtype: type = np.uint8) -> np.ndarray:
     return np.rint((0.5 + 0.4 * np.stack(waves, axis=2)) * full).astype(dtype)
 
 
+@cache
+def imagemagick() -> bool:
+    """Whether `convert` is ImageMagick's: other programs are called that, too."""
+    done = subprocess.run(["convert", "-version"], capture_output=True, text=True)
+    return done.returncode == 0 and done.stdout.startswith("Version: ImageMagick")
+
+
 def run(*command: object) -> None:
     program = str(command[0])
-    if shutil.which(program) is None:
+    if shutil.which(program) is None or (program == "convert" and not imagemagick()):
         pytest.skip(f"{program} is not installed")
     done = subprocess.run([str(each) for each in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -125,36 +133,6 @@ def test_two_heic_files_do_not_share_memory(tmp_path):
     before = first.copy()
     photo.read(paths[1])
     assert np.array_equal(first, before) and difference(first, scene()) < 2
-
-
-def dng(light: np.ndarray, balance: tuple[float, float, float]) -> bytes:
-    """A DNG of 14 bits with a small preview first, of linear sRGB and a sensor that sees it so."""
-    height, width, _ = light.shape
-    seen = light / np.array(balance)
-    mosaic = seen[..., 1].copy()
-    mosaic[0::2, 0::2], mosaic[1::2, 1::2] = seen[0::2, 0::2, 0], seen[1::2, 1::2, 2]
-    mosaic = np.rint(512 + np.clip(mosaic, 0, 1) * (16383 - 512)).astype(np.uint16)
-    to_rgb = np.array(
-        [[3.2405, -1.5371, -0.4985], [-0.9693, 1.876, 0.0416], [0.0556, -0.204, 1.0572]]
-    )
-
-    def rationals(values: np.ndarray) -> list[int]:
-        return [part for each in values.ravel() for part in (round(each * 10000), 10000)]
-
-    to_camera = to_rgb / np.array(balance)[:, None]
-    about = [(271, 2, 0, "Maker", True), (306, 2, 0, "2024:01:02 03:04:05", True)]
-    about += [(50706, 1, 4, bytes([1, 4, 0, 0]), True), (50708, 2, 0, "Maker Test", True)]
-    about += [(50721, 10, 9, rationals(to_camera), True), (50778, 3, 1, 21, True)]
-    about += [(50728, 5, 3, rationals(1 / np.array(balance)), True)]
-    sensor = [(33421, 3, 2, (2, 2), True), (33422, 1, 4, bytes([0, 1, 1, 2]), True)]
-    sensor += [(50714, 4, 1, 512, True), (50717, 4, 1, 16383, True)]
-    file = io.BytesIO()
-    with tifffile.TiffWriter(file) as writer:
-        small = np.full((16, 24, 3), 90, np.uint8)
-        settings = {"extratags": about, "subfiletype": 1, "metadata": None}
-        writer.write(small, photometric="rgb", subifds=1, **settings)
-        writer.write(mosaic, photometric=32803, extratags=sensor, metadata=None)
-    return file.getvalue()
 
 
 def test_raw_has_the_balance_of_the_camera_16_bits_and_its_exif(tmp_path):

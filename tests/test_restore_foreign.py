@@ -94,6 +94,7 @@ def test_what_a_model_takes_is_found_and_told_in_one_line(made, told, tmp_path, 
     model = open_onnx(wrapped(tmp_path / "other.onnx", **made), "cpu", threads=1)
     assert isinstance(model, ForeignModel)
     assert [told in line for line in caplog.messages] == [True]
+    assert "RGB is assumed" in caplog.text and "'other.toml' beside it may set this" in caplog.text
     height, width = (96, 128) if "multiple" in made else (101, 77)
     hazy, _ = probe_picture(height, width)
     expected = Engine(SHIPPED, "cpu", threads=1)(hazy)
@@ -131,7 +132,10 @@ def test_a_toml_beside_it_says_what_cannot_be_found(tmp_path, caplog):
     hazy, _ = probe_picture(64, 96)
     expected = Engine(SHIPPED, "cpu", threads=1)(hazy)
     np.testing.assert_allclose(open_onnx(path, "cpu", threads=1)(hazy), expected, atol=1e-5)
-    assert "BGR 0..255" in caplog.messages[0]
+    assert "BGR 0..255" in caplog.messages[0] and "assumed" not in caplog.messages[0]
+    path.with_suffix(".toml").write_text('range_in = "0..255"\n')
+    open_onnx(path, "cpu", threads=1)
+    assert "RGB is assumed" in caplog.messages[1] and "probed" not in caplog.messages[1]
 
 
 @pytest.mark.parametrize(

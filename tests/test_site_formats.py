@@ -49,10 +49,9 @@ LEAST = {".gif": 40, ".avif": 43}
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_download_is_what_the_command_line_writes(open_page, name):
+def test_the_download_is_what_the_command_line_writes(page, name):
     content = FORMATS[name]()
     expected = dehaze(content, model="photo-fast")
-    page = open_page()
     choose(page, given(name, content))
     wait_until_shown(page)
     saved, result = save(page)
@@ -86,11 +85,10 @@ def heic(tmp_path: Path, **traits: object) -> bytes:
 
 
 @pytest.mark.parametrize("traits", [{}, wide_gamut(), {"exif": TURNED}], ids=["srgb", "p3", "exif"])
-def test_heic_becomes_the_jpeg_of_the_command_line(open_page, tmp_path, traits):
+def test_heic_becomes_the_jpeg_of_the_command_line(page, tmp_path, traits):
     content = heic(tmp_path, **traits)
     (tmp_path / "in.heic").write_bytes(content)
     expected = dehaze(content, model="photo-fast")
-    page = open_page()
     choose(page, given("IMG_1.HEIC", content))
     wait_until_shown(page)
     expect(page.locator("#facts")).to_contain_text("Saved as JPEG")
@@ -107,7 +105,7 @@ def test_heic_becomes_the_jpeg_of_the_command_line(open_page, tmp_path, traits):
 
 
 def test_without_threads_a_format_that_needs_them_says_so(open_page):
-    page = open_page(service_workers="block")
+    page = open_page()
     assert not page.evaluate("crossOriginIsolated")
     choose(page, given("a.tif", FORMATS["plain.tif"]()), given("a.jpg", CASES["grey.jpg"]()))
     expect(page.locator("#list .state")).to_have_text(["failed", "cleared"], timeout=60_000)

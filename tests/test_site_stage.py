@@ -1,12 +1,23 @@
 """What the page without a server shows: the same picture that it saves, and at little cost."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
-from site_page import CASES, choose, given, wait_until_shown
+from site_page import (
+    CASES,
+    choose,
+    distance,
+    empty,
+    given,
+    opening,
+    shown_colours,
+    wait_until_shown,
+)
 
 from unhaze import photo
-from unhaze.restore.managed import colours_by
+from unhaze.restore.controls import Controls
 from unhaze.restore.restorer import Restorer
 
 
@@ -36,14 +47,7 @@ def test_a_move_of_the_slider_mixes_what_was_seen(open_page):
     assert page.evaluate("calls.drawArrays") > 2 * 4  # looked at anew, and mixed
 
 
-def shown_colours(page: Page) -> np.ndarray:
-    """(H,W,3) of the stage's picture as it is on the screen."""
-    page.wait_for_timeout(300)
-    return photo.read(page.locator("#picture").screenshot(type="png")).pixels.astype(float)
-
-
-def test_a_file_that_fails_leaves_no_other_photo_on_the_stage(open_page):
-    page = open_page()
+def test_a_file_that_fails_leaves_no_other_photo_on_the_stage(page):
     choose(page, given("a.jpg", CASES["full-chroma.jpg"]()), given("b.txt", b"no picture"))
     expect(page.locator("#list .state")).to_have_text(["cleared", "failed"], timeout=60_000)
     wait_until_shown(page)
@@ -52,8 +56,7 @@ def test_a_file_that_fails_leaves_no_other_photo_on_the_stage(open_page):
     assert shown_colours(page)[200:-200, 200:-200].std(axis=(0, 1)).max() < 1
 
 
-def test_the_picture_comes_back_when_the_card_has_forgotten_it(open_page):
-    page = open_page()
+def test_the_picture_comes_back_when_the_card_has_forgotten_it(page):
     choose(page, given("a.jpg", CASES["full-chroma.jpg"]()))
     wait_until_shown(page)
     before = shown_colours(page)
@@ -69,48 +72,45 @@ def test_the_picture_comes_back_when_the_card_has_forgotten_it(open_page):
     assert np.abs(shown_colours(page) - before).max() <= 1
 
 
-def test_one_strength_for_all_photos(open_page):
-    page = open_page()
-    choose(page, *(given(f"{n}.jpg", CASES["grey.jpg"]()) for n in range(3)))
-    expect(page.locator("#list .state")).to_have_text(["cleared"] * 3, timeout=60_000)
-    expect(page.locator("#count")).to_have_text("3 of 3 done")
-    expect(page.locator("#strength-for-all")).to_have_count(0)
-    page.locator("#strength").fill("30")
-    page.click("#strength-for-all")
-    expect(page.locator("#strength-for-all")).to_have_count(0)
-    page.click("#list li:nth-child(3) .file")
-    expect(page.locator("#strength-shown")).to_have_text("30%")
-
-
-@pytest.mark.parametrize("webgl", [True, False], ids=["webgl", "flat"])
-@pytest.mark.parametrize("name", ["turned.jpg", "p3.png", "wide.png"])
-def test_the_screen_shows_what_is_saved(open_page, name, webgl):
-    content = CASES[name]()
-    page = open_page()
-    if not webgl:
+@pytest.fixture(scope="module")
+def flat_page(browser, site) -> Iterator[Page]:
+    """A page of a browser without WebGL."""
+    with opening(browser, site) as open_it:
+        page = open_it()
         page.add_init_script(
             "const get = HTMLCanvasElement.prototype.getContext;"
             "HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {"
             " return kind === 'webgl2' ? null : get.call(this, kind, ...rest); };"
         )
         page.reload()
+        yield page
+
+
+SHOWN = ["turned.jpg", "p3.png", "wide.png"]
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_screen_shows_what_is_saved(page, name):
+    content = CASES[name]()
     choose(page, given(name, content))
     wait_until_shown(page)
-    assert page.locator("#message").is_visible() != webgl
-    page.locator("#split").fill("0")
-    page.click("#full")
-    page.wait_for_timeout(300)
-    shot = photo.read(page.locator("#picture").screenshot(type="png")).pixels.astype(float)
+    expect(page.locator("#message")).to_be_hidden()
     right = Restorer("photo-fast", "cpu").restore(photo.read(content))  # before any encoder
-    seen = np.rint(255 * colours_by(right.traits).to_srgb(photo.to_float(right.pixels)))
-    if name == "p3.png" and not webgl:
-        return  # without WebGL colours are shown as they are stored
-    height, width = seen.shape[:2]
-    top, left = (shot.shape[0] - height) // 2, (shot.shape[1] - width) // 2
-    inside = slice(60, height - 60), slice(40, width - 40)  # clear of divider and labels
-    found = [
-        np.abs(shot[above : above + height, before : before + width] - seen)
-        for above in (top, top + 1)
-        for before in (left, left + 1)
-    ]
-    assert min(each[inside].mean() for each in found) < 1
+    assert distance(page, right) < 1
+
+
+# Without WebGL colours are shown as they are stored.
+@pytest.mark.parametrize("name", [each for each in SHOWN if each != "p3.png"])
+def test_without_webgl_the_screen_shows_it_too(flat_page, name):
+    content = CASES[name]()
+    choose(flat_page, given(name, content))
+    wait_until_shown(flat_page)
+    expect(flat_page.locator("#message")).to_contain_text("no WebGL")
+    restorer = Restorer("photo-fast", "cpu")
+    assert distance(flat_page, restorer.restore(photo.read(content))) < 1
+    flat_page.locator("#more-controls").evaluate("details => { details.open = true; }")
+    flat_page.locator("#lift-shadows").fill("80")
+    expect(flat_page.locator("#stage")).to_have_attribute("data-exact", "0,0.8,0")
+    lifted = restorer.controlled(Controls(lift_shadows=0.8)).restore(photo.read(content))
+    assert distance(flat_page, lifted) < 1
+    empty(flat_page)

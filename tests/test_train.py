@@ -4,22 +4,24 @@ import dataclasses
 import importlib
 import json
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from forks import ranks, start, together
+from rgbd_scenes import draw_scenes
 
-from unhaze import photo, runs
+from unhaze import runs
 from unhaze.config import LossPart, Part, Recipe, load_config
 from unhaze.errors import UnhazeError
 from unhaze.tensors import load_tensors
 from unhaze.training import train
+from unhaze.training.loop import TrainResult
 from unhaze.training.steps import learning_rate
 from unhaze.weights import load_model, newest_state
 
@@ -29,19 +31,7 @@ GOLDEN = [0.75146, 0.74370, 0.71976, 0.76114, 0.69676, 0.69279]
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory) -> Path:
-    """Six scenes of 48x40 with depth: coloured ramps and boxes."""
-    root = tmp_path_factory.mktemp("rgbd")
-    random = np.random.default_rng(0)
-    for kind in ("clear", "depth"):
-        (root / kind).mkdir()
-    for index in range(6):
-        ramp = np.linspace(0, 1, 48)[None, :, None] * random.random(3) * np.ones((40, 1, 1))
-        top, left = random.integers(5, 20, 2)
-        ramp[top : top + 15, left : left + 20] = random.random(3)
-        depth = np.linspace(255, 30, 40)[:, None, None] * np.ones((1, 48, 3))
-        photo.write_rgb(root / "clear" / f"{index}.png", (ramp * 255).astype(np.uint8))
-        photo.write_rgb(root / "depth" / f"{index}.png", depth.astype(np.uint8))
-    return root
+    return draw_scenes(tmp_path_factory.mktemp("rgbd"))
 
 
 @pytest.fixture(scope="module")
@@ -93,17 +83,8 @@ def logged(run: Path, key: str = "total") -> dict[int, float]:
     return {line["step"]: line[key] for line in lines if key in line}
 
 
-def python(
-    code: str,
-    *arguments: object,
-    module: tuple[str, ...] = (),
-    environment: dict[str, str] | None = None,
-) -> subprocess.Popen:
-    """A process of its own that runs `code` (or `module`), one thread each."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
-    command = [sys.executable, *module] if module else [sys.executable, "-c", code]
-    command += [str(argument) for argument in arguments]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+def train_file(recipe_file: Path, out: Path, *overrides: str) -> TrainResult:
+    return train(load_config(recipe_file, overrides), out=out)
 
 
 def test_leaves_a_run_folder_that_rebuilds_the_net(recipe, tmp_path):
@@ -167,48 +148,43 @@ def stopping_average(after: int):
     return average_and_stop
 
 
+def train_until_stopped(recipe_file: Path, out: Path) -> None:
+    result = train_file(recipe_file, out, "schedule.steps=100000")
+    assert not result.finished and result.step > 0
+
+
 def test_sigterm_saves_and_leaves(recipe_file, tmp_path):
     run = tmp_path / "run"
-    code = """
-import sys
-from unhaze.config import load_config
-from unhaze.training import train
-recipe = load_config(sys.argv[1], ["schedule.steps=100000"])
-result = train(recipe, out=sys.argv[2])
-sys.exit(7 if not result.finished and result.step > 0 else 1)
-"""
-    process = python(code, recipe_file, run)
+    process = start(train_until_stopped, recipe_file, run)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (run / "log.jsonl").exists():
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    errors = process.communicate(timeout=60)[1]
-    assert process.returncode == 7, errors
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == 0
     assert load_model(run).facts["step"] == max(logged(run))
+
+
+def train_until_killed(recipe_file: Path, run: Path, moment: str) -> None:
+    """The process kills itself when it has a state and is about to move or remove one."""
+    owner = Path if moment == "rename" else shutil
+    before = getattr(owner, moment)
+
+    def die(path, *rest, **options):
+        if Path(path).name.lstrip(".").startswith("state-") and list(run.glob("state-*")):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return before(path, *rest, **options)
+
+    setattr(owner, moment, die)
+    train_file(recipe_file, run)
 
 
 @pytest.mark.parametrize("moment", ["rename", "rmtree"])
 def test_kill_during_a_save_leaves_a_whole_state(moment, recipe, recipe_file, tmp_path):
     run = tmp_path / "run"
-    code = """
-import os, pathlib, shutil, sys
-from unhaze import runs
-from unhaze.config import load_config
-from unhaze.training import train
-def die(path, *rest, **options):
-    name = pathlib.Path(path).name.lstrip(".")
-    if name.startswith("state-") and list(pathlib.Path(sys.argv[2]).glob("state-*")):
-        os.kill(os.getpid(), 9)
-    return before(path, *rest, **options)
-if sys.argv[3] == "rename":
-    before, pathlib.Path.rename = pathlib.Path.rename, die
-else:
-    before, shutil.rmtree = shutil.rmtree, die
-train(load_config(sys.argv[1]), out=sys.argv[2])
-"""
-    process = python(code, recipe_file, run, moment)
-    process.communicate(timeout=120)
-    assert process.returncode == -9
+    process = start(train_until_killed, recipe_file, run, moment)
+    process.join(120)
+    assert process.exitcode == -9
     assert (
         newest_state(run).name == {"rename": "state-000000003", "rmtree": "state-000000006"}[moment]
     )
@@ -218,42 +194,35 @@ train(load_config(sys.argv[1]), out=sys.argv[2])
     assert not list(run.glob(".state-*"))
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "two nodes", "SLURM"])
-def test_two_processes_equal_one(launcher, recipe_file, tmp_path):
-    code = """
+TRAIN = """
 import sys
 from unhaze.config import load_config
 from unhaze.training import train
+from unhaze.training.loop import TrainResult
 train(load_config(sys.argv[1]), out=sys.argv[2])
 """
-    (tmp_path / "train.py").write_text(code)
-    arguments = (recipe_file, tmp_path / "two")
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "two nodes", "SLURM"])
+def test_two_processes_equal_one(launcher, recipe_file, tmp_path):
+    two = tmp_path / "two"
     if launcher == "torchrun":
-        module = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-        processes = [python("", *arguments, module=(*module, str(tmp_path / "train.py")))]
-    elif launcher == "two nodes":
-        meeting = ("--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{free_port()}")
-        module = ("-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", *meeting)
-        script = str(tmp_path / "train.py")
-        nodes = [(*module, f"--node-rank={rank}", script) for rank in (0, 1)]
-        processes = [python("", *arguments, module=node) for node in nodes]
+        (tmp_path / "train.py").write_text(TRAIN)
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        words = [*launch, "--nproc_per_node=2", tmp_path / "train.py", recipe_file, two]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            list(map(str, words)), env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
     else:
-        processes = [python(code, *arguments, environment=slurm_task(rank)) for rank in (0, 1)]
-    for process in processes:
-        errors = process.communicate(timeout=240)[1]
-        assert process.returncode == 0, errors
+        tasks = ranks(2, nodes=2) if launcher == "two nodes" else [slurm_task(0), slurm_task(1)]
+        together(train_file, tasks, recipe_file, two)
     train(load_config(recipe_file), out=tmp_path / "one")
     one, _ = load_tensors(newest_state(tmp_path / "one"), "restorer")
     two, _ = load_tensors(newest_state(tmp_path / "two"), "restorer")
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5)
-
-
-def free_port() -> int:
-    """A port of this computer that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]
 
 
 def slurm_task(rank: int) -> dict[str, str]:

@@ -1,44 +1,30 @@
 """Several processes are one: whitening and contrastive regularization see the whole batch."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from forks import ranks, together
+from torch import Tensor, distributed
 
 from unhaze import photo
 from unhaze.cli import main
 from unhaze.losses import create_loss
 from unhaze.nets import create_net
+from unhaze.processes import world
 from unhaze.tensors import load_tensors
 from unhaze.weights import newest_state
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "aecr" / "sots-indoor.toml"
 SIZE = 6
-# Five steps of SGD on one batch, of which each process has its part.
-STEPS = """
-import os
-import sys
-import torch
-from torch import distributed
-sys.path.insert(0, sys.argv[1])
-from test_train_processes import learn
-torch.set_num_threads(1)
-distributed.init_process_group("gloo")
-rank, processes = distributed.get_rank(), distributed.get_world_size()
-state = learn(int(sys.argv[3]), int(sys.argv[4]), rank, processes)
-if distributed.get_rank() == 0:
-    torch.save(state, sys.argv[2])
-distributed.barrier()
-os._exit(0)  # what gloo does at the end of a process is none of our business
-"""
 
 
-def learn(positives: int, negatives: int, rank: int = 0, processes: int = 1) -> dict[str, Tensor]:
-    """The network after the steps, and its losses; gradients are averaged over the processes."""
+def learn(positives: int, negatives: int) -> dict[str, Tensor]:
+    """The network after five steps of SGD on one batch, of which each process has its part, and its
+    losses; gradients are averaged over the processes.
+    """
+    rank, processes = world()
     torch.manual_seed(0)
     net = create_net("aecr", preset="code", width=8, fa_blocks=1, head="haze").train()
     layers = [0.1, 0.2, 0.4, 0.0, 0.0]
@@ -62,17 +48,21 @@ def learn(positives: int, negatives: int, rank: int = 0, processes: int = 1) -> 
     return net.state_dict() | {"losses": torch.stack(losses)}
 
 
+def learn_with_others(file: Path, *rates: int) -> None:
+    """Writes what the first process learned."""
+    distributed.init_process_group("gloo")
+    state = learn(*rates)
+    if distributed.get_rank() == 0:
+        torch.save(state, file)
+    distributed.barrier()
+
+
 @pytest.mark.parametrize(
     "processes, rates",
     [(2, (1, 1)), (3, (1, 1)), (2, (1, 4)), (3, (1, 6)), (2, (4, 1)), (2, (2, 0))],
 )
 def test_processes_equal_one_with_whitening_and_cr(processes, rates, tmp_path):
-    (tmp_path / "steps.py").write_text(STEPS)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launch += [f"--nproc_per_node={processes}", tmp_path / "steps.py"]
-    words = [*launch, Path(__file__).parent, tmp_path / "many.pt", *rates]
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    together(learn_with_others, ranks(processes), tmp_path / "many.pt", *rates)
     many = torch.load(tmp_path / "many.pt", weights_only=True)
     one, start = learn(*rates), create_net("aecr", preset="code", width=8)
     for name in one:
@@ -97,7 +87,6 @@ def its(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("processes, batch, rate", [(2, 4, 1), (2, 5, 5), (3, 5, 2)])
 def test_the_papers_recipe_is_the_same_on_any_number_of_processes(
     processes, batch, rate, its, tmp_path
@@ -111,12 +100,8 @@ def test_the_papers_recipe_is_the_same_on_any_number_of_processes(
     ):
         words += ["--set", each]
     assert main(["train", *words, "--out", str(tmp_path / "one")]) == 0
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launch += [f"--nproc-per-node={processes}", "-m", "unhaze", "train", *words]
-    done = subprocess.run(
-        [*launch, "--out", str(tmp_path / "many")], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    many = ["train", *words, "--out", str(tmp_path / "many")]
+    assert together(main, ranks(processes), many) == [0] * processes
     one, _ = load_tensors(newest_state(tmp_path / "one"), "restorer")
     many, _ = load_tensors(newest_state(tmp_path / "many"), "restorer")
     torch.manual_seed(666)

@@ -4,14 +4,14 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 import torch
+from forks import ranks, together
+from rgbd_scenes import draw_scenes
 
 from unhaze import photo
 from unhaze.cli import main
@@ -27,19 +27,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory) -> Path:
-    """Six scenes of 48x40 with depth: coloured ramps and boxes."""
-    root = tmp_path_factory.mktemp("rgbd")
-    random = np.random.default_rng(0)
-    for kind in ("clear", "depth"):
-        (root / kind).mkdir()
-    for index in range(6):
-        ramp = np.linspace(0, 1, 48)[None, :, None] * random.random(3) * np.ones((40, 1, 1))
-        top, left = random.integers(5, 20, 2)
-        ramp[top : top + 15, left : left + 20] = random.random(3)
-        depth = np.linspace(255, 30, 40)[:, None, None] * np.ones((1, 48, 3))
-        photo.write_rgb(root / "clear" / f"{index}.png", (ramp * 255).astype(np.uint8))
-        photo.write_rgb(root / "depth" / f"{index}.png", depth.astype(np.uint8))
-    return root
+    return draw_scenes(tmp_path_factory.mktemp("rgbd"))
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +180,11 @@ def test_half_precision_learns(recipe, tmp_path):
     assert rounded[0] == pytest.approx(exact[0], rel=0.05) and rounded != exact
 
 
-def test_two_processes_equal_one_with_the_same_pictures(recipe_file, scenes, tmp_path):
+def train_file(recipe_file: Path, overrides: list[str], out: Path) -> None:
+    train(load_config(recipe_file, overrides), out=out)
+
+
+def test_two_processes_equal_one_with_the_same_pictures(recipe_file, tmp_path):
     """One scene a side and no chance in crop or noise: both processes draw the same pictures."""
     same = [
         "data.hazy.scenes=[0,1]",
@@ -205,30 +197,10 @@ def test_two_processes_equal_one_with_the_same_pictures(recipe_file, scenes, tmp
         "method.negatives=patches",
         "schedule.steps=3",
     ]
-    # A window of 40 in 48 columns can move: cut the scenes to squares.
-    for kind in ("clear", "depth"):
-        (tmp_path / "squares" / kind).mkdir(parents=True)
-        for path in (scenes / kind).iterdir():
-            photo.write_rgb(tmp_path / "squares" / kind / path.name, photo.read_rgb(path)[:, :40])
+    # A window of 40 in 48 columns could move: these scenes are squares.
+    draw_scenes(tmp_path / "squares", width=40)
     same += [f"data.{side}.root={tmp_path / 'squares'}" for side in ("hazy", "clear")]
-    code = """
-import sys
-from unhaze.config import load_config
-from unhaze.training import train
-train(load_config(sys.argv[1], sys.argv[3:]), out=sys.argv[2])
-"""
-    (tmp_path / "train.py").write_text(code)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [sys.executable, *launch, tmp_path / "train.py", recipe_file, tmp_path / "two", *same]
-    done = subprocess.run(
-        list(map(str, command)),
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    together(train_file, ranks(2), recipe_file, same, tmp_path / "two")
     train(load_config(recipe_file, same), out=tmp_path / "one")
     totals = [logged_totals(tmp_path / name) for name in ("one", "two")]
     assert totals[0] == pytest.approx(totals[1], rel=1e-3)

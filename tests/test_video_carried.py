@@ -1,5 +1,6 @@
 """What frames carry beside their samples is in the result, or a line says that it is not."""
 
+import gc
 from pathlib import Path
 
 import av
@@ -8,6 +9,7 @@ from av.sidedata.sidedata import Type
 from video_clips import Fixed, frames_of, hazy_scene, make_clip
 
 from unhaze.restore.video import restore_video
+from unhaze.restore.video.carried import carried_by
 
 # ATSC A/53: user data of a picture with one pair of bytes, which begins a caption.
 CAPTION = b"\0\0\1\xb2GA94\x03\x41\xff\xfc\x94\x2c\xff"
@@ -53,3 +55,16 @@ def test_the_light_of_hdr10_is_kept_or_said(suffix: str, codec: str, kept: bool,
     assert (held.get(Type.MASTERING_DISPLAY_METADATA) is not None) == kept
     said = f"this {codec} does not keep the display it was graded on, how bright it gets"
     assert (said in report.notes) == (not kept)
+
+
+def test_no_frame_waits_for_the_collector(tmp_path: Path):
+    gc.collect()
+    gc.disable()
+    try:
+        with av.open(str(captioned(tmp_path / "in.mpg"))) as container:
+            for frame in container.decode(video=0):
+                assert carried_by(frame) == {Type.A53_CC}
+        del frame
+        assert not [each for each in gc.get_objects() if type(each) is av.VideoFrame]
+    finally:
+        gc.enable()

@@ -18,10 +18,10 @@ from unhaze.photo.profile import from_numbers
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.video.sequences import (
     find_pictures,
-    is_sequence,
     named,
     restore_sequence,
 )
+from unhaze.restore.video.streams import is_sequence
 
 XMP_OF = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><a>%d</a></x:xmpmeta>"
 

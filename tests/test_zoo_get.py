@@ -1,6 +1,7 @@
 """`unhaze zoo get`: published weights from a server, right or not at all, and with consent."""
 
 import hashlib
+import io
 import re
 import threading
 from collections.abc import Iterator
@@ -108,6 +109,29 @@ def test_without_a_licence_consent_is_needed(shelf, capsys):
     assert not list((shelf / "cache").rglob("b.pth"))
     assert main(["zoo", "get", "bare-its", "--yes"]) == 0
     assert Path(capsys.readouterr().out.strip()).is_file()
+
+
+class Terminal(io.StringIO):
+    """A stdin at which somebody sits."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_consent_is_asked_for_once(shelf, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    assert main(["zoo", "get", "bare-its"]) == 2
+    printed = capsys.readouterr()
+    assert "may not be allowed" in printed.err and "fetch them? [y/N]" in printed.err
+    assert printed.err.endswith("'bare-its' was not fetched\n") and printed.out == ""
+    assert not list((shelf / "cache").rglob("b.pth"))
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert main(["zoo", "get", "bare-its"]) == 0
+    path = capsys.readouterr().out.strip()
+    assert Path(path).is_file()
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert main(["zoo", "get", "bare-its"]) == 0
+    assert capsys.readouterr().out.strip() == path
 
 
 def test_a_wrong_file_is_thrown_away(shelf, capsys):

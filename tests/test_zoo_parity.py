@@ -8,22 +8,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from zoo_fill import filled, formula_image, kinds_of, write_reference
 
 from unhaze.nets import NETS, create_net
 
-CASES = [(zoo, name, preset) for name, net in NETS.items() for preset, zoo in net.zoo.items()]
-EVERY_VARIANT = pytest.mark.parametrize(
-    "variant, name, preset", CASES, ids=[case[0] for case in CASES]
-)
-# Smaller outputs: their place in what `restore_scales` returns.
-SCALES = {"output_quarter": 0, "output_half": 1}
-
-
+CASES = {zoo: (name, preset) for name, net in NETS.items() for preset, zoo in net.zoo.items()}
+# Outputs of one picture, by their place in what `restore_scales` returns.
+SCALES = {"output": -1, "output_quarter": 0, "output_half": 1}
 OWN = Path(__file__).parent / "data" / "zoo"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module", params=CASES)
+def variant(request) -> str:
+    """The tests of one variant come together: its network is built once."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def net(variant: str) -> nn.Module:
+    name, preset = CASES[variant]
+    return create_net(name, preset=preset).eval()
+
+
+@pytest.fixture(scope="module")
 def reference(request, variant: str) -> tuple[dict[str, Any], Mapping[str, np.ndarray]]:
     """Facts and arrays of `variant`: one file in data/zoo, or two in the shared data."""
     if (OWN / f"{variant}.npz").is_file():
@@ -35,39 +43,38 @@ def reference(request, variant: str) -> tuple[dict[str, Any], Mapping[str, np.nd
     return json.loads((folder / f"{variant}.json").read_text()), np.load(folder / f"{variant}.npz")
 
 
-@EVERY_VARIANT
-def test_names_shapes_and_count_are_the_published_ones(variant, name, preset, reference):
+def test_names_shapes_and_count_are_the_published_ones(net, reference):
     facts, _ = reference
-    net = create_net(name, preset=preset)
     shapes = {key: list(value.shape) for key, value in net.state_dict().items()}
     assert shapes == {row[0]: row[1] for row in facts["state_dict"]}
     assert sum(each.numel() for each in net.parameters()) == facts["parameters"]
 
 
 @pytest.mark.parametrize("rule", ["A", "B"])
-@EVERY_VARIANT
-def test_equals_the_reference(variant, name, preset, rule, reference):
+def test_equals_the_reference(net, rule, reference):
     facts, arrays = reference
-    parity = facts["parity"]
-    net = create_net(name, preset=preset).eval()
+    parity, suffix = facts["parity"], {"A": "", "B": "_B"}[rule]
     weights = {key: torch.from_numpy(value) for key, value in filled(facts, rule).items()}
     net.load_state_dict(net.state_dict() | weights, strict=True)
-    compared = []
-    for kind in ("output", "output_odd", *SCALES):
-        key = kind if rule == "A" else f"{kind}_B"
-        if key not in arrays:
-            continue
-        shape = parity["odd_image_shape" if kind == "output_odd" else "image_shape"]
-        hazy = formula_image(*shape[2:])
-        with torch.no_grad():
-            given = torch.from_numpy(hazy)
-            restored = net.restore_scales(given)[SCALES[kind]] if kind in SCALES else net(given)
-        expected, unit = in_units_of_images(arrays[key].astype(np.float64), facts, hazy)
-        rounding = parity[f"rule_{rule}"]["max_abs_difference_float32_float64"]
+    wanted = {kind for kind in (*SCALES, "output_odd") if kind + suffix in arrays}
+    assert "output" in wanted
+    restored = {}
+    hazy = formula_image(*parity["image_shape"][2:])
+    with torch.no_grad():
+        if wanted & {"output_quarter", "output_half"}:
+            scales = net.restore_scales(torch.from_numpy(hazy))
+            restored = {kind: (scales[place], hazy) for kind, place in SCALES.items()}
+        else:
+            restored["output"] = net(torch.from_numpy(hazy)), hazy
+        if "output_odd" in wanted:
+            odd = formula_image(*parity["odd_image_shape"][2:])
+            restored["output_odd"] = net(torch.from_numpy(odd)), odd
+    rounding = parity[f"rule_{rule}"]["max_abs_difference_float32_float64"]
+    for kind in wanted:
+        values, given = restored[kind]
+        expected, unit = in_units_of_images(arrays[kind + suffix].astype(np.float64), facts, given)
         bound = max(1e-5, 20 * rounding / unit)
-        np.testing.assert_allclose(restored.numpy(), expected, atol=bound, rtol=0)
-        compared.append(kind)
-    assert "output" in compared
+        np.testing.assert_allclose(values.numpy(), expected, atol=bound, rtol=0, err_msg=kind)
 
 
 def in_units_of_images(
@@ -97,12 +104,9 @@ def test_local_means_are_used_in_evaluation_only():
         assert (own.eval()(hazy) - local.eval()(hazy)).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize(
-    "variant, name", [("sgid-pff", "sgid-pff"), ("gunet-t", "gunet"), ("gcanet", "gcanet")]
-)
-def test_entries_are_filled_by_what_they_are(variant, name, reference):
+@pytest.mark.parametrize("variant", ["sgid-pff", "gunet-t", "gcanet"], indirect=True)
+def test_entries_are_filled_by_what_they_are(net, reference):
     """`kinds_of` finds the kinds that the recorded references have."""
-    net = create_net(name, preset=next(iter(NETS[name].presets)))
     assert kinds_of(net) == {row[0]: row[3] for row in reference[0]["state_dict"]}
 
 

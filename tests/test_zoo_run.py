@@ -8,16 +8,13 @@ import pytest
 import torch
 
 from unhaze.cli import main
-from unhaze.config import Part
 from unhaze.errors import UnhazeError
 from unhaze.evaluation import models
-from unhaze.exporting import export
+from unhaze.exporting.facts import count_costs, count_macs
 from unhaze.nets import NETS, create_net
 from unhaze.restore import checkpoints, cost
 from unhaze.restore.checkpoints import checkpoint_of, ready
-from unhaze.restore.engine import Engine
 from unhaze.restore.restorer import Restorer
-from unhaze.weights import save_weights
 
 
 @pytest.fixture
@@ -71,29 +68,13 @@ def test_net_is_for_checkpoints_only(published, capsys):
     assert "--net says what a checkpoint is of; 'photo' is none" in capsys.readouterr().err
 
 
-def test_what_only_training_needs_is_merged_by_an_export(tmp_path):
-    torch.manual_seed(3)
-    net = create_net("deanet", preset="train", width=8).eval()
-    part = Part("deanet", {"preset": "train", "width": 8})
-    save_weights(tmp_path / "a.safetensors", net, part)
-    report = export(tmp_path / "a.safetensors", tmp_path / "a.onnx", tolerance=1e-3)
-    merged = create_net("deanet", preset="paper", width=8)
-    assert report.params == sum(each.numel() for each in merged.parameters())
-    engine = Engine(tmp_path / "a.onnx", "cpu", threads=1)
-    assert engine.card["arguments"] == {"preset": "train", "width": 8, "difference": False}
-    hazy = torch.rand(1, 3, 37, 41)
-    with torch.no_grad():
-        expected = net(hazy).numpy()
-    np.testing.assert_allclose(engine(hazy.numpy()), expected, atol=1e-5)
-
-
 class Slow:
     """A model of a known cost."""
 
     device, path = "cpu", Path("slow.onnx")
 
-    def __init__(self, macs: int):
-        self.card = {"macs_per_pixel": macs, "bytes_per_pixel": 4000}
+    def __init__(self, macs: int, **more: int):
+        self.card = {"macs_per_pixel": macs, "bytes_per_pixel": 4000} | more
 
     def __call__(self, hazy: np.ndarray) -> np.ndarray:
         return hazy
@@ -111,3 +92,22 @@ def test_heavy_models_say_their_cost_once(monkeypatch, caplog):
     assert "614 GMAC" in caplog.messages[0]
     cost.tell_cost(Slow(2_000_000), 640, native=True)
     assert "for each megapixel" in caplog.messages[1]
+
+
+def test_what_a_network_costs_whatever_the_picture_is_not_multiplied(monkeypatch, caplog):
+    """4KDehazing's U-net sees 256 x 256 of any picture; ConvIR makes small ones 256 x 256."""
+    monkeypatch.setattr(cost, "told", set())
+    monkeypatch.setattr(cost, "time_of", lambda model: 0.5)
+    costs = {}
+    for name in ("4kdehazing", "convir", "aodnet"):
+        costs[name] = count_costs(create_net(name, **NETS[name].tiny).eval())
+    known = count_macs(create_net("aodnet").eval())
+    assert costs["aodnet"] == {
+        "macs_per_pixel": known, "macs_fixed": 0, "macs_small": known * 96 * 128
+    }  # fmt: skip
+    assert costs["4kdehazing"]["macs_fixed"] > 0.5 * costs["4kdehazing"]["macs_small"]
+    assert costs["convir"]["macs_fixed"] < 0.01 * costs["convir"]["macs_small"]
+    whole = 256**2 * costs["convir"]["macs_per_pixel"]
+    assert abs(costs["convir"]["macs_small"] / whole - 1) < 0.01
+    cost.tell_cost(Slow(1000, macs_fixed=400 * 10**9, macs_small=100 * 10**9), 1024, native=False)
+    assert "about 2 s" in caplog.messages[0] and "401 GMAC" in caplog.messages[0]

@@ -6,12 +6,15 @@ Run after a change of the mathematics of `unhaze.restore.field` or of the analys
 
 import base64
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unhaze.photo import Photo, Traits
+from unhaze.restore.controlling import controlled
+from unhaze.restore.controls import Controls
 from unhaze.restore.field import apply_field, fit_field
 from unhaze.restore.restorer import analysis_image, whole_image
 
@@ -37,6 +40,10 @@ def golden() -> dict[str, Any]:
                 ((31, 44), 30, False, "uint16"),
                 ((9, 12), 64, False, "uint8"),
             )
+        ],
+        "control": [
+            control_case(random, 26, 40, ((0.7, 0, 0), (0, 0.6, 0), (0, 0, 0.8), (1, 1, 1))),
+            control_case(random, 18, 200, ((0.7, 0.6, 0.8),)),  # cells of 2 x 2 pixels
         ],
     }
 
@@ -89,6 +96,22 @@ def analysis_case(
         "alpha": None if opacity is None else packed(opacity),
         "side": side,
         "small": packed(analysis_image(whole_image(photo), side)),
+    }
+
+
+def control_case(
+    random: np.random.Generator, height: int, width: int, choices: tuple[tuple[float, ...], ...]
+) -> dict[str, Any]:
+    """A sky over dark ground in reddish light, and what each choice of controls makes of it."""
+    hazy = scene(random, height, width) * np.float32(0.5)
+    hazy[: height // 2] = np.linspace(0.7, 0.85, width, dtype=np.float32)[None, :, None]
+    restored = (1.5 * hazy - 0.2) * np.array([1.1, 1.0, 0.8], np.float32)
+    done = [controlled(hazy, restored, Controls(*choice)) for choice in choices]
+    return {
+        "hazy": packed(hazy),
+        "restored": packed(restored),
+        "controls": [asdict(Controls(*choice)) for choice in choices],
+        "controlled": [packed(each) for each in done],
     }
 
 

@@ -1,6 +1,7 @@
 /** The photos and videos of this session: what the list shows and the queue works on. */
 
 import { computed, signal } from "@preact/signals";
+import { AS_MODEL, type Controls } from "./restore/controlling";
 import * as session from "./session";
 
 export type State = "waiting" | "working" | "done" | "failed";
@@ -31,11 +32,14 @@ export interface Entry {
   error: string;
   models: string[];
   strength: number;
+  controls: Controls;
   results: Record<string, Result>;
   width: number;
   height: number;
   format: string;
+  /** What the result does not hold: keys of messages, and sentences of the server's. */
   lost: string[];
+  notes: string[];
   preview: Blob | null;
 }
 
@@ -67,7 +71,7 @@ export function add(given: Iterable<File>, modelsFor: (video: boolean) => string
       id, name: file.name || "photo.png", type: file.type, size: file.size,
       video,
       added: Date.now() + i / 1000, state: "waiting", step: null, progress: null, error: "",
-      models: modelsFor(video), strength: 1, results: {}, width: 0, height: 0, format: "", lost: [], preview: null,
+      models: modelsFor(video), strength: 1, controls: AS_MODEL, results: {}, width: 0, height: 0, format: "", lost: [], notes: [], preview: null,
     };
   });
   entries.value = [...entries.value, ...added];
@@ -81,7 +85,7 @@ export function update(id: string, changes: Partial<Entry>): void {
   const kept = entries.value.map((each) => (each.id === id ? { ...each, ...changes } : each));
   entries.value = kept;
   const entry = find(id);
-  const passing = "progress" in changes || ("step" in changes && !("state" in changes));
+  const passing = !("state" in changes) && ("progress" in changes || "step" in changes);
   if (entry && !passing) keep(entry);
 }
 
@@ -104,9 +108,12 @@ export async function removeAll(): Promise<void> {
 export async function bringBack(): Promise<void> {
   const kept = await session.restored().catch((error: unknown) => (notKept(error), []));
   for (const { entry, file } of kept) files.set(entry.id, file);
-  const back = kept.map(({ entry }): Entry =>
-    entry.state === "working" ? { ...entry, state: "waiting", step: null, progress: null } : entry,
-  );
+  const back = kept.map(({ entry }): Entry => ({
+    ...entry,
+    controls: entry.controls ?? AS_MODEL, // earlier versions of the page had neither
+    notes: entry.notes ?? [],
+    ...(entry.state === "working" ? { state: "waiting", step: null, progress: null } : {}),
+  }));
   entries.value = [...back, ...entries.value];
   shownId.value ??= back[0]?.id ?? null;
 }

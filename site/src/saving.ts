@@ -4,9 +4,10 @@ import { signal } from "@preact/signals";
 import { downloadZip } from "client-zip";
 import { entries, fileOf, type Entry } from "./entries";
 import { SUFFIXES, TYPES, type Format } from "./formats/photo";
-import { fieldAgain, pictures } from "./queue";
+import { fieldOf } from "./fields";
 import * as server from "./server";
 import { message } from "./taking";
+import { pictures } from "./workers";
 
 /** What is being saved: an entry's id, "all", or nothing. */
 export const saving = signal<string | null>(null);
@@ -18,7 +19,7 @@ export async function fileOfResult(entry: Entry, model = firstDone(entry)): Prom
     const blob = await server.result(entry, model);
     return new File([blob], result.resultName ?? entry.name, { type: blob.type });
   }
-  const field = await fieldAgain(entry.id, model);
+  const field = await fieldOf(entry, model, entry.controls);
   const bytes = await pictures().save(fileOf(entry.id), field, entry.strength);
   const format = entry.format as Format;
   return new File([bytes], resultName(entry.name, SUFFIXES[format]), { type: TYPES[format] });

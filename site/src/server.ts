@@ -2,6 +2,8 @@
 
 import { signal } from "@preact/signals";
 import { fileOf, find, update, type Entry, type Result } from "./entries";
+import type { Places } from "./restore/controlling";
+import { pictures } from "./workers";
 
 export interface ServerModel {
   name: string;
@@ -25,7 +27,10 @@ interface VideoAnswer {
   seconds: number;
   result_name: string;
   error: string;
+  notes: string[];
 }
+
+const ANALYSIS = 1024; // pixels, the long side of what controls go by
 
 class Refused extends Error {
   constructor(message: string, readonly status: number) {
@@ -57,14 +62,15 @@ async function restorePhoto(entry: Entry, model: string, signal: AbortSignal): P
 }
 
 async function restoreVideo(entry: Entry, model: string, signal: AbortSignal): Promise<Result> {
-  const query = new URLSearchParams({ name: entry.name, model, strength: String(entry.strength) });
+  const query = new URLSearchParams({ name: entry.name, model, ...wishesOf(entry) });
   const { id } = (await send(entry, `v1/videos?${query}`, signal)) as VideoAnswer;
   signal.addEventListener("abort", () => void ask(`v1/videos/${id}`, undefined, "DELETE").catch(() => undefined));
   for (;;) {
     const state = (await (await ask(`v1/videos/${id}`, signal)).json()) as VideoAnswer;
     if (state.state === "failed") throw new Error(state.error);
     if (state.state === "done") {
-      const { seconds, result_name: resultName, done: frames } = state;
+      const { seconds, result_name: resultName, done: frames, notes } = state;
+      update(entry.id, { notes });
       return { place: "server", seconds, device: model, remote: id, resultName, frames };
     }
     const step = state.state === "waiting" ? "queued" : "clearing";
@@ -74,15 +80,29 @@ async function restoreVideo(entry: Entry, model: string, signal: AbortSignal): P
 }
 
 /** A picture to look at: the whole photo, as it came or as it is restored. */
-export async function preview(entry: Entry, model: string, side: "hazy" | "restored"): Promise<Blob> {
-  const size = Math.max(16, entry.width, entry.height);
+export async function preview(entry: Entry, model: string, side: "hazy" | "restored", most = Infinity): Promise<Blob> {
+  const size = Math.min(most, Math.max(16, entry.width, entry.height));
   return (await askOf(entry, model, `/preview?side=${side}&size=${size}`)).blob();
+}
+
+/** What controls go by in a photo that the server restored. */
+export async function placesOf(entry: Entry, model: string): Promise<Places> {
+  const sides = (["hazy", "restored"] as const).map((side) => preview(entry, model, side, ANALYSIS));
+  return pictures().placesOfFiles(...((await Promise.all(sides)) as [Blob, Blob]));
 }
 
 /** The restored file at full size. */
 export async function result(entry: Entry, model: string): Promise<Blob> {
-  const rest = entry.video ? "/result" : `/result?strength=${entry.strength}`;
-  return (await askOf(entry, model, rest)).blob();
+  const rest = entry.video ? "/result" : `/result?${new URLSearchParams(wishesOf(entry))}`;
+  const answer = await askOf(entry, model, rest);
+  const lost = answer.headers.get("Unhaze-Lost");
+  if (lost) update(entry.id, { notes: [lost] });
+  return answer.blob();
+}
+
+function wishesOf(entry: Entry): Record<string, string> {
+  const wishes = Object.entries({ strength: entry.strength, ...entry.controls });
+  return Object.fromEntries(wishes.map(([name, value]) => [name, String(value)]));
 }
 
 /** Deletes what the server keeps of it; that it has gone already is fine. */

@@ -1,7 +1,7 @@
-/** What survives a reload: photos, their fields and thumbnails in IndexedDB, on this device only. */
+/** What survives a reload: photos, what models made of them and thumbnails in IndexedDB, on this device only. */
 
 import { deleteDB, openDB, type DBSchema, type IDBPDatabase } from "idb";
-import type { Field } from "./restore/field";
+import type { FloatPicture } from "./restore/field";
 import type { Entry } from "./entries";
 
 const NAME = "unhaze";
@@ -9,15 +9,17 @@ const NAME = "unhaze";
 interface Schema extends DBSchema {
   entries: { key: string; value: Entry };
   files: { key: string; value: Blob };
-  fields: { key: string; value: Field };
+  restored: { key: string; value: FloatPicture };
 }
 
 let opening: Promise<IDBPDatabase<Schema>> | null = null;
 
 function database(): Promise<IDBPDatabase<Schema>> {
-  opening ??= openDB<Schema>(NAME, 1, {
-    upgrade(db) {
-      for (const store of ["entries", "files", "fields"] as const) db.createObjectStore(store);
+  opening ??= openDB<Schema>(NAME, 2, {
+    upgrade(db, before) {
+      if (before === 1) db.deleteObjectStore("fields" as never); // which are made of "restored" now
+      else for (const store of ["entries", "files"] as const) db.createObjectStore(store);
+      db.createObjectStore("restored");
     },
   });
   return opening;
@@ -39,22 +41,22 @@ export async function keepEntry(entry: Entry): Promise<void> {
   await (await database()).put("entries", entry, entry.id);
 }
 
-export async function keepField(id: string, model: string, field: Field): Promise<void> {
-  await (await database()).put("fields", field, `${id}/${model}`);
+export async function keepRestored(id: string, model: string, picture: FloatPicture): Promise<void> {
+  await (await database()).put("restored", picture, `${id}/${model}`);
 }
 
-export async function keptField(id: string, model: string): Promise<Field | undefined> {
-  return (await database()).get("fields", `${id}/${model}`);
+export async function keptRestored(id: string, model: string): Promise<FloatPicture | undefined> {
+  return (await database()).get("restored", `${id}/${model}`);
 }
 
 export async function forget(id: string): Promise<void> {
   const db = await database();
-  const change = db.transaction(["entries", "files", "fields"], "readwrite");
-  const fields = IDBKeyRange.bound(`${id}/`, `${id}/\uffff`);
+  const change = db.transaction(["entries", "files", "restored"], "readwrite");
+  const models = IDBKeyRange.bound(`${id}/`, `${id}/\uffff`);
   await Promise.all([
     change.objectStore("entries").delete(id),
     change.objectStore("files").delete(id),
-    change.objectStore("fields").delete(fields),
+    change.objectStore("restored").delete(models),
     change.done,
   ]);
 }

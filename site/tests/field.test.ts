@@ -2,6 +2,7 @@
 
 import { expect, test } from "vitest";
 import { analysisPicture } from "../src/restore/analysis";
+import { controlled, type Controls } from "../src/restore/controlling";
 import { applyField, fitField } from "../src/restore/field";
 import { golden, largestDifference, picture, unpacked } from "./golden";
 
@@ -31,6 +32,16 @@ test.each(golden.analysis!.map((each, i) => [i, each] as const))("analysis pictu
   const expected = floats(each.small);
   expect([small.width, small.height]).toEqual([expected.width, expected.height]);
   expect(largestDifference(small.data, expected.data)).toBeLessThan(2e-4);
+});
+
+const choices = golden.control!.flatMap((each) => (each.controls as Controls[]).map((controls, i) => ({ each, controls, i })));
+
+test.each(choices)("a picture with $controls is the golden one", ({ each, controls, i }) => {
+  const restored = floats(each.restored);
+  const found = controlled(floats(each.hazy), restored, controls);
+  const expected = floats((each.controlled as unknown[])[i]).data;
+  expect(largestDifference(found.data, expected)).toBeLessThan(2e-4);
+  expect(largestDifference(found.data, restored.data)).toBeGreaterThan(0.03); // it did something
 });
 
 test("strength 0 changes nothing", () => {

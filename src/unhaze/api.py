@@ -106,7 +106,7 @@ def restorer_for(
 
 
 def use_of(picture: Any) -> str:
-    """What "auto" chooses a model for. UnhazeError: an empty path."""
+    """Returns the use for which "auto" chooses a model. UnhazeError: an empty path."""
     if not isinstance(picture, str | os.PathLike):
         return "photo"
     if not str(picture).strip():
@@ -176,7 +176,7 @@ def dehaze_array(picture: "np.ndarray", clear: Clear) -> "np.ndarray":
 
 
 def _dehaze_masked(picture: "np.ma.MaskedArray", clear: Clear) -> "np.ma.MaskedArray":
-    """What is masked has no influence, as what alpha hides, and stays as it is."""
+    """Masked pixels are ignored, like those that alpha hides, and stay unchanged."""
     import numpy as np
 
     def clear_unmasked(

@@ -1,4 +1,4 @@
-"""Where files are kept from one run to the next: downloads, translated networks, small kernels."""
+"""The cache folder: downloads, translated networks, compiled kernels."""
 
 import os
 from pathlib import Path

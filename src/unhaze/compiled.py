@@ -54,7 +54,7 @@ def _built(source: Path, flags: tuple[str, ...]) -> Path | None:
 
 
 def _processor_flags() -> str:
-    """What tells kinds of processors apart, as far as the system says it."""
+    """Returns the processor's features that compiled code depends on, if the system lists them."""
     described = Path("/proc/cpuinfo")
     if not described.exists():
         return platform.processor()

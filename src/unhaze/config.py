@@ -103,7 +103,7 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Watch:
-    """How often, in steps, things are logged, pictured, validated; saves also go by the clock."""
+    """Intervals, in steps, of logging, pictures, validation and saving; saves also by the clock."""
 
     log_every: int = 50
     pictures_every: int = 1000

@@ -1,4 +1,4 @@
-"""What this package relies on in a network, a loss, a data set or a method, checked by running it.
+"""Contract tests of networks, losses, data sets and methods, run on any implementation.
 
 python -m unhaze.contracts net my_package.nets:Sketch width=8
 """
@@ -31,7 +31,7 @@ CROP = 16
 
 
 class BrokenContract(AssertionError):
-    """What was expected and what was found, in one line."""
+    """A failed check: expected and found, in one line."""
 
 
 def main(words: list[str]) -> int:

@@ -71,7 +71,7 @@ def fetch(url: str, sha256: str) -> Path:
 
 
 def cached_path(url: str, sha256: str) -> Path:
-    """Where the file of `url` lies; a folder a checksum, so that equal names do not collide."""
+    """Returns the cached path of `url`; one folder per checksum, so that names do not collide."""
     parts = urllib.parse.urlsplit(url)
     name = Path(urllib.parse.unquote(parts.path)).name
     if parts.scheme not in ("http", "https") or not name:

@@ -1,4 +1,4 @@
-"""What a number was measured on, in words."""
+"""Describes the hardware of a measurement."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ def describe_cpu() -> str:
 
 
 def cpu_flags() -> set[str]:
-    """What the processor can do, by Linux's names, such as "avx2"; empty where it does not say."""
+    """Returns Linux's names of processor features, such as "avx2"; empty elsewhere."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return set(next(line for line in lines if line.startswith("flags")).split()[2:])

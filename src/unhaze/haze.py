@@ -32,7 +32,7 @@ def remove_haze(hazy: Array, transmission: Array, airlight: float | Array) -> Ar
 
 
 def tint(largest: float, warm: Array, green: Array) -> tuple[Array, Array, Array]:
-    """What to add to the red, green and blue of a grey airlight; `warm` and `green` in [-1,1].
+    """Returns what to add to red, green and blue of a grey airlight; `warm`, `green` in [-1,1].
 
     Dust and smoke take away blue, up to `largest` less than red; clear air far away scatters blue,
     up to a third of that more than red. Green lies between, give or take 0.3 of the difference.
@@ -46,7 +46,7 @@ def tint(largest: float, warm: Array, green: Array) -> tuple[Array, Array, Array
 
 @dataclass(frozen=True)
 class HazeLaw:
-    """What is drawn for each hazy picture, as RESIDE indoor does it; ranges are [low, high].
+    """Distribution of the haze of synthetic pictures, as RESIDE indoor; ranges are [low, high].
 
     beta: scattering coefficient for depth divided by its maximum in the picture. airlight: A, in
     [0,1]; the share `airlight_at_one` of all draws is exactly 1. airlight_tint: by how much

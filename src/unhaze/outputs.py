@@ -1,4 +1,4 @@
-"""How results are written: the options that the command, Python, batches and the service share.
+"""Output options, shared by the command, Python, batches and the service.
 
 `OPTIONS` is the one table; an `Output` holds a choice of each.
 """
@@ -30,14 +30,16 @@ class Option:
 
 
 OPTIONS = {
-    "format": Option("Of photos.", SAME, (*NAMED, SAME)),
-    "quality": Option("From 1 to 100. [default: the source's]", limits=(1, 100), metavar="Q"),
-    "lossless": Option("WebP, AVIF and JPEG XL without loss.", False),
-    "bit_depth": Option("Of a channel; 32 are floats. [default: the source's]", choices=DEPTHS),
-    "suffix": Option("Before the ending. [default: .unhazed, or none with -o]", metavar="TEXT"),
-    "strip_metadata": Option("Write pixels and their colour space, nothing else.", False),
-    "color_space": Option("[default: the source's]", choices=SPACES),
-    "bands": Option("Of TIFF: red, green, blue, as 4,3,2. [default: as it says]", metavar="R,G,B"),
+    "format": Option("Format of restored photos.", SAME, (*NAMED, SAME)),
+    "quality": Option(
+        "Quality from 1 to 100. [default: the source's]", limits=(1, 100), metavar="Q"
+    ),
+    "lossless": Option("Lossless WebP, AVIF or JPEG XL.", False),
+    "bit_depth": Option("Bits a channel; 32: floats. [default: the source's]", choices=DEPTHS),
+    "suffix": Option("Suffix of file names. [default: .unhazed, or none with -o]", metavar="TEXT"),
+    "strip_metadata": Option("Write only pixels and their colour space.", False),
+    "color_space": Option("Colour space. [default: the source's]", choices=SPACES),
+    "bands": Option("RGB bands of TIFF, as 4,3,2. [default: its own]", metavar="R,G,B"),
 }
 
 

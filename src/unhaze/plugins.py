@@ -69,7 +69,7 @@ def installed(kind: str) -> dict[str, EntryPoint]:
 
 
 def load_point(point: EntryPoint) -> Any:
-    """What an entry point names."""
+    """Returns the object that an entry point names."""
     try:
         return point.load()
     except (ImportError, AttributeError) as error:
@@ -78,7 +78,7 @@ def load_point(point: EntryPoint) -> Any:
 
 
 def load_path(path: str) -> Any:
-    """What "package.module:Name" names; the working directory counts as well."""
+    """Returns the object "package.module:Name", also from the working directory."""
     module, _, name = path.partition(":")
     if not all(part.isidentifier() for part in [*module.split("."), *name.split(".")]):
         raise UnhazeError(f"'{path}' is no import path; expected package.module:Name")

@@ -1,4 +1,4 @@
-"""What the processes of one training have in common: sums and pictures of the whole batch.
+"""Distributed training: sums and pictures of the whole batch.
 
 In one process each function returns what it is given.
 """
@@ -24,8 +24,10 @@ def summed(value: Tensor) -> Tensor:
 
 
 def part_of(size: int) -> slice:
-    """Which of `size` samples, drawn alike in all processes, are this one's; at most one more in
-    some than in others."""
+    """Returns the slice of `size` samples, drawn alike in all processes, that is this process's.
+
+    Slices differ by at most one sample in length.
+    """
     rank, processes = world()
     return slice(rank * size // processes, (rank + 1) * size // processes)
 
@@ -70,6 +72,6 @@ def with_following(images: Tensor, count: int) -> Tensor:
 
 
 def _device() -> torch.device:
-    """Where sums over processes are made."""
+    """Returns the device of sums over processes."""
     on_gpu = distributed.get_backend() == "nccl"
     return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")

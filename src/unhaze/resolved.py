@@ -1,4 +1,4 @@
-"""What a recipe's settings come to once presets and defaults are filled in: which run it is."""
+"""Resolves a recipe with presets and defaults, which identifies its run."""
 
 import inspect
 from collections.abc import Callable, Mapping

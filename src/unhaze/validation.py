@@ -53,7 +53,7 @@ def check_arguments(
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether `value`, as TOML gives it (lists for tuples), is of the annotated type `hint`."""
+    """Returns whether a `value` of TOML (lists for tuples) is of the annotated type `hint`."""
     if hint in ACCEPTED:
         return type(value) in ACCEPTED[hint]
     origin, inner = get_origin(hint), get_args(hint)

@@ -112,7 +112,7 @@ def save_weights(path: Path | str, net: nn.Module, part: Part, **facts: Any) -> 
 
 
 def check_target(out: Path, overwrite: bool) -> list[Path]:
-    """What `out` will replace: itself, or nothing. UnhazeError: it must not, or cannot."""
+    """Returns the files that writing `out` replaces. UnhazeError: it must not, or cannot."""
     if out.suffix != ".safetensors":
         raise UnhazeError(f"'{out}' must end in .safetensors")
     if out.is_dir() or (out.exists() and not overwrite):

@@ -1,21 +1,23 @@
-/** Model, strength and zoom of what is shown, and the way out: download, share, all as ZIP. */
+/** Model, sliders and zoom of what is shown, and the way out: download, share, all as ZIP. */
 
-import { entries, update, type Entry } from "../entries";
+import { entries, type Entry } from "../entries";
 import { number, t, type Key } from "../i18n";
 import { AUTO, DEFAULT_MODEL, MODELS, MOST_COMPARED } from "../models";
-import { choose, reclear, retry } from "../queue";
+import { choose, retry } from "../queue";
 import { canShare, saveAll, saveOne, saving, share } from "../saving";
 import { offered } from "../server";
 import { place, remember } from "../settings";
 import { chosenModels } from "../taking";
+import { Sliders } from "./Sliders";
 import { fit, fullSize, isFitted, isFull } from "./view";
 
 export function Controls({ entry }: { entry: Entry }) {
   const done = entry.models.some((model) => entry.results[model]);
   return (
     <section id="controls" aria-label={t("model")}>
+      <Problem entry={entry} />
       <Models entry={entry} />
-      <Strength entry={entry} />
+      <Sliders entry={entry} />
       <div class="segments" id="zoom" role="group" aria-label={t("zoom")} hidden={entry.video}>
         <button id="fit" type="button" aria-pressed={isFitted.value} onClick={fit}>{t("fit")}</button>
         <button id="full" type="button" aria-pressed={isFull.value} onClick={fullSize}>{t("full")}</button>
@@ -67,25 +69,22 @@ function Models({ entry }: { entry: Entry }) {
   );
 }
 
-function Strength({ entry }: { entry: Entry }) {
-  const change = (value: string) => update(entry.id, { strength: Number(value) / 100 });
-  const percent = Math.round(100 * entry.strength);
-  const others = entries.value.filter((each) => !each.video && each.strength !== entry.strength);
-  const forAll = () => others.forEach((each) => update(each.id, { strength: entry.strength }));
-  return <>
-    <label class="strength" for="strength">
-      <span>{t("strength")} <output id="strength-shown" for="strength">{number(entry.strength, { style: "percent" })}</output></span>
-      <input
-        id="strength" type="range" min="0" max="100" value={percent}
-        onInput={(event) => change(event.currentTarget.value)}
-        onChange={(event) => {
-          change(event.currentTarget.value);
-          if (entry.video) reclear(entry.id);
-        }}
-      />
-    </label>
-    {others.length > 0 && <button id="strength-for-all" type="button" class="plain" onClick={forAll}>{t("strengthForAll")}</button>}
-  </>;
+/** Why it failed, and what helps. */
+function Problem({ entry }: { entry: Entry }) {
+  if (entry.state !== "failed" || entry.error === "cancelled") return null;
+  return (
+    <div id="problem">
+      <p class="problem">{t("problem", { name: entry.name, reason: reason(entry) })}</p>
+      {entry.error === "needsServer" && <button id="send" type="button" onClick={() => {
+        place.value = "server";
+        retry(entry.id);
+      }}>{t("server")}</button>}
+      {entry.error === "needsReload" && <button id="reload" type="button" onClick={() => {
+        retry(entry.id);
+        location.reload();
+      }}>{t("reload")}</button>}
+    </div>
+  );
 }
 
 function Facts({ entry }: { entry: Entry }) {
@@ -97,17 +96,9 @@ function Facts({ entry }: { entry: Entry }) {
   };
   return (
     <div id="facts" class="quiet">
-      {entry.state === "failed" && entry.error !== "cancelled" && <p class="problem">{t("problem", { name: entry.name, reason: reason(entry) })}</p>}
-      {entry.error === "needsServer" && <button id="send" type="button" onClick={() => {
-        place.value = "server";
-        retry(entry.id);
-      }}>{t("server")}</button>}
-      {entry.error === "needsReload" && <button id="reload" type="button" onClick={() => {
-        retry(entry.id);
-        location.reload();
-      }}>{t("reload")}</button>}
       {done.length > 0 && <p>{t(entry.video ? "factsVideo" : "facts", values)}</p>}
       {entry.lost.map((each) => <p>{t(`lost_${each}` as Key)}</p>)}
+      {entry.notes.map((each) => <p class="note" lang="en" dir="ltr">{each}</p>)}
     </div>
   );
 }

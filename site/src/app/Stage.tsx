@@ -5,13 +5,17 @@ import { effect } from "@preact/signals";
 import { shown, type Entry } from "../entries";
 import { t } from "../i18n";
 import { message } from "../taking";
+import { AS_MODEL, isAlike } from "../restore/controlling";
 import { paneWidth } from "../stage/renderer";
 import { Scene } from "../stage/scene";
 import { follow } from "./gestures";
 import { fit, fullSize, looking, moveBy, pane, photo, split, zoomBy } from "./view";
 import { Clip } from "./Clip";
+import { Pane, Split } from "./Pane";
+import { unfolded } from "./Sliders";
 
 const GAP = 8;
+const REST = 150; // milliseconds after which a slider that has not moved rests
 const KEYS: Record<string, () => void> = {
   ArrowLeft: () => moveBy(60, 0),
   ArrowRight: () => moveBy(-60, 0),
@@ -35,6 +39,7 @@ function Panes({ entry }: { entry: Entry }) {
   const scene = useRef<Scene | null>(null);
   const fittedPhoto = useRef("");
   const [isReady, setReady] = useState(false);
+  const [exact, setExact] = useState("");
   const [losses, setLosses] = useState(0);
   const count = entry.models.length;
 
@@ -45,7 +50,7 @@ function Panes({ entry }: { entry: Entry }) {
     const stopFollowing = follow(stage.current!, GAP, () => shown.value?.models.length ?? 1);
     const stopDrawing = effect(() => {
       const now = shown.value;
-      if (now) made.draw({ view: looking.value, strength: now.strength, split: split.value / 100, layers: now.models, gap: GAP });
+      if (now) made.draw({ view: looking.value, strength: now.strength, controls: now.controls, split: split.value / 100, layers: now.models, gap: GAP });
     });
     return () => (stopDrawing(), stopFollowing(), made.end());
   }, []);
@@ -83,11 +88,22 @@ function Panes({ entry }: { entry: Entry }) {
     return () => void (isCurrent = false);
   }, [entry.id, results, count, losses]);
 
+  const wishes = Object.values(entry.controls).join();
+  const isControlled = unfolded.value || !isAlike(entry.controls, AS_MODEL);
+  useEffect(() => {
+    if (!isReady || !isControlled) return;
+    const resting = setTimeout(() => {
+      scene.current!.control(entry).then(() => setExact(wishes), (error: Error) => (message.value = error.message));
+    }, REST);
+    return () => clearTimeout(resting);
+  }, [entry.id, results, isReady, isControlled, wishes]);
+
   const waits = entry.state === "working" || entry.state === "waiting" || !isReady;
   return (
     <div
       id="stage" ref={stage} dir="ltr" tabIndex={0} role="group" aria-label={t("stage")}
-      class={entry.state === "failed" ? "failed" : waits ? "waits" : ""} data-ready={isReady ? results : ""}
+      class={entry.state === "failed" && entry.error !== "cancelled" ? "failed" : waits ? "waits" : ""} data-ready={isReady ? results : ""}
+      data-exact={exact === wishes ? exact : ""}
       onKeyDown={(event) => {
         if (event.target !== event.currentTarget || event.ctrlKey || event.metaKey) return;
         const act = KEYS[event.key];
@@ -95,30 +111,11 @@ function Panes({ entry }: { entry: Entry }) {
       }}
     >
       <canvas id="picture" ref={canvas} />
-      {entry.models.map((model, i) => (
-        <Pane key={model} model={model} place={i} count={count} done={Boolean(entry.results[model])} />
-      ))}
-      <input
-        id="split" type="range" min="0" max="100" step="0.5" value={split.value} aria-label={t("border")}
-        onInput={(event) => (split.value = Number(event.currentTarget.value))}
-      />
-    </div>
-  );
-}
-
-/** What lies over a pane: its divider, and what is to be seen on either side. */
-function Pane({ model, place, count, done }: { model: string; place: number; count: number; done: boolean }) {
-  const pane = useRef<HTMLDivElement>(null);
-  useEffect(() => effect(() => pane.current?.style.setProperty("--split", `${split.value}%`)), []);
-  useEffect(() => {
-    pane.current?.style.setProperty("--place", String(place));
-    pane.current?.style.setProperty("--count", String(count));
-  }, [place, count]);
-  return (
-    <div class={`pane${done ? "" : " pending"}`} ref={pane}>
-      {done && <div class="line" aria-hidden="true"><span class="handle"><svg viewBox="0 0 24 24"><path d="m9 7-5 5 5 5m6-10 5 5-5 5" /></svg></span></div>}
-      {done && <span class={`tag before${split.value < 15 ? " gone" : ""}`}>{t("before")}</span>}
-      <span class={`tag after${split.value > 85 ? " gone" : ""}`}>{count > 1 ? model : done ? t("after") : t("before")}</span>
+      {entry.models.map((model, i) => {
+        const done = Boolean(entry.results[model]);
+        return <Pane key={model} name={count > 1 ? model : t(done ? "after" : "before")} place={i} count={count} done={done} />;
+      })}
+      <Split />
     </div>
   );
 }

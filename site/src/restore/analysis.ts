@@ -38,7 +38,7 @@ export function analysisPicture(picture: Picture, longSide: number, white?: numb
 }
 
 /** As Python rounds: halves to the even number. */
-function roundEven(value: number): number {
+export function roundEven(value: number): number {
   const floor = Math.floor(value);
   return value - floor === 0.5 ? floor + (floor % 2) : Math.round(value);
 }

@@ -1,6 +1,7 @@
 /** What transparency hides takes the colours of what is visible near by: the network sees no hole. */
 
 import type { FloatPicture } from "./field";
+import { windowMeans } from "./windows";
 
 const VISIBLE = 0.5 / 255;
 
@@ -26,34 +27,4 @@ export function hiddenFilled(picture: FloatPicture, alpha: Float32Array): FloatP
     if (radius >= 2 * Math.max(width, height)) break;
   }
   return { width, height, data };
-}
-
-/** Means over windows of 2 * radius + 1, of what of them lies inside the picture. */
-function windowMeans(
-  values: Float32Array, width: number, height: number, bands: number, radius: number,
-): Float64Array {
-  const stride = (width + 1) * bands;
-  const sums = new Float64Array(stride * (height + 1));
-  for (let row = 0; row < height; row++) {
-    for (let i = 0; i < width * bands; i++) {
-      const at = (row + 1) * stride + i + bands;
-      const left = at - bands;
-      sums[at] = values[row * width * bands + i]! + sums[left]! + sums[at - stride]! - sums[left - stride]!;
-    }
-  }
-  const means = new Float64Array(values.length);
-  for (let row = 0; row < height; row++) {
-    const top = Math.max(row - radius, 0) * stride;
-    const bottom = Math.min(row + radius + 1, height) * stride;
-    for (let column = 0; column < width; column++) {
-      const left = Math.max(column - radius, 0) * bands;
-      const right = Math.min(column + radius + 1, width) * bands;
-      const count = ((bottom - top) / stride) * ((right - left) / bands);
-      for (let band = 0; band < bands; band++) {
-        const sum = sums[bottom + right + band]! - sums[top + right + band]! - sums[bottom + left + band]! + sums[top + left + band]!;
-        means[(row * width + column) * bands + band] = sum / count;
-      }
-    }
-  }
-  return means;
 }

@@ -1,6 +1,7 @@
 /** Draws without WebGL: photo and result as two pictures, the result laid over it by its strength. */
 
-import { applyField, type Picture } from "../restore/field";
+import { isAlike, type Controls, type Places } from "../restore/controlling";
+import { applyField, type Field, type Picture } from "../restore/field";
 import { paneWidth, type Frame, type Layer } from "./renderer";
 
 export class Flat {
@@ -11,6 +12,7 @@ export class Flat {
   private size: [number, number] = [1, 1];
   private hazy: CanvasImageSource | null = null;
   private layers = new Map<string, CanvasImageSource>();
+  private refined = new Map<string, { controls: Controls; picture: CanvasImageSource }>();
 
   constructor(readonly canvas: HTMLCanvasElement) {
     this.context = canvas.getContext("2d")!;
@@ -36,12 +38,20 @@ export class Flat {
     else if (this.picture) this.layers.set(name, this.canvasOf(applyField(layer.field, this.picture)));
   }
 
+  /** Without a card's speed controls are seen when they rest. */
+  guide(_name: string, _places: Places): void {}
+
+  refine(name: string, controls: Controls, field: Field): void {
+    if (this.picture) this.refined.set(name, { controls, picture: this.canvasOf(applyField(field, this.picture)) });
+  }
+
   clear(): void {
     this.layers.clear();
+    this.refined.clear();
     this.hazy = this.picture = null;
   }
 
-  draw({ view, strength, split, layers, gap }: Frame): void {
+  draw({ view, strength, controls, split, layers, gap }: Frame): void {
     const { context, canvas, hazy, size } = this;
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (!hazy) return;
@@ -58,7 +68,8 @@ export class Flat {
         context.restore();
       };
       paint(hazy, start, 1);
-      const layer = this.layers.get(name);
+      const refined = this.refined.get(name);
+      const layer = refined && isAlike(refined.controls, controls) ? refined.picture : this.layers.get(name);
       if (layer) paint(layer, start + split * width, strength);
     });
   }

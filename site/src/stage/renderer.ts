@@ -1,5 +1,6 @@
 /** Draws a photo and what models make of it by WebGL 2: strength, divider and zoom cost one frame. */
 
+import { AS_MODEL, LIFT, balanceOf, isAlike, type Controls, type Places } from "../restore/controlling";
 import type { Field, Picture } from "../restore/field";
 import { LOOK, MIX, NoWebGl, Program } from "./shaders";
 
@@ -16,6 +17,7 @@ export interface View {
 export interface Frame {
   view: View;
   strength: number;
+  controls: Controls;
   /** Share of the width of each pane left of which the photo is shown as it came. */
   split: number;
   layers: readonly string[];
@@ -35,20 +37,28 @@ const TURNS: Record<number, number[]> = {
   8: [0, 1, 0, -1, 0, 0, 1, 0, 1],
 };
 
-const LOOKED = { hazy: 0, gains: 1, offsets: 2, restored: 3, table: 4 } as const;
-const MIXED = { befores: 5, changes: 6 } as const;
-const SPARE = 7; // that no drawing relies on
+const LOOKED = { hazy: 0, gains: 1, offsets: 2, restored: 3, table: 4, places: 5 } as const;
+const MIXED = { befores: 6, changes: 7, places: 8 } as const;
+const SPARE = 9; // that no drawing relies on
 
 const SHARP = 3; // zoom from which pixels are shown as squares
+
+/** A layer on the card. `kind`: 1 by a field, 2 a picture. `guide`: for controls. `exact`: with controls. */
+interface Drawn {
+  kind: number;
+  textures: WebGLTexture[];
+  guide: { places: WebGLTexture; cast: number[] } | null;
+  exact: { controls: Controls; textures: WebGLTexture[] } | null;
+}
 
 export class Renderer {
   private gl: WebGL2RenderingContext;
   private look: Program;
   private mix: Program;
   private photo: { hazy: WebGLTexture; table: WebGLTexture | null; turn: number[]; size: [number, number] } | null = null;
-  private layers = new Map<string, { kind: number; textures: WebGLTexture[] }>();
+  private layers = new Map<string, Drawn>();
   /** What was seen at the last view, a pixel for each of the canvas; "" where it must be looked at anew. */
-  private seen: { befores: WebGLTexture; changes: WebGLTexture; target: WebGLFramebuffer } | null = null;
+  private seen: { befores: WebGLTexture; changes: WebGLTexture; places: WebGLTexture; target: WebGLFramebuffer } | null = null;
   private seenSize = "";
   private seenAs = "";
 
@@ -91,25 +101,47 @@ export class Renderer {
     this.drop(name);
     this.seenAs = "";
     if (!layer) return;
-    if ("picture" in layer) this.layers.set(name, { kind: 2, textures: [this.bitmap(layer.picture)] });
-    else {
-      const { width, height, gains, offsets } = layer.field;
-      const textures = [gains, offsets].map((map) => {
-        const { gl } = this;
-        const texture = this.texture(gl.TEXTURE_2D, gl.LINEAR, gl.LINEAR);
-        gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB16F, width, height, 0, gl.RGB, gl.FLOAT, map);
-        return texture;
-      });
-      this.layers.set(name, { kind: 1, textures });
-    }
+    const isPicture = "picture" in layer;
+    const textures = isPicture ? [this.bitmap(layer.picture)] : this.maps(layer.field);
+    this.layers.set(name, { kind: isPicture ? 2 : 1, textures, guide: null, exact: null });
   }
 
-  has(name: string): boolean {
-    return this.layers.has(name);
+  /** What controls of a layer go by; until it is there they change nothing. */
+  guide(name: string, { width, height, sky, shade, cast }: Places): void {
+    const { gl } = this;
+    const layer = this.layers.get(name);
+    if (!layer) return;
+    const shares = new Uint8Array(2 * sky.length);
+    sky.forEach((each, i) => shares.set([255 * each, 255 * shade[i]!], 2 * i));
+    const places = this.texture(gl.TEXTURE_2D, gl.LINEAR, gl.LINEAR);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RG8, width, height, 0, gl.RG, gl.UNSIGNED_BYTE, shares);
+    if (layer.guide) gl.deleteTexture(layer.guide.places);
+    layer.guide = { places, cast };
+    this.seenAs = "";
+  }
+
+  /** The field of a layer that was fitted with these controls: what is drawn while they are set. */
+  refine(name: string, controls: Controls, field: Field): void {
+    const layer = this.layers.get(name);
+    if (!layer) return;
+    for (const texture of layer.exact?.textures ?? []) this.gl.deleteTexture(texture);
+    layer.exact = { controls, textures: this.maps(field) };
+    this.seenAs = "";
+  }
+
+  private maps({ width, height, gains, offsets }: Field): WebGLTexture[] {
+    const { gl } = this;
+    return [gains, offsets].map((map) => {
+      const texture = this.texture(gl.TEXTURE_2D, gl.LINEAR, gl.LINEAR);
+      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB16F, width, height, 0, gl.RGB, gl.FLOAT, map);
+      return texture;
+    });
   }
 
   drop(name: string): void {
-    for (const texture of this.layers.get(name)?.textures ?? []) this.gl.deleteTexture(texture);
+    const layer = this.layers.get(name);
+    const all = [...(layer?.textures ?? []), ...(layer?.exact?.textures ?? []), layer?.guide?.places ?? null];
+    for (const texture of all) this.gl.deleteTexture(texture);
     this.layers.delete(name);
   }
 
@@ -123,23 +155,36 @@ export class Renderer {
   /** Draws each layer into a pane of its own, side by side. */
   draw(frame: Frame): void {
     const { gl, canvas, photo } = this;
-    const { view, strength, split, layers, gap } = frame;
+    const { view, strength, controls, split, layers, gap } = frame;
     const isEmpty = canvas.width * canvas.height === 0;
     if (!photo || isEmpty) return this.blank();
-    const looked = [view.zoom, view.left, view.top, gap, canvas.width, canvas.height, ...layers].join(" ");
+    const exact = layers.map((name) => this.isExact(name, controls));
+    const looked = [view.zoom, view.left, view.top, gap, canvas.width, canvas.height, ...layers, ...exact].join(" ");
     if (looked !== this.seenAs) this.lookAt(frame, photo);
     this.seenAs = looked;
     this.blank();
     this.mix.use();
     this.bind(MIXED.befores, gl.TEXTURE_2D, this.seen!.befores);
     this.bind(MIXED.changes, gl.TEXTURE_2D, this.seen!.changes);
+    this.bind(MIXED.places, gl.TEXTURE_2D, this.seen!.places);
     gl.uniform1f(this.mix.place("strength"), strength);
     const width = paneWidth(canvas.width, layers.length, gap);
-    layers.forEach((_, i) => {
+    layers.forEach((name, i) => {
       const start = this.enterPane(i, width, gap);
       gl.uniform1f(this.mix.place("split"), start + split * width);
+      const guide = this.layers.get(name)?.guide;
+      const live = guide && !this.isExact(name, controls) ? controls : AS_MODEL;
+      gl.uniform1f(this.mix.place("lift"), LIFT * live.lift_shadows);
+      gl.uniform1f(this.mix.place("protect"), live.protect_sky);
+      gl.uniform3fv(this.mix.place("balance"), guide ? balanceOf(guide.cast, live) : [1, 1, 1]);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
     });
+  }
+
+  /** Whether a layer has a field of these controls. */
+  private isExact(name: string, controls: Controls): boolean {
+    const exact = this.layers.get(name)?.exact;
+    return Boolean(exact && isAlike(exact.controls, controls));
   }
 
   private blank(): void {
@@ -150,7 +195,7 @@ export class Renderer {
   }
 
   /** Samples photo and fields for each pixel of the canvas. */
-  private lookAt({ view, layers, gap }: Frame, photo: NonNullable<Renderer["photo"]>): void {
+  private lookAt({ view, controls, layers, gap }: Frame, photo: NonNullable<Renderer["photo"]>): void {
     const { gl, canvas } = this;
     this.seen = this.seenFor(canvas.width, canvas.height);
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.seen.target);
@@ -169,9 +214,11 @@ export class Renderer {
       const layer = this.layers.get(name);
       gl.uniform1i(this.look.place("kind"), layer?.kind ?? 0);
       gl.uniform2f(this.look.place("corner"), start + view.left, canvas.height - view.top);
+      this.bind(LOOKED.places, gl.TEXTURE_2D, layer?.guide?.places ?? null);
       if (layer?.kind === 1) {
-        this.bind(LOOKED.gains, gl.TEXTURE_2D, layer.textures[0]!);
-        this.bind(LOOKED.offsets, gl.TEXTURE_2D, layer.textures[1]!);
+        const [gains, offsets] = this.isExact(name, controls) ? layer.exact!.textures : layer.textures;
+        this.bind(LOOKED.gains, gl.TEXTURE_2D, gains!);
+        this.bind(LOOKED.offsets, gl.TEXTURE_2D, offsets!);
       } else if (layer) this.bind(LOOKED.restored, gl.TEXTURE_2D, layer.textures[0]!);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
     });
@@ -191,18 +238,18 @@ export class Renderer {
   private seenFor(width: number, height: number): NonNullable<Renderer["seen"]> {
     const { gl } = this;
     if (this.seen && this.seenSize === `${width} ${height}`) return this.seen;
-    if (this.seen) [this.seen.befores, this.seen.changes].forEach((each) => gl.deleteTexture(each));
+    if (this.seen) [this.seen.befores, this.seen.changes, this.seen.places].forEach((each) => gl.deleteTexture(each));
     const target = this.seen?.target ?? gl.createFramebuffer()!;
     gl.bindFramebuffer(gl.FRAMEBUFFER, target);
-    const [befores, changes] = ([gl.RGBA8, gl.RGBA16F] as const).map((format, i) => {
+    const [befores, changes, places] = ([gl.RGBA8, gl.RGBA16F, gl.RG8] as const).map((format, i) => {
       const texture = this.texture(gl.TEXTURE_2D, gl.NEAREST, gl.NEAREST);
       gl.texStorage2D(gl.TEXTURE_2D, 1, format, width, height);
       gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0 + i, gl.TEXTURE_2D, texture, 0);
       return texture;
     });
-    gl.drawBuffers([gl.COLOR_ATTACHMENT0, gl.COLOR_ATTACHMENT1]);
+    gl.drawBuffers([gl.COLOR_ATTACHMENT0, gl.COLOR_ATTACHMENT1, gl.COLOR_ATTACHMENT2]);
     this.seenSize = `${width} ${height}`;
-    return { befores: befores!, changes: changes!, target };
+    return { befores: befores!, changes: changes!, places: places!, target };
   }
 
   /** Whether pixels of the photo that are larger than the screen's have edges. */

@@ -1,9 +1,11 @@
 /** What lies on the stage: fetches photo and fields for the renderer, and draws once a frame. */
 
-import { fileOf, type Entry } from "../entries";
+import { fileOf, find, type Entry } from "../entries";
 import { modelInfo } from "../models";
-import { fieldAgain, pictures } from "../queue";
+import { fieldOf, placesOf } from "../fields";
+import { AS_MODEL, isAlike } from "../restore/controlling";
 import * as server from "../server";
+import { pictures } from "../workers";
 import { Flat } from "./flat";
 import { Renderer, type Frame } from "./renderer";
 import { NoWebGl } from "./shaders";
@@ -16,6 +18,8 @@ export class Scene {
   private frame: Frame | null = null;
   private asked = 0;
   private shows = new Map<string, unknown>();
+  /** The results whose controls can be followed. */
+  private guided = new Map<string, unknown>();
   private size: { width: number; height: number } | null = null;
   private turn: Promise<unknown> = Promise.resolve();
 
@@ -43,6 +47,7 @@ export class Scene {
       this.id = null;
       this.renderer.clear();
       this.shows.clear();
+      this.guided.clear();
       this.again(); // what was shown before goes, whatever comes
       this.size = await this.fetchPhoto(entry);
       if (!this.size) return null;
@@ -54,10 +59,36 @@ export class Scene {
       if (!result || this.shows.get(model) === result) continue;
       if (result.place === "server") {
         this.renderer.add(model, { picture: await createImageBitmap(await server.preview(entry, model, "restored")) });
-      } else if (modelInfo(model)) this.renderer.add(model, { field: await fieldAgain(entry.id, model) });
+      } else if (modelInfo(model)) this.renderer.add(model, { field: await fieldOf(entry, model, AS_MODEL) });
       this.shows.set(model, result);
+      this.guided.delete(model);
     }
     return this.size;
+  }
+
+  /** Fetches what the controls of the entry that is shown need: first to follow them, then to be exact. */
+  control(entry: Entry): Promise<void> {
+    const done = this.turn.then(() => this.fetchControls(entry));
+    this.turn = done.catch(() => null);
+    return done;
+  }
+
+  private async fetchControls(entry: Entry): Promise<void> {
+    const there = entry.models.filter((model) => this.id === entry.id && this.shows.get(model) === entry.results[model]);
+    for (const model of there) {
+      const result = entry.results[model];
+      if (!result) continue;
+      const isHere = result.place === "browser";
+      if (this.guided.get(model) !== result) {
+        this.renderer.guide(model, isHere ? await placesOf(entry, model) : await server.placesOf(entry, model));
+        this.guided.set(model, result);
+        this.again();
+      }
+      const now = find(entry.id)?.controls; // it may have been moved on while others had their turn
+      if (!isHere || !now || !isAlike(now, entry.controls) || isAlike(now, AS_MODEL)) continue;
+      this.renderer.refine(model, entry.controls, await fieldOf(entry, model, entry.controls));
+      this.again();
+    }
   }
 
   private async fetchPhoto(entry: Entry): Promise<{ width: number; height: number } | null> {

@@ -15,12 +15,13 @@ void main() {
  * `before`: the photo in sRGB, not premultiplied. `change`: what full strength adds to it, not bounded.
  *
  * `table` takes the photo's own colours to sRGB. It does so with none and with full strength; what lies between
- * is mixed, which in curves as alike as those of photos differs by parts of a level.
+ * is mixed, which in curves as alike as those of photos differs by parts of a level. `place`: how much it is sky
+ * and shadow.
  */
 export const LOOK = `#version 300 es
 precision highp float;
 precision highp sampler3D;
-uniform sampler2D hazy, gains, offsets, restored;
+uniform sampler2D hazy, gains, offsets, restored, places;
 uniform sampler3D table;
 uniform vec2 corner, size;
 uniform float zoom;
@@ -29,6 +30,7 @@ uniform bool hasTable;
 uniform mat3 turn;
 layout(location = 0) out vec4 before;
 layout(location = 1) out vec4 change;
+layout(location = 2) out vec4 place;
 
 vec3 shown(vec3 own) {
   return hasTable ? texture(table, (own * 32.0 + 0.5) / 33.0).rgb : own;
@@ -37,6 +39,7 @@ vec3 shown(vec3 own) {
 void main() {
   before = vec4(0.0);
   change = vec4(0.0);
+  place = vec4(0.0);
   vec2 seen = (gl_FragCoord.xy - corner) * vec2(1.0, -1.0) / (zoom * size);
   if (any(lessThan(seen, vec2(0.0))) || any(greaterThanEqual(seen, vec2(1.0)))) return;
   vec2 stored = (turn * vec3(seen, 1.0)).xy;
@@ -48,19 +51,30 @@ void main() {
     change.rgb = shown(inside) + (after - inside) - before.rgb;
   }
   if (kind == 2) change.rgb = texture(restored, seen).rgb - before.rgb;
+  place = texture(places, seen);
 }`;
 
+/** `balance`, `lift`, `protect`: what `controlled` of restore/controlling.ts does to the small picture. */
 export const MIX = `#version 300 es
 precision highp float;
-uniform sampler2D befores, changes;
-uniform float split, strength;
+uniform sampler2D befores, changes, places;
+uniform float split, strength, lift, protect;
+uniform vec3 balance;
 out vec4 colour;
 
 void main() {
   ivec2 place = ivec2(gl_FragCoord.xy);
   vec4 before = texelFetch(befores, place, 0);
   vec3 after = before.rgb;
-  if (gl_FragCoord.x >= split) after = clamp(after + strength * texelFetch(changes, place, 0).rgb, 0.0, 1.0);
+  if (gl_FragCoord.x >= split) {
+    vec3 full = (before.rgb + texelFetch(changes, place, 0).rgb) * balance;
+    if (lift + protect > 0.0) {
+      vec2 skyAndShade = texelFetch(places, place, 0).rg;
+      full *= 1.0 + lift * skyAndShade.g * skyAndShade.g;
+      full = mix(full, before.rgb, protect * skyAndShade.r);
+    }
+    after = clamp(mix(before.rgb, full, strength), 0.0, 1.0);
+  }
   colour = vec4(after * before.a, before.a);
 }`;
 

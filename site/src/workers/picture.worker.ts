@@ -5,6 +5,7 @@ import { place } from "../formats/codecs";
 import { Colours } from "../formats/colours";
 import { readPhoto, writePhoto, type Read, type Traits } from "../formats/photo";
 import { analysisPicture } from "../restore/analysis";
+import { controlled, placesOf, type Controls, type Places } from "../restore/controlling";
 import { applyField, applySmall, fitField, type Field, type FloatPicture, type Picture } from "../restore/field";
 import { asStored, upright } from "../restore/turning";
 
@@ -23,7 +24,15 @@ export interface Seen {
 }
 
 /** The last photo, decoded: showing, fitting and saving it follow each other. */
-let last: { file: Blob; read: Promise<Read>; own?: { longSide: number; picture: FloatPicture } } | null = null;
+let last: { file: Blob; read: Promise<Read> } | null = null;
+
+/** The analysis picture in its own colours and in sRGB, as stored. */
+interface Small {
+  longSide: number;
+  own: FloatPicture;
+  seen: FloatPicture;
+}
+const smalls = new WeakMap<Picture, Small>();
 
 const worker = {
   /** Said first. `base`: the page's folder; `there`: whether libvips and libheif lie in it. */
@@ -34,23 +43,33 @@ const worker = {
   /** The analysis picture of a photo, for the network. */
   async look(file: Blob, longSide: number): Promise<Seen> {
     const { traits, picture } = await opened(file);
-    const { own, colours } = await analysis(picture, traits, longSide);
-    const seen = colours ? { ...own, data: colours.toSrgb(own.data) } : own;
-    const shown = upright(seen, traits.orientation);
-    return { analysis: shown, traits };
+    const { seen } = await analysis(picture, traits, longSide);
+    return { analysis: upright(seen, traits.orientation), traits };
   },
 
-  /** The field, as the rows of the file are stored, from what the network made of `look`. */
-  async fit(file: Blob, longSide: number, restored: FloatPicture): Promise<{ field: Field; preview: Blob }> {
+  /** The field, as the rows of the file are stored, from what the network made of `look`; and a thumbnail. */
+  async fit(file: Blob, longSide: number, restored: FloatPicture, controls: Controls): Promise<{ field: Field; preview: Blob }> {
     const { traits, picture } = await opened(file);
-    const { own, colours } = await analysis(picture, traits, longSide);
-    const clear = asStored(restored, traits.orientation);
-    const result = colours ? colours.fromSrgb(clear, colours.toSrgb(own.data), own.data) : clear;
+    const { own, seen, colours } = await analysis(picture, traits, longSide);
+    const clear = asStored(controlled(upright(seen, traits.orientation), restored, controls), traits.orientation);
+    const result = colours ? colours.fromSrgb(clear, seen.data, own.data) : clear;
     const field = fitField(own, result, traits.grey);
     const small = applySmall(field, own);
     const shown = colours ? { ...small, data: colours.toSrgb(small.data) } : small;
     const preview = await previewOf(upright(shown, traits.orientation));
     return transfer({ field, preview }, [field.gains.buffer, field.offsets.buffer]);
+  },
+
+  /** What controls go by, upright. */
+  async places(file: Blob, longSide: number, restored: FloatPicture): Promise<Places> {
+    const { analysis } = await worker.look(file, longSide);
+    return placesOf(analysis, restored);
+  },
+
+  /** The same of two small files, that the browser decodes. */
+  async placesOfFiles(...files: [hazy: Blob, restored: Blob]): Promise<Places> {
+    const [hazy, restored] = await Promise.all(files.map(floatsOf));
+    return placesOf(hazy!, restored!);
   },
 
   /** The photo for the screen. */
@@ -99,9 +118,14 @@ function equal(one: ArrayBuffer, other: ArrayBuffer): boolean {
 }
 
 async function analysis(picture: Picture, traits: Traits, longSide: number) {
-  if (last?.own?.longSide !== longSide && last) last.own = { longSide, picture: analysisPicture(picture, longSide, traits.white) };
-  const own = last?.own?.picture ?? analysisPicture(picture, longSide, traits.white);
-  return { own, colours: await Colours.of(traits.profile) };
+  const colours = await Colours.of(traits.profile);
+  let small = smalls.get(picture);
+  if (small?.longSide !== longSide) {
+    const own = analysisPicture(picture, longSide, traits.white);
+    small = { longSide, own, seen: colours ? { ...own, data: colours.toSrgb(own.data) } : own };
+    smalls.set(picture, small);
+  }
+  return { ...small, colours };
 }
 
 /** 8 bits a sample; every n-th pixel where it is larger than textures may be. */
@@ -121,6 +145,15 @@ function forScreen(picture: Picture, limit: number, white: number): Picture {
     }
   }
   return { width, height, data };
+}
+
+async function floatsOf(file: Blob): Promise<FloatPicture> {
+  const bitmap = await createImageBitmap(file);
+  const { width, height } = bitmap;
+  const context = new OffscreenCanvas(width, height).getContext("2d")!;
+  context.drawImage(bitmap, 0, 0);
+  const { data } = context.getImageData(0, 0, width, height);
+  return { width, height, data: Float32Array.from({ length: 3 * width * height }, (_, i) => data[4 * Math.floor(i / 3) + (i % 3)]! / 255) };
 }
 
 /** A JPEG for the list of photos. */

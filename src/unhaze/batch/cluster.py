@@ -34,7 +34,7 @@ STORE_BYTES = 100 << 20  # of a Ray that is started here: only names and outcome
 
 
 class Ledger:
-    """An actor that knows what has begun and whether to stop."""
+    """An actor that counts the attempts at each file and keeps the stop flag."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -42,7 +42,7 @@ class Ledger:
         self.stopped = False
 
     def begin(self, source: str) -> str:
-        """What a worker that is about to begin with a file shall do: "go", "stop" or "give up"."""
+        """Returns "go", "stop" or "give up" to a worker that is about to start a file."""
         if self.stopped:
             return "stop"
         self.begun[source] += 1
@@ -177,7 +177,7 @@ def connected(executor: "ExecutorConfig", threads: int) -> Iterator[None]:
 
 
 def fitting(there: dict[str, float], work: Work, executor: "ExecutorConfig") -> int:
-    """How many workers the cluster holds. UnhazeError if that is none."""
+    """Returns how many workers fit on the cluster. UnhazeError: none."""
     needs = {"CPU": max(1, work.threads)} | ({"GPU": executor.gpus} if executor.gpus else {})
     for kind, needed in needs.items():
         if there.get(kind, 0) < needed:
@@ -187,13 +187,13 @@ def fitting(there: dict[str, float], work: Work, executor: "ExecutorConfig") -> 
 
 
 def tell(stop: threading.Event, ledger: Any) -> None:
-    """Hands a stop on to all workers."""
+    """Passes a stop on to all workers."""
     stop.wait()
     ledger.stop.remote()
 
 
 def packed(outcome: Outcome) -> str:
-    """To JSON."""
+    """Returns an outcome as JSON."""
     return json.dumps(asdict(outcome))
 
 

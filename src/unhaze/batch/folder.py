@@ -26,7 +26,7 @@ AT_ONCE_REMOTE = 2  # photos in one worker at least: one travels while another i
 
 @dataclass(frozen=True)
 class ExecutorConfig:
-    """Who does the work. workers: 0 to choose. jobs: photos at a time in all, 0 to choose.
+    """How a batch runs. workers: 0 to choose. jobs: photos at a time in all, 0 to choose.
 
     cluster: None for processes of this computer, else where Ray is: "local" starts it here, "auto"
     finds the one that runs here, anything else is an address. gpus: of each worker, for Ray.
@@ -40,7 +40,7 @@ class ExecutorConfig:
 
 @dataclass
 class BatchStats:
-    """How far a batch is; `total` counts what was done before. Seconds: `startup` until the first
+    """Progress of a batch; `total` includes files done before. Seconds: `startup` until the first
     worker is ready, `listing` both places, `manifest` writing it, `seconds` in all.
     """
 
@@ -117,7 +117,7 @@ def restore_folder(
 
 
 def plan_folder(work: Work, *, resume: bool = False, shard: tuple[int, int] = (1, 1)) -> Plan:
-    """What `restore_folder` would do, but for what a manifest tells of earlier runs; nothing is
+    """Returns what `restore_folder` would do without a manifest of earlier runs; nothing is
     done. resume: results that exist are taken for done.
     """
     check(ExecutorConfig(), shard)

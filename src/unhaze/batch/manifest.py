@@ -36,7 +36,7 @@ class NotCopied(UnhazeError):
 
 @dataclass
 class Manifest:
-    """An open manifest. history: what it told when it was opened. seconds: spent on writing it."""
+    """An open manifest. history: its content when opened. seconds: spent on writing it."""
 
     given: str
     history: History
@@ -52,7 +52,7 @@ class Manifest:
             self._copy(last=False)
 
     def add(self, outcome: Outcome, digest: str) -> None:
-        """Writes what became of a file; at once, so that a kill loses no line."""
+        """Writes the outcome of a file at once, so that a kill loses no line."""
         start = time.perf_counter()
         task = outcome.task
         line = {"source": task.source, "target": task.target, "state": outcome.state}
@@ -72,7 +72,7 @@ class Manifest:
         return max(UPLOAD_SECONDS, self.file.tell() / COPIED_PER_SECOND)
 
     def _copy(self, *, last: bool) -> None:
-        """To the store, if it belongs there. A store that is away is asked again with the next
+        """Uploads it, if it belongs in a store. An unreachable store is tried again with the next
         lines; `last`: there will be none, so again and again until it must be given up.
         """
         if self.store is None:
@@ -167,7 +167,7 @@ def locked(path: Path, given: str) -> Iterator[BinaryIO]:
 
 
 def read_history(text: bytes, given: str) -> History:
-    """What the whole lines of a manifest tell. UnhazeError for anything else."""
+    """Returns the history in the complete lines of a manifest. UnhazeError: an invalid line."""
     done: dict[str, tuple[Mark, str]] = {}
     digest, began, empty = None, 0.0, True
     for number, line in enumerate(text.splitlines(), start=1):

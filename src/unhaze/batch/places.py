@@ -37,7 +37,7 @@ FOREIGN_ERRORS = (
 
 @dataclass(frozen=True)
 class Mark:
-    """Tells one state of a file from another: size in bytes, and its time of change or etag.
+    """Identifies one state of a file: size in bytes, and its modification time or etag.
 
     changed: seconds since 1970, None where the store does not say.
     """
@@ -84,7 +84,7 @@ def open_place(given: str | Path) -> "Folder | Store":
 
 
 def store_errors() -> tuple[type[BaseException], ...]:
-    """What reading from and writing to a place may raise, and may not raise the next time."""
+    """Returns the exceptions of reading and writing places after which a retry may succeed."""
     loaded = [(sys.modules.get(module), name) for module, name in FOREIGN_ERRORS]
     return (OSError, EOFError, *(getattr(module, name) for module, name in loaded if module))
 
@@ -130,7 +130,7 @@ class Folder:
         return str(self.path / name)
 
     def ignores_case(self, name: str) -> bool:
-        """Whether the file and one whose name differs in case only are one."""
+        """Returns whether names that differ only in case are the same file."""
         return ignores_case(self.full(name))
 
     def fetch(self, name: str, scratch: Path) -> Path:
@@ -138,11 +138,11 @@ class Folder:
         return self.path / name
 
     def room(self, name: str, scratch: Path) -> Path:
-        """Where a result is to be written: under its name, as writers publish whole files only."""
+        """Returns the target itself, as writers only publish complete files."""
         return self.path / name
 
     def publish(self, name: str, written: Path) -> None:
-        """Nothing is left to be done."""
+        """Does nothing: the result is in place."""
 
     def read(self, name: str) -> bytes | None:
         """The bytes of a small file, None if there is none."""
@@ -186,7 +186,7 @@ class Store:
         return f"{self.given}/{name}"
 
     def ignores_case(self, name: str) -> bool:
-        """No store does."""
+        """Returns False: stores distinguish case."""
         return False
 
     def fetch(self, name: str, scratch: Path) -> Path:
@@ -197,7 +197,7 @@ class Store:
         return copy
 
     def room(self, name: str, scratch: Path) -> Path:
-        """Where a result is to be written before it is published."""
+        """Returns the path to write a result to before it is published."""
         (scratch / "target").mkdir(exist_ok=True)
         return scratch / "target" / Path(name).name
 
@@ -253,12 +253,12 @@ def open_system(url: str) -> "tuple[AbstractFileSystem, str]":
 
 
 def marked(facts: os.stat_result) -> Mark:
-    """Of a file of this computer."""
+    """Returns the mark of a local file."""
     return Mark(facts.st_size, str(facts.st_mtime_ns), facts.st_mtime)
 
 
 def mark_of(info: dict[str, Any]) -> Mark:
-    """Of what fsspec tells of a file."""
+    """Returns the mark of a file from fsspec's info."""
     stamps = (str(info[key]) for key in STAMPS if info.get(key))
     moments = (seconds_of(info[key]) for key in MOMENTS if info.get(key))
     return Mark(int(info.get("size") or 0), next(stamps, ""), next(moments, None))
@@ -283,7 +283,7 @@ def reason(error: BaseException) -> str:
 
 
 def overlap(source: Place, target: Place) -> Iterator[str]:
-    """What is wrong with reading from the one and writing to the other."""
+    """Yields the reasons why results of `source` cannot be written to `target`."""
     one, other = (place.full("").rstrip("/") for place in (source, target))
     if one == other:
         yield f"SRC and DST are both '{source.given}'; results need a folder of their own"

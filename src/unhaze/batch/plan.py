@@ -135,17 +135,18 @@ def targets_of(
         raise UnhazeError(f"'{out}' is a file; several inputs need a folder")
     if has_known_suffix(folder) and not folder.exists():
         raise UnhazeError(f"'{out}' is named like a file; several inputs need a folder")
+    targets = targets_below(found.values(), output)
+    return told_apart({source: folder / targets[below] for source, below in found.items()})
+
+
+def targets_below(names: Iterable[Source], output: Output) -> dict[Source, Source]:
+    """Returns name -> name of its result in a folder of results; both are paths below folders."""
     mark = output.suffix or ""
-    return told_apart(
-        {
-            source: folder / below.with_name(named(below, mark, output))
-            for source, below in found.items()
-        }
-    )
+    return {name: name.with_name(named(name, mark, output)) for name in names}
 
 
 def told_apart(targets: Mapping[Source, Target]) -> dict[Source, Target]:
-    """Where sources with several suffixes would have one target, those whose format changes keep
+    """Where sources with different suffixes would share a target, those whose format changes keep
     theirs in the name: beside IMG_1.jpg, IMG_1.heic becomes IMG_1.heic.jpg.
     """
     alike: dict[str, list[Source]] = defaultdict(list)
@@ -192,13 +193,21 @@ def checked(targets: dict[Path, Path]) -> Iterable[FileJob]:
     originals = {identity(source) for source in targets}
     rivals = rivals_of({source: str(target) for source, target in targets.items()}, ignores_case)
     for source, target in targets.items():
-        problem = None
-        if target.exists() and identity(target) in originals:
-            problem = f"'{target}' is the original, which is never touched; set another out"
-        elif len(rivals[source]) > 1:
-            names = " and ".join(f"'{each}'" for each in rivals[source])
-            problem = f"{names} would all become '{target}'; restore them in separate calls"
-        yield FileJob(source, target, problem)
+        is_original = target.exists() and identity(target) in originals
+        yield FileJob(source, target, clash(target, rivals[source], is_original, "out"))
+
+
+def clash(target: object, rivals: Sequence[object], is_original: bool, out: str) -> str | None:
+    """Returns why `target` must not be written with any settings, or None.
+
+    rivals: all sources with this target. out: what the user calls the place of results.
+    """
+    if is_original:
+        return f"'{target}' is an original, which is never touched; set another {out}"
+    if len(rivals) > 1:
+        names = " and ".join(f"'{each}'" for each in rivals)
+        return f"{names} would all become '{target}'; restore them in separate calls"
+    return None
 
 
 def rivals_of(
@@ -223,7 +232,7 @@ def rivals_of(
 
 
 def ignores_case(target: str) -> bool:
-    """Whether names that differ in case only are one file where `target` is to be written.
+    """Returns whether names that differ only in case are one file where `target` is written.
 
     It is tried out there, in the nearest folder that exists; False where nothing can be written.
     """
@@ -247,7 +256,7 @@ def identity(file: Path) -> tuple[int, int]:
 
 
 def complaint(path: Path) -> str:
-    """Why an INPUT names nothing that can be restored."""
+    """Returns why an INPUT names nothing that can be restored."""
     if path.parts and path.parts[0].lower() in URL_SCHEMES:
         return f"'{path}' is a URL; inputs are files: download it first"
     if path.is_dir():

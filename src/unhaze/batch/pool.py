@@ -20,7 +20,7 @@ Watch = Callable[[Path], Progress]
 
 
 class OpenRestorer(Protocol):
-    """A Restorer, its model and device settled; the rest is as there."""
+    """Opens a Restorer with model and device already bound; arguments as in `Restorer`."""
 
     def __call__(self, *, threads: int, memory: float | None, use: str) -> Restorer: ...
 

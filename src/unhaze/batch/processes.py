@@ -94,7 +94,7 @@ def start(work: Work) -> WorkerHandle:
 
 
 def send(handle: WorkerHandle, message: Task | None) -> None:
-    """To a worker; one that has died meanwhile is found out when it is listened to."""
+    """Sends to a worker; a dead one is detected at the next receive."""
     try:
         handle.pipe.send(message)
     except (BrokenPipeError, ConnectionResetError):
@@ -102,7 +102,7 @@ def send(handle: WorkerHandle, message: Task | None) -> None:
 
 
 def receive(handle: WorkerHandle) -> Outcome | Task | str | bool:
-    """The next words of a worker: True when it is ready, False when it has died."""
+    """Returns the next message of a worker: True when it is ready, False when it has died."""
     try:
         return handle.pipe.recv()
     except (EOFError, ConnectionResetError):
@@ -112,7 +112,7 @@ def receive(handle: WorkerHandle) -> Outcome | Task | str | bool:
 
 
 def feed(handle: WorkerHandle, waiting: deque[Task], at_once: int, stop: threading.Event) -> None:
-    """Gives a worker as many tasks as it works on at a time."""
+    """Sends a worker as many tasks as it runs concurrently."""
     while handle.ready and waiting and len(handle.held) < at_once and not stop.is_set():
         task = waiting.popleft()
         handle.held[task.source] = task
@@ -122,7 +122,7 @@ def feed(handle: WorkerHandle, waiting: deque[Task], at_once: int, stop: threadi
 def lost(
     handle: WorkerHandle, waiting: deque[Task], deaths: Counter[str], retries: int
 ) -> Iterator[Outcome]:
-    """What a dead worker held goes to others, unless too many have died of it."""
+    """Requeues the tasks of a dead worker; those that killed too many workers fail."""
     for task in handle.held.values():
         deaths[task.source] += 1
         if deaths[task.source] <= retries:

@@ -1,4 +1,4 @@
-"""What lies in a folder: photos and videos to restore, and why all else is passed over."""
+"""Finds the photos and videos in a folder, and says why other files are passed over."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ class Found:
 
 
 def search(folder: Path, out: Path | None, mark: str | None = None) -> Found:
-    """All files in `folder` and below. `out` is not searched, it holds earlier results.
+    """Searches `folder` recursively, without `out`, which holds earlier results.
 
     mark: by which names of earlier results end, beside `MARK`. Links to folders are not followed.
     """
@@ -56,7 +56,7 @@ def search(folder: Path, out: Path | None, mark: str | None = None) -> Found:
 
 
 def passed_over(path: Path, mark: str | None = None) -> str | None:
-    """Why a file of a folder is no input; None if it is one."""
+    """Returns why a file of a folder is not an input, or None if it is one."""
     if path.name.startswith("."):
         return HIDDEN
     if MARK in path.suffixes or (mark and path.stem.endswith(mark)):
@@ -92,15 +92,15 @@ def say_passed_over(folder: str | Path, passed: Mapping[str, str]) -> None:
 
 
 def is_video(file: PurePath) -> bool:
-    """Whether `file` is named like a video."""
+    """Returns whether `file` is named like a video."""
     return file.suffix.lower() in VIDEO_SUFFIXES
 
 
 def has_known_suffix(file: PurePath) -> bool:
-    """Whether `file` is named like a photo or a video."""
+    """Returns whether `file` is named like a photo or a video."""
     return file.suffix.lower() in PHOTO_SUFFIXES or is_video(file)
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether both are one file or folder; `other` need not exist."""
+    """Returns whether both are the same file or folder; `other` need not exist."""
     return other.exists() and one.samefile(other)

@@ -1,4 +1,4 @@
-"""What a batch has to do: every file below SRC becomes a task, unless its outcome is known."""
+"""Plans a batch: every file below SRC becomes a task, unless its outcome is known."""
 
 import hashlib
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from unhaze.batch.places import Mark, Place, overlap
-from unhaze.batch.plan import named, rivals_of, told_apart
+from unhaze.batch.plan import clash, rivals_of, targets_below, told_apart
 from unhaze.batch.search import MARK, has_known_suffix, say_passed_over
 from unhaze.errors import UnhazeError
 from unhaze.outputs import AS_SOURCE, Output
@@ -31,7 +31,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file. why: one line, if it failed. attempts: 0 if its target was found.
+    """The outcome of a task. why: one line, if it failed. attempts: 0 if its target was found.
 
     megapixels: of the picture, of a video those of all its frames. worker: computer:process.
     """
@@ -48,7 +48,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class History:
-    """What the manifest of an earlier run tells.
+    """The content of the manifest of an earlier run.
 
     done: source -> (its state, digest of the settings) for what was done. began: when the first run
     with the settings `digest` began, in seconds since 1970. empty: it tells of no file.
@@ -77,7 +77,7 @@ class Plan:
 
 
 def find_sources(source: Place, target: Place) -> dict[str, Mark]:
-    """All photos and videos in `source`. UnhazeError: none, or `target` is it or lies in it."""
+    """Returns the photos and videos in `source`. UnhazeError: none, or `target` is inside it."""
     for problem in overlap(source, target):
         raise UnhazeError(problem)
     sources = {name: mark for name, mark in source.files().items() if is_input(name)}
@@ -114,7 +114,7 @@ def plan_tasks(
     for name in sorted(each for each in sources if part_of(each, shard[1]) == shard[0]):
         result = targets[name]
         task = Task(name, result, sources[name], there.get(result))
-        problem = clash(task, rivals[name], target.full(result) in originals)
+        problem = clash(result, sorted(rivals[name]), target.full(result) in originals, "DST")
         before = history.done.get(name) if resume else None
         if problem is None and before == (task.mark, digest) and task.before:
             skipped += 1
@@ -131,7 +131,7 @@ def plan_tasks(
 
 
 def is_input(name: str) -> bool:
-    """Whether it is named like a photo or video, neither hidden nor an earlier result."""
+    """Returns whether it is named like a photo or video, not hidden and not an earlier result."""
     path = PurePosixPath(name)
     hidden = any(part.startswith(".") for part in path.parts)
     return not hidden and MARK not in path.suffixes and has_known_suffix(path)
@@ -139,9 +139,7 @@ def is_input(name: str) -> bool:
 
 def targets_of(names: Iterable[str], output: Output = AS_SOURCE) -> dict[str, str]:
     """holiday/a.bmp -> holiday/a.png: as it was, unless that format is only read, or as asked."""
-    paths = [PurePosixPath(name) for name in names]
-    mark = output.suffix or ""
-    targets = told_apart({path: path.with_name(named(path, mark, output)) for path in paths})
+    targets = told_apart(targets_below(map(PurePosixPath, names), output))
     return {str(path): str(target) for path, target in targets.items()}
 
 
@@ -151,18 +149,8 @@ def part_of(name: str, parts: int) -> int:
     return int.from_bytes(digest[:8], "big") % parts + 1
 
 
-def clash(task: Task, rivals: list[str], is_original: bool) -> str | None:
-    """Why the task must not be done whatever the settings."""
-    if is_original:
-        return f"'{task.target}' is an original, which is never touched; set another DST"
-    if len(rivals) > 1:
-        names = " and ".join(f"'{name}'" for name in sorted(rivals))
-        return f"{names} would all become '{task.target}'; restore them in separate calls"
-    return None
-
-
 def orphan(task: Task, history: History, digest: str) -> bool:
-    """Whether the target was made by the earlier run, which was killed before it could note that:
+    """Returns whether the target is of an earlier run that was killed before it recorded it:
     it is newer than that run's begin and not older than its source, unless that claims to be of
     the future.
     """
@@ -173,7 +161,7 @@ def orphan(task: Task, history: History, digest: str) -> bool:
 
 
 def stays(task: Task, before: tuple[Mark, str] | None, digest: str) -> str:
-    """Why a target that exists is not made anew."""
+    """Returns why an existing target is not replaced."""
     if before is None:
         how = "exists"
     else:

@@ -1,4 +1,4 @@
-"""One job to its result: the file is restored, found to be done before, or said to have failed."""
+"""Runs one job: the file is restored, was done before, or has failed."""
 
 import errno
 import logging
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unhaze.batch.plan import FileJob, is_video
 from unhaze.errors import UnhazeError, printable
@@ -15,7 +15,9 @@ from unhaze.photo.notes import noted
 from unhaze.restore.controls import AS_MODEL, Controls
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.restorer import Restorer
-from unhaze.restore.video import VideoReport, restore_video
+
+if TYPE_CHECKING:
+    from unhaze.restore.video import VideoReport
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ class TargetExists(UnhazeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What is done to each file; which model does it is the Restorer's.
+    """Settings for each file; the model belongs to the Restorer.
 
     strength: 0 (no change) to 1. overwrite: targets that exist are replaced. resume: targets that
     exist and are not older than their source are kept and count as done. compare, save_field:
@@ -58,7 +60,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of a job. error: one line, or None when `target` is written, now or before.
+    """The outcome of a job. error: one line, or None when `target` is written, now or before.
 
     skipped: it was there before and `Settings.resume` was set. video: what is known of a video.
     notes: what was left out or converted, one line each.
@@ -70,7 +72,7 @@ class FileResult:
     seconds: float
     error: str | None = None
     skipped: bool = False
-    video: VideoReport | None = None
+    video: "VideoReport | None" = None
     passing: bool = False
     notes: tuple[str, ...] = ()
 
@@ -120,12 +122,12 @@ def told(fault: BaseException) -> str:
 
 
 def may_pass(failure: BaseException | None) -> bool:
-    """Whether another attempt may go better."""
+    """Returns whether a retry may succeed."""
     return isinstance(failure, OSError) and failure.errno in PASSING
 
 
 def is_done(job: FileJob) -> bool:
-    """Whether the target was made from the source as it is: it exists and is not older.
+    """Returns whether the target was made from the current source: it exists and is not older.
 
     It needs no look inside, because targets appear whole or not at all. A date in the future, as
     of a camera whose clock is wrong, tells nothing: the source is then as old as its entry in the
@@ -141,7 +143,7 @@ def is_done(job: FileJob) -> bool:
 
 def restore_file(
     job: FileJob, restorer: Restorer, settings: Settings, progress: Progress | None = None
-) -> VideoReport | None:
+) -> "VideoReport | None":
     """Writes `job.target`. UnhazeError, before any work, for a target that must stay."""
     if job.problem is not None:
         raise UnhazeError(job.problem)
@@ -151,6 +153,8 @@ def restore_file(
     restorer = restorer.controlled(settings.controls)
     job.target.parent.mkdir(parents=True, exist_ok=True)
     if is_video(job.source):
+        from unhaze.restore.video import restore_video
+
         analysis: dict[str, Any] = {}
         if settings.analysis is not None:
             analysis["analysis"] = settings.analysis

@@ -33,7 +33,7 @@ FIRST_PAUSE = 0.5  # seconds before the second attempt; twice as long before eac
 
 @dataclass(frozen=True)
 class Work:
-    """What all workers of a batch are told; it travels to other processes and computers.
+    """The job description that every worker of a batch receives; it is picklable.
 
     source, target: the places. at_once: photos at a time in one worker. threads: for each of them.
     memory: bytes that the network may take for each, None: what is free. retries: of a file, after
@@ -52,14 +52,14 @@ class Work:
     retries: int = 2
 
     def facts(self) -> dict[str, Any]:
-        """Places and settings, as the manifest tells them."""
+        """Returns places and settings for the manifest."""
         asked = asdict(self.settings)
         kept = {key: asked[key] for key in asked if key not in ("overwrite", "resume")}
         facts = {"unhaze": version("unhaze"), "from": self.source, "to": self.target}
         return facts | {"settings": {"model": self.model, "native": self.native} | kept}
 
     def digest(self) -> str:
-        """Of all on which the pixels of a result depend. UnhazeError: no such model."""
+        """Returns a digest of all that the pixels depend on. UnhazeError: no such model."""
         facts: dict[str, Any] = self.facts()["settings"] | {"unhaze": version("unhaze")}
         if not is_prior(self.model):
             path = find_model(self.model)
@@ -119,7 +119,7 @@ class Worker:
         )
 
     def give_up(self, task: Task) -> Outcome:
-        """What is said of a file on which workers died, unless one of them had made its target."""
+        """Returns the outcome of a file whose workers died: done if one wrote its target."""
         try:
             if self._was_made(task):
                 return Outcome(task, DONE, worker=self.name)
@@ -128,17 +128,17 @@ class Worker:
         return Outcome(task, FAILED, f"'{task.source}': its workers died", worker=self.name)
 
     def faulted(self, task: Task, fault: BaseException) -> Outcome:
-        """What is said of a file at which this program met what nobody expects."""
+        """Returns the outcome of a file on which an unexpected exception was raised."""
         logger.info("'%s': an unexpected fault", task.source, exc_info=fault)
         return Outcome(task, FAILED, f"'{task.source}': {told(fault)}", worker=self.name)
 
     def _was_made(self, task: Task) -> bool:
-        """Whether the target is there in another state than when the batch was planned."""
+        """Returns whether the target has changed since the batch was planned."""
         now = self.target.mark(task.target)
         return now is not None and now != task.before
 
     def _restore(self, task: Task, stop: threading.Event) -> tuple[FileResult, tuple[int, int]]:
-        """What `restore_job` says, in names of the batch, and (width, height)."""
+        """Returns the result of `restore_job` with the batch's file names, and (width, height)."""
 
         def progress(frames: int, total: int | None, seconds: float) -> None:
             if stop.is_set():
@@ -195,5 +195,5 @@ def size_of(result: FileResult) -> tuple[int, int]:
 
 
 def permanent(error: BaseException) -> bool:
-    """Whether trying again is of no use: the file is not there, or not for us."""
+    """Returns whether a retry is pointless: the file is missing or access is denied."""
     return isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)

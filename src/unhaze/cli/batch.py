@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from unhaze.cli.dry import planned_video
 from unhaze.cli.options import given_in, shared_options
 from unhaze.cli.progress import ERASE, say, stopped_by
+from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
     from unhaze.batch.folder import BatchStats
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
     from unhaze.restore.video.planned import PlannedVideo
 
 MANIFEST_HELP = "Path or URL of the manifest. [default: unhaze-manifest.jsonl in DST]"
-WORKERS_HELP = "Processes, or actors of Ray, with a model each. [default: as --jobs; on a GPU 1]"
-CLUSTER_HELP = "Let Ray do it: local (started here), auto (running here) or its address."
-GPUS_HELP = "Of each worker, for Ray: 1, or 0.5 for two workers on one."
-RETRIES_HELP = "Further attempts at a file after errors that may pass. [default: 2]"
+WORKERS_HELP = "Processes or Ray actors, each with a model. [default: as --jobs; 1 on a GPU]"
+CLUSTER_HELP = "Run on Ray: local (started here), auto (running here) or an address."
+GPUS_HELP = "GPUs per Ray worker; 0.5 puts two workers on one GPU."
+RETRIES_HELP = "Retries of a file after transient errors. [default: 2]"
 TELL_SECONDS = 10.0  # between two lines on progress; on a terminal it is told in place
 
 
@@ -133,27 +135,17 @@ def tell_tasks(plan: "Plan", work: "Work", as_json: bool) -> int:
 
 
 def video_of(task: "Task", work: "Work") -> "PlannedVideo | None":
-    """What a video of a folder here would become; None for a photo, a store, and what fails."""
-    from unhaze.batch import is_video
-    from unhaze.errors import UnhazeError
-    from unhaze.restore.video.frames import require_av
-
-    source, settings = Path(work.source, task.source), work.settings
-    if not is_video(source) or not source.is_file():
-        return None
+    """Returns the plan of a local video; None for photos, stores, and videos that fail."""
+    source = Path(work.source, task.source)
     try:
-        require_av("restoring a video")
-        from unhaze.restore.video.planned import plan_video
-
-        part = {"start": settings.start, "end": settings.end, "strength": settings.strength}
-        return plan_video(source, task.target, encoding=settings.encoding, **part)
+        return planned_video(source, task.target, work.settings) if source.is_file() else None
     except UnhazeError as error:
         say(f"error: '{task.source}': {error}")
         return None
 
 
 class Teller:
-    """Tells on stderr of each failure, and now and then how far the batch is.
+    """Prints each failure, and from time to time the progress of the batch, to stderr.
 
     quiet: not of the latter. verbose: of each file.
     """
@@ -162,7 +154,7 @@ class Teller:
         self.told, self.quiet, self.verbose = 0.0, quiet, verbose
 
     def hear(self, stats: "BatchStats", outcome: "Outcome | None") -> None:
-        """Of an outcome, after it has been counted."""
+        """Reports an outcome, after it has been counted."""
         if outcome is not None and outcome.why is not None:
             say(f"error: {outcome.why}")
         elif outcome is not None and self.verbose:
@@ -186,7 +178,7 @@ def rate(stats: "BatchStats") -> str:
 
 
 def conclude(stats: "BatchStats", stopped: bool, quiet: bool) -> int:
-    """The last words, and the exit status."""
+    """Prints the summary and returns the exit status."""
     counts = stats.counts
     words = ", ".join(f"{counts[state]} {state}" for state in ("done", "skipped", "failed"))
     if not quiet or counts["failed"]:

@@ -10,7 +10,11 @@ from unhaze.cli.settings import parse_settings, settings_option
 
 FOLDER = click.Path(path_type=Path)
 border_option = click.option(
-    "--border", type=click.IntRange(min=0), default=0, metavar="PX", help="Cut this off every side."
+    "--border",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="PX",
+    help="Pixels to cut off every side first.",
 )
 
 
@@ -21,11 +25,11 @@ def data() -> None:
 
 @data.command()
 @click.argument("name")
-@click.option("--root", type=FOLDER, required=True, metavar="DIR", help="Where the dataset lies.")
+@click.option("--root", type=FOLDER, required=True, metavar="DIR", help="Folder of the dataset.")
 @settings_option
-@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Look into N scenes only.")
+@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Check only N scenes.")
 @click.option(
-    "--crop", type=click.IntRange(min=0), default=0, metavar="PX", help="That training will cut."
+    "--crop", type=click.IntRange(min=0), default=0, metavar="PX", help="Crop size of the training."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def check(
@@ -55,9 +59,7 @@ def check(
 @data.command()
 @click.argument("root", type=FOLDER)
 @click.option("-o", "--out", type=FOLDER, required=True, metavar="FILE", help="The pack to write.")
-@click.option(
-    "--border", type=click.IntRange(min=0), default=0, metavar="PX", help="Cut off first."
-)
+@border_option
 @click.option("--codec", type=click.Choice(["avif", "webp"]), default="avif", show_default=True)
 @click.option("--quality", type=click.IntRange(1, 100), default=58, show_default=True, metavar="Q")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
@@ -82,10 +84,10 @@ def pack(root: Path, out: Path, border: int, codec: str, quality: int, overwrite
 @click.option("--beta", type=(float, float), default=(0.6, 1.8), show_default=True)
 @click.option("--airlight", type=(float, float), default=(0.7, 1.0), show_default=True)
 @click.option("--airlight-at-one", type=float, default=0.0, help="Share of draws that are 1.")
-@click.option("--airlight-tint", type=float, default=0.0, help="Red over blue in A, at most.")
 @click.option(
-    "--border", type=click.IntRange(min=0), default=0, metavar="PX", help="Cut off first."
+    "--airlight-tint", type=float, default=0.0, help="Largest excess of red over blue in A."
 )
+@border_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N scenes.")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
 def synth(

@@ -12,6 +12,7 @@ from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
     from unhaze.batch import FileJob, Settings
+    from unhaze.restore.video.planned import PlannedVideo
 
 
 def tell_plan(
@@ -35,21 +36,14 @@ def tell_plan(
 
 
 def planned(job: "FileJob", settings: "Settings") -> dict[str, Any]:
-    """What would become of one file."""
-    from unhaze.batch import is_video
-    from unhaze.restore.video.frames import require_av
-
+    """Returns what would be done to one file."""
     error, status, video = job.problem, "planned", None
     if error is None and job.target.exists() and not settings.overwrite:
         error = None if settings.resume else f"'{job.target}' exists; --overwrite replaces it"
         status = "skipped"
-    if error is None and status == "planned" and is_video(job.source):
+    if error is None and status == "planned":
         try:
-            require_av("restoring a video")
-            from unhaze.restore.video.planned import plan_video
-
-            part = {"start": settings.start, "end": settings.end, "strength": settings.strength}
-            video = plan_video(job.source, job.target, encoding=settings.encoding, **part)
+            video = planned_video(job.source, job.target, settings)
         except UnhazeError as failure:
             error = f"'{job.source}': {failure}"
     return {
@@ -60,3 +54,17 @@ def planned(job: "FileJob", settings: "Settings") -> dict[str, Any]:
         "words": "" if video is None else str(video),
         "video": None if video is None else video.facts(),
     }
+
+
+def planned_video(source: Path, target: Path | str, settings: "Settings") -> "PlannedVideo | None":
+    """Returns how a video would be written; None for a photo. UnhazeError: it cannot be."""
+    from unhaze.batch import is_video
+    from unhaze.restore.video.frames import require_av
+
+    if not is_video(source):
+        return None
+    require_av("restoring a video")
+    from unhaze.restore.video.planned import plan_video
+
+    part = {"start": settings.start, "end": settings.end, "strength": settings.strength}
+    return plan_video(source, target, encoding=settings.encoding, **part)

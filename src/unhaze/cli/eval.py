@@ -30,10 +30,17 @@ SHOWN = {
 @click.command("eval", short_help="Measures a model on hazy pictures.")
 @click.argument("model")
 @click.option("--hazy", type=FOLDER, metavar="DIR", help="Folder of hazy pictures.")
-@click.option("--clear", type=FOLDER, metavar="DIR", help="Their clear ones; else FADE and harm.")
-@click.option("--unchanged", type=FOLDER, metavar="DIR", help="Clear photos, to stay as they are.")
+@click.option(
+    "--clear",
+    type=FOLDER,
+    metavar="DIR",
+    help="Their ground truth; without it only FADE and harm.",
+)
+@click.option(
+    "--unchanged", type=FOLDER, metavar="DIR", help="Clear photos, which should not change."
+)
 @click.option("--data", metavar="NAME", help="Published dataset, see `unhaze list datasets`.")
-@click.option("--root", type=FOLDER, metavar="DIR", help="Where that dataset lies.")
+@click.option("--root", type=FOLDER, metavar="DIR", help="Folder of that dataset.")
 @settings_option
 @click.option("--protocol", default="aecr", metavar="NAME", help="How PSNR and SSIM are computed.")
 @click.option(
@@ -48,18 +55,22 @@ SHOWN = {
     "--long-side",
     type=click.IntRange(min=16),
     metavar="N",
-    help="Bring all pictures to this size first, in pixels.",
+    help="Resize all pictures first, in pixels.",
 )
 @click.option(
     "--rescale",
     type=float,
     default=1.0,
     metavar="F",
-    help="Let the model see F times the size; its answer is brought back.",
+    help="Run the model at F times the size and resize its output back.",
 )
-@click.option("--save", type=FOLDER, metavar="DIR", help="Keep pictures, strips and a CSV there.")
+@click.option(
+    "--save", type=FOLDER, metavar="DIR", help="Write pictures, strips and a CSV to this folder."
+)
 @click.option("--result", type=FOLDER, metavar="FILE", help="Write the numbers as a JSON record.")
-@click.option("--net", metavar="NAME[/PRESET]", help="What a checkpoint is of, if it is not told.")
+@click.option(
+    "--net", metavar="NAME[/PRESET]", help="Network of the checkpoint, if it is not recognised."
+)
 @click.option("--device", type=click.Choice(["auto", *DEVICES]), default="auto")
 @click.option("--overwrite", is_flag=True, help="Replace --save and --result that exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
@@ -133,7 +144,7 @@ def tell_failures(evaluation: "Evaluation") -> int:
 
 
 def name_of(hazy: Path | None) -> str:
-    """What a folder's pictures are called: NAME for NAME/hazy, else the folder's own name."""
+    """Returns the name of a folder's data: NAME for NAME/hazy, else the folder's own name."""
     assert hazy is not None  # `check_source` has seen to it
     hazy = hazy.absolute()
     return hazy.parent.name if hazy.name.lower() in ("hazy", "haze") else hazy.name

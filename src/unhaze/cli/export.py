@@ -6,7 +6,9 @@ import click
 @click.command(short_help="Writes a trained network as a checked ONNX file.")
 @click.argument("source", metavar="RUN|WEIGHTS|CHECKPOINT")
 @click.option("-o", "--out", required=True, metavar="MODEL.onnx", help="The file to write.")
-@click.option("--net", metavar="NAME[/PRESET]", help="What a checkpoint is of, if it is not told.")
+@click.option(
+    "--net", metavar="NAME[/PRESET]", help="Network of the checkpoint, if it is not recognised."
+)
 @click.option(
     "--tolerance", type=float, default=1e-4, show_default=True, help="Of ONNX against PyTorch."
 )

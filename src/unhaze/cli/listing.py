@@ -35,7 +35,7 @@ def list_names(kind: str, as_json: bool) -> None:
 
 
 def title_of(row: Row) -> str:
-    """What most rows say of themselves."""
+    """Returns the title of an entry."""
     return row["title"]
 
 
@@ -59,7 +59,7 @@ def list_nets() -> list[Row]:
 
 
 def line_of_net(row: Row) -> str:
-    """Of `list_nets`: title, paper, what it reproduces, terms."""
+    """Returns a line of `list nets`: title, paper, what it reproduces, terms."""
     kind = "" if row["kind"] == "net" else "prior, no training: "
     return f"{kind}{row['title']} ({row['paper']}): {row['reproduces']} [{row['licence']}]"
 
@@ -84,7 +84,7 @@ def list_models() -> list[Row]:
 
 
 def line_of_model(row: Row) -> str:
-    """Of `list_models`: size, speed, what it is for and bad at, when "auto" takes it."""
+    """Returns a line of `list models`: size, speed, purpose, limits, when "auto" takes it."""
     rules = [" and ".join(f"{key} {each}" for key, each in rule.items()) for rule in row["auto"]]
     auto = f" [auto: {', or '.join(rule or 'all else' for rule in rules)}]" if rules else ""
     size = f"{row['params']:,} parameters, {row['bytes'] / 1e6:.1f} MB"

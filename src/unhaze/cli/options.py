@@ -55,7 +55,7 @@ class Given:
     controls: Controls
 
     def settings(self) -> "Settings":
-        """What is done to each file."""
+        """Returns the settings for each file."""
         from unhaze.batch import Settings
         from unhaze.restore.encoding import read_encoding
 
@@ -101,7 +101,7 @@ def given_in(context: click.Context) -> Given:
 
 
 def ready_model(model: str, net: str | None) -> str:
-    """What runs: a checkpoint is made into ONNX here, once, and not by each worker."""
+    """Returns the model to run: a checkpoint is converted to ONNX here, once for all workers."""
     from unhaze.restore.checkpoints import checkpoint_of, ready
 
     checkpoint = checkpoint_of(model)
@@ -144,7 +144,7 @@ def option(
 
 
 def output_option(name: str, about: Option) -> Callable[[Command], Command]:
-    """The option of `unhaze.outputs` as click takes it."""
+    """Returns the click option of an option of `unhaze.outputs`."""
     kind: Any = None
     if about.choices:
         kind = click.Choice(about.choices)
@@ -162,7 +162,7 @@ def output_option(name: str, about: Option) -> Callable[[Command], Command]:
 
 
 def encoding_option(name: str, choice: Choice) -> Callable[[Command], Command]:
-    """The option of a choice; a usage error for a value of no meaning."""
+    """Returns the click option of a choice; an invalid value is a usage error."""
 
     def read(text: str) -> Any:
         try:
@@ -184,10 +184,14 @@ OPTIONS = (
         "--model",
         default="auto",
         metavar="NAME|FILE",
-        help="Listed name or file of weights; of a prior with settings, as in dcp:omega=0.8.",
+        help="Model name, weights file, or prior with settings, e.g. dcp:omega=0.8.",
     ),
-    option("--net", metavar="NAME[/PRESET]", help="What the file is of, if it is not told."),
-    option("--strength", default=1.0, metavar="S", help="0 changes nothing, 1 clears fully."),
+    option(
+        "--net",
+        metavar="NAME[/PRESET]",
+        help="Network of the weights file, if it is not recognised.",
+    ),
+    option("--strength", default=1.0, metavar="S", help="How much haze to remove, from 0 to 1."),
     *(
         option(option_name(name), type=SHARE, default=0.0, metavar="S", help=about)
         for name, about in CONTROLS.items()
@@ -196,46 +200,46 @@ OPTIONS = (
         "--analysis",
         type=click.IntRange(min=16),
         metavar="PX",
-        help="Long side of the picture that the network sees. [default: as suits it, or 1024]",
+        help="Long side of the network's input. [default: the model's, or 1024]",
     ),
-    option("--native", is_flag=True, help="Let the network see every pixel instead."),
+    option("--native", is_flag=True, help="Run the network at full resolution instead."),
     option("--device", type=click.Choice(["auto", *DEVICES]), default="auto"),
     option(
         "--jobs",
         type=click.IntRange(1, 1024),
         metavar="N",
-        help="Photos at a time. [default: as many as cores and memory allow]",
+        help="Photos in parallel. [default: as many as cores and memory allow]",
     ),
     option(
         "--threads",
         type=click.IntRange(1, 1024),
         metavar="N",
-        help="Threads in all. [default: one per core]",
+        help="Total number of threads. [default: one per core]",
     ),
     option(
         "--memory",
         type=size,
         metavar="SIZE",
-        help="That the network may take, as in 500M or 4G. [default: what is free]",
+        help="Memory limit for inference, e.g. 500M or 4G. [default: what is free]",
     ),
     *(output_option(name, about) for name, about in OUTPUTS.items()),
-    option("--overwrite", is_flag=True, help="Replace results that exist."),
-    option("--resume", is_flag=True, help="Keep what an earlier call has done, do the rest."),
-    option("--compare", is_flag=True, help="Also write a strip: hazy beside restored."),
+    option("--overwrite", is_flag=True, help="Replace existing results."),
+    option("--resume", is_flag=True, help="Keep the results of an earlier call and do the rest."),
+    option("--compare", is_flag=True, help="Also write hazy and restored side by side."),
     option("--save-field", is_flag=True, help="Also write transmission and airlight pictures."),
-    option("--start", type=seconds, metavar="TIME", help="Of a video: from here on."),
-    option("--end", type=seconds, metavar="TIME", help="Of a video: up to here."),
+    option("--start", type=seconds, metavar="TIME", help="Start time (videos only)."),
+    option("--end", type=seconds, metavar="TIME", help="End time (videos only)."),
     *(encoding_option(name, choice) for name, choice in CHOICES.items()),
     option(
         "--encoding",
         "encoding_file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="TOML with codec, crf and so on; options win over it.",
+        help="TOML file with codec, crf and so on; options override it.",
     ),
-    option("--dry-run", is_flag=True, help="Print what would become what, and do nothing."),
-    option("-q", "--quiet", is_flag=True, help="Say errors only."),
-    option("-v", "--verbose", is_flag=True, help="Also say of each photo what was kept and lost."),
+    option("--dry-run", is_flag=True, help="Print inputs and outputs without restoring anything."),
+    option("-q", "--quiet", is_flag=True, help="Print errors only."),
+    option("-v", "--verbose", is_flag=True, help="Also print what each photo kept and lost."),
     option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout."),
 )
 

@@ -14,8 +14,10 @@ OUT_HELP = "Picture or clip to write. [default: VIDEO.preview.jpg or .mp4]"
 @click.command(short_help="Shows one frame of a video before and after, or a split screen.")
 @click.argument("video", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="OUT", help=OUT_HELP)
-@click.option("--at", type=seconds, metavar="TIME", help="Which frame. [default: the middle]")
-@click.option("--clip", type=seconds, metavar="TIME", help="A clip that long, as a split screen.")
+@click.option("--at", type=seconds, metavar="TIME", help="Time of the frame. [default: the middle]")
+@click.option(
+    "--clip", type=seconds, metavar="TIME", help="Write a split-screen clip of this length."
+)
 @click.option("--model", default="auto", metavar="NAME|FILE", help="As for run.")
 @click.option("--strength", default=1.0, metavar="S", help="0 changes nothing, 1 clears fully.")
 @click.option("--device", type=click.Choice(["auto", *DEVICES]), default="auto")

@@ -1,4 +1,4 @@
-"""What `unhaze run` and `unhaze batch` say while they work, and how Ctrl-C ends them."""
+"""Progress output of `unhaze run` and `unhaze batch`, and their handling of Ctrl-C."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ ERASE = "\r\x1b[K"  # back to the start of the line, and all of it is cleared
 
 @dataclass(frozen=True)
 class Told:
-    """How much is told. passed: the files of folders that are not restored, each with why."""
+    """Verbosity of the report. passed: files of folders that are not restored, each with why."""
 
     as_json: bool = False
     quiet: bool = False
@@ -37,7 +37,7 @@ class Told:
 def report(
     results: "Iterator[FileResult]", total: int, model: str, stop: threading.Event, told: Told
 ) -> int:
-    """Says of each file what became of it as soon as it is known; returns the exit status."""
+    """Reports each result as soon as it is known; returns the exit status."""
     start = time.perf_counter()
     entries, counts = [], Counter(done=0, skipped=0, failed=0)
     for number, result in enumerate(results, start=1):
@@ -71,7 +71,7 @@ def report(
 
 
 def passed_over(passed: Mapping[Path, str]) -> list[dict[str, str]]:
-    """What the JSON document says of files that are not restored."""
+    """Returns the JSON entries of files that are not restored."""
     return [{"source": str(path), "reason": why} for path, why in passed.items()]
 
 
@@ -85,7 +85,7 @@ def took(result: "FileResult") -> str:
 
 
 def entry(result: "FileResult", became: str) -> dict[str, Any]:
-    """What the JSON document says of a file."""
+    """Returns the JSON entry of a file."""
     video = {} if result.video is None else {"video": facts_of(result.video)}
     return {
         "source": str(result.source),
@@ -99,7 +99,7 @@ def entry(result: "FileResult", became: str) -> dict[str, Any]:
 
 
 def kept_in(result: "FileResult") -> list[str]:
-    """What a written photo holds, in words: size, depth, and what stands beside the pixels."""
+    """Returns in words what a written photo holds: size, depth, metadata."""
     from unhaze import photo
     from unhaze.errors import UnhazeError
 
@@ -115,12 +115,12 @@ def say(message: str) -> None:
 
 
 def facts_of(video: "VideoReport") -> dict[str, Any]:
-    """All but the two paths, which the entry has."""
+    """Returns the fields of a video's report without the two paths, which the entry has."""
     return {key: value for key, value in asdict(video).items() if key not in ("source", "target")}
 
 
 def follow_video(source: Path) -> "Progress":
-    """Who tells on stderr how far a video is: on a terminal in place, else every ten seconds."""
+    """Returns a progress callback for stderr: in place on a terminal, else every ten seconds."""
     terminal = sys.stderr.isatty()
     name = " ".join(source.name.splitlines())
     told = 0.0

@@ -141,7 +141,9 @@ def strips(
     metavar="MODEL",
     help="Show these instead of dcp and every shipped model. May be repeated.",
 )
-@click.option("--also", multiple=True, metavar="MODEL", help="Show these, too. May be repeated.")
+@click.option(
+    "--also", multiple=True, metavar="MODEL", help="Also show this model. May be repeated."
+)
 @click.option(
     "--long-side",
     type=click.IntRange(min=0),

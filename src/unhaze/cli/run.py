@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from unhaze.restore.video.streams import Piped
 
 OUT_HELP = "File for one input, folder for several, - for stdout, URL. [default: beside the input]"
-LIST_HELP = "More inputs, one a line or ended by zero bytes; - is stdin."
+LIST_HELP = "File with more inputs, one per line or NUL-terminated; - is stdin."
 
 
 @click.command(short_help="Clears haze from photos and videos.")
@@ -117,7 +117,7 @@ def check_pipes(
 
 
 def source_of(given: str) -> "tuple[str | Piped | BinaryIO, bytes]":
-    """What a word of the command line stands for, and the first bytes of stdin."""
+    """Returns the source that an argument names, and the first bytes of stdin."""
     from unhaze.restore.video.streams import Piped, peek
 
     if given != "-":

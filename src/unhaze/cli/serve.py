@@ -19,7 +19,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def at_least(least: float) -> Callable[[str], float]:
-    """How an option takes a number; "nan" compares with nothing, "inf" is no limit."""
+    """Returns the callback that checks a number; "nan" is refused, "inf" is no limit."""
 
     def read(given: str) -> float:
         try:
@@ -36,7 +36,7 @@ def at_least(least: float) -> Callable[[str], float]:
 
 
 def number(name: str, default: float, least: float, text: str = "") -> Callable:
-    """An option that takes a number of at least `least`."""
+    """Returns an option that takes a number of at least `least`."""
     shown = {"default": default, "show_default": True, "metavar": "N", "help": text}
     return option(name, type=at_least(least), **shown)
 
@@ -54,26 +54,26 @@ OPTIONS = (
         "--token",
         envvar="UNHAZE_TOKEN",
         default="",
-        help="What clients must show as `Authorization: Bearer TOKEN`. Also: UNHAZE_TOKEN.",
+        help="Token required as `Authorization: Bearer TOKEN`. Also: UNHAZE_TOKEN.",
     ),
     option(
         "--token-file",
         envvar="UNHAZE_TOKEN_FILE",
         metavar="FILE",
-        help="A file with nothing but the token, as secrets are mounted. Also: UNHAZE_TOKEN_FILE.",
+        help="File that contains only the token, e.g. a mounted secret. Also: UNHAZE_TOKEN_FILE.",
     ),
-    whole("--workers", 0, 0, "Photos at a time; 0: one for two cores."),
-    whole("--queue", 8, 0, "Requests that wait besides."),
+    whole("--workers", 0, 0, "Photos in parallel; 0: one per two cores."),
+    whole("--queue", 8, 0, "Requests that may wait."),
     whole(
         "--client-places",
         None,
         0,
         "For one address; 0: all. Default: half, but all on this computer alone.",
     ),
-    option("--models", default="", help="Those that clients may name, as A,B; default: all."),
-    number("--max-megabytes", 200, 0.001, "Of an upload."),
-    number("--max-megapixels", 120, 0.001, "Of a photo."),
-    number("--max-frame-megapixels", 9, 0.001, "Of a frame of a video."),
+    option("--models", default="", help="Models that clients may choose, as A,B; default: all."),
+    number("--max-megabytes", 200, 0.001, "Size limit of an upload."),
+    number("--max-megapixels", 120, 0.001, "Size limit of a photo."),
+    number("--max-frame-megapixels", 9, 0.001, "Size limit of a video frame."),
     whole("--max-frames", 3000, 1, "Of a video."),
     whole("--max-connections", 1024, 1, "Open at a time."),
     whole(
@@ -82,22 +82,22 @@ OPTIONS = (
         0,
         "Of one address; 0: all. Default: a quarter, but all locally and behind a proxy.",
     ),
-    number("--upload-seconds", 120, 0.1, "For a body to come."),
-    number("--work-seconds", 120, 1, "For one photo."),
-    number("--video-seconds", 1800, 1, "For one video."),
-    number("--stop-seconds", 10, 0, "For what has begun, when told to stop."),
-    number("--worker-megabytes", 2000, 200, "Of memory, for each process that works."),
-    number("--keep-minutes", 30, 0, "Until a file that nobody used is deleted."),
-    number("--keep-megabytes", 4000, 0, "Of files in all."),
-    option("--origin", "origins", multiple=True, help="Another site that may use the API."),
+    number("--upload-seconds", 120, 0.1, "Time limit for receiving a request body."),
+    number("--work-seconds", 120, 1, "Time limit for one photo."),
+    number("--video-seconds", 1800, 1, "Time limit for one video."),
+    number("--stop-seconds", 10, 0, "Grace period for running work on shutdown."),
+    number("--worker-megabytes", 2000, 200, "Memory limit of each worker process."),
+    number("--keep-minutes", 30, 0, "Time until an unused file is deleted."),
+    number("--keep-megabytes", 4000, 0, "Total size of kept files."),
+    option("--origin", "origins", multiple=True, help="Another origin allowed to use the API."),
     option("--device", default="auto", show_default=True),
-    option("--behind-proxy", is_flag=True, help="Trust X-Forwarded-* of a proxy before this."),
+    option("--behind-proxy", is_flag=True, help="Trust X-Forwarded-* headers of a reverse proxy."),
     option(
         "--access-log",
         type=click.Choice(["text", "json", "off"]),
         default="text",
         show_default=True,
-        help="A line a request on stderr.",
+        help="Log each request on stderr.",
     ),
 )
 
@@ -134,11 +134,11 @@ class Given:
 
     @property
     def local(self) -> bool:
-        """Whether only this computer asks."""
+        """Whether the server listens on this computer only."""
         return self.host in LOCAL and not self.behind_proxy
 
     def settings(self) -> "Settings":
-        """What the server allows."""
+        """Returns the settings of the server."""
         from unhaze.web import Settings
 
         settings = Settings(

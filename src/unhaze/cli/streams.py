@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from unhaze.restore.video import VideoReport
 
 CONTAINERS = ("matroska", "mpegts", "y4m", "flv")
-NETWORK_HELP = "Let FFmpeg read, or write to, a URL that is given."
-CONTAINER_HELP = "Of a video on stdout or at a URL. [default: as the source, or as suits the URL]"
-RECONNECT_HELP = "How long a live source that is lost is tried again. [default: 30]"
-FPS_HELP = "Of a sequence that becomes a video. [default: 25]"
-NUMBER_HELP = "Of a sequence: from here on; of a video that becomes one: the first. [default: 1]"
+NETWORK_HELP = "Allow FFmpeg to read and write the given URLs."
+CONTAINER_HELP = "Container of a video on stdout or at a URL. [default: the source's or the URL's]"
+RECONNECT_HELP = "How long to reconnect to a lost live source. [default: 30]"
+FPS_HELP = "Frame rate of a sequence that becomes a video. [default: 25]"
+NUMBER_HELP = "First number of a sequence, read or written. [default: 1]"
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,12 @@ def as_streams(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def streams_in(inputs: tuple[str, ...], out: str | None, streaming: Streaming) -> bool:
-    """Whether an input or `out` is a URL or a sequence, or a video goes to stdout.
+    """Returns whether an input or `out` is a URL or a sequence, or a video goes to stdout.
 
     A usage error if it is not alone, or needs the network and may not have it.
     """
     from unhaze.batch import is_video
-    from unhaze.restore.video.sequences import is_sequence
-    from unhaze.restore.video.streams import scheme_of
+    from unhaze.restore.video.streams import is_sequence, scheme_of
 
     words = (*inputs, *([out] if out else []))
     urls = [each for each in words if scheme_of(each)]
@@ -134,8 +133,8 @@ def _restored(
     watch: Callable[[int, int | None, float], None] | None,
 ) -> "VideoReport":
     from unhaze.restore.video import restore_video
-    from unhaze.restore.video.sequences import is_sequence, restore_sequence
-    from unhaze.restore.video.streams import RECONNECT
+    from unhaze.restore.video.sequences import restore_sequence
+    from unhaze.restore.video.streams import RECONNECT, is_sequence
 
     how: dict[str, Any] = {
         "restorer": restorer,

@@ -12,8 +12,10 @@ def weights() -> None:
 
 @weights.command("import")
 @click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--net", metavar="NAME", help="See `unhaze list nets`; by default what it is.")
-@click.option("--preset", metavar="NAME", help="Of the net; by default the one that fits.")
+@click.option("--net", metavar="NAME", help="See `unhaze list nets`. [default: the recognised one]")
+@click.option(
+    "--preset", metavar="NAME", help="Preset of the network. [default: the one that fits]"
+)
 @click.option("-o", "--out", required=True, metavar="WEIGHTS.safetensors", help="File to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
 def import_file(

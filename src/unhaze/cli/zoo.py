@@ -69,7 +69,7 @@ def get(names: tuple[str, ...], yes: bool) -> None:
         for offer in offers:
             click.echo(f"unhaze: {offer.name}: {offer.bytes:,} bytes of {offer.url}", err=True)
         click.echo(f"unhaze: {name}: licence: {offers[0].licence}", err=True)
-        if not offers[0].has_licence:
+        if not offers[0].has_licence and not all(offer.fetched for offer in offers):
             check_consent(offers[0], yes)
         click.echo(fetch_offer(name))
 
@@ -78,12 +78,15 @@ def check_consent(offer: "Offer", yes: bool) -> None:
     """Asks on a terminal; without one, --yes must have been given."""
     import sys
 
+    from unhaze.errors import UnhazeError
+
     if yes:
         return
     told = "without a licence you may not be allowed to use or pass these weights on"
     if not sys.stdin.isatty():
         raise click.UsageError(f"'{offer.name}': {told}; give --yes if you may")
-    click.confirm(f"{told}; fetch them?", abort=True, err=True)
+    if not click.confirm(f"{told}; fetch them?", err=True):
+        raise UnhazeError(f"'{offer.name}' was not fetched")
 
 
 @zoo.command(short_help="Tells what files of weights are of.")

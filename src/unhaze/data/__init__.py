@@ -1,4 +1,4 @@
-"""What datasets return: two batch types, so that a loss against another scene is a type error."""
+"""The two batch types of datasets; a loss against another scene is a type error."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable

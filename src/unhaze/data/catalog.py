@@ -48,7 +48,7 @@ def find_pairs(name: str, root: Path | str = ".", **arguments: Any) -> list[Pair
 
 
 def find_files(name: str, root: Path | str = ".", **arguments: Any) -> Found:
-    """As `find_pairs`, but files without a partner are returned, too, and no error."""
+    """Like `find_pairs`, but returns files without a partner too instead of raising."""
     dataset = find_dataset(name)
     if dataset.find is None:
         raise UnhazeError(f"'{name}' has no pairs of files: its batches are drawn in training")

@@ -206,8 +206,9 @@ def look_at(pairs: list[PairFiles]) -> Looked:
 
 
 def has_less_haze(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether `one` is darker in its darkest channels and richer in contrast: haze is the other way
-    round in both. Neither alone tells: night is dark, and noise is contrast.
+    """Returns whether `one` is darker in its darkest channels and has more contrast.
+
+    Haze does the opposite of both. Neither alone is enough: night is dark, and noise is contrast.
     """
     pixels = photo.to_float(one), photo.to_float(other)
     darkest = [each.min(axis=2).mean() for each in pixels]

@@ -92,7 +92,7 @@ def drawn_mask(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def blob(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Where a smooth random height is above a level."""
+    """Returns a mask of where a smooth random height is above a level."""
     return sharp(turbulence(like, generator, octaves=3) - 0.25)
 
 

@@ -29,7 +29,7 @@ TABLE = (
 
 @dataclass(frozen=True)
 class Camera:
-    """What lies between the scene and the file. gamma: range of the exponent that both hazy and
+    """The camera's processing. gamma: range of the exponent that both hazy and
     clear get; noise: largest standard deviation, of 1; jpeg: lowest quality, 100 for no JPEG.
     """
 
@@ -108,7 +108,7 @@ def grain(image: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def jpeg(image: Tensor, quality: Tensor) -> Tensor:
-    """What quantisation of 8x8 blocks leaves of (B,3,H,W); `quality` (B,1,1,1) from 1 to 100.
+    """Quantises 8x8 blocks of (B,3,H,W) like JPEG; `quality` (B,1,1,1) from 1 to 100.
 
     The colour transform is JPEG's, its chroma subsampling is left out. Edges that fill no block are
     kept as they are.

@@ -31,7 +31,7 @@ DEPTH_QUALITY = 90
 
 @dataclass(frozen=True)
 class PackReport:
-    """What was written: sizes are bytes, of the file and of a scene on average."""
+    """The written pack: sizes in bytes, of the file and of a scene on average."""
 
     path: Path
     scenes: int
@@ -101,7 +101,7 @@ def make_pack(
 
 
 def gather(scenes: Iterator[PackedScene], limit: int) -> list[PackedScene]:
-    """All of them, of one size; stops as soon as they cannot fit."""
+    """Reads all scenes, which must have one size; stops as soon as they cannot fit."""
     gathered: list[PackedScene] = []
     total = 0
     for scene in scenes:
@@ -216,7 +216,7 @@ def read_pack(
 
 
 def is_pack(path: Path | str) -> bool:
-    """Whether `path` is a file, which scenes can only be as a pack; `open_pack` looks inside."""
+    """Returns whether `path` is a file, as only packs are; `open_pack` checks its content."""
     return Path(path).is_file()
 
 
@@ -231,7 +231,7 @@ def open_pack(path: Path | str) -> zipfile.ZipFile:
 
 
 def no_pack(path: Path) -> str:
-    """What a file is whose list of contents, at its end, is missing."""
+    """Returns the error for a file without the index at its end."""
     with path.open("rb") as file:
         start = file.read(HEAD)
     if not start:

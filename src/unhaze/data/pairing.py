@@ -40,7 +40,7 @@ class PairFiles:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in a dataset's folders. The alone have no partner; counts are before any split."""
+    """The files of a dataset. Those `alone` have no partner; counts are before any split."""
 
     pairs: list[PairFiles]
     hazy_alone: list[Path] = field(default_factory=list)

@@ -113,7 +113,7 @@ def read_scenes(
 def unpack(
     pack: Path, border: int, scenes: tuple[int, int] | None
 ) -> tuple[list[str], list[Tensor], list[Tensor]]:
-    """As `read_scenes`, from a pack: depth, half as large in it, is brought to full size."""
+    """Like `read_scenes`, from a pack, whose depth is half as large and is upsampled."""
     names, clear, depth = read_pack(pack, scenes=scenes, border=border)
     size = clear.shape[-2:]
     full = [

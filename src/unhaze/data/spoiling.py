@@ -1,4 +1,4 @@
-"""What photos bring with them that is no scene: frames, stamps, blown skies, grey, night, flat fog.
+"""Imperfections of photos: frames, stamps, blown skies, grey, night, flat fog.
 
 A network that never met a white frame takes it for haze. Each of these is done to the hazy and to
 the clear picture alike, so that the network learns to leave it alone.

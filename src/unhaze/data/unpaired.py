@@ -123,7 +123,7 @@ class Unpaired:
 
 
 def pictures_in(root: Path, folders: str | Sequence[str]) -> list[Path]:
-    """All pictures under the folders; UnhazeError for one that is missing or empty."""
+    """Returns all pictures below the folders. UnhazeError: a folder is missing or empty."""
     files = []
     for name in [folders] if isinstance(folders, str) else folders:
         found = list_pictures(root / name)
@@ -175,7 +175,7 @@ def disjoint(
 
 
 def only_numbered(hazy: list[Path], clear: list[Path], shared: list[str]) -> bool:
-    """Whether the `shared` names are running numbers of pictures that do not show one scene.
+    """Returns whether the `shared` names are just running numbers, of unrelated pictures.
 
     Looks at up to `LOOKED_AT` of them. Haze leaves a picture like its clear one (`data.check`).
     """

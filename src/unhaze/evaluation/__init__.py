@@ -44,7 +44,7 @@ RESCALES = (0.05, 8.0)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, on what, with what. Means over the pictures; None was not measured.
+    """A measurement. Values are means over the pictures; None: not measured.
 
     recipe, step, training (samples, seconds, hardware), settings (see `resolved`): where the
     weights come from, if they say.
@@ -224,7 +224,7 @@ def mean_harm(
 
 
 def compared_with(pairs: Sequence[PairFiles]) -> str | None:
-    """What `Evaluation.compared_with` says of these pairs."""
+    """Returns the value of `Evaluation.compared_with` for these pairs."""
     if any(pair.clear is None for pair in pairs):
         return None
     return "input" if all(pair.clear == pair.hazy for pair in pairs) else "clear"

@@ -66,7 +66,7 @@ def no_restoring(hazy: np.ndarray) -> np.ndarray:
 
 
 def load_torch(source: Path, device: str, network: str | None) -> Model:
-    """What `open_weights` takes; full float32 precision, also on a GPU."""
+    """Loads what `open_weights` takes, with full float32 precision, also on a GPU."""
     import torch
 
     from unhaze.published import open_weights
@@ -111,7 +111,7 @@ def from_bchw(batch: np.ndarray) -> np.ndarray:
 
 
 def sha256(files: list[Path]) -> str:
-    """Of all `files` one after the other; of one file what `sha256sum` prints."""
+    """Returns the digest of all `files` concatenated; for one file what `sha256sum` prints."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk: pictures and tables of a folder, a record in results/."""
+"""Writes an evaluation: pictures and tables into a folder, a record into results/."""
 
 import contextlib
 import csv

@@ -15,7 +15,7 @@ from torch import nn
 
 from unhaze.atomic import made_aside
 from unhaze.errors import UnhazeError
-from unhaze.exporting.facts import count_macs, measure_context, measure_memory, measure_strides
+from unhaze.exporting.facts import count_costs, measure_context, measure_memory, measure_strides
 from unhaze.exporting.graph import open_pools, store_in_half, to_onnx
 from unhaze.nets import find_net
 from unhaze.published import open_weights
@@ -27,7 +27,7 @@ CHECKED_SIZES = ((1, 1, 1), (1, 1, 7), (1, 5, 3), (2, 33, 64), (1, 64, 32), (1, 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written and how well it agrees.
+    """The written file and how well it agrees with PyTorch.
 
     max_difference: largest |ONNX Runtime - PyTorch| over the `sizes` (batch, height, width).
     params: parameters of the network. seconds: for everything, the check included.
@@ -70,12 +70,12 @@ def export(
     if half:
         network.half().float()
     with made_aside(out, parents=True) as unchecked:
-        macs = count_macs(network)
+        costs = count_costs(network)  # before `to_onnx`, which changes networks
         model = to_onnx(network, weights.part.name)
         strides = measure_strides(model, open_pools(model))
         if half:
             store_in_half(model)
-        facts = card(weights) | {"macs_per_pixel": macs, "pools": strides}
+        facts = card(weights) | costs | {"pools": strides}
         write_model(model, facts, unchecked)
         difference = compare(network, unchecked)
         if not difference <= tolerance:
@@ -109,7 +109,7 @@ def deployed(weights: Weights) -> Weights:
 
 
 def card(weights: Weights) -> dict[str, Any]:
-    """What the network is and what its weights' file says."""
+    """Returns the card: facts about the network and those of its weights file."""
     net = find_net(weights.part.name)
     # Ours are trained for all scales, those of others for one.
     scale = {"analysis": net.analysis} if "published_sha256" in weights.facts else {}
@@ -137,7 +137,7 @@ def write_model(model: onnx.ModelProto, facts: dict[str, Any], path: Path) -> No
 
 
 def count_parameters(net: nn.Module) -> int:
-    """All that train; buffers are not counted."""
+    """Returns the number of trainable parameters; buffers are not counted."""
     return sum(parameter.numel() for parameter in net.parameters())
 
 

@@ -1,4 +1,4 @@
-"""What running a network takes: multiplications, memory, and how far it looks around."""
+"""Costs of a network: multiplications, memory, and size of the context it sees."""
 
 import subprocess
 import sys
@@ -9,8 +9,11 @@ import onnx
 import onnxruntime
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from unhaze.restore.cost import TIMED
 from unhaze.restore.engine import Engine
 
 COUNTED = 128  # side in pixels of the picture on which multiplications and strides are counted
@@ -18,6 +21,7 @@ MEASURED = (256, 320)  # height and width of the picture on which memory is meas
 PROBES = ((48, 512), (48, 1536))  # width and length of the pictures that show how far it looks
 TOLERANCE = 0.1 / 255
 ROUNDED = 32
+LARGE = (256, 512)  # sides in pixels of the pictures that show how the cost grows
 
 # VmHWM is the peak since the program started. What getrusage calls the peak is no use: it starts
 # with that of the parent, which holds PyTorch.
@@ -46,6 +50,33 @@ def count_macs(net: nn.Module, *, side: int = COUNTED) -> int:
     return round(counter.get_total_flops() / 2 / side**2)
 
 
+def count_costs(net: nn.Module) -> dict[str, int]:
+    """What `restore.cost` tells before a picture: multiplications, counted without computing.
+
+    `macs_per_pixel`: for each pixel more, from 256 x 256 to 512 x 512. `macs_fixed`: besides, for
+    any picture, as where a part of the network sees all of them at one size. `macs_small`: for a
+    picture of `TIMED`, which some networks enlarge first.
+    """
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+
+    def counted(height: int, width: int) -> int:
+        with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
+            shapes: dict[str, torch.Tensor] = {
+                name: fake.from_tensor(each) for name, each in tensors.items()
+            }
+            with FlopCounterMode(display=False) as counter:
+                functional_call(net, shapes, (torch.empty(1, 3, height, width),))
+        return counter.get_total_flops() // 2
+
+    first, second = (counted(side, side) for side in LARGE)
+    slope = (second - first) / (LARGE[1] ** 2 - LARGE[0] ** 2)
+    return {
+        "macs_per_pixel": round(slope),
+        "macs_fixed": max(0, round(first - slope * LARGE[0] ** 2)),
+        "macs_small": counted(*TIMED),
+    }
+
+
 def measure_strides(model: onnx.ModelProto, values: list[str]) -> list[int]:
     """Pixels of the picture for each row of the inner `values`, which are (1,C,h,w)."""
     opened = onnx.ModelProto()
@@ -69,7 +100,7 @@ def measure_memory(model: Path) -> int | None:
 
 
 def measure_context(model: Path) -> int | None:
-    """How many pixels around a part of a picture must be seen to restore it as in the whole.
+    """Returns how many pixels around a part are needed to restore it as in the whole picture.
 
     Half of a picture is cut away: how far from the cut does the other half change by more than
     TOLERANCE? The means over the whole picture are handed to both. None: it changes everywhere (the

@@ -1,4 +1,4 @@
-"""What critics and generators of unpaired training minimise, on scores of any shape, in float32.
+"""Losses of critics and generators in unpaired training, on scores of any shape, in float32.
 
 LSGAN: Mao et al., arXiv:1611.04076. Hinge: Lim and Ye, arXiv:1705.02894.
 Reconstruction: CycleGAN, Zhu et al., arXiv:1703.10593.

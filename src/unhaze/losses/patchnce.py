@@ -41,7 +41,7 @@ def adversarial_contrast(
 
 
 def patch_contrast(queries: Tensor, keys: Tensor, *, temperature: float = 0.07) -> Tensor:
-    """As `adversarial_contrast`; the negatives of a patch are the other patches of its source."""
+    """Like `adversarial_contrast`; a patch's negatives are the other patches of its source."""
     with torch.autocast(queries.device.type, enabled=False):
         scores = queries @ keys.transpose(1, 2) / temperature
         own = torch.arange(keys.shape[1], device=keys.device).expand(len(keys), -1)
@@ -49,7 +49,7 @@ def patch_contrast(queries: Tensor, keys: Tensor, *, temperature: float = 0.07) 
 
 
 def spread(negatives: Tensor) -> Tensor:
-    """How far the two halves (by noise) of negatives (B,M,D) lie apart, a scalar.
+    """Returns the distance between the two halves (by noise) of negatives (B,M,D), a scalar.
 
     Mean absolute difference times sqrt(D): about 1.1 for independent directions, 0 if the noise
     makes no difference. Its negative, without sqrt(D), is the ancestors' diversity loss.

@@ -1,4 +1,4 @@
-"""What is expected of a restored real photo, of which no clear picture is known.
+"""Losses of restored real photos without ground truth.
 
 Priors: weak alone, as each is met by wrong pictures too. Beside training by pairs they tell what
 pairs leave open: how light a picture is to be and whose colours it is to have. The dark channel is
@@ -56,7 +56,7 @@ def window_mean(planes: Tensor) -> Tensor:
 
 
 def differences(colours: Tensor) -> tuple[Tensor, Tensor]:
-    """Of (B,3,H,W): red less blue, and green less the mean of both; (B,1,H,W) each."""
+    """Returns, of (B,3,H,W), red less blue and green less the mean of both; (B,1,H,W) each."""
     red, green, blue = colours.split(1, dim=1)
     return red - blue, green - (red + blue) / 2
 

@@ -1,4 +1,4 @@
-"""What a method lets the run watch: a term that stays out of its range for long is reported."""
+"""Alarms of a training method: a term that stays out of its range for long is reported."""
 
 from dataclasses import dataclass
 

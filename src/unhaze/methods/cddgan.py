@@ -170,7 +170,7 @@ class CDDGAN:
         return {name: value.detach() for name, value in terms.items()}
 
     def make(self, batch: UnpairedBatch) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
-        """All pictures that some term needs, and what the encoders saw in their sources."""
+        """Makes all pictures that some term needs, and the encoders' features of their sources."""
         restorer, hazer = self.generators["restorer"], self.generators["hazer"]
         sources = [("restored", restorer, batch.hazy), ("hazed", hazer, batch.clear)]
         if self.weights["identity"] or (self.contrasts and self.exemplars == "identity"):
@@ -263,7 +263,7 @@ def contrast_terms(compared: Sequence[Compared]) -> dict[str, Tensor]:
 
 @contextmanager
 def frozen(*parts: nn.Module) -> Iterator[None]:
-    """What is computed inside sends gradients through `parts`, but none to them."""
+    """Inside, gradients pass through `parts` but do not reach their parameters."""
     for part in parts:
         part.requires_grad_(False)
     try:
@@ -307,7 +307,7 @@ def check_numbers(
 
 
 def groups(networks: dict[str, nn.Module], *, train_negatives: bool) -> dict[str, nn.ModuleList]:
-    """What is updated together, in the order of the updates. Momentum heads are in no group."""
+    """Returns the groups of networks in the order of updates. Momentum heads are in none."""
     starts = {"critics": "critic-", "generators": ("restorer", "hazer", "heads-")}
     starts |= {"negatives": "negatives-"} if train_negatives else {}
     members = {
@@ -325,7 +325,7 @@ def optimizers(
 
 
 def settle(networks: dict[str, nn.Module], device: torch.device) -> None:
-    """All to `device`, the pictures' networks in the memory layout of the restorer."""
+    """Moves all to `device`, image networks in the memory layout of the restorer."""
     stem = networks["restorer"].get_parameter("stem.weight")
     last = stem.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if last else torch.contiguous_format
@@ -335,7 +335,7 @@ def settle(networks: dict[str, nn.Module], device: torch.device) -> None:
 
 
 def alarms(undecided: float) -> tuple[Alarm, ...]:
-    """What is watched; `undecided`: the loss of a critic that cannot tell real from made."""
+    """Returns the alarms; `undecided`: the loss of a critic that cannot tell real from made."""
     critic = "under the range it tells every made picture, and generators learn nothing from it;"
     critic += " over it, it diverges; try a lower method.critic_lr"
     collapsed = "the negatives no longer differ by their noise (collapse); try a higher"

@@ -21,7 +21,7 @@ TRAINED_NEGATIVES = ("adversarial", "free")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared: features (B,C,h,w), one a layer, of a source (keys), of its translation
+    """Features to compare: (B,C,h,w), one a layer, of a source (keys), of its translation
     (queries) and perhaps of a clear picture, whose patches are further positives (exemplars).
 
     direction: the generator that translated. seer: the generator whose encoder saw the queries.

@@ -1,4 +1,4 @@
-"""What unpaired training remembers from step to step beside its networks, in every checkpoint."""
+"""Buffers that unpaired training keeps between steps and in every checkpoint."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Memory(Protocol):
-    """What a checkpoint asks of one."""
+    """Interface that a checkpoint needs."""
 
     def state_dict(self) -> dict[str, Tensor]: ...
 

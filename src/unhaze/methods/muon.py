@@ -69,7 +69,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def is_wide_matrix(parameter: Tensor) -> bool:
-    """Whether Muon orthogonalises updates of this parameter."""
+    """Returns whether Muon orthogonalises updates of this parameter."""
     return parameter.ndim >= 2 and min(parameter.shape[:2]) >= FEWEST_CHANNELS
 
 

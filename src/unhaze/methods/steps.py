@@ -1,4 +1,4 @@
-"""What every method's step ends with: a checked, clipped, scheduled update."""
+"""The last part of every method's step: a checked, clipped, scheduled update."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce

@@ -1,4 +1,4 @@
-"""How good a restored picture is: the table of measures, and the protocols that papers measure by.
+"""Image quality: the table of metrics, and the protocols of papers.
 
 Numbers of different protocols cannot be compared: the same picture has an SSIM of 0.67 by one and
 0.90 by another. NumPy only.
@@ -60,7 +60,7 @@ class Protocol:
     rounded: bool = False
 
     def prepared(self, picture_hwc: np.ndarray) -> np.ndarray:
-        """What PSNR and SSIM are taken of: float (H,W,3) in [0,1], or (H,W,1) of luma."""
+        """Returns the input of PSNR and SSIM: float (H,W,3) in [0,1], or (H,W,1) of luma."""
         if self.size is not None:
             picture_hwc = bicubic(picture_hwc, self.size)
         if self.rounded:

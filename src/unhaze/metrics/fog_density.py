@@ -6,6 +6,7 @@ Defogging", IEEE TIP 24(11), 2015. The stored statistics come from the authors' 
 saturation: an over-enhanced picture can score best, so never report it alone.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -13,11 +14,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from unhaze.errors import UnhazeError
+from unhaze.metrics import fade_kernel
 
 PATCH = 8
 SMALLEST = 16
 BORDER = 10
-BAND = 24  # rows that are blurred at once
+BAND = 24  # rows that are worked on at once, which fit into the cache; a multiple of PATCH
 RUN = 32  # results of one convolution that are found at once
 # Noise thresholds of the contrast energy of gray, blue-yellow and red-green, on a 0-255 scale.
 THRESHOLDS = (255 * 9.225496406e-4, 255 * 8.969246660e-4, 255 * 2.069284034e-4)
@@ -51,35 +53,56 @@ def fog_features(rgb: np.ndarray) -> np.ndarray:
 
     NaN where a patch has fewer than two products of one sign.
     """
-    red, green, blue = np.ascontiguousarray(np.moveaxis(rgb, -1, 0))
+    red, green, blue = colours = np.ascontiguousarray(np.moveaxis(rgb, -1, 0))
     gray = np.rint(0.2989 * red + 0.5870 * green + 0.1140 * blue)
-    mean = blur(gray)
-    deviation = np.sqrt(np.abs(blur(gray**2) - mean**2))
+    opponents = (0.299 * red + 0.587 * green + 0.114 * blue, (red + green) / 2 - blue, red - green)
+    energies = [contrast_energy(each) for each in opponents]
+    blurred = gray, blur(gray), blur(gray**2)
+    largest = [each.max() for each in energies]
+    height, found = len(gray), []
+    for top in range(0, height, BAND):
+        rows = slice(top, top + BAND)
+        and_above = np.arange(top - 1, min(top + BAND, height))  # above the first is the last
+        around = [each[and_above] for each in blurred]
+        parts = [each[rows] for each in energies]
+        seen = list(map(above_noise, parts, largest, THRESHOLDS))
+        found.append(band_features(colours[:, rows], around, seen))
+    return np.log1p(np.concatenate(found))
+
+
+def band_features(
+    colours: np.ndarray, around: Sequence[np.ndarray], energies: Sequence[np.ndarray]
+) -> np.ndarray:
+    """The twelve features of each patch of h rows, (patches, 12).
+
+    `colours` (3,h,w): red, green, blue. `around`: gray, its local mean and that of its squares,
+    each (h+1,w), from one row above. `energies`: of contrast, each (h,w).
+    """
+    red, green, blue = colours
+    gray, mean, squares = around
+    deviation = np.sqrt(np.abs(squares - mean**2))
     normalised = (gray - mean) / (deviation + 1)
-    products = patches(normalised * np.roll(normalised, 1, axis=0))
+    products = patches(normalised[1:] * normalised[:-1])
+    gray, mean, deviation, normalised = gray[1:], mean[1:], deviation[1:], normalised[1:]
     darkest = np.minimum(np.minimum(red, green), blue)
     brightest = np.maximum(np.maximum(red, green), blue)
     saturation = (brightest - darkest) / np.where(brightest > 0, brightest, 1)
-    opponents = (0.299 * red + 0.587 * green + 0.114 * blue, (red + green) / 2 - blue, red - green)
-    energies = [contrast_energy(each, limit) for each, limit in zip(opponents, THRESHOLDS)]
-    red_green, yellow_blue = patches(red - green), patches((red + green) / 2 - blue)
-    colourfulness = np.sqrt(
-        red_green.var(axis=1, ddof=1) + yellow_blue.var(axis=1, ddof=1)
-    ) + 0.3 * np.hypot(red_green.mean(axis=1), yellow_blue.mean(axis=1))
-    relative = deviation / np.where(mean > 0, mean, np.nan)
+    opponents = red - green, (red + green) / 2 - blue
+    spread = variance(patches(opponents[0])) + variance(patches(opponents[1]))
+    colourfulness = np.sqrt(spread) + 0.3 * np.hypot(*map(means, opponents))
     columns = [
-        patches(normalised).var(axis=1, ddof=1),
-        variance_where(products, products >= 0),
-        variance_where(products, products <= 0),
-        patches(deviation).mean(axis=1),
-        patches(relative).mean(axis=1),
-        *(patches(energy).mean(axis=1) for energy in energies),
+        variance(patches(normalised)),
+        variance_where(np.maximum(products, 0), products >= 0),
+        variance_where(np.minimum(products, 0), products <= 0),
+        means(deviation),
+        means(deviation / np.where(mean > 0, mean, np.nan)),
+        *map(means, energies),
         entropy(patches(gray)),
-        patches(darkest / 255).mean(axis=1),
-        patches(saturation).mean(axis=1),
+        means(darkest) / 255,
+        means(saturation),
         colourfulness,
     ]
-    return np.log1p(np.stack(columns, axis=1))
+    return np.stack(columns, axis=1)
 
 
 def distances(features: np.ndarray, kind: str) -> np.ndarray:
@@ -105,12 +128,29 @@ def patches(plane: np.ndarray) -> np.ndarray:
     return blocks.swapaxes(1, 2).reshape(-1, PATCH * PATCH)
 
 
+def means(plane: np.ndarray) -> np.ndarray:
+    """(H,W) -> the mean of each patch, in the order of `patches`."""
+    rows = plane.reshape(-1, PATCH, plane.shape[1]).sum(axis=1)
+    return rows.reshape(-1, PATCH).sum(axis=1) / PATCH**2
+
+
+def variance(values: np.ndarray) -> np.ndarray:
+    """Sample variance of each row."""
+    difference = values - values.mean(axis=1, keepdims=True)
+    return np.einsum("ij,ij->i", difference, difference) / (values.shape[1] - 1)
+
+
 def variance_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Sample variance of the chosen entries of each row; NaN for rows with fewer than two."""
+    """Sample variance of the chosen entries of each row; NaN for rows with fewer than two.
+
+    values: 0 where they are not chosen.
+    """
     count = chosen.sum(axis=1)
-    mean = np.where(chosen, values, 0).sum(axis=1) / np.maximum(count, 1)
-    squares = np.where(chosen, (values - mean[:, None]) ** 2, 0).sum(axis=1)
-    return np.where(count > 1, squares / np.maximum(count - 1, 1), np.nan)
+    mean = values.sum(axis=1) / np.maximum(count, 1)
+    # What is not chosen is the square of the mean away from it.
+    difference = values - mean[:, None]
+    squares = np.einsum("ij,ij->i", difference, difference) - (values.shape[1] - count) * mean**2
+    return np.where(count > 1, np.maximum(squares, 0) / np.maximum(count - 1, 1), np.nan)
 
 
 def entropy(levels: np.ndarray) -> np.ndarray:
@@ -131,9 +171,12 @@ def blur(plane: np.ndarray) -> np.ndarray:
     and features 2 and 3 see it. This order gives the reference's scores on skies burnt to white.
     """
     height, width = plane.shape
-    padded = np.pad(plane, 3, mode="edge")
     taps = np.exp(-(np.arange(-3, 4) ** 2) / (2 * (7 / 6) ** 2))
     kernel = np.outer(taps, taps) / np.outer(taps, taps).sum()
+    library = fade_kernel.kernel()
+    if library is not None:
+        return fade_kernel.convolved(library.blur, plane, kernel)
+    padded = np.pad(plane, 3, mode="edge")
     total = np.zeros_like(plane)
     product = np.empty((BAND, width))
     for top in range(0, height, BAND):  # a band fits into the processor's cache
@@ -144,22 +187,28 @@ def blur(plane: np.ndarray) -> np.ndarray:
     return total
 
 
-def contrast_energy(plane: np.ndarray, threshold: float) -> np.ndarray:
-    """Divisively normalised second-derivative energy above the noise threshold."""
+def above_noise(energy: np.ndarray, largest: float, threshold: float) -> np.ndarray:
+    """Contrast energy, divisively normalised by the largest of the picture, above a threshold."""
+    if largest == 0:
+        return energy
+    return np.maximum(energy * largest / (energy + 0.1 * largest) - threshold, 0)
+
+
+def contrast_energy(plane: np.ndarray) -> np.ndarray:
+    """Second-derivative energy."""
     sigma = 3.25
     offset = np.arange(-3 * sigma, 3 * sigma + 1e-9)
     taps = (offset**2 / sigma**4 - 1 / sigma**2) * np.exp(-(offset**2) / (2 * sigma**2))
     taps -= taps.mean()
     taps /= (0.5 * offset**2 * taps).sum()
+    library = fade_kernel.kernel()
+    if library is not None:
+        return fade_kernel.convolved(library.energy, plane, taps)
     # 20 taps reach 9 and 10 samples far; the outer ten rows and columns are repeated as blocks.
     rows, columns = (repeat_blocks(each) for each in (plane, plane.T))
     across = along_rows(rows, taps)
     down = np.ascontiguousarray(along_rows(columns, taps).T)
-    energy = np.sqrt(across * across + down * down)  # np.hypot, whose care takes ten times as long
-    largest = energy.max()
-    if largest == 0:
-        return energy
-    return np.maximum(energy * largest / (energy + 0.1 * largest) - threshold, 0)
+    return np.sqrt(across * across + down * down)  # np.hypot, whose care takes ten times as long
 
 
 def repeat_blocks(plane: np.ndarray) -> np.ndarray:

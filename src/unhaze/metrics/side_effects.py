@@ -1,4 +1,4 @@
-"""What a restored picture has that its input had not: crushed shadows, glows, noise, another light.
+"""Side effects of restoration: crushed shadows, halos, noise, changed brightness.
 
 FADE rewards darkening, and PSNR needs a truth; these need the input alone. A method is read as a
 whole: one that does nothing is harmless, one that clears well is known by both. The measures are
@@ -58,7 +58,7 @@ def harm(hazy_hwc: np.ndarray, restored_hwc: np.ndarray) -> dict[str, float]:
 
 
 def noise_gain(before: np.ndarray, after: np.ndarray) -> float:
-    """Of luma (H,W) in [0,255]: standard deviation of what is finer than FINE, after over before.
+    """Returns, of luma (H,W) in [0,255], the ratio of the noise finer than FINE, after over before.
 
     Where `before` is bright and flat; NaN if that are 2000 pixels or fewer.
     """
@@ -72,7 +72,7 @@ def noise_gain(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def halo(before: np.ndarray, after: np.ndarray) -> float:
-    """Of luma (H,W) in [0,255]: mean |change of (NEAR less FAR)| on the bright side of edges."""
+    """Returns, of luma (H,W) in [0,255], mean |change of (NEAR - FAR)| beside bright edges."""
     down, across = gradients(gaussian(before))
     size = np.hypot(across, down)
     rows, columns = np.nonzero(size >= max(np.percentile(size, STRONG), LEAST_EDGE))

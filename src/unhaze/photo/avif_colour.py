@@ -33,7 +33,7 @@ def replace_profile(file: BinaryIO, numbers: bytes) -> None:
 
 
 def _around(meta: bytes, place: int) -> list[int]:
-    """Where the boxes start that hold `place`: meta itself, iprp, ipco."""
+    """Returns the offsets of the boxes that hold `place`: meta itself, iprp, ipco."""
     starts, first = [0], 12
     for holder in HOLDERS:
         for kind, at, end in _boxes(meta, first, len(meta)):
@@ -45,7 +45,7 @@ def _around(meta: bytes, place: int) -> list[int]:
 
 
 def _meta(file: BinaryIO) -> tuple[int, bytes]:
-    """Where the box that describes all pictures starts, and the whole of it; empty if none."""
+    """Returns offset and content of the box that describes all pictures; empty if none."""
     place = file.seek(0)
     while len(head := file.read(8)) == 8:
         size, kind = struct.unpack(">I4s", head)

@@ -40,7 +40,7 @@ class Bands:
 
     @property
     def words(self) -> str:
-        """What a result without the others lacks."""
+        """Returns the note on bands that a result lacks."""
         rest = self.count - len(self.chosen)
         return f"{rest} further band{'s' * (rest > 1)}"
 
@@ -52,7 +52,7 @@ class Bands:
         return found.copy(interpretation=grey if len(self.chosen) == 1 else colours)
 
     def whole(self, picture: pyvips.Image) -> pyvips.Image:
-        """All bands, those of the picture anew; what is beside the pixels is the picture's."""
+        """Returns all bands, the picture's replaced; metadata is the picture's."""
         kept = self.image().cast(picture.format)
         joined = picture.bandjoin(kept)
         places = {number: at for at, number in enumerate(self.chosen)}
@@ -107,7 +107,7 @@ def bands_of(
 
 
 def _by_roles(file: BinaryIO) -> tuple[int, ...] | None:
-    """As GDAL writes them."""
+    """Returns the bands by the roles that GDAL writes."""
     found = ROLE.findall(bytes_of(file, GDAL_METADATA))
     roles = {role: int(number) for number, role in found}
     if roles.keys() != {b"Red", b"Green", b"Blue"}:

@@ -1,4 +1,4 @@
-"""What JPEG files hold behind the picture: gain maps and videos stay, further views go.
+"""Data behind the picture of JPEG files: gain maps and videos are kept, other views are not.
 
 A table (CIPA DC-007, "MPF") says where pictures lie; it is written anew for those that stay. A gain
 map, which says how much brighter a bright screen shows each place, fits the restored picture as it
@@ -34,7 +34,7 @@ class Behind:
 
 
 def read(file: BinaryIO, found: jpeg.Segments, announces_gain_map: bool) -> Behind:
-    """All that stands behind the first picture of the file."""
+    """Returns everything behind the first picture of the file."""
     size = file.seek(0, 2) - found.behind
     if not found.behind or size <= 0:
         return Behind({})

@@ -32,7 +32,7 @@ TAGS = {ICC, COLOURS, NUMBERS}
 
 
 def converted(stream: Stream, output: Output, format: str) -> Stream:
-    """As `output` asks for and the format needs it. UnhazeError: floats to a colour space."""
+    """Converts as `output` and the format require. UnhazeError: floats to a colour space."""
     floats = stream.dtype == np.float32
     bits = output.bit_depth
     if output.strip_metadata:

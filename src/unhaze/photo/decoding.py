@@ -136,7 +136,7 @@ def rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
 
 
 def only_reads(image: pyvips.Image) -> bool:
-    """Whether its profile tells how to read colours and not how to write them."""
+    """Returns whether its profile tells how to read colours and not how to write them."""
     integers = image.format in ("uchar", "ushort") and image.bands >= 3
     return integers and profile.only_reads(field_of(image, ICC, b""))
 
@@ -144,7 +144,7 @@ def only_reads(image: pyvips.Image) -> bool:
 def metadata_of(
     image: pyvips.Image, file: BinaryIO, loader: str
 ) -> tuple[dict[str, bytes], tuple[str, ...], tuple[str, ...]]:
-    """What is carried, by the keys of `picture`, and the words of `Traits.lost` and `.held`."""
+    """Returns metadata by the keys of `picture`, and the texts of `Traits.lost` and `.held`."""
     found = {key: field_of(image, key, None) for key in (EXIF, XMP, ICC, IPTC)}
     lost: tuple[str, ...] = ()
     held: tuple[str, ...] = ()

@@ -39,7 +39,7 @@ LITTLE = Header("<", False, 4)
 
 
 def unless_damaged(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What `work` returns, or None where the structure leads nowhere."""
+    """Returns what `work` returns, or None if the structure is damaged."""
     try:
         return work(*arguments)
     except (ValueError, KeyError, OverflowError, struct.error):
@@ -47,7 +47,7 @@ def unless_damaged(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def read_header(file: BinaryIO) -> Header:
-    """How the file is to be read. ValueError: it is no TIFF structure."""
+    """Returns byte order and kind of the file. ValueError: not a TIFF structure."""
     file.seek(0)
     start = file.read(4)
     order = {b"II": "<", b"MM": ">"}.get(start[:2])
@@ -106,7 +106,7 @@ def bytes_of(file: BinaryIO, tag: int) -> bytes:
 
 
 def numbers_of(file: BinaryIO, tag: int) -> tuple[int, ...]:
-    """Of two bytes each; empty if there are none."""
+    """Returns the values, of two bytes each; empty if there are none."""
     return unless_damaged(_numbers_of, file, tag) or ()
 
 

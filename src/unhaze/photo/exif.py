@@ -71,7 +71,7 @@ def from_tiff(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
 
 
 def _has_more(file: BinaryIO) -> bool:
-    """Whether there is another page."""
+    """Returns whether there is another page."""
     header = read_header(file)
     _, following = read_directory(file, header, read_number(file, header, header.pointer))
     return read_number(file, header, following) != 0
@@ -106,7 +106,7 @@ def orientation_of(block: bytes) -> int | None:
 
 
 def has_unspecified(file: BinaryIO) -> bool:
-    """Whether the sample after the colours of a TIFF file is no transparency."""
+    """Returns whether the sample after the colours of a TIFF file is no transparency."""
     return first_number(file, EXTRA_SAMPLES) == UNSPECIFIED
 
 
@@ -128,7 +128,7 @@ def block(tree: Tree) -> bytes:
 
 
 def has_resolution(file: BinaryIO) -> bool:
-    """Whether a TIFF file says how many pixels there are to an inch or centimetre."""
+    """Returns whether a TIFF file says how many pixels there are to an inch or centimetre."""
     return bool(unless_damaged(_resolution_unit, file))
 
 
@@ -222,7 +222,7 @@ def opaque(data: bytes) -> bytes:
 
 
 def _description(tags: Tree) -> Tree:
-    """What is said of the picture, without how it is stored."""
+    """Returns the tags that describe the picture, without those of its storage."""
     return {
         tag: each
         for tag, each in tags.items()

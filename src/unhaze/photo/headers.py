@@ -1,4 +1,4 @@
-"""What the header of a file tells and libvips does not: how strongly it was compressed."""
+"""Reads from file headers how strongly a picture was compressed, which libvips does not tell."""
 
 import struct
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def encoding(file: BinaryIO, head: bytes, *, density: bool) -> dict[str, Any]:
 
 
 def has_density(file: BinaryIO, loader: str, exif_says: bool) -> bool:
-    """Whether the file itself says how many pixels there are to the inch or centimetre."""
+    """Returns whether the file itself says how many pixels there are to the inch or centimetre."""
     if loader == "png":
         return png.chunks_of(file, (b"pHYs",)).get(b"pHYs", b"\0")[-1] == 1
     if loader == "tiff":
@@ -89,7 +89,7 @@ def _webp_quality(frame: bytes) -> int:
 
 
 def _quantizer(bit: Iterator[int]) -> int:
-    """What a key frame's header says of it, 0-127 (RFC 6386, 9.3, 9.6 and 19.2)."""
+    """Returns the quantizer in a key frame's header, 0-127 (RFC 6386, 9.3, 9.6 and 19.2)."""
 
     def number(count: int) -> int:
         return sum(next(bit) << shift for shift in reversed(range(count)))

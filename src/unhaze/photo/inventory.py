@@ -1,4 +1,4 @@
-"""What a picture file holds beside its pixels, and what becomes of each in a restored file.
+"""Inventory of a picture file beside its pixels, and what a restored file keeps of it.
 
 `FATES` is the one table; reading looks for its payloads, writing says which of them are gone, and
 docs/use.md shows it.
@@ -77,7 +77,7 @@ def lost_in_jpeg(found: Segments) -> tuple[str, ...]:
 
 
 def lost_in_boxes(file: BinaryIO) -> tuple[str, ...]:
-    """Of AVIF: credentials in a box, a gain map as a derived item, motion as a track."""
+    """Returns what is lost of AVIF: credentials in a box, a derived gain map, a motion track."""
     file.seek(0)
     data = file.read(1 << 20)
     names = {b"tmap": GAIN_MAP, b"c2pa": CREDENTIALS, b"jumb": CREDENTIALS}

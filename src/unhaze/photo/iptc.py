@@ -15,7 +15,7 @@ DIGITS = 72  # in a line of such a text
 
 
 def from_tags(blocks: bytes, records: bytes) -> bytes | None:
-    """As in JPEG, from TIFF's Photoshop tag and its IPTC tag, either of which may be empty."""
+    """Returns IPTC as in JPEG, from TIFF's Photoshop and IPTC tags; either may be empty."""
     if any(kind == RECORDS for kind, _, _ in _resources(blocks)) or not records:
         return SIGNATURE + blocks if blocks else None
     head = b"8BIM" + struct.pack(">HHI", RECORDS, 0, len(records))
@@ -23,7 +23,7 @@ def from_tags(blocks: bytes, records: bytes) -> bytes | None:
 
 
 def from_text(text: str) -> bytes | None:
-    """As in JPEG, from PNG's text; None if it is damaged."""
+    """Returns IPTC as in JPEG, from PNG's text; None if it is damaged."""
     words = text.split()
     try:
         data = bytes.fromhex("".join(words[2:]))

@@ -24,7 +24,7 @@ LARGEST_MAIN = 1 << 26  # bytes of segments in all that are looked at
 
 @dataclass
 class Segments:
-    """What a JPEG file holds beside its coefficients.
+    """Content of a JPEG file beside its coefficients.
 
     `exif`, `xmp`, `photoshop`: their contents without the sign, of several segments joined. `kept`:
     whole segments that go into another JPEG as they are: comments, extended XMP, FLIR's and other
@@ -44,7 +44,7 @@ class Segments:
 
 
 def read_segments(file: BinaryIO) -> Segments:
-    """Of the first picture in the file; what is damaged ends it."""
+    """Returns the segments of the first picture, up to the first damaged one."""
     found = Segments()
     for marker, data in _segments(file, found):
         found.signs.append((marker, data[:64]))
@@ -88,7 +88,7 @@ def without_extended_xmp(kept: bytes) -> bytes:
 
 
 def _bodies(kept: bytes) -> Iterator[bytes]:
-    """What is in whole segments that follow each other."""
+    """Returns the content of complete consecutive segments."""
     at = 0
     while at + 4 <= len(kept):
         size = struct.unpack_from(">H", kept, at + 2)[0] - 2
@@ -114,7 +114,7 @@ def insert_segments(file: BinaryIO, segments: bytes) -> None:
 
 
 def place_of_segments(file: BinaryIO) -> int:
-    """Where `insert_segments` puts them."""
+    """Returns where `insert_segments` inserts."""
     file.seek(2)
     head = file.read(4)
     is_jfif = head[:2] == bytes((0xFF, APP))
@@ -163,7 +163,7 @@ def _segments(file: BinaryIO, found: Segments) -> Iterator[tuple[int, bytes]]:
 
 
 def _skip_scan(file: BinaryIO, block: int = 1 << 20) -> None:
-    """To the marker behind entropy-coded data, in which 0xFF is followed by 0 or a restart."""
+    """Skips entropy-coded data, in which 0xFF is followed by 0 or a restart."""
     at, tail = file.tell(), b""
     while data := file.read(block):
         window = tail + data

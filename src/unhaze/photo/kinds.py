@@ -1,4 +1,4 @@
-"""What a file is that cannot be read as a photo, by its first bytes: for messages that help."""
+"""Names the type of a file that is not a readable photo, by its first bytes, for messages."""
 
 from typing import BinaryIO
 
@@ -34,7 +34,7 @@ UNKNOWN += ("not sgi-compressed",)
 
 
 def guess(file: BinaryIO) -> str:
-    """Why a TIFF file, if its pixels cannot be decoded, may be healthy all the same."""
+    """Returns why a TIFF file that cannot be decoded may still be intact."""
     hindrance = pages.hindrance(file)
     if hindrance is None:
         return DAMAGED
@@ -42,7 +42,7 @@ def guess(file: BinaryIO) -> str:
 
 
 def kind_of(head: bytes) -> str | None:
-    """What begins with these bytes, if it is known and is not read; blanks before text aside."""
+    """Returns the known but unread type that begins with these bytes, after any blanks."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     head = text if text.startswith(b"<") else head
     signs = ((name, head[at : at + len(sign)], sign) for at, sign, name in SIGNATURES)
@@ -50,7 +50,7 @@ def kind_of(head: bytes) -> str | None:
 
 
 def describe(file: BinaryIO, error: pyvips.Error | None = None) -> str:
-    """What the file is, and what is expected; or libvips' complaint about one that can be read.
+    """Returns type and expectation, or libvips' error for a file of a readable type.
 
     `file` stands at its beginning.
     """

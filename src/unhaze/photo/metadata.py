@@ -1,4 +1,4 @@
-"""What is written beside the pixels: libvips carries most of it; EXIF goes in byte by byte.
+"""Writes metadata: libvips carries most of it; EXIF is inserted byte by byte.
 
 libvips writes EXIF anew, without the tags that it does not know and with others that it invents. So
 it is given a block of the right size that says nothing, in whose place ours is then put.
@@ -74,7 +74,7 @@ BLOCK = 1 << 20
 
 
 def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) -> dict[str, bytes]:
-    """What goes into a file of the format `saver`, which `holds` such kinds; says what does not."""
+    """Returns the metadata for the format of `saver`, which `holds` such kinds; logs the rest."""
     traits = stream.traits
     found = dict(traits.metadata)
     if traits.lost:
@@ -254,7 +254,7 @@ def _replace_placeholder(file: BinaryIO, block: bytes) -> None:
 
 
 def _find_placeholder(file: BinaryIO) -> tuple[int, int]:
-    """Where its TIFF structure starts, and how many bytes before the token that is."""
+    """Returns the offset of its TIFF structure, and its distance to the token."""
     at, before = file.seek(0), b""
     while block := file.read(BLOCK):
         window = before + block

@@ -1,4 +1,4 @@
-"""What a photo loses is logged where it is lost; here whoever restores it hears of it."""
+"""Collects the log messages on what a photo loses, for whoever restores it."""
 
 import contextlib
 import logging

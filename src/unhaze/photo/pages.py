@@ -34,7 +34,7 @@ MOST_INNER = 16  # directories that are looked at for a camera's raw picture
 
 
 def why_no_photo(file: BinaryIO) -> str | None:
-    """Why the first picture of a TIFF structure is not the photo; None if it is, or is damaged.
+    """Returns why the first picture of a TIFF file is not the photo; None if it is or is damaged.
 
     Camera raw files (DNG, NEF, ARW, CR2 ...) are TIFF files that open with a small preview.
     """
@@ -72,7 +72,7 @@ def _why_no_photo(file: BinaryIO) -> str | None:
 def _strange_colours(
     interpretation: int | None, samples: int | None, inks: int | None
 ) -> str | None:
-    """What the samples are, if no photo can be made of them (TIFF 6.0, section 8)."""
+    """Returns the kind of the samples if they cannot be a photo (TIFF 6.0, section 8)."""
     if interpretation is not None and interpretation not in COLOURS:
         words = OTHERS.get(interpretation, f"the photometric interpretation {interpretation}")
         return f"is a TIFF file with {words}, which is not read; convert it to RGB first"
@@ -84,7 +84,7 @@ def _strange_colours(
 
 
 def hindrance(file: BinaryIO) -> str | None:
-    """What in a healthy TIFF file is not read, in words; None: nothing that is known."""
+    """Returns the unsupported feature of an intact TIFF file in words; None: none known."""
     compression = first_number(file, COMPRESSION)
     if compression in COMPRESSIONS:
         return f"it is a TIFF file with {COMPRESSIONS[compression]} compression"
@@ -127,7 +127,7 @@ def missing_data(block: bytes | None) -> float | None:
 
 
 def count_overviews(file: BinaryIO) -> int:
-    """Of the pages behind the first, those that show it in small."""
+    """Returns how many pages after the first are reduced copies of it."""
     return unless_damaged(_count_overviews, file) or 0
 
 

@@ -1,4 +1,4 @@
-"""What a photo is: pixels, whole or in strips, and everything that must survive beside them."""
+"""The types of a photo: pixels, whole or in strips, and the metadata to keep."""
 
 import errno
 import logging
@@ -37,7 +37,7 @@ NUMBERS = "colour-numbers"  # primaries and transfer of AVIF's nclx, two bytes e
 
 @dataclass(frozen=True)
 class Traits:
-    """All of a picture but its pixels, written back with them.
+    """Everything of a picture but its pixels, written back with them.
 
     `grey`: one channel in the file. `metadata`: by the keys above.
     `orientation`: 1-8 as in EXIF, how the rows of the file are to be turned to be seen upright.

@@ -30,12 +30,12 @@ def chunks_of(file: BinaryIO, kinds: Collection[bytes]) -> dict[bytes, bytes]:
 
 
 def has_chunk(file: BinaryIO, wanted: bytes) -> bool:
-    """Whether there is a chunk of this kind."""
+    """Returns whether there is a chunk of this kind."""
     return any(kind == wanted for kind, _ in _walk(file))
 
 
 def count_frames(file: BinaryIO) -> int:
-    """Of an animation; 1 for any other file."""
+    """Returns the number of frames of an animation; 1 for any other file."""
     counted = chunks_of(file, (b"acTL",)).get(b"acTL", b"")
     return max(1, int.from_bytes(counted[:4])) if len(counted) == 8 else 1
 
@@ -131,7 +131,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _iptc(kind: bytes, value: bytes) -> bytes | None:
-    """What such a text says; zTXt's value starts with a byte that means deflate."""
+    """Returns the value of such a text; zTXt's starts with a byte that means deflate."""
     try:
         text = zlib.decompressobj().decompress(value[1:], LARGEST) if kind == b"zTXt" else value
     except zlib.error:

@@ -135,7 +135,7 @@ def matrix_profile(
 
 @functools.lru_cache(maxsize=16)
 def only_reads(profile: bytes) -> bool:
-    """Whether colours can be read by a profile but not written: it has tables for one way only.
+    """Returns whether colours can be read by a profile but not written, for lack of tables.
 
     So has that of XYB JPEGs. A broken profile is none of these.
     """

@@ -228,7 +228,7 @@ def _traits(
     head: bytes,
     chosen: Bands | None,
 ) -> Traits:
-    """What stands beside the pixels of `image`, which are `converted`; `again`: from the start."""
+    """Returns the metadata of `image`, whose pixels are `converted`; `again`: from the start."""
     loader = LOADERS[loader_of(image)]
     metadata, lost, held = metadata_of(converted, file, loader)
     frames = field_of(image, "n-pages", png.count_frames(file) if loader == "png" else 1)
@@ -279,7 +279,7 @@ def _key(head: bytes, file: BinaryIO, path: Path | None, name: str) -> str | Non
 
 
 def _needs_reader(key: str, file: BinaryIO) -> bool:
-    """Whether libvips does not read it."""
+    """Returns whether libvips does not read it."""
     if key == "tiff":
         return pages.hindrance(file) is not None
     if key == "avif":  # libvips knows no animated ones
@@ -341,7 +341,7 @@ def _opened_by_reader(
 
 
 def _beside_tiff(file: BinaryIO, metadata: dict[str, bytes]) -> dict[str, Any]:
-    """What libvips would say of the file, as fields of `Traits`."""
+    """Returns what libvips would report of the file, as fields of `Traits`."""
     orientation = exif.first_number(file, exif.ORIENTATION)
     density = exif.density_of(file)
     return {

@@ -1,4 +1,4 @@
-"""How each format is saved: one table by suffix, and the options that an encoder is given."""
+"""Savers: one table by suffix, and the options of each encoder."""
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass
@@ -32,8 +32,9 @@ def _jpeg_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[s
 
 
 def _quality(traits: Traits, output: Output, format: str, usual: int) -> int:
-    """As asked for; the source's, if it was encoded alike, and then not very low: clearing haze
-    amplifies artefacts.
+    """Returns the quality asked for, or the source's, if it was encoded alike.
+
+    A very low one is raised: clearing haze amplifies artefacts.
     """
     if output.quality is not None:
         return output.quality
@@ -58,7 +59,7 @@ def _tiff_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[s
 
 
 def _tiles(traits: Traits) -> dict[str, Any]:
-    """As in the source; overviews are made anew, down to one tile."""
+    """Returns the source's tiling; overviews are made anew, down to one tile."""
     if traits.format != "tiff" or not (traits.tile or traits.overviews):
         return {}
     width, height = (min(side, LARGEST_TILE) for side in traits.tile or (256, 256))
@@ -82,7 +83,7 @@ def _avif_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[s
 
 
 def _effort(image: pyvips.Image) -> int:
-    """Of AV1's encoder, less for large pictures: 20 megapixels shall take seconds."""
+    """Returns the effort of the AV1 encoder, less for large pictures, which take seconds."""
     return 3 if image.width * image.height <= QUICK_FROM else 0
 
 

@@ -49,7 +49,7 @@ class Series:
 
 
 def open_series(source: Path | bytes, suffix: str) -> Series | None:
-    """All frames of an animation, if it is one and a file with this suffix can be one.
+    """Opens all frames of an animation, if it is one and the target format can hold one.
 
     UnhazeError: too many frames to hold, damaged, or Pillow is missing.
     """
@@ -78,7 +78,7 @@ def open_series(source: Path | bytes, suffix: str) -> Series | None:
 
 
 def _has_pillow(name: str) -> bool:
-    """Whether it is installed; says so if not: a PNG's first frame can be restored without."""
+    """Returns whether it is installed; logs if not: a PNG's first frame needs none."""
     try:
         with _needing(f"{name}: more than the first frame"):
             importlib.import_module("PIL")
@@ -169,7 +169,7 @@ def write_series(
 
 
 def usual_suffix(data: bytes) -> str:
-    """Of a file with such bytes, by its signature; empty for what is not known."""
+    """Returns the usual suffix of a file by its signature; empty if unknown."""
     key = key_of(data[:HEAD])
     return FORMATS_OF_FILES[key].suffixes[0] if key else ""
 

@@ -10,7 +10,7 @@ from unhaze.photo.picture import EXIF, XMP, Photo, Stream, Traits, upright
 
 
 def whole(stream: Stream) -> Photo:
-    """All strips in one picture, upright, and what EXIF and XMP say of orientation changed."""
+    """Returns all strips as one upright picture, with the orientation in EXIF and XMP reset."""
     samples = np.empty(stream.shape, stream.dtype)
     start = 0
     for strip in stream.strips:

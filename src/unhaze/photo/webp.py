@@ -28,7 +28,7 @@ def add_exif(file: BinaryIO, exif: bytes) -> None:
 
 
 def _place_of_xmp(file: BinaryIO) -> int:
-    """Where XMP stands, which comes behind EXIF; else the end of the file."""
+    """Returns the offset of XMP, which follows EXIF; else the end of the file."""
     at, end = 12, file.seek(0, io.SEEK_END)
     while at + 8 <= end:
         file.seek(at)

@@ -122,7 +122,7 @@ def _as_stream(photo: Photo | Stream) -> Stream:
 
 
 def _ready(stream: Stream, saver: Saver, output: Output) -> Stream:
-    """As the format takes it: upright if it is another one, in the colours and depth asked for."""
+    """Converts for the format: upright if it is another one, in the colours and depth asked for."""
     kind = FORMATS[saver.format]
     output.check(kind)
     if output.lossless and kind.quality and not kind.lossless:
@@ -177,7 +177,7 @@ def _save(
 
 
 def _with_bands(stream: Stream, saver: Saver, suffix: str) -> Stream:
-    """Where they can be written, further bands of the source stay among the traits."""
+    """Returns traits with the source's further bands, if the format holds them."""
     bands = stream.traits.bands
     if bands is None or (saver.format == "tiff" and stream.dtype == bands.dtype):
         return stream
@@ -201,7 +201,7 @@ def _say_what_it_cannot_hold(stream: Stream, saver: Saver, suffix: str) -> None:
 
 
 def _fitted(image: pyvips.Image, stream: Stream, saver: Saver) -> pyvips.Image:
-    """What the format can hold of the picture, still lazy."""
+    """Returns what the format can hold of the picture, not yet computed."""
     if stream.traits.extra and saver.format != "tiff" and image.bands in (2, 4):
         image = image.extract_band(0, n=image.bands - 1)
     space = {False: ("srgb", "rgb16"), True: ("b-w", "grey16")}[stream.traits.grey]

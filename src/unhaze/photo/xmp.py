@@ -63,7 +63,7 @@ def extension_of(packet: bytes) -> bytes | None:
 
 
 def is_xml(packet: bytes) -> bool:
-    """Whether a parser that knows namespaces reads it to its end."""
+    """Returns whether it is well-formed, namespaces included."""
     parser = expat.ParserCreate(namespace_separator=" ")
     try:
         parser.Parse(packet.strip(b"\0 \r\n\t"), True)

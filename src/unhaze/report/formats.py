@@ -55,7 +55,7 @@ def outputs_table() -> str:
 
 
 def taken(option: Option) -> str:
-    """What follows the option."""
+    """Returns the metavar of an option."""
     if option.choices:
         return " " + "|".join(map(str, option.choices))
     return f" {option.metavar}" if option.metavar else ""

@@ -59,7 +59,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What was shown. faults: one line for each photo or model that could not be shown."""
+    """The rendered gallery. faults: one line for each photo or model that could not be shown."""
 
     models: list[str]
     hardware: str
@@ -164,7 +164,7 @@ def show(place: int, name: str, hazy: np.ndarray, models: dict[str, Model], fold
 def timed(
     restore: Callable[[np.ndarray], np.ndarray], hazy: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """What `restore` makes of `hazy`, and the seconds that it took."""
+    """Returns the restored picture of `hazy` and the seconds that it took."""
     started = time.perf_counter()
     restored = restore(hazy)
     return restored, time.perf_counter() - started
@@ -221,7 +221,7 @@ def caption(shown: Shown) -> str:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Of those that are numbers; NaN if none is."""
+    """Returns the mean of those that are numbers; NaN if none is."""
     known = [each for each in values if not math.isnan(each)]
     return math.fsum(known) / len(known) if known else math.nan
 

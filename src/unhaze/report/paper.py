@@ -100,7 +100,7 @@ class Published:
 
 
 def paper_rows(recipes: Path, results: Path) -> list[Row]:
-    """All rows in the paper's order, one for each measurement, or one without.
+    """Returns all rows in the paper's order, one per measurement, or one without.
 
     UnhazeError: no tables in `recipes`, no folder `results`.
     """
@@ -142,7 +142,7 @@ def published_rows(recipes: Path) -> list[Published]:
 
 
 def place(order: Sequence[str], stem: str) -> int:
-    """Where a recipe stands in its table."""
+    """Returns the position of a recipe in its table."""
     return order.index(stem) if stem in order else len(order)
 
 
@@ -159,12 +159,12 @@ def discriminating(published: Sequence[Published], net: str) -> set[str]:
 
 
 def part_of_network(key: str) -> bool:
-    """Whether a setting says what is trained, rather than on what and how long."""
+    """Returns whether a setting says what is trained, rather than on what and how long."""
     return key.startswith(("net", "losses", "method"))
 
 
 def differences(result: dict[str, Any], row: Published, keys: set[str]) -> tuple[str, ...] | None:
-    """What a measurement has in place of the row's settings, as words; None: not of this row.
+    """Returns how a measurement differs from the row's settings; None: it is not of this row.
 
     It is of the row if it has the same network, method and losses, and the row's values of `keys`.
     Published weights, of whose training nothing is known, are of the row of Table 1.
@@ -198,7 +198,7 @@ def shown(value: Any) -> str:
 
 
 def on_set(result: dict[str, Any], data: str) -> bool:
-    """Whether it was measured on that test set or a part of it."""
+    """Returns whether it was measured on that test set or a part of it."""
     return str(result["data"]).split()[0] in (data, f"{data}-part")
 
 
@@ -242,7 +242,7 @@ def table_of(rows: Sequence[Row], table: str) -> list[list[str]]:
 
 
 def budget(row: Row) -> str:
-    """What the training took, in words."""
+    """Returns the training's cost in words."""
     if row.samples is None:
         if row.title in UNTRAINED:
             return "none"
@@ -253,5 +253,5 @@ def budget(row: Row) -> str:
 
 
 def by_authors(row: Row) -> bool:
-    """Whether the weights are those that the authors published."""
+    """Returns whether the weights are those that the authors published."""
     return "published weights" in (row.recipe or "")

@@ -1,4 +1,4 @@
-"""What FADE alone hides: haze that is cleared against harm that is done, and pictures of any size.
+"""Plots haze removed against harm done, which FADE alone does not show.
 
 The plane: mean FADE on hazy photos against PSNR between input and output on clear photos, all at
 one long side. The sizes: PSNR on pairs when the network sees them smaller or larger than they are.
@@ -76,7 +76,7 @@ def plane_points(results: Sequence[dict[str, Any]]) -> list[Point]:
 
 
 def same_weights(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two records are of one model, as it was at both times."""
+    """Returns whether two records are of one model, as it was at both times."""
     return all(one.get(key) == other.get(key) for key in ("model", "weights_sha256"))
 
 
@@ -116,7 +116,7 @@ def sizes_table(results: Sequence[dict[str, Any]]) -> str:
 
 
 def alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two records differ in the size that the network saw, and in nothing else."""
+    """Returns whether two records differ in the size that the network saw, and in nothing else."""
     keys = ("data", "images", "protocol", "long_side")
     both = one["psnr"] is not None and other["psnr"] is not None
     return both and same_weights(one, other) and all(one.get(key) == other.get(key) for key in keys)

@@ -89,5 +89,5 @@ def results_table(results: Sequence[dict[str, Any]]) -> str:
 
 
 def shown_name(result: dict[str, Any]) -> str:
-    """What the measured model is called."""
+    """Returns the name of the measured model."""
     return "hazy input" if result["model"] == "identity" else str(result["model"])

@@ -86,14 +86,48 @@ def batch_lines(record: Record) -> Iterator[Line]:
 
 
 def video_lines(record: Record) -> Iterator[Line]:
-    """Frames a second of a whole run."""
+    """Frames a second of a whole run, beside one that only decodes and encodes."""
     ours = f"{record['frames_per_second']:.1f} frames/s, {record['peak_mb']:.0f} MB"
-    yield f"video, {record['size']}", ours, "-", "-"
+    beside, ratio = "-", "-"
+    if "codecs" in record:
+        codecs = record["codecs"]["frames_per_second"]
+        beside = f"decoded and encoded alone: {codecs:.1f} frames/s"
+        ratio = times(record["frames_per_second"] / codecs)
+    yield f"video, {record['size']}", ours, beside, ratio
+
+
+def program_lines(record: Record) -> Iterator[Line]:
+    """A photo and a video from file to file, beside each other program."""
+    sizes = {
+        "photo": f"{record['megapixels']:g} MP jpg",
+        "video": f"{record['frames']} frames of {record['size']}",
+    }
+    own = {row["what"]: row["seconds"] for row in record["rows"] if row["program"] == "unhaze"}
+    for row in record["rows"]:
+        if row["program"] != "unhaze":
+            ours, beside = own[row["what"]], f"{row['program']}: {row['seconds']:.2f} s"
+            what = f"{row['what']} from file to file, {sizes[row['what']]}"
+            yield what, f"{ours:.2f} s", beside, times(row["seconds"] / ours)
+
+
+def killed_lines(record: Record) -> Iterator[Line]:
+    """What a second run did again of a video whose first run was killed."""
+    what = f"killed after {record['killed_at_frame']} frames of {record['size']}, run again"
+    yield what, f"{record['done_again_s']:.1f} s of it anew", "-", "-"
+
+
+def format_lines(record: Record) -> Iterator[Line]:
+    """Whole runs on files of phones and cameras, and into each format."""
+    for row in record["rows"]:
+        options = f" {row['options']}" if row["options"] else ""
+        ours = f"{row['seconds']:.2f} s, {row['peak_mb']:.0f} MB"
+        yield f"`unhaze run`{options}, {row['file']}", ours, "-", "-"
 
 
 def engine_lines(record: Record) -> Iterator[Line]:
-    """What `unhaze run` takes, or may take, beside eager PyTorch, with torchvision's operator if
-    that was measured.
+    """Yields times of `unhaze run`'s engines beside eager PyTorch.
+
+    PyTorch has torchvision's operator if that was measured.
     """
     rows = {(row["model"], row["size"], row["engine"]): row["ms"] for row in record["rows"]}
     for (model, size, engine), ours in rows.items():
@@ -152,6 +186,19 @@ def startup_lines(record: Record) -> Iterator[Line]:
             yield f"`{command}`", milliseconds(row["ms"]), beside, times(row["ratio"])
 
 
+def site_lines(record: Record) -> Iterator[Line]:
+    """A photo of 12 megapixels in the page without a server, beside what is allowed at most."""
+    bounds = record["bounds"]
+    for row in record["rows"]:
+        page = f"page in Chromium, {row['model']}, 12 MP"
+        most = f"at most {bounds['shown_s'][row['model']]} s, {bounds['peak_mb']} MB"
+        yield f"{page}, drop to shown", f"{row['shown_s']:.1f} s, {row['peak_mb']} MB", most, "-"
+        yield f"{page}, press to saved", f"{row['saved_s']:.1f} s", "-", "-"
+        for what, key in (("strength", "slide_ms"), ("a control", "control_ms")):
+            least = f"at most {bounds[key]} ms"
+            yield f"{page}, move of {what} to repaint", milliseconds(row[key]), least, "-"
+
+
 def times(ratio: float) -> str:
     """ "48 x"."""
     return f"{ratio:.0f} x" if ratio >= 10 else f"{ratio:.2g} x"
@@ -164,11 +211,15 @@ def milliseconds(value: float) -> str:
 
 KINDS: dict[str, Callable[[Record], Iterator[Line]]] = {
     "photo": photo_lines,
+    "formats": format_lines,
     "batch": batch_lines,
     "video speed": video_lines,
+    "programs": program_lines,
+    "killed": killed_lines,
     "engines": engine_lines,
     "deform": deform_lines,
     "train": train_lines,
     "metrics": metric_lines,
     "startup": startup_lines,
+    "site": site_lines,
 }

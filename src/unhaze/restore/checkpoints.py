@@ -3,12 +3,10 @@
 import hashlib
 import importlib.util
 import logging
-import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
-from unhaze import fetch, zoo
+from unhaze import zoo
 from unhaze.cache import cache_folder
 from unhaze.errors import UnhazeError
 
@@ -25,7 +23,7 @@ def checkpoint_of(name: str | Path) -> Path | None:
     not yet.
     """
     path = Path(name)
-    if path.exists():
+    if str(name) and path.exists():
         return None if path.suffix == ".onnx" else path
     if path.suffix == ".safetensors" and any(path.parent.glob(f"{path.stem}-[0-9]*.safetensors")):
         return path
@@ -39,6 +37,8 @@ def ready(source: Path, net: str | None = None) -> Path:
     it is made of, so that a changed checkpoint and a newer unhaze make a new one. Nothing in the
     checkpoint is run. net: as `unhaze export --net`. UnhazeError: what `unhaze export` says.
     """
+    from unhaze import fetch
+
     made = cache_folder() / "onnx" / f"{key_of(source, net)}.onnx"
     with fetch.locked(made):
         if not made.is_file():
@@ -48,10 +48,13 @@ def ready(source: Path, net: str | None = None) -> Path:
 
 def key_of(source: Path, net: str | None) -> str:
     """16 hexadecimal digits for the files, the choice of a network, and this program's version."""
+    from importlib.metadata import version
+
     digest = hashlib.sha256(f"{version('unhaze')} {net or ''}".encode())
     files = [source]
     if source.is_dir():
-        files = [each for each in sorted(source.rglob("*")) if each.is_file()]
+        newest = max(source.glob("state-*"), default=source)
+        files = [each for each in sorted(newest.iterdir()) if each.is_file()]
     elif not source.exists():  # in parts
         files = sorted(source.parent.glob(f"{source.stem}-[0-9]*.safetensors"))
     for file in files:
@@ -62,6 +65,8 @@ def key_of(source: Path, net: str | None) -> str:
 
 def convert(source: Path, net: str | None, made: Path) -> None:
     """`unhaze export` in a process of its own: PyTorch's memory is free again afterwards."""
+    import subprocess
+
     if importlib.util.find_spec("torch") is None:
         raise UnhazeError(
             f"'{source}' is no ONNX file, and making it one, once, needs PyTorch:"

@@ -1,4 +1,4 @@
-"""What a person may want otherwise than the model: skies as they are, lighter shadows, no cast.
+"""User adjustments of the model's result: kept skies, lighter shadows, no colour cast.
 
 `CONTROLS` is the one table; command, Python, batches and service are made from it, and
 `unhaze.restore.controlling` does it.
@@ -10,9 +10,9 @@ from numbers import Real
 from unhaze.errors import UnhazeError
 
 CONTROLS = {
-    "protect_sky": "Leave the sky as it is: 0 not at all, 1 wholly.",
-    "lift_shadows": "Lighten dark places: 0 not at all, 1 threefold where it is nearly black.",
-    "white_balance": "Take a colour cast away that stays: 0 none of it, 1 all.",
+    "protect_sky": "Keep the sky unchanged: 0 not at all, 1 fully.",
+    "lift_shadows": "Lighten shadows: 0 not at all, 1 up to threefold.",
+    "white_balance": "Remove the remaining colour cast: 0 none of it, 1 all.",
 }
 
 

@@ -1,4 +1,4 @@
-"""What a foreign ONNX model takes and gives: layout, range, order of channels, sizes, output."""
+"""Conventions of a foreign ONNX model: layout, range, channel order, sizes, output."""
 
 import tomllib
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Conventions:
         return self == own
 
     def sentence(self) -> str:
-        """All in one line."""
+        """Returns the conventions in one line."""
         size = f"only {self.size[1]} x {self.size[0]} pixels" if self.size else "any size"
         if self.multiple > 1:
             size = f"sizes that are multiples of {self.multiple}"
@@ -62,7 +62,7 @@ class Conventions:
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """What NAME.toml beside NAME.onnx says, {} without one. UnhazeError for wrong keys or values.
+    """Returns NAME.toml beside NAME.onnx, {} without one. UnhazeError: wrong keys or values.
 
     Keys, all optional: layout, range_in, range_out, channels, multiple, output (`Conventions`).
     """
@@ -89,7 +89,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 def shaped(
     session: onnxruntime.InferenceSession, path: Path, given: Mapping[str, Any]
 ) -> Conventions:
-    """What types and shapes of the graph tell, and what is `given`. UnhazeError: no picture in."""
+    """Returns conventions from the graph and from `given`. UnhazeError: it takes no picture."""
     inputs = session.get_inputs()
     if len(inputs) != 1:
         raise UnhazeError(f"'{path}' takes {len(inputs)} inputs; expected one picture")

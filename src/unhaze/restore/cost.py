@@ -1,4 +1,4 @@
-"""What a heavy model will cost, said before it starts."""
+"""Warns of the cost of a heavy model before it starts."""
 
 import logging
 import time
@@ -18,16 +18,20 @@ told: set[tuple[str, int | None]] = set()
 def tell_cost(model: Model, analysis: int, *, native: bool) -> None:
     """One line on stderr, once for each model and size, if a picture takes long.
 
-    Seconds from a run on a small picture, memory from the model's card. `analysis`: long side in
-    pixels of what the network sees, taken as 4:3; `native`: told for one megapixel.
+    Seconds from a run on a small picture, multiplications and memory from the model's card.
+    `analysis`: long side in pixels of what the network sees, taken as 4:3; `native`: told for one
+    megapixel.
     """
-    macs = model.card.get("macs_per_pixel")
+    each = model.card.get("macs_per_pixel")
     pixels = MEGAPIXEL if native else analysis * analysis * 3 // 4
     key = (str(model.path), None if native else analysis)
-    if not isinstance(macs, int) or macs * pixels < HEAVY or key in told:
+    if not isinstance(each, int) or key in told:
+        return
+    macs = each * pixels + model.card.get("macs_fixed", 0)
+    if macs < HEAVY:
         return
     told.add(key)
-    seconds = time_of(model) * pixels / (TIMED[0] * TIMED[1])
+    seconds = time_of(model) * macs / model.card.get("macs_small", each * TIMED[0] * TIMED[1])
     memory = model.card.get("bytes_per_pixel")
     needed = f" and {memory * pixels / 1e9:.1f} GB of memory" if isinstance(memory, int) else ""
     size = "for each megapixel" if native else f"for each picture, at {analysis} pixels"
@@ -37,7 +41,7 @@ def tell_cost(model: Model, analysis: int, *, native: bool) -> None:
         max(seconds, 1),
         needed,
         size,
-        macs * pixels / 1e9,
+        macs / 1e9,
         model.device,
     )
 

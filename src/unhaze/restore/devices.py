@@ -74,5 +74,5 @@ def choose_device(device: str) -> str:
 
 
 def has_openvino() -> bool:
-    """Whether it is installed; it is not loaded."""
+    """Returns whether it is installed, without loading it."""
     return importlib.util.find_spec("openvino") is not None

@@ -1,4 +1,4 @@
-"""How the result of a video is written: one table for command, Python, files and service.
+"""Encoding options of videos: one table for command, Python, files and service.
 
 Needs no PyAV. What an encoder makes of it, and of what is not said, is in `video.codecs`.
 """
@@ -76,37 +76,40 @@ def _word(text: str) -> str:
 
 _CODECS = f"{', '.join(CODEC_NAMES)} or {SOURCE_CODEC}"
 CHOICES: Mapping[str, Choice] = {
-    "codec": Choice(_codec, _CODECS, "NAME", f"Of a video: {_CODECS}. [default: near the source]"),
+    "codec": Choice(_codec, _CODECS, "NAME", f"Video codec: {_CODECS}. [default: like the source]"),
     "crf": Choice(
-        _quality, "a number from 0 to 63", "N", "Of a video: constant quality, small is good."
+        _quality, "a number from 0 to 63", "N", "Constant quality of a video; lower is better."
     ),
     "bitrate": Choice(
-        _amount, "bits a second, as in 8M or 800k", "RATE", "Of a video: bits a second, as in 8M."
+        _amount, "bits a second, as in 8M or 800k", "RATE", "Bit rate of a video, e.g. 8M."
     ),
     "target_size": Choice(
-        _amount, "bytes, as in 700M", "SIZE", "Of a video: bytes of the file, in two passes."
+        _amount, "bytes, as in 700M", "SIZE", "File size of a video, by two passes."
     ),
     "preset": Choice(
-        _word, "a preset of the encoder", "NAME", "Of a video: speed of the encoder, as in slow."
+        _word, "a preset of the encoder", "NAME", "Encoder preset of a video, e.g. slow."
     ),
     "pixel_format": Choice(
-        _word, "FFmpeg's name of a pixel format", "NAME", "Of a video, as in yuv420p10le."
+        _word,
+        "FFmpeg's name of a pixel format",
+        "NAME",
+        "Pixel format of a video, e.g. yuv420p10le.",
     ),
     "hw": Choice(
         _one_of("auto", "off", *HARDWARE_NAMES),
         f"auto, off, {', '.join(HARDWARE_NAMES)}",
         "NAME",
-        f"Of a video, the encoder in hardware: auto, off, {', '.join(HARDWARE_NAMES)}.",
+        f"Hardware encoder of a video: auto, off, {', '.join(HARDWARE_NAMES)}.",
     ),
     "audio": Choice(
-        _one_of(*AUDIO), ", ".join(AUDIO), "NAME", f"Of a video, the sound: {', '.join(AUDIO)}."
+        _one_of(*AUDIO), ", ".join(AUDIO), "NAME", f"Sound of a video: {', '.join(AUDIO)}."
     ),
 }
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What a user says of the result of a video; None: what suits the source.
+    """Encoding of a restored video; None: chosen to suit the source.
 
     codec: of CODEC_NAMES, or "copy-of-source": exactly that of the source. crf: quality, in the
     numbers of the encoder, 0 to 63. bitrate: bits a second. target_size: bytes of the whole file,
@@ -168,6 +171,6 @@ def read_encoding(given: Mapping[str, Any], file: Path | None = None) -> Encodin
 
 
 def words_for(encoding: Encoding) -> dict[str, Any]:
-    """What was said, without what was not."""
+    """Returns the options that were given."""
     empty = asdict(Encoding())
     return {name: value for name, value in asdict(encoding).items() if value != empty[name]}

@@ -113,16 +113,16 @@ def apply_to_strips(
     if strength == 0:
         yield from strips
         return
-    blended = _blended(maps, strength)
+    maps, restore = blend(maps, strength), field_kernel.apply_rows
+    if field_kernel.kernel() is None:
+        maps, restore = maps.transpose(2, 1, 3, 0), _apply_to_rows  # as pixels lie in a strip
+    maps = np.ascontiguousarray(maps)
     workers = count_threads(threads)
     waiting: deque[Future[np.ndarray]] = deque()
     start = 0
-    restore = _apply_to_rows
-    if field_kernel.kernel() is not None:
-        restore = field_kernel.apply_rows
     with ThreadPoolExecutor(workers) as pool:
         for strip in strips:
-            waiting.append(pool.submit(restore, blended, strip, start, height, bounded=bounded))
+            waiting.append(pool.submit(restore, maps, strip, start, height, bounded=bounded))
             start += len(strip)
             if len(waiting) > workers:
                 yield waiting.popleft().result()
@@ -138,11 +138,6 @@ def blend(maps: np.ndarray, strength: float) -> np.ndarray:
     return identity + np.float32(strength) * (maps - identity)
 
 
-def _blended(maps: np.ndarray, strength: float) -> np.ndarray:
-    """(h,2,w,colours), as pixels lie in a strip."""
-    return np.ascontiguousarray(blend(maps, strength).transpose(2, 1, 3, 0))
-
-
 def check_strength(strength: float) -> None:
     """UnhazeError unless `strength` is a number in [0,1]."""
     if not isinstance(strength, Real) or not 0 <= strength <= 1:
@@ -156,14 +151,15 @@ def _apply_compiled(
     check_strength(strength)
     if strength == 0:
         return pixels.copy()
-    blended, pixels = _blended(maps, strength), np.ascontiguousarray(pixels)
+    maps = np.ascontiguousarray(blend(maps, strength))
+    pixels = np.ascontiguousarray(pixels)
     restored = np.empty_like(pixels)
     rows = max(1, -(-len(pixels) // (PARTS * count_threads(threads))))
 
     def apply(start: int) -> None:
         strip, target = pixels[start : start + rows], restored[start : start + rows]
         settings = {"bounded": True, "restored": target}
-        field_kernel.apply_rows(blended, strip, start, len(pixels), **settings)
+        field_kernel.apply_rows(maps, strip, start, len(pixels), **settings)
 
     _in_parallel(apply, range(0, len(pixels), rows), threads)
     return restored
@@ -172,7 +168,10 @@ def _apply_compiled(
 def _apply_to_rows(
     maps: np.ndarray, strip: np.ndarray, start: int, height: int, *, bounded: bool
 ) -> np.ndarray:
-    """Rows `start`... of a picture with `height` rows: (n,W,channels) -> same, type kept."""
+    """Rows `start`... of a picture with `height` rows: (n,W,channels) -> same, type kept.
+
+    maps (h,2,w,colours).
+    """
     colours, width = maps.shape[3], strip.shape[1]
     restored = np.empty_like(strip)
     restored[..., colours:] = strip[..., colours:]

@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum { U8, U16, F32 };
-enum { TILE = 1024, RADIUS = 2, SIZE = 2 * RADIUS + 1, MARGIN = 2 * RADIUS };
+enum { TILE = 1024, PART = 512, RADIUS = 2, SIZE = 2 * RADIUS + 1, MARGIN = 2 * RADIUS };
 
 static inline float clamp(float value, float low, float high) {
     value = value < low ? low : value; /* what is no number stays */
@@ -27,7 +27,7 @@ static void locate(int64_t pixel, int64_t size, int64_t count, int64_t *before, 
 /* ---- applied to rows in RGB or grey -------------------------------------------------------- */
 
 typedef struct {
-    const float *maps; /* (height, 2, width, colours): gains, then offsets */
+    const float *maps; /* (colours, 2, height, width): gains, then offsets */
     int64_t map_height, map_width, colours;
     int64_t width, height, channels; /* of the picture; channels behind the colours stay */
     int64_t kind;
@@ -37,40 +37,32 @@ typedef struct {
 typedef struct {
     int32_t left[TILE], right[TILE];
     float share[TILE];
-    float upper[2][4 * TILE], lower[2][4 * TILE];
+    float rows[2][2][4 * TILE]; /* two rows of the maps, with a gain and an offset for each sample */
 } Wide;
 
 static void widen(const Apply *a, int64_t row, const Wide *w, int64_t count, float (*wide)[4 * TILE]) {
     const int64_t n = a->colours;
     for (int part = 0; part < 2; part++) {
-        const float *line = a->maps + (row * 2 + part) * a->map_width * n;
-        float *target = wide[part];
         const float scale = part ? a->top : 1;
-        if (n == 3) {
+        for (int64_t c = 0; c < n; c++) {
+            const float *line = a->maps + ((2 * c + part) * a->map_height + row) * a->map_width;
+            float *target = wide[part] + c;
             for (int64_t i = 0; i < count; i++) {
-                const float *one = line + 3 * w->left[i], *other = line + 3 * w->right[i];
-                const float share = w->share[i];
-                for (int c = 0; c < 3; c++) target[3 * i + c] = scale * (one[c] + (other[c] - one[c]) * share);
+                const float one = line[w->left[i]];
+                target[n * i] = scale * (one + (line[w->right[i]] - one) * w->share[i]);
             }
-        } else {
-            for (int64_t i = 0; i < count; i++)
-                for (int64_t c = 0; c < n; c++) {
-                    const float one = line[n * w->left[i] + c];
-                    const float more = (line[n * w->right[i] + c] - one) * w->share[i];
-                    target[n * i + c] = scale * (one + more);
-                }
         }
     }
 }
 
 /* `through`: the type in which a processor turns many floats into integers at once. */
 #define APPLY_ROW(name, type, through, half)                                                              \
-    static void name(const Apply *a, const Wide *w, float share, const type *restrict in,                 \
-                     type *restrict out, int64_t count) {                                                 \
+    static void name(const Apply *a, float (*upper)[4 * TILE], float (*lower)[4 * TILE], float share,     \
+                     const type *restrict in, type *restrict out, int64_t count) {                        \
         const int64_t n = a->colours, all = a->channels;                                                  \
         const float low = 0, high = a->high;                                                              \
-        const float *restrict g = w->upper[0], *restrict h = w->lower[0];                                 \
-        const float *restrict p = w->upper[1], *restrict q = w->lower[1];                                 \
+        const float *restrict g = upper[0], *restrict h = lower[0];                                       \
+        const float *restrict p = upper[1], *restrict q = lower[1];                                       \
         if (n == all) {                                                                                   \
             for (int64_t i = 0; i < n * count; i++) {                                                     \
                 const float gain = g[i] + (h[i] - g[i]) * share, offset = p[i] + (q[i] - p[i]) * share;   \
@@ -106,22 +98,24 @@ int apply_rows(const Apply *a, const void *in, void *out, int64_t first, int64_t
             w->right[i] = (int32_t)(before + 1 < a->map_width ? before + 1 : before);
         }
         int64_t current = -1;
+        float(*upper)[4 * TILE] = w->rows[0], (*lower)[4 * TILE] = w->rows[1];
         for (int64_t row = 0; row < rows; row++) {
             int64_t above;
             float share;
             locate(first + row, a->height, a->map_height, &above, &share);
             if (above != current) {
-                if (current >= 0 && above == current + 1) memcpy(w->upper, w->lower, sizeof w->upper);
-                else widen(a, above, w, count, w->upper);
-                widen(a, above + 1 < a->map_height ? above + 1 : above, w, count, w->lower);
+                float(*spare)[4 * TILE] = upper;
+                upper = lower, lower = spare;
+                if (current < 0 || above != current + 1) widen(a, above, w, count, upper);
+                widen(a, above + 1 < a->map_height ? above + 1 : above, w, count, lower);
                 current = above;
             }
             const int64_t at = (row * step + begin * a->channels) * bytes;
             const char *from = (const char *)in + at;
             char *to = (char *)out + at;
-            if (a->kind == U8) row_u8(a, w, share, (const uint8_t *)from, (uint8_t *)to, count);
-            else if (a->kind == U16) row_u16(a, w, share, (const uint16_t *)from, (uint16_t *)to, count);
-            else row_f32(a, w, share, (const float *)from, (float *)to, count);
+            if (a->kind == U8) row_u8(a, upper, lower, share, (const uint8_t *)from, (uint8_t *)to, count);
+            else if (a->kind == U16) row_u16(a, upper, lower, share, (const uint16_t *)from, (uint16_t *)to, count);
+            else row_f32(a, upper, lower, share, (const float *)from, (float *)to, count);
         }
     }
     free(w);
@@ -154,6 +148,44 @@ static void sum_across(const float *restrict sums, float *restrict means, int64_
         means[i] = (sums[i] + sums[i + 1] + sums[i + 2] + sums[i + 3] + sums[i + 4]) * scale;
 }
 
+/* Of SIZE rows of one channel, each hazy and, three planes on, restored: the sums of both, of squares and
+   of products, `wide` numbers each. Pointers that share nothing let a compiler do many numbers at once. */
+static void sum_down(const float *restrict rows, int64_t wide, float *restrict sums) {
+    for (int64_t i = 0; i < wide; i++) {
+        float hazy = 0, restored = 0, squares = 0, products = 0;
+        for (int k = 0; k < SIZE; k++) {
+            const float one = rows[k * 6 * wide + i], other = rows[(k * 6 + 3) * wide + i];
+            hazy += one;
+            restored += other;
+            squares += one * one;
+            products += one * other;
+        }
+        sums[i] = hazy;
+        sums[wide + i] = restored;
+        sums[2 * wide + i] = squares;
+        sums[3 * wide + i] = products;
+    }
+}
+
+/* Of a row: means of hazy and restored, variance and covariance of each channel, to gains and offsets.
+   `pull`: room for what draws the gains to that of grey. */
+static void fit_gains(const float *restrict means, int64_t count, float epsilon, float *restrict pull,
+                      float *restrict fit) {
+    for (int64_t i = 0; i < count; i++) {
+        const float variances = means[2 * count + i] + means[6 * count + i] + means[10 * count + i];
+        const float covariances = means[3 * count + i] + means[7 * count + i] + means[11 * count + i];
+        pull[i] = epsilon * ((covariances + epsilon) / (variances + epsilon));
+    }
+    for (int c = 0; c < 3; c++) {
+        const float *own = means + 4 * c * count;
+        for (int64_t i = 0; i < count; i++) {
+            const float gain = (own[3 * count + i] + pull[i]) / (own[2 * count + i] + epsilon);
+            fit[2 * c * count + i] = gain;
+            fit[(2 * c + 1) * count + i] = own[count + i] - gain * own[i];
+        }
+    }
+}
+
 /* Maps (3, 2, height, width), rows first ... last, of hazy and restored (height, width, 3). */
 int fit_rows(const float *hazy, const float *restored, float *maps, int64_t height, int64_t width,
              float epsilon, int64_t first, int64_t last) {
@@ -170,22 +202,7 @@ int fit_rows(const float *hazy, const float *restored, float *maps, int64_t heig
         load_row(restored + own, width, slot + 3 * wide);
         if (row < first) continue; /* the first window of rows is full at row first */
         for (int c = 0; c < 3; c++) {
-            const float *h[SIZE], *r[SIZE];
-            for (int k = 0; k < SIZE; k++) {
-                h[k] = rows + k * 6 * wide + c * wide;
-                r[k] = h[k] + 3 * wide;
-            }
-            float *sh = sums, *sr = sums + wide, *shh = sums + 2 * wide, *shr = sums + 3 * wide;
-            for (int64_t i = 0; i < wide; i++) {
-                float a = 0, b = 0, aa = 0, ab = 0;
-                for (int k = 0; k < SIZE; k++) {
-                    a += h[k][i];
-                    b += r[k][i];
-                    aa += h[k][i] * h[k][i];
-                    ab += h[k][i] * r[k][i];
-                }
-                sh[i] = a, sr[i] = b, shh[i] = aa, shr[i] = ab;
-            }
+            sum_down(rows + c * wide, wide, sums);
             for (int k = 0; k < 4; k++) sum_across(sums + k * wide, means + (4 * c + k) * inner, inner, scale);
             float *mh = means + 4 * c * inner, *mr = mh + inner, *mhh = mr + inner, *mhr = mhh + inner;
             for (int64_t i = 0; i < inner; i++) {
@@ -194,18 +211,7 @@ int fit_rows(const float *hazy, const float *restored, float *maps, int64_t heig
             }
         }
         float *fit = found + ((row + MARGIN) % SIZE) * 6 * inner;
-        for (int64_t i = 0; i < inner; i++) {
-            const float *m = means + i;
-            const float variances = m[2 * inner] + m[6 * inner] + m[10 * inner];
-            const float covariances = m[3 * inner] + m[7 * inner] + m[11 * inner];
-            const float pull = epsilon * ((covariances + epsilon) / (variances + epsilon));
-            for (int c = 0; c < 3; c++) {
-                const float *own_means = m + 4 * c * inner;
-                const float gain = (own_means[3 * inner] + pull) / (own_means[2 * inner] + epsilon);
-                fit[2 * c * inner + i] = gain;
-                fit[(2 * c + 1) * inner + i] = own_means[inner] - gain * own_means[0];
-            }
-        }
+        fit_gains(means, inner, epsilon, sums, fit);
         if (row < first + MARGIN) continue; /* the second window */
         for (int k = 0; k < 6; k++) {
             const float *part = found + k * inner;
@@ -236,15 +242,15 @@ typedef struct {
 } Yuv;
 
 typedef struct {
-    int32_t left[TILE], right[TILE];
-    float share[TILE];
-    float upper[6][TILE], lower[6][TILE];
-    float red[TILE], green[TILE], blue[TILE]; /* what colour adds to luma */
-    float cb[TILE], cr[TILE];                 /* sums of the restored pixels of a row or two */
-    float y[TILE];
+    int32_t left[PART], right[PART];
+    float share[PART];
+    float rows[2][6][PART]; /* two rows of the maps */
+    float red[PART], green[PART], blue[PART]; /* what colour adds to luma */
+    float cb[PART], cr[PART];                 /* sums of the restored pixels of a row or two */
+    float y[PART];
 } Band;
 
-static void widen_planes(const Yuv *v, int64_t row, const Band *b, int64_t count, float (*wide)[TILE]) {
+static void widen_planes(const Yuv *v, int64_t row, const Band *b, int64_t count, float (*wide)[PART]) {
     for (int k = 0; k < 6; k++) {
         const float *line = v->maps + (k * v->map_height + row) * v->map_width;
         for (int64_t i = 0; i < count; i++) {
@@ -254,24 +260,26 @@ static void widen_planes(const Yuv *v, int64_t row, const Band *b, int64_t count
     }
 }
 
-static inline float sample(const Yuv *v, int plane, int64_t row, int64_t column) {
+/* Samples of a row, from column begin on, as numbers. */
+static void load(const Yuv *v, int plane, int64_t row, int64_t begin, int64_t count, float *restrict values) {
     const char *line = (const char *)v->in[plane] + row * v->in_step[plane];
-    return v->deep ? ((const uint16_t *)line)[column] : ((const uint8_t *)line)[column];
+    if (v->deep)
+        for (int64_t i = 0; i < count; i++) values[i] = ((const uint16_t *)line)[begin + i];
+    else
+        for (int64_t i = 0; i < count; i++) values[i] = ((const uint8_t *)line)[begin + i];
 }
 
 /* One row of luma, count pixels from column begin; adds its colours to the sums. */
-static void restore_luma(const Yuv *v, Band *b, float share, int64_t row, int64_t begin, int64_t count) {
+static void restore_luma(const Yuv *restrict v, Band *restrict b, float (*restrict upper)[PART],
+                         float (*restrict lower)[PART], float share, int64_t row, int64_t begin,
+                         int64_t count) {
     const float kr = v->red, kb = v->blue, kg = 1 - kr - kb;
     const float per = 1 / v->luma, to_cb = v->chroma / (2 * (1 - kb)), to_cr = v->chroma / (2 * (1 - kr));
-    const char *line = (const char *)v->in[0] + row * v->in_step[0];
     char *target = (char *)v->out[0] + row * v->out_step[0];
-    if (v->deep)
-        for (int64_t i = 0; i < count; i++) b->y[i] = ((const uint16_t *)line)[begin + i];
-    else
-        for (int64_t i = 0; i < count; i++) b->y[i] = ((const uint8_t *)line)[begin + i];
+    load(v, 0, row, begin, count, b->y);
     for (int64_t i = 0; i < count; i++) {
         float value[6];
-        for (int k = 0; k < 6; k++) value[k] = b->upper[k][i] + (b->lower[k][i] - b->upper[k][i]) * share;
+        for (int k = 0; k < 6; k++) value[k] = upper[k][i] + (lower[k][i] - upper[k][i]) * share;
         const float y = (b->y[i] - v->black) * per;
         const float r = clamp((y + b->red[i]) * value[0] + value[1], 0, 1);
         const float g = clamp((y + b->green[i]) * value[2] + value[3], 0, 1);
@@ -291,36 +299,48 @@ static void restore_luma(const Yuv *v, Band *b, float share, int64_t row, int64_
 static void spread_chroma(const Yuv *v, Band *b, int64_t row, int64_t begin, int64_t count) {
     const float kr = v->red, kb = v->blue, kg = 1 - kr - kb, middle = (v->top + 1) / 2;
     const float of_red = 2 * (1 - kr) / v->chroma, of_blue = 2 * (1 - kb) / v->chroma;
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t column = (begin + i) >> v->across;
-        b->blue[i] = (sample(v, 1, row, column) - middle) * of_blue;
-        b->red[i] = (sample(v, 2, row, column) - middle) * of_red;
-        b->green[i] = -(kb * b->blue[i] + kr * b->red[i]) / kg;
-    }
+    const int64_t columns = v->across ? (count + 1) / 2 : count;
+    float *restrict red = b->red, *restrict green = b->green, *restrict blue = b->blue;
+    load(v, 1, row, begin >> v->across, columns, b->cb);
+    load(v, 2, row, begin >> v->across, columns, b->cr);
+    if (v->across)
+        for (int64_t i = 0; i < columns; i++) {
+            blue[2 * i] = blue[2 * i + 1] = (b->cb[i] - middle) * of_blue;
+            red[2 * i] = red[2 * i + 1] = (b->cr[i] - middle) * of_red;
+        }
+    else
+        for (int64_t i = 0; i < columns; i++) {
+            blue[i] = (b->cb[i] - middle) * of_blue;
+            red[i] = (b->cr[i] - middle) * of_red;
+        }
+    for (int64_t i = 0; i < count; i++) green[i] = -(kb * blue[i] + kr * red[i]) / kg;
 }
 
-static void put_chroma(const Yuv *v, const float *sums, int plane, int64_t row, int64_t begin, int64_t count,
-                       int64_t rows) {
+static void put_chroma(const Yuv *v, float *restrict sums, int plane, int64_t row, int64_t begin,
+                       int64_t count, int64_t rows) {
     char *line = (char *)v->out[plane] + row * v->out_step[plane];
-    const float middle = (v->top + 1) / 2 + 0.5f;
-    const int64_t each = (int64_t)1 << v->across, columns = (count + each - 1) >> v->across;
-    for (int64_t i = 0; i < columns; i++) {
-        const int64_t last = (i + 1) * each < count ? (i + 1) * each : count;
-        float sum = 0;
-        for (int64_t k = i * each; k < last; k++) sum += sums[k];
-        const float value = clamp(sum / ((last - i * each) * rows) + middle, 0, (float)v->top);
-        const int64_t column = (begin >> v->across) + i;
-        if (v->deep) ((uint16_t *)line)[column] = (uint16_t)value;
-        else ((uint8_t *)line)[column] = (uint8_t)value;
+    const float middle = (v->top + 1) / 2 + 0.5f, top = (float)v->top;
+    const int64_t columns = v->across ? (count + 1) / 2 : count;
+    const float share = 1.0f / (float)(rows << v->across);
+    if (v->across) {
+        if (count % 2) sums[count] = sums[count - 1]; /* the last one stands for two */
+        for (int64_t i = 0; i < columns; i++) sums[i] = sums[2 * i] + sums[2 * i + 1];
     }
+    for (int64_t i = 0; i < columns; i++) sums[i] = clamp(sums[i] * share + middle, 0, top);
+    if (v->deep)
+        for (int64_t i = 0; i < columns; i++)
+            ((uint16_t *)line)[(begin >> v->across) + i] = (uint16_t)(int32_t)sums[i];
+    else
+        for (int64_t i = 0; i < columns; i++)
+            ((uint8_t *)line)[(begin >> v->across) + i] = (uint8_t)(int32_t)sums[i];
 }
 
 /* Rows first ... last of chroma, and the luma that belongs to them. */
 int apply_yuv(const Yuv *v, int64_t first, int64_t last) {
     Band *b = malloc(sizeof(Band));
     if (!b) return 1;
-    for (int64_t begin = 0; begin < v->width; begin += TILE) {
-        const int64_t count = v->width - begin < TILE ? v->width - begin : TILE;
+    for (int64_t begin = 0; begin < v->width; begin += PART) {
+        const int64_t count = v->width - begin < PART ? v->width - begin : PART;
         for (int64_t i = 0; i < count; i++) {
             int64_t before;
             locate(begin + i, v->width, v->map_width, &before, b->share + i);
@@ -328,6 +348,7 @@ int apply_yuv(const Yuv *v, int64_t first, int64_t last) {
             b->right[i] = (int32_t)(before + 1 < v->map_width ? before + 1 : before);
         }
         int64_t current = -1;
+        float(*upper)[PART] = b->rows[0], (*lower)[PART] = b->rows[1];
         for (int64_t row = first; row < last; row++) {
             const int64_t top = row << v->down, end = (row + 1) << v->down;
             const int64_t bottom = end < v->height ? end : v->height;
@@ -339,12 +360,13 @@ int apply_yuv(const Yuv *v, int64_t first, int64_t last) {
                 float share;
                 locate(line, v->height, v->map_height, &above, &share);
                 if (above != current) {
-                    if (current >= 0 && above == current + 1) memcpy(b->upper, b->lower, sizeof b->upper);
-                    else widen_planes(v, above, b, count, b->upper);
-                    widen_planes(v, above + 1 < v->map_height ? above + 1 : above, b, count, b->lower);
+                    float(*spare)[PART] = upper;
+                    upper = lower, lower = spare;
+                    if (current < 0 || above != current + 1) widen_planes(v, above, b, count, upper);
+                    widen_planes(v, above + 1 < v->map_height ? above + 1 : above, b, count, lower);
                     current = above;
                 }
-                restore_luma(v, b, share, line, begin, count);
+                restore_luma(v, b, upper, lower, share, line, begin, count);
             }
             put_chroma(v, b->cb, 1, row, begin, count, bottom - top);
             put_chroma(v, b->cr, 2, row, begin, count, bottom - top);

@@ -69,7 +69,7 @@ def apply_rows(
 ) -> np.ndarray:
     """Rows `start`... of a picture of `height` rows: (n,W,channels) -> same, type kept.
 
-    maps (h,2,w,colours) float32, contiguous, of samples in [0,1]. `bounded`: floats end at 1.
+    maps (colours,2,h,w) float32, contiguous, of samples in [0,1]. `bounded`: floats end at 1.
     `restored`: where to, contiguous, else a new array. MemoryError, of a few hundred kilobytes.
     """
     strip = np.ascontiguousarray(strip)
@@ -77,7 +77,7 @@ def apply_rows(
     top = 1.0 if strip.dtype == np.float32 else float(np.iinfo(strip.dtype).max)
     told = Apply(
         maps.ctypes.data,
-        *(maps.shape[0], *maps.shape[2:]),
+        *(*maps.shape[2:], maps.shape[0]),
         *(strip.shape[1], height, strip.shape[2], KINDS[strip.dtype]),
         *(top, top if bounded or top > 1 else math.inf),
     )

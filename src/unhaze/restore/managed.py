@@ -27,7 +27,7 @@ VISIBLE = 0.5 / 255  # of alpha
 
 @dataclass(frozen=True)
 class Colours:
-    """How samples of one photo become sRGB in [0,1], and back; its field is fitted in between.
+    """Converts samples of one photo to sRGB in [0,1] and back; the field is fitted in between.
 
     profile: ICC, or None for sRGB. grey: it has one channel. top: the sample that is white, as a
     share of the largest of the type (of 1, for floats). linear: the samples are proportional to
@@ -134,7 +134,7 @@ def apply_managed(
 def colours_of(
     traits: Traits, dtype: np.dtype, small: np.ndarray, most: Callable[[], float]
 ) -> Colours:
-    """Of a photo with samples of this type; `small`: its analysis picture.
+    """Returns the colours of a photo with samples of this type; `small`: its analysis picture.
 
     most: returns the largest colour sample of the whole, called only if the photo may be a narrow
     one: a camera's 10, 12 or 14 bits in 16, of which none is above their white.
@@ -154,7 +154,7 @@ def colours_of(
 
 
 def colours_by(traits: Traits, top: float = 1.0) -> Colours:
-    """Of samples of which `top`, a share of the largest of their type, is white."""
+    """Returns the colours of samples whose white is `top`, a share of their type's maximum."""
     icc = managed(traits)
     return Colours(icc, traits.grey, top, icc is not None and is_linear(icc, traits.grey))
 
@@ -165,7 +165,7 @@ def managed(traits: Traits) -> bytes | None:
 
 
 def is_srgb(profile: bytes) -> bool:
-    """Whether a profile takes samples as sRGB does, to a level of 8 bits."""
+    """Returns whether a profile takes samples as sRGB does, to a level of 8 bits."""
     steps = np.linspace(0, 1, 5, dtype=np.float32)
     probe = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(25, 5, 3)
     seen = Colours(profile)._converted(probe, inwards=True)
@@ -173,7 +173,7 @@ def is_srgb(profile: bytes) -> bool:
 
 
 def is_linear(profile: bytes, grey: bool) -> bool:
-    """Whether samples are about proportional to light: a tenth looks like a third of white."""
+    """Returns whether samples are proportional to light: a tenth looks like a third of white."""
     probe = np.full((1, 1, 3), 0.1, np.float32)
     return bool(Colours(profile, grey)._converted(probe, inwards=True).mean() > 0.25)
 

@@ -25,7 +25,7 @@ def where_data_is(
     strips: Iterable[np.ndarray],
     traits: Traits,
 ) -> Iterator[np.ndarray]:
-    """What `apply` makes of strips (n,W,C), but for places without data."""
+    """Applies `apply` to strips (n,W,C), except where there is no data."""
     if traits.missing is None:
         yield from apply(strips)
         return

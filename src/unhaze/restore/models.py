@@ -66,7 +66,7 @@ class AutoRule:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a shipped model is, as `models.toml` states it; there, the table's name is `name`.
+    """A shipped model's card in `models.toml`, where the table's name is `name`.
 
     `file`: in the folder of the cards; `sha256`: of it. `net`, `arguments`: what `create_net`
     takes. `recipe`, `data`: how and on what it was trained; `budget`: for how long, `hardware`: on
@@ -123,11 +123,13 @@ def open_model(
     and by `use`, "photo" or "video". UnhazeError: as `find_model` and `Engine`.
     """
     from unhaze.restore.foreign import open_onnx
-    from unhaze.restore.priors import is_prior, open_prior
 
     chosen = choose_device(device)
-    if is_prior(name):
-        return open_prior(str(name))
+    if str(name) != "auto":  # which is spared the import
+        from unhaze.restore.priors import is_prior, open_prior
+
+        if is_prior(name):
+            return open_prior(str(name))
     path = find_model(name, device=chosen, picture_size=picture_size, use=use)
     return open_onnx(path, device, threads=threads)
 
@@ -177,7 +179,7 @@ def find_model(
 def pick_card(
     cards: Sequence[ModelCard], device: str, picture_size: tuple[int, int] | None, use: str
 ) -> ModelCard:
-    """What "auto" takes of `cards`: the first of which a rule holds. UnhazeError if none does."""
+    """Returns the card that "auto" takes: the first whose rule holds. UnhazeError: none."""
     one_of("use", use, USES)
     megapixels = None if picture_size is None else picture_size[0] * picture_size[1] / 1e6
     for card in cards:

@@ -56,7 +56,7 @@ class Tileable(Model, Protocol):
     def pools(
         self, hazy: np.ndarray, pools: Sequence[np.ndarray] = (), part: Part = EVERYTHING
     ) -> tuple[list[np.ndarray], list[int]]:
-        """As `Engine.pools`."""
+        """See `Engine.pools`."""
         ...
 
 
@@ -168,7 +168,7 @@ def _edges(length: int, side: int) -> list[int]:
 
 
 def _weights(start: int, end: int, first: int, last: int, length: int) -> np.ndarray:
-    """Of pixels start...end for a tile between the edges `first` and `last`: a cosine at each edge.
+    """Returns a tile's weights at start...end, a cosine at the edges `first` and `last`.
 
     The weights of neighbours add up to 1; there are no neighbours at 0 and `length`.
     """
@@ -182,7 +182,7 @@ def _weights(start: int, end: int, first: int, last: int, length: int) -> np.nda
 
 
 def _find_pools(model: Model, pixels: np.ndarray, side: int) -> list[np.ndarray]:
-    """What the network averages over the whole picture, found without running it as a whole."""
+    """Returns the network's means over the whole picture, without running it as a whole."""
     if not isinstance(model, Tileable):
         return []
     pools, _ = model.pools(_prepared(model, _shrunk(pixels, side)))

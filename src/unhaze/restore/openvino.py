@@ -14,7 +14,7 @@ import numpy as np
 
 
 class OpenVinoSession:
-    """What `restore.engine` needs of an `onnxruntime.InferenceSession`."""
+    """The part of `onnxruntime.InferenceSession` that `restore.engine` uses."""
 
     def __init__(self, model: str, threads: int) -> None:
         """`model`: a .onnx file. RuntimeError: OpenVINO cannot run it."""
@@ -38,11 +38,11 @@ class OpenVinoSession:
         self.request, self.lock = self.compiled.create_infer_request(), threading.Lock()
 
     def get_inputs(self) -> Sequence["Named"]:
-        """Of the model, in its order."""
+        """Returns the model's inputs, in its order."""
         return [Named(each) for each in self.compiled.inputs]
 
     def run(self, _: None, feeds: Mapping[str, np.ndarray], __: Any) -> list[np.ndarray]:
-        """All outputs in their order; arguments as `InferenceSession.run` has them."""
+        """Returns all outputs in order; arguments as those of `InferenceSession.run`."""
         with self.lock:
             answers = self.request.infer(dict(feeds))
             return [answers[each] for each in self.compiled.outputs]

@@ -1,4 +1,4 @@
-"""What this process may use, inside a container too: processor cores, memory and how it is kept."""
+"""Cores and memory that this process may use, inside a container too."""
 
 import contextlib
 import ctypes

@@ -255,7 +255,7 @@ class Restorer:
         return self._look(small, opened.shape[:2], colours_of(traits, opened.dtype, small, most))
 
     def _look(self, small: np.ndarray, size: tuple[int, int], colours: Colours) -> Preview:
-        """Of an upright analysis picture in the photo's own encoding; `size`: the whole's."""
+        """Previews an upright analysis picture in the photo's encoding; `size`: the photo's."""
         hazy, stored, maps = self._fit_in(colours, small, size)
         restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
         return Preview(hazy, restored, maps, colours)

@@ -46,7 +46,7 @@ class TrainResult:
 
 
 class Trainer:
-    """What stays the same from step to step."""
+    """The constants of a training run."""
 
     def __init__(
         self,
@@ -236,7 +236,7 @@ class Trainer:
         self.fabric.barrier()
 
     def facts(self, step: int, seconds: float) -> dict[str, Any]:
-        """What a weights file of this run says of itself: recipe, step, and what it took so far."""
+        """Returns the facts in a weights file of this run: recipe, step, and cost so far."""
         device = self.fabric.device
         cuda = device.type == "cuda"
         training = {

@@ -1,4 +1,4 @@
-"""What "auto" in a recipe's `[hardware]` means on the machine at hand."""
+"""Resolves "auto" in a recipe's `[hardware]` for this machine."""
 
 import dataclasses
 import shutil
@@ -39,7 +39,7 @@ def fitted(recipe: Recipe) -> Recipe:
 
 
 def has_bfloat16() -> bool:
-    """Whether matrix products in bfloat16 have units of their own here."""
+    """Returns whether matrix products in bfloat16 have units of their own here."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(BFLOAT16 & cpu_flags())

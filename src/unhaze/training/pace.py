@@ -1,4 +1,4 @@
-"""How fast a run goes: steps a second, and what share of the hardware's peak that is."""
+"""Throughput of a run: steps a second, and its share of the hardware's peak."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""What belongs to each step: its batches, its learning rate, the averaging, the wish to stop."""
+"""Parts of each step: batches, learning rate, averaging of weights, stopping."""
 
 import contextlib
 import dataclasses

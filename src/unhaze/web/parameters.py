@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError, create_model
 from pydantic.fields import Field, FieldInfo
 
 from unhaze.errors import UnhazeError
-from unhaze.photo.output import OPTIONS, Option
+from unhaze.outputs import SAME, Option
+from unhaze.photo.output import OPTIONS
 from unhaze.restore.controls import CONTROLS, Controls
 from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
 from unhaze.validation import nearest
@@ -25,12 +26,28 @@ def parameter(kind: Any, default: Any, text: str, example: Any, **limits: Any) -
     return kind, Field(default, description=text, examples=[example], **limits)
 
 
-def from_option(option: Option) -> Parameter:
-    """An option of written photos as a parameter."""
-    kind = Literal[option.choices] if option.choices else option.type
-    limits = {"ge": option.least, "le": option.most}
-    given = {key: value for key, value in limits.items() if value is not None}
-    return parameter(kind, option.default, option.text, option.example, **given)
+OUTPUT_EXAMPLES = {"format": "webp", "quality": 80, "bit_depth": 16, "color_space": "srgb"}
+OUTPUT_EXAMPLES |= {"bands": "4,3,2"}
+
+
+def from_option(name: str, option: Option) -> Parameter:
+    """An option of written photos as a parameter: 0 or "same" where it is the source's.
+
+    Numbers come as text, so that those of a choice are only bounded here and checked by `Output`.
+    """
+    if isinstance(option.default, bool):
+        return parameter(bool, option.default, option.help, True)
+    text, example = (
+        option.help.replace("[default: the source's]", "").strip(),
+        OUTPUT_EXAMPLES[name],
+    )
+    numbers = option.limits or tuple(each for each in option.choices if isinstance(each, int))
+    if numbers:
+        return parameter(int, 0, f"{text} 0: the source's.", example, ge=0, le=max(numbers))
+    if not option.choices:
+        return parameter(str, "", text, example)
+    words = (SAME, *(each for each in option.choices if each != SAME))
+    return parameter(Literal[words], SAME, text, example)
 
 
 SIZE = "Long side in pixels; over 2048: full size."
@@ -52,7 +69,7 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "token": parameter(str, "", "Of the server.", "TOKEN"),
 }
-PARAMETERS |= {name: from_option(option) for name, option in OPTIONS.items()}
+PARAMETERS |= {name: from_option(name, option) for name, option in OPTIONS.items()}
 OUTPUT = tuple(OPTIONS)
 PARAMETERS |= {
     name: parameter(float, 0.0, about, 0.5, ge=0, le=1) for name, about in CONTROLS.items()

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from unhaze import fetch
 from unhaze.cache import cache_folder
 from unhaze.errors import UnhazeError
 from unhaze.validation import nearest
@@ -76,6 +75,13 @@ class Offer:
         host = (os.environ.get("UNHAZE_ZOO_URL") or HOST).rstrip("/")
         return f"{host}/{network.repository}/{network.commit}/{self.path}"
 
+    @property
+    def fetched(self) -> bool:
+        """Whether it is in the cache."""
+        from unhaze import fetch
+
+        return fetch.cached_path(self.url, self.sha256).exists()
+
 
 @cache
 def list_networks() -> dict[str, Network]:
@@ -119,6 +125,8 @@ def get(name: str) -> Path:
     Its sha256 is right. Ask for consent first where no licence is stated. UnhazeError: as
     `find_offers` and `fetch`.
     """
+    from unhaze import fetch  # not above: it loads much, and "auto" is looked up here, too
+
     offers = find_offers(name)
     paths = [fetch.fetch(offer.url, offer.sha256) for offer in offers]
     if not offers[0].part:
@@ -140,7 +148,7 @@ def offered(name: str) -> bool:
 def file_of(name: str) -> Path:
     """What `get` brought under `name`, a file or folder; UnhazeError says how if it has not yet."""
     offers = find_offers(name)
-    if any(not fetch.cached_path(offer.url, offer.sha256).exists() for offer in offers):
+    if not all(offer.fetched for offer in offers):
         consent = "" if offers[0].has_licence else f"; licence: {offers[0].licence}"
         size = sum(offer.bytes for offer in offers) / 1e6
         raise UnhazeError(

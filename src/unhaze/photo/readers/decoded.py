@@ -1,4 +1,4 @@
-"""What a reader gives: samples, and what was written beside them."""
+"""The result of a reader: samples and metadata."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -32,7 +32,7 @@ def decode(data: bytes, check: Check) -> Decoded:
 
 
 def _channels(data: bytes, check: Check) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """All of them by name, and the header. ValueError: damaged, which the library only prints."""
+    """Returns channels by name, and the header. ValueError: damaged (OpenEXR only prints it)."""
     import OpenEXR
 
     # It reads files by name only.
@@ -67,7 +67,7 @@ def encoded(samples: np.ndarray, bits: int) -> bytes:
 
 
 def _names(channels: list[str]) -> list[str]:
-    """Of the channels that are the picture; those of a layer only if there are no others."""
+    """Returns the names of the picture's channels; those of a layer only if there are no others."""
     for prefix in ("", *sorted({name.rpartition(".")[0] + "." for name in channels})):
         colours = [prefix + letter for letter in "RGB"]
         grey = [prefix + letter for letter in LUMINANCE if prefix + letter in channels][:1]

@@ -70,7 +70,7 @@ def _at_full_range(decoded: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _gain_map(primary: Any, info: dict[str, Any], data: bytes) -> dict[str, bytes]:
-    """As cameras that write JPEG put it behind the picture; empty if there is none of that kind.
+    """Returns the gain map as JPEG cameras append it; empty if there is none of that kind.
 
     It says how much brighter a bright screen shows each place, and fits the restored picture as it
     fitted the hazy one.
@@ -94,7 +94,7 @@ def _gain_map(primary: Any, info: dict[str, Any], data: bytes) -> dict[str, byte
 def _beside(
     container: Any, info: dict[str, Any], has_gain_map: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What else stands in the file: lost, and held by JPEG."""
+    """Returns what else the file holds: what is lost, and what JPEG can hold."""
     kinds = [kind.lower() for kind in info.get("aux", {})]
     is_gain_map = [any(word in kind for word in GAIN_MAPS) for kind in kinds]
     lost = (inventory.GAIN_MAP,) if any(is_gain_map) and not has_gain_map else ()

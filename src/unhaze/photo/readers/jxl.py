@@ -238,7 +238,7 @@ def _animation(bits: Bits) -> None:
 
 
 def _depth(bits: Bits) -> bool:
-    """Whether samples are floats."""
+    """Returns whether samples are floats."""
     if not bits.take(1):
         bits.choice((0, 8), (0, 10), (0, 12), (6, 1))
         return False

@@ -64,7 +64,7 @@ def _developed(data: bytes, check: Check) -> tuple[np.ndarray, float]:
 
 
 def _brightened(samples: np.ndarray, most: float) -> np.ndarray:
-    """As much light as leaves highlights below white, at most `most` times as much; in place."""
+    """Brightens in place until highlights reach white, at most `most` times."""
     some = samples[::SOME, ::SOME] if min(samples.shape[:2]) > 64 * SOME else samples
     counts = np.cumsum(np.bincount(some.reshape(-1), minlength=65536))
     brightest = np.searchsorted(counts, HIGHLIGHTS * counts[-1]) / 65535

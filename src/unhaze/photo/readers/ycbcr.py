@@ -45,7 +45,7 @@ def rgb_of(page: "TiffPage") -> np.ndarray:
 
 
 def _guessed(page: "TiffPage") -> tuple[int, int]:
-    """Where the file does not say it: two, as is the rule, unless there is too much for that."""
+    """Returns the subsampling where the file has none: two, the default, unless data exceeds it."""
     pixels = page.tilewidth * page.tilelength if page.is_tiled else page.imagewidth
     pixels *= 1 if page.is_tiled else min(page.rowsperstrip, page.imagelength)
     first = _unpacked(page, page.dataoffsets[0], page.databytecounts[0])
@@ -62,7 +62,7 @@ def _unpacked(page: "TiffPage", place: int, size: int) -> bytes:
 
 
 class _Coding:
-    """What the numbers of a page mean."""
+    """The coding of a page's samples."""
 
     def __init__(self, page: "TiffPage") -> None:
         self.most = (1 << page.bitspersample) - 1
@@ -88,7 +88,7 @@ class _Coding:
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...]:
-    """Of `count` fractions, which come as numerators and denominators in turn, or of numbers."""
+    """Returns `count` values, stored as numerators and denominators in turn, or as numbers."""
     if value is None:
         return ()
     if len(value) == 2 * count:

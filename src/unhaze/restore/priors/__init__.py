@@ -117,7 +117,7 @@ class PriorModel:
 
 
 def is_prior(name: object) -> bool:
-    """Whether `open_prior` is for it: "dcp", or "dcp:omega=0.8,patch=9"."""
+    """Returns whether it names a prior: "dcp", or "dcp:omega=0.8,patch=9"."""
     return isinstance(name, str) and name.partition(":")[0] in PRIORS
 
 

@@ -1,4 +1,4 @@
-"""What a prior finds in a picture, and how its settings are checked and scaled."""
+"""The estimate of a prior, and checking and scaling of its settings."""
 
 from dataclasses import dataclass
 

@@ -1,11 +1,26 @@
 """Videos and streams of frames: what the field of a photo is, held steady over time.
 
-Importing this needs no PyAV; `restore_video` and `read_frames` do (extra `video`).
+Importing this loads no more than the names of files: who restores photos needs no more. PyAV, of
+the extra `video`, is loaded by `restore_video` and `read_frames` when they are called.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from unhaze.restore.video.containers import TARGET_SUFFIXES, VIDEO_SUFFIXES
-from unhaze.restore.video.files import VideoReport, restore_video
-from unhaze.restore.video.frames import read_frames, restore_frames
+
+if TYPE_CHECKING:
+    from unhaze.restore.video.files import restore_video
+    from unhaze.restore.video.frames import read_frames, restore_frames
+    from unhaze.restore.video.outcome import VideoReport
+
+# Name: the module here that defines it, loaded on first use.
+LATER = {
+    "VideoReport": "outcome",
+    "read_frames": "frames",
+    "restore_frames": "frames",
+    "restore_video": "files",
+}
 
 __all__ = [
     "TARGET_SUFFIXES",
@@ -15,3 +30,9 @@ __all__ = [
     "restore_frames",
     "restore_video",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module 'unhaze.restore.video' has no attribute '{name}'")
+    return getattr(import_module(f"unhaze.restore.video.{LATER[name]}"), name)

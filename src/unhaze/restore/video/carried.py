@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from av import VideoFrame
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 
 # Of each kind of FFmpeg's side data: what a user calls it, and the encoders that write it.
 CARRIED: dict[Type, tuple[str, tuple[str, ...]]] = {
@@ -25,8 +25,13 @@ STILL = {"png", "apng", "mjpeg", "tiff", "webp", "jpegxl", "jpeg2000", "bmp", "e
 
 
 def carried_by(frame: VideoFrame) -> set[Type]:
-    """Kinds of CARRIED that a frame has."""
-    held: Any = frame.side_data  # its types know `get` by names only
+    """Kinds of CARRIED that a frame has.
+
+    By a container of our own: `frame.side_data` and its frame hold each other, and the frame's
+    memory would wait for Python's collector.
+    """
+    container: Any = SideDataContainer  # its types know neither this call nor `get` by kinds
+    held = container(frame)
     return {kind for kind in CARRIED if held.get(kind) is not None}
 
 

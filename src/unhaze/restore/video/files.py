@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -223,6 +222,8 @@ def _check_passes(work: Work, chosen: "Chosen") -> None:
 
 def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> "Journal | None":
     """What is kept of the result of a long file, all of it and in one pass; else None."""
+    from importlib.metadata import version
+
     from unhaze.restore.video.journal import LONG, open_journal
 
     path, long = work.original, (reading.duration or 0) >= LONG

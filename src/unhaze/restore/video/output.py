@@ -49,7 +49,7 @@ from unhaze.restore.video.streams import WRITTEN_AT_ONCE, Sink
 PRORES_PROFILES = {"Proxy": "0", "LT": "1", "Standard": "2", "HQ": "3", "4444": "4", "XQ": "5"}
 BOTTOM_FIRST = 3  # FFmpeg's AV_FIELD_BB
 SOUND_RATE = 128_000  # bits a second that sound is taken to have where the file does not say
-LARGE = 6_000_000  # pixels; x264 holds some 50 bytes of each of the frames that it looks ahead to
+LARGE = 6_000_000  # pixels; x264 holds some 50 bytes of each for every frame at work
 # Frames between key frames at most, by x264 and x265; seconds, where frames are rarer than usual:
 # from the last one a killed run goes on.
 USUAL_KEY, LATEST_KEY = 250, 30
@@ -256,8 +256,6 @@ def _set_pace(output: Output, encoder: VideoCodecContext, reading: Reading) -> N
     # By frames as x264's makers mean it, where those frames are not too large to be held.
     large = encoder.width * encoder.height > LARGE
     encoder.thread_count, encoder.thread_type = output.threads, "SLICE" if large else "AUTO"
-    if large and encoder.options.get("preset") == "veryfast":
-        encoder.options["rc-lookahead"] = "4"
     if output.at_once:
         encoder.options.update(output.chosen.encoder.live)
         encoder.thread_type, encoder.max_b_frames = "SLICE", 0

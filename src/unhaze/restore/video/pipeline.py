@@ -1,5 +1,6 @@
 """The stages of a video, each in a thread, with short queues between: read, field, apply, write."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -58,6 +59,7 @@ class Work:
 
 def pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) -> Ahead:
     """Four stages, each in a thread; yields the time of every picture that has been written."""
+    from unhaze.restore.video.output import LARGE
     from unhaze.restore.video.pixels import to_pictures
     from unhaze.restore.video.reading import read
     from unhaze.restore.video.writing import write
@@ -72,7 +74,8 @@ def pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) -> 
         analysis=analysis,
         wanted=_again(reading, output),
     )
-    depth = 2 if reading.pace is None else 1
+    live, large = reading.pace is not None, math.prod(reading.size) > LARGE
+    depth = 1 if live or large else 2
     items = Ahead(_said(pictures, work.name), depth)
     if work.strength > 0:
         items = Ahead(_with_maps(items, work, tally), depth)

@@ -31,7 +31,7 @@ from unhaze.restore.resources import count_threads
 from unhaze.restore.video.files import Progress, restore_opened
 from unhaze.restore.video.frames import ANALYSIS, HOLD, SMOOTHING, check_estimates, follow
 from unhaze.restore.video.outcome import VideoReport
-from unhaze.restore.video.streams import scheme_of
+from unhaze.restore.video.streams import NUMBER, is_sequence
 from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
 from unhaze.scratch import scratch_folder
 
@@ -39,16 +39,8 @@ if TYPE_CHECKING:
     from unhaze.restore.restorer import Restorer
     from unhaze.restore.video.reading import Reading
 
-NUMBER = re.compile(r"%(?:0(\d{1,2}))?d")
 FPS = 25.0
 NAMED = 8  # of gaps, in one line
-
-
-def is_sequence(name: object) -> bool:
-    """Whether it stands for numbered pictures: %d or %05d in its last part, and no such file."""
-    if not isinstance(name, str | Path) or scheme_of(name):
-        return False
-    return len(NUMBER.findall(Path(name).name)) == 1 and not Path(name).exists()
 
 
 @dataclass(frozen=True)

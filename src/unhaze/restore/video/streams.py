@@ -44,6 +44,7 @@ LATE = 0.15  # seconds behind the usual after which a frame of a live source is 
 DRIFT = 1e-3  # by which the sender's clock may run slower than ours
 WAIT = 0.01  # seconds for which nobody waits who has a backlog
 BACKLOG = 5.0  # seconds of pictures that are passed over at most
+NUMBER = re.compile(r"%(?:0(\d{1,2}))?d")  # of a picture in a sequence
 HEAD = 512  # bytes by which a video on a pipe is known
 SIGNS = (b"\x1a\x45\xdf\xa3", b"YUV4MPEG2 ", b"FLV\x01", b"OggS", b"\0\0\1\xba", b"\0\0\0\1")
 
@@ -52,6 +53,13 @@ def scheme_of(text: object) -> str | None:
     """http of http://host/path, in small letters; None for what is no URL."""
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text) if isinstance(text, str) else None
     return found[1].lower() if found else None
+
+
+def is_sequence(name: object) -> bool:
+    """Whether it stands for numbered pictures: %d or %05d in its last part, and no such file."""
+    if not isinstance(name, str | Path) or scheme_of(name):
+        return False
+    return len(NUMBER.findall(Path(name).name)) == 1 and not Path(name).exists()
 
 
 def name_of(source: str | Path | IO[bytes]) -> str:

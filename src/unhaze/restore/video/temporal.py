@@ -165,7 +165,8 @@ def taken_up(changes: np.ndarray, least: float) -> np.ndarray:
 def cells(luma: np.ndarray, size: int) -> np.ndarray:
     """(h,w) -> means over squares of `size` pixels; the last ones are filled up from the border."""
     height, width = luma.shape
-    filled = np.pad(luma, ((0, -height % size), (0, -width % size)), "edge")
+    margins = (0, -height % size), (0, -width % size)
+    filled = np.pad(luma, margins, "edge") if any(map(any, margins)) else luma
     rows, columns = filled.shape[0] // size, filled.shape[1] // size
     sums = filled.reshape(rows, size, -1).sum(1).reshape(rows, columns, size).sum(2)
     return sums / np.float32(size * size)
