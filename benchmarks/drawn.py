@@ -81,7 +81,7 @@ def dust(clear: np.ndarray, number: int) -> np.ndarray:
 
 def hazed(clear: np.ndarray, through: np.ndarray, airlight: tuple[float, ...]) -> np.ndarray:
     """(H,W,3) uint8."""
-    return np.rint(255 * add_haze(clear, through, np.float32(airlight))).astype(np.uint8)
+    return np.rint(255 * add_haze(clear, through, np.array(airlight, np.float32))).astype(np.uint8)
 
 
 def gains(

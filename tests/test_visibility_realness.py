@@ -45,7 +45,8 @@ def halved_slowly(plane: np.ndarray) -> np.ndarray:
 
 def dark_transmission_slowly(picture: np.ndarray) -> np.ndarray:
     dark = minimum_filter(picture.min(2), 15, mode="constant", cval=np.inf)
-    places = [(-dark[r, c], c, r) for c in range(dark.shape[1]) for r in range(dark.shape[0])]
+    height, width = picture.shape[:2]
+    places = [(-dark[r, c], c, r) for c in range(width) for r in range(height)]
     brightest = sorted(places)[: math.floor(dark.size / 100)]
     airlight = np.mean([picture[r, c] for _, c, r in brightest], 0)
     return 1 - minimum_filter((picture / airlight).min(2), 15, mode="constant", cval=np.inf)

@@ -44,10 +44,10 @@ def visibility_index(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
     NaN where one of them is black or neither holds any haze. UnhazeError under 32 pixels a side.
     """
     restored, clear = prepared(restored_hwc), prepared(clear_hwc)
-    through = [halved(dark_transmission(each / 255)) for each in (clear, restored)]
-    slopes = [gradient(halved(each @ BT601)) for each in (clear, restored)]
-    seen = power(similarity(*through, float(through[0].mean())), TRANSMISSION_POWER)
-    return weighed(seen * similarity(*slopes, GRADIENTS), 1 - np.minimum(*through))
+    before, after = (halved(dark_transmission(each / 255)) for each in (clear, restored))
+    slope, other = (gradient(halved(each @ BT601)) for each in (clear, restored))
+    seen = power(similarity(before, after, float(before.mean())), TRANSMISSION_POWER)
+    return weighed(seen * similarity(slope, other, GRADIENTS), 1 - np.minimum(before, after))
 
 
 def realness_index(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
@@ -56,12 +56,12 @@ def realness_index(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
     NaN where both are flat. UnhazeError under 32 pixels a side.
     """
     restored, clear = prepared(restored_hwc), prepared(clear_hwc)
-    phases = [phase_congruency(halved(each @ BT601)) for each in (clear, restored)]
-    colour = np.ones_like(phases[0])
+    before, after = (phase_congruency(halved(each @ BT601)) for each in (clear, restored))
+    colour = np.ones_like(before)
     for axis in CHROMA:
-        colour *= similarity(*(halved(each @ axis) for each in (clear, restored)), CHROMAS)
-    alike = similarity(*phases, PHASES) * power(colour, CHROMA_POWER)
-    return weighed(alike, np.maximum(*phases))
+        colour *= similarity(halved(clear @ axis), halved(restored @ axis), CHROMAS)
+    alike = similarity(before, after, PHASES) * power(colour, CHROMA_POWER)
+    return weighed(alike, np.maximum(before, after))
 
 
 def prepared(picture_hwc: np.ndarray) -> np.ndarray:
@@ -98,10 +98,9 @@ def halved(plane: np.ndarray) -> np.ndarray:
 def gradient(plane: np.ndarray) -> np.ndarray:
     """Length of the Scharr gradient of (H,W), zeros beyond the border."""
     wide = np.pad(plane, 1)
-    rows = sum(each * wide[start : start + len(plane)] for start, each in enumerate(SCHARR))
-    columns = sum(
-        each * wide[:, start : start + plane.shape[1]] for start, each in enumerate(SCHARR)
-    )
+    first, middle, last = SCHARR
+    rows = first * wide[:-2] + middle * wide[1:-1] + last * wide[2:]
+    columns = first * wide[:, :-2] + middle * wide[:, 1:-1] + last * wide[:, 2:]
     return np.hypot(rows[:, 2:] - rows[:, :-2], columns[2:] - columns[:-2])
 
 
