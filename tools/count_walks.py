@@ -89,7 +89,12 @@ def request(folder: Path) -> Trip:
     models = Models(Settings(), print)
     item = Kept("id", folder, "valley.jpg", "request")
     item.source.write_bytes(VALLEY.read_bytes())
-    return lambda: clear(models, item, "auto", 1024, Order())
+
+    def trip() -> object:
+        (folder / "result.jpg").unlink(missing_ok=True)
+        return clear(models, item, "auto", 1024, Order())
+
+    return trip
 
 
 TRIPS = {"photo": photo, "step": step, "frame": frame, "request": request}
