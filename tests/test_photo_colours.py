@@ -22,7 +22,7 @@ ROWS, COLUMNS = 192, 256
 
 @pytest.fixture(scope="module")
 def restorer() -> Restorer:
-    return Restorer("photo-fast", "cpu", threads=1)
+    return Restorer("photo", "cpu", threads=1)  # what `auto` takes for photos
 
 
 def scene() -> np.ndarray:

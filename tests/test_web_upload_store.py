@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
+from served_page import files
 from test_web_hostile import wait_until
-from test_web_page import files
 from web_files import hazy_photo, same_but_colours
 from web_server import Running, serving
 

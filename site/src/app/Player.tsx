@@ -12,6 +12,7 @@ export function Player({ video }: { video: RefObject<HTMLVideoElement | null> })
     const clip = video.current!;
     const told = () => setTold((count) => count + 1);
     for (const each of EVENTS) clip.addEventListener(each, told);
+    told(); // what it may have told before
     return () => EVENTS.forEach((each) => clip.removeEventListener(each, told));
   }, []);
   const clip = video.current;
@@ -24,7 +25,7 @@ export function Player({ video }: { video: RefObject<HTMLVideoElement | null> })
         <svg viewBox="0 0 16 16" aria-hidden="true"><path d={isPlaying ? "M4 3h3v10H4zM9 3h3v10H9z" : "M4 2.5v11l9-5.5z"} /></svg>
       </button>
       <input
-        id="position" type="range" min="0" max={duration || 1} step="0.01" value={seconds} aria-label={t("position")}
+        id="position" type="range" min="0" max={duration || 1} step="0.01" value={seconds} disabled={!duration} aria-label={t("position")}
         aria-valuetext={`${number(seconds, { maximumFractionDigits: 1 })} s`}
         onInput={(event) => clip && (clip.currentTime = Number(event.currentTarget.value))}
       />

@@ -1,5 +1,6 @@
 """Turns a trained network into one ONNX file that is checked against PyTorch before it is kept."""
 
+import copy
 import json
 import time
 from dataclasses import dataclass, replace
@@ -70,8 +71,9 @@ def export(
     if half:
         network.half().float()
     with made_aside(out, parents=True) as unchecked:
-        costs = count_costs(network)  # before `to_onnx`, which changes networks
+        unchanged = copy.deepcopy(network)  # by `to_onnx`
         model = to_onnx(network, weights.part.name)
+        costs = count_costs(unchanged)
         strides = measure_strides(model, open_pools(model))
         if half:
             store_in_half(model)
