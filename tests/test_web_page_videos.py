@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from served_page import choose, opening_served, press_and_save, set_range
+from test_web_hostile import wait_until
 from video_clips import make_clip, rgb_of
 from web_server import Running, serving
 
@@ -61,11 +62,8 @@ def test_a_video_is_seen_before_and_after_and_says_what_was_lost(open_page, tmp_
     expect(page.locator("#clip")).to_be_visible(timeout=60_000)
     page.locator("#position").fill("0.4")
     times = "[...document.querySelectorAll('video')].map(each => each.currentTime)"
-    for _ in range(600):  # the page forbids the scripts of wait_for_function
-        if np.allclose(page.evaluate(times), 0.4, atol=0.06):
-            break
-        page.wait_for_timeout(100)
-    assert np.allclose(page.evaluate(times), 0.4, atol=0.06)
+    # Not by wait_for_function, whose scripts the page forbids.
+    wait_until(lambda: np.allclose(page.evaluate(times), 0.4, atol=0.06), seconds=60)
     left, right = stage_colours(page)
     page.locator("#split").fill("100")
     before = stage_colours(page)
