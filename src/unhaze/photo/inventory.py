@@ -12,7 +12,7 @@ from unhaze.photo import png, xmp
 from unhaze.photo.jpeg import APP, Segments
 from unhaze.photo.picture import XMP
 
-KEPT, CONVERTED, SAID, NONE = "kept", "converted", "said", "-"
+KEPT, CONVERTED, LEFT_OUT, NONE = "kept", "converted", "left out", "-"
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ FATES = (
     Payload("IPTC", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
     Payload("ICC profile", _fates(KEPT, KEPT, KEPT, KEPT, KEPT)),
     Payload("colour tags (cICP, gAMA, cHRM, nclx)", _fates(NONE, KEPT, NONE, NONE, KEPT)),
-    Payload("mastering and light level", _fates(NONE, KEPT, NONE, NONE, SAID)),
+    Payload("mastering and light level", _fates(NONE, KEPT, NONE, NONE, LEFT_OUT)),
     Payload("date and background of PNG", _fates(NONE, KEPT, NONE, NONE, NONE)),
     Payload("comments and texts", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
     Payload("density, or that there is none", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
     Payload("GeoTIFF", _fates(NONE, NONE, KEPT, NONE, NONE)),
     Payload("thermal data (FLIR)", _fates(KEPT, NONE, NONE, NONE, NONE)),
-    Payload("gain map", _fates(KEPT, NONE, NONE, NONE, SAID)),
-    Payload("depth behind the picture", _fates(KEPT, NONE, NONE, NONE, SAID)),
+    Payload("gain map", _fates(KEPT, NONE, NONE, NONE, LEFT_OUT)),
+    Payload("depth behind the picture", _fates(KEPT, NONE, NONE, NONE, LEFT_OUT)),
     Payload("motion video", _fates(KEPT, NONE, NONE, NONE, NONE)),
     Payload("frames of an animation", _fates(NONE, CONVERTED, NONE, CONVERTED, CONVERTED)),
-    Payload("further views and pages", _fates(SAID, SAID, SAID, SAID, SAID)),
-    Payload("content credentials (C2PA)", _fates(SAID, SAID, SAID, SAID, SAID)),
+    Payload("further views and pages", _fates(LEFT_OUT, LEFT_OUT, LEFT_OUT, LEFT_OUT, LEFT_OUT)),
+    Payload("content credentials (C2PA)", _fates(LEFT_OUT, LEFT_OUT, LEFT_OUT, LEFT_OUT, LEFT_OUT)),
 )
 
 GAIN_MAP = "gain map (the picture is the standard one for all screens)"
