@@ -27,7 +27,7 @@ SAID = re.compile(r"(\d+) frames were there from an earlier run")
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--seconds", type=int, default=240)
-    parser.add_argument("--kill-at", type=float, default=170.0, help="seconds of the result")
+    parser.add_argument("--kill-at", type=float, default=175.0, help="seconds of the result")
     parser.add_argument("--size", default="320x180")
     parser.add_argument("--photo", type=Path, default=ROOT / "samples" / "valley.jpg")
     parser.add_argument("--result", type=Path, default=ROOT / "results" / "benchmark-killed.json")

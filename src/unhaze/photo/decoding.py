@@ -67,8 +67,10 @@ def encoded_white(image: pyvips.Image) -> float | None:
     return 255.0 if samples.max() <= 255 else 65535.0
 
 
-def decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Image:
-    """The picture with only its header read.
+def decoder(
+    source: str | Path | bytes, file: BinaryIO, name: str, *, shrink: int = 1
+) -> pyvips.Image:
+    """The picture with only its header read; `shrink`: of JPEG, in cells of so many pixels a side.
 
     A descriptor, not a name, goes to libvips: to it, brackets in a name mean options.
     """
@@ -82,7 +84,7 @@ def decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Ima
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     try:
         if is_jpeg:  # by name: the loader of gain maps keeps no XMP, and prints what it cannot read
-            return pyvips.Image.jpegload_source(origin, **options)
+            return pyvips.Image.jpegload_source(origin, shrink=shrink, **options)
         image = pyvips.Image.new_from_source(origin, "", **options)
     except pyvips.Error as error:
         if "labq" in error.detail and (as_rgb := exif.without_lab(file)) is not None:

@@ -60,6 +60,7 @@ WORDS |= {ABOUT: "date or background"}
 WORDS |= {SEGMENTS: "comments", COLOURS: "colour tags", NUMBERS: "colour tags"}
 WORDS |= {BEHIND: "gain map or video"}
 STRIP = 1 << 18  # pixels that are decoded at once
+CELL = 8  # pixels along a block of JPEG, which holds its mean
 HEAD = 1 << 14  # bytes in which AVIF says how it is encoded
 
 
@@ -69,6 +70,7 @@ class Opened:
 
     `shape` (H,W,channels) as stored: grey or RGB, then alpha if there is one. `image()`: all of it,
     not decoded yet, to be used from its first row to its last. `guess`: why that may fail.
+    `cells`: the same as means of CELL x CELL pixels, which take less to decode; None: no such way.
     """
 
     name: str
@@ -77,10 +79,16 @@ class Opened:
     traits: Traits
     image: Callable[[], pyvips.Image]
     guess: str = kinds.DAMAGED
+    cells: Callable[[], pyvips.Image] | None = None
 
     def stream(self) -> Stream:
         """The rows as stored. UnhazeError, when they are used: damaged or truncated."""
         return Stream(self._strips(), self.shape, self.dtype, self.traits)
+
+    def to_shrink(self, long_side: int) -> pyvips.Image:
+        """`image()`, or the same in cells where nothing of what `long_side` pixels show is lost."""
+        large = max(self.shape[:2]) >= CELL * long_side
+        return self.cells() if large and self.cells else self.image()
 
     def words(self) -> list[str]:
         """Size, depth and what stands beside the pixels, as people call it."""
@@ -199,6 +207,9 @@ def _opened(
     def again() -> pyvips.Image:
         return picture(decoder(source, file, name))
 
+    def cells() -> pyvips.Image:
+        return picture(decoder(source, file, name, shrink=CELL))
+
     converted = picture(image)
     traits = _traits(image, converted, again, file, head, chosen)
     return Opened(
@@ -208,6 +219,7 @@ def _opened(
         replace(traits, path=path),
         again,
         kinds.guess(file) if loader == "tiff" else kinds.DAMAGED,
+        cells if loader == "jpeg" else None,
     )
 
 
