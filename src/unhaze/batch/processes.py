@@ -1,7 +1,8 @@
 """Workers as processes of this computer: one that dies costs an attempt at its files, nothing else.
 
 The driver sends tasks through a pipe to each worker, as many as it works on at a time and one that
-waits there, and takes outcomes from it. A worker whose pipe ends has lost its driver and leaves at once.
+waits there, and takes outcomes from it. A worker whose pipe ends has lost its driver and leaves at
+once.
 """
 
 import multiprocessing

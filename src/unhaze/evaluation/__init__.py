@@ -61,8 +61,9 @@ class Evaluation:
     "input" where clear photos are to stay as they are, or None. long_side: pixels to which all
     pictures were brought; None: as they are. rescale: see `evaluate`.
     params: None where an .onnx file does not say. seconds: restoring all pictures, without reading
-    and measuring them, which goes on beside it. per_image: name, numbers and seconds of each picture. failed: name and error
-    of each picture that could not be measured; it is in no mean and not counted in images.
+    and measuring them, which goes on beside it. per_image: name, numbers and seconds of each
+    picture. failed: name and error of each picture that could not be measured; it is in no mean and
+    not counted in images.
     """
 
     model: str
