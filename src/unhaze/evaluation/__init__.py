@@ -44,7 +44,7 @@ __all__ = ["Evaluation", "Model", "commit", "evaluate", "load", "sha256", "write
 MEANS = (*METRICS, "fade_hazy", "change", "luminance")  # over the pictures, of an Evaluation
 SMALLEST = 16  # long side in pixels
 RESCALES = (0.05, 8.0)
-AT_ONCE = 2  # pictures: one that is restored, one that is read or measured
+AT_ONCE = 3  # pictures: one that is restored, two that are read or measured
 
 
 @dataclass(frozen=True)
