@@ -71,8 +71,12 @@ def encoded_white(image: pyvips.Image) -> float | None:
     return 255.0 if samples.max() <= 255 else 65535.0
 
 
-def decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Image:
+def decoder(
+    source: str | Path | bytes, file: BinaryIO, name: str, *, shrink: int = 1
+) -> pyvips.Image:
     """Opens the picture and reads only its header.
+
+    shrink: 8 decodes a JPEG by the means of its blocks of 8x8 pixels, 1 decodes every pixel.
 
     libvips gets a descriptor, not a name, because it interprets brackets in names as options.
     """
@@ -86,7 +90,7 @@ def decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Ima
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     try:
         if is_jpeg:  # by name: the loader of gain maps drops XMP and prints its warnings
-            return pyvips.Image.jpegload_source(origin, **options)
+            return pyvips.Image.jpegload_source(origin, shrink=shrink, **options)
         image = pyvips.Image.new_from_source(origin, "", **options)
     except pyvips.Error as error:
         if "labq" in error.detail and (as_rgb := exif.without_lab(file)) is not None:

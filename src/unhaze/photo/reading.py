@@ -62,6 +62,7 @@ WORDS |= {ABOUT: "date or background"}
 WORDS |= {SEGMENTS: "comments", COLOURS: "colour tags", NUMBERS: "colour tags"}
 WORDS |= {BEHIND: "gain map or video"}
 STRIP = 1 << 18  # pixels decoded at once
+CELL = 8  # pixels along a block of JPEG, which stores its mean
 HEAD = 1 << 14  # bytes in which AVIF describes its encoding
 
 
@@ -71,6 +72,8 @@ class Opened:
 
     `shape` (H,W,channels) as stored: grey or RGB, then alpha if there is one. `image()`: the
     picture, not decoded yet, to be read from its first row to its last. `guess`: why that may fail.
+    `cells`: the same by means of CELL x CELL pixels, which is faster to decode; None if the format
+    has none.
     """
 
     name: str
@@ -79,12 +82,18 @@ class Opened:
     traits: Traits
     image: Callable[[], pyvips.Image]
     guess: str = kinds.DAMAGED
+    cells: Callable[[], pyvips.Image] | None = None
 
     def stream(self) -> Stream:
         """Returns the rows as stored. Reading them raises UnhazeError if the file is damaged or
         truncated.
         """
         return Stream(self._strips(), self.shape, self.dtype, self.traits)
+
+    def to_shrink(self, long_side: int) -> pyvips.Image:
+        """`image()`, or the same in cells where nothing of what `long_side` pixels show is lost."""
+        large = max(self.shape[:2]) >= CELL * long_side
+        return self.cells() if large and self.cells else self.image()
 
     def words(self) -> list[str]:
         """Returns size, depth and metadata in words."""
@@ -203,6 +212,9 @@ def _opened(
     def again() -> pyvips.Image:
         return picture(decoder(source, file, name))
 
+    def cells() -> pyvips.Image:
+        return picture(decoder(source, file, name, shrink=CELL))
+
     converted = picture(image)
     traits = _traits(image, converted, again, file, head, chosen)
     return Opened(
@@ -212,6 +224,7 @@ def _opened(
         replace(traits, path=path),
         again,
         kinds.guess(file) if loader == "tiff" else kinds.DAMAGED,
+        cells if loader == "jpeg" else None,
     )
 
 

@@ -150,7 +150,7 @@ def preview(models: Models, item: Kept, side: str, size: int) -> bytes:
         if size < max(pixels.shape):
             pixels = analysis_image(pixels, size)
         elif max(pixels.shape) < max(item.width, item.height):
-            small = analysis_image(opened.image(), size)
+            small = analysis_image(opened.to_shrink(size), size)
             pixels = photos.upright(small, traits.orientation)
             if side == "restored":
                 pixels = apply_field(seen.maps, pixels, threads=threads)
