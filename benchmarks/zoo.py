@@ -3,9 +3,10 @@
 python -m benchmarks.zoo [--macs] [--minutes M] [NAME...]
     writes results/benchmark-zoo.json for `unhaze zoo`
 
-Without names it measures what is not there yet or was measured beside other programs, all networks
-at 256 first: in several quiet windows of M minutes, after --minutes 0 has exported what takes
-hours. The ONNX files stay in `MODELS`; delete one to export it anew. --macs counts only.
+It measures what is not there yet or was measured beside other programs, of all networks or of those
+named, at 256 first: in several quiet windows of M minutes, after --minutes 0 has exported what
+takes hours. The ONNX files stay in `MODELS`. Delete a file or a row of the record to have it anew.
+--macs counts only.
 """
 
 import argparse
@@ -41,7 +42,7 @@ Numbers = dict[str, float]
 
 
 def main(names: list[str], *, macs: bool, minutes: float) -> None:
-    """Measures the networks called `names` anew, by default what is missing of any.
+    """Measures what is missing of the networks called `names`, by default of any.
 
     macs: counts only. minutes: starts no run that is expected to end later.
     """
@@ -55,9 +56,7 @@ def main(names: list[str], *, macs: bool, minutes: float) -> None:
     ]
     for network in chosen:
         numbers = known.setdefault(network.name, {})
-        if names:
-            numbers.clear()
-        if f"gmacs_{SIDES[-1]}" not in numbers:
+        if macs or f"gmacs_{SIDES[-1]}" not in numbers:
             numbers |= count(network)
         if not macs:
             model_of(network)
