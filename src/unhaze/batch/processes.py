@@ -1,7 +1,8 @@
 """Workers as processes of this computer: one that dies costs an attempt at its files, nothing else.
 
-The driver sends tasks through a pipe to each worker, as many as it works on at a time, and takes
-outcomes from it. A worker whose pipe ends has lost its driver and leaves at once.
+The driver sends tasks through a pipe to each worker, as many as it works on at a time and one that
+waits there, and takes outcomes from it. A worker whose pipe ends has lost its driver and leaves at
+once.
 """
 
 import multiprocessing
@@ -15,19 +16,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
+from unhaze.batch.plan import is_video
 from unhaze.batch.tasks import FAILED, Outcome, Task
 from unhaze.batch.worker import Work, Worker
 from unhaze.errors import UnhazeError
 
 HOPELESS = 3  # deaths in a row of workers that were not ready yet
 FAULT = 70  # exit status of a worker that met a fault of this program
+SHARED = 8  # last tasks, which no worker takes ahead while others have none
 POLL = 0.5  # seconds after which a stop is noticed although no worker says anything
 
 
 @dataclass
 class WorkerHandle:
-    """A worker as the driver sees it. held: tasks that it has been sent and not finished."""
+    """A worker as the driver sees it. held: tasks that it has been sent and not finished, in the
+    order in which it begins them.
+    """
 
     process: BaseProcess
     pipe: Connection
@@ -60,7 +66,7 @@ def in_processes(
                 if isinstance(message, Outcome):
                     del handle.held[message.task.source]
                     yield message
-                elif isinstance(message, Task):  # a video that `stop` has ended
+                elif isinstance(message, Task):  # not begun before `stop`, or a video that it ended
                     del handle.held[message.source]
                 elif message:
                     handle.ready, early = True, 0
@@ -70,7 +76,7 @@ def in_processes(
                     if early == HOPELESS:
                         code = handle.process.exitcode
                         raise UnhazeError(f"workers die before they are ready (status {code})")
-                    yield from lost(handle, waiting, deaths, work.retries)
+                    yield from lost(handle, waiting, deaths, work)
                     handles.remove(handle)
                     if waiting and not stop.is_set():
                         handles.append(start(work))
@@ -112,20 +118,23 @@ def receive(handle: WorkerHandle) -> Outcome | Task | str | bool:
 
 
 def feed(handle: WorkerHandle, waiting: deque[Task], at_once: int, stop: threading.Event) -> None:
-    """Sends a worker as many tasks as it runs concurrently."""
-    while handle.ready and waiting and len(handle.held) < at_once and not stop.is_set():
+    """Sends a worker as many tasks as it runs concurrently, and the photo that comes next."""
+    while handle.ready and waiting and not stop.is_set():
+        ahead = len(waiting) > SHARED and not is_video(Path(waiting[0].source))
+        if len(handle.held) >= at_once + ahead:
+            return
         task = waiting.popleft()
         handle.held[task.source] = task
         send(handle, task)
 
 
 def lost(
-    handle: WorkerHandle, waiting: deque[Task], deaths: Counter[str], retries: int
+    handle: WorkerHandle, waiting: deque[Task], deaths: Counter[str], work: Work
 ) -> Iterator[Outcome]:
     """Requeues the tasks of a dead worker; those that killed too many workers fail."""
-    for task in handle.held.values():
-        deaths[task.source] += 1
-        if deaths[task.source] <= retries:
+    for number, task in enumerate(handle.held.values()):
+        deaths[task.source] += number < work.at_once  # those behind had not begun
+        if deaths[task.source] <= work.retries:
             waiting.appendleft(task)
         else:
             why = f"'{task.source}': its worker died (status {handle.process.exitcode})"
@@ -148,6 +157,9 @@ def serve(work: Work, pipe: Connection) -> None:
             leave(0)
 
     def do(task: Task) -> None:
+        if stop.is_set():
+            reply(task)
+            return
         done = tries.submit(worker.do, task, stop)
         fault = done.exception()
         reply(worker.faulted(task, fault) if fault else done.result() or task)
