@@ -40,10 +40,10 @@ their own protocol). Licences apply to their code and weights; with "none stated
 Their weights are not part of this project. `parity`: the network here reproduces the reference
 outputs of the authors' code (tests/test_zoo*.py). Speed is measured on two CPU cores with the ONNX
 file, at 256 x 256 and 1024 x 1024; \\* marks measurements beside other programs. `measured` is the
-score of their published weights here, on 80 pairs of SOTS indoor (protocol `aecr`, records in
-results/). [zoo-pictures.md](zoo-pictures.md) shows their results on a rendered sample. The tables
-are sorted by [score](#by-published-score-on-sots-indoor), [cost](#by-cost), [size](#by-size) and
-[year](#by-year); the last one has [all facts](#all-facts).
+score of their published weights here, on 80 pairs of SOTS indoor (protocol `aecr`; all protocols
+are in [results.md](results.md)). [zoo-pictures.md](zoo-pictures.md) shows their results on a
+rendered sample. The tables are sorted by [score](#by-published-score-on-sots-indoor),
+[cost](#by-cost), [size](#by-size) and [year](#by-year); the last one has [all facts](#all-facts).
 
 ```sh
 unhaze zoo --sort cost             # or name, score, size, year; --json for programs
