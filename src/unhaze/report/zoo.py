@@ -57,9 +57,9 @@ unhaze eval FILE --hazy hazy/ --clear clear/
 FILE is an unmodified `.pth`, `.pk`, `.pkl`, `.pt`, `.ckpt`, `.tar` or `.safetensors` file of the
 authors or of a training. Its tensors identify network and variant, also under `module.`,
 `state_dict`, `net`, `params`, or an average over training (`ema`), which is preferred. If two
-variants have the same names and shapes (fsnet-its and fsnet-ots, dmphn and dmshn), words of the path
-decide; `--net NAME/PRESET` overrides. DEA-Net in its training form runs in the merged form. `.onnx`
-files of other programs run as well; a TOML file beside them states what cannot be detected
+variants have the same names and shapes (fsnet-its and fsnet-ots, dmphn and dmshn), words of the
+path decide; `--net NAME/PRESET` overrides. DEA-Net in its training form runs in the merged form.
+`.onnx` files of other programs run as well; a TOML file beside them states what cannot be detected
 ([use.md](use.md#networks-that-others-published)). To add a network, see
 [add-a-net.md](add-a-net.md).
 """
