@@ -1,4 +1,4 @@
-"""Collects the log messages on what a photo loses, for whoever restores it."""
+"""Collects the log messages about what a photo loses."""
 
 import contextlib
 import logging
@@ -9,9 +9,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def noted(source: Path) -> Iterator[list[str]]:
-    """Fills the list with what this thread logs as warnings meanwhile: what a photo loses.
+    """Yields a list of the warnings that this thread logs inside the block: what a photo loses.
 
-    Whoever else hears of it hears the name of the file, too.
+    For other listeners the name of the file is added.
     """
     notes: list[str] = []
     thread = threading.get_ident()

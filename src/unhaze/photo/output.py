@@ -8,16 +8,16 @@ from unhaze.errors import UnhazeError
 from unhaze.formats import NAMED
 from unhaze.photo.savers import SAVERS
 
-SAME = outputs.SAME  # the format of the source, or what it becomes where that is only read
-# As `format` calls them -> suffix. Of several suffixes of a format the first is the usual one.
+SAME = outputs.SAME  # the source's format, or the one that it becomes if it can only be read
+# Value of `format` -> suffix. Of several suffixes of a format the first is the usual one.
 FORMATS = NAMED
-# A result without a name has no use for a suffix.
+# A result without a name needs no suffix.
 OPTIONS = {name: option for name, option in outputs.OPTIONS.items() if name != "suffix"}
 
 
 def output_of(given: Mapping[str, Any]) -> outputs.Output:
-    """By the names of `OPTIONS`. UnhazeError: values that there are none of, or that do not go
-    together.
+    """Builds an Output from options named as in `OPTIONS`. UnhazeError: invalid or conflicting
+    values.
     """
     chosen: dict[str, Any] = {
         name: None if value in (0, "", SAME) else value for name, value in given.items()
@@ -27,7 +27,7 @@ def output_of(given: Mapping[str, Any]) -> outputs.Output:
 
 
 def suffix_for(format: str, own: str) -> str:
-    """The suffix of a result. own: the one that it has in its source's format.
+    """Returns the suffix of a result. own: the suffix that it has in the format of its source.
 
     UnhazeError: no such format.
     """
