@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,7 +109,7 @@ def _link(descriptor: int, path: Path) -> None:
 
 
 def _hidden(path: Path) -> Path:
-    return path.with_name(f".{secrets.token_hex(8)}.part")
+    return path.with_name(f".{os.urandom(8).hex()}.part")
 
 
 def _publish(partial: Path, path: Path, overwrite: bool) -> None:
