@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -137,15 +138,14 @@ def dehaze_file(
         raise UnhazeError(f"'{path}' is a folder; give one file, or use unhaze.batch for many")
     if not path.exists():
         raise UnhazeError(f"no file '{path}'")
-    [job] = plan_files([path], out, output=output)
-    settings = Settings(
-        strength=strength, overwrite=overwrite, output=output, controls=restorer.controls
-    )
+    settings = Settings(strength=strength, overwrite=True, output=output)
+    [job] = plan_files([path], out, settings).jobs
+    target = Path(job.target)
     try:
-        restore_file(job, restorer, settings)
+        restore_file(path, target, restorer, replace(settings, overwrite=overwrite))
     except TargetExists as error:
         raise UnhazeError(f"{error}; overwrite=True replaces it") from error
-    return job.target
+    return target
 
 
 def dehaze_array(picture: "np.ndarray", clear: Clear) -> "np.ndarray":

@@ -1,16 +1,18 @@
 """Where a batch reads and writes: a folder of this computer, or one behind a URL (fsspec)."""
 
+import functools
 import os
 import re
 import secrets
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from unhaze.batch.plan import ignores_case
 from unhaze.batch.search import search
 from unhaze.errors import UnhazeError
 
@@ -35,16 +37,19 @@ FOREIGN_ERRORS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mark:
     """Identifies one state of a file: size in bytes, and its modification time or etag.
 
-    changed: seconds since 1970, None where the store does not say.
+    changed: seconds since 1970, None where the store does not say. A date in the future, as of a
+    camera whose clock is wrong, tells nothing: then that of its entry in the file system. file: the
+    same for two names of one file.
     """
 
     size: int
     stamp: str
     changed: float | None = field(default=None, compare=False)
+    file: str | tuple[int, int] = field(default="", compare=False)
 
 
 class Place(Protocol):
@@ -90,13 +95,16 @@ def store_errors() -> tuple[type[BaseException], ...]:
 
 
 class Folder:
-    """A folder of this computer, or of a disk that all computers of a cluster share."""
+    """A folder of this computer, or of a disk that all computers of a cluster share.
+
+    given: its path; an empty one: names are paths, as they are given.
+    """
 
     remote = False
 
     def __init__(self, given: str) -> None:
         self.given = given
-        self.path = Path(given).resolve()
+        self.path = Path(given).resolve() if given else Path()
         self.unreadable: dict[str, str] = {}
         self.passed: dict[str, str] = {}
 
@@ -131,7 +139,8 @@ class Folder:
 
     def ignores_case(self, name: str) -> bool:
         """Returns whether names that differ only in case are the same file."""
-        return ignores_case(self.full(name))
+        path = Path(self.full(name)).absolute()
+        return ignores_case(next(each for each in path.parents if each.is_dir()))
 
     def fetch(self, name: str, scratch: Path) -> Path:
         """The file itself."""
@@ -172,7 +181,11 @@ class Store:
             raise UnhazeError(f"cannot list '{self.given}': {reason(error)}") from error
         start = self.root + "/" if self.root else ""
         names = ((path, path.removeprefix(start).lstrip("/")) for path in found)
-        return {name: mark_of(found[path]) for path, name in names if path.startswith(start)}
+        return {
+            name: mark_of(found[path], self.full(name))
+            for path, name in names
+            if path.startswith(start)
+        }
 
     def mark(self, name: str) -> Mark | None:
         """The state of a file, None if there is none."""
@@ -252,16 +265,30 @@ def open_system(url: str) -> "tuple[AbstractFileSystem, str]":
         raise UnhazeError(f"'{url}' cannot be opened: {reason(error)}") from error
 
 
+@functools.cache
+def ignores_case(folder: Path) -> bool:
+    """Returns whether names that differ only in case are one file in a folder; it is tried out
+    there. False where nothing can be written.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".Unhaze-") as file:
+            return (folder / Path(file.name).name.swapcase()).exists()
+    except OSError:
+        return False
+
+
 def marked(facts: os.stat_result) -> Mark:
     """Returns the mark of a local file."""
-    return Mark(facts.st_size, str(facts.st_mtime_ns), facts.st_mtime)
+    dates = (date for date in (facts.st_mtime, facts.st_ctime) if date <= time.time())
+    identity = (facts.st_dev, facts.st_ino)
+    return Mark(facts.st_size, str(facts.st_mtime_ns), next(dates, 0.0), identity)
 
 
-def mark_of(info: dict[str, Any]) -> Mark:
+def mark_of(info: dict[str, Any], file: str = "") -> Mark:
     """Returns the mark of a file from fsspec's info."""
     stamps = (str(info[key]) for key in STAMPS if info.get(key))
     moments = (seconds_of(info[key]) for key in MOMENTS if info.get(key))
-    return Mark(int(info.get("size") or 0), next(stamps, ""), next(moments, None))
+    return Mark(int(info.get("size") or 0), next(stamps, ""), next(moments, None), file)
 
 
 def seconds_of(moment: object) -> float | None:

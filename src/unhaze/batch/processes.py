@@ -1,6 +1,6 @@
 """Workers as processes of this computer: one that dies costs an attempt at its files, nothing else.
 
-The driver sends tasks through a pipe to each worker, as many as it works on at a time, and takes
+The driver sends jobs through a pipe to each worker, as many as it works on at a time, and takes
 outcomes from it. A worker whose pipe ends has lost its driver and leaves at once.
 """
 
@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from unhaze.batch.tasks import FAILED, Outcome, Task
-from unhaze.batch.worker import Work, Worker
+from unhaze.batch.jobs import FAILED, Job, Outcome, Work
+from unhaze.batch.worker import Worker, faulted
 from unhaze.errors import UnhazeError
 
 HOPELESS = 3  # deaths in a row of workers that were not ready yet
@@ -27,24 +27,24 @@ POLL = 0.5  # seconds after which a stop is noticed although no worker says anyt
 
 @dataclass
 class WorkerHandle:
-    """A worker as the driver sees it. held: tasks that it has been sent and not finished."""
+    """A worker as the driver sees it. held: jobs that it has been sent and not finished."""
 
     process: BaseProcess
     pipe: Connection
     ready: bool = False
-    held: dict[str, Task] = field(default_factory=dict)
+    held: dict[str, Job] = field(default_factory=dict)
 
 
 def in_processes(
-    tasks: Sequence[Task], work: Work, *, workers: int, stop: threading.Event
+    jobs: Sequence[Job], work: Work, *, workers: int, stop: threading.Event
 ) -> Iterator[Outcome | None]:
-    """Does all tasks in `workers` processes and yields outcomes as they come; None: one is ready.
+    """Does all jobs in `workers` processes and yields outcomes as they come; None: one is ready.
 
     When `stop` is set, photos at work are finished, videos end at their next frame, and nothing
     else begins. UnhazeError: the model cannot be loaded, workers die before they are ready.
     """
-    waiting, deaths, early = deque(tasks), Counter(), 0
-    handles = [start(work) for _ in range(min(workers, len(tasks)))]
+    waiting, deaths, early = deque(jobs), Counter(), 0
+    handles = [start(work) for _ in range(min(workers, len(jobs)))]
     told = False
     try:
         while any(handle.held for handle in handles) or (waiting and not stop.is_set()):
@@ -58,9 +58,9 @@ def in_processes(
                 if isinstance(message, str):
                     raise UnhazeError(message)
                 if isinstance(message, Outcome):
-                    del handle.held[message.task.source]
+                    del handle.held[message.job.source]
                     yield message
-                elif isinstance(message, Task):  # a video that `stop` has ended
+                elif isinstance(message, Job):  # a video that `stop` has ended
                     del handle.held[message.source]
                 elif message:
                     handle.ready, early = True, 0
@@ -93,7 +93,7 @@ def start(work: Work) -> WorkerHandle:
     return WorkerHandle(process, ours)
 
 
-def send(handle: WorkerHandle, message: Task | None) -> None:
+def send(handle: WorkerHandle, message: Job | None) -> None:
     """Sends to a worker; a dead one is detected at the next receive."""
     try:
         handle.pipe.send(message)
@@ -101,7 +101,7 @@ def send(handle: WorkerHandle, message: Task | None) -> None:
         return
 
 
-def receive(handle: WorkerHandle) -> Outcome | Task | str | bool:
+def receive(handle: WorkerHandle) -> Outcome | Job | str | bool:
     """Returns the next message of a worker: True when it is ready, False when it has died."""
     try:
         return handle.pipe.recv()
@@ -111,25 +111,25 @@ def receive(handle: WorkerHandle) -> Outcome | Task | str | bool:
         return False
 
 
-def feed(handle: WorkerHandle, waiting: deque[Task], at_once: int, stop: threading.Event) -> None:
-    """Sends a worker as many tasks as it runs concurrently."""
+def feed(handle: WorkerHandle, waiting: deque[Job], at_once: int, stop: threading.Event) -> None:
+    """Sends a worker as many jobs as it runs concurrently."""
     while handle.ready and waiting and len(handle.held) < at_once and not stop.is_set():
-        task = waiting.popleft()
-        handle.held[task.source] = task
-        send(handle, task)
+        job = waiting.popleft()
+        handle.held[job.source] = job
+        send(handle, job)
 
 
 def lost(
-    handle: WorkerHandle, waiting: deque[Task], deaths: Counter[str], retries: int
+    handle: WorkerHandle, waiting: deque[Job], deaths: Counter[str], retries: int
 ) -> Iterator[Outcome]:
-    """Requeues the tasks of a dead worker; those that killed too many workers fail."""
-    for task in handle.held.values():
-        deaths[task.source] += 1
-        if deaths[task.source] <= retries:
-            waiting.appendleft(task)
+    """Requeues the jobs of a dead worker; those that killed too many workers fail."""
+    for job in handle.held.values():
+        deaths[job.source] += 1
+        if deaths[job.source] <= retries:
+            waiting.appendleft(job)
         else:
-            why = f"'{task.source}': its worker died (status {handle.process.exitcode})"
-            yield Outcome(task, FAILED, why, attempts=deaths[task.source])
+            why = f"'{job.source}': its worker died (status {handle.process.exitcode})"
+            yield Outcome(job, FAILED, why, attempts=deaths[job.source])
     handle.held.clear()
 
 
@@ -139,7 +139,7 @@ def serve(work: Work, pipe: Connection) -> None:
         signal.signal(number, signal.SIG_IGN)
     lock, stop = threading.Lock(), threading.Event()
 
-    def reply(words: Outcome | Task | str | bool) -> None:
+    def reply(words: Outcome | Job | str | bool) -> None:
         """Without a driver, or when it has no more work for one that is just ready, to nobody."""
         try:
             with lock:
@@ -147,10 +147,10 @@ def serve(work: Work, pipe: Connection) -> None:
         except (BrokenPipeError, ConnectionResetError):
             leave(0)
 
-    def do(task: Task) -> None:
-        done = tries.submit(worker.do, task, stop)
+    def do(job: Job) -> None:
+        done = tries.submit(worker.do, job, stop)
         fault = done.exception()
-        reply(worker.faulted(task, fault) if fault else done.result() or task)
+        reply(faulted(job, fault, worker.name) if fault else done.result() or job)
 
     try:
         worker = Worker(work)
@@ -161,17 +161,17 @@ def serve(work: Work, pipe: Connection) -> None:
     threads, tries = ThreadPoolExecutor(work.at_once), ThreadPoolExecutor(work.at_once)
     try:
         while True:
-            task = pipe.recv()
-            if task is None:
+            job = pipe.recv()
+            if job is None:
                 stop.set()
             else:
-                threads.submit(do, task).add_done_callback(give_up)
+                threads.submit(do, job).add_done_callback(give_up)
     except (EOFError, ConnectionResetError):
         leave(0)
 
 
 def give_up(done: Future[None]) -> None:
-    """Ends the worker if a task raised what nobody expects: it must not pass for a slow file."""
+    """Ends the worker if a job raised what nobody expects: it must not pass for a slow file."""
     error = done.exception()
     if error is not None:
         traceback.print_exception(error)

@@ -18,7 +18,7 @@ from unhaze.restore.devices import DEVICES
 from unhaze.restore.encoding import CHOICES, Choice, read_choice
 
 if TYPE_CHECKING:
-    from unhaze.batch import Settings
+    from unhaze.batch import Work
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SHARE = click.FloatRange(0, 1)
@@ -54,12 +54,12 @@ class Given:
     output: Output
     controls: Controls
 
-    def settings(self) -> "Settings":
-        """Returns the settings for each file."""
-        from unhaze.batch import Settings
+    def work(self, source: str = "", target: str = "", retries: int = 0) -> "Work":
+        """Returns what is to be done to each file, with what; as `Work`."""
+        from unhaze.batch import Settings, Work
         from unhaze.restore.encoding import read_encoding
 
-        return Settings(
+        settings = Settings(
             strength=self.strength,
             overwrite=self.overwrite,
             resume=self.resume,
@@ -72,6 +72,22 @@ class Given:
             output=self.output,
             controls=self.controls,
         )
+        return Work(
+            source,
+            target,
+            settings,
+            self.model,
+            self.device,
+            self.native,
+            threads=self.threads or 0,
+            memory=self.memory,
+            retries=retries,
+        )
+
+    @property
+    def at_once(self) -> int:
+        """Photos at a time, 0 to choose."""
+        return self.jobs or int(self.native)
 
 
 def given_in(context: click.Context) -> Given:

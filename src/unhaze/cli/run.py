@@ -2,20 +2,18 @@
 
 import signal
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from unhaze.cli.dry import tell_plan
 from unhaze.cli.options import given_in, option_name, shared_options
-from unhaze.cli.progress import Told, follow_video, report, stopped_by
+from unhaze.cli.progress import Teller, follow_video, stopped_by, tell_plan
 from unhaze.cli.streams import Streaming, as_streams, restore_stream, streams_in
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
-    from unhaze.batch import FileJob, Settings
+    from unhaze.batch import Plan, Settings
     from unhaze.restore.restorer import Restorer
     from unhaze.restore.video.streams import Piped
 
@@ -44,59 +42,49 @@ def run(
     with -o, names and structure stay as they are. A file that fails is named and the rest goes on.
     """
     given = given_in(context)
-    from unhaze.batch import plan_files, read_list, restore_files
-    from unhaze.restore.restorer import Restorer
+    from unhaze.batch import BatchStats, ExecutorConfig, plan_files, read_list, restore_files
     from unhaze.restore.video.streams import is_video_head
 
-    settings, threads = given.settings(), given.threads or 0
-    model = partial(Restorer, given.model, given.device)
-    open_restorer = partial(model, analysis=given.analysis, native=given.native)
-    streamed = streams_in(inputs, out, streaming)
+    work = given.work()
+    settings, streamed = work.settings, streams_in(inputs, out, streaming)
     if streamed or "-" in inputs or out == "-":
         only_files = given.dry_run or files_from is not None
         as_json = given.as_json and (not streamed or out == "-")
         check_pipes(inputs, out, settings, only_files=only_files or as_json)
         source, head = source_of(inputs[0])
         use = "video" if streamed or is_video_head(head) else "photo"
-        restorer = open_restorer(threads=threads, memory=given.memory, use=use)
-        restorer = restorer.controlled(settings.controls)
+        restorer = work.restorer(use)
         if use == "photo":
             return restore_pipe(inputs[0], head, out or "-", restorer, settings)
         said = {"as_json": given.as_json, "quiet": given.quiet}
         return restore_stream(source, out or "-", restorer, settings, streaming, **said)
     listed = read_list(files_from.read()) if files_from else []
-    passed: dict[Path, str] = {}
-    plan = plan_files([*inputs, *listed], out, output=given.output, passed=passed)
+    plan = plan_files([*inputs, *listed], out, settings)
     check_videos(plan, settings)
     if given.dry_run:
-        return tell_plan(plan, settings, passed, as_json=given.as_json)
+        return tell_plan(plan, work, as_json=given.as_json)
+    teller, stats = Teller(given, files=True), BatchStats()
+    how = {"watch": None if given.quiet else follow_video, "stats": stats}
     with stopped_by(signal.SIGINT) as stop:
-        results = restore_files(
-            plan,
-            open_restorer,
-            settings,
-            at_once=given.jobs or int(given.native),
-            threads=threads,
-            memory=given.memory,
-            stop=stop,
-            watch=None if given.quiet else follow_video,
-        )
-        told = Told(given.as_json, given.quiet, given.verbose, passed)
-        return report(results, len(plan), given.model, stop, told)
+        executor = ExecutorConfig(jobs=given.at_once)
+        for outcome in restore_files(plan, work, executor, stop=stop, **how):
+            teller.hear(stats, outcome)
+        return teller.conclude(stats, stop, plan.passed)
 
 
-def check_videos(plan: "list[FileJob]", settings: "Settings") -> None:
+def check_videos(plan: "Plan", settings: "Settings") -> None:
     """A usage error if options for videos, or for photos, have none to work on."""
     from unhaze.batch import is_video
     from unhaze.restore.encoding import CHOICES, Encoding
 
-    videos = sum(is_video(job.source) for job in plan)
+    names = [job.source for job in (*plan.jobs, *(each.job for each in plan.known))]
+    videos = sum(is_video(Path(name)) for name in names)
     for_videos = (settings.start, settings.end, settings.encoding) != (None, None, Encoding())
     if videos == 0 and for_videos:
         said = ", ".join(["--start", "--end", *map(option_name, CHOICES)])
         raise click.UsageError(f"{said} are for videos, and there is none")
     if videos and (settings.compare or settings.save_field):
-        if videos == len(plan):
+        if videos == plan.total:
             raise click.UsageError("--compare and --save-field are for photos, and there is none")
         click.echo("unhaze: --compare and --save-field leave out the videos", err=True)
 
