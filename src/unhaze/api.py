@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unhaze.errors import UnhazeError
-from unhaze.outputs import AS_SOURCE, Output
-from unhaze.restore.controls import Controls
+from unhaze.outputs import AS_SOURCE, Controls, Output
 from unhaze.validation import check_arguments
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def dehaze(
     255 are of 8 bits). PyTorch (3,H,W) or (B,3,H,W), uint8, uint16 or float in [0,1], on any
     device. What alpha hides, or the mask of a masked array, has no influence.
     strength: 0 changes nothing, 1 clears fully. protect_sky, lift_shadows, white_balance: from 0
-    (as the model has it) to 1, as `unhaze.restore.controls.CONTROLS` has it; model, device,
+    (as the model has it) to 1, as `unhaze.outputs.CONTROLS` has it; model, device,
     analysis, native: as for Restorer, which is kept for later calls with the same ones.
     format ... bands: how files are read and written, as `unhaze.outputs.OPTIONS` has it, with the
     choices for each; for paths and bytes only.

@@ -4,12 +4,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from unhaze.batch.places import Mark
-from unhaze.outputs import AS_SOURCE, Output
-from unhaze.restore.controls import AS_MODEL, Controls
+from unhaze.outputs import AS_MODEL, AS_SOURCE, Controls, Output
 from unhaze.restore.encoding import Encoding
 
 if TYPE_CHECKING:
@@ -146,6 +144,8 @@ class Work:
 
     def facts(self) -> dict[str, Any]:
         """Returns places and settings for the manifest."""
+        from importlib.metadata import version  # which loads much
+
         asked = asdict(self.settings)
         kept = {key: asked[key] for key in asked if key not in ("overwrite", "resume")}
         facts = {"unhaze": version("unhaze"), "from": self.source, "to": self.target}
@@ -156,7 +156,8 @@ class Work:
         from unhaze.restore.models import find_model
         from unhaze.restore.priors import is_prior
 
-        facts: dict[str, Any] = self.facts()["settings"] | {"unhaze": version("unhaze")}
+        given = self.facts()
+        facts: dict[str, Any] = given["settings"] | {"unhaze": given["unhaze"]}
         if not is_prior(self.model):
             path = find_model(self.model)
             facts["model"] = f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"

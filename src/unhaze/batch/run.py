@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from unhaze.batch.jobs import DONE, SKIPPED, STATES, History, Job, Outcome, Plan, Work
@@ -20,9 +19,8 @@ from unhaze.batch.plan import find_sources, plan_folder
 from unhaze.batch.search import is_video
 from unhaze.batch.worker import Watch, Worker, faulted
 from unhaze.errors import UnhazeError
-from unhaze.restore.devices import choose_device
 from unhaze.restore.native import BYTES_PER_PIXEL
-from unhaze.restore.resources import count_threads, free_memory
+from unhaze.restore.resources import choose_device, count_threads, free_memory
 
 AT_ONCE_REMOTE = 2  # photos in one worker at least: one travels while another is restored
 
@@ -110,7 +108,7 @@ def restore_files(
         stats.counts[SKIPPED if outcome.state == DONE else outcome.state] += 1
         stats.seconds = time.perf_counter() - stats.began
         yield outcome
-    jobs = sorted(plan.jobs, key=lambda job: is_video(Path(job.source)))
+    jobs = sorted(plan.jobs, key=lambda job: is_video(job.source))
     if not jobs or stop.is_set():
         return
     before = time.perf_counter()
@@ -232,7 +230,7 @@ def in_threads(
 
     asked: photos at a time, 0 to choose.
     """
-    photos = [job for job in jobs if not is_video(Path(job.source))]
+    photos = [job for job in jobs if not is_video(job.source)]
     at_once, threads = shares(len(photos), asked, work)
     videos = jobs[len(photos) :]
     for use, part, beside, each in (

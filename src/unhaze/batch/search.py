@@ -136,9 +136,9 @@ def say_passed_over(folder: str | Path, passed: Mapping[str, str]) -> None:
     log.warning("passed over in '%s': %s", folder, "; ".join(parts))
 
 
-def is_video(file: PurePath) -> bool:
-    """Returns whether `file` is named like a video."""
-    return file.suffix.lower() in VIDEO_SUFFIXES
+def is_video(name: str | PurePath) -> bool:
+    """Returns whether a file is named like a video."""
+    return PurePath(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def has_known_suffix(file: PurePath) -> bool:

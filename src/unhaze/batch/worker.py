@@ -19,7 +19,7 @@ from unhaze.batch.jobs import DONE, FAILED, Job, Outcome, Settings, Work
 from unhaze.batch.places import open_place, reason, store_errors
 from unhaze.batch.search import is_video
 from unhaze.errors import UnhazeError, printable
-from unhaze.photo.notes import noted
+from unhaze.photo.inventory import noted
 from unhaze.restore.resources import share_one_heap
 from unhaze.restore.restorer import Restorer
 from unhaze.scratch import remove_leftovers, scratch_folder
@@ -105,7 +105,7 @@ class Worker:
         """Restores a file and publishes it. UnhazeError: it cannot be; OSError and so on: a place
         fails.
         """
-        hear = watch(Path(job.source)) if watch and is_video(Path(job.source)) else None
+        hear = watch(Path(job.source)) if watch and is_video(job.source) else None
 
         def progress(frames: int, total: int | None, seconds: float) -> None:
             if stop.is_set():
@@ -136,7 +136,7 @@ class Worker:
         )
 
     def _restorer(self, job: Job) -> Restorer:
-        use = "video" if is_video(Path(job.source)) else "photo"
+        use = "video" if is_video(job.source) else "photo"
         if use not in self.restorers:
             with self.lock:
                 self.restorers.setdefault(use, self.work.restorer(use))

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from unhaze.errors import UnhazeError
+from unhaze.outputs import CONTROLS, Controls, Option, Output
 from unhaze.outputs import OPTIONS as OUTPUTS
-from unhaze.outputs import Option, Output
-from unhaze.restore.controls import CONTROLS, Controls
-from unhaze.restore.devices import DEVICES
 from unhaze.restore.encoding import CHOICES, Choice, read_choice
+from unhaze.restore.resources import DEVICES
 
 if TYPE_CHECKING:
     from unhaze.batch import Work

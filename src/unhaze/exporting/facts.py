@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from unhaze.restore.cost import TIMED
 from unhaze.restore.engine import Engine
+from unhaze.restore.models import TIMED
 
 COUNTED = 128  # side in pixels of the picture on which multiplications and strides are counted
 MEASURED = (256, 320)  # height and width of the picture on which memory is measured

@@ -7,7 +7,7 @@ animations and videos have it alike. `strength` comes after it.
 import numpy as np
 
 from unhaze.filters import LUMA, guided_filter
-from unhaze.restore.controls import AS_MODEL, Controls
+from unhaze.outputs import AS_MODEL, Controls
 
 GRID = 128  # cells along the longer side, in which the sky is looked for
 SKY = (0.08, 0.2)  # unlikeness (luma) up to which a place is sky, and from which on it is none

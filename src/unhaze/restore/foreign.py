@@ -19,9 +19,8 @@ from unhaze.restore.conventions import (
     read_sidecar,
     shaped,
 )
-from unhaze.restore.devices import DEVICES, choose_device
 from unhaze.restore.engine import ORT_ERRORS, Engine, OutOfMemory, session_options
-from unhaze.restore.resources import count_threads
+from unhaze.restore.resources import DEVICES, choose_device, count_threads
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
 # Of input and output. Nearly all networks have the same, or give pictures in 0..1.

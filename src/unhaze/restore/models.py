@@ -1,7 +1,9 @@
 """The models that come with the package, and how whatever names a model becomes one that runs."""
 
 import hashlib
+import logging
 import math
+import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +16,20 @@ import numpy as np
 from unhaze import zoo
 from unhaze.errors import UnhazeError
 from unhaze.restore.checkpoints import checkpoint_of, ready
-from unhaze.restore.devices import choose_device
+from unhaze.restore.resources import choose_device
 from unhaze.validation import nearest, one_of
 from unhaze.zoo.kinds import kind_of
 
 FOLDER = Path(__file__).parents[1] / "models"
 USES = ("photo", "video")
+HEAVY = 300e9  # multiplications for one picture from which on a model is heavy
+TIMED = (96, 128)  # height and width of the picture on which its speed is taken
+MEGAPIXEL = 1_000_000
 # Speed classes: the multiplications a pixel below which a model is in the class.
 SPEEDS = {"fast": 20_000, "medium": 200_000, "slow": math.inf}
+
+logger = logging.getLogger(__name__)
+told: set[tuple[str, int | None]] = set()  # models and sizes
 
 
 class Model(Protocol):
@@ -219,3 +227,43 @@ def _sha256(path: Path, size: int, changed: int) -> str:
     """Read once for each state of the file: "auto" asks for every picture."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tell_cost(model: Model, analysis: int, *, native: bool) -> None:
+    """One line on stderr, once for each model and size, if a picture takes long.
+
+    Seconds from a run on a small picture, multiplications and memory from the model's card.
+    `analysis`: long side in pixels of what the network sees, taken as 4:3; `native`: told for one
+    megapixel.
+    """
+    each = model.card.get("macs_per_pixel")
+    pixels = MEGAPIXEL if native else analysis * analysis * 3 // 4
+    key = (str(model.path), None if native else analysis)
+    if not isinstance(each, int) or key in told:
+        return
+    macs = each * pixels + model.card.get("macs_fixed", 0)
+    if macs < HEAVY:
+        return
+    told.add(key)
+    seconds = time_of(model) * macs / model.card.get("macs_small", each * TIMED[0] * TIMED[1])
+    memory = model.card.get("bytes_per_pixel")
+    needed = f" and {memory * pixels / 1e9:.1f} GB of memory" if isinstance(memory, int) else ""
+    size = "for each megapixel" if native else f"for each picture, at {analysis} pixels"
+    logger.warning(
+        "this network is heavy: about %.0f s%s %s (%.0f GMAC, on %s); a smaller --analysis or"
+        " another --device is quicker",
+        max(seconds, 1),
+        needed,
+        size,
+        macs / 1e9,
+        model.device,
+    )
+
+
+def time_of(model: Model) -> float:
+    """Seconds for a picture of `TIMED`; the first run, which prepares, does not count."""
+    hazy = np.full((1, 3, *TIMED), 0.5, np.float32)
+    model(hazy)
+    started = time.perf_counter()
+    model(hazy)
+    return time.perf_counter() - started

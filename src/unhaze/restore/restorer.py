@@ -11,12 +11,17 @@ import numpy as np
 
 from unhaze import photo as photos
 from unhaze.errors import UnhazeError
-from unhaze.outputs import AS_SOURCE, Output
+from unhaze.outputs import AS_MODEL, AS_SOURCE, CONTROLS, Controls, Output
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, to_float, upright
-from unhaze.restore.analysis import analysis_image, as_float, as_u8, whole_image
+from unhaze.restore.analysis import (
+    analysis_image,
+    as_float,
+    as_u8,
+    where_data_is,
+    whole_image,
+    with_data_only,
+)
 from unhaze.restore.controlling import controlled
-from unhaze.restore.controls import AS_MODEL, CONTROLS, Controls
-from unhaze.restore.cost import tell_cost
 from unhaze.restore.field import (
     LUMA,
     apply_field,
@@ -24,8 +29,7 @@ from unhaze.restore.field import (
     fit_field,
 )
 from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
-from unhaze.restore.missing import where_data_is, with_data_only
-from unhaze.restore.models import Model, find_model, open_model
+from unhaze.restore.models import Model, find_model, open_model, tell_cost
 from unhaze.restore.native import restore_strips, restore_whole
 from unhaze.restore.preview import comparison, field_pictures
 from unhaze.restore.series import restored_series

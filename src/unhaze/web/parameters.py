@@ -12,9 +12,8 @@ from pydantic import BaseModel, ValidationError, create_model
 from pydantic.fields import Field, FieldInfo
 
 from unhaze.errors import UnhazeError
-from unhaze.outputs import SAME, Option
+from unhaze.outputs import CONTROLS, SAME, Controls, Option
 from unhaze.photo.output import OPTIONS
-from unhaze.restore.controls import CONTROLS, Controls
 from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
 from unhaze.validation import nearest
 

@@ -13,10 +13,10 @@ import pyvips
 
 from unhaze import photo as photos
 from unhaze.errors import UnhazeError
-from unhaze.photo.notes import noted
+from unhaze.outputs import AS_MODEL, Controls
+from unhaze.photo.inventory import noted
 from unhaze.photo.output import SAME, output_of, suffix_for
 from unhaze.photo.picture import ICC
-from unhaze.restore.controls import AS_MODEL, Controls
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
 from unhaze.restore.restorer import Preview, Restorer, analysis_image, as_u8

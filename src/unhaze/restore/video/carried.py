@@ -1,11 +1,13 @@
 """What frames carry beside their samples: kept by an encoder that writes it, else said."""
 
+import ctypes
 from collections.abc import Iterable
 from typing import Any
 
 from av import VideoFrame
 from av.sidedata.sidedata import SideDataContainer, Type
 
+SMALL = 16  # pixels along a side
 # Of each kind of FFmpeg's side data: what a user calls it, and the encoders that write it.
 CARRIED: dict[Type, tuple[str, tuple[str, ...]]] = {
     Type.A53_CC: ("closed captions", ("libx264",)),
@@ -17,10 +19,8 @@ CARRIED: dict[Type, tuple[str, tuple[str, ...]]] = {
     Type.DYNAMIC_HDR_VIVID: ("the scenes of HDR Vivid", ()),
     Type.DOVI_METADATA: ("the scenes of Dolby Vision", ()),
 }
-
-
 # Codecs of still pictures, by FFmpeg's names. They have none of these, but ICC profiles, with which
-# PyAV 18 must not be asked for side data frame by frame (see `sidedata`).
+# PyAV 18 must not be asked for side data frame by frame (see `attached`).
 STILL = {"png", "apng", "mjpeg", "tiff", "webp", "jpegxl", "jpeg2000", "bmp", "exr", "gif"}
 
 
@@ -44,3 +44,16 @@ def left_out(carried: Iterable[Type], encoder: str, codec: str) -> str | None:
         if kind in found and encoder not in writers
     ]
     return f"this {codec} does not keep {', '.join(lost)}" if lost else None
+
+
+def attached(frame: VideoFrame, *kinds: Type) -> list[Any]:
+    """The side data of each kind, a buffer; None where the frame has none.
+
+    PyAV 18 frees the tags of side data twice, as an ICC profile has, and the process dies at some
+    later moment. So a small copy is looked at, and what has tags is kept for good.
+    """
+    found: Any = frame.reformat(SMALL, SMALL, "gray").side_data  # its types know names only
+    profile = found.get(Type.ICC_PROFILE)
+    if profile is not None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(profile))
+    return [found.get(kind) for kind in kinds]
