@@ -117,10 +117,12 @@ def given_in(context: click.Context) -> Given:
 
 def ready_model(model: str, net: str | None) -> str:
     """Returns the model to run: a checkpoint is converted to ONNX here, once for all workers."""
-    from unhaze.restore.checkpoints import checkpoint_of, ready
+    from unhaze.restore.models import checkpoint_of
 
     checkpoint = checkpoint_of(model)
     if checkpoint is not None:
+        from unhaze.restore.checkpoints import ready
+
         return str(ready(checkpoint, net))
     if net is not None:
         raise UnhazeError(f"--net says what a checkpoint is of; '{model}' is none")

@@ -6,7 +6,6 @@ import logging
 import sys
 from pathlib import Path
 
-from unhaze import zoo
 from unhaze.cache import cache_folder
 from unhaze.errors import UnhazeError
 
@@ -14,20 +13,6 @@ TOLERANCE = 1e-3  # largest difference of the ONNX file from PyTorch, where a pi
 MARK = "unhaze: error: "
 
 logger = logging.getLogger(__name__)
-
-
-def checkpoint_of(name: str | Path) -> Path | None:
-    """The file or run folder that `name` says, if it is one to be made into ONNX, else None.
-
-    Also the file of a network that `unhaze zoo get` brought. UnhazeError: it can bring it, and has
-    not yet.
-    """
-    path = Path(name)
-    if str(name) and path.exists():
-        return None if path.suffix == ".onnx" else path
-    if path.suffix == ".safetensors" and any(path.parent.glob(f"{path.stem}-[0-9]*.safetensors")):
-        return path
-    return zoo.file_of(str(name)) if zoo.offered(str(name)) else None
 
 
 def ready(source: Path, net: str | None = None) -> Path:

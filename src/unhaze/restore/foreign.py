@@ -33,29 +33,23 @@ RARITY = {("0..1", "0..1"): 0.8, ("-1..1", "-1..1"): 0.9, ("0..255", "0..255"): 
 logger = logging.getLogger(__name__)
 
 
-def open_onnx(path: Path, device: str = "auto", *, threads: int = 0) -> "Engine | ForeignModel":
-    """A .onnx file: ours, whose card says all, or another's, which is probed and told in one line.
+def open_foreign(
+    path: Path, device: str, plain: Engine | None, *, threads: int = 0
+) -> "Engine | ForeignModel":
+    """Another's .onnx file, probed and told in one line. plain: as it opens without; None: it
+    does not.
 
-    UnhazeError: no such file, no model in it, or one that takes or gives no picture.
+    UnhazeError: it takes or gives no picture.
     """
-    refused: UnhazeError | None = None
-    try:
-        engine = Engine(path, device, threads=threads)
-        if "net" in engine.card or "context" in engine.card:
-            return engine
-    except UnhazeError as error:
-        refused, engine = error, None
-    if refused is not None and ("usable" in str(refused) or "no model file" in str(refused)):
-        raise refused
     sidecar = read_sidecar(path)
     try:
         foreign = ForeignModel(path, device, threads=threads, given=sidecar)
     except UnhazeError:
-        if engine is None or sidecar:
+        if plain is None or sidecar:
             raise
-        return engine  # its errors come when it runs, as of any other model
-    if engine is not None and foreign.conventions.plain:
-        return engine
+        return plain  # its errors come when it runs, as of any other model
+    if plain is not None and foreign.conventions.plain:
+        return plain
     logger.warning("'%s': %s%s", path, foreign.conventions.sentence(), remark(path, sidecar))
     return foreign
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from unhaze import zoo
 from unhaze.errors import UnhazeError
-from unhaze.restore.checkpoints import checkpoint_of, ready
 from unhaze.restore.resources import choose_device
 from unhaze.validation import nearest, one_of
 from unhaze.zoo.kinds import kind_of
@@ -130,8 +129,6 @@ def open_model(
     core. "auto" goes by the device, by `picture_size`, (height, width) at full size where known,
     and by `use`, "photo" or "video". UnhazeError: as `find_model` and `Engine`.
     """
-    from unhaze.restore.foreign import open_onnx
-
     chosen = choose_device(device)
     if str(name) != "auto":  # which is spared the import
         from unhaze.restore.priors import is_prior, open_prior
@@ -140,6 +137,26 @@ def open_model(
             return open_prior(str(name))
     path = find_model(name, device=chosen, picture_size=picture_size, use=use)
     return open_onnx(path, device, threads=threads)
+
+
+def open_onnx(path: Path, device: str = "auto", *, threads: int = 0) -> Model:
+    """A .onnx file: ours, whose card says all, or another's, as `open_foreign`.
+
+    UnhazeError: no such file, no model in it, or one that takes or gives no picture.
+    """
+    from unhaze.restore.engine import Engine
+
+    try:
+        engine = Engine(path, device, threads=threads)
+        if "net" in engine.card or "context" in engine.card:
+            return engine
+    except UnhazeError as error:
+        if "usable" in str(error) or "no model file" in str(error):
+            raise
+        engine = None
+    from unhaze.restore.foreign import open_foreign
+
+    return open_foreign(path, device, engine, threads=threads)
 
 
 def find_model(
@@ -166,6 +183,8 @@ def find_model(
         return path
     checkpoint = checkpoint_of(name)
     if checkpoint is not None:
+        from unhaze.restore.checkpoints import ready
+
         return ready(checkpoint)
     cards = {card.name: card for card in list_models(folder)}
     if str(name) == "auto":
@@ -182,6 +201,22 @@ def find_model(
         known = ["auto", *cards, *PRIORS, *zoo.list_offers()]
         raise UnhazeError(f"no model '{name}'; {nearest(str(name), known)}")
     return _checked(folder / card.file, card)
+
+
+def checkpoint_of(name: str | Path) -> Path | None:
+    """The file or run folder that `name` says, if it is one to be made into ONNX, else None.
+
+    Also the file of a network that `unhaze zoo get` brought. UnhazeError: it can bring it, and has
+    not yet.
+    """
+    path = Path(name)
+    if str(name) in ("auto", *(card.name for card in list_models())):
+        return None
+    if str(name) and path.exists():
+        return None if path.suffix == ".onnx" else path
+    if path.suffix == ".safetensors" and any(path.parent.glob(f"{path.stem}-[0-9]*.safetensors")):
+        return path
+    return zoo.file_of(str(name)) if zoo.offered(str(name)) else None
 
 
 def pick_card(

@@ -13,10 +13,11 @@ import pyvips
 
 from unhaze import photo as photos
 from unhaze.errors import UnhazeError
-from unhaze.outputs import AS_MODEL, Controls
+from unhaze.formats import NAMED
+from unhaze.outputs import AS_MODEL, SAME, Controls, Output
 from unhaze.photo.inventory import noted
-from unhaze.photo.output import SAME, output_of, suffix_for
 from unhaze.photo.picture import ICC
+from unhaze.photo.savers import SAVERS
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
 from unhaze.restore.restorer import Preview, Restorer, analysis_image, as_u8
@@ -83,7 +84,7 @@ def look(models: Models, item: Kept, model: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Order:
-    """What a client wants of a photo. output: by the names of `photo.output.OPTIONS`; wanted: the
+    """What a client wants of a photo. output: by the names of `outputs.OPTIONS`; wanted: the
     formats that it takes, and how gladly, if `output` does not name one.
     """
 
@@ -93,9 +94,28 @@ class Order:
     controls: Controls = AS_MODEL
 
     def suffix(self, own: str) -> str:
-        """Of the result of a photo that has this one in its own format."""
-        asked = self.output["format"]
-        return suffix_for(choose(self.wanted, own) if asked == SAME and self.wanted else asked, own)
+        """Of the result of a photo that has this one in its own format. UnhazeError: no such
+        format.
+        """
+        format = self.output["format"]
+        if format == SAME and self.wanted:
+            format = choose(self.wanted, own)
+        if format == SAME:
+            return own
+        if format not in NAMED:
+            raise UnhazeError(f"format is '{format}'; it must be one of {', '.join(NAMED)}")
+        same = own in SAVERS and SAVERS[own] is SAVERS[NAMED[format]]
+        return own if same else NAMED[format]
+
+    def how(self) -> Output:
+        """How the result is written. UnhazeError: values that there are none of, or that do not go
+        together.
+        """
+        chosen: dict[str, Any] = {
+            name: None if value in (0, "", SAME) else value for name, value in self.output.items()
+        }
+        chosen |= {name: self.output.get(name, False) for name in ("lossless", "strip_metadata")}
+        return Output(**chosen)
 
 
 @dataclass(frozen=True)
@@ -111,7 +131,7 @@ def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -
     started = time.perf_counter()
     restorer = models.restorer(model, analysis).controlled(order.controls)
     with noted(item.source) as lost:
-        output = output_of(order.output)
+        output = order.how()
         facts = receive(models, item, output.channels)
         facts["suffix"] = order.suffix(facts["suffix"])
         target = item.folder / f"result{facts['suffix']}"
@@ -128,7 +148,7 @@ def write_result(models: Models, item: Kept, order: Order) -> Written:
     # What was seen is what the model makes of it; other wishes make another field.
     seen = _seen(models, item) if order.strength and order.controls == AS_MODEL else None
     with noted(item.source) as lost:
-        how = {"strength": order.strength, "output": output_of(order.output)}
+        how = {"strength": order.strength, "output": order.how()}
         restorer.restore_file(item.source, target, seen=seen, **how)
     return Written(target, tuple(lost))
 
