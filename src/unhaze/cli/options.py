@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -58,30 +58,12 @@ class Given:
         from unhaze.batch import Settings, Work
         from unhaze.restore.encoding import read_encoding
 
-        settings = Settings(
-            strength=self.strength,
-            overwrite=self.overwrite,
-            resume=self.resume,
-            compare=self.compare,
-            save_field=self.save_field,
-            start=self.start,
-            end=self.end,
-            encoding=read_encoding(self.encoding, self.encoding_file),
-            analysis=self.analysis,
-            output=self.output,
-            controls=self.controls,
-        )
-        return Work(
-            source,
-            target,
-            settings,
-            self.model,
-            self.device,
-            self.native,
-            threads=self.threads or 0,
-            memory=self.memory,
-            retries=retries,
-        )
+        given = {each.name: getattr(self, each.name) for each in fields(Settings)}
+        encoding = read_encoding(self.encoding, self.encoding_file)
+        settings = Settings(**given | {"encoding": encoding})
+        room = {"threads": self.threads or 0, "memory": self.memory}
+        how = (settings, self.model, self.device, self.native)
+        return Work(source, target, *how, **room, retries=retries)
 
     @property
     def at_once(self) -> int:
