@@ -131,7 +131,7 @@ class Work:
     at_once: int = 1
     threads: int = 0
     memory: float | None = None
-    retries: int = 0
+    retries: int = 2
 
     def restorer(self, use: str) -> "Restorer":
         """Opens the model for "photo" or "video". UnhazeError: it cannot be loaded."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from unhaze.batch.search import search
 from unhaze.errors import UnhazeError
@@ -52,34 +52,7 @@ class Mark:
     file: str | tuple[int, int] = field(default="", compare=False)
 
 
-class Place(Protocol):
-    """A folder of files, which go by their path below it, written with slashes.
-
-    unreadable: the folders in it that `files` could not read, each with why. passed: the files in
-    it that `files` left out, each with why; of a folder only.
-    """
-
-    given: str
-    remote: bool
-    unreadable: dict[str, str]
-    passed: dict[str, str]
-
-    def files(self) -> dict[str, Mark]: ...
-
-    def mark(self, name: str) -> Mark | None: ...
-
-    def full(self, name: str) -> str: ...
-
-    def ignores_case(self, name: str) -> bool: ...
-
-    def fetch(self, name: str, scratch: Path) -> Path: ...
-
-    def room(self, name: str, scratch: Path) -> Path: ...
-
-    def publish(self, name: str, written: Path) -> None: ...
-
-
-def open_place(given: str | Path) -> "Folder | Store":
+def open_place(given: str | Path) -> "Place":
     """A folder, which need not exist, or a URL. UnhazeError: nothing installed opens the URL."""
     given = str(given)
     for scheme in HERE:
@@ -95,9 +68,11 @@ def store_errors() -> tuple[type[BaseException], ...]:
 
 
 class Folder:
-    """A folder of this computer, or of a disk that all computers of a cluster share.
+    """A folder of this computer, or of a disk that all computers of a cluster share. Files go by
+    their path below it, written with slashes.
 
-    given: its path; an empty one: names are paths, as they are given.
+    given: its path; an empty one: names are paths, as they are given. unreadable: the folders in it
+    that `files` could not read; passed: the files that it left out; each with why.
     """
 
     remote = False
@@ -160,7 +135,7 @@ class Folder:
 
 
 class Store:
-    """A folder behind a URL. Files pass through a temporary folder, one at a time."""
+    """A folder behind a URL, as `Folder`. Files pass through a temporary folder, one at a time."""
 
     remote = True
 
@@ -247,6 +222,9 @@ class Store:
         self.system.makedirs(folder, exist_ok=True)
         self.system.put_file(str(file), partial)
         self.system.mv(partial, path)
+
+
+Place = Folder | Store
 
 
 def open_system(url: str) -> "tuple[AbstractFileSystem, str]":
