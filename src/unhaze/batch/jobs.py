@@ -37,8 +37,7 @@ class Outcome:
     """The outcome of a job. why: one line, if it failed. attempts: 0 if its target was found.
 
     megapixels: of the picture, of a video those of all its frames. worker: computer:process. video:
-    what is known of a video. notes: what was left out or converted, one line each. kept: in words,
-    what a written photo holds.
+    what is known of a video. notes: what was left out or converted, one line each.
     """
 
     job: Job
@@ -51,7 +50,6 @@ class Outcome:
     attempts: int = 0
     video: "VideoReport | None" = None
     notes: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

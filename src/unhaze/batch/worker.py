@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyvips
 from pyvips.voperation import concurrency_set
 
 from unhaze import photo
@@ -122,7 +123,7 @@ class Worker:
             names |= {str(target): self.target.full(job.target)}
             with noted(source) as notes, in_one_line(source, target, names):
                 video = restore_file(source, target, restorer, self.work.settings, progress)
-            width, height, kept = seen(target) if video is None else (video.width, video.height, ())
+            width, height = (video.width, video.height) if video else size_of(target)
             self.target.publish(job.target, target)
         return Outcome(
             job,
@@ -132,7 +133,6 @@ class Worker:
             worker=self.name,
             video=video,
             notes=(*notes, *(video.notes if video else ())),
-            kept=kept,
         )
 
     def _restorer(self, job: Job) -> Restorer:
@@ -186,11 +186,15 @@ def permanent(error: BaseException) -> bool:
     return isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
 
 
-def seen(target: Path) -> tuple[int, int, tuple[str, ...]]:
-    """Width, height, and in words what a written photo holds: size, depth, metadata."""
-    with suppress(UnhazeError), photo.open_photo(target) as opened:
-        return opened.shape[1], opened.shape[0], tuple(opened.words())
-    return 0, 0, ()
+def size_of(target: Path) -> tuple[int, int]:
+    """(width, height) of a written photo, by its header; zeros if nothing here reads it again."""
+    with target.open("rb") as file, suppress(pyvips.Error):  # by name, it opens only those of text
+        source = pyvips.Source.new_from_descriptor(file.fileno())
+        image = pyvips.Image.new_from_source(source, "")
+        return image.width, image.height
+    with suppress(UnhazeError), photo.open_photo(target) as opened:  # of what libvips does not read
+        return opened.shape[1], opened.shape[0]
+    return 0, 0
 
 
 def restore_file(

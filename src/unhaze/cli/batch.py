@@ -65,7 +65,7 @@ def batch(
     if given.dry_run:
         plan = foresee_folder(work, manifest=manifest, shard=shard)
         return tell_plan(plan, work, as_json=given.as_json)
-    teller = Teller(given, cluster=cluster)
+    teller = Teller(given, target, cluster=cluster)
     with stopped_by(signal.SIGINT, signal.SIGTERM) as stop:
         try:
             stats = restore_folder(

@@ -30,10 +30,11 @@ class Teller:
     """Prints outcomes as they come, and the summary.
 
     files: as `unhaze run` does: each result on stdout, each file in the JSON document; else, as for
-    thousands of files, failures and, from time to time, how far it is. cluster: as given.
+    thousands of files, failures and, from time to time, how far it is. place: of the targets.
     """
 
     given: "Given"
+    place: str = ""
     files: bool = False
     cluster: str | None = None
     told: float = 0.0
@@ -43,7 +44,7 @@ class Teller:
         """Reports an outcome, after it has been counted."""
         given, done, source = self.given, outcome.state == "done", outcome.job.source
         if self.files and given.as_json:
-            self.entries.append(entry(outcome))
+            self.entries.append(entry(outcome, self.place))
         if self.files and not given.quiet:
             for note in outcome.video.notes if outcome.video else ():
                 say(f"{source}: {note}")
@@ -54,8 +55,8 @@ class Teller:
             many = self.files and stats.total > 1
             number = f"[{sum(stats.counts.values())}/{stats.total}] " if many else ""
             say(number + (f"error: {outcome.why}" if outcome.why else took(outcome)))
-        if given.verbose and outcome.kept:
-            say(f"{source}: kept {', '.join(outcome.kept)}")
+        if given.verbose and (kept := kept_in(outcome, self.place)):
+            say(f"{source}: kept {', '.join(kept)}")
         if not self.files and not given.quiet:
             self._tell(stats)
 
@@ -161,7 +162,7 @@ def rate(stats: "BatchStats") -> str:
     return f"{files:.1f} files/s, {pixels:.1f} megapixels/s"
 
 
-def entry(outcome: "Outcome") -> dict[str, Any]:
+def entry(outcome: "Outcome", place: str) -> dict[str, Any]:
     """Returns the JSON entry of a file."""
     facts = {
         "source": outcome.job.source,
@@ -170,12 +171,23 @@ def entry(outcome: "Outcome") -> dict[str, Any]:
         "seconds": round(outcome.seconds, 3),
         "error": outcome.why,
         "notes": list(outcome.notes),
-        "kept": list(outcome.kept),
+        "kept": kept_in(outcome, place),
     }
     if outcome.video is not None:
         video = asdict(outcome.video)
         facts["video"] = {key: video[key] for key in video if key not in ("source", "target")}
     return facts
+
+
+def kept_in(outcome: "Outcome", place: str) -> list[str]:
+    """Returns in words what a photo that was written here holds: size, depth, metadata."""
+    from unhaze import photo
+
+    target = Path(place, outcome.job.target)
+    if outcome.state == "done" and outcome.video is None and target.is_file():
+        with contextlib.suppress(UnhazeError), photo.open_photo(target) as opened:
+            return opened.words()
+    return []
 
 
 def say(message: str) -> None:
