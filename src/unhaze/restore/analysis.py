@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import pyvips
 
+from unhaze.errors import UnhazeError
 from unhaze.photo import Photo, Traits, to_float
 from unhaze.restore.managed import filled
 
@@ -99,6 +100,18 @@ def where_data_is(
         strip = waiting.popleft()
         empty = (strip[..., :colours] == traits.missing).all(axis=2)
         yield np.where(empty[..., None], strip, done) if empty.any() else done
+
+
+def check_pixels(pixels: np.ndarray) -> None:
+    """UnhazeError unless (H,W,3) uint8, uint16 or float32."""
+    if not isinstance(pixels, np.ndarray):
+        raise UnhazeError(f"pixels are a {type(pixels).__name__}; expected a NumPy array (H,W,3)")
+    kinds = ("uint8", "uint16", "float32")
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size or pixels.dtype not in kinds:
+        raise UnhazeError(
+            f"pixels are {pixels.dtype} {pixels.shape};"
+            " expected (H,W,3), uint8, uint16 or float32 in [0,1]"
+        )
 
 
 def as_float(pixels: np.ndarray) -> np.ndarray:

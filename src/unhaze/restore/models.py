@@ -21,6 +21,7 @@ from unhaze.zoo.kinds import kind_of
 
 FOLDER = Path(__file__).parents[1] / "models"
 USES = ("photo", "video")
+ANALYSIS = 1024  # pixels, where the model's card says nothing
 HEAVY = 300e9  # multiplications for one picture from which on a model is heavy
 TIMED = (96, 128)  # height and width of the picture on which its speed is taken
 MEGAPIXEL = 1_000_000
@@ -217,6 +218,12 @@ def checkpoint_of(name: str | Path) -> Path | None:
     if path.suffix == ".safetensors" and any(path.parent.glob(f"{path.stem}-[0-9]*.safetensors")):
         return path
     return zoo.file_of(str(name)) if zoo.offered(str(name)) else None
+
+
+def analysis_of(model: Model) -> int:
+    """Long side in pixels that suits it: networks of others were trained at one scale."""
+    side = model.card.get("analysis")
+    return side if isinstance(side, int) and side >= 16 else ANALYSIS
 
 
 def pick_card(
