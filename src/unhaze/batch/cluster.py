@@ -8,19 +8,20 @@ file was begun, so that one that kills its workers ends as failed.
 # Ray is an extra of its own that is not among the developers'.
 # pyright: reportMissingImports=false
 
-import base64
+import json
 import logging
 import os
-import pickle
 import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from unhaze.batch.jobs import Job, Outcome, Work
+from unhaze.batch.places import Mark
 from unhaze.batch.worker import Worker, faulted
 from unhaze.errors import UnhazeError
 
@@ -70,8 +71,8 @@ class Actor:
 
         worker = self.worker
         if isinstance(worker, str):
-            return {"outcome": [packed(worker)]}
-        jobs = [unpacked(str(text)) for text in block["job"]]
+            return {"outcome": [json.dumps({"problem": worker})]}
+        jobs = [job_of(json.loads(str(text))) for text in block["job"]]
         at_work = {self.threads.submit(self._do, worker, job): job for job in jobs}
         outcomes = []
         for future, job in at_work.items():
@@ -116,7 +117,7 @@ def on_cluster(
         ledger = ray.remote(num_cpus=0)(Ledger).remote(work.retries + 1)
         threading.Thread(target=tell, args=(stop, ledger), daemon=True).start()
         blocks = max(-(-len(jobs) // BLOCK), min(len(jobs), workers * BLOCKS_EACH))
-        names = [{"job": packed(job)} for job in jobs]
+        names = [{"job": json.dumps(asdict(job))} for job in jobs]
         outcomes = from_items(names, override_num_blocks=blocks).map_batches(
             Actor,
             fn_constructor_args=(work, ledger),
@@ -190,11 +191,20 @@ def tell(stop: threading.Event, ledger: Any) -> None:
     ledger.stop.remote()
 
 
-def packed(message: Job | Outcome | str) -> str:
-    """As text, which Ray passes on as it is; a name in it may be any bytes."""
-    return base64.b64encode(pickle.dumps(message)).decode()
+def packed(outcome: Outcome) -> str:
+    """An outcome as JSON, without what is known of a video."""
+    return json.dumps(asdict(replace(outcome, video=None)))
 
 
-def unpacked(text: str) -> Any:
-    """Undoes `packed`."""
-    return pickle.loads(base64.b64decode(text))
+def unpacked(text: str) -> Outcome | str:
+    """Undoes `packed`; a text says why a worker could not begin."""
+    facts = json.loads(text)
+    if "problem" in facts:
+        return facts["problem"]
+    return Outcome(**facts | {"job": job_of(facts["job"])})
+
+
+def job_of(facts: dict[str, Any]) -> Job:
+    """From what JSON kept of it."""
+    before = Mark(**facts["before"]) if facts["before"] else None
+    return Job(**facts | {"mark": Mark(**facts["mark"]), "before": before})

@@ -58,12 +58,19 @@ class Given:
         from unhaze.batch import Settings, Work
         from unhaze.restore.encoding import read_encoding
 
-        given = {each.name: getattr(self, each.name) for each in fields(Settings)}
-        encoding = read_encoding(self.encoding, self.encoding_file)
-        settings = Settings(**given | {"encoding": encoding})
-        room = {"threads": self.threads or 0, "memory": self.memory}
-        how = (settings, self.model, self.device, self.native)
-        return Work(source, target, *how, **room, retries=retries)
+        given: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(Settings)}
+        given["encoding"] = read_encoding(self.encoding, self.encoding_file)
+        return Work(
+            source,
+            target,
+            Settings(**given),
+            self.model,
+            self.device,
+            self.native,
+            threads=self.threads or 0,
+            memory=self.memory,
+            retries=retries,
+        )
 
     @property
     def at_once(self) -> int:
