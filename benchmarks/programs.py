@@ -36,8 +36,9 @@ VIDEO = {
     "unhaze": (*UNHAZE, "{in}", "-o", "{out}", "--overwrite", "-q", "--crf", "17"),
     "ffmpeg": ("ffmpeg", "-v", "error", "-y", "-i", "{in}", *ENCODER, "{out}"),
 }
-PAN = "scale={width}:{height}:force_original_aspect_ratio=increase"
-PAN += ",crop={size}:x='2*n':y=0,noise=all_strength=6:all_flags=t"
+WAY = 200  # pixels that the camera goes to and fro, 2 a frame
+PAN = "scale={width}:{height}:force_original_aspect_ratio=increase,loop=-1:1"
+PAN += ",crop={size}:x='abs({way}-mod(2*n,2*{way}))':y=0,noise=all_strength=6:all_flags=t"
 
 
 def main() -> None:
@@ -98,10 +99,10 @@ def large_photo(photo: Path, megapixels: float, path: Path) -> Path:
 def pan(photo: Path, size: str, frames: int, path: Path) -> Path:
     """A noisy pan over the photo, H.264."""
     width, height = map(int, size.split("x"))
-    how = PAN.format(width=width + 2 * frames, height=height, size=f"{width}:{height}")
-    looped = ["ffmpeg", "-v", "error", "-y", "-loop", "1", "-i", str(photo), "-vf", how]
+    how = PAN.format(width=width + WAY, height=height, size=f"{width}:{height}", way=WAY)
+    moved = ["ffmpeg", "-v", "error", "-y", "-i", str(photo), "-vf", how]
     coded = ["-frames:v", str(frames), "-r", "25", "-pix_fmt", "yuv420p", "-crf", "18", str(path)]
-    subprocess.run([*looped, *coded], check=True)
+    subprocess.run([*moved, *coded], check=True)
     return path
 
 

@@ -146,6 +146,8 @@ def page_times(port: int, runs: int) -> dict[str, Any]:
         return {}
     from playwright.sync_api import sync_playwright
 
+    from benchmarks.site_speed import SLIDE
+
     cleared, slider = [], []
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "large.jpg")
@@ -156,23 +158,13 @@ def page_times(port: int, runs: int) -> dict[str, Any]:
             page.goto(f"http://127.0.0.1:{port}/", wait_until="networkidle")
             started = time.perf_counter()
             page.set_input_files("#files", file)
-            shown = "document.getElementById('after').naturalWidth > 0"
-            while not page.evaluate(shown):
-                page.wait_for_timeout(20)
+            page.wait_for_selector("#stage:not([data-ready=''])")
             cleared.append(round(time.perf_counter() - started, 3))
-            slider += [round(page.evaluate(MOVE, value) / 1000, 4) for value in range(10, 100, 15)]
+            moves = (page.evaluate(SLIDE, ["strength", value]) for value in range(10, 100, 15))
+            slider += [round(each / 1000, 4) for each in moves]
             page.close()
         browser.close()
     return {"file_to_picture_s": cleared, "slider_to_next_frame_s": slider}
-
-
-# Milliseconds from a move of the slider until the frame after it has been drawn.
-MOVE = """(value) => new Promise((answer) => {
-    const slider = document.getElementById("strength"), started = performance.now();
-    slider.value = value;
-    slider.dispatchEvent(new Event("input"));
-    requestAnimationFrame(() => requestAnimationFrame(() => answer(performance.now() - started)));
-})"""
 
 
 class LoadTest:

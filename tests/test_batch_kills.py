@@ -147,16 +147,24 @@ def test_a_stop_is_clean(places, number: signal.Signals):
 def test_a_file_that_kills_its_workers_fails_in_the_end():
     jobs = [Job("a.png", "a.png", Mark(1, "")), Job("b.png", "b.png", Mark(1, ""))]
     waiting, deaths = deque(jobs[1:]), Counter()
-    dead = SimpleNamespace(exitcode=-9)
+    dead, work = SimpleNamespace(exitcode=-9), Work("hazy", "clear", retries=2)
     for attempt in range(2):
         handle = WorkerHandle(dead, None, True, {"a.png": jobs[0]})
-        assert list(lost(handle, waiting, deaths, 2)) == []
+        assert list(lost(handle, waiting, deaths, work)) == []
         assert waiting.popleft() == jobs[0], attempt
         assert not handle.held
-    [outcome] = lost(WorkerHandle(dead, None, True, {"a.png": jobs[0]}), waiting, deaths, 2)
+    [outcome] = lost(WorkerHandle(dead, None, True, {"a.png": jobs[0]}), waiting, deaths, work)
     assert (outcome.state, outcome.attempts) == ("failed", 3)
     assert outcome.why == "'a.png': its worker died (status -9)"
     assert list(waiting) == jobs[1:]
+
+
+def test_a_file_that_had_not_begun_is_not_blamed_for_a_death():
+    jobs = [Job(f"{name}.png", f"{name}.png", Mark(1, "")) for name in "ab"]
+    waiting, deaths = deque(), Counter()
+    dead = WorkerHandle(SimpleNamespace(exitcode=-9), None, True, {t.source: t for t in jobs})
+    assert list(lost(dead, waiting, deaths, Work("hazy", "clear", retries=2))) == []
+    assert (list(waiting), deaths["a.png"], deaths["b.png"]) == (jobs[::-1], 1, 0)
 
 
 def test_workers_that_cannot_load_the_model_end_the_batch(tmp_path: Path):

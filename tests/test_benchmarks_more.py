@@ -242,6 +242,12 @@ def test_the_table_of_speed_says_what_stands_in_the_records():
     ]
 
 
+def test_an_evaluation_is_measured_as_a_whole(run, half):
+    record = run("evaluation", "samples/tiny/clear", "--model", str(half), "--runs", "1")
+    [row] = record["rows"]
+    assert row["pictures"] > 1 and row["seconds"] > row["restoring_s"] > 0 < row["fade"]
+
+
 def test_the_table_of_speed_has_other_programs_and_bare_codecs_beside_ours():
     made = {"file": "made.json", "hardware": "a CPU", "date": "2026-01-02"}
     rows = [

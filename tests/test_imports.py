@@ -177,6 +177,17 @@ def test_a_photo_loads_no_more_than_it_needs(tmp_path: Path):
     assert not loaded & (LEARNING | {"av", "email", "http", "ssl"})
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="Linux says what threads run")
+def test_numpy_starts_no_threads_for_a_photo():
+    words = ["unhaze", "run", "none.jpg"]
+    program = f"import os, sys; sys.argv = {words}; from unhaze.cli import main; main()"
+    program += "; import numpy; print(len(os.listdir('/proc/self/task')))"
+    free = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=free)
+    assert done.stdout.split() == ["1"]
+
+
 @pytest.mark.parametrize(
     "module",
     [

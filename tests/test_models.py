@@ -224,6 +224,6 @@ def test_the_list_says_size_speed_and_purpose():
     made_up = {"params": 1200, "bytes": 2_340_000, "speed": "fast", "macs_per_pixel": 14000}
     rules = [{"use": "video", "device": "cpu"}, {}]
     assert line_of_model(made_up | {"purpose": "Video.", "limits": "Fog.", "auto": rules}) == (
-        "1,200 parameters, 2.3 MB, fast (14 GMAC a megapixel): Video. But: Fog."
+        "1,200 parameters, 2.3 MB, fast (14 GMAC per megapixel): Video. Limits: Fog."
         " [auto: use video and device cpu, or all else]"
     )

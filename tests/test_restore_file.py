@@ -17,6 +17,7 @@ from unhaze import photo
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze
 from unhaze.photo import Photo, Traits, reading
+from unhaze.restore.analysis import analysis_image
 from unhaze.restore.restorer import Restorer
 
 
@@ -113,6 +114,21 @@ def test_strength_zero_keeps_the_colours_of_a_palette(tmp_path, restorer):
     save(tmp_path / "in.png", hazy, palette=True, dither=0)
     restorer.restore_file(tmp_path / "in.png", tmp_path / "out.png", strength=0)
     np.testing.assert_array_equal(load(tmp_path / "out.png"), hazy)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_large_jpeg_is_seen_by_the_means_of_its_blocks(tmp_path, channels):
+    path = save(tmp_path / "in.jpg", samples(384, 520, channels), Q=95)
+    blocks = load(path).astype(float).reshape(48, 8, 65, 8, channels).mean((1, 3))
+    with photo.open_photo(path) as opened:
+        assert opened.to_shrink(66).width == 520  # under 8 times as large
+        found = opened.to_shrink(65).numpy().reshape(blocks.shape)
+    assert np.abs(found - blocks).mean() < 1
+    restorer = undoing(analysis=64)
+    restorer.restore_file(path, tmp_path / "out.jpg")
+    [seen] = restorer.model.seen
+    whole = analysis_image(load(path).repeat(3 // channels, axis=2), 64)
+    assert np.abs(seen[0].transpose(1, 2, 0) - whole).mean() < 0.004
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -153,9 +153,9 @@ def test_kill_9(tmp_path: Path, half: Path):
     path = tmp_path / "long.mp4"
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=10, options={"crf": "20", "g": "20"})
-        video.width, video.height, video.pix_fmt = 640, 360, "yuv420p"
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
         for number in range(700):
-            frame = av.VideoFrame.from_ndarray(hazy_scene(640, 360, number), "rgb24")
+            frame = av.VideoFrame.from_ndarray(hazy_scene(320, 180, number), "rgb24")
             frame.pts, frame.time_base = number, Fraction(1, 10)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))

@@ -1,7 +1,8 @@
 """Workers as processes of this computer: one that dies costs an attempt at its files, nothing else.
 
-The driver sends jobs through a pipe to each worker, as many as it works on at a time, and takes
-outcomes from it. A worker whose pipe ends has lost its driver and leaves at once.
+The driver sends jobs through a pipe to each worker, as many as it works on at a time and one that
+waits there, and takes outcomes from it. A worker whose pipe ends has lost its driver and leaves at
+once.
 """
 
 import multiprocessing
@@ -17,17 +18,21 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from unhaze.batch.jobs import FAILED, Job, Outcome, Work
+from unhaze.batch.search import is_video
 from unhaze.batch.worker import Worker, faulted
 from unhaze.errors import UnhazeError
 
 HOPELESS = 3  # deaths in a row of workers that were not ready yet
 FAULT = 70  # exit status of a worker that met a fault of this program
+SHARED = 8  # last jobs, which no worker takes ahead while others have none
 POLL = 0.5  # seconds after which a stop is noticed although no worker says anything
 
 
 @dataclass
 class WorkerHandle:
-    """A worker as the driver sees it. held: jobs that it has been sent and not finished."""
+    """A worker as the driver sees it. held: jobs that it has been sent and not finished, in the
+    order in which it begins them.
+    """
 
     process: BaseProcess
     pipe: Connection
@@ -60,7 +65,7 @@ def in_processes(
                 if isinstance(message, Outcome):
                     del handle.held[message.job.source]
                     yield message
-                elif isinstance(message, Job):  # a video that `stop` has ended
+                elif isinstance(message, Job):  # not begun before `stop`, or a video that it ended
                     del handle.held[message.source]
                 elif message:
                     handle.ready, early = True, 0
@@ -70,7 +75,7 @@ def in_processes(
                     if early == HOPELESS:
                         code = handle.process.exitcode
                         raise UnhazeError(f"workers die before they are ready (status {code})")
-                    yield from lost(handle, waiting, deaths, work.retries)
+                    yield from lost(handle, waiting, deaths, work)
                     handles.remove(handle)
                     if waiting and not stop.is_set():
                         handles.append(start(work))
@@ -112,20 +117,23 @@ def receive(handle: WorkerHandle) -> Outcome | Job | str | bool:
 
 
 def feed(handle: WorkerHandle, waiting: deque[Job], at_once: int, stop: threading.Event) -> None:
-    """Sends a worker as many jobs as it runs concurrently."""
-    while handle.ready and waiting and len(handle.held) < at_once and not stop.is_set():
+    """Sends a worker as many jobs as it runs concurrently, and the photo that comes next."""
+    while handle.ready and waiting and not stop.is_set():
+        ahead = len(waiting) > SHARED and not is_video(waiting[0].source)
+        if len(handle.held) >= at_once + ahead:
+            return
         job = waiting.popleft()
         handle.held[job.source] = job
         send(handle, job)
 
 
 def lost(
-    handle: WorkerHandle, waiting: deque[Job], deaths: Counter[str], retries: int
+    handle: WorkerHandle, waiting: deque[Job], deaths: Counter[str], work: Work
 ) -> Iterator[Outcome]:
     """Requeues the jobs of a dead worker; those that killed too many workers fail."""
-    for job in handle.held.values():
-        deaths[job.source] += 1
-        if deaths[job.source] <= retries:
+    for number, job in enumerate(handle.held.values()):
+        deaths[job.source] += number < work.at_once  # those behind had not begun
+        if deaths[job.source] <= work.retries:
             waiting.appendleft(job)
         else:
             why = f"'{job.source}': its worker died (status {handle.process.exitcode})"
@@ -148,6 +156,9 @@ def serve(work: Work, pipe: Connection) -> None:
             leave(0)
 
     def do(job: Job) -> None:
+        if stop.is_set():
+            reply(job)
+            return
         done = tries.submit(worker.do, job, stop)
         fault = done.exception()
         reply(faulted(job, fault, worker.name) if fault else done.result() or job)

@@ -89,8 +89,8 @@ def line_of_model(row: Row) -> str:
     auto = f" [auto: {', or '.join(rule or 'all else' for rule in rules)}]" if rules else ""
     size = f"{row['params']:,} parameters, {row['bytes'] / 1e6:.1f} MB"
     # One GMAC for a megapixel is 1000 multiplications for each of its pixels.
-    speed = f"{row['speed']} ({row['macs_per_pixel'] / 1000:.0f} GMAC a megapixel)"
-    return f"{size}, {speed}: {row['purpose']} But: {row['limits']}{auto}"
+    speed = f"{row['speed']} ({row['macs_per_pixel'] / 1000:.0f} GMAC per megapixel)"
+    return f"{size}, {speed}: {row['purpose']} Limits: {row['limits']}{auto}"
 
 
 def list_datasets() -> list[Row]:

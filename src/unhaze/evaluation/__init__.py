@@ -1,10 +1,14 @@
-"""Measures a model on photos: restore each, compare it with the clear one, keep what was seen."""
+"""Measures a model on photos: restore each, compare it with the clear one, keep what was seen.
+
+While one picture is restored, the one before is measured.
+"""
 
 import json
 import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -40,6 +44,7 @@ __all__ = ["Evaluation", "Model", "commit", "evaluate", "load", "sha256", "write
 MEANS = (*METRICS, "fade_hazy", "change", "luminance")  # over the pictures, of an Evaluation
 SMALLEST = 16  # long side in pixels
 RESCALES = (0.05, 8.0)
+AT_ONCE = 3  # pictures: one that is restored, two that are read or measured
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,9 @@ class Evaluation:
     "input" where clear photos are to stay as they are, or None. long_side: pixels to which all
     pictures were brought; None: as they are. rescale: see `evaluate`.
     params: None where an .onnx file does not say. seconds: restoring all pictures, without reading
-    and measuring them. per_image: name, numbers and seconds of each picture. failed: name and error
-    of each picture that could not be measured; it is in no mean and not counted in images.
+    and measuring them, which goes on beside it. per_image: name, numbers and seconds of each
+    picture. failed: name and error of each picture that could not be measured; it is in no mean and
+    not counted in images.
     """
 
     model: str
@@ -164,14 +170,22 @@ def evaluate_each(
     progress: bool,
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """`per_image` and `failed` of an Evaluation. UnhazeError if no picture could be measured."""
-    rows, failed = [], []
-    for number, pair in enumerate(pairs, start=1):
-        if progress:
-            print(f"{number}/{len(pairs)} {pair.name}", file=sys.stderr)
+
+    def row_of(pair: PairFiles) -> dict[str, Any] | UnhazeError:
         try:
-            rows.append(measured(pair, read_pair(pair, long_side)))
+            return measured(pair, read_pair(pair, long_side))
         except UnhazeError as error:
-            failed.append({"name": pair.name, "error": str(error)})
+            return error
+
+    rows, failed = [], []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for number, (pair, row) in enumerate(zip(pairs, pool.map(row_of, pairs)), start=1):
+            if progress:
+                print(f"{number}/{len(pairs)} {pair.name}", file=sys.stderr)
+            if isinstance(row, UnhazeError):
+                failed.append({"name": pair.name, "error": str(row)})
+            else:
+                rows.append(row)
     if not rows:
         rest = f"; so it is with all {len(failed)} pictures" if len(failed) > 1 else ""
         raise UnhazeError(failed[0]["error"] + rest)
@@ -252,14 +266,15 @@ def evaluate_pair(
     """One row of the table, its pictures saved in `folder`. UnhazeError names the picture."""
     hazy, clear = pictures
     try:
-        started = time.perf_counter()
         if model.precomputed is not None:
             restored = seen = read_precomputed(model.precomputed, pair, hazy)
             seconds = 0.0
         else:
-            seen = scaled(hazy, rescale)
-            restored = model.restore(seen)
-            seconds = time.perf_counter() - started
+            with model.turn:
+                started = time.perf_counter()
+                seen = scaled(hazy, rescale)
+                restored = model.restore(seen)
+                seconds = time.perf_counter() - started
         if seen.shape != hazy.shape:
             restored = resized(restored, *hazy.shape[:2])
         numbers = measure(restored, clear, protocol, metrics=metrics)
@@ -279,7 +294,10 @@ def evaluate_pair(
 
 def luminance_change(restored: np.ndarray, hazy: np.ndarray) -> float:
     """Relative change of the mean luminance (Rec. 709 weights); NaN for a black hazy picture."""
-    before, after = (float(np.mean(each, (0, 1), np.float64) @ LUMA) for each in (hazy, restored))
+    before, after = (
+        sum(float(LUMA[band] * each[..., band].mean(dtype=np.float64)) for band in range(3))
+        for each in (hazy, restored)
+    )
     return after / before - 1 if before else math.nan
 
 

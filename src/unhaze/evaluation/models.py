@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ class Model:
     """restore: hazy (H,W,3) float32 in [0,1] -> restored, same shape, not clamped.
 
     facts: what the file says of itself. precomputed: pictures that are restored already, by name,
-    in place of all that.
+    in place of all that. turn: held while a picture is restored, as memory is for one at a time.
     """
 
     restore: Callable[[np.ndarray], np.ndarray]
@@ -27,6 +28,7 @@ class Model:
     hardware: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     precomputed: Mapping[str, Path] | None = None
+    turn: Lock = field(default_factory=Lock)
 
 
 def load(model: str, device: str, network: str | None = None) -> Model:

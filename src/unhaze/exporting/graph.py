@@ -16,7 +16,7 @@ from onnxscript.rewriter.rules import common as rules
 from torch import nn
 
 from unhaze.errors import UnhazeError
-from unhaze.nets import multiscale
+from unhaze.nets import fsnet, multiscale
 from unhaze.nets.deform_conv import ModulatedDeformConv2d
 
 # The first opset with DeformConv.
@@ -56,6 +56,8 @@ def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
                 output_names=["restored"],
                 custom_translation_table={
                     torch.ops.unhaze.deform_conv2d.default: deform_conv_node,
+                    torch.ops.unhaze.sized.default: lambda images, *_: images,
+                    fsnet.OPERATOR: sliding_mean_nodes,
                     multiscale.OPERATOR: sum_of_taps_nodes,
                 },
                 verbose=False,
@@ -96,6 +98,26 @@ def sum_of_taps_nodes(padded: Any, weights: Any, kernel: Sequence[int], dilation
         term = opset.Mul(window, piece)
         total = term if total is None else opset.Add(total, term)
     return total
+
+
+def sliding_mean_nodes(features: Any, dim: int) -> Any:
+    """ONNX nodes for `unhaze::sliding_mean`: sums up to each place, and of these two subtracted."""
+    opset: Any = onnxscript.opset19
+    zero, one = (opset.Constant(value_ints=[each]) for each in (0, 1))
+    axis = opset.Constant(value_ints=[dim])
+    size = opset.Gather(opset.Shape(features), axis)
+    window = opset.Div(opset.Mul(size, opset.Constant(value_ints=[210])), [256])
+    window = opset.Max(window, one)
+    last = opset.Sub(size, window)
+    places = opset.Range(0, opset.Squeeze(size), 1)
+    start = opset.Sub(places, opset.Div(last, [2]))
+    start = opset.Min(opset.Max(start, zero), last)
+    # Shifted by one place: the sum before each.
+    before = opset.CumSum(features, axis, exclusive=1)
+    total = opset.ReduceSum(features, axis)
+    sums = opset.Concat(before, total, axis=dim)
+    ends = [opset.Gather(sums, each, axis=dim) for each in (opset.Add(start, window), start)]
+    return opset.Div(opset.Sub(*ends), opset.CastLike(window, features))
 
 
 def simplify(model: ir.Model) -> None:

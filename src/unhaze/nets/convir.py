@@ -161,4 +161,4 @@ def balance(
 ) -> Tensor:
     """Low frequencies (filtered, against their mean) and all of them, scaled by channel."""
     low = filtered * (scales.inside_all + 1) - scales.inside_all * mean
-    return low * scales.lamb_l[:, None, None] + features * (scales.lamb_h[:, None, None] + 1)
+    return low * scales.lamb_l.view(-1, 1, 1) + features * (scales.lamb_h.view(-1, 1, 1) + 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.nets.blocks import sized
+from unhaze.nets.blocks import is_exporting, sized
 from unhaze.nets.multiscale import Conv, MultiScaleUNet, Stage, filter_groups, reflect
 
 
@@ -172,14 +172,15 @@ def halves(features: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 def by_channel(values: Tensor) -> Tensor:
     """(C,) -> (1,C,1,1)."""
-    return values[None, :, None, None]
+    return values.view(1, -1, 1, 1)
 
 
 def mean(features: Tensor, local: bool) -> Tensor:
     """Of each channel: one (B,C,1,1) or, `local`, one a pixel from a window, (B,C,h,w)."""
     if not local:
         return features.mean((-2, -1), keepdim=True)
-    return sliding_mean(sliding_mean(features, -2), -1)
+    operator = OPERATOR if is_exporting() else sliding_mean
+    return operator(operator(features, -2), -1)
 
 
 def sliding_mean(features: Tensor, dim: int) -> Tensor:
@@ -193,3 +194,18 @@ def sliding_mean(features: Tensor, dim: int) -> Tensor:
     sums = functional.pad(features.transpose(dim, -1).cumsum(-1, dtype=torch.float32), (1, 0))
     windows = (sums.index_select(-1, start + window) - sums.index_select(-1, start)) / window
     return windows.transpose(dim, -1).to(features.dtype)
+
+
+@torch.library.custom_op("unhaze::sliding_mean", mutates_args=())
+def _sliding_mean_operator(features: Tensor, dim: int) -> Tensor:
+    """The same as one graph node, which exporting/graph.py translates: by its formulas of sizes
+    torch.export would take a minute."""
+    return sliding_mean(features, dim).contiguous()
+
+
+@_sliding_mean_operator.register_fake
+def _(features: Tensor, dim: int) -> Tensor:
+    return torch.empty_like(features, memory_format=torch.contiguous_format)
+
+
+OPERATOR = torch.ops.unhaze.sliding_mean.default

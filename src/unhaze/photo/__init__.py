@@ -1,4 +1,6 @@
-"""Photos in and out: what must survive travels with the pixels; no file is ever half written."""
+"""Reading and writing photos: metadata travels with the pixels, and files are written
+atomically.
+"""
 
 from unhaze.photo.converting import widened
 from unhaze.photo.files import check_target, make_folder

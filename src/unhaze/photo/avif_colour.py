@@ -4,18 +4,18 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-HOLDERS = (b"iprp", b"ipco")  # boxes with nothing but boxes in them
-LARGEST = 1 << 24  # bytes of a description of all pictures
-BT601, FULL = 6, 0x80  # what libheif encodes with where nothing else is asked of it
+HOLDERS = (b"iprp", b"ipco")  # boxes that contain only boxes
+LARGEST = 1 << 24  # size limit of the box that describes all pictures
+BT601, FULL = 6, 0x80  # libheif's default
 PROFILES = (b"prof", b"rICC")  # kinds of colr that hold an ICC profile
 
 
 def replace_profile(file: BinaryIO, numbers: bytes) -> None:
-    """Puts primaries and transfer, two bytes each, in place of the ICC profile of a finished file.
+    """Replaces the ICC profile of a finished file by primaries and transfer, two bytes each.
 
-    The rest of the box is as libheif encodes.
-    The description becomes shorter by some bytes, which a free box behind it takes: the pixels, of
-    which it says where they lie, do not move.
+    The other numbers are those of libheif's default encoding. The description becomes some bytes
+    shorter; a free box behind it fills the gap, so that the pixels, whose offsets it contains, do
+    not move.
     """
     place, meta = _meta(file)
     kinds = [at for kind in PROFILES if (at := meta.find(b"colr" + kind)) >= 4]
@@ -45,7 +45,7 @@ def _around(meta: bytes, place: int) -> list[int]:
 
 
 def _meta(file: BinaryIO) -> tuple[int, bytes]:
-    """Returns offset and content of the box that describes all pictures; empty if none."""
+    """Returns offset and content of the box that describes all pictures; empty if there is none."""
     place = file.seek(0)
     while len(head := file.read(8)) == 8:
         size, kind = struct.unpack(">I4s", head)
@@ -61,7 +61,7 @@ def _meta(file: BinaryIO) -> tuple[int, bytes]:
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, where its content starts, where it ends) of the boxes from `start` to `end`."""
+    """Yields (kind, start of the content, end) of the boxes from `start` to `end`."""
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
         if size < 8 or start + size > end:

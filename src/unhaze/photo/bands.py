@@ -1,7 +1,8 @@
-"""TIFF files with more bands than a picture has: which are the colours, what becomes of all.
+"""TIFF files with more bands than a picture: which ones are colours, and what happens to the
+others.
 
-The picture is made of three of them (or of one), and written back among the others, which stay as
-they are.
+The picture consists of three bands (or one), and is written back among the others, which do not
+change.
 """
 
 import re
@@ -25,10 +26,12 @@ ROLE = re.compile(rb'<Item name="COLORINTERP" sample="(\d+)"[^>]*>(Red|Green|Blu
 
 @dataclass(frozen=True)
 class Bands:
-    """chosen: numbers from 0 of those that are the picture: grey or RGB, then alpha if there is.
+    """chosen: numbers, from 0, of the bands that form the picture: grey or RGB, then alpha if there
+    is one.
 
-    count: of all, of `dtype`. is_rgb: whether the file calls its first three so. extra: kinds of
-    those behind the colours. image: opens the file once more and returns all bands, still lazy.
+    count: number of all bands, of type `dtype`. is_rgb: whether the file marks its first three as
+    RGB. extra: kinds of the bands after the colours. image: opens the file again and returns all
+    bands, not yet computed.
     """
 
     chosen: tuple[int, ...]
@@ -40,30 +43,30 @@ class Bands:
 
     @property
     def words(self) -> str:
-        """Returns the note on bands that a result lacks."""
+        """Returns the note on the bands that a result lacks."""
         rest = self.count - len(self.chosen)
         return f"{rest} further band{'s' * (rest > 1)}"
 
     def picked(self, image: pyvips.Image) -> pyvips.Image:
-        """The picture alone, of all bands."""
+        """Selects the bands of the picture."""
         found = _joined(image, self.chosen)
         spaces = {"uchar": ("b-w", "srgb"), "ushort": ("grey16", "rgb16")}
         grey, colours = spaces.get(str(image.format), ("b-w", "scrgb"))
         return found.copy(interpretation=grey if len(self.chosen) == 1 else colours)
 
     def whole(self, picture: pyvips.Image) -> pyvips.Image:
-        """Returns all bands, the picture's replaced; metadata is the picture's."""
+        """Returns all bands with those of the picture replaced; the metadata is the picture's."""
         kept = self.image().cast(picture.format)
         joined = picture.bandjoin(kept)
         places = {number: at for at, number in enumerate(self.chosen)}
         places = [places.get(number, picture.bands + number) for number in range(self.count)]
-        # Of another kind, libvips would call the first three RGB.
+        # For another kind, libvips would mark the first three as RGB.
         grey = "grey16" if picture.format == "ushort" else "b-w"
         space = picture.interpretation if self.is_rgb else grey
         return _joined(joined, places).copy(interpretation=space)
 
     def name_extra(self, file: BinaryIO) -> None:
-        """Says in a finished file what the bands behind the colours are."""
+        """Writes the kinds of the bands after the colours into a finished file."""
         kinds = self.extra or (exif.UNSPECIFIED,) * self.count
         if exif.first_number(file, exif.EXTRA_SAMPLES) is not None:
             overwrite_numbers(file, exif.EXTRA_SAMPLES, kinds)
@@ -81,9 +84,9 @@ def bands_of(
     reopen: Callable[[], pyvips.Image],
     name: str,
 ) -> Bands | None:
-    """None for a file that is a picture as it is. `asked`: numbers from 0, of one or three.
+    """Returns None for an ordinary picture. `asked`: one or three numbers, from 0.
 
-    UnhazeError: there are no such bands, or nothing says which are red, green and blue.
+    UnhazeError: there are no such bands, or the file does not mark red, green and blue.
     """
     if image.interpretation == "cmyk" or image.bands < 3 and asked is None:
         return None
@@ -107,7 +110,7 @@ def bands_of(
 
 
 def _by_roles(file: BinaryIO) -> tuple[int, ...] | None:
-    """Returns the bands by the roles that GDAL writes."""
+    """Returns the bands by the colour roles that GDAL writes."""
     found = ROLE.findall(bytes_of(file, GDAL_METADATA))
     roles = {role: int(number) for number, role in found}
     if roles.keys() != {b"Red", b"Green", b"Blue"}:

@@ -1,8 +1,8 @@
-"""Data behind the picture of JPEG files: gain maps and videos are kept, other views are not.
+"""Data behind the picture of a JPEG file: gain maps and videos are kept, other views are not.
 
-A table (CIPA DC-007, "MPF") says where pictures lie; it is written anew for those that stay. A gain
-map, which says how much brighter a bright screen shows each place, fits the restored picture as it
-fitted the hazy one; a second view of the scene, or a preview, would show it as it was.
+A table (CIPA DC-007, "MPF") lists the pictures; it is written again for those that are kept. A gain
+map describes how much brighter a bright screen shows each place. It fits the restored picture as it
+fitted the hazy one; a second view of the scene, or a preview, would show the haze.
 """
 
 import re
@@ -13,11 +13,11 @@ from typing import BinaryIO
 from unhaze.photo import exif, inventory, jpeg
 from unhaze.photo.picture import BEHIND, GAIN_MAP_SIGN, VIEWS
 
-LARGEST = 1 << 27  # bytes; more is not carried
+LARGEST = 1 << 27  # bytes; larger data is not kept
 VIEW = struct.Struct("<III")  # kind, size, offset from the end of the picture
 FIRST, PREVIEWS = 0x030000, {0x010001, 0x010002}
 VERSION, COUNT, ENTRIES = 0xB000, 0xB001, 0xB002
-LOOK = 1 << 16  # bytes of a picture in which it says what it is
+LOOK = 1 << 16  # bytes at the start of a picture that tell its kind
 GAIN_MAPS = (b"hdrgm:", jpeg.GAIN_MAP_SIGN, b"HDRGainMap", b"hdrgainmap")
 DEPTHS = (b"aux:depth", b"aux:disparity", b"depthmap", b"apdi:Depth")
 VIDEO = re.compile(rb"....ftyp(?:isom|iso[2-9]|mp4[12]|qt  |avc1|heic|M4V )", re.DOTALL)
@@ -26,7 +26,9 @@ PICTURE = b"\xff\xd8\xff"
 
 @dataclass(frozen=True)
 class Behind:
-    """`metadata`: what stays, by keys of `picture`; `held`, `lost`: words of it and of the rest."""
+    """`metadata`: what is kept, by keys of `picture`; `held`, `lost`: names of it and of the
+    rest.
+    """
 
     metadata: dict[str, bytes]
     held: tuple[str, ...] = ()
@@ -69,7 +71,7 @@ def read(file: BinaryIO, found: jpeg.Segments, announces_gain_map: bool) -> Behi
 
 
 def complete(file: BinaryIO, head: bytes, metadata: dict[str, bytes]) -> None:
-    """Puts the segments `head` into a finished file, and behind the picture what `read` found."""
+    """Adds the segments `head` to a finished file, and what `read` found behind the picture."""
     views = list(VIEW.iter_unpack(metadata.get(VIEWS, b"")))
     head += metadata.get(GAIN_MAP_SIGN, b"")
     if views:
@@ -82,7 +84,9 @@ def complete(file: BinaryIO, head: bytes, metadata: dict[str, bytes]) -> None:
 
 
 def without_pictures(metadata: dict[str, bytes]) -> dict[str, bytes]:
-    """Without the pictures of the table: they lie as this one did before it was turned."""
+    """Removes the pictures of the table; their orientation is that of the picture before it was
+    turned.
+    """
     kept = {key: metadata[key] for key in metadata if key not in (VIEWS, GAIN_MAP_SIGN)}
     data = metadata.get(BEHIND, b"")
     views = list(VIEW.iter_unpack(metadata.get(VIEWS, b"")))
@@ -95,7 +99,9 @@ def without_pictures(metadata: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def _views(found: jpeg.Segments) -> list[tuple[int, int, int]]:
-    """(kind, size, offset from the end of the first) of all pictures in the table but the first."""
+    """Yields (kind, size, offset from the end of the first) of the pictures in the table after the
+    first.
+    """
     if found.views is None:
         return []
     place, block = found.views
@@ -107,7 +113,7 @@ def _views(found: jpeg.Segments) -> list[tuple[int, int, int]]:
 
 
 def _name(data: bytes) -> str | None:
-    """Words for a picture that may stay."""
+    """Returns the name of a picture that may be kept."""
     if any(mark in data for mark in GAIN_MAPS):
         return inventory.GAIN_MAP
     return inventory.DEPTH if any(mark in data for mark in DEPTHS) else None
@@ -120,7 +126,9 @@ def _without(data: bytes, pieces: list[tuple[int, int, int]]) -> bytes:
 
 
 def _table(views: list[tuple[int, int, int]], size: int, end: int) -> bytes:
-    """The segment; `size`: of the first picture; `end`: where that is, from this segment on."""
+    """Returns the segment; `size`: of the first picture; `end`: its offset, from this segment
+    on.
+    """
     base = end - 4 - len(jpeg.VIEWS_SIGN)  # offsets count from the TIFF structure in the segment
     entries = struct.pack("<IIIHH", FIRST, size, 0, 0, 0)
     for kind, length, at in views:

@@ -1,4 +1,4 @@
-"""A stream in other colours, another depth, or without what stands beside the pixels."""
+"""Converts a stream to other colours or another depth, or removes its metadata."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from unhaze.photo import exif, profile
 from unhaze.photo.picture import COLOURS, EXIF, ICC, NUMBERS, Stream, Traits, to_float
 
 D65, D50 = profile.D65, profile.D50
-# Chromaticities of red, green, blue and white, and what takes samples to linear light.
+# Chromaticities of red, green, blue and white, and the curve to linear light.
 SPACES = {
     "display-p3": (profile.PRIMARIES[12], profile.srgb_curve),
     "adobe-rgb": (
@@ -27,7 +27,7 @@ SPACES = {
         lambda values: values**1.8,
     ),
 }
-ONLY_SRGB, LINEAR = {"jxl"}, {"exr"}  # formats that are written in no other colours
+ONLY_SRGB, LINEAR = {"jxl"}, {"exr"}  # formats that support no other colours
 TAGS = {ICC, COLOURS, NUMBERS}
 
 
@@ -52,7 +52,7 @@ def converted(stream: Stream, output: Output, format: str) -> Stream:
 
 
 def widened(stream: Stream, bits: int | None) -> Stream:
-    """In 16 bits a channel if so many are wanted and it has 8."""
+    """Converts to 16 bits per channel if `bits` is 16 and the stream has 8."""
     if bits is None or bits == 8 or stream.dtype != np.uint8:
         return stream
     missing = stream.traits.missing and stream.traits.missing * 257
@@ -77,7 +77,7 @@ def _each(
 
 
 def _bare(traits: Traits) -> Traits:
-    """With nothing beside the pixels but how to see them."""
+    """Returns only what is needed to display the pixels."""
     kept = {key: value for key, value in traits.metadata.items() if key in TAGS}
     return replace(traits, metadata=kept, lost=(), held=(), density=None)
 
@@ -90,7 +90,7 @@ def _without_tags(traits: Traits, icc: bytes | None) -> dict[str, bytes]:
 
 
 def _in_space(stream: Stream, space: str) -> Stream:
-    """By LittleCMS, relative colorimetric; grey pictures stay as they are."""
+    """Converts with LittleCMS, relative colorimetric; grey pictures do not change."""
     traits = stream.traits
     if traits.grey or (space == "srgb" and traits.profile is None):
         return stream
@@ -117,7 +117,7 @@ def _in_space(stream: Stream, space: str) -> Stream:
 
 
 def _linear(stream: Stream) -> Stream:
-    """Floats that are proportional to light, with the primaries of sRGB; 1 is white."""
+    """Returns floats proportional to light, with the primaries of sRGB; 1 is white."""
     if stream.dtype == np.float32:
         top = stream.traits.top
         return (
@@ -138,7 +138,7 @@ def _linear(stream: Stream) -> Stream:
 
 
 def _rounded_floats(stream: Stream) -> Stream:
-    """In 16 bits, linear light by the curve of sRGB."""
+    """Converts to 16 bits, linear light through the sRGB curve."""
     traits = stream.traits
     colours = 1 if traits.grey else 3
     encoded = traits.top is not None or ICC in traits.metadata

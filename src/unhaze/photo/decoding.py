@@ -1,4 +1,4 @@
-"""libvips' part of reading: a lazy picture, and all that is written beside its pixels."""
+"""libvips' part of reading: a lazy picture and its metadata."""
 
 import io
 import struct
@@ -22,7 +22,7 @@ from unhaze.photo.picture import (
     XMP,
 )
 
-SIDE, FAR_ABOVE = 64, 10  # of the picture by which the range of floats is judged; above white
+SIDE, FAR_ABOVE = 64, 10  # of the picture, by which the range of floats is detected; above white
 LOADERS = {
     "jpegload": "jpeg",
     "pngload": "png",
@@ -33,17 +33,19 @@ LOADERS = {
 }
 SAMPLES = {"uchar": np.dtype(np.uint8), "ushort": np.dtype(np.uint16)}
 SAMPLES["float"] = np.dtype(np.float32)
-COMPUTED = ("lab", "labs", "labq", "xyz", "lch")  # colour spaces that become RGB
+COMPUTED = ("lab", "labs", "labq", "xyz", "lch")  # colour spaces that are converted to RGB
 
 
 def orientation_of(image: pyvips.Image, metadata: dict[str, bytes], loader: str) -> int:
-    """1-8. Of PNG by EXIF itself: libvips, at the header, does not know one behind the pixels."""
+    """Returns 1-8. For PNG from EXIF itself: with only the header read, libvips misses EXIF behind
+    the pixels.
+    """
     found = exif.orientation_of(metadata[EXIF]) if loader == "png" and EXIF in metadata else None
     return found or field_of(image, "orientation", 1)
 
 
 def profile_of(image: pyvips.Image, metadata: dict[str, bytes]) -> bytes | None:
-    """By which the samples are to be seen: of the tags that a format has, the one that counts."""
+    """Returns the profile of the samples: of several colour tags, the one with precedence."""
     if COLOURS in metadata:
         chunks = png.chunks_of(io.BytesIO(png.SIGNATURE + metadata[COLOURS]), png.COLOURS)
         if b"cICP" in chunks or ICC not in metadata:
@@ -52,12 +54,14 @@ def profile_of(image: pyvips.Image, metadata: dict[str, bytes]) -> bytes | None:
         return metadata[ICC]
     if NUMBERS in metadata:
         return profile.from_numbers(*struct.unpack(">HH", metadata[NUMBERS]))
-    # Floats without a profile are taken for linear light, as scenes are rendered.
+    # Floats without a profile are linear light, as rendered scenes are.
     return profile.from_numbers(1, 8) if image.format == "float" else None
 
 
 def encoded_white(image: pyvips.Image) -> float | None:
-    """255 or 65,535 if floats are samples as of 8 or 16 bits; None if 1 is white, lamps aside."""
+    """Returns 255 or 65,535 if floats hold 8- or 16-bit values; None if 1 is white, apart from
+    highlights.
+    """
     cell = max(1, min(image.width, image.height) // SIDE)
     small = image.extract_band(0, n=min(3, image.bands) if image.bands > 2 else 1)
     samples = small.shrink(cell, cell).numpy()
@@ -67,10 +71,14 @@ def encoded_white(image: pyvips.Image) -> float | None:
     return 255.0 if samples.max() <= 255 else 65535.0
 
 
-def decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Image:
-    """The picture with only its header read.
+def decoder(
+    source: str | Path | bytes, file: BinaryIO, name: str, *, shrink: int = 1
+) -> pyvips.Image:
+    """Opens the picture and reads only its header.
 
-    A descriptor, not a name, goes to libvips: to it, brackets in a name mean options.
+    shrink: 8 decodes a JPEG by the means of its blocks of 8x8 pixels, 1 decodes every pixel.
+
+    libvips gets a descriptor, not a name, because it interprets brackets in names as options.
     """
     file.seek(0)
     is_jpeg = file.read(3) == b"\xff\xd8\xff"
@@ -81,8 +89,8 @@ def decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Ima
         origin = pyvips.Source.new_from_descriptor(file.fileno())
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     try:
-        if is_jpeg:  # by name: the loader of gain maps keeps no XMP, and prints what it cannot read
-            return pyvips.Image.jpegload_source(origin, **options)
+        if is_jpeg:  # by name: the loader of gain maps drops XMP and prints its warnings
+            return pyvips.Image.jpegload_source(origin, shrink=shrink, **options)
         image = pyvips.Image.new_from_source(origin, "", **options)
     except pyvips.Error as error:
         if "labq" in error.detail and (as_rgb := exif.without_lab(file)) is not None:
@@ -97,19 +105,21 @@ def decoder(source: str | Path | bytes, file: BinaryIO, name: str) -> pyvips.Ima
         place = file.tell()
         icc_lab = exif.first_number(file, exif.PHOTOMETRIC) == exif.ICC_LAB
         file.seek(place)
-        if icc_lab:  # made as CIE L*a*b* is stored: a and b signed
+        if icc_lab:  # as CIE L*a*b* is stored: a and b signed
             signs = [0, 128, 128] + [0] * (image.bands - 3)
             return (image ^ signs).copy(interpretation="lab")
     return image
 
 
 def loader_of(image: pyvips.Image) -> str:
-    """libvips' loader of files, whatever it reads from."""
+    """Returns the name of libvips' file loader for this source."""
     return str(image.get("vips-loader")).removesuffix("_source").removesuffix("_buffer")
 
 
 def rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
-    """Still lazy: uint8, uint16 or float, one to four channels; other colour spaces become RGB."""
+    """Returns uint8, uint16 or float with one to four channels, not computed yet; others become
+    RGB.
+    """
     if image.interpretation == "cmyk":
         depth = 16 if image.format == "ushort" else 8
         image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
@@ -136,7 +146,7 @@ def rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
 
 
 def only_reads(image: pyvips.Image) -> bool:
-    """Returns whether its profile tells how to read colours and not how to write them."""
+    """Returns whether the profile can convert colours from its space but not to it."""
     integers = image.format in ("uchar", "ushort") and image.bands >= 3
     return integers and profile.only_reads(field_of(image, ICC, b""))
 
@@ -160,10 +170,10 @@ def metadata_of(
         rest = behind.read(file, segments, by_xmp or bool(segments.gain_map_sign))
         found |= rest.metadata
         lost, held = inventory.lost_in_jpeg(segments) + rest.lost, rest.held
-    elif loader == "tiff":  # where libvips reads no EXIF and a quarter of IPTC
+    elif loader == "tiff":  # libvips reads no EXIF here, and a quarter of IPTC
         found[EXIF], found[IPTC] = exif.from_tiff(file)
     elif loader == "avif":
-        if found[EXIF] is not None:  # libvips has turned it, whatever EXIF says
+        if found[EXIF] is not None:  # libvips has turned the picture, whatever EXIF states
             found[EXIF] = exif.edited(found[EXIF], 1, False, None)
         found[NUMBERS] = headers.colour_numbers(file)
         lost = inventory.lost_in_boxes(file)

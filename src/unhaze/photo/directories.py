@@ -1,20 +1,20 @@
-"""Directories of TIFF structures: where they are and what lines they have (TIFF 6.0, BigTIFF)."""
+"""Directories of TIFF structures: their places and entries (TIFF 6.0, BigTIFF)."""
 
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-# Bytes of one value by its kind, and how many of them change places with the byte order.
+# Bytes of one value by its kind, and how many of them the byte order swaps.
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 SIZES |= {16: 8, 17: 8, 18: 8}  # only in BigTIFF
 WORDS = SIZES | {5: 4, 10: 4}
-MOST = 4096  # entries of a directory
+MOST = 4096  # limit of entries in a directory
 
 
 @dataclass(frozen=True)
 class Header:
-    """`order`: "<" or ">"; `big`: BigTIFF; `pointer`: where the first directory's place stands."""
+    """`order`: "<" or ">"; `big`: BigTIFF; `pointer`: offset of the first directory's offset."""
 
     order: str
     big: bool
@@ -22,13 +22,13 @@ class Header:
 
     @property
     def number(self) -> str:
-        """The letter by which `struct` knows a place in the file."""
+        """Returns the `struct` code of an offset."""
         return "Q" if self.big else "I"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of a directory: the `kind` and `count` of its values, and `at`, where they start."""
+    """An entry of a directory: `kind` and `count` of its values, and `at`, their offset."""
 
     kind: int
     count: int
@@ -47,7 +47,7 @@ def unless_damaged(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def read_header(file: BinaryIO) -> Header:
-    """Returns byte order and kind of the file. ValueError: not a TIFF structure."""
+    """Reads byte order and kind of the file. ValueError: not a TIFF structure."""
     file.seek(0)
     start = file.read(4)
     order = {b"II": "<", b"MM": ">"}.get(start[:2])
@@ -58,13 +58,13 @@ def read_header(file: BinaryIO) -> Header:
 
 
 def read_number(file: BinaryIO, header: Header, at: int) -> int:
-    """The place that is written at `at`."""
+    """Reads an offset at `at`."""
     file.seek(at)
     return struct.unpack(header.order + header.number, file.read(8 if header.big else 4))[0]
 
 
 def read_directory(file: BinaryIO, header: Header, start: int) -> tuple[dict[int, Entry], int]:
-    """Its entries by tag, and where the place of the next directory stands."""
+    """Returns the entries by tag, and the place of the next directory's offset."""
     room = 8 if header.big else 4
     line = struct.Struct(header.order + "HH" + header.number)
     file.seek(start)
@@ -88,20 +88,20 @@ def read_directory(file: BinaryIO, header: Header, start: int) -> tuple[dict[int
 
 
 def read_integer(file: BinaryIO, header: Header, entry: Entry) -> int:
-    """The first value of an entry of 2 or 4 bytes."""
+    """Returns the first value of an entry of 2 or 4 bytes."""
     file.seek(entry.at)
     letter = {3: "H", 4: "I"}[entry.kind]
     return struct.unpack(header.order + letter, file.read(SIZES[entry.kind]))[0]
 
 
 def overwrite_integer(file: BinaryIO, header: Header, entry: Entry, value: int) -> None:
-    """Changes it."""
+    """Overwrites the first value of an entry."""
     file.seek(entry.at)
     file.write(struct.pack(header.order + {3: "H", 4: "I"}[entry.kind], value))
 
 
 def bytes_of(file: BinaryIO, tag: int) -> bytes:
-    """A tag of the first directory as it is stored; empty if there is none."""
+    """Returns a tag of the first directory as it is stored; empty if there is none."""
     return unless_damaged(_bytes_of, file, tag) or b""
 
 
@@ -111,7 +111,7 @@ def numbers_of(file: BinaryIO, tag: int) -> tuple[int, ...]:
 
 
 def overwrite_numbers(file: BinaryIO, tag: int, numbers: tuple[int, ...]) -> None:
-    """Changes those of two bytes each, as many as there are already."""
+    """Overwrites values of two bytes each; their number does not change."""
     header, entry = _entry(file, tag)
     count = min(entry.count, len(numbers))
     file.seek(entry.at)

@@ -1,7 +1,8 @@
-"""EXIF blocks and the tags of TIFF files: both are TIFF structures (TIFF 6.0; Exif 3.0, 4.6).
+"""EXIF blocks and the tags of TIFF files, both of which are TIFF structures (TIFF 6.0; Exif 3.0,
+4.6).
 
-libvips drops tags that it does not know, and neither reads nor writes EXIF in TIFF files. So blocks
-are carried as they are and edited only in place: what points into them (maker notes do) still fits.
+libvips drops unknown tags, and neither reads nor writes EXIF in TIFF files. Therefore blocks are
+copied and edited only in place, so that offsets inside (as in maker notes) remain valid.
 """
 
 import io
@@ -34,27 +35,29 @@ THUMBNAIL_AT, THUMBNAIL_SIZE = 513, 514
 IPTC_RECORDS, PHOTOSHOP = 33723, 34377
 RESOLUTION_UNIT, NO_UNIT = 296, 1
 PHOTOMETRIC = 262
-EXTRA_SAMPLES, UNSPECIFIED = 338, 0  # the latter: no transparency, infrared for example
+EXTRA_SAMPLES, UNSPECIFIED = 338, 0  # the latter: not transparency, infrared for example
 RGB, CIE_LAB, ICC_LAB = 2, 8, 9  # photometric interpretations
-# How a TIFF file stores its pixels, previews of them, and what libvips carries (XMP, ICC).
+# Storage of the pixels of a TIFF file, previews, and what libvips copies (XMP, ICC).
 STORAGE = {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284}
 STORAGE |= {288, 289, 290, 291, 292, 293, 301, 317, 320, 321, *range(322, 348)}
 STORAGE |= {*range(512, 533), 559, 700, 34675, 37724, IPTC_RECORDS, PHOTOSHOP}
 
 PAGE_NUMBER = 297
 AS_ENCODED = {b"\0", b"\1", b"\2", b"\3", b"\6"}  # grey, RGB, a palette, YCbCr: not converted
-COLOURS = {318, 319}  # white point and primaries: of the samples as they were encoded
+COLOURS = {318, 319}  # white point and primaries: of the samples as encoded
 
-LARGEST = 1 << 22  # bytes of values: above, it is no photo's description
+LARGEST = 1 << 22  # bytes of values: more is no description of a photo
 
-# Tag -> (kind, its values in little-endian order), or the directory that it points to.
+# Tag -> (kind, its values in little-endian order), or the directory to which it points.
 Tree = dict[int, "tuple[int, bytes] | Tree"]
-# Returns a JPEG of at most so many bytes, or None if there is none.
+# Returns a JPEG of at most this many bytes, or None if there is none.
 MakeThumbnail = Callable[[int], bytes | None]
 
 
 def from_tiff(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
-    """(EXIF block, IPTC as in JPEG) of a TIFF file; None where there is none or it is damaged."""
+    """Returns (EXIF block, IPTC as in JPEG) of a TIFF file; None if there is none or it is
+    damaged.
+    """
     tags = unless_damaged(_read_tree, file, POINTERS)
     if not tags:
         return None, None
@@ -78,7 +81,9 @@ def _has_more(file: BinaryIO) -> bool:
 
 
 def without_lab(file: BinaryIO) -> bytes | None:
-    """A TIFF file of 8-bit CIE L*a*b*, which libvips refuses, that says its samples are RGB."""
+    """Returns a TIFF file of 8-bit CIE L*a*b*, which libvips refuses, with its samples marked as
+    RGB.
+    """
     file.seek(0)
     changed = io.BytesIO(file.read())
     if first_number(changed, PHOTOMETRIC) != CIE_LAB:
@@ -88,47 +93,49 @@ def without_lab(file: BinaryIO) -> bytes | None:
 
 
 def overwrite(file: BinaryIO, tag: int, value: int) -> None:
-    """Changes a number in the first directory of a TIFF file. KeyError: it has no such tag."""
+    """Overwrites a number in the first directory of a TIFF file. KeyError: there is no such tag."""
     header = read_header(file)
     directory, _ = read_directory(file, header, read_number(file, header, header.pointer))
     overwrite_integer(file, header, directory[tag], value)
 
 
 def first_number(file: BinaryIO, tag: int) -> int | None:
-    """The first value of a tag of the first directory of a TIFF file; None if there is none."""
+    """Returns the first value of a tag in the first directory of a TIFF file; None if there is
+    none.
+    """
     return unless_damaged(_first_number, file, tag)
 
 
 def orientation_of(block: bytes) -> int | None:
-    """1-8 as an EXIF block says; None if it says nothing that makes sense."""
+    """Returns the orientation of an EXIF block, 1-8; None if there is no valid one."""
     number = unless_damaged(_first_number, io.BytesIO(block), ORIENTATION)
     return number if number in range(1, 9) else None
 
 
 def has_unspecified(file: BinaryIO) -> bool:
-    """Returns whether the sample after the colours of a TIFF file is no transparency."""
+    """Returns whether the sample after the colours of a TIFF file is not transparency."""
     return first_number(file, EXTRA_SAMPLES) == UNSPECIFIED
 
 
 def _first_number(file: BinaryIO, tag: int) -> int:
-    """The first value of a tag of the first directory. KeyError: there is none."""
+    """Returns the first value of a tag in the first directory. KeyError: there is none."""
     header = read_header(file)
     directory, _ = read_directory(file, header, read_number(file, header, header.pointer))
     return read_integer(file, header, directory[tag])
 
 
 def tags_of(block: bytes) -> Tree:
-    """The first directory, values in little-endian order; empty if it is damaged."""
+    """Returns the first directory, with values in little-endian order; empty if it is damaged."""
     return unless_damaged(_read_tree, io.BytesIO(block), {}) or {}
 
 
 def block(tree: Tree) -> bytes:
-    """A TIFF structure that says this."""
+    """Returns a TIFF structure with this content."""
     return b"II*\0\x08\0\0\0" + _packed(tree, LITTLE, 8)
 
 
 def has_resolution(file: BinaryIO) -> bool:
-    """Returns whether a TIFF file says how many pixels there are to an inch or centimetre."""
+    """Returns whether a TIFF file states pixels per inch or centimetre."""
     return bool(unless_damaged(_resolution_unit, file))
 
 
@@ -140,12 +147,14 @@ def _resolution_unit(file: BinaryIO) -> bool:
 
 
 def density_of(file: BinaryIO) -> tuple[float, float, bool] | None:
-    """Pixels to the millimetre across and down, and whether a TIFF file counts them by inches."""
+    """Returns pixels per millimetre, horizontal and vertical, and whether a TIFF file counts by
+    inches.
+    """
     return unless_damaged(_density, file) if has_resolution(file) else None
 
 
 def _density(file: BinaryIO) -> tuple[float, float, bool]:
-    tree = _read_tree(file, {})  # without pointers no branches
+    tree = _read_tree(file, {})  # without pointers there are no inner directories
     tags = {tag: each[1] for tag, each in tree.items() if not isinstance(each, dict)}
     across, down = (struct.unpack("<II", tags[tag]) for tag in (282, 283))
     inches = RESOLUTION_UNIT not in tags or struct.unpack("<H", tags[RESOLUTION_UNIT])[0] != 3
@@ -154,7 +163,7 @@ def _density(file: BinaryIO) -> tuple[float, float, bool]:
 
 
 def forget_resolution(file: BinaryIO) -> None:
-    """Says in a TIFF file that its pixels have no size."""
+    """Marks the pixels of a TIFF file as having no physical size."""
     header = read_header(file)
     directory, _ = read_directory(file, header, read_number(file, header, header.pointer))
     if RESOLUTION_UNIT in directory:
@@ -162,10 +171,12 @@ def forget_resolution(file: BinaryIO) -> None:
 
 
 def add_to_tiff(file: BinaryIO, exif: bytes | None, iptc: bytes | None) -> None:
-    """Adds what the blocks say to the first directory of a TIFF file, which moves to its end."""
+    """Adds the content of the blocks to the first directory of a TIFF file, which moves to
+    its end.
+    """
     tags = unless_damaged(_read_tree, io.BytesIO(exif), POINTERS) if exif else None
     added = _description(tags or {})
-    added.pop(ORIENTATION, None)  # libvips has written it
+    added.pop(ORIENTATION, None)  # written by libvips
     if iptc:
         found = dict(zip((PHOTOSHOP, IPTC_RECORDS), for_tiff(iptc), strict=True))
         added |= {tag: (7, data) for tag, data in found.items() if data}
@@ -184,9 +195,10 @@ def add_to_tiff(file: BinaryIO, exif: bytes | None, iptc: bytes | None) -> None:
 
 
 def edited(exif: bytes, orientation: int, turned: bool, make: MakeThumbnail | None) -> bytes:
-    """The block with another orientation and, unless `make` is None, thumbnail; its size stays.
+    """Returns the block with another orientation and, unless `make` is None, another thumbnail, in
+    the same size.
 
-    `turned`: width and height have changed places. A block that makes no sense stays as it is.
+    `turned`: width and height are exchanged. An invalid block does not change.
     """
     changed = io.BytesIO(exif)
     done = unless_damaged(_edit, changed, orientation, turned, make)
@@ -194,7 +206,7 @@ def edited(exif: bytes, orientation: int, turned: bool, make: MakeThumbnail | No
 
 
 def without(block: bytes, tags: Collection[int]) -> bytes:
-    """The block without these lines of its first directory; all else stays where it is."""
+    """Returns the block without these entries of its first directory; nothing moves."""
     changed = io.BytesIO(block)
     return changed.getvalue() if unless_damaged(_remove, changed, tags) else block
 
@@ -217,7 +229,7 @@ def _remove(file: BinaryIO, tags: Collection[int]) -> bool:
 
 
 def opaque(data: bytes) -> bytes:
-    """An EXIF block with nothing but a maker note that says `data`."""
+    """Returns an EXIF block that contains only a maker note with `data`."""
     return block({EXIF_TAGS: {37500: (7, data)}})
 
 
@@ -251,8 +263,9 @@ def _edit(file: BinaryIO, orientation: int, turned: bool, make: MakeThumbnail | 
 def _replace_thumbnail(
     file: BinaryIO, header: "Header", second: dict[int, Entry], pointer: int, make: MakeThumbnail
 ) -> None:
-    """Into the room of the old one; where none fits, the directory is cut off: better no picture
-    than the old one."""
+    """Writes the thumbnail over the old one. If none fits, the directory is cut off, because the
+    old one shows the haze.
+    """
     if THUMBNAIL_AT in second:
         place, size = (read_integer(file, header, second[tag]) for tag in (513, 514))
         small = make(size)
@@ -266,7 +279,9 @@ def _replace_thumbnail(
 
 
 def _read_tree(file: BinaryIO, pointers: dict[int, Any], start: int | None = None) -> Tree:
-    """The directory at `start` (default: the first), and those that its `pointers` lead to."""
+    """Returns the directory at `start` (default: the first), and those to which its `pointers`
+    lead.
+    """
     header = read_header(file)
     place = read_number(file, header, header.pointer) if start is None else start
     tree: Tree = {}
@@ -286,20 +301,20 @@ def _value(file: BinaryIO, header: Header, tag: int, entry: Entry) -> bytes:
     data = file.read(entry.count * SIZES[entry.kind])
     if len(data) < entry.count * SIZES[entry.kind]:
         raise ValueError("a value lies outside the file")
-    # Bytes, whatever words some programs say they are.
+    # Bytes, whatever kind some programs declare.
     return data if tag in (IPTC_RECORDS, PHOTOSHOP) else _ordered(data, entry.kind, header.order)
 
 
 def _ordered(data: bytes, kind: int, order: str) -> bytes:
-    """From little-endian to `order`, or back."""
+    """Converts from little-endian to `order`, or back."""
     swap = order == ">" and WORDS[kind] > 1
     return np.frombuffer(data, f"u{WORDS[kind]}").byteswap().tobytes() if swap else data
 
 
 def _packed(tree: Tree, header: Header, start: int, following: int = 0) -> bytes:
-    """The directory as it will lie at `start`, its values and inner directories behind it.
+    """Returns the directory as stored at `start`, followed by its values and inner directories.
 
-    following: where the next directory lies, 0 for none.
+    following: offset of the next directory, 0 for none.
     """
     room = 8 if header.big else 4
     count = struct.pack(header.order + ("Q" if header.big else "H"), len(tree))

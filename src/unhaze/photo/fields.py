@@ -1,4 +1,4 @@
-"""Fields that libvips keeps beside the pixels, read and set with their types."""
+"""Typed access to the metadata fields of libvips images."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ def set_bytes(image: pyvips.Image, name: str, value: bytes) -> None:
 
 
 def bytes_of(image: pyvips.Image, name: str) -> bytes | None:
-    """A field of bytes, None if there is none."""
+    """Returns a field of bytes, None if there is none."""
     return _value(image, name)
 
 
 def number_of(image: pyvips.Image, name: str, usual: int) -> int:
-    """A field with an integer, `usual` if there is none."""
+    """Returns an integer field, `usual` if there is none."""
     value = _value(image, name)
     return usual if value is None else int(value)
 
 
 def numbers_of(image: pyvips.Image, name: str) -> list[int] | None:
-    """A field with integers, None if there is none."""
+    """Returns a field of integers, None if there is none."""
     return _value(image, name)
 
 

@@ -1,4 +1,4 @@
-"""A file that appears whole or not at all, and never in place of one that must stay."""
+"""Writes files atomically, and never over a file that must be kept."""
 
 import errno
 import os
@@ -10,13 +10,13 @@ from typing import BinaryIO
 
 from unhaze.errors import UnhazeError
 
-# Errors of a system or file system that has no nameless files.
+# Errors of systems and file systems without nameless files.
 NO_NAMELESS_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 
 
 def check_target(path: Path, original: Path | None, overwrite: bool) -> None:
-    """UnhazeError if `path` is the original, exists and not `overwrite`, is no regular file, or
-    there is no folder for it.
+    """Raises UnhazeError if `path` is the original, exists without `overwrite`, is no regular file,
+    or its folder does not exist.
     """
     try:
         if not path.parent.is_dir():
@@ -35,7 +35,7 @@ def check_target(path: Path, original: Path | None, overwrite: bool) -> None:
 
 
 def insert(file: BinaryIO, at: int, data: bytes, *, block: int = 1 << 20) -> None:
-    """Puts `data` into a file at `at`; what is behind moves on, block by block from the end."""
+    """Inserts `data` into a file at `at`; the rest moves, block by block from the end."""
     end = file.seek(0, os.SEEK_END)
     while data and end > at:
         start = max(at, end - block)
@@ -49,7 +49,7 @@ def insert(file: BinaryIO, at: int, data: bytes, *, block: int = 1 << 20) -> Non
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder and those above it. UnhazeError: not allowed, or a file is in the way."""
+    """Creates a folder and its parents. UnhazeError: not allowed, or a file is in the way."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -58,10 +58,10 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def new_file(path: Path, *, original: Path | None, overwrite: bool) -> Iterator[int]:
-    """A descriptor to read and write; what was written gets its name when all went well.
+    """Yields a descriptor to read and write; the file gets its name if no error was raised.
 
-    Where the system can, the file has no name until then, and even a kill leaves nothing behind;
-    elsewhere a kill leaves a hidden file that ends in .part.
+    Where the system supports it, the file has no name until then, so that not even a kill leaves
+    anything behind; elsewhere a kill leaves a hidden file that ends in .part.
     """
     check_target(path, original, overwrite)
     descriptor, partial = _nameless(path.parent), None
@@ -70,11 +70,13 @@ def new_file(path: Path, *, original: Path | None, overwrite: bool) -> Iterator[
             partial = _hidden(path)
             descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         yield descriptor
-        if original is not None and hasattr(os, "fchmod"):  # what only its owner may read stays so
+        if original is not None and hasattr(
+            os, "fchmod"
+        ):  # the result is as private as the original
             mode = os.fstat(descriptor).st_mode & original.stat().st_mode & 0o777
             os.fchmod(descriptor, mode | 0o600)
         os.fsync(descriptor)
-        check_target(path, original, overwrite)  # once more: it may have come meanwhile
+        check_target(path, original, overwrite)  # again: it may have been created meanwhile
         if partial is None:
             partial = _hidden(path)
             _link(descriptor, partial)
@@ -87,7 +89,7 @@ def new_file(path: Path, *, original: Path | None, overwrite: bool) -> Iterator[
 
 
 def _nameless(folder: Path) -> int | None:
-    """A new file in `folder` without a name, or None where there is no such thing."""
+    """Creates a file without a name in `folder`; None if the system has no such files."""
     flag = getattr(os, "O_TMPFILE", None)
     if flag is None or not Path("/proc/self/fd").exists():
         return None
@@ -114,7 +116,7 @@ def _hidden(path: Path) -> Path:
 
 
 def _publish(partial: Path, path: Path, overwrite: bool) -> None:
-    """Gives the finished file its name; without `overwrite`, a file that came meanwhile wins."""
+    """Gives the finished file its name; without `overwrite`, a file created meanwhile is kept."""
     if overwrite:
         partial.replace(path)
         return
@@ -122,6 +124,6 @@ def _publish(partial: Path, path: Path, overwrite: bool) -> None:
         path.hardlink_to(partial)
     except FileExistsError as error:
         raise UnhazeError(f"'{path}' exists; give another name or ask to overwrite it") from error
-    except OSError:  # a file system without hard links: claim the name, then move over the claim
+    except OSError:  # no hard links on this file system: claim the name, then replace it
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         partial.replace(path)

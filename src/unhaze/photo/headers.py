@@ -1,4 +1,4 @@
-"""Reads from file headers how strongly a picture was compressed, which libvips does not tell."""
+"""Reads the compression settings of a picture from its header, which libvips does not report."""
 
 import struct
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import numpy as np
 
 from unhaze.photo import exif, png
 
-HEADER = 1 << 16  # bytes in which AVIF describes its items
+HEADER = 1 << 16  # size limit of AVIF's item descriptions
 INCH, CENTIMETRE = 1, 2  # units of JFIF's density
 # Index of the quantizer, from coarse to fine -> quality; measured with libwebp 1.6.
 WEBP_INDICES = {127: 0, 92: 10, 68: 30, 52: 50, 45: 60, 39: 70, 36: 75, 27: 80, 20: 85, 12: 90}
@@ -16,9 +16,10 @@ WEBP_INDICES |= {6: 95, 0: 100}
 
 
 def encoding(file: BinaryIO, head: bytes, *, density: bool) -> dict[str, Any]:
-    """Some of `Traits`: quality of JPEG and WebP, full_chroma of WebP and AVIF, lossless of WebP.
+    """Returns some of `Traits`: quality of JPEG and WebP, full_chroma of WebP and AVIF, lossless of
+    WebP.
 
-    `head`: the first kilobytes of `file`. `density`: that of JPEG, too.
+    `head`: the first kilobytes of `file`. `density`: also return that of JPEG.
     """
     if head.startswith(b"\xff\xd8"):
         return _jpeg(file, density)
@@ -33,16 +34,18 @@ def encoding(file: BinaryIO, head: bytes, *, density: bool) -> dict[str, Any]:
 
 
 def has_density(file: BinaryIO, loader: str, exif_says: bool) -> bool:
-    """Returns whether the file itself says how many pixels there are to the inch or centimetre."""
+    """Returns whether the file itself states pixels per inch or centimetre."""
     if loader == "png":
         return png.chunks_of(file, (b"pHYs",)).get(b"pHYs", b"\0")[-1] == 1
     if loader == "tiff":
         return exif.has_resolution(file)
-    return loader == "jpeg" and exif_says  # libvips does not see that of JFIF
+    return loader == "jpeg" and exif_says  # libvips does not report that of JFIF
 
 
 def colour_numbers(file: BinaryIO) -> bytes | None:
-    """Primaries and transfer, two bytes each, of AVIF's first nclx box (ISO/IEC 14496-12)."""
+    """Returns primaries and transfer, two bytes each, of AVIF's first nclx box (ISO/IEC
+    14496-12).
+    """
     file.seek(0)
     head = file.read(HEADER)
     at = head.find(b"colrnclx")
@@ -50,7 +53,9 @@ def colour_numbers(file: BinaryIO) -> bytes | None:
 
 
 def _jpeg(file: BinaryIO, density: bool) -> dict[str, Any]:
-    """Walks the segments up to the pixels (JPEG, annex B); JFIF's, the first, has the density."""
+    """Reads the segments up to the pixels (JPEG, annex B); the first, JFIF's, contains the
+    density.
+    """
     found: dict[str, Any] = {}
     file.seek(2)
     while len(marker := file.read(2)) == 2 and marker[0] == 0xFF and marker[1] != 0xDA:
@@ -69,7 +74,9 @@ def _jpeg(file: BinaryIO, density: bool) -> dict[str, Any]:
 
 
 def _quality(tables: bytes) -> int | None:
-    """1-100, by the luminance table's scale (JPEG, annex K.1: the standard one sums to 3694)."""
+    """Returns 1-100, from the scale of the luminance table (JPEG, annex K.1: the standard sums to
+    3694).
+    """
     if len(tables) >= 129 and tables[0] == 0x10:
         table = np.frombuffer(tables[1:129], ">u2")
     elif len(tables) >= 65 and tables[0] == 0:
@@ -82,14 +89,14 @@ def _quality(tables: bytes) -> int | None:
 
 
 def _webp_quality(frame: bytes) -> int:
-    """0-100, by the index of its quantizer as libwebp chooses it with its usual settings."""
+    """Returns 0-100, from the quantizer index that libwebp chooses with its usual settings."""
     index = _quantizer(_bits(frame[10:]))
     indices, qualities = zip(*reversed(WEBP_INDICES.items()))
     return round(float(np.interp(index, indices, qualities)))
 
 
 def _quantizer(bit: Iterator[int]) -> int:
-    """Returns the quantizer in a key frame's header, 0-127 (RFC 6386, 9.3, 9.6 and 19.2)."""
+    """Returns the quantizer in the header of a key frame, 0-127 (RFC 6386, 9.3, 9.6 and 19.2)."""
 
     def number(count: int) -> int:
         return sum(next(bit) << shift for shift in reversed(range(count)))
@@ -116,7 +123,7 @@ def _quantizer(bit: Iterator[int]) -> int:
 
 
 def _bits(data: bytes) -> Iterator[int]:
-    """The bits of even odds that an arithmetic coder has packed (RFC 6386, 7.3)."""
+    """Decodes the bits of even probability of an arithmetic coder (RFC 6386, 7.3)."""
     value, width = int.from_bytes(data[:256].ljust(256, b"\0")), 255
     scale = 8 * 255  # the highest byte of `value` is that at `scale`
     while True:

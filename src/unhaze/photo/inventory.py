@@ -1,7 +1,7 @@
-"""Inventory of a picture file beside its pixels, and what a restored file keeps of it.
+"""Inventory of the metadata of picture files, and what a restored file keeps of it.
 
-`FATES` is the one table; reading looks for its payloads, writing says which of them are gone, and
-docs/use.md shows it.
+`FATES` is the one table: reading looks for its payloads, writing reports those that are left out,
+and docs/use.md shows it.
 """
 
 import logging
@@ -17,12 +17,12 @@ from unhaze.photo import png, xmp
 from unhaze.photo.jpeg import APP, Segments
 from unhaze.photo.picture import XMP
 
-KEPT, CONVERTED, SAID, NONE = "kept", "converted", "said", "-"
+KEPT, CONVERTED, LEFT_OUT, NONE = "kept", "converted", "left out", "-"
 
 
 @dataclass(frozen=True)
 class Payload:
-    """A thing that files hold. `fates`: by format of a result in the format of its source."""
+    """A kind of metadata. `fates`: by format, for a result in the format of its source."""
 
     name: str
     fates: dict[str, str]
@@ -41,18 +41,18 @@ FATES = (
     Payload("IPTC", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
     Payload("ICC profile", _fates(KEPT, KEPT, KEPT, KEPT, KEPT)),
     Payload("colour tags (cICP, gAMA, cHRM, nclx)", _fates(NONE, KEPT, NONE, NONE, KEPT)),
-    Payload("mastering and light level", _fates(NONE, KEPT, NONE, NONE, SAID)),
+    Payload("mastering and light level", _fates(NONE, KEPT, NONE, NONE, LEFT_OUT)),
     Payload("date and background of PNG", _fates(NONE, KEPT, NONE, NONE, NONE)),
     Payload("comments and texts", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
     Payload("density, or that there is none", _fates(KEPT, KEPT, KEPT, NONE, NONE)),
     Payload("GeoTIFF", _fates(NONE, NONE, KEPT, NONE, NONE)),
     Payload("thermal data (FLIR)", _fates(KEPT, NONE, NONE, NONE, NONE)),
-    Payload("gain map", _fates(KEPT, NONE, NONE, NONE, SAID)),
-    Payload("depth behind the picture", _fates(KEPT, NONE, NONE, NONE, SAID)),
+    Payload("gain map", _fates(KEPT, NONE, NONE, NONE, LEFT_OUT)),
+    Payload("depth behind the picture", _fates(KEPT, NONE, NONE, NONE, LEFT_OUT)),
     Payload("motion video", _fates(KEPT, NONE, NONE, NONE, NONE)),
     Payload("frames of an animation", _fates(NONE, CONVERTED, NONE, CONVERTED, CONVERTED)),
-    Payload("further views and pages", _fates(SAID, SAID, SAID, SAID, SAID)),
-    Payload("content credentials (C2PA)", _fates(SAID, SAID, SAID, SAID, SAID)),
+    Payload("further views and pages", _fates(LEFT_OUT, LEFT_OUT, LEFT_OUT, LEFT_OUT, LEFT_OUT)),
+    Payload("content credentials (C2PA)", _fates(LEFT_OUT, LEFT_OUT, LEFT_OUT, LEFT_OUT, LEFT_OUT)),
 )
 
 GAIN_MAP = "gain map (the picture is the standard one for all screens)"
@@ -65,7 +65,7 @@ EXTENDED = "extended XMP"
 COMMENTS = "comments"
 THERMAL = "thermal data"
 
-# What XMP says of things that a restored file no longer holds: names, and items of a list.
+# What XMP states about parts that a restored file lacks: names, and items of a list.
 ANNOUNCED: dict[str, tuple[xmp.Names, bytes]] = {
     GAIN_MAP: (xmp.GAIN_MAP, b"GainMap"),
     VIDEO: (xmp.VIDEO, b"MotionPhoto"),
@@ -76,7 +76,7 @@ ANNOUNCED: dict[str, tuple[xmp.Names, bytes]] = {
 
 
 def lost_in_jpeg(found: Segments) -> tuple[str, ...]:
-    """Names of what no restored JPEG holds, but for what is `behind` the picture."""
+    """Returns names of what no restored JPEG holds, except for what is `behind` the picture."""
     is_signed = any(marker == APP + 11 and sign.startswith(b"JP") for marker, sign in found.signs)
     return (CREDENTIALS,) if is_signed else ()
 
@@ -91,12 +91,12 @@ def lost_in_boxes(file: BinaryIO) -> tuple[str, ...]:
 
 
 def lost_in_png(file: BinaryIO) -> tuple[str, ...]:
-    """Credentials; frames are counted by libvips."""
+    """Returns credentials; libvips counts frames."""
     return (CREDENTIALS,) if png.has_chunk(file, b"caBX") else ()
 
 
 def lost_in_webp(file: BinaryIO) -> tuple[str, ...]:
-    """Credentials in a chunk of RIFF."""
+    """Returns credentials in a RIFF chunk."""
     file.seek(12)
     while len(head := file.read(8)) == 8:
         kind, size = head[:4], struct.unpack("<I", head[4:])[0]
@@ -107,8 +107,8 @@ def lost_in_webp(file: BinaryIO) -> tuple[str, ...]:
 
 
 def correct_xmp(metadata: dict[str, Any], lost: tuple[str, ...]) -> tuple[str, ...]:
-    """Changes it so that it no longer tells of what is lost; where that cannot be, it goes, too,
-    and is returned by name.
+    """Corrects XMP so that it no longer mentions what is lost; if it cannot be corrected, it is
+    removed and its name is returned.
     """
     corrected = without_announcements(metadata[XMP], lost)
     if corrected is None:
@@ -119,7 +119,7 @@ def correct_xmp(metadata: dict[str, Any], lost: tuple[str, ...]) -> tuple[str, .
 
 
 def without_announcements(packet: bytes, lost: tuple[str, ...]) -> bytes | None:
-    """XMP that no longer tells of what is lost; None: it cannot be corrected and must go, too."""
+    """Returns XMP that no longer mentions what is lost; None: it cannot be corrected."""
     corrected: bytes | None = packet
     for words in lost:
         names, semantics = ANNOUNCED.get(words, ((), b""))
@@ -130,9 +130,9 @@ def without_announcements(packet: bytes, lost: tuple[str, ...]) -> bytes | None:
 
 @contextmanager
 def noted(source: Path) -> Iterator[list[str]]:
-    """Fills the list with what this thread logs as warnings meanwhile: what a photo loses.
+    """Yields a list of the warnings that this thread logs inside the block: what a photo loses.
 
-    Whoever else hears of it hears the name of the file, too.
+    For other listeners the name of the file is added.
     """
     notes: list[str] = []
     thread = threading.get_ident()

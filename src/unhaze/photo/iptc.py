@@ -1,8 +1,8 @@
-"""IPTC records in the three ways that files hold them, one of which travels: that of JPEG.
+"""IPTC records in the three forms in which files hold them; in memory, that of JPEG is used.
 
-JPEG: "Photoshop 3.0" and resource blocks, one of which holds the records. TIFF: a tag for the
-records and one for the blocks. PNG: a text of hexadecimal digits, as ImageMagick began and ExifTool
-reads. WebP, AVIF and GIF have no place for them.
+JPEG: "Photoshop 3.0" and resource blocks, one of which contains the records. TIFF: a tag for the
+records and one for the blocks. PNG: a text of hexadecimal digits, introduced by ImageMagick and
+read by ExifTool. WebP, AVIF and GIF cannot hold them.
 """
 
 import struct
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 SIGNATURE = b"Photoshop 3.0\0"
 RECORDS, THUMBNAILS = 0x0404, (0x0409, 0x040C)
 PNG_TEXTS = ("Raw profile type iptc", "Raw profile type 8bim")
-DIGITS = 72  # in a line of such a text
+DIGITS = 72  # in a line of this text
 
 
 def from_tags(blocks: bytes, records: bytes) -> bytes | None:
@@ -35,31 +35,33 @@ def from_text(text: str) -> bytes | None:
 
 
 def text_of(iptc: bytes) -> str:
-    """PNG's text."""
+    """Returns PNG's text."""
     digits = resources_of(iptc).hex()
     lines = [digits[i : i + DIGITS] for i in range(0, len(digits), DIGITS)]
     return "\n".join(["", "iptc", f"{len(digits) // 2:8d}", *lines, ""])
 
 
 def for_tiff(iptc: bytes) -> tuple[bytes, bytes]:
-    """(Photoshop's blocks, the records) for two tags, in which each record stands once."""
+    """Returns (Photoshop's blocks, the records) for two tags; each record is in one of them
+    only.
+    """
     rest = [whole for kind, _, whole in _resources(resources_of(iptc)) if kind != RECORDS]
     return b"".join(rest), records_of(iptc)
 
 
 def resources_of(iptc: bytes) -> bytes:
-    """The resource blocks, as TIFF's Photoshop tag holds them."""
+    """Returns the resource blocks, as in TIFF's Photoshop tag."""
     return iptc.removeprefix(SIGNATURE)
 
 
 def records_of(iptc: bytes) -> bytes:
-    """The bare records, as TIFF's IPTC tag holds them."""
+    """Returns the bare records, as in TIFF's IPTC tag."""
     found = [data for kind, data, _ in _resources(resources_of(iptc)) if kind == RECORDS]
     return found[0].rstrip(b"\0") if found else b""
 
 
 def without_thumbnails(iptc: bytes) -> bytes:
-    """Without Photoshop's small pictures, which would show the photo as it was."""
+    """Removes Photoshop's thumbnails, which would show the haze."""
     blocks = list(_resources(resources_of(iptc)))
     if not any(kind in THUMBNAILS for kind, _, _ in blocks):
         return iptc
@@ -67,7 +69,7 @@ def without_thumbnails(iptc: bytes) -> bytes:
 
 
 def _resources(blocks: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """(kind, data, whole block) of every resource, up to where the blocks make no sense."""
+    """Yields (kind, data, whole block) of every resource, up to the first invalid block."""
     at = 0
     while blocks[at : at + 4] == b"8BIM" and len(blocks) >= at + 12:
         (kind,) = struct.unpack_from(">H", blocks, at + 4)

@@ -1,4 +1,4 @@
-"""The segments of a JPEG file: read beside libvips, which joins, shortens or drops some of them."""
+"""The segments of a JPEG file, read beside libvips, which joins, shortens or drops some of them."""
 
 import re
 import struct
@@ -16,21 +16,21 @@ EXIF_SIGN, XMP_SIGN = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 EXTENDED_SIGN = b"http://ns.adobe.com/xmp/extension/\0"
 PHOTOSHOP_SIGN, ICC_SIGN = b"Photoshop 3.0\0", b"ICC_PROFILE\0"
 VIEWS_SIGN, GAIN_MAP_SIGN = b"MPF\0", b"urn:iso:std:iso:ts:21496:-1\0"
-# Segments that are written anew with the pixels, or that only fit these: JFIF and its thumbnail,
+# Segments that are written again with the pixels, or valid for these only: JFIF with its thumbnail,
 # profile, views, C2PA (JUMBF), Adobe's colour transform.
 REBUILT = {APP, APP + 2, APP + 11, APP + 14}
-LARGEST_MAIN = 1 << 26  # bytes of segments in all that are looked at
+LARGEST_MAIN = 1 << 26  # total bytes of segments that are read
 
 
 @dataclass
 class Segments:
-    """Content of a JPEG file beside its coefficients.
+    """Content of a JPEG file other than its coefficients.
 
-    `exif`, `xmp`, `photoshop`: their contents without the sign, of several segments joined. `kept`:
-    whole segments that go into another JPEG as they are: comments, extended XMP, FLIR's and other
-    makers'. `signs`: of each segment, its marker and first bytes. `behind`: where the picture ends.
-    `views`: where the TIFF structure of the table of pictures stands, and it; `gain_map_sign`: the
-    whole segment.
+    `exif`, `xmp`, `photoshop`: contents without the signature, with several segments joined.
+    `kept`: whole segments that are copied to another JPEG: comments, extended XMP, those of FLIR
+    and other makers. `signs`: marker and first bytes of each segment. `behind`: offset of the end
+    of the picture. `views`: offset of the TIFF structure of the table of pictures, and its content;
+    `gain_map_sign`: the whole segment.
     """
 
     exif: bytes | None = None
@@ -65,7 +65,7 @@ def read_segments(file: BinaryIO) -> Segments:
 
 
 def extended_xmp(kept: bytes, packet: bytes) -> bytes | None:
-    """The packet that `packet` names as its extension, put together; None if a part is missing.
+    """Joins the packet that `packet` names as its extension; None if a part is missing.
 
     `kept`: whole segments, as in `Segments`.
     """
@@ -78,7 +78,7 @@ def extended_xmp(kept: bytes, packet: bytes) -> bytes | None:
 
 
 def without_extended_xmp(kept: bytes) -> bytes:
-    """The other segments."""
+    """Returns the other segments."""
     at, others = 0, b""
     for body in _bodies(kept):
         whole = kept[at : at + 4 + len(body)]
@@ -97,24 +97,24 @@ def _bodies(kept: bytes) -> Iterator[bytes]:
 
 
 def segment(marker: int, data: bytes) -> bytes:
-    """A segment with its marker and length."""
+    """Returns a segment with its marker and length."""
     return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
 
 
 def photoshop_segments(blocks: bytes) -> bytes:
-    """Photoshop's resource blocks in as many segments as they need."""
+    """Splits Photoshop's resource blocks into as many segments as necessary."""
     room = LARGEST - len(PHOTOSHOP_SIGN)
     parts = [blocks[start : start + room] for start in range(0, len(blocks), room)]
     return b"".join(segment(APP + 13, PHOTOSHOP_SIGN + part) for part in parts)
 
 
 def insert_segments(file: BinaryIO, segments: bytes) -> None:
-    """Puts segments into a finished file, behind its JFIF segment."""
+    """Inserts segments into a finished file, after its JFIF segment."""
     insert(file, place_of_segments(file), segments)
 
 
 def place_of_segments(file: BinaryIO) -> int:
-    """Returns where `insert_segments` inserts."""
+    """Returns the offset at which `insert_segments` inserts."""
     file.seek(2)
     head = file.read(4)
     is_jfif = head[:2] == bytes((0xFF, APP))
@@ -122,8 +122,8 @@ def place_of_segments(file: BinaryIO) -> int:
 
 
 def jfif(density: tuple[float, float] | None, inches: bool) -> bytes:
-    """The segment, which libvips does not write, that says how many pixels there are to an inch or
-    centimetre; empty if that is not known. `density`: per millimetre.
+    """Returns the JFIF segment, which libvips does not write, with the pixels per inch or
+    centimetre; empty if unknown. `density`: per millimetre.
     """
     across, down = (round(each * (25.4 if inches else 10)) for each in density or (0, 0))
     if not (0 < across <= 0xFFFF and 0 < down <= 0xFFFF):
@@ -133,7 +133,7 @@ def jfif(density: tuple[float, float] | None, inches: bool) -> bytes:
 
 
 def forget_density(file: BinaryIO) -> None:
-    """Says in a JFIF file that its pixels have no size, only that they are square."""
+    """Marks the pixels of a JFIF file as square and without physical size."""
     file.seek(6)
     if file.read(5) == b"JFIF\0":
         file.seek(13)
@@ -163,7 +163,7 @@ def _segments(file: BinaryIO, found: Segments) -> Iterator[tuple[int, bytes]]:
 
 
 def _skip_scan(file: BinaryIO, block: int = 1 << 20) -> None:
-    """Skips entropy-coded data, in which 0xFF is followed by 0 or a restart."""
+    """Skips entropy-coded data, in which 0xFF is followed by 0 or a restart marker."""
     at, tail = file.tell(), b""
     while data := file.read(block):
         window = tail + data

@@ -1,4 +1,4 @@
-"""Names the type of a file that is not a readable photo, by its first bytes, for messages."""
+"""Names the type of a file that is not a readable photo, by its first bytes, for error messages."""
 
 from typing import BinaryIO
 
@@ -11,7 +11,7 @@ NAMES = [each.name for each in FORMATS.values()]
 READ = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
 DAMAGED = "damaged or cut off"
 HEAD = 4096
-# Where, which bytes, what it is.
+# Offset, bytes, name.
 SIGNATURES = (
     (0, b"#?RADIANCE", "Radiance HDR"),
     (0, b"#?RGBE", "Radiance HDR"),
@@ -25,10 +25,10 @@ SIGNATURES = (
     (0, b"\x1f\x8b", "a gzip file"),
     (0, b"PK\x03\x04", "a ZIP file"),
 )
-# Of files that are read, if they are whole.
+# Of readable types, for files that are complete.
 WHOLE = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 WHOLE |= {b"II+\0": "TIFF", b"MM\0+": "TIFF", b"RIFF": "WebP", b"GIF8": "GIF"}
-# What libvips says of healthy files whose encoding it does not know.
+# libvips' errors for intact files with an unknown encoding.
 UNKNOWN = ("compression", "not implemented", "unsupported", "not supported", "planar", "bits_per")
 UNKNOWN += ("not sgi-compressed",)
 
@@ -42,7 +42,7 @@ def guess(file: BinaryIO) -> str:
 
 
 def kind_of(head: bytes) -> str | None:
-    """Returns the known but unread type that begins with these bytes, after any blanks."""
+    """Returns the known but unreadable type that starts with these bytes, after any blanks."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     head = text if text.startswith(b"<") else head
     signs = ((name, head[at : at + len(sign)], sign) for at, sign, name in SIGNATURES)
@@ -52,7 +52,7 @@ def kind_of(head: bytes) -> str | None:
 def describe(file: BinaryIO, error: pyvips.Error | None = None) -> str:
     """Returns type and expectation, or libvips' error for a file of a readable type.
 
-    `file` stands at its beginning.
+    The position of `file` must be 0.
     """
     head = file.read(HEAD)
     if (name := kind_of(head)) is not None:

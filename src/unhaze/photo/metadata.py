@@ -1,7 +1,7 @@
-"""Writes metadata: libvips carries most of it; EXIF is inserted byte by byte.
+"""Writes metadata: libvips writes most of it; EXIF is inserted byte by byte.
 
-libvips writes EXIF anew, without the tags that it does not know and with others that it invents. So
-it is given a block of the right size that says nothing, in whose place ours is then put.
+libvips rewrites EXIF without tags unknown to it and with others that it invents. Therefore it
+writes a placeholder of the right size, which is then replaced.
 """
 
 import functools
@@ -53,28 +53,30 @@ NAMES = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "tex
 NAMES |= {ABOUT: "date and background of PNG"}
 NAMES |= {SEGMENTS: "comments and makers' segments of JPEG"}
 IN_JPEG = {BEHIND, VIEWS, GAIN_MAP_SIGN}
-TAGS = {COLOURS, NUMBERS}  # of colour, which a profile can stand for
+TAGS = {COLOURS, NUMBERS}  # colour tags, which a profile can replace
 # What libvips cannot write into a format, and is added to the finished file.
 OURS = {
     "jpeg": {EXIF, XMP, IPTC, SEGMENTS, *IN_JPEG},
     "tiff": {EXIF, IPTC},
     "png": {IPTC, TEXTS, COLOURS, ABOUT},
     "avif": {NUMBERS},
-    "webp": {EXIF},  # libvips begins it as JPEG does, which RFC 9649 does not
+    "webp": {EXIF},  # libvips begins it as in JPEG, unlike RFC 9649
 }
-# What libvips writes of EXIF, in bytes, and what one segment of JPEG holds of EXIF and of XMP.
+# Bytes that libvips adds to EXIF, and limits of one JPEG segment for EXIF and XMP.
 LARGEST = 65_000
 LARGEST_IN_JPEG = {
     EXIF: jpeg.LARGEST - len(jpeg.EXIF_SIGN),
     XMP: jpeg.LARGEST - len(jpeg.XMP_SIGN),
 }
-TOKEN = secrets.token_bytes(16)  # by which the block is found again
+TOKEN = secrets.token_bytes(16)  # marks the placeholder
 THUMBNAIL_SIDE, THUMBNAIL_QUALITIES = 160, (90, 75, 60, 40, 20)
 BLOCK = 1 << 20
 
 
 def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) -> dict[str, bytes]:
-    """Returns the metadata for the format of `saver`, which `holds` such kinds; logs the rest."""
+    """Returns the metadata for the format of `saver`, which supports `holds`; logs what is left
+    out.
+    """
     traits = stream.traits
     found = dict(traits.metadata)
     if traits.lost:
@@ -111,7 +113,9 @@ def to_write(stream: Stream, suffix: str, saver: str, holds: Collection[str]) ->
 
 
 def _make_room_for_numbers(found: dict[str, bytes], traits: Traits) -> None:
-    """libheif writes no nclx, but a profile, which the numbers then replace; sRGB needs neither."""
+    """Replaces the profile by colour numbers where possible: libheif writes no nclx; sRGB needs
+    neither.
+    """
     if ICC in found or struct.unpack(">HH", found[NUMBERS]) in ((2, 2), profile.SRGB):
         del found[NUMBERS]
     else:
@@ -121,7 +125,9 @@ def _make_room_for_numbers(found: dict[str, bytes], traits: Traits) -> None:
 
 
 def _fit_xmp(found: dict[str, bytes], suffix: str, traits: Traits) -> None:
-    """For formats other than JPEG: one packet, that tells of nothing that they do not hold."""
+    """Fits XMP for formats other than JPEG: one packet, without references to what they do not
+    hold.
+    """
     gone = traits.held
     if xmp.extension_of(found[XMP]) is not None:
         extension = jpeg.extended_xmp(found.get(SEGMENTS, b""), found[XMP])
@@ -135,7 +141,7 @@ def _fit_xmp(found: dict[str, bytes], suffix: str, traits: Traits) -> None:
 
 
 def attach(image: pyvips.Image, found: dict[str, bytes], saver: str) -> pyvips.Image:
-    """A copy of the picture with its metadata, as libvips takes it."""
+    """Returns a copy of the picture with its metadata, in libvips' form."""
     image = image.copy()
     for key in by_libvips(found, saver):
         block = _placeholder(len(found[key])) if key == EXIF else found[key]
@@ -144,13 +150,13 @@ def attach(image: pyvips.Image, found: dict[str, bytes], saver: str) -> pyvips.I
 
 
 def by_libvips(found: dict[str, bytes], saver: str) -> set[str]:
-    """The keys of what libvips writes by itself."""
+    """Returns the keys that libvips writes by itself."""
     large = {EXIF} if len(found.get(EXIF, b"")) > LARGEST else set()
     return found.keys() - OURS.get(saver, set()) - large
 
 
 def complete(file: BinaryIO, found: dict[str, bytes], traits: Traits, saver: str) -> None:
-    """Puts into the finished file what libvips could not."""
+    """Adds to the finished file what libvips cannot write."""
     if saver in COMPLETED:
         COMPLETED[saver](file, found, traits)
 
@@ -216,7 +222,7 @@ COMPLETED = {
 
 
 def _thumbnail(preview: np.ndarray, largest: int) -> bytes | None:
-    """A small JPEG of at most so many bytes, if that can be."""
+    """Returns a small JPEG of at most this many bytes, if possible."""
     image = pyvips.Image.new_from_array(np.ascontiguousarray(preview)).copy(interpretation="srgb")
     image = image.thumbnail_image(THUMBNAIL_SIDE, size="down")
     for quality in THUMBNAIL_QUALITIES:
@@ -227,13 +233,15 @@ def _thumbnail(preview: np.ndarray, largest: int) -> bytes | None:
 
 
 def _placeholder(size: int) -> bytes:
-    """EXIF which libvips makes into `size` bytes, or some more if that is very few."""
+    """Returns EXIF from which libvips makes `size` bytes, or slightly more if that is very
+    small.
+    """
     return exif.opaque(TOKEN + bytes(max(0, size - _overhead())))
 
 
 @functools.cache
 def _overhead() -> int:
-    """Bytes that libvips makes of the smallest placeholder, the token included."""
+    """Returns the bytes that libvips makes of the smallest placeholder, token included."""
     image = pyvips.Image.black(1, 1)
     fields.set_bytes(image, EXIF, exif.opaque(TOKEN))
     encoded = io.BytesIO(image.jpegsave_buffer(keep=pyvips.ForeignKeep.EXIF))
@@ -248,13 +256,13 @@ def _replace_placeholder(file: BinaryIO, block: bytes) -> None:
     file.write(block.ljust(room, b"\0"))
     file.seek(start - 8)
     size, kind = struct.unpack(">I4s", file.read(8))
-    if kind == b"eXIf":  # PNG has a checksum behind each chunk
+    if kind == b"eXIf":  # PNG has a checksum after each chunk
         checksum = zlib.crc32(file.read(size), zlib.crc32(kind))
         file.write(struct.pack(">I", checksum))
 
 
 def _find_placeholder(file: BinaryIO) -> tuple[int, int]:
-    """Returns the offset of its TIFF structure, and its distance to the token."""
+    """Returns the offset of its TIFF structure, and the distance to the token."""
     at, before = file.seek(0), b""
     while block := file.read(BLOCK):
         window = before + block

@@ -1,4 +1,4 @@
-"""The pages of a TIFF file: which is the photo, what is a preview, an overview or a raw picture."""
+"""The pages of a TIFF file: the photo, previews, overviews and raw pictures."""
 
 import math
 from typing import BinaryIO
@@ -30,13 +30,13 @@ FLOATS, CMYK, JPEG = 3, 1, 7  # of the sample format, the inks, the compression
 RAW = "is a camera's raw file, which is not read; develop it first, to TIFF for example"
 MOST_PAGES = 64
 NO_DATA = 42113
-MOST_INNER = 16  # directories that are looked at for a camera's raw picture
+MOST_INNER = 16  # limit of directories searched for a camera's raw picture
 
 
 def why_no_photo(file: BinaryIO) -> str | None:
-    """Returns why the first picture of a TIFF file is not the photo; None if it is or is damaged.
+    """Returns why the first picture of a TIFF file is not the photo; None if it is, or is damaged.
 
-    Camera raw files (DNG, NEF, ARW, CR2 ...) are TIFF files that open with a small preview.
+    Camera raw files (DNG, NEF, ARW, CR2 ...) are TIFF files that start with a small preview.
     """
     return unless_damaged(_why_no_photo, file)
 
@@ -110,13 +110,15 @@ def _has_tiles(file: BinaryIO) -> bool:
 
 
 def tiling(file: BinaryIO) -> tuple[int, int] | None:
-    """(width, height) of the tiles of the first picture; None: it has rows."""
+    """Returns (width, height) of the tiles of the first picture; None: it is stored in rows."""
     width, height = first_number(file, TILES), first_number(file, TILES + 1)
     return (width, height) if width and height else None
 
 
 def missing_data(block: bytes | None) -> float | None:
-    """The sample that means "no data here", as GDAL writes it; None: there is none, or NaN."""
+    """Returns the sample value that means "no data", as GDAL writes it; None: there is none, or
+    NaN.
+    """
     tags = exif.tags_of(block) if block else {}
     text = tags.get(NO_DATA, (2, b""))
     try:

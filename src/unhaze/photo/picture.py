@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from unhaze.photo.bands import Bands
 
 pyvips.cache_set_max(0)  # libvips would otherwise keep whole pictures of past operations in memory
-logging.getLogger("pyvips").setLevel(logging.ERROR)  # what its warnings say follows as an error
+logging.getLogger("pyvips").setLevel(logging.ERROR)  # its warnings are followed by an error
 
-# Keys of `Traits.metadata`: libvips' names for what is carried from file to file.
+# Keys of `Traits.metadata`: libvips' names for what is copied from file to file.
 EXIF = "exif-data"  # a TIFF structure, from its "II" or "MM" on
 XMP = "xmp-data"
 ICC = "icc-profile-data"
@@ -27,9 +27,9 @@ IPTC = "iptc-data"  # as in JPEG: "Photoshop 3.0", then Photoshop's resource blo
 # Not libvips':
 TEXTS = "png-texts"  # whole chunks
 SEGMENTS = "jpeg-segments"  # whole segments: comments, extended XMP, thermal data ...
-BEHIND = "jpeg-behind"  # what stands behind the picture: gain map, video
-VIEWS = "jpeg-views"  # where in that the pictures are, as `behind` packs it
-GAIN_MAP_SIGN = "jpeg-gain-map-sign"  # the whole segment by which ISO 21496-1 announces one
+BEHIND = "jpeg-behind"  # data behind the picture: gain map, video
+VIEWS = "jpeg-views"  # places of pictures in it, packed by `behind`
+GAIN_MAP_SIGN = "jpeg-gain-map-sign"  # the whole segment that announces one (ISO 21496-1)
 COLOURS = "png-colours"  # whole chunks: cICP, gAMA, cHRM, sRGB, mDCV, cLLI
 ABOUT = "png-about"  # whole chunks: tIME, and bKGD in RGB of 16 bits
 NUMBERS = "colour-numbers"  # primaries and transfer of AVIF's nclx, two bytes each
@@ -37,21 +37,20 @@ NUMBERS = "colour-numbers"  # primaries and transfer of AVIF's nclx, two bytes e
 
 @dataclass(frozen=True)
 class Traits:
-    """Everything of a picture but its pixels, written back with them.
+    """Everything of a picture except its pixels, written back with them.
 
-    `grey`: one channel in the file. `metadata`: by the keys above.
-    `orientation`: 1-8 as in EXIF, how the rows of the file are to be turned to be seen upright.
-    `profile`: the ICC profile by which the samples are to be seen, embedded or made of colour tags;
-    None: sRGB. `top`: the sample that is white, where it is not the largest of the type. `extra`:
-    the channel after the colours is no transparency (infrared for example), though it is kept as
-    alpha is; only TIFF holds it. `lost`:
-    what the file held and no restored one holds, in words; `held`: what only JPEG holds, in words.
-    `format`: the source's, e.g. "jpeg"; `quality`: of a JPEG or WebP source, estimated; `lossless`:
-    of a WebP source; `full_chroma`: False for a source with 4:2:0. `density`: pixels per
-    millimetre; `inches`: whether it was given per inch. `tile`: (width, height) of the tiles of a
-    TIFF source, `overviews`: whether it also held the picture in small. `missing`: the sample that
-    means in all colours that there is no data. `bands`: of a TIFF file that has more than those of
-    the picture. `path`: the file that was read.
+    `grey`: one channel in the file. `metadata`: by the keys above. `orientation`: 1-8 as in EXIF,
+    how to turn the stored rows for display. `profile`: ICC profile of the samples, embedded or
+    derived from colour tags; None: sRGB. `top`: the sample that is white, if it is not the largest
+    of the type. `extra`: the channel after the colours is not transparency (infrared for example),
+    but is kept as alpha is; only TIFF supports it. `lost`: names of what the file held and no
+    restored one holds; `held`: names of what only JPEG holds.
+    `format`: of the source, e.g. "jpeg"; `quality`: of a JPEG or WebP source, estimated;
+    `lossless`: of a WebP source; `full_chroma`: False for a source with 4:2:0. `density`: pixels
+    per millimetre; `inches`: whether it was given per inch. `tile`: (width, height) of the tiles of
+    a TIFF source; `overviews`: whether it also contained reduced copies. `missing`: the sample that
+    means, in all colours, that there is no data. `bands`: of a TIFF file with more bands than the
+    picture. `path`: the file that was read.
     """
 
     grey: bool = False
@@ -77,7 +76,7 @@ class Traits:
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded picture, upright.
+    """A decoded, upright picture.
 
     `pixels` (H,W,3) uint8, uint16 or float32, RGB as encoded (sRGB, or by `traits.profile`); three
     equal channels if `traits.grey`. `alpha` (H,W) of the same type or None.
@@ -90,11 +89,12 @@ class Photo:
 
 @dataclass(frozen=True)
 class Stream:
-    """A picture that comes in strips, from its first stored row to its last, and only once.
+    """A picture in strips, from its first stored row to its last, that can be read once.
 
     `strips`: (n,W,channels) uint8, uint16 or float32, grey or RGB, then alpha if there is one;
-    together they have the `shape` (H,W,channels) and the `dtype`. `preview`: (h,w,3) uint8, the
-    same in small, stored alike, for the thumbnail in EXIF; None: the thumbnail there is right.
+    together they have the `shape` (H,W,channels) and the `dtype`. `preview`: (h,w,3) uint8, a small
+    version with the same orientation, for the EXIF thumbnail; None: the existing thumbnail is
+    right.
     """
 
     strips: Iterable[np.ndarray]
@@ -105,13 +105,13 @@ class Stream:
 
 
 def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """(H,W,C) as stored -> as it should be seen; `orientation` 1-8 as in EXIF. A view."""
+    """Turns stored samples (H,W,C) for display; `orientation` 1-8 as in EXIF. Returns a view."""
     turned = np.rot90(samples, _quarter_turns(orientation))
     return turned[:, ::-1] if orientation in (2, 4, 5, 7) else turned
 
 
 def as_stored(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """(H,W,C) as it is seen -> as stored: undoes `upright`. A view."""
+    """Undoes `upright`. Returns a view."""
     turned = samples[:, ::-1] if orientation in (2, 4, 5, 7) else samples
     return np.rot90(turned, -_quarter_turns(orientation))
 
@@ -121,7 +121,7 @@ def _quarter_turns(orientation: int) -> int:
 
 
 def to_float(pixels: np.ndarray) -> np.ndarray:
-    """uint8 or uint16 of any shape -> float32 in [0, 1]; floats as they are."""
+    """Converts uint8 or uint16 of any shape to float32 in [0, 1]; floats do not change."""
     if pixels.dtype == np.float32:
         return pixels
     return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
@@ -129,7 +129,7 @@ def to_float(pixels: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def one_line_errors(doing: str, guess: str) -> Iterator[None]:
-    """libvips' and the system's errors as one UnhazeError; `guess`: why libvips usually fails."""
+    """Raises errors of libvips and the system as one UnhazeError; `guess`: the usual cause."""
     try:
         yield
     except pyvips.Error as error:
@@ -137,6 +137,6 @@ def one_line_errors(doing: str, guess: str) -> Iterator[None]:
         reason = f" ({'; '.join(dict.fromkeys(said))})" if said else ""
         raise UnhazeError(f"{doing}: {guess}{reason}") from error
     except OSError as error:
-        if error.errno == errno.EINVAL:  # a place that a file cannot have, named by another
+        if error.errno == errno.EINVAL:  # an invalid offset, read from the file itself
             raise UnhazeError(f"{doing}: {guess}") from error
         raise UnhazeError(f"{doing}: {error.strerror or error}") from error

@@ -1,8 +1,9 @@
-"""Strips of pixels go to libvips through a pipe, so that it can save a picture that never is whole.
+"""Sends strips of pixels to libvips through a pipe, to save a picture that is never whole in
+memory.
 
-What flows is a PNG whose compression is none (RFC 2083; stored blocks of RFC 1951): the only format
-that libvips reads from a pipe strip by strip. Saving has a thread of its own: the main thread, the
-only one that Ctrl-C reaches, stays out of libvips meanwhile.
+The stream is an uncompressed PNG (RFC 2083; stored blocks of RFC 1951), the only format that
+libvips reads strip by strip from a pipe. Saving runs in a thread of its own: the main thread, the
+only one that Ctrl-C reaches, stays outside libvips meanwhile.
 """
 
 import os
@@ -20,21 +21,21 @@ from unhaze.photo.picture import Stream
 
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # of PNG: grey, grey with alpha, RGB, RGB with alpha
 BLOCK = 1 << 20
-STORED = 0xFFFF  # bytes that a block of deflate holds at most
+STORED = 0xFFFF  # most bytes of a deflate block
 
 
 def save_through_pipe(stream: Stream, save: Callable[[pyvips.Image], None]) -> None:
-    """Calls `save` with the picture, to be read once, from its first row to its last.
+    """Calls `save` with the picture, to be read once from its first row to its last.
 
-    What goes wrong with the strips is raised as it is, else what goes wrong in `save`. Floats,
-    which PNG does not hold, are put together first.
+    Errors of the strips are raised unchanged, otherwise those of `save`. Floats, which PNG does not
+    support, are collected first.
     """
     if stream.dtype == np.float32:
         save(pyvips.Image.new_from_array(np.concatenate(list(stream.strips))))
         return
     reading_end, writing_end = os.pipe()
     ended = Event()
-    # The pipe is closed before the thread is waited for: after an error or Ctrl-C it runs dry.
+    # The pipe is closed before the thread is joined, so that it ends after an error or Ctrl-C.
     with ThreadPoolExecutor(1) as thread, os.fdopen(writing_end, "wb") as pipe:
         saved = thread.submit(_save, reading_end, save, ended)
         for piece in _png(stream):
@@ -56,7 +57,7 @@ def _save(reading_end: int, save: Callable[[pyvips.Image], None], ended: Event) 
 
 
 def _png(stream: Stream) -> Iterator[bytes | memoryview]:
-    """The bytes of the file in order; the zlib module would copy each of them four times."""
+    """Yields the bytes of the file in order; the zlib module would copy each of them four times."""
     height, width, channels = stream.shape
     depth = 8 * stream.dtype.itemsize
     yield png.SIGNATURE
@@ -78,7 +79,7 @@ def _png(stream: Stream) -> Iterator[bytes | memoryview]:
 
 
 def _stored(data: memoryview) -> Iterator[bytes | memoryview]:
-    """A chunk of blocks that are not compressed."""
+    """Returns a chunk of uncompressed blocks."""
     starts = range(0, len(data), STORED)
     yield struct.pack(">I4s", len(data) + 5 * len(starts), b"IDAT")
     checksum = zlib.crc32(b"IDAT")

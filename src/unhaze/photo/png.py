@@ -1,4 +1,4 @@
-"""Chunks of PNG that libvips shortens, garbles, passes over or drops: carried as they are."""
+"""PNG chunks that libvips shortens, garbles, skips or drops, copied unchanged."""
 
 import io
 import struct
@@ -11,17 +11,17 @@ from unhaze.photo.files import insert
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-XMP = b"XML:com.adobe.xmp"  # the text that libvips knows as XMP
-LARGEST = 1 << 22  # bytes of all texts: above, they are no description of a photo
+XMP = b"XML:com.adobe.xmp"  # the text that libvips reads as XMP
+LARGEST = 1 << 22  # bytes of all texts: more is no description of a photo
 RGB, PALETTE, RGB_ALPHA = 2, 3, 6  # types of colour
 HEADER = 25  # bytes of the first chunk, IHDR
 END = b"\0\0\0\0IEND\xaeB`\x82"
-# How the samples are to be seen (PNG, third edition, 11.3.2); also as written before it was final.
+# Colour encoding of the samples (PNG, third edition, 11.3.2), and its name before it was final.
 COLOURS = (b"cICP", b"gAMA", b"cHRM", b"sRGB", b"mDCV", b"cLLI", b"mDCv", b"cLLi")
 
 
 def chunks_of(file: BinaryIO, kinds: Collection[bytes]) -> dict[bytes, bytes]:
-    """The data of the first chunk of each of these kinds, wherever in the file it stands."""
+    """Returns the data of the first chunk of each of these kinds, wherever it is in the file."""
     found: dict[bytes, bytes] = {}
     for kind, size in _walk(file):
         if kind in kinds and kind not in found and size <= LARGEST:
@@ -41,12 +41,12 @@ def count_frames(file: BinaryIO) -> int:
 
 
 def insert_chunks(file: BinaryIO, chunks: bytes) -> None:
-    """Puts chunks right behind the header of a finished file."""
+    """Inserts chunks directly after the header of a finished file."""
     insert(file, len(SIGNATURE) + HEADER, chunks)
 
 
 def forget_density(file: BinaryIO) -> None:
-    """Says in a PNG file that its pixels have no size, only that they are square."""
+    """Marks the pixels of a PNG file as square and without physical size."""
     for kind, _ in _walk(file):
         if kind == b"IDAT":
             return
@@ -57,7 +57,7 @@ def forget_density(file: BinaryIO) -> None:
 
 
 def _walk(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Kind and size of each chunk; the file stands at its data."""
+    """Yields kind and size of each chunk, with the file positioned at its data."""
     at = len(SIGNATURE)
     file.seek(at)
     while len(head := file.read(8)) == 8:
@@ -68,7 +68,7 @@ def _walk(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def about_of(file: BinaryIO) -> bytes | None:
-    """Chunks that say when the picture was last changed, and the colour to show it on."""
+    """Returns the chunks with the time of the last change and the background colour."""
     kinds = (b"IHDR", b"PLTE", b"bKGD", b"tIME")
     found = chunks_of(file, kinds)
     chunks = chunk(b"tIME", found[b"tIME"]) if len(found.get(b"tIME", b"")) == 7 else b""
@@ -88,7 +88,7 @@ def about_of(file: BinaryIO) -> bytes | None:
 
 
 def add_about(file: BinaryIO, about: bytes) -> None:
-    """Puts the chunks of `about_of` into a finished file, as its depth and colours want them."""
+    """Adds the chunks of `about_of` to a finished file, converted to its depth and colours."""
     found = chunks_of(io.BytesIO(SIGNATURE + about), (b"bKGD", b"tIME"))
     bits, kind = chunks_of(file, (b"IHDR",))[b"IHDR"][8:10]
     chunks = chunk(b"tIME", found[b"tIME"]) if b"tIME" in found else b""
@@ -101,7 +101,7 @@ def add_about(file: BinaryIO, about: bytes) -> None:
 
 
 def texts_of(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
-    """(text chunks but that of XMP, IPTC as in JPEG); None where there is none."""
+    """Returns (text chunks except XMP, IPTC as in JPEG); None if there is none."""
     texts, records = b"", None
     for kind, size in _walk(file):
         if kind not in TEXTS or size + len(texts) > LARGEST:
@@ -116,7 +116,7 @@ def texts_of(file: BinaryIO) -> tuple[bytes | None, bytes | None]:
 
 
 def add_texts(file: BinaryIO, texts: bytes, records: bytes | None) -> None:
-    """Puts chunks as from `texts_of` before the end of a finished PNG file."""
+    """Inserts chunks of `texts_of` before the end of a finished PNG file."""
     if records:
         key = iptc.PNG_TEXTS[0].encode() + b"\0\0"
         texts += chunk(b"zTXt", key + zlib.compress(iptc.text_of(records).encode()))
@@ -125,13 +125,13 @@ def add_texts(file: BinaryIO, texts: bytes, records: bytes | None) -> None:
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk with its length and checksum."""
+    """Returns a chunk with its length and checksum."""
     checksum = zlib.crc32(data, zlib.crc32(kind))
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
 
 def _iptc(kind: bytes, value: bytes) -> bytes | None:
-    """Returns the value of such a text; zTXt's starts with a byte that means deflate."""
+    """Returns the value of such a text; that of zTXt starts with a byte for deflate."""
     try:
         text = zlib.decompressobj().decompress(value[1:], LARGEST) if kind == b"zTXt" else value
     except zlib.error:

@@ -1,4 +1,4 @@
-"""ICC profiles from primaries and a transfer function, for pictures that name these by numbers.
+"""Builds ICC profiles from primaries and transfer functions that pictures name by numbers.
 
 Code points are those of ITU-T H.273 (ISO/IEC 23091-2), as in PNG's cICP and AVIF's nclx.
 """
@@ -26,13 +26,13 @@ SRGB = 1, 13
 BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
-ASTRAY = 4.0  # of L*, a*, b* on average, by which colours do not come back
+ASTRAY = 4.0  # mean error of L*, a*, b* of a round trip
 ENTRIES = 4096  # of a tabulated transfer function
 WHITE_NITS, WHITE_HLG = 203, 0.75  # BT.2408: diffuse white of PQ, and the signal of it in HLG
 
 
 def srgb_curve(values: np.ndarray) -> np.ndarray:
-    """Samples in [0,1] to linear light (IEC 61966-2-1)."""
+    """Converts samples in [0,1] to linear light (IEC 61966-2-1)."""
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
@@ -42,7 +42,9 @@ def bt709_curve(values: np.ndarray) -> np.ndarray:
 
 
 def pq_curve(values: np.ndarray) -> np.ndarray:
-    """SMPTE ST 2084, diffuse white as 1; what is brighter is cut off, as on a standard screen."""
+    """SMPTE ST 2084 with diffuse white as 1; brighter values are clipped, as on a standard
+    screen.
+    """
     root = values ** (1 / 78.84375)
     light = (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (
         1 / 0.1593017578125
@@ -51,7 +53,7 @@ def pq_curve(values: np.ndarray) -> np.ndarray:
 
 
 def hlg_curve(values: np.ndarray) -> np.ndarray:
-    """ARIB STD-B67, diffuse white as 1; what is brighter is cut off."""
+    """ARIB STD-B67 with diffuse white as 1; brighter values are clipped."""
 
     def scene(signal: np.ndarray) -> np.ndarray:
         bright = (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12
@@ -75,7 +77,7 @@ CURVES: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def from_numbers(primaries: int, transfer: int) -> bytes | None:
-    """A profile for code points of H.273; None for sRGB's and for those that say nothing."""
+    """Returns a profile for code points of H.273; None for sRGB's and for unspecified ones."""
     unknown = primaries not in PRIMARIES or transfer not in CURVES
     if unknown or (primaries == 1 and transfer in (1, 6, 13, 14, 15)):
         return None
@@ -83,7 +85,7 @@ def from_numbers(primaries: int, transfer: int) -> bytes | None:
 
 
 def from_png(chunks: dict[bytes, bytes]) -> bytes | None:
-    """A profile for PNG's colour chunks, in their order of precedence; None for sRGB's."""
+    """Returns a profile for PNG's colour chunks, in their order of precedence; None for sRGB's."""
     if len(numbers := chunks.get(b"cICP", b"")) == 4:
         return from_numbers(numbers[0], numbers[1])
     gamma = chunks.get(b"gAMA", b"")
@@ -97,7 +99,7 @@ def from_png(chunks: dict[bytes, bytes]) -> bytes | None:
     if not 0.1 < exponent < 10 or not all(0 < each[1] < 1 for each in xy):
         return None
     close = np.abs(np.array(xy) - np.array(PRIMARIES[1])).max() < 0.001
-    if close and abs(exponent - 2.2) < 0.03:  # what software writes that means sRGB
+    if close and abs(exponent - 2.2) < 0.03:  # what software writes for sRGB
         return None
     return matrix_profile(xy, lambda values: values**exponent)
 
@@ -108,7 +110,8 @@ def matrix_profile(
     *,
     name: str = "RGB by numbers",
 ) -> bytes:
-    """An ICC profile (ICC.1:2001-04) for RGB with these chromaticities of red, green, blue, white.
+    """Returns an ICC profile (ICC.1:2001-04) for RGB with these chromaticities of red, green, blue,
+    white.
 
     curve: samples in [0,1] to linear light, the same for all channels.
     """
@@ -135,9 +138,9 @@ def matrix_profile(
 
 @functools.lru_cache(maxsize=16)
 def only_reads(profile: bytes) -> bool:
-    """Returns whether colours can be read by a profile but not written, for lack of tables.
+    """Returns whether a profile converts colours from its space but not to it, for lack of tables.
 
-    So has that of XYB JPEGs. A broken profile is none of these.
+    XYB JPEGs have such profiles. Returns False for a broken profile.
     """
     count = min(struct.unpack(">I", profile[128:132])[0], 100) if len(profile) >= 132 else 0
     if b"A2B0" not in {profile[132 + 12 * i : 136 + 12 * i] for i in range(count)}:
@@ -184,7 +187,9 @@ def _description(words: str) -> bytes:
 
 
 def from_lab(image: pyvips.Image) -> pyvips.Image:
-    """8-bit CIE L*a*b* as libvips computes with it: L of 0 to 255, a and b signed (TIFF 6.0)."""
+    """Converts 8-bit CIE L*a*b* as libvips represents it: L of 0 to 255, a and b signed (TIFF
+    6.0).
+    """
     if image.interpretation != "lab" or image.format != "uchar":
         return image
     colours = image.extract_band(0, n=3).cast("float")

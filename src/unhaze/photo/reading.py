@@ -1,4 +1,6 @@
-"""Any picture file becomes a Photo or a Stream; a broken or strange one becomes one clear line."""
+"""Reads any picture file as a Photo or a Stream; a broken or unknown one raises an error of one
+line.
+"""
 
 import io
 import logging
@@ -52,23 +54,26 @@ from unhaze.photo.turning import whole
 
 log = logging.getLogger(__name__)
 
-MAX_PIXELS = 400_000_000  # a header that promises more is taken for a decompression bomb
-HELD = 1_500_000_000  # bytes of a picture that is decoded as a whole
-# Of `Traits.metadata`, as people call it.
+MAX_PIXELS = 400_000_000  # a header that declares more is treated as a decompression bomb
+HELD = 1_500_000_000  # bytes of a picture that is decoded whole
+# Names of `Traits.metadata` in messages.
 WORDS = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts"}
 WORDS |= {ABOUT: "date or background"}
 WORDS |= {SEGMENTS: "comments", COLOURS: "colour tags", NUMBERS: "colour tags"}
 WORDS |= {BEHIND: "gain map or video"}
-STRIP = 1 << 18  # pixels that are decoded at once
-HEAD = 1 << 14  # bytes in which AVIF says how it is encoded
+STRIP = 1 << 18  # pixels decoded at once
+CELL = 8  # pixels along a block of JPEG, which stores its mean
+HEAD = 1 << 14  # bytes in which AVIF describes its encoding
 
 
 @dataclass(frozen=True)
 class Opened:
     """A picture of which only the header has been read; its pixels can be read repeatedly.
 
-    `shape` (H,W,channels) as stored: grey or RGB, then alpha if there is one. `image()`: all of it,
-    not decoded yet, to be used from its first row to its last. `guess`: why that may fail.
+    `shape` (H,W,channels) as stored: grey or RGB, then alpha if there is one. `image()`: the
+    picture, not decoded yet, to be read from its first row to its last. `guess`: why that may fail.
+    `cells`: the same by means of CELL x CELL pixels, which is faster to decode; None if the format
+    has none.
     """
 
     name: str
@@ -77,13 +82,21 @@ class Opened:
     traits: Traits
     image: Callable[[], pyvips.Image]
     guess: str = kinds.DAMAGED
+    cells: Callable[[], pyvips.Image] | None = None
 
     def stream(self) -> Stream:
-        """The rows as stored. UnhazeError, when they are used: damaged or truncated."""
+        """Returns the rows as stored. Reading them raises UnhazeError if the file is damaged or
+        truncated.
+        """
         return Stream(self._strips(), self.shape, self.dtype, self.traits)
 
+    def to_shrink(self, long_side: int) -> pyvips.Image:
+        """`image()`, or the same in cells where nothing of what `long_side` pixels show is lost."""
+        large = max(self.shape[:2]) >= CELL * long_side
+        return self.cells() if large and self.cells else self.image()
+
     def words(self) -> list[str]:
-        """Size, depth and what stands beside the pixels, as people call it."""
+        """Returns size, depth and metadata in words."""
         height, width, channels = self.shape
         bits = 8 * self.dtype.itemsize
         depth = f"{bits}-bit floats" if self.dtype.kind == "f" else f"{bits} bits"
@@ -91,7 +104,7 @@ class Opened:
         return found + [WORDS[key] for key in WORDS if key in self.traits.metadata]
 
     def reading(self) -> AbstractContextManager[None]:
-        """In it, libvips' errors become one line that names the picture."""
+        """Turns libvips' errors inside the block into one line that names the picture."""
         return one_line_errors(f"cannot read {self.name}", self.guess)
 
     def _strips(self) -> Iterator[np.ndarray]:
@@ -115,11 +128,11 @@ def open_photo(
 ) -> Iterator[Opened]:
     """Reads the header of a file or of the bytes of one.
 
-    `max_pixels` bounds width * height as the header states it (default: environment variable
+    `max_pixels` limits width * height as declared in the header (default: environment variable
     UNHAZE_MAX_PIXELS, else 400 million). CMYK, Lab and floating-point RGB are converted, which is
-    logged. `bands`: of TIFF files, numbers from 0 of those that are red, green and blue, or of one
-    that is grey; None: as the file says. UnhazeError: missing, no regular file, no picture,
-    damaged, too large, more than four channels and nothing says which are the colours.
+    logged. `bands`: for TIFF files, numbers from 0 of red, green and blue, or of one grey band;
+    None: as the file declares. UnhazeError: missing, no regular file, no picture, damaged, too
+    large, or more than four channels without a declaration of the colours.
     """
     name = "the given bytes" if isinstance(source, bytes) else f"'{source}'"
     with one_line_errors(f"cannot read {name}", "damaged or cut off"):
@@ -142,10 +155,10 @@ def read(
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
-    """The pixels alone: (H,W,3) uint8 or uint16, upright, grey repeated, alpha left out.
+    """Returns the pixels alone: (H,W,3) uint8 or uint16, upright, grey repeated, without alpha.
 
-    Floats become 16-bit sRGB: they are linear light, but where a profile or a range of 255 or
-    65,535 says otherwise.
+    Floats become 16-bit sRGB. They are linear light unless a profile or a range of 255 or 65,535
+    indicates otherwise.
     """
     photo = read(path)
     if photo.pixels.dtype != np.float32:
@@ -187,7 +200,7 @@ def _opened(
     _check_size(image.width, image.height, name, max_pixels)
 
     def reopened() -> pyvips.Image:
-        with _open(source) as again:  # its own place to read from
+        with _open(source) as again:  # a file position of its own
             return decoder(source, again, name)
 
     _warn_of_conversion(image, name)
@@ -199,6 +212,9 @@ def _opened(
     def again() -> pyvips.Image:
         return picture(decoder(source, file, name))
 
+    def cells() -> pyvips.Image:
+        return picture(decoder(source, file, name, shrink=CELL))
+
     converted = picture(image)
     traits = _traits(image, converted, again, file, head, chosen)
     return Opened(
@@ -208,6 +224,7 @@ def _opened(
         replace(traits, path=path),
         again,
         kinds.guess(file) if loader == "tiff" else kinds.DAMAGED,
+        cells if loader == "jpeg" else None,
     )
 
 
@@ -263,7 +280,7 @@ def _traits(
 
 
 def _key(head: bytes, file: BinaryIO, path: Path | None, name: str) -> str | None:
-    """The format in `formats.FORMATS`; the signature decides, where there is one."""
+    """Returns the format in `formats.FORMATS`; its signature decides, if it has one."""
     key = formats.key_of(head)
     if key == "tiff" and (refused := pages.why_no_photo(file)):
         if refused != pages.RAW:
@@ -279,10 +296,10 @@ def _key(head: bytes, file: BinaryIO, path: Path | None, name: str) -> str | Non
 
 
 def _needs_reader(key: str, file: BinaryIO) -> bool:
-    """Returns whether libvips does not read it."""
+    """Returns whether libvips cannot read it."""
     if key == "tiff":
         return pages.hindrance(file) is not None
-    if key == "avif":  # libvips knows no animated ones
+    if key == "avif":  # libvips does not support animated ones
         file.seek(8)
         return file.read(4) == b"avis"
     return formats.FORMATS[key].reader != formats.LIBVIPS
@@ -296,7 +313,7 @@ def _opened_by_reader(
     max_pixels: int | None,
     asked: tuple[int, ...] | None,
 ) -> Opened:
-    """By another library than libvips: all at once, and held."""
+    """Opens with a library other than libvips: decoded at once and held in memory."""
 
     def check(width: int, height: int, pixel: int) -> None:
         _check_size(width, height, name, max_pixels)

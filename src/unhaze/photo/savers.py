@@ -26,15 +26,15 @@ LARGEST_TILE = 2048  # of TIFF, a side
 
 
 def _jpeg_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[str, Any]:
-    # Optimal codes would save two percent, for the price of all coefficients in memory.
+    # Optimal codes would save two percent, but need all coefficients in memory.
     chroma = "off" if traits.full_chroma else "on"
     return {"Q": _quality(traits, output, "jpeg", 92), "subsample_mode": chroma}
 
 
 def _quality(traits: Traits, output: Output, format: str, usual: int) -> int:
-    """Returns the quality asked for, or the source's, if it was encoded alike.
+    """Returns the requested quality, or the source's if it has the same encoding.
 
-    A very low one is raised: clearing haze amplifies artefacts.
+    A very low one is raised, because removing haze amplifies artefacts.
     """
     if output.quality is not None:
         return output.quality
@@ -59,7 +59,7 @@ def _tiff_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[s
 
 
 def _tiles(traits: Traits) -> dict[str, Any]:
-    """Returns the source's tiling; overviews are made anew, down to one tile."""
+    """Returns the tiling of the source; overviews are built again, down to one tile."""
     if traits.format != "tiff" or not (traits.tile or traits.overviews):
         return {}
     width, height = (min(side, LARGEST_TILE) for side in traits.tile or (256, 256))
@@ -83,7 +83,7 @@ def _avif_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[s
 
 
 def _effort(image: pyvips.Image) -> int:
-    """Returns the effort of the AV1 encoder, less for large pictures, which take seconds."""
+    """Returns the effort of the AV1 encoder; less for large pictures, which take seconds."""
     return 3 if image.width * image.height <= QUICK_FROM else 0
 
 
@@ -115,9 +115,9 @@ def _no_options(traits: Traits, image: pyvips.Image, output: Output) -> dict[str
 
 @dataclass(frozen=True)
 class Saver:
-    """libvips' saver; whether it holds transparency and 16 bits a channel; which metadata.
+    """libvips' saver; whether it supports transparency and 16 bits per channel; which metadata.
 
-    encode: in place of libvips', of the whole picture (H,W,C) with its metadata.
+    encode: replaces libvips' saver, for the whole picture (H,W,C) with its metadata.
     """
 
     format: str

@@ -24,7 +24,7 @@ from unhaze.photo.readers import one_line
 
 log = logging.getLogger(__name__)
 
-HEAD = 1 << 16  # bytes in which a file says that it is an animation
+HEAD = 1 << 16  # bytes at the start that mark an animation
 MOST = 1_500_000_000  # bytes of all frames
 BY_LIBVIPS = {"gif", "webp"}
 BY_PILLOW = {"png": "PNG", "avif": "AVIF"}
@@ -34,9 +34,9 @@ AV1_SPEED = 9  # of 10
 
 @dataclass(frozen=True)
 class Series:
-    """frames: (H,W,3 or 4) uint8, each whole, in turn. delays: milliseconds, one a frame.
+    """frames: (H,W,3 or 4) uint8, each complete, in order. delays: milliseconds, one per frame.
 
-    plays: how often all is shown, 0 for ever. metadata: EXIF, XMP, ICC, as in `Traits`.
+    plays: number of loops, 0 for ever. metadata: EXIF, XMP, ICC, as in `Traits`.
     """
 
     frames: Iterator[np.ndarray]
@@ -49,7 +49,8 @@ class Series:
 
 
 def open_series(source: Path | bytes, suffix: str) -> Series | None:
-    """Opens all frames of an animation, if it is one and the target format can hold one.
+    """Opens all frames of an animation; None if it is none, or if the target format cannot hold
+    one.
 
     UnhazeError: too many frames to hold, damaged, or Pillow is missing.
     """
@@ -78,7 +79,9 @@ def open_series(source: Path | bytes, suffix: str) -> Series | None:
 
 
 def _has_pillow(name: str) -> bool:
-    """Returns whether it is installed; logs if not: a PNG's first frame needs none."""
+    """Returns whether it is installed; logs if not, since the first frame of a PNG does not need
+    it.
+    """
     try:
         with _needing(f"{name}: more than the first frame"):
             importlib.import_module("PIL")
@@ -98,7 +101,7 @@ def _check_size(name: str, shape: tuple[int, int, int], count: int) -> None:
 
 
 def _may_be_animated(head: bytes, key: str) -> bool:
-    """By the first bytes; of GIF only all of it tells."""
+    """Checks the first bytes; for GIF only the whole file shows it."""
     signs = {"webp": b"ANIM", "png": b"acTL", "avif": b"avis", "gif": b"GIF"}
     return signs[key] in head
 
@@ -158,7 +161,7 @@ def _frames_by_pillow(data: bytes, key: str, name: str) -> Series:
 def write_series(
     series: Series, path: Path, original: Path, *, overwrite: bool, output: Output
 ) -> None:
-    """An animation; whole or not at all. UnhazeError: as `write`."""
+    """Writes an animation atomically. UnhazeError: as for `write`."""
     encoded = encode_series(series, path.suffix, output)
     with (
         one_line_errors(f"cannot write '{path}'", "perhaps the disk is full"),
@@ -175,7 +178,7 @@ def usual_suffix(data: bytes) -> str:
 
 
 def encode_series(series: Series, suffix: str, output: Output) -> bytes:
-    """The bytes of an animation, in the format of the suffix; `series.frames` are used up."""
+    """Returns the bytes of an animation in the format of the suffix; consumes `series.frames`."""
     key = SUFFIXES[suffix.lower()]
     if output.bit_depth not in (None, 8) or output.color_space not in (None, "srgb"):
         raise UnhazeError("animations have 8 bits a channel, and keep their colour space")
@@ -229,7 +232,7 @@ def _save_by_pillow(
 
 @contextmanager
 def _needing(owner: str) -> Iterator[None]:
-    """Says which extra brings what is missing."""
+    """Names the extra that contains a missing package."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""A stream of stored rows becomes a picture that stands upright, and says so."""
+"""Turns a stream of stored rows into an upright picture and resets its orientation."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,6 @@
-"""EXIF in a finished WebP file (RFC 9649), where libvips writes it as in JPEG and never large."""
+"""EXIF in a finished WebP file (RFC 9649); libvips writes it as in JPEG, and never a large
+block.
+"""
 
 import io
 import struct
@@ -7,11 +9,11 @@ from typing import BinaryIO
 from unhaze.photo.files import insert
 
 HAS_ALPHA, HAS_EXIF = 0x10, 0x08
-EXTENDED = 18  # bytes of the chunk that says what the file holds
+EXTENDED = 18  # bytes of the chunk that lists the file's content
 
 
 def add_exif(file: BinaryIO, exif: bytes) -> None:
-    """Puts the block behind the picture, and says so in the header."""
+    """Adds the block after the picture, and marks it in the header."""
     file.seek(12)
     head = file.read(EXTENDED)
     if head[:4] != b"VP8X":
@@ -40,7 +42,7 @@ def _place_of_xmp(file: BinaryIO) -> int:
 
 
 def _extended(head: bytes) -> bytes:
-    """The chunk VP8X for a file that has only its pixels; `head`: its first bytes."""
+    """Returns the chunk VP8X for a file that has only its pixels; `head`: its first bytes."""
     if head[:4] == b"VP8L":
         bits = struct.unpack("<I", head[9:13])[0]
         width, height, flags = bits & 0x3FFF, bits >> 14 & 0x3FFF, HAS_ALPHA * (bits >> 28 & 1)

@@ -1,4 +1,4 @@
-"""A Photo or a Stream becomes a file."""
+"""Writes a Photo or a Stream to a file."""
 
 import functools
 import io
@@ -35,7 +35,7 @@ from unhaze.photo.savers import SAVERS, Saver
 log = logging.getLogger(__name__)
 
 
-SUFFIXES = tuple(SAVERS)  # of every file that can be written, all of which can be read
+SUFFIXES = tuple(SAVERS)  # suffixes that can be written, all of which can be read
 
 
 def write(
@@ -45,12 +45,12 @@ def write(
     overwrite: bool = False,
     output: Output = AS_SOURCE,
 ) -> None:
-    """Encodes by the suffix of `path`; the file appears whole or not at all.
+    """Encodes by the suffix of `path` and writes the file atomically.
 
-    Rows stay stored as they were, with the orientation that says how to turn them; into another
-    format they go upright. What a format cannot hold (16 bits, transparency, IPTC) is logged.
-    UnhazeError: unknown suffix, the file exists and not `overwrite`, `path` is the photo's own
-    source, no such folder, disk full, too large for the format; and what the strips raise.
+    Rows stay in stored order with their orientation tag; in another format they are turned upright.
+    What a format does not support (16 bits, transparency, IPTC) is logged. UnhazeError: unknown
+    suffix, the file exists without `overwrite`, `path` is the photo's own source, no such folder,
+    disk full, too large for the format; and errors of the strips.
     """
     path = Path(path)
     check_suffix(path.suffix)
@@ -70,7 +70,9 @@ def write(
 
 
 def encode(photo: Photo | Stream, suffix: str, *, output: Output = AS_SOURCE) -> bytes:
-    """The bytes of the file that `write` would make; `suffix` with its dot, e.g. ".png"."""
+    """Returns the bytes of the file that `write` would create; `suffix` with its dot, e.g.
+    ".png".
+    """
     check_suffix(suffix)
     with one_line_errors(f"cannot encode '{suffix}'", "perhaps too large for the format"):
         if SAVERS[suffix.lower()].encode:
@@ -83,20 +85,22 @@ def encode(photo: Photo | Stream, suffix: str, *, output: Output = AS_SOURCE) ->
 
 
 def write_rgb(path: str | Path, rgb_hwc_u8: np.ndarray) -> None:
-    """Writes bare (H,W,3) uint8 or uint16 pixels by the suffix of `path`, over any file there."""
+    """Writes bare (H,W,3) uint8 or uint16 pixels by the suffix of `path`; replaces any file
+    there.
+    """
     write(Photo(rgb_hwc_u8), path, overwrite=True)
 
 
 def check_suffix(suffix: str) -> None:
-    """UnhazeError unless pictures can be written with this suffix."""
+    """Raises UnhazeError unless pictures can be written with this suffix."""
     if suffix.lower() not in SAVERS:
         known = ", ".join(SAVERS)
         raise UnhazeError(f"cannot write pictures as '{suffix}'; expected one of {known}")
 
 
 def kept_suffix(traits: Traits, name: str = "") -> str:
-    """Of a result in the format of its source, or in what that becomes where it is only read; that
-    of the file `name` where it says the same, so that .jpg stays .jpg.
+    """Returns the suffix of a result in the format of its source, or in the one that it becomes if
+    it can only be read; that of the file `name` if it means the same, so that .jpg stays .jpg.
     """
     suffix = Path(name).suffix.lower()
     if suffix in SAVERS and SAVERS[suffix].format == traits.format:
@@ -122,7 +126,7 @@ def _as_stream(photo: Photo | Stream) -> Stream:
 
 
 def _ready(stream: Stream, saver: Saver, output: Output) -> Stream:
-    """Converts for the format: upright if it is another one, in the colours and depth asked for."""
+    """Converts for the format: upright if it is another one, in the requested colours and depth."""
     kind = FORMATS[saver.format]
     output.check(kind)
     if output.lossless and kind.quality and not kind.lossless:
@@ -137,13 +141,13 @@ def _ready(stream: Stream, saver: Saver, output: Output) -> Stream:
 
 
 def _encoded(stream: Stream, suffix: str, output: Output) -> bytes:
-    """The file, of formats that libvips does not write."""
+    """Returns the file, for formats that libvips does not write."""
     saver = SAVERS[suffix.lower()]
     stream = _with_bands(_ready(stream, saver, output), saver, suffix)
     found = metadata.to_write(stream, suffix, saver.format, saver.holds)
     samples = np.concatenate(list(stream.strips))
     try:
-        assert saver.encode is not None  # as for all formats that come here
+        assert saver.encode is not None  # as for all formats handled here
         return saver.encode(samples, output, found)
     except ModuleNotFoundError as error:
         missing = explain_missing(error, f"writing {FORMATS[saver.format].name}")
@@ -153,7 +157,7 @@ def _encoded(stream: Stream, suffix: str, output: Output) -> bytes:
 def _save(
     stream: Stream, suffix: str, target: pyvips.Target, output: Output
 ) -> Callable[[BinaryIO], None]:
-    """Writes what libvips can; returns what is still to be done to the file."""
+    """Writes what libvips can; returns what remains to be added to the file."""
     saver = SAVERS[suffix.lower()]
     stream = _with_bands(_ready(stream, saver, output), saver, suffix)
     bands = stream.traits.bands
@@ -163,7 +167,7 @@ def _save(
     def save(image: pyvips.Image) -> None:
         fitted = _fitted(image, stream, saver)
         image = metadata.attach(bands.whole(fitted) if bands else fitted, found, saver.format)
-        # libvips would invent an EXIF block for a picture that had none.
+        # libvips would invent an EXIF block for a picture without one.
         kinds = {EXIF: "exif", XMP: "xmp", IPTC: "iptc"}
         given = kinds.keys() & metadata.by_libvips(found, saver.format)
         keep = "|".join(["icc", "other", *(kinds[key] for key in given)])
@@ -177,7 +181,7 @@ def _save(
 
 
 def _with_bands(stream: Stream, saver: Saver, suffix: str) -> Stream:
-    """Returns traits with the source's further bands, if the format holds them."""
+    """Returns traits with the further bands of the source, if the format supports them."""
     bands = stream.traits.bands
     if bands is None or (saver.format == "tiff" and stream.dtype == bands.dtype):
         return stream
@@ -186,7 +190,7 @@ def _with_bands(stream: Stream, saver: Saver, suffix: str) -> Stream:
 
 
 def _say_what_it_cannot_hold(stream: Stream, saver: Saver, suffix: str) -> None:
-    """In the thread of the caller, who may listen."""
+    """Logs what the format does not support, in the thread of the caller, who may listen."""
     floats, alpha = stream.dtype == np.float32, stream.shape[2] in (2, 4)
     if floats and saver.format != "tiff":
         log.warning("'%s' holds no floating-point samples; rounded to 16 bits", suffix)
@@ -201,7 +205,7 @@ def _say_what_it_cannot_hold(stream: Stream, saver: Saver, suffix: str) -> None:
 
 
 def _fitted(image: pyvips.Image, stream: Stream, saver: Saver) -> pyvips.Image:
-    """Returns what the format can hold of the picture, not yet computed."""
+    """Returns what the format supports of the picture, not yet computed."""
     if stream.traits.extra and saver.format != "tiff" and image.bands in (2, 4):
         image = image.extract_band(0, n=image.bands - 1)
     space = {False: ("srgb", "rgb16"), True: ("b-w", "grey16")}[stream.traits.grey]
@@ -218,14 +222,14 @@ def _fitted(image: pyvips.Image, stream: Stream, saver: Saver) -> pyvips.Image:
     if profile and ICC not in saver.holds:
         fields.set_bytes(image, ICC, profile)
         image = image.icc_transform("srgb", embedded=True)
-    across, down = stream.traits.density or (1.0, 1.0)  # 1: not known
+    across, down = stream.traits.density or (1.0, 1.0)  # 1: unknown
     image = image.copy(xres=across, yres=down)
     image.set_type(pyvips.GValue.gint_type, "orientation", stream.traits.orientation)
     return image
 
 
 def _fitted_floats(image: pyvips.Image, stream: Stream, saver: Saver) -> pyvips.Image:
-    """Floats stay floats in TIFF; elsewhere they become 16 bits, linear light becomes sRGB."""
+    """Keeps floats in TIFF; elsewhere they become 16 bits, and linear light becomes sRGB."""
     image = image.copy(interpretation="b-w" if stream.traits.grey else "scrgb")
     if saver.format == "tiff":
         return image

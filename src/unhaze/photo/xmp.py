@@ -1,13 +1,13 @@
-"""XMP packets are corrected, so that what is gone is announced no more, and two become one.
+"""Corrects XMP packets so that they do not mention removed parts, and merges two packets.
 
-A packet is changed where it must be and not written anew: programs find their own words again. A
-packet that was XML and would be none afterwards is not used.
+Packets are edited in place and not rewritten, so that programs find their own data unchanged. If a
+packet was XML and would no longer be, the edit is not used.
 """
 
 import re
 from xml.parsers import expat
 
-# Word -> (namespaces, prefixes as they are usual, pattern of the names in them) that announce it.
+# Word -> (namespaces, usual prefixes, pattern of the names in them) that announce it.
 Names = tuple[tuple[bytes, bytes, bytes], ...]
 PHOTOS = b"http://ns.google.com/photos/1.0/"
 GAIN_MAP: Names = (
@@ -25,15 +25,15 @@ DEPTH: Names = (
 )
 EXTENSION: Names = ((b"http://ns.adobe.com/xmp/note/", b"xmpNote", rb"HasExtendedXMP"),)
 CREDENTIALS: Names = ((b"http://purl.org/dc/terms/", b"dcterms", rb"provenance"),)
-# A list of what the file holds: its items by what they are called there.
+# A list of the file's content: its items and their names there.
 ITEM = rb"<rdf:li\b(?:(?!</rdf:li>).)*?Semantic\s*(?:=\s*[\"']|>)\s*(?:%s)\b.*?</rdf:li>\s*"
 DIRECTORY = re.compile(rb"<([\w.-]+:Directory)\b.*?</\1\s*>", re.DOTALL)
 RDF = re.compile(rb"<rdf:RDF\b[^>]*>(.*)</rdf:RDF>", re.DOTALL)
 
 
 def without(packet: bytes, names: Names, semantics: bytes = b"") -> bytes | None:
-    """The packet without those names, and without items of the list of contents that a pattern
-    `semantics` calls; None if it was XML and would be none.
+    """Returns the packet without those names, and without items of the content list that match a
+    pattern `semantics`; None if it was XML and would no longer be.
     """
     changed = packet
     for space, usual, words in names:
@@ -47,7 +47,7 @@ def without(packet: bytes, names: Names, semantics: bytes = b"") -> bytes | None
 
 
 def merged(packet: bytes, extension: bytes) -> bytes | None:
-    """One packet that says what a packet and its extension say; None if they do not fit."""
+    """Merges a packet and its extension; None if they do not fit together."""
     inner, main = RDF.search(extension), without(packet, EXTENSION)
     if inner is None or main is None or b"</rdf:RDF>" not in main:
         return None
@@ -57,13 +57,13 @@ def merged(packet: bytes, extension: bytes) -> bytes | None:
 
 
 def extension_of(packet: bytes) -> bytes | None:
-    """The 32 digits by which a packet names its extension."""
+    """Returns the 32 digits by which a packet names its extension."""
     found = re.search(rb"HasExtendedXMP\s*(?:=\s*[\"']|>)\s*([0-9A-Fa-f]{32})", packet)
     return found[1] if found else None
 
 
 def is_xml(packet: bytes) -> bool:
-    """Returns whether it is well-formed, namespaces included."""
+    """Returns whether it is well-formed, including namespaces."""
     parser = expat.ParserCreate(namespace_separator=" ")
     try:
         parser.Parse(packet.strip(b"\0 \r\n\t"), True)
@@ -73,12 +73,12 @@ def is_xml(packet: bytes) -> bool:
 
 
 def _without(packet: bytes, name: bytes) -> bytes:
-    """Without attributes and elements of that name."""
+    """Removes attributes and elements of that name."""
     packet = re.sub(rb"\s+" + name + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')", b"", packet)
     element = rb"<(" + name + rb")\b(?:[^>]*?/>|[^>]*>.*?</\1\s*>)\s*"
     return re.sub(element, b"", packet, flags=re.DOTALL)
 
 
 def _unless_lone(directory: re.Match[bytes]) -> bytes:
-    """The list, unless nothing but the picture itself is left in it."""
+    """Returns the list, unless only the picture itself is left in it."""
     return directory[0] if len(re.findall(rb"<rdf:li\b", directory[0])) > 1 else b""

@@ -18,20 +18,20 @@ from unhaze.report.results import markdown
 from unhaze.restore.models import FOLDER, ModelCard
 
 INTRODUCTION = """\
-# The models that come along
+# Shipped models
 
-Written by `unhaze report models` from `src/unhaze/models/models.toml` and `results/`.
-`--model auto` goes through the list from above. To see all of them on photos of your own, beside
-the dark channel prior, with FADE and time: `unhaze report gallery photos/`.
+`unhaze report models` writes this page from `src/unhaze/models/models.toml` and `results/`.
+`--model auto` checks the list from the top. `unhaze report gallery photos/` shows all models and the
+dark channel prior on photos of your own, with FADE and time.
 """
 PLANE = f"""\
-## Cleared against harmed
+## Haze removed against harm done
 
-FADE alone rewards darkening, so it stands beside what a model does to photos that have no haze.
-All pictures are brought to a long side of {LONG_SIDE} pixels (shrunk or enlarged, 8 bits), because
-FADE depends on the size. PSNR is that between input and output, averaged over the pictures; one
-that comes out exactly as it went in counts as 100 dB. Luminance is the mean relative change of the
-same pictures' mean luminance. First bar: FADE at most {BAR_FADE:.2f} at {BAR_PSNR:g} dB or more,
+FADE alone rewards darkening, so it is shown together with the effect of a model on clear photos.
+All pictures are resized to a long side of {LONG_SIDE} pixels (8 bits), because FADE depends on the
+size. PSNR compares input and output and is averaged over the pictures; an unchanged picture counts
+as 100 dB. Luminance is the mean relative change of the mean luminance of these pictures. The first
+bar is met with FADE at most {BAR_FADE:.2f} at {BAR_PSNR:g} dB or more,
 with less than {-100 * BAR_LUMINANCE:g} % of luminance lost.
 
 ```sh
@@ -40,14 +40,14 @@ unhaze eval photo-fast --unchanged clear/ --long-side {LONG_SIDE} --result resul
 unhaze report plane
 ```
 
-Rows that were measured elsewhere are of other photos: compare them only roughly.
+Rows measured elsewhere are of other photos; compare them only roughly.
 """
 SIZES = f"""\
 ## Pictures of other sizes
 
-The network sees the hazy picture at half or twice its size; what it returns is brought back and
-measured against the truth by the same protocol. If that changed the PSNR by more than
-{LARGEST_CHANGE:g} dB, it would depend on the scale of what it sees.
+The network sees the hazy picture at half or twice its size; its output is resized back and compared
+with the ground truth under the same protocol. A change of more than {LARGEST_CHANGE:g} dB in PSNR would mean that
+the network depends on the scale of its input.
 
 ```sh
 unhaze eval photo-fast --hazy test/hazy --clear test/clear --rescale 0.5 --result results/half.json
@@ -70,7 +70,7 @@ def card_section(card: ModelCard, folder: Path = FOLDER) -> str:
     arguments = "".join(f", {key} {value}" for key, value in card.arguments.items())
     rows = [
         ["network", f"`{card.net}`{arguments}: {card.params:,} parameters, {size:.1f} MB"],
-        ["cost", f"{card.macs_per_pixel / 1000:.1f} GMAC a megapixel ({card.speed})"],
+        ["cost", f"{card.macs_per_pixel / 1000:.1f} GMAC per megapixel ({card.speed})"],
         ["recipe", f"`{card.recipe}`"],
         *(["data", card.data], ["budget", card.budget], ["hardware", card.hardware]),
         *([what, f"{value:g}"] for what, value in card.measured.items()),

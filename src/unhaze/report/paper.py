@@ -22,7 +22,7 @@ TABLES = {
         ("dehazenet", "aodnet", "griddehazenet", "ffanet", "msbdn", "kddn", "pfdn", "aecr"),
     ),
     "table2": (
-        "Table 2: what each part of AECR-Net brings",
+        "Table 2: contribution of each part of AECR-Net",
         ("base", "mixup", "dfe", "dfe-skip", "dfe-mixup", "cr-star", "cr"),
     ),
     "table3": (
@@ -34,17 +34,17 @@ TABLES = {
         ),
     ),
     "table4": (
-        "Table 4: rates of positives and negatives",
+        "Table 4: ratios of positives and negatives",
         ("1-1", "1-10", "10-1", "10-10"),
     ),
 }
 INTRODUCTION = """\
-PSNR in dB and SSIM under protocol `aecr`: what the paper prints, and what was measured here.
-The difference says little unless the budget is the paper's: 500,000 steps of 16 crops, 100 hours
-on one GPU. **Where "differs" names the network or the losses, it is not the paper's network**; the
-recipe's own value follows in brackets. A row with several measurements is there several times, one
-measurement in every row whose settings it has.
-`unhaze report paper --markdown` wrote this page."""
+PSNR in dB and SSIM under protocol `aecr`: the numbers printed in the paper, and those measured here.
+The difference says little unless the budget is that of the paper: 500,000 steps of 16 crops, 100
+hours on one GPU. **If "differs" names the network or the losses, it is not the paper's network**; the
+value of the recipe follows in brackets. A row with several measurements appears several times; a
+measurement is shown in every row that has its settings.
+`unhaze report paper --markdown` writes this page."""
 HEAD = ("row", "test set", "paper", "ours", "difference", "parameters", "differs", "pictures")
 HEAD = (*HEAD, "budget")
 PROTOCOL = "aecr"

@@ -75,6 +75,16 @@ def photo_lines(record: Record) -> Iterator[Line]:
     yield "field applied, 8 bits", f"{fastest['ns_per_pixel']:.1f} ns a pixel", "-", "-"
 
 
+def field_lines(record: Record) -> Iterator[Line]:
+    """The compiled field beside the same in NumPy, for those who have no compiler."""
+    taken = {(row["what"], row["way"]): row["ms"] for row in record["rows"]}
+    for (what, way), ours in taken.items():
+        if way == "C":
+            theirs = taken[what, "NumPy"]
+            beside = f"NumPy: {milliseconds(theirs)}"
+            yield f"field {what}", milliseconds(ours), beside, times(theirs / ours)
+
+
 def batch_lines(record: Record) -> Iterator[Line]:
     """Files a second by the number of workers, beside one worker."""
     one = record["runs"][0]
@@ -114,6 +124,42 @@ def killed_lines(record: Record) -> Iterator[Line]:
     """What a second run did again of a video whose first run was killed."""
     what = f"killed after {record['killed_at_frame']} frames of {record['size']}, run again"
     yield what, f"{record['done_again_s']:.1f} s of it anew", "-", "-"
+
+
+def live_lines(record: Record) -> Iterator[Line]:
+    """The whole delay of a live stream, beside one that is only copied."""
+    rows = {(row["protocol"], row["way"]): row for row in record["rows"]}
+    for (protocol, way), row in rows.items():
+        if way == "unhaze":
+            what = f"live over {protocol}, {record['size']} at {record['rate']} frames/s, delay"
+            copied = milliseconds(rows[protocol, "copied"]["median_ms"])
+            yield what, milliseconds(row["median_ms"]), f"copied: {copied}", "-"
+
+
+def flicker_lines(record: Record) -> Iterator[Line]:
+    """How much blocks of a still scene change over time, beside frames restored one by one."""
+    ours, alone = (record["of_blocks"][name] for name in ("smoothed", "frame_by_frame"))
+    what = f"flicker of blocks of a still clip, {record['size']}"
+    yield what, f"{ours:.2f} levels", f"frame by frame: {alone:.2f} levels", times(alone / ours)
+
+
+def serve_lines(record: Record) -> Iterator[Line]:
+    """A photo of 12 megapixels through the web server, and many clients."""
+    once = sorted(record["api"]["one_call_s"])
+    yield "`unhaze serve`, 12 MP jpg in one call", f"{once[len(once) // 2]:.2f} s", "-", "-"
+    load = record["load"]
+    what = f"`unhaze serve`, {load['clients']} clients with {load['megapixels']:g} MP"
+    yield what, f"{load['photos_per_second']:.1f} photos/s", "-", "-"
+
+
+def evaluation_lines(record: Record) -> Iterator[Line]:
+    """`unhaze eval` without a truth."""
+    rows = {row["version"]: row for row in record["rows"]}
+    now, before = rows["now"], rows.get("before")
+    beside = f"before: {before['seconds']:.1f} s" if before else "-"
+    ratio = times(before["seconds"] / now["seconds"]) if before else "-"
+    what = f"`unhaze eval`, {now['pictures']} photos of {record['long_side']} pixels without truth"
+    yield what, f"{now['seconds']:.1f} s", beside, ratio
 
 
 def format_lines(record: Record) -> Iterator[Line]:
@@ -212,14 +258,19 @@ def milliseconds(value: float) -> str:
 KINDS: dict[str, Callable[[Record], Iterator[Line]]] = {
     "photo": photo_lines,
     "formats": format_lines,
+    "field": field_lines,
     "batch": batch_lines,
     "video speed": video_lines,
+    "video flicker": flicker_lines,
+    "video live": live_lines,
     "programs": program_lines,
     "killed": killed_lines,
+    "serve": serve_lines,
     "engines": engine_lines,
     "deform": deform_lines,
     "train": train_lines,
     "metrics": metric_lines,
+    "evaluation": evaluation_lines,
     "startup": startup_lines,
     "site": site_lines,
 }

@@ -31,39 +31,40 @@ TITLES = {
 
 HEAD = """# The zoo: published networks
 
-Written by `unhaze report zoo` from `src/unhaze/zoo/` and `results/benchmark-zoo.json`.
+`unhaze report zoo` writes this page from `src/unhaze/zoo/` and `results/benchmark-zoo.json`.
 
-All facts are as the authors state them at the commit that is named: scores are theirs (dB / SSIM,
-a protocol of theirs), licences are of their code and weights, and "none stated" means that you have
-to ask them. Weights of others are no part of this project. `parity` says that the network here
-gives the reference outputs of the authors' code (tests/test_zoo*.py). Speed is on two cores of a
-CPU, through the ONNX file, at 256 x 256 and 1024 x 1024; \\* marks what was measured beside other
-programs. `measured` is what their published weights reach here on 80 pairs of SOTS indoor (protocol
-`aecr`, records in results/); [zoo-pictures.md](zoo-pictures.md) shows what they make of a rendered
-sample. First the numbers by [score](#by-published-score-on-sots-indoor), [cost](#by-cost),
-[size](#by-size) and [year](#by-year), then [all facts](#all-facts).
+All facts are those stated by the authors at the linked commit. Scores are theirs (dB / SSIM, with
+their own protocol). Licences apply to their code and weights; with "none stated", ask the authors.
+Their weights are not part of this project. `parity`: the network here reproduces the reference
+outputs of the authors' code (tests/test_zoo*.py). Speed is measured on two CPU cores with the ONNX
+file, at 256 x 256 and 1024 x 1024; \\* marks measurements beside other programs. `measured` is the
+score of their published weights here, on 80 pairs of SOTS indoor (protocol `aecr`, records in
+results/). [zoo-pictures.md](zoo-pictures.md) shows their results on a rendered sample. The tables
+are sorted by [score](#by-published-score-on-sots-indoor), [cost](#by-cost), [size](#by-size) and
+[year](#by-year); the last one has [all facts](#all-facts).
 
 ```sh
 unhaze zoo --sort cost             # or name, score, size, year; --json for programs
-unhaze zoo get lkdnet-s-its        # where authors keep weights as plain files
+unhaze zoo get lkdnet-s-its        # downloads weights that are plain files
 unhaze photo.jpg --model lkdnet-s-its
-unhaze zoo identify downloads/     # what files are of; runs nothing in them
+unhaze zoo identify downloads/     # identifies files; runs nothing in them
 unhaze photo.jpg --model FILE      # any checkpoint of these networks
 unhaze eval FILE --hazy hazy/ --clear clear/
 ```
 
-FILE is a `.pth`, `.pk`, `.pkl`, `.pt`, `.ckpt`, `.tar` or `.safetensors` file as its authors or a
-training left it: its tensors tell network and variant, also under `module.`, `state_dict`, `net`,
-`params`, or an average over training (`ema`), which is preferred. Where two variants have the same
-names and shapes (fsnet-its and fsnet-ots, dmphn and dmshn), words of the path decide, and
-`--net NAME/PRESET` overrides. DEA-Net in its training form runs as the merged one. `.onnx` files of
-other programs run too; a TOML file beside them says what cannot be found out
-([use.md](use.md#networks-that-others-published)). Adding a network: [add-a-net.md](add-a-net.md).
+FILE is an unmodified `.pth`, `.pk`, `.pkl`, `.pt`, `.ckpt`, `.tar` or `.safetensors` file of the
+authors or of a training. Its tensors identify network and variant, also under `module.`,
+`state_dict`, `net`, `params`, or an average over training (`ema`), which is preferred. If two
+variants have the same names and shapes (fsnet-its and fsnet-ots, dmphn and dmshn), words of the path
+decide; `--net NAME/PRESET` overrides. DEA-Net in its training form runs in the merged form. `.onnx`
+files of other programs run as well; a TOML file beside them states what cannot be detected
+([use.md](use.md#networks-that-others-published)). To add a network, see
+[add-a-net.md](add-a-net.md).
 """
 
 
 def list_rows(order: str = "name") -> list[dict[str, Any]]:
-    """One row a variant: the facts of `Network`, and `here`, `parity`, `get`, cost and speed.
+    """One row per variant: the facts of `Network`, and `here`, `parity`, `get`, cost and speed.
 
     here: its network is in `NETS`. parity: proven by our tests. get: names for `unhaze zoo get`.
     gmacs_256: multiplications, in 10^9, at 256 x 256; seconds_256, seconds_1024: on two cores; None
@@ -76,7 +77,7 @@ def list_rows(order: str = "name") -> list[dict[str, Any]]:
 
 
 def row_of(network: Network, measured: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """Of one variant."""
+    """Returns the row of one variant."""
     here = network.net in NETS and (not network.preset or network.preset in presets(network))
     numbers = measured.get(network.name, {})
     own = [each for each in list_offers().values() if each.network == network.name]
@@ -94,7 +95,7 @@ def row_of(network: Network, measured: dict[str, dict[str, float]]) -> dict[str,
 
 
 def presets(network: Network) -> dict[str, dict[str, Any]]:
-    """Of its entry in `NETS`."""
+    """Returns the presets of the network's entry in `NETS`."""
     return NETS[network.net].presets
 
 
@@ -149,5 +150,5 @@ def cells_of(row: dict[str, Any]) -> dict[str, str]:
 
 
 def number(value: float | None, decimals: int) -> str:
-    """Empty where not measured."""
+    """Formats `value`; an empty string if it was not measured."""
     return "" if value is None else f"{value:.{decimals}f}"

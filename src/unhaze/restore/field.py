@@ -120,6 +120,11 @@ def apply_to_strips(
     workers = count_threads(threads)
     waiting: deque[Future[np.ndarray]] = deque()
     start = 0
+    if workers == 1:
+        for strip in strips:
+            yield restore(maps, strip, start, height, bounded=bounded)
+            start += len(strip)
+        return
     with ThreadPoolExecutor(workers) as pool:
         for strip in strips:
             waiting.append(pool.submit(restore, maps, strip, start, height, bounded=bounded))
@@ -269,8 +274,16 @@ def _lerp(count: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return before, np.minimum(before + 1, count - 1), (centre - before).astype(np.float32)
 
 
-def _in_parallel(work: Callable[[int], None], starts: Iterable[int], threads: int) -> None:
-    """NumPy lets go of the interpreter lock inside its loops, so threads do share the work."""
-    with ThreadPoolExecutor(count_threads(threads)) as pool:
+def _in_parallel(work: Callable[[int], None], starts: Sequence[int], threads: int) -> None:
+    """NumPy lets go of the interpreter lock inside its loops, so threads do share the work.
+
+    A thread takes longer to start than a band takes that is alone.
+    """
+    workers = min(count_threads(threads), len(starts))
+    if workers == 1:
+        for start in starts:
+            work(start)
+        return
+    with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(work, starts):
             pass

@@ -237,7 +237,7 @@ class Restorer:
         """The fully restored photo in small and its field, for previews and for `restore_file`."""
         traits = opened.traits
         with opened.reading():
-            image = opened.image()
+            image = opened.to_shrink(self.analysis)
             if traits.extra and image.bands in (2, 4):
                 image = image.extract_band(0, n=image.bands - 1)
             small = analysis_image(with_data_only(image, traits), self.analysis)

@@ -1,4 +1,4 @@
-"""The web page and the HTTP API: `unhaze serve`."""
+"""Web page and HTTP API: `unhaze serve`."""
 
 from unhaze.web.app import create_app
 from unhaze.web.settings import Settings

@@ -1,4 +1,4 @@
-"""Who asked for what and how it ended: one line a request, found again by its id."""
+"""Access log: one line per request, with the id by which it can be found."""
 
 import json
 import logging
@@ -12,16 +12,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("unhaze.access")
 HEADER = "x-request-id"
-GIVEN = re.compile(rb"[A-Za-z0-9._:=+/-]{1,128}")  # anything else could forge lines
+GIVEN = re.compile(rb"[A-Za-z0-9._:=+/-]{1,128}")  # other characters could forge log lines
 FORMS = ("text", "json", "off")
-PROBES = ("/healthz", "/readyz", "/metrics")  # asked all the time: only refusals are of interest
+PROBES = ("/healthz", "/readyz", "/metrics")  # requested all the time: only failures are logged
 
 
 class Access:
-    """ASGI middleware: a request keeps the X-Request-ID that it came with, or gets one.
+    """ASGI middleware that keeps the X-Request-ID of a request, or generates one.
 
-    The answer carries it, so does the line in the log, and `request_id` tells it to all routes.
-    Lines hold no query: that may be a token, or the name of somebody's photo.
+    The id is in the response and in the log line; `request_id` returns it to routes. Lines contain
+    no query string, which may hold a token or the name of a photo.
     """
 
     def __init__(self, app: ASGIApp, form: str) -> None:
@@ -50,7 +50,7 @@ class Access:
             self.note(scope, status, size, time.perf_counter() - started)
 
     def note(self, scope: Scope, status: int, size: int, seconds: float) -> None:
-        """The line of one request."""
+        """Writes the log line of one request."""
         path = scope.get("raw_path", scope["path"].encode()).decode("ascii", "backslashreplace")
         path = path.partition("?")[0]
         if self.form == "off" or (path in PROBES and status < 400):
@@ -73,12 +73,12 @@ class Access:
 
 
 def request_id(scope: Scope) -> str:
-    """The id of the request that is being answered."""
+    """Returns the id of the current request."""
     return scope.get("unhaze.request_id", "")
 
 
 def log_to(stream: TextIO = sys.stderr) -> None:
-    """Lines go there, as they are."""
+    """Sends log lines to `stream`, unformatted."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(handler)

@@ -1,6 +1,6 @@
-"""The application: the page, its files, and the API that both the page and services use.
+"""The application: the page, its files, and the API for the page and for programs.
 
-FastAPI writes the OpenAPI document from the signatures; the page is the one of site/, as built.
+FastAPI generates the OpenAPI document from signatures; the page is the build of site/.
 """
 
 import asyncio
@@ -46,12 +46,12 @@ PAGE_METHODS = {"GET", "HEAD"}
 DESCRIPTION = (
     "Clears haze from photos and short videos. A file is sent as the body, as it is, or in a form."
 )
-# FastAPI exports traces where OTLP variables say so; nothing here reports to anybody.
+# FastAPI exports traces if OTLP variables are set; the service sends no telemetry.
 SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The ASGI application; its state is in memory and in one private temporary folder."""
+    """Returns the ASGI application. Its state is in memory and in one private temporary folder."""
     settings = settings or Settings()
     clearer = Clearer(settings)
     door = Door(settings.max_connections, settings.client_connections)
@@ -90,7 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def add_page(app: FastAPI) -> None:
-    """The page at /, its files beside it, and a plain list of the API at /docs."""
+    """Adds the page at /, its files, and a plain description of the API at /docs."""
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     def page(request: Request, token: str = "") -> Response:
@@ -104,7 +104,7 @@ def add_page(app: FastAPI) -> None:
 
 
 def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, clearer: Clearer) -> None:
-    """What every request goes through; the last one added is the first."""
+    """Adds the middleware; the last one added runs first."""
     app.add_middleware(Guard, settings=settings, desk=clearer.desk)
     if settings.origins:
         app.add_middleware(
@@ -118,7 +118,7 @@ def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, clearer: 
     app.add_middleware(Access, form=settings.access_log)
 
 
-# What went wrong, the status that says so, and whether the connection ends with it.
+# Exception, its status, and whether the connection is closed.
 STATUSES: dict[type[Exception], tuple[int, bool]] = {
     UnhazeError: (422, False),
     NotAcceptable: (406, False),
@@ -130,7 +130,7 @@ STATUSES: dict[type[Exception], tuple[int, bool]] = {
 
 
 def add_errors(app: FastAPI) -> None:
-    """What went wrong becomes one JSON line and a fitting status."""
+    """Adds handlers that turn exceptions into one JSON line and a status."""
     for kind, (status, ends) in STATUSES.items():
         headers = {"Connection": "close"} if ends else {}
         app.add_exception_handler(kind, partial(_refused, status=status, headers=headers))
@@ -150,7 +150,7 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(500)
     def fault(request: Request, _: BaseException) -> JSONResponse:
-        ident = request_id(request.scope)  # this answer does not come through the middleware
+        ident = request_id(request.scope)  # this response does not pass through the middleware
         why = f"a fault of the server; its log says more about request {ident}"
         return refusal(500, why, HEADERS | {"X-Request-ID": ident})
 
@@ -173,12 +173,12 @@ def _refused(_: Request, error: Exception, status: int, headers: dict[str, str])
 
 
 def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """One line that says why not."""
+    """Returns an error response with one line that gives the reason."""
     return JSONResponse({"detail": detail}, status, headers)
 
 
 def refused_route(app: FastAPI, request: Request, error: HTTPException) -> JSONResponse:
-    """What is no route comes to the files of the page, and none of those is a path of the API."""
+    """Sends unknown paths to the files of the page, none of which is a path of the API."""
     path, methods = request.url.path, methods_of(app, request)
     if path.startswith("/v1/") and not methods:
         paths = (each for each in app.openapi()["paths"] if each.startswith("/v1/"))
@@ -190,7 +190,7 @@ def refused_route(app: FastAPI, request: Request, error: HTTPException) -> JSONR
 
 
 def methods_of(app: FastAPI, request: Request) -> set[str]:
-    """The methods of all routes of a path; none if it is that of a file."""
+    """Returns the methods of all routes of a path; none if it is a file."""
     found: set[str] = set()
     routers = (entry.router, service.router, photos.router, videos.router)
     for route in (*app.routes, *(each for router in routers for each in router.routes)):

@@ -1,7 +1,7 @@
-"""Connections: so many at a time, so many of one client; who comes besides is told so and closed.
+"""Connections: limited in total and per client; further ones get a reply and are closed.
 
-Hypercorn has no such bound, and an application sees no connection before a whole request is there:
-so the sockets are accepted here, and each is handed to Hypercorn's own `TCPServer`.
+Hypercorn has no such limit, and an application sees a connection only after a complete request.
+Therefore the sockets are accepted here and passed to Hypercorn's own `TCPServer`.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
-LINGER_SECONDS = 1.0  # in which a client that is turned away may read why
-MOST_LINGERING = 64  # of those; further ones are only closed
+LINGER_SECONDS = 1.0  # for a refused client to read the reply
+MOST_LINGERING = 64  # refused connections that get a reply; further ones are only closed
 
 
 class Door:
-    """Counts open connections. most: in all; of_one: of one client, 0: all."""
+    """Counts open connections. most: in total; of_one: per client, 0: no limit."""
 
     def __init__(self, most: int, of_one: int = 0) -> None:
         self.most, self.of_one = most, of_one or most
@@ -30,11 +30,13 @@ class Door:
 
     @property
     def open(self) -> int:
-        """Connections that are served now."""
+        """Returns the number of connections being served."""
         return self.by_client.total()
 
     def refusal(self, client: str) -> tuple[int, str] | None:
-        """Status and words for one more of this client; None: it may come in."""
+        """Returns the status and reason for refusing one more connection of this client, else
+        None.
+        """
         if self.by_client[client] >= self.of_one:
             return 429, f"you hold {self.of_one} connections, which is all that one client may"
         if self.open >= self.most:
@@ -43,20 +45,20 @@ class Door:
 
     @contextmanager
     def inside(self, client: str) -> Iterator[None]:
-        """Counts a connection until the block ends."""
+        """Counts a connection of `client` until the block ends."""
         self.by_client[client] += 1
         try:
             yield
         finally:
             self.by_client[client] -= 1
-            self.by_client += Counter()  # drops the zeros
+            self.by_client += Counter()  # removes entries of zero
 
 
 class Connections:
-    """All connections of one server; `close` lets answers that have begun be sent."""
+    """All connections of one server; `close` lets responses in progress be sent."""
 
     def __init__(self, app: Any, config: Config, door: Door) -> None:
-        """app: by ASGI, for which Starlette and Hypercorn have types that do not fit together."""
+        """app: an ASGI application, for which the types of Starlette and Hypercorn differ."""
         self.app, self.config, self.door = ASGIWrapper(app), config, door
         self.contexts: set[WorkerContext] = set()
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -64,7 +66,7 @@ class Connections:
         self.lingering = 0
 
     async def open(self) -> None:
-        """Accepts from now on."""
+        """Starts accepting connections."""
         for each in self.config.create_sockets().insecure_sockets:
             server = await asyncio.start_server(
                 self.connected, sock=each, backlog=self.config.backlog
@@ -72,11 +74,11 @@ class Connections:
             self.servers.append(server)
 
     async def close(self, seconds: float) -> None:
-        """Accepts nothing more, and ends connections that take longer than this to end."""
+        """Stops accepting, and ends connections that are still open after `seconds`."""
         for server in self.servers:
             server.close()
         for context in self.contexts:
-            await context.terminated.set()  # without a request it ends at once
+            await context.terminated.set()  # idle connections end at once
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=seconds)
         for task in self.tasks:
@@ -85,9 +87,9 @@ class Connections:
             await asyncio.wait(self.tasks, timeout=seconds)
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serves one connection to its end, or turns it away."""
+        """Serves one connection to its end, or refuses it."""
         task = asyncio.current_task()
-        assert task is not None  # asyncio makes one of each connection
+        assert task is not None  # asyncio runs this in a task per connection
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         client = network_of((writer.get_extra_info("peername") or ("",))[0])
@@ -97,7 +99,7 @@ class Connections:
             return
         context, loop = WorkerContext(None), asyncio.get_running_loop()
         self.contexts.add(context)
-        # In place of a StreamReader, of which Hypercorn calls `read` alone.
+        # Replaces the StreamReader, of which Hypercorn calls only `read`.
         watched: Any = Watched(reader, context)
         try:
             with self.door.inside(client):
@@ -108,7 +110,7 @@ class Connections:
     async def turn_away(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: int, why: str
     ) -> None:
-        """Says why; what the client sends meanwhile is read, as its kernel would else drop it."""
+        """Sends the reason; keeps reading, because the kernel would otherwise discard the reply."""
         if self.lingering >= MOST_LINGERING:
             writer.transport.abort()
             return
@@ -127,8 +129,8 @@ class Connections:
 
 @dataclass(frozen=True)
 class Watched:
-    """What `TCPServer` reads from. It would keep a connection that its client has closed for as
-    long as an idle one; the context is told of the end, and that ends the waiting.
+    """The reader that `TCPServer` uses. `TCPServer` would keep a connection closed by its client as
+    long as an idle one; reporting the end to the context stops the waiting.
     """
 
     reader: asyncio.StreamReader
@@ -145,7 +147,7 @@ class Watched:
 
 
 def refusal_bytes(status: int, why: str, seconds: float) -> bytes:
-    """A whole answer. Connections without a request are closed after so many seconds."""
+    """Returns a complete response. `seconds`: the time after which idle connections are closed."""
     words = {429: "Too Many Requests", 503: "Service Unavailable"}[status]
     wait = max(1, round(seconds))
     body = json.dumps({"detail": f"{why}; try again in {wait} seconds"}).encode()
@@ -160,5 +162,7 @@ def refusal_bytes(status: int, why: str, seconds: float) -> bytes:
 
 
 def network_of(host: str) -> str:
-    """What stands for one client: an address, of IPv6 the network, as one has many there."""
+    """Returns what identifies a client: the address, in IPv6 the network, as one client has many
+    there.
+    """
     return ":".join(host.split(":")[:4]) if host.count(":") > 3 else host

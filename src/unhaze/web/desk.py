@@ -1,4 +1,4 @@
-"""The desk: so many at a time are worked on, so many wait, the rest is asked to come again."""
+"""The desk: limits how many jobs run and how many wait, and refuses the rest."""
 
 import asyncio
 import contextlib
@@ -13,11 +13,11 @@ from typing import TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 Result = TypeVar("Result")
-LONGEST_WAIT = 600  # seconds, that a client is told at most
+LONGEST_WAIT = 600  # largest Retry-After in seconds
 
 
 class Busy(Exception):
-    """All places are taken. retry_after: whole seconds until one is probably free."""
+    """All places are taken. retry_after: whole seconds until one is likely to be free."""
 
     def __init__(self, retry_after: int, who: str = "the server is busy") -> None:
         super().__init__(f"{who}; try again in {retry_after} seconds")
@@ -25,7 +25,7 @@ class Busy(Exception):
 
 
 class Stopping(Exception):
-    """The server ends: nothing begins any more."""
+    """The server is shutting down and starts no more work."""
 
     def __init__(self) -> None:
         super().__init__("the server is stopping; try again in 10 seconds")
@@ -33,25 +33,25 @@ class Stopping(Exception):
 
 
 class Desk:
-    """`workers` jobs run at a time, `queue` more wait; one client holds at most `client_places`.
+    """`workers` jobs run at a time and `queue` more wait; one client holds at most `client_places`.
 
-    Each job has a thread, which waits for a worker process and ends it if it must.
+    Each job has a thread, which waits for a worker process and ends it if necessary.
     """
 
     def __init__(self, workers: int, queue: int, client_places: int = 0) -> None:
         self.workers, self.places = workers, workers + queue
         self.client_places = client_places or self.places
         self.pool = ThreadPoolExecutor(workers, thread_name_prefix="desk")
-        self.taken = 0  # changed in the event loop only
+        self.taken = 0  # changed only in the event loop
         self.by_client: Counter[str] = Counter()
-        self.usual_seconds = 1.0  # a running mean of what a job takes
-        self.stopping = False  # nothing begins any more
-        self.ended = False  # what has begun is dropped, too
-        self.stops: set[threading.Event] = set()  # of the jobs that run or wait
+        self.usual_seconds = 1.0  # running mean of the seconds of a job
+        self.stopping = False  # no job starts any more
+        self.ended = False  # running jobs are dropped as well
+        self.stops: set[threading.Event] = set()  # of jobs that run or wait
 
     @contextlib.contextmanager
     def place(self, client: str = "") -> Iterator[None]:
-        """Holds a place, from before the upload to after the work; Busy if there is none."""
+        """Holds a place from before the upload until the work is done. Busy: there is none."""
         if self.stopping:
             raise Stopping
         if self.taken >= self.places:
@@ -65,7 +65,7 @@ class Desk:
         finally:
             self.taken -= 1
             self.by_client[client] -= 1
-            self.by_client += Counter()  # drops the zeros
+            self.by_client += Counter()  # removes entries of zero
 
     def _wait(self, jobs: int) -> int:
         seconds = self.usual_seconds * jobs / self.workers
@@ -74,10 +74,10 @@ class Desk:
     async def work(
         self, job: Callable[[threading.Event], Result], request: Request | None = None
     ) -> Result:
-        """`job(stop)` in a thread; it must end soon when `stop` is set.
+        """Runs `job(stop)` in a thread; it must end soon after `stop` is set.
 
-        ClientDisconnect: the client of `request` has left; what it asked for is dropped or ended
-        before this returns. Stopping: so is everything.
+        ClientDisconnect: the client of `request` has left; its job has been dropped or ended by
+        then. Stopping: all jobs have.
         """
         if self.ended:
             raise Stopping
@@ -113,7 +113,7 @@ class Desk:
             self.stops.discard(stop)
 
     async def drain(self, seconds: float) -> None:
-        """Lets nothing begin any more, and what holds a place end within so many seconds."""
+        """Starts no more jobs, and gives those that hold a place up to `seconds` to finish."""
         self.stopping = True
         deadline = time.monotonic() + seconds
         while self.taken and time.monotonic() < deadline:
@@ -123,20 +123,20 @@ class Desk:
             await asyncio.sleep(0.05)
 
     def stop_all(self) -> None:
-        """Ends what runs and drops what waits."""
+        """Ends running jobs and drops waiting ones."""
         self.stopping = self.ended = True
         for stop in list(self.stops):
             stop.set()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """As `stop_all`; returns when nothing runs any more."""
+        """Like `stop_all`, and returns when nothing runs any more."""
         self.stop_all()
         self.pool.shutdown()
 
 
 async def has_left(request: Request | None) -> None:
-    """Returns when the client of a request whose body was read has closed its connection."""
+    """Returns when the client has closed its connection; the body of `request` has been read."""
     if request is None:
         await asyncio.Event().wait()
         return

@@ -1,4 +1,4 @@
-"""The way in for people where the server has a token: a form instead of a line of JSON."""
+"""Login for people if the server has a token: a form instead of a line of JSON."""
 
 import base64
 import hashlib
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 COOKIE = "unhaze"
-ENTRY = "/token"  # where the form is sent
+ENTRY = "/token"  # target of the form
 STYLE = (
     "body{font:1rem/1.5 system-ui,sans-serif;max-width:26rem;margin:15vh auto;padding:0 1rem}"
     "input,button{font:inherit;box-sizing:border-box;width:100%;padding:.5rem;margin-top:.5rem}"
@@ -37,12 +37,12 @@ router = APIRouter(include_in_schema=False)
 
 @router.post(ENTRY)
 async def enter(request: Request) -> Response:
-    """Takes what the form sends."""
+    """Handles the submitted form."""
     return admit(request, str((await request.form(max_files=0, max_fields=1)).get("token", "")))
 
 
 def admit(request: Request, given: str) -> Response:
-    """To the page, with the right token in a cookie, so that it does not stay in the address."""
+    """Redirects to the page with the token in a cookie, so that it does not stay in the address."""
     token = request.app.state.clearer.settings.token
     if token and not same(given, token):
         return form(request, wrong=True)
@@ -54,18 +54,18 @@ def admit(request: Request, given: str) -> Response:
 
 
 def form(request: Request, *, wrong: bool = False) -> Response:
-    """401 as a page; wrong: whether a token was given that is not the right one."""
-    # Relative, as a proxy may serve all of this below a path that is not known here.
+    """Returns the form with status 401; wrong: whether a wrong token was submitted."""
+    # Relative, because a proxy may serve all of this below an unknown path.
     action = "../" * (request.url.path.count("/") - 1) + ENTRY.removeprefix("/")
     page = PAGE.format(style=STYLE, action=action, fault=FAULT if wrong else "")
     return HTMLResponse(page, 401, HEADERS)
 
 
 def is_browser(request: Request) -> bool:
-    """Whether a person waits for a page."""
+    """Returns whether the client is a browser that expects a page."""
     return request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
 def same(given: str, token: str) -> bool:
-    """Compared in constant time."""
+    """Compares in constant time."""
     return hmac.compare_digest(given.encode(), token.encode())

@@ -1,4 +1,4 @@
-"""What every request must keep to: size, time, token; and the headers of every answer."""
+"""Limits of every request: size, time, token; and the headers of every response."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from unhaze.web.desk import Desk, Stopping
 from unhaze.web.settings import Settings
 from unhaze.web.work import BrokenOff, client_of
 
-# The page needs its own files, its API and pictures made in the browser; nothing from elsewhere.
+# The page needs its own files, its API and images created in the browser; nothing from elsewhere.
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self';"
     " img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; worker-src 'self';"
@@ -25,41 +25,41 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
-    "cross-origin-embedder-policy": "require-corp",  # with it, networks get threads in the browser
+    "cross-origin-embedder-policy": "require-corp",  # allows threads for networks in the browser
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
     "x-frame-options": "DENY",
     "cache-control": "no-store",
 }
-OPEN = ("/healthz", "/readyz")  # what a load balancer may ask, without the token
+OPEN = ("/healthz", "/readyz")  # for load balancers, without the token
 RETRY_SECONDS = {429: "1", 503: str(Stopping().retry_after)}
-REST_SECONDS = 2.0  # in which the rest of a body must have been read after its refusal
+REST_SECONDS = 2.0  # for reading the rest of a body after its refusal
 
 
 class TooLarge(Exception):
-    """More bytes came, or were announced, than allowed."""
+    """More bytes were sent, or announced, than allowed."""
 
     def __init__(self, most: int) -> None:
         super().__init__(f"the body is over the limit of {most:,} bytes")
 
 
 class TooSlow(Exception):
-    """The bytes did not come in time."""
+    """The bytes were not sent in time."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the body did not come within {seconds:g} seconds")
 
 
 class Guard:
-    """ASGI middleware: the token, the announced size, the headers; the body is counted as it comes.
+    """ASGI middleware that checks token and announced size, sets headers, and counts the body.
 
-    With a token every request but those of `OPEN` needs `Authorization: Bearer TOKEN`, or the
-    cookie that a browser gets by the form, or by `/?token=TOKEN`. `TooLarge` and `TooSlow` are
+    With a token, every request except those of `OPEN` needs `Authorization: Bearer TOKEN`, or the
+    cookie that a browser gets from the form or from `/?token=TOKEN`. `TooLarge` and `TooSlow` are
     raised where the body is read.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, desk: Desk) -> None:
         self.app, self.settings, self.desk = app, settings, desk
-        self.open: Counter[str] = Counter()  # requests that are being answered, by client
+        self.open: Counter[str] = Counter()  # requests in progress, by client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,15 +77,17 @@ class Guard:
         self.open[client] += 1
         try:
             await self.app(scope, body, send)
-        except (TooSlow, BrokenOff):  # The connection ends before the answer does.
+        except (TooSlow, BrokenOff):  # The connection ends before the response is complete.
             return
         finally:
             self.open[client] -= 1
-            self.open += Counter()  # drops the zeros
+            self.open += Counter()  # removes entries of zero
             await body.finish()
 
     def refusal(self, request: Request) -> Response | None:
-        """The answer to a request that is not let in; the connection is not used again."""
+        """Returns the response to a refused request, whose connection is then closed; None: it may
+        pass.
+        """
         status, why = 0, ""
         announced = request.headers.get("content-length", "0")
         most = self.settings.max_requests
@@ -118,13 +120,15 @@ class Guard:
         return JSONResponse({"detail": why}, status, headers)
 
     def is_known_host(self, request: Request) -> bool:
-        """Else a site whose name is made to mean this computer could use the API."""
+        """Checks the host name; a site whose name resolves to this computer could otherwise use the
+        API.
+        """
         name = request.headers.get("host", "").lower()
         name = name.partition("]")[0] + "]" if name.startswith("[") else name.partition(":")[0]
         return not self.settings.hosts or name in self.settings.hosts
 
     def may_enter(self, request: Request) -> bool:
-        """Whether the request carries the token, or is the form that asks for it."""
+        """Returns whether the request has the token, or is the form that submits it."""
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         given = [bearer.strip()] if scheme.lower() == "bearer" else []
         given.append(request.cookies.get(entry.COOKIE, ""))
@@ -134,8 +138,9 @@ class Guard:
         return asks or any(entry.same(each, self.settings.token) for each in given)
 
     def is_foreign(self, request: Request) -> bool:
-        """Whether a browser says that another site's page sends this: it could at least cost time,
-        as a page may send, though not read, what it likes.
+        """Returns whether a browser reports that a page of another site sent the request.
+
+        That page could not read the response, but the request would use processor time.
         """
         if request.method in ("GET", "HEAD", "OPTIONS"):
             return False
@@ -169,9 +174,9 @@ class Body:
         return message
 
     def unread(self, send: Send) -> Send:
-        """`send` of ASGI; once an answer begins, what is left of the body is read and forgotten.
+        """`send` of ASGI that reads and discards the rest of the body once a response begins.
 
-        The server would otherwise wait for ever to hand it over, and keep it.
+        The server would otherwise keep it and wait for ever to deliver it.
         """
 
         async def send_and_read(message: Message) -> None:
@@ -187,14 +192,14 @@ class Body:
             pass
 
     async def finish(self) -> None:
-        """Waits until nothing of the body is left, but not for long."""
+        """Waits until the body is read, for a limited time."""
         if self.rest is not None:
             await asyncio.wait({self.rest}, timeout=REST_SECONDS)
             self.rest.cancel()
 
 
 def in_time(send: Send, seconds: float) -> Send:
-    """`send` of ASGI that raises TooSlow when the client does not take a piece in time."""
+    """`send` of ASGI that raises TooSlow if the client does not accept a part in time."""
 
     async def send_in_time(message: Message) -> None:
         try:
@@ -207,7 +212,7 @@ def in_time(send: Send, seconds: float) -> Send:
 
 
 def with_headers(send: Send) -> Send:
-    """`send` of ASGI that adds `HEADERS` to those of the answer."""
+    """`send` of ASGI that adds `HEADERS` to every response."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":

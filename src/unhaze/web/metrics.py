@@ -1,4 +1,4 @@
-"""Numbers for Prometheus: requests, seconds, places taken, items kept."""
+"""Prometheus metrics: requests, seconds, places taken, items kept."""
 
 import time
 
@@ -20,7 +20,7 @@ METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 
 
 class Metrics:
-    """The counters of one application, in a registry of its own."""
+    """Metrics of one application, in a registry of its own."""
 
     media_type = CONTENT_TYPE_LATEST
 
@@ -47,7 +47,7 @@ class Metrics:
         open_now.set_function(lambda: door.open)
 
     def text(self) -> bytes:
-        """In the format that Prometheus reads."""
+        """Returns the metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
 
 
@@ -71,7 +71,7 @@ class Counting:
         try:
             await self.app(scope, receive, send_and_look)
         finally:
-            # The path of the route, not of the client: clients must not make up new series.
+            # The route, not the path of the request: clients must not create new series.
             path = getattr(scope.get("route"), "path", "") or "other"
             method = scope["method"] if scope["method"] in METHODS else "other"
             self.metrics.requests.labels(method, path, str(status)).inc()

@@ -1,4 +1,4 @@
-"""`Accept`: which format a client wants back (RFC 9110, section 12.5.1)."""
+"""`Accept`: the format that a client prefers (RFC 9110, section 12.5.1)."""
 
 from collections.abc import Mapping
 
@@ -6,11 +6,11 @@ from unhaze.formats import NAMED
 from unhaze.outputs import SAME
 from unhaze.web.responses import MEDIA_TYPES
 
-EXACT, SUBTYPES, ALL = 2, 1, 0  # how closely a range names a type
+EXACT, SUBTYPES, ALL = 2, 1, 0  # how specific a range is
 
 
 class NotAcceptable(Exception):
-    """Nothing that the client takes can be made here."""
+    """No format that the client accepts can be written here."""
 
     def __init__(self) -> None:
         known = ", ".join(MEDIA_TYPES[suffix] for suffix in NAMED.values())
@@ -18,9 +18,9 @@ class NotAcceptable(Exception):
 
 
 def wanted_formats(accept: str) -> dict[str, float]:
-    """Formats, as `format` calls them -> how welcome they are, over 0 to 1.
+    """Returns the accepted formats, named as in `format`, with their quality, above 0 to 1.
 
-    Without `Accept` all are. NotAcceptable: none is.
+    Without `Accept`, all formats are accepted. NotAcceptable: none is.
     """
     ranges = [read_range(each) for each in accept.split(",") if each.strip()] or [("*/*", 1.0)]
     found = {name: quality(MEDIA_TYPES[suffix], ranges) for name, suffix in NAMED.items()}
@@ -31,7 +31,7 @@ def wanted_formats(accept: str) -> dict[str, float]:
 
 
 def read_range(text: str) -> tuple[str, float]:
-    """image/webp;q=0.8 -> what is named, and its quality; a broken one counts as 1."""
+    """Splits `image/webp;q=0.8` into the range and its quality, which is 1 if malformed."""
     kind, *parameters = (part.strip() for part in text.split(";"))
     value = 1.0
     for each in parameters:
@@ -45,7 +45,7 @@ def read_range(text: str) -> tuple[str, float]:
 
 
 def quality(media_type: str, ranges: list[tuple[str, float]]) -> float:
-    """By the range that names the type most closely; 0 if none does."""
+    """Returns the quality of the most specific range that matches the type; 0 without a match."""
     whole = media_type.partition("/")[0] + "/*"
     closeness = {media_type: EXACT, whole: SUBTYPES, "*/*": ALL}
     fitting = [(closeness[kind], value) for kind, value in ranges if kind in closeness]
@@ -53,7 +53,9 @@ def quality(media_type: str, ranges: list[tuple[str, float]]) -> float:
 
 
 def choose(wanted: Mapping[str, float], own: str) -> str:
-    """A format: the most welcome one; the source's, whose suffix is `own`, if none is more so."""
+    """Returns the format of the highest quality; that of the source, with suffix `own`, wins
+    a tie.
+    """
     best = max(wanted.values())
     kept = [name for name in NAMED if MEDIA_TYPES[NAMED[name]] == MEDIA_TYPES[own]]
     if any(wanted.get(name) == best for name in kept):

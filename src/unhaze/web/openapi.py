@@ -1,4 +1,4 @@
-"""The OpenAPI document, and the same as a plain page: it needs no script and no other server."""
+"""The OpenAPI document, and the same as a plain page without scripts or other servers."""
 
 import html
 import json
@@ -35,7 +35,7 @@ LIMITS = {
 
 
 def describe(app: FastAPI, *, with_token: bool) -> None:
-    """Lets the application tell of itself; with_token: whether one is asked for."""
+    """Sets how the application generates its document; with_token: whether a token is required."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -46,7 +46,7 @@ def describe(app: FastAPI, *, with_token: bool) -> None:
 
 
 def complete(app: FastAPI, with_token: bool) -> dict[str, Any]:
-    """What FastAPI reads from the routes, with the ways in and what all answers carry."""
+    """Returns the document of FastAPI, completed with authentication and common responses."""
     found = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
@@ -65,7 +65,7 @@ def complete(app: FastAPI, with_token: bool) -> dict[str, Any]:
 
 
 def page(document: dict[str, Any]) -> str:
-    """The document in HTML."""
+    """Returns the document as HTML."""
     rows = []
     for path, methods in document["paths"].items():
         for method, about in methods.items():
@@ -89,7 +89,7 @@ def page(document: dict[str, Any]) -> str:
 
 
 def parameter_table(parameters: list[dict[str, Any]]) -> str:
-    """Name, type, range, default, example and meaning of each."""
+    """Returns a table of parameters: name, type, range, default, example and meaning."""
     if not parameters:
         return ""
     rows = []
@@ -111,7 +111,7 @@ def parameter_table(parameters: list[dict[str, Any]]) -> str:
 
 
 def kind_of(schema: dict[str, Any]) -> str:
-    """Type and range in words."""
+    """Returns type and range in words."""
     choices = schema.get("enum", [schema["const"]] if "const" in schema else [])
     if choices:
         return "one of " + ", ".join(map(str, choices))

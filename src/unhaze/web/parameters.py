@@ -1,7 +1,7 @@
-"""The parameters of all routes in one table; they come in the query, or as fields of a form.
+"""The parameters of all routes in one table; they are passed in the query or as fields of a form.
 
-From it come the checks, the OpenAPI document and /docs. Those of `unhaze.outputs`, which the
-command has as well, are added by themselves, as are those of `unhaze.restore.encoding`.
+The checks, the OpenAPI document and /docs are derived from it. Options that the command has as well
+are added from `unhaze.outputs` and `unhaze.restore.encoding`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +16,11 @@ from unhaze.outputs import CONTROLS, OPTIONS, SAME, Controls, Option
 from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
 from unhaze.validation import nearest
 
-Parameter = tuple[Any, FieldInfo]  # type, and all else
+Parameter = tuple[Any, FieldInfo]  # type, and everything else
 
 
 def parameter(kind: Any, default: Any, text: str, example: Any, **limits: Any) -> Parameter:
-    """As pydantic takes it."""
+    """Returns the type and field as pydantic takes them."""
     return kind, Field(default, description=text, examples=[example], **limits)
 
 
@@ -29,9 +29,9 @@ OUTPUT_EXAMPLES |= {"bands": "4,3,2"}
 
 
 def from_option(name: str, option: Option) -> Parameter:
-    """An option of written photos as a parameter: 0 or "same" where it is the source's.
+    """Turns an option of written photos into a parameter; 0 or "same" stand for the source's value.
 
-    Numbers come as text, so that those of a choice are only bounded here and checked by `Output`.
+    Numbers are sent as text. Only the bounds of choices are checked here; `Output` checks the rest.
     """
     if isinstance(option.default, bool):
         return parameter(bool, option.default, option.help, True)
@@ -72,7 +72,7 @@ PARAMETERS |= {name: from_option(name, OPTIONS[name]) for name in OUTPUT}
 PARAMETERS |= {
     name: parameter(float, 0.0, about, 0.5, ge=0, le=1) for name, about in CONTROLS.items()
 }
-# Those of videos, which the command has as well, too.
+# Options of videos, shared with the command.
 EXAMPLES = {"codec": "h265", "crf": "22", "bitrate": "8M", "target_size": "700M", "preset": "slow"}
 EXAMPLES |= {"pixel_format": "yuv420p10le", "hw": "auto", "audio": "none"}
 PARAMETERS |= {
@@ -82,7 +82,7 @@ PARAMETERS |= {
 
 
 def query(title: str, *names: str, name: str = "photo") -> type[BaseModel]:
-    """What a route takes; name: the upload's, if it is not given."""
+    """Returns the model of a route's parameters. name: default name of the upload."""
     found: dict[str, Any] = {each: PARAMETERS[each] for each in names}
     if "name" in found:
         kind, about = found["name"]
@@ -93,7 +93,9 @@ def query(title: str, *names: str, name: str = "photo") -> type[BaseModel]:
 if TYPE_CHECKING:
 
     class Asked(BaseModel):
-        """All that routes read of the models below, which are made of `PARAMETERS` at run time."""
+        """All attributes that routes read of the models below, which are built from
+        `PARAMETERS`.
+        """
 
         name: str
         model: str
@@ -127,24 +129,24 @@ Given = TypeVar("Given", bound="Asked")
 
 
 def output_of(given: BaseModel) -> dict[str, Any]:
-    """Those for the written photo."""
+    """Returns the settings of the written photo."""
     return given.model_dump(include=set(OUTPUT))
 
 
 def controls_of(given: BaseModel) -> Controls:
-    """What is wanted otherwise than the model has it."""
+    """Returns the controls that differ from the model's defaults."""
     return Controls(**given.model_dump(include=set(CONTROLS)))
 
 
 def encoding_of(given: BaseModel) -> Encoding:
-    """How a video is to be written. UnhazeError: a value of no meaning."""
+    """Returns the encoding of a video. UnhazeError: an invalid value."""
     return read_encoding(given.model_dump(include=set(CHOICES), exclude_unset=True))
 
 
 def with_fields(given: Given, fields: Mapping[str, str], file_name: str) -> Given:
-    """The parameters of the query with those of a form. The name of its file is the default `name`.
+    """Merges parameters of the query with those of a form; `file_name` is the default `name`.
 
-    UnhazeError: a field is none of them, is given in the query as well, or out of its range.
+    UnhazeError: a field is unknown, also given in the query, or out of range.
     """
     known = type(given).model_fields
     for name in fields:
@@ -161,8 +163,8 @@ def with_fields(given: Given, fields: Mapping[str, str], file_name: str) -> Give
 
 
 def known_parameters(request: Request) -> None:
-    """UnhazeError for a query parameter that the route does not have, or that comes twice: it would
-    change nothing.
+    """Raises UnhazeError for query parameters that the route does not have or that appear twice,
+    because they would have no effect.
     """
     known = names_of(request.scope["route"].dependant.query_params)
     for name in request.query_params:
@@ -174,7 +176,7 @@ def known_parameters(request: Request) -> None:
 
 
 def names_of(fields: Iterable[Any]) -> list[str]:
-    """Of FastAPI's fields, one of which may hold several parameters."""
+    """Returns the parameter names of FastAPI's fields, one of which may hold several."""
     names: list[str] = []
     for each in fields:
         kind = each.field_info.annotation
@@ -184,7 +186,7 @@ def names_of(fields: Iterable[Any]) -> list[str]:
 
 
 def one_line(errors: Sequence[Any]) -> str:
-    """What pydantic found wrong."""
+    """Returns pydantic's errors as one line."""
     lines = []
     for each in errors:
         name = next((str(part) for part in reversed(each["loc"]) if isinstance(part, str)), "it")

@@ -1,4 +1,4 @@
-"""What the page uses for photos: send one once, see it, take it in any strength, or all as ZIP."""
+"""Photo routes of the page: upload once, preview, download at any strength, or all as a ZIP."""
 
 import asyncio
 import time
@@ -35,16 +35,16 @@ from unhaze.web.work import BrokenOff, Clearer, Missing, NoRoom, client_of
 
 router = APIRouter(tags=["page"], dependencies=[Depends(known_parameters)])
 
-# What may happen while an archive is sent.
+# Expected while an archive is sent.
 BREAKS = (UnhazeError, Missing, NoRoom, Stopping, MemoryError, OSError, ClientDisconnect)
-PIECE = 1 << 16  # bytes of a file that are read at a time
+PIECE = 1 << 16  # bytes per read
 
 
 @dataclass(frozen=True)
 class PhotoEntry:
-    """A photo that a model has looked at, which took `seconds`; the rest is quick.
+    """A photo that a model has analysed in `seconds`; results are then fast.
 
-    result_name: what to call the restored one. bytes: that it takes here.
+    result_name: name of the restored file. bytes: space that it takes on the server.
     """
 
     id: str
@@ -63,7 +63,7 @@ class PhotoEntry:
 async def send_photo(
     request: Request, query: Annotated[parameters.SendPhoto, Query()]
 ) -> PhotoEntry:
-    """Takes a photo as the body, keeps it for a while, and computes what clears it."""
+    """Receives a photo as the body, keeps it for a while, and computes its field."""
     clearer: Clearer = request.app.state.clearer
     client = client_of(request)
     with clearer.desk.place(client), ExitStack() as undo:
@@ -79,12 +79,12 @@ async def send_photo(
 
 @router.get("/v1/photos/{ident}", responses=UNKNOWN)
 def photo_entry(request: Request, ident: str) -> PhotoEntry:
-    """Whether a photo is still kept; its time begins anew."""
+    """Returns whether a photo is still kept, and renews its time."""
     return entry(request.app.state.clearer.find(ident, "photo"))
 
 
 def entry(item: Kept) -> PhotoEntry:
-    """What a client is told."""
+    """Returns the description sent to a client."""
     return PhotoEntry(
         id=item.id,
         name=item.name,
@@ -107,7 +107,7 @@ async def photo_preview(
     ident: str,
     query: Annotated[parameters.Preview, Query()],
 ) -> Response:
-    """JPEG for looking at, of the photo as it came or as it is restored at full strength."""
+    """Returns a JPEG preview of the photo, hazy or restored at full strength."""
     clearer: Clearer = request.app.state.clearer
     item = clearer.find(ident, "photo")
     with clearer.desk.place(client_of(request)):
@@ -126,8 +126,8 @@ async def photo_preview(
 async def photo_result(
     request: Request, ident: str, query: Annotated[parameters.Result, Query()]
 ) -> Response:
-    """The restored photo at full size, with its metadata and bit depth, in its own format unless
-    `format` or `Accept` say which.
+    """Returns the restored photo at full size, with its metadata and bit depth, in its own format
+    unless `format` or `Accept` select another.
     """
     clearer: Clearer = request.app.state.clearer
     wanted = wanted_formats(request.headers.get("accept", ""))
@@ -160,8 +160,8 @@ def remove_photo(request: Request, ident: str) -> None:
     responses=content("application/zip") | UNKNOWN | BUSY,
 )
 async def archive(request: Request, query: Annotated[parameters.Archive, Query()]) -> Response:
-    """Several results in one ZIP, each photo or video once; videos as they are. The results are
-    made one after the other as they are taken; if one fails, the answer breaks off.
+    """Returns several results as a ZIP, each photo or video once; videos as they are. Results are
+    computed one after the other while the archive is sent; if one fails, the response is cut off.
     """
     clearer: Clearer = request.app.state.clearer
     chosen: dict[str, tuple[Kept, float]] = {}
@@ -170,7 +170,7 @@ async def archive(request: Request, query: Annotated[parameters.Archive, Query()
         if chosen.setdefault(kept.id, (kept, strength)) != (kept, strength):
             raise UnhazeError(f"'{kept.id}' is given at two strengths; give each ID once")
     with clearer.desk.place(client_of(request)):
-        pass  # Busy now rather than after the answer has begun.
+        pass  # Busy is raised here rather than after the response has begun.
     return StreamingResponse(
         zipped(clearer, list(chosen.values()), client_of(request)),
         media_type="application/zip",
@@ -179,7 +179,7 @@ async def archive(request: Request, query: Annotated[parameters.Archive, Query()
 
 
 def read_choice(clearer: Clearer, text: str) -> tuple[Kept, float]:
-    """ID:STRENGTH -> what is kept, and the strength."""
+    """Parses ID:STRENGTH and returns the kept item and the strength."""
     ident, _, number = text.partition(":")
     try:
         strength = float(number or 1)
@@ -194,7 +194,7 @@ def read_choice(clearer: Clearer, text: str) -> tuple[Kept, float]:
 
 
 class Sink:
-    """What `zipfile` writes to; each piece is taken away at once."""
+    """The target of `zipfile`; each piece is taken out at once."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -204,13 +204,13 @@ class Sink:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing, as no bytes are held back."""
 
     def close(self) -> None:
-        """What is left can still be taken."""
+        """Does nothing; remaining bytes can still be taken."""
 
     def take(self) -> bytes:
-        """All that was written since the last time."""
+        """Returns everything written since the last call."""
         taken, self.pieces = b"".join(self.pieces), []
         return taken
 
@@ -218,12 +218,12 @@ class Sink:
 async def zipped(
     clearer: Clearer, chosen: list[tuple[Kept, float]], client: str
 ) -> AsyncIterator[bytes]:
-    """The ZIP in pieces; one result at a time lies on disk. Equal names get numbers.
+    """Yields the ZIP in pieces, with one result at a time on disk. Equal names get numbers.
 
-    BrokenOff: one of them could not be made; it is too late for another status.
+    BrokenOff: a result could not be computed, too late for another status.
     """
     sink, names = Sink(), set()
-    archive = zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED)  # pictures are compressed already
+    archive = zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED)  # images are compressed already
     for item, strength in chosen:
         video = item.kind == "video"
         file = item.folder / f"result{item.suffix}"
@@ -243,7 +243,7 @@ async def zipped(
 
 
 def free_name(item: Kept, names: set[str]) -> str:
-    """The name of a result, with a number if it is among `names`; it is then."""
+    """Returns the name of a result, with a number if it is in `names`, and adds it to them."""
     name, number = item.result_name, 1
     while name.casefold() in names:
         number += 1
@@ -253,7 +253,7 @@ def free_name(item: Kept, names: set[str]) -> str:
 
 
 def stored(archive: zipfile.ZipFile, file: Path, name: str) -> Iterator[None]:
-    """Adds a file; stops after each piece of it."""
+    """Adds a file to the archive; yields after each piece."""
     about = zipfile.ZipInfo.from_file(file, name)
     with file.open("rb") as source, archive.open(about, "w", force_zip64=True) as target:
         while piece := source.read(PIECE):
@@ -263,7 +263,7 @@ def stored(archive: zipfile.ZipFile, file: Path, name: str) -> Iterator[None]:
 
 
 async def result_in_turn(clearer: Clearer, item: Kept, strength: float, client: str) -> Path:
-    """The result of a photo, made as soon as there is a place."""
+    """Computes the result of a photo as soon as there is a place."""
     while True:
         with suppress(Busy), clearer.desk.place(client):
             written = await clearer.work(

@@ -1,4 +1,4 @@
-"""How answers look: their media types, and the refusals that all routes share."""
+"""Media types of responses, and the errors that all routes share."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request was not fulfilled, in one line."""
+    """The reason for an error, in one line."""
 
     detail: str
 
 
 Answers = dict[int | str, dict[str, Any]]  # for the OpenAPI document, by status
 SECONDS = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
-# What every request may be told, also before it is looked at.
+# Possible for every request, also before it is examined.
 ANY: Answers = {
     400: {"model": Refusal, "description": "The request is incomplete, or for another host."},
     401: {"model": Refusal, "description": "The token is missing or wrong."},
@@ -59,7 +59,7 @@ UPLOAD: Answers = BUSY | {
 }
 CHOICE: Answers = {406: {"model": Refusal, "description": "Accept lets no format through."}}
 
-# Beside every picture. An answer is only as true as what it says of itself.
+# Sent with every picture, because a result should state what it lacks.
 FACTS = {
     "Unhaze-Model": ("The model that looked at it.", "string"),
     "Unhaze-Seconds": ("The work on it.", "number"),
@@ -69,12 +69,12 @@ FACTS = {
         "string",
     ),
 }
-EXPOSED = tuple(FACTS)  # to pages of other sites that may use the API
+EXPOSED = tuple(FACTS)  # for pages of other sites that may use the API
 MOST_LOST = 1000  # characters
 
 
 def content(*media_types: str, facts: bool = False) -> Answers:
-    """What the answer 200 holds; facts: with the headers of `FACTS`."""
+    """Returns the OpenAPI description of status 200; facts: with the headers of `FACTS`."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     answer = {"content": dict.fromkeys(media_types, binary), "description": "The file."}
     if facts:
@@ -86,7 +86,7 @@ def content(*media_types: str, facts: bool = False) -> Answers:
 
 
 def facts_of(item: Kept, seconds: float, lost: Iterable[str]) -> dict[str, str]:
-    """The headers of `FACTS` of a result."""
+    """Returns the headers of `FACTS` for a result."""
     headers = {
         "Unhaze-Model": item.model,
         "Unhaze-Seconds": f"{seconds:.3f}",
@@ -99,7 +99,9 @@ def facts_of(item: Kept, seconds: float, lost: Iterable[str]) -> dict[str, str]:
 
 
 def body(fields: type[BaseModel]) -> dict[str, Any]:
-    """For the OpenAPI document: the file itself, or a form with it and with any of the `fields`."""
+    """Returns the OpenAPI description of a body: the file itself, or a form with it and
+    `fields`.
+    """
     binary = {"type": "string", "format": "binary"}
     properties = fields.model_json_schema()["properties"]
     form = {"type": "object", "properties": {FILE: binary} | properties, "required": [FILE]}
@@ -109,5 +111,5 @@ def body(fields: type[BaseModel]) -> dict[str, Any]:
 
 
 def media_type(suffix: str) -> str:
-    """For `Content-Type`; what is not known is only bytes."""
+    """Returns the `Content-Type` of a suffix; unknown ones are plain bytes."""
     return MEDIA_TYPES.get(suffix.lower(), "application/octet-stream")

@@ -1,7 +1,7 @@
-"""Runs the application on a socket: connections are bounded and time out, and it ends in time.
+"""Runs the application on a socket with limits on connections and time, also of the shutdown.
 
-Hypercorn closes a connection on which no whole request head comes within `IDLE_SECONDS`. uvicorn
-keeps those for ever (260 of them shut its server), granian those that have sent nothing yet.
+Hypercorn closes a connection that sends no complete request head within `IDLE_SECONDS`. uvicorn
+keeps such connections for ever (260 of them blocked its server), granian those that are silent.
 """
 
 import asyncio
@@ -16,16 +16,16 @@ from hypercorn.middleware import ProxyFixMiddleware
 
 from unhaze.web.connections import Connections
 
-IDLE_SECONDS = 10  # without a request, or with only a part of its head
-END_SECONDS = 5.0  # that answers may still be sent after the work has ended
+IDLE_SECONDS = 10  # without a request, or with an incomplete head
+END_SECONDS = 5.0  # for sending responses after the work has ended
 BACKLOG = 512
-RESERVED = 384  # descriptors for all but connections: files, pipes of workers
+RESERVED = 384  # descriptors besides connections: files, pipes of workers
 
 
 def listen(host: str, port: int) -> tuple[Config, int]:
-    """The bound socket with what is to hold for it, and its port; port 0 asks for a free one.
+    """Returns the bound socket with its options, and its port; port 0 selects a free one.
 
-    OSError: the address is taken, or not this computer's.
+    OSError: the address is in use or does not belong to this computer.
     """
     config = Config()
     config.bind = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
@@ -45,7 +45,7 @@ def run(app: FastAPI, config: Config, *, behind_proxy: bool) -> None:
     async def until_signal() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Windows' loop knows no handlers; there Ctrl-C raises KeyboardInterrupt.
+            # Windows' event loop has no signal handlers; there Ctrl-C raises KeyboardInterrupt.
             with suppress(NotImplementedError):
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await serve_until(app, config, stop, behind_proxy=behind_proxy)
@@ -56,11 +56,11 @@ def run(app: FastAPI, config: Config, *, behind_proxy: bool) -> None:
 async def serve_until(
     app: FastAPI, config: Config, stop: asyncio.Event, *, behind_proxy: bool = False
 ) -> None:
-    """Serves until `stop` is set: then nothing begins, what has begun may end, the rest is told
-    503. All of that takes at most `Settings.stop_seconds` and some 15 seconds.
+    """Serves until `stop` is set. Then no work starts, work in progress may finish, and the rest
+    gets 503. This takes at most `Settings.stop_seconds` and some 15 seconds.
     """
     settings, clearer = app.state.clearer.settings, app.state.clearer
-    shown: Any = app  # Starlette's and Hypercorn's types of ASGI do not fit together
+    shown: Any = app  # the ASGI types of Starlette and Hypercorn are incompatible
     if behind_proxy:
         shown = ProxyFixMiddleware(shown, mode="legacy", trusted_hops=1)
     door = app.state.door
@@ -70,12 +70,12 @@ async def serve_until(
         await connections.open()
         await stop.wait()
         await clearer.drain(settings.stop_seconds)
-        # A client that takes its answer slowly must not hold the server up.
+        # A client that reads slowly must not delay the shutdown.
         await connections.close(END_SECONDS)
 
 
 def descriptors() -> int:
-    """Connections and files that this process may have open: as many as the system lets it."""
+    """Returns the number of files and connections that the system allows this process."""
     if sys.platform == "win32":
         return 1 << 16
     import resource

@@ -1,4 +1,4 @@
-"""What services use: one picture in, one picture out; which models there are; is all well."""
+"""Routes for programs: one picture in, one picture out; models; health."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ router = APIRouter(tags=["service"], dependencies=[Depends(known_parameters)])
 
 @dataclass(frozen=True)
 class Health:
-    """The server answers, and says how busy it is."""
+    """The server is alive; its load."""
 
     status: str
     places_taken: int
@@ -48,7 +48,7 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class Limits:
-    """What an upload may be; bytes_kept: of all that one client has here."""
+    """Limits of an upload; bytes_kept: of all files of one client."""
 
     bytes: int
     pixels: int
@@ -59,7 +59,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Models:
-    """The models, and the limits of this server."""
+    """The models and the limits of this server."""
 
     models: list[ModelEntry]
     limits: Limits
@@ -67,14 +67,14 @@ class Models:
 
 @router.get("/healthz")
 async def health(request: Request) -> Health:
-    """Whether the server lives; /readyz says whether it can take more."""
+    """Returns whether the server is alive; /readyz returns whether it can take more requests."""
     desk = request.app.state.clearer.desk
     return Health(status="ok", places_taken=desk.taken, places=desk.places)
 
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not now."}})
 async def ready(request: Request, response: Response) -> Readiness:
-    """Whether more requests should be sent here: not while the server stops, or has no room."""
+    """Returns whether to send more requests: not during shutdown, or without room on disk."""
     status = request.app.state.clearer.readiness()
     response.status_code = 200 if status == "ready" else 503
     return Readiness(status)
@@ -82,7 +82,7 @@ async def ready(request: Request, response: Response) -> Readiness:
 
 @router.get("/v1/models", responses=ANY)
 async def models(request: Request) -> Models:
-    """The models that come with this server, and its limits."""
+    """Returns the models of this server and its limits."""
     settings = request.app.state.clearer.settings
     entries = [
         ModelEntry(name=card.name, purpose=card.purpose, parameters=card.params)
@@ -111,15 +111,15 @@ async def models(request: Request) -> Models:
     openapi_extra=body(parameters.Dehaze),
 )
 async def dehaze(request: Request, query: Annotated[parameters.Dehaze, Query()]) -> Response:
-    """One image as the body, or in a form; the answer is the same image without its haze, in the
-    same format unless `format` or `Accept` say which (PNG where that format cannot be written),
-    with its metadata and bit depth.
+    """Takes one image as the body or in a form and returns it without haze, in the same format
+    unless `format` or `Accept` select another (PNG if that format cannot be written), with its
+    metadata and bit depth.
     """
     clearer: Clearer = request.app.state.clearer
     client = client_of(request)
     wanted = wanted_formats(request.headers.get("accept", ""))
     with clearer.desk.place(client), ExitStack() as undo:
-        clearer.settings.chosen(query.model, query.analysis)  # sooner than the body has come
+        clearer.settings.chosen(query.model, query.analysis)  # before the body is complete
         item = clearer.uploads.new(query.name, "request", client)
         undo.callback(clearer.uploads.remove, item.id)
         given = await clearer.receive(request, item, query)

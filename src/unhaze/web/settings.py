@@ -1,4 +1,4 @@
-"""What a server allows."""
+"""Settings and limits of a server."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from unhaze.restore.resources import usable_cores
 from unhaze.validation import one_of
 from unhaze.web.access import FORMS
 
-ANALYSIS_BYTES = 600_000_000  # of memory that one look of a model may be expected to take
+ANALYSIS_BYTES = 600_000_000  # expected memory that one analysis may use
 LARGEST_ANALYSIS = 2048
 POSITIVE = (
     "max_bytes", "max_pixels", "max_frame_pixels", "max_frames", "video_seconds", "body_seconds",
@@ -27,23 +27,22 @@ class Settings:
     """All limits; the defaults suit one person on one computer.
 
     max_bytes: of an upload. max_pixels: width * height of a photo, by its header, before decoding;
-    max_frame_pixels: of one frame of a video, as many frames are in memory at a time. max_frames:
-    of a video, video_seconds: that the work on one may take, work_seconds: on one photo.
-    forgotten_seconds: after which a video that nobody asks for is given up.
-    workers: photos worked on at a time (0: one for two cores), each in a process of its own that
-    may take worker_bytes of memory; videos take turns beside them.
-    queue: requests that may wait besides. client_places: how many of all these places one client
-    (an address) may hold, 0: all. max_requests: answered at a time, also of downloads; one client
-    may have a quarter of them. max_connections: open at a time, client_connections: of one client,
-    0: all; behind a proxy all are the proxy's. stop_seconds: that what has begun may still take
-    when the server is told to stop. body_seconds: for an upload to come, and for a client to take
-    the next piece of an answer.
-    kept_bytes: of files kept for the page all together, client_bytes: of one client's (0: half of
-    kept_bytes): its oldest make room for its new ones, never another's; kept_seconds: for how long
-    after they were last used. token: what clients must show, "" for none. origins: other sites
-    whose pages may use the API (CORS). hosts: names under which the server may be called, () for
-    any. models: those that clients may name, () for all; without "auto" the first is the default.
-    access_log: text or json, a line a request, or off. device, analysis: as for `Restorer`.
+    max_frame_pixels: of one frame of a video, of which several are in memory at a time. max_frames:
+    of a video. video_seconds, work_seconds: time limits for one video and one photo.
+    forgotten_seconds: after which a video whose state nobody requests is abandoned.
+    workers: photos in parallel (0: one for two cores), each in its own process, which may use
+    worker_bytes of memory; videos are processed one at a time besides. queue: requests that may
+    wait. client_places: how many of all these places one client (an address) may hold, 0: all.
+    max_requests: in progress at a time, downloads included; one client may have a quarter of them.
+    max_connections: open at a time. client_connections: of one client, 0: all; behind a proxy all
+    are the proxy's. stop_seconds: for work in progress on shutdown. body_seconds: for receiving an
+    upload, and for a client to accept the next part of a response.
+    kept_bytes: of all files kept for the page. client_bytes: of one client's (0: half of
+    kept_bytes); its oldest files are removed for its new ones, never those of others. kept_seconds:
+    after the last use. token: required of clients, "" for none. origins: other sites whose pages
+    may use the API (CORS). hosts: accepted host names of the server, () for any. models: that
+    clients may name, () for all; without "auto" the first is the default. access_log: text or json,
+    a line per request, or off. device, analysis: as for `Restorer`.
     """
 
     max_bytes: int = 200_000_000
@@ -93,22 +92,22 @@ class Settings:
 
     @property
     def places(self) -> int:
-        """Photos worked on at a time."""
+        """Returns the number of photos in parallel."""
         return self.workers or max(1, usable_cores() // 2)
 
     @property
     def threads(self) -> int:
-        """Of each of them, so that all cores are used and none is fought over."""
+        """Returns the threads of each worker, which together use all cores."""
         return max(1, usable_cores() // self.places)
 
     @property
     def bytes_of_one(self) -> int:
-        """That one client's files may take."""
+        """Returns the space that the files of one client may take."""
         return self.client_bytes or self.kept_bytes // 2
 
     def chosen(self, model: str, analysis: int) -> str:
-        """The name of the model to load for `model`. UnhazeError: not among those that clients may
-        use, or too dear at this `analysis`.
+        """Returns the name of the model to load for `model`. UnhazeError: it is not available to
+        clients, or needs too much memory at this `analysis`.
         """
         allowed = self.models or tuple(every_model())
         if model == "auto" and "auto" not in allowed:
@@ -121,12 +120,12 @@ class Settings:
 
 
 def every_model() -> list[str]:
-    """The names of all that the service has."""
+    """Returns the names of all models of the service."""
     return ["auto", *(card.name for card in list_models()), *PRIORS]
 
 
 def largest_analysis(model: str) -> int:
-    """Long side in pixels of the picture that a model may see, by the memory that it takes."""
+    """Returns the longest side in pixels that a model may see, given the memory that it uses."""
     if model not in PRIORS:
         return LARGEST_ANALYSIS
     side = math.isqrt(ANALYSIS_BYTES // PRIORS[model].bytes_per_pixel)

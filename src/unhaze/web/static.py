@@ -1,7 +1,7 @@
-"""The files of the page: what `make site` has built, and the models that run in the browser.
+"""Files of the page: the build of `make site`, and the models that run in the browser.
 
-The small files are part of the package. The runtime that browsers need (WebAssembly, 14 MB) is
-where `make site` has put it, as in released wheels; without it the page uses the server only.
+Small files are part of the package. The runtime for browsers (WebAssembly, 14 MB) is added by `make
+site`, as in released wheels; without it the page uses the server only.
 """
 
 import mimetypes
@@ -15,18 +15,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from unhaze.restore.models import FOLDER
 from unhaze.web.work import Missing
 
-IN_BROWSER = ("photo", "photo-fast")  # as site/src/models.ts
+IN_BROWSER = ("photo", "photo-fast")  # as in site/src/models.ts
 RUNTIME = "runtime/ort-wasm-simd-threaded.wasm"
 SAMPLE = "samples/valley.jpg"
-# Systems differ in what they know of these.
+# The tables of systems differ for these.
 TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
 TYPES |= {".webmanifest": "application/manifest+json"}
-FOR_EVER = "private, max-age=31536000, immutable"  # their names change with their contents
+FOR_EVER = "private, max-age=31536000, immutable"  # their names change with their content
 ASK_FIRST = "private, no-cache"
 
 
 def add_files(app: FastAPI, folder: Path) -> None:
-    """What the page fetches: its configuration, models, and the files in `folder`."""
+    """Adds what the page downloads: its configuration, models, and the files in `folder`."""
     for suffix, kind in TYPES.items():
         mimetypes.add_type(kind, suffix)
 
@@ -53,7 +53,7 @@ def add_files(app: FastAPI, folder: Path) -> None:
 
 
 def kept(files: ASGIApp) -> ASGIApp:
-    """`files` of which the browser may keep a copy; of all but those in assets/ it asks first."""
+    """Serves `files`; browsers may cache those in assets/ and revalidate the others."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         rule = FOR_EVER if "/assets/" in scope["path"] else ASK_FIRST

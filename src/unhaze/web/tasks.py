@@ -1,4 +1,4 @@
-"""What the workers of the service do with files: each function runs in a process of its own."""
+"""Tasks of the service's workers: each function runs in a process of its own."""
 
 import secrets
 import time
@@ -26,20 +26,20 @@ from unhaze.web.negotiation import choose
 from unhaze.web.settings import Settings
 from unhaze.web.upload_store import Kept
 
-MODELS_HELD = 3  # loaded at a time, the least used goes first
-SHRUNK = 2048  # long side in pixels up to which a preview is shrunk in memory
+MODELS_HELD = 3  # loaded at a time; the least recently used one is dropped
+SHRUNK = 2048  # longest side in pixels up to which a preview is shrunk in memory
 
 
 class Models:
     """The models that a worker has loaded; `tell` sends progress to the server."""
 
     def __init__(self, settings: Settings, tell: Callable[..., None]) -> None:
-        pyvips.block_untrusted_set(True)  # loaders that parse for minutes, or run programs
+        pyvips.block_untrusted_set(True)  # loaders that parse for minutes or run programs
         self.settings, self.tell = settings, tell
         self.restorers: dict[tuple[str, int, str], Restorer] = {}
 
     def restorer(self, model: str, analysis: int, use: str = "photo") -> Restorer:
-        """A loaded one; `Settings.chosen` has allowed it."""
+        """Returns a loaded Restorer; `Settings.chosen` has checked the model."""
         key = (model, analysis, use)
         found = self.restorers.pop(key, None) or Restorer(
             model,
@@ -55,12 +55,14 @@ class Models:
 
 
 def load(models: Models, model: str) -> None:
-    """Loads a model. UnhazeError: it cannot, for example because there is no such device."""
+    """Loads a model. UnhazeError: it cannot be loaded, for example because there is no such
+    device.
+    """
     models.restorer(model, models.settings.analysis)
 
 
 def receive(models: Models, item: Kept, bands: tuple[int, ...] | None = None) -> dict[str, Any]:
-    """What the header of a photo tells. UnhazeError: no picture, too many pixels."""
+    """Reads the header of a photo. UnhazeError: it is no picture or has too many pixels."""
     limit = models.settings.max_pixels
     with photos.open_photo(item.source, max_pixels=limit, bands=bands) as opened:
         height, width, _ = opened.shape
@@ -71,7 +73,7 @@ def receive(models: Models, item: Kept, bands: tuple[int, ...] | None = None) ->
 
 
 def look(models: Models, item: Kept, model: str) -> dict[str, Any]:
-    """Lets the network look at a photo and keeps what it saw, for previews and results."""
+    """Runs the network on a photo and keeps the analysis, for previews and results."""
     started = time.perf_counter()
     facts = receive(models, item)
     restorer = models.restorer(model, models.settings.analysis)
@@ -84,8 +86,8 @@ def look(models: Models, item: Kept, model: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Order:
-    """What a client wants of a photo. output: by the names of `outputs.OPTIONS`; wanted: the
-    formats that it takes, and how gladly, if `output` does not name one.
+    """The result that a client requests. output: settings by the names of `outputs.OPTIONS`;
+    wanted: the formats that it accepts with their quality, if `output` does not name one.
     """
 
     strength: float = 1.0
@@ -94,7 +96,7 @@ class Order:
     controls: Controls = AS_MODEL
 
     def suffix(self, own: str) -> str:
-        """Of the result of a photo that has this one in its own format. UnhazeError: no such
+        """Returns the suffix of the result of a photo with suffix `own`. UnhazeError: no such
         format.
         """
         format = self.output["format"]
@@ -108,9 +110,7 @@ class Order:
         return own if same else NAMED[format]
 
     def how(self) -> Output:
-        """How the result is written. UnhazeError: values that there are none of, or that do not go
-        together.
-        """
+        """Returns how the result is written. UnhazeError: invalid or conflicting values."""
         chosen: dict[str, Any] = {
             name: None if value in (0, "", SAME) else value for name, value in self.output.items()
         }
@@ -127,7 +127,7 @@ class Written:
 
 
 def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -> dict[str, Any]:
-    """Writes the restored photo to `result` in the item's folder."""
+    """Writes the restored photo to `result` in the folder of the item."""
     started = time.perf_counter()
     restorer = models.restorer(model, analysis).controlled(order.controls)
     with noted(item.source) as lost:
@@ -142,10 +142,12 @@ def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -
 
 
 def write_result(models: Models, item: Kept, order: Order) -> Written:
-    """A new file in the item's folder: the photo at full size, restored with its field."""
+    """Writes the photo at full size, restored with its kept field, to a new file in the item's
+    folder.
+    """
     target = item.folder / f"{secrets.token_hex(8)}{order.suffix(item.suffix)}"
     restorer = models.restorer(item.model, models.settings.analysis).controlled(order.controls)
-    # What was seen is what the model makes of it; other wishes make another field.
+    # The kept analysis is that of the model alone; controls need another field.
     seen = _seen(models, item) if order.strength and order.controls == AS_MODEL else None
     with noted(item.source) as lost:
         how = {"strength": order.strength, "output": order.how()}
@@ -154,7 +156,9 @@ def write_result(models: Models, item: Kept, order: Order) -> Written:
 
 
 def preview(models: Models, item: Kept, side: str, size: int) -> bytes:
-    """JPEG of the hazy or the fully restored photo, with a long side of at most `size`."""
+    """Returns a JPEG of the hazy or the fully restored photo, with a long side of at most
+    `size`.
+    """
     if size > SHRUNK:
         return _full_preview(models, item, side)
     threads = models.settings.threads
@@ -164,7 +168,7 @@ def preview(models: Models, item: Kept, side: str, size: int) -> bytes:
         if size < max(pixels.shape):
             pixels = analysis_image(pixels, size)
         elif max(pixels.shape) < max(item.width, item.height):
-            small = analysis_image(opened.image(), size)
+            small = analysis_image(opened.to_shrink(size), size)
             pixels = photos.upright(small, traits.orientation)
             if side == "restored":
                 pixels = apply_field(seen.maps, pixels, threads=threads)
@@ -174,7 +178,7 @@ def preview(models: Models, item: Kept, side: str, size: int) -> bytes:
 
 
 def _full_preview(models: Models, item: Kept, side: str) -> bytes:
-    """Every pixel; in strips, so that memory does not grow with the photo."""
+    """Restores every pixel, in strips, so that memory does not depend on the size of the photo."""
     target = item.folder / f"{secrets.token_hex(8)}.jpg"
     restorer = models.restorer(item.model, models.settings.analysis)
     strength = 1.0 if side == "restored" else 0.0
@@ -202,8 +206,8 @@ def clear_video(
     encoding: Encoding | None = None,
     controls: Controls = AS_MODEL,
 ) -> tuple[str, ...]:
-    """Writes the restored video to `result`, and returns what its client should know of it; tells
-    (frames done, frames in all, seconds).
+    """Writes the restored video to `result` and returns facts for its client. Reports progress as
+    (frames done, total frames, seconds).
     """
     from unhaze.restore.video import restore_video
 
@@ -231,10 +235,11 @@ def clear_video(
 
 
 def check_video(models: Models, source: Path) -> int | None:
-    """The number of frames, if the header tells; UnhazeError for too many, or too large ones.
+    """Returns the number of frames, if the header states it. UnhazeError: too many or too large
+    frames.
 
     FFmpeg also reads playlists, manifests and session descriptions, which name other files and
-    addresses: none of those is opened, whatever the first bytes look like.
+    addresses. None of those is opened, whatever its first bytes are.
     """
     from unhaze.restore.video.reading import Reading, find_video, open_container
 

@@ -1,4 +1,6 @@
-"""The upload store: what a page sent lies in a private folder, for so long, so much a client."""
+"""The upload store: files of the page in a private folder, with limits of time and of size per
+client.
+"""
 
 import math
 import secrets
@@ -13,7 +15,9 @@ from unhaze.scratch import PREFIX, lease, remove_leftovers
 
 
 class Full(Exception):
-    """The files of others fill the store. retry_after: seconds until the first of them goes."""
+    """Files of other clients fill the store. retry_after: seconds until the first of them
+    expires.
+    """
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"no room for more files; try again in {retry_after} seconds")
@@ -22,12 +26,12 @@ class Full(Exception):
 
 @dataclass
 class Kept:
-    """One photo, video or request. `folder` holds its files, `name` is what the client calls it.
+    """One photo, video or request. `folder` holds its files, `name` is the client's name for it.
 
-    client: whose it is. state: waiting, running, done or failed; what waits or runs is not tidied
-    away. suffix: of the result. lost: what of the upload the result does not hold.
-    done, frames: how far a video is, of how many if that is known.
-    used: when it was last of use, asked: when its client last asked for it.
+    client: its owner. state: waiting, running, done or failed; waiting and running items are not
+    removed. suffix: of the result. lost: what of the upload the result does not hold. done, frames:
+    progress of a video, and the total if known. used: time of the last use; asked: when its client
+    last requested it.
     """
 
     id: str
@@ -51,19 +55,20 @@ class Kept:
 
     @property
     def source(self) -> Path:
-        """The upload, with its suffix and without its name: that could be anything."""
+        """Returns the path of the upload. Its name is not the client's, which could be anything."""
         return self.folder / f"source{safe_suffix(self.name)}"
 
     @property
     def result_name(self) -> str:
-        """What the result is to be called at the client's."""
+        """Returns the name of the result for the client."""
         return safe_name(self.name, self.suffix)
 
 
 class UploadStore:
-    """All that is kept. Whoever has too much loses the own oldest; closing it removes every file.
+    """All kept items. A client over its limit loses its own oldest files; closing removes every
+    file.
 
-    most_bytes: of all files, client_bytes: of one client's. seconds: kept after the last use.
+    most_bytes: of all files; client_bytes: of one client's. seconds: kept after the last use.
     """
 
     def __init__(self, most_bytes: int, client_bytes: int, seconds: float) -> None:
@@ -75,7 +80,9 @@ class UploadStore:
         self.lock = threading.Lock()
 
     def new(self, name: str, kind: str, client: str = "") -> Kept:
-        """An empty place under a name that nobody can guess. Full: others' files leave no room."""
+        """Creates an empty item with a name that cannot be guessed. Full: files of others leave no
+        room.
+        """
         self.tidy()
         idle = [each for each in self.items.values() if each.state in ("done", "failed")]
         own = sorted((each for each in idle if each.client == client), key=lambda each: each.used)
@@ -92,7 +99,7 @@ class UploadStore:
         return item
 
     def get(self, ident: str, kind: str) -> Kept | None:
-        """The item, whose time begins anew; None if there is none of this kind."""
+        """Returns the item and renews its time; None if there is none of this kind."""
         self.tidy()
         with self.lock:
             item = self.items.get(ident)
@@ -102,7 +109,7 @@ class UploadStore:
             return item
 
     def remove(self, ident: str) -> None:
-        """Forgets it and deletes its files; work on it fails soon."""
+        """Removes an item and its files; work on it fails soon afterwards."""
         with self.lock:
             item = self.items.pop(ident, None)
         if item is not None:
@@ -110,13 +117,13 @@ class UploadStore:
             shutil.rmtree(item.folder, ignore_errors=True)
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each item."""
+        """Returns the bytes of each item."""
         with self.lock:
             items = list(self.items.values())
         return {each.id: size_of(each.folder) for each in items}
 
     def tidy(self) -> None:
-        """Removes what is too old, and of clients that have too much what they used longest ago."""
+        """Removes expired items, and the least recently used ones of clients over their limit."""
         now, sizes = time.monotonic(), self.sizes()
         with self.lock:
             items = list(self.items.values())
@@ -138,7 +145,7 @@ class UploadStore:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the files in it; of one that vanishes meanwhile, nothing."""
+    """Returns the bytes of the files in `folder`; files that vanish meanwhile count nothing."""
     try:
         return sum(file.stat().st_size for file in folder.iterdir())
     except FileNotFoundError:
@@ -146,14 +153,16 @@ def size_of(folder: Path) -> int:
 
 
 def safe_suffix(name: str) -> str:
-    """The last suffix of a client's file name, if it is a plain one, else nothing."""
+    """Returns the last suffix of a client's file name if it is plain, else an empty string."""
     _, dot, suffix = name.rpartition(".")
     plain = dot and suffix.isascii() and suffix.isalnum() and len(suffix) <= 5
     return f".{suffix.lower()}" if plain else ""
 
 
 def safe_name(name: str, suffix: str) -> str:
-    """A client's file name as a result's: no folders, no control characters, its own suffix."""
+    """Turns a client's file name into that of a result: no folders, no control characters,
+    `suffix`.
+    """
     last = name.replace("\\", "/").rpartition("/")[2]
     stem = last.rpartition(".")[0] or last
     kept = "".join(each for each in stem if each.isprintable() and each not in ':*?"<>|')

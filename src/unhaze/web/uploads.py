@@ -1,4 +1,6 @@
-"""A body becomes a file as it comes: the file itself, or a form (multipart) with the file in it."""
+"""Writes a body to a file as it arrives: the file itself, or a form (multipart) that contains
+it.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from starlette.requests import Request
 
 from unhaze.errors import UnhazeError
 
-FILE = "file"  # the field that holds it
+FILE = "file"  # the field that contains the file
 MOST_FIELDS = 32
 MOST_FIELD_BYTES = 4096  # of a value, and of the headers of a part
 
@@ -22,10 +24,10 @@ class NoRoom(Exception):
 
 
 class Form:
-    """Takes a form apart piece by piece: the file goes to `target`, small fields are kept.
+    """Parses a form piece by piece: writes the file to `target` and keeps small fields.
 
-    After the last piece: fields (name -> value) and name, which the client's file has, or "".
-    UnhazeError: no such form, more than one file, too many or too large fields.
+    After the last piece: fields (name -> value) and name, the client's file name or "".
+    UnhazeError: no valid form, more than one file, or too many or too large fields.
     """
 
     def __init__(self, boundary: bytes, target: BinaryIO) -> None:
@@ -48,14 +50,14 @@ class Form:
         )
 
     def write(self, piece: bytes) -> None:
-        """Takes in the next piece."""
+        """Parses the next piece."""
         try:
             self._parser.write(piece)
         except FormParserError as error:
             raise UnhazeError(f"the form cannot be read: {error}") from error
 
     def close(self) -> None:
-        """UnhazeError: something is missing."""
+        """Checks that the form is complete. UnhazeError: something is missing."""
         if not self.complete:
             raise UnhazeError("the form ends early")
         if not self.has_file:
@@ -110,15 +112,16 @@ class Form:
 
 
 def text_of(given: bytes) -> str:
-    """UTF-8, as all send it; what else it may be is not lost, but looks odd."""
+    """Decodes UTF-8, which all clients send; other bytes are replaced, not lost."""
     with suppress(UnicodeDecodeError):
         return given.decode()
     return given.decode("latin-1")
 
 
 async def save(request: Request, target: BinaryIO) -> tuple[dict[str, str], str]:
-    """Writes the file of a request to `target`; returns the fields of its form and the file's name,
-    both empty for a body that is the file itself. UnhazeError: there is none, or the form is wrong.
+    """Writes the file of a request to `target`; returns the fields of its form and the file name,
+    both empty if the body is the file itself. UnhazeError: there is no file, or the form is
+    invalid.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     form = None

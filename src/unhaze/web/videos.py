@@ -1,4 +1,4 @@
-"""What the page uses for short videos: send one, ask how far it is, fetch it."""
+"""Video routes of the page: upload a short video, request its progress, download it."""
 
 import asyncio
 import threading
@@ -27,13 +27,13 @@ router = APIRouter(tags=["page"], dependencies=[Depends(known_parameters)])
 
 MATROSKA = b"\x1a\x45\xdf\xa3"
 QUICKTIME = (b"moov", b"mdat", b"wide", b"free", b"skip")
-SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # of results; others become .mkv
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")  # suffixes of results; others become .mkv
 
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """How far a video is: waiting, running, done or failed. frames: in all, if that is known.
-    notes: what was damaged or missing in it, and what the result does not hold, a line each.
+    """State of a video: waiting, running, done or failed. frames: total, if known. notes: what was
+    damaged or missing, and what the result does not hold, one line each.
     """
 
     id: str
@@ -53,7 +53,7 @@ class VideoEntry:
 async def send_video(
     request: Request, query: Annotated[parameters.SendVideo, Query()]
 ) -> VideoEntry:
-    """Takes a video as the body and begins to restore it; its state tells how far it is."""
+    """Receives a video as the body and starts to restore it; its state shows the progress."""
     clearer: Clearer = request.app.state.clearer
     with ExitStack() as undo:
         client = client_of(request)
@@ -81,15 +81,15 @@ async def send_video(
             )
 
     task = asyncio.create_task(restore())
-    clearer.tasks.add(task)  # else nothing holds it, and it might be dropped
+    clearer.tasks.add(task)  # keeps a reference, without which the task could be garbage-collected
     task.add_done_callback(clearer.tasks.discard)
     return entry(item)
 
 
 def check_container(source: Path) -> None:
-    """UnhazeError unless the first bytes are those of MP4, MOV, MKV, WebM or AVI.
+    """Raises UnhazeError unless the first bytes are those of MP4, MOV, MKV, WebM or AVI.
 
-    FFmpeg also reads playlists, which name other files and URLs: those must never reach it.
+    FFmpeg also reads playlists, which name other files and URLs and must never reach it.
     """
     with source.open("rb") as file:
         head = file.read(12)
@@ -106,7 +106,7 @@ def restore_kept(
     how: tuple[float, Encoding, Controls],
     stop: threading.Event,
 ) -> None:
-    """Restores the video; what goes wrong becomes its state. `how`: strength and so on."""
+    """Restores the video; errors are stored in its state. `how`: strength and other settings."""
     item.state = "running"
     item.suffix = item.source.suffix if item.source.suffix in SUFFIXES else ".mkv"
     started = time.perf_counter()
@@ -139,7 +139,9 @@ def restore_kept(
 
 @dataclass(frozen=True)
 class Unwanted:
-    """Set when the server stops, the video was removed, or its client has not asked for long."""
+    """Set if the server stops, the video was removed, or its client has not requested it for
+    long.
+    """
 
     stop: threading.Event
     item: Kept
@@ -152,7 +154,7 @@ class Unwanted:
 
 @router.get("/v1/videos/{ident}", responses=UNKNOWN)
 def video_state(request: Request, ident: str) -> VideoEntry:
-    """How far it is."""
+    """Returns the state of a video."""
     return entry(request.app.state.clearer.find(ident, "video"))
 
 
@@ -160,7 +162,7 @@ def video_state(request: Request, ident: str) -> VideoEntry:
     "/v1/videos/{ident}/result", response_class=Response, responses=content("video/*") | UNKNOWN
 )
 def video_result(request: Request, ident: str) -> Response:
-    """The restored video, with its sound; 404 until it is done."""
+    """Returns the restored video with its sound; 404 until it is done."""
     item = request.app.state.clearer.find(ident, "video")
     if item.state != "done":
         raise Missing(f"the video is {item.state}; ask /v1/videos/{ident} until it is done")
@@ -174,13 +176,13 @@ def video_result(request: Request, ident: str) -> Response:
 
 @router.delete("/v1/videos/{ident}", status_code=204, responses=UNKNOWN)
 def remove_video(request: Request, ident: str) -> None:
-    """Deletes a video before its time; the work on one that is not done stops."""
+    """Deletes a video before its time; work in progress on it stops."""
     clearer: Clearer = request.app.state.clearer
     clearer.uploads.remove(clearer.find(ident, "video").id)
 
 
 def entry(item: Kept) -> VideoEntry:
-    """What a client is told."""
+    """Returns the description sent to a client."""
     return VideoEntry(
         id=item.id,
         name=item.name,

@@ -1,4 +1,4 @@
-"""From an upload to a cleared file: what all routes share."""
+"""From an upload to a restored file: the steps that all routes share."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from unhaze.web.workers import Dropped, Workers
 
 Result = TypeVar("Result")
 
-TIDY_SECONDS = 20.0  # from one look for old files to the next
+TIDY_SECONDS = 20.0  # between two removals of expired files
 
 
 class Missing(Exception):
@@ -31,7 +31,7 @@ class Missing(Exception):
 
 
 class BrokenOff(Exception):
-    """An answer that has begun cannot be completed: its connection ends before it does."""
+    """A response in progress cannot be completed; its connection is closed early."""
 
 
 class Clearer:
@@ -41,12 +41,12 @@ class Clearer:
         self.settings = settings
         self.desk = Desk(settings.places, settings.queue, settings.client_places)
         waiting = max(1, settings.queue // 4)
-        self.video_desk = Desk(1, waiting, settings.client_places)  # a long video stops no photo
+        self.video_desk = Desk(1, waiting, settings.client_places)  # videos do not block photos
         self.uploads = UploadStore(
             settings.kept_bytes, settings.bytes_of_one, settings.kept_seconds
         )
         self.workers = Workers(settings)
-        self.tasks: set[asyncio.Task[None]] = set()  # what runs on after its request was answered
+        self.tasks: set[asyncio.Task[None]] = set()  # tasks that continue after the response
 
     def close(self) -> None:
         """Ends the work and removes all files."""
@@ -60,20 +60,20 @@ class Clearer:
         self.uploads.close()
 
     async def drain(self, seconds: float) -> None:
-        """Lets photos that have begun, also to be sent, end within so many seconds; begins nothing,
-        and gives videos up, as nobody could fetch them any more.
+        """Gives photos in progress, downloads included, up to `seconds` to finish and starts
+        nothing new. Videos are abandoned, because nobody could download them any more.
         """
         self.video_desk.stop_all()
         await self.desk.drain(seconds)
 
     def check(self) -> None:
-        """UnhazeError unless the model that clients get unasked can be loaded."""
+        """Raises UnhazeError unless the default model can be loaded."""
         model = self.settings.chosen("auto", self.settings.analysis)
         self.call(tasks.load, model, stop=threading.Event())
 
     @asynccontextmanager
     async def tidying(self) -> AsyncIterator[None]:
-        """Meanwhile files die on time, whether anybody asks or not."""
+        """Removes expired files within the context, whether or not there are requests."""
 
         async def tidy_for_ever() -> None:
             while True:
@@ -89,22 +89,22 @@ class Clearer:
                 await tidying
 
     def readiness(self) -> str:
-        """ready; else what hinders."""
+        """Returns "ready", or the reason why not."""
         if self.desk.stopping:
             return "stopping"
         free = shutil.disk_usage(self.uploads.folder).free
         return "ready" if free >= 2 * self.settings.max_bytes else "no room"
 
     def find(self, ident: str, kind: str) -> Kept:
-        """What is kept under this name; Missing if nothing is."""
+        """Returns the kept item of this name. Missing: there is none."""
         item = self.uploads.get(ident, kind)
         if item is None:
             raise Missing(f"no such {kind}; it is kept for a while only, send it again")
         return item
 
     async def receive(self, request: Request, item: Kept, given: Given) -> Given:
-        """Writes the file of a request to the item's source, which gets its name; returns all
-        parameters: those `given` in the address, and those of a form. UnhazeError: they are wrong,
+        """Writes the file of a request to the item's source and sets its name; returns all
+        parameters, those `given` in the query and those of a form. UnhazeError: they are invalid,
         or there is no file.
         """
         with (item.folder / "upload").open("wb", buffering=0) as target:
@@ -117,7 +117,7 @@ class Clearer:
     async def work(
         self, job: Callable[[threading.Event], Result], item: Kept, request: Request | None = None
     ) -> Result:
-        """`job(stop)` at the desk; its errors name the upload as its client does."""
+        """Runs `job(stop)` at the desk; errors name the upload as its client does."""
         try:
             return await self.desk.work(job, request)
         except Dropped as error:
@@ -132,43 +132,47 @@ class Clearer:
             raise NoRoom("no room on the server for the result") from error
 
     def call(self, function: Callable[..., Any], *words: Any, stop: threading.Event) -> Any:
-        """A task of `tasks` in a worker, within the time that a photo may take."""
+        """Runs a function of `tasks` in a worker, within the time limit of a photo."""
         return self.workers.call(function, *words, stop=stop, seconds=self.settings.work_seconds)
 
     def look(self, item: Kept, model: str, stop: threading.Event) -> None:
-        """Lets the network look at a photo and keeps what it saw, for previews and results."""
+        """Runs the network on a photo and keeps the analysis, for previews and results."""
         take_over(item, self.call(tasks.look, item, model, stop=stop))
         item.state = "done"
 
     def clear(
         self, item: Kept, model: str, analysis: int, order: tasks.Order, stop: threading.Event
     ) -> None:
-        """Writes the restored photo to `result` in the item's folder."""
+        """Writes the restored photo to `result` in the folder of the item."""
         words = (item, model, analysis, order)
         take_over(item, self.call(tasks.clear, *words, stop=stop))
 
     def write_result(self, item: Kept, order: tasks.Order, stop: threading.Event) -> tasks.Written:
-        """A new file in the item's folder: the photo at full size, restored with its field."""
+        """Writes the photo at full size, restored with its kept field, to a new file in the item's
+        folder.
+        """
         return self.call(tasks.write_result, item, order, stop=stop)
 
     def preview(self, item: Kept, side: str, size: int, stop: threading.Event) -> bytes:
-        """JPEG of the hazy or the fully restored photo, with a long side of at most `size`."""
+        """Returns a JPEG of the hazy or the fully restored photo, with a long side of at most
+        `size`.
+        """
         return self.call(tasks.preview, item, side, size, stop=stop)
 
 
 def client_of(request: Request) -> str:
-    """Who asks, by its address."""
+    """Returns the client of a request: its address."""
     return network_of(request.client.host if request.client else "")
 
 
 def take_over(item: Kept, facts: dict[str, Any]) -> None:
-    """What a worker found out about an item."""
+    """Copies what a worker found out to the item."""
     for name, value in facts.items():
         setattr(item, name, value)
 
 
 def in_client_words(message: str, item: Kept) -> str:
-    """An error without the places of files on this server, and without what only its owner sets."""
+    """Removes paths of this server, and advice that only its owner can follow, from an error."""
     name = item.name or "the upload"
     message = re.sub(re.escape(str(item.folder)) + r"[^'\"\s]*", lambda _: name, message)
     return message.partition("; set UNHAZE_MAX_PIXELS")[0]

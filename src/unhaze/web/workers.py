@@ -1,6 +1,6 @@
-"""Worker processes of the service: what takes too long, takes too much or is not wanted is killed.
+"""Worker processes of the service, killed if they use too much time or memory or are not needed.
 
-A task is a function of `unhaze.web.tasks` and its arguments; it travels through a pipe.
+A task is a function of `unhaze.web.tasks` and its arguments, sent through a pipe.
 """
 
 import multiprocessing
@@ -21,31 +21,31 @@ from unhaze.errors import UnhazeError
 from unhaze.web.desk import Stopping
 from unhaze.web.settings import Settings
 
-POLL = 0.05  # seconds after which a stop, the time and the memory are looked at again
-GRACE = 1.0  # seconds in which a task that nobody wants may end by itself: a new process takes more
+POLL = 0.05  # seconds between checks of stop, time and memory
+GRACE = 1.0  # seconds for an unwanted task to end by itself: starting a process takes longer
 KNOWN = (UnhazeError, MemoryError, OSError, ModuleNotFoundError)
 
 
 class Dropped(Exception):
-    """The task was not wanted any more."""
+    """The task is no longer wanted."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a task tells before its end."""
+    """Progress that a task reports before its end."""
 
     words: tuple[Any, ...]
 
 
 class Stop(Protocol):
-    """Says whether a task is not wanted any more; such is a `threading.Event`."""
+    """Tells whether a task is no longer wanted; a `threading.Event` is one."""
 
     def is_set(self) -> bool: ...
 
 
 @dataclass(eq=False)
 class WorkerHandle:
-    """A worker as the server sees it."""
+    """A worker process as seen by the server."""
 
     process: BaseProcess
     pipe: Connection
@@ -56,7 +56,7 @@ class WorkerHandle:
         self.pipe.close()
 
     def bytes(self) -> int:
-        """Of memory that it holds now; 0 where the system does not say."""
+        """Returns the bytes of memory that it uses; 0 if the system does not report them."""
         try:
             pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         except OSError:
@@ -65,7 +65,7 @@ class WorkerHandle:
 
 
 class Workers:
-    """Processes that are started when they are needed, and used again and again."""
+    """Processes that are started on demand and reused."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -82,14 +82,14 @@ class Workers:
         seconds: float,
         progress: Callable[..., None] | None = None,
     ) -> Any:
-        """What `function(models, *words)` returns in a worker; its known errors are raised here.
+        """Returns the result of `function(models, *words)` in a worker; raises its known errors.
 
         Dropped: `stop` was set. UnhazeError: it took more than `seconds`, or the worker died.
-        MemoryError: it held more than the settings allow. `progress` gets what it tells meanwhile;
-        an error that it raises ends the task, too.
+        MemoryError: it used more than the settings allow. `progress` receives its reports; an error
+        raised there ends the task as well.
         """
         handle = self._take()
-        with ExitStack() as undo:  # What ends by an error leaves a worker in an unknown state.
+        with ExitStack() as undo:  # After an error, the state of a worker is unknown.
             undo.callback(self._drop, handle)
             answer = self._converse(handle, function, words, stop, seconds, progress)
             undo.pop_all()
@@ -159,7 +159,7 @@ class Workers:
 
 
 def live(settings: Settings, pipe: Connection) -> None:
-    """The life of a worker. Ctrl-C and SIGTERM are the server's, which says when to end."""
+    """Main loop of a worker. Ctrl-C and SIGTERM are for the server, which ends its workers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=leave_with, args=(os.getppid(),), daemon=True).start()
@@ -185,7 +185,7 @@ def live(settings: Settings, pipe: Connection) -> None:
 
 
 def plain(error: BaseException) -> BaseException:
-    """The error without what it was raised from, which may not travel."""
+    """Returns the error without its cause, which may not be picklable."""
     if isinstance(error, UnhazeError):
         return UnhazeError(str(error))
     if isinstance(error, MemoryError):
@@ -194,7 +194,7 @@ def plain(error: BaseException) -> BaseException:
 
 
 def leave_with(parent: int) -> None:
-    """Ends this process soon after its server, also in the middle of work."""
+    """Ends this process soon after its server, even in the middle of work."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(0)

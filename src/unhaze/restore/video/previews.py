@@ -15,6 +15,7 @@ from unhaze.errors import UnhazeError
 from unhaze.photo import Photo, check_target
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.preview import comparison
+from unhaze.restore.video.encoders import CODECS
 from unhaze.restore.video.frames import ANALYSIS, HOLD, SMOOTHING, check_estimates, follow
 from unhaze.restore.video.pixels import Picture, profile_of, to_pictures
 from unhaze.restore.video.reading import Reading, find_video, open_container, read
@@ -107,7 +108,7 @@ def split(hazy: np.ndarray, restored: np.ndarray) -> np.ndarray:
 
 def _add(made: OutputContainer, shown: np.ndarray, time: float) -> None:
     if not made.streams.video:
-        stream = made.add_stream("libx264", options={"crf": "18", "preset": "veryfast"})
+        stream = made.add_stream("libx264", options=dict(CODECS["h264"].options))
         stream.height, stream.width = shown.shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = TICKS
