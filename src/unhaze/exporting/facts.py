@@ -51,7 +51,7 @@ def count_macs(net: nn.Module, *, side: int = COUNTED) -> int:
 
 
 def count_costs(net: nn.Module) -> dict[str, int]:
-    """What `restore.models.tell_cost` tells before a picture: multiplications, counted without computing.
+    """What `tell_cost` tells before a picture: multiplications, counted without computing.
 
     `macs_per_pixel`: for each pixel more, from 256 x 256 to 512 x 512. `macs_fixed`: besides, for
     any picture, as where a part of the network sees all of them at one size. `macs_small`: for a
