@@ -1,6 +1,6 @@
-"""The analysis picture: a photo in small, as the network is given it.
+"""The analysis image: a small version of the photo, which is the input of the network.
 
-Places without data, as maps and orthophotos have them, have no influence on it, and stay.
+Places without data, as in maps and orthophotos, do not influence the result or change.
 """
 
 from collections import deque
@@ -13,17 +13,17 @@ from unhaze.errors import UnhazeError
 from unhaze.photo import Photo, Traits, to_float
 from unhaze.restore.managed import filled
 
-FINITE = 3e38  # nearly the largest of 32-bit floats
+FINITE = 3e38  # nearly the largest 32-bit float
 WHITES = {"uchar": 255, "ushort": 65535, "float": 1}  # of libvips' formats
 
 
 def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.ndarray:
-    """(h,w,3) float32 in [0,1] with max(h,w) <= long_side; never enlarged.
+    """Returns (h,w,3) float32 in [0,1] with max(h,w) <= long_side; never enlarges.
 
     `picture`: (H,W,3) uint8, uint16 or float32, or a libvips picture of these types, not decoded
-    yet, grey or RGB. What its alpha hides is filled with colours of what it shows. Floats of a
-    libvips picture are not bounded. Shrunk by means of whole cells, the rest by libvips' Lanczos-3
-    on floats, so that 8-bit pictures gain the precision of the mean.
+    yet, grey or RGB. Pixels hidden by alpha take colours of visible ones. Floats of a libvips
+    picture are not clamped. Shrinks by means of whole cells, then by libvips' Lanczos-3 on floats,
+    so that 8-bit pictures gain the precision of the mean.
     """
     if isinstance(picture, pyvips.Image) and picture.hasalpha():
         return _visible_image(picture, long_side)
@@ -31,7 +31,7 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
     scale = min(1.0, long_side / max(image.height, image.width))
     size = [max(1, round(side * scale)) for side in (image.height, image.width)]
     small = image[0] if image.bands == 1 else image.extract_band(0, n=3)
-    if small.format == "float":  # what is no number, or endless, is no light
+    if small.format == "float":  # NaN and infinity are not light
         small = (small.abs() < FINITE).ifthenelse(small, 0)
     cell = int(1 / scale)
     if cell > 1:
@@ -49,9 +49,9 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
 
 
 def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:
-    """The analysis picture of one with alpha: colours weighted by how much they are seen."""
+    """Returns the analysis image of a picture with alpha: colours weighted by alpha."""
     top = WHITES[str(image.format)]
-    # Decoded once: both parts are made of it, and a stream can be read once only.
+    # Decoded once: both parts need it, and a stream can be read only once.
     whole = image.copy_memory()
     alpha = whole[whole.bands - 1].cast("float") / top
     seen = whole.extract_band(0, n=whole.bands - 1).cast("float") * alpha
@@ -63,17 +63,17 @@ def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:
 
 
 def whole_image(photo: Photo) -> pyvips.Image:
-    """The samples of a photo, with its alpha, as libvips knows them."""
+    """Returns the samples of a photo, with its alpha, as a libvips image."""
     if photo.alpha is None or photo.traits.extra:
         return _wrapped(photo.pixels)
     return _wrapped(np.dstack([photo.pixels, photo.alpha])).copy(interpretation="srgb")
 
 
 def with_data_only(image: pyvips.Image, traits: Traits) -> pyvips.Image:
-    """Its places without data hidden by alpha; a picture that has an alpha stays as it is."""
+    """Hides places without data with alpha; a picture with alpha does not change."""
     if traits.missing is None or image.hasalpha():
         return image
-    # Of a picture, == makes a picture, which pyvips' types do not say.
+    # For images, == returns an image, unlike pyvips' type stubs.
     empty = image.relational_const("equal", [traits.missing]).bandand()
     alpha = empty.ifthenelse(0, WHITES[str(image.format)]).cast(image.format)
     return image.bandjoin(alpha).copy(interpretation=image.interpretation)
@@ -115,12 +115,12 @@ def check_pixels(pixels: np.ndarray) -> None:
 
 
 def as_float(pixels: np.ndarray) -> np.ndarray:
-    """float32 in [0,1]; what is float already is taken as it is."""
+    """Converts to float32 in [0,1]; floats do not change."""
     return pixels if pixels.dtype == np.float32 else to_float(pixels)
 
 
 def as_u8(pixels: np.ndarray) -> np.ndarray:
-    """Floats in [0,1], rounded to uint8."""
+    """Rounds floats in [0,1] to uint8."""
     return np.rint(pixels * 255).astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Devices, cores and memory that this process may use, inside a container too."""
+"""Devices, cores and memory available to this process, also inside a container."""
 
 import contextlib
 import ctypes
@@ -18,9 +18,9 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
 
 def count_threads(threads: int) -> int:
-    """`threads`, or one for each core that this process may use where it is 0.
+    """Returns `threads`, or if it is 0 the number of cores available to this process.
 
-    UnhazeError for anything but a whole number from 0.
+    UnhazeError: not an integer from 0.
     """
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 0:
         raise UnhazeError(f"threads is {threads!r}; expected a whole number, 0 for one per core")
@@ -28,17 +28,19 @@ def count_threads(threads: int) -> int:
 
 
 def usable_cores() -> int:
-    """The cores that the affinity mask and the container's quota leave, at least 1."""
+    """Returns the cores left by the affinity mask and the container's quota, at least 1."""
     allowed = getattr(os, "sched_getaffinity", None)  # Linux only
     cores = len(allowed(0)) if allowed else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
         quota, period = (CGROUP / "cpu.max").read_text().split()
-        cores = min(cores, math.ceil(int(quota) / int(period)))  # "max" is no number: no quota
+        cores = min(cores, math.ceil(int(quota) / int(period)))  # "max" is not a number: no quota
     return max(1, cores)
 
 
 def free_memory() -> float:
-    """Bytes that can still be used, as far as the system and the container say; else infinity."""
+    """Returns the bytes available according to the system and the container; infinity if
+    unknown.
+    """
     free = math.inf
     with contextlib.suppress(OSError, StopIteration):
         lines = MEMORY_FACTS.read_text().splitlines()
@@ -51,19 +53,19 @@ def free_memory() -> float:
 
 
 def share_one_heap() -> None:
-    """Lets all threads of this process have one heap in common, where the C library is glibc.
+    """Makes all threads of this process share one heap, if the C library is glibc.
 
-    With a heap for each, what one has freed no other can use: a photo of 12 megapixels takes 290 MB
-    and not 200. For threads to come: call it first.
+    With a heap per thread, freed memory is not available to other threads: a photo of 12 megapixels
+    takes 290 MB instead of 200. Affects future threads, so call it first.
     """
     with contextlib.suppress(OSError, TypeError, AttributeError):  # Windows; other C libraries
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep up to 2 GB that it has freed, where the C library is glibc.
+    """Lets this process keep up to 2 GB of freed memory, if the C library is glibc.
 
-    Large tensors would otherwise be given back to the system and fetched page by page at every
+    Large tensors would otherwise be returned to the system and fetched page by page at every
     training step: a tenth of a step of AECR-Net on a CPU, a third of its deformable convolution.
     """
     with contextlib.suppress(OSError, TypeError, AttributeError):  # Windows; other C libraries
@@ -74,10 +76,10 @@ def keep_freed_memory() -> None:
 
 @dataclass(frozen=True)
 class Device:
-    """One entry of `DEVICES`.
+    """An entry of `DEVICES`.
 
-    provider: its name in ONNX Runtime, "" for OpenVINO, which runs models itself. install: what
-    brings it. automatic: whether "auto" may take it. options: of the provider.
+    provider: its name in ONNX Runtime, "" for OpenVINO, which runs models itself. install: the
+    package that contains it. automatic: whether "auto" may select it. options: of the provider.
     """
 
     provider: str
@@ -86,20 +88,20 @@ class Device:
     options: dict[str, str] = field(default_factory=dict)
 
 
-# Best first. "auto" takes only what runs pictures of any size at once and in float32: MIGraphX
-# compiles anew for each size, Core ML and OpenVINO may compute in half precision. For the same
-# reason TensorRT is left out altogether: it would build an engine, for minutes, for each size.
+# Best first. "auto" selects only devices that run any size at once and in float32: MIGraphX
+# compiles for each size, Core ML and OpenVINO may compute in half precision. TensorRT is not
+# supported because it would build an engine, for minutes, for each size.
 DEVICES = {
     "cuda": Device(
         "CUDAExecutionProvider",
         "onnxruntime-gpu in place of onnxruntime",
         automatic=True,
         options={
-            # The default tries all algorithms for each new size of picture; this one asks a table.
+            # The default tries all algorithms for each new size of picture; this one uses a table.
             "cudnn_conv_algo_search": "HEURISTIC",
-            # The default doubles what it holds each time; pictures are large, so take what is due.
+            # The default doubles its allocations; pictures are large, so allocate what is needed.
             "arena_extend_strategy": "kSameAsRequested",
-            # The same picture on every device.
+            # Deterministic: the same picture on every device.
             "use_tf32": "0",
         },
     ),
@@ -118,7 +120,9 @@ DEVICES = {
 
 
 def choose_device(device: str) -> str:
-    """`device`, or the best one here for "auto". UnhazeError: unknown, or not in this install."""
+    """Returns `device`, or the best one for "auto". UnhazeError: unknown, or not in this
+    install.
+    """
     import onnxruntime
 
     available = onnxruntime.get_available_providers()

@@ -1,4 +1,4 @@
-"""The estimate of a prior, and checking and scaling of its settings."""
+"""The estimate of a prior, and checks and scaling of its settings."""
 
 from dataclasses import dataclass
 
@@ -16,15 +16,15 @@ class Estimate:
 
 
 def check_range(owner: str, name: str, value: float, low: float, high: float) -> None:
-    """UnhazeError unless low <= value <= high (NaN is not)."""
+    """Raises UnhazeError unless low <= value <= high (false for NaN)."""
     if not low <= value <= high:
         raise UnhazeError(f"prior '{owner}': {name} is {value:g}; expected {low:g} to {high:g}")
 
 
 def scaled(pixels: int, shape: tuple[int, ...], reference: int) -> int:
-    """A length that is stated for pictures whose long side is `reference` pixels, for this one.
+    """Scales a length defined for pictures whose long side is `reference` pixels to this one.
 
-    `shape` ends in (H,W). `reference` 0: the length is what it is. At least 1 (0 stays 0).
+    `shape` ends in (H,W). `reference` 0: the length does not change. At least 1 (0 stays 0).
     """
     if reference == 0 or pixels == 0:
         return pixels

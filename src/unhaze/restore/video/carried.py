@@ -1,4 +1,4 @@
-"""What frames carry beside their samples: kept by an encoder that writes it, else said."""
+"""Side data of frames: kept if the encoder writes it, otherwise reported."""
 
 import ctypes
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from av import VideoFrame
 from av.sidedata.sidedata import SideDataContainer, Type
 
 SMALL = 16  # pixels along a side
-# Of each kind of FFmpeg's side data: what a user calls it, and the encoders that write it.
+# For each kind of FFmpeg's side data: its name for users, and the encoders that write it.
 CARRIED: dict[Type, tuple[str, tuple[str, ...]]] = {
     Type.A53_CC: ("closed captions", ("libx264",)),
     Type.STEREO3D: ("which halves of the picture are for which eye", ("libx264",)),
@@ -19,16 +19,16 @@ CARRIED: dict[Type, tuple[str, tuple[str, ...]]] = {
     Type.DYNAMIC_HDR_VIVID: ("the scenes of HDR Vivid", ()),
     Type.DOVI_METADATA: ("the scenes of Dolby Vision", ()),
 }
-# Codecs of still pictures, by FFmpeg's names. They have none of these, but ICC profiles, with which
-# PyAV 18 must not be asked for side data frame by frame (see `attached`).
+# Codecs of still pictures, by FFmpeg's names. They have only ICC profiles, for which side data
+# must not be read frame by frame in PyAV 18 (see `attached`).
 STILL = {"png", "apng", "mjpeg", "tiff", "webp", "jpegxl", "jpeg2000", "bmp", "exr", "gif"}
 
 
 def carried_by(frame: VideoFrame) -> set[Type]:
-    """Kinds of CARRIED that a frame has.
+    """Returns the kinds of CARRIED that a frame has.
 
-    By a container of our own: `frame.side_data` and its frame hold each other, and the frame's
-    memory would wait for Python's collector.
+    Uses a container of its own: `frame.side_data` and its frame reference each other, and the
+    memory of the frame would wait for Python's garbage collector.
     """
     container: Any = SideDataContainer  # its types know neither this call nor `get` by kinds
     held = container(frame)
@@ -36,7 +36,7 @@ def carried_by(frame: VideoFrame) -> set[Type]:
 
 
 def left_out(carried: Iterable[Type], encoder: str, codec: str) -> str | None:
-    """A line on what the encoder of a `codec` does not write of all that was carried."""
+    """Returns a note on side data in `carried` that the encoder of a `codec` does not write."""
     found = set(carried)
     lost = [
         words
@@ -47,10 +47,11 @@ def left_out(carried: Iterable[Type], encoder: str, codec: str) -> str | None:
 
 
 def attached(frame: VideoFrame, *kinds: Type) -> list[Any]:
-    """The side data of each kind, a buffer; None where the frame has none.
+    """Returns the side data of each kind, a buffer; None if the frame has none.
 
-    PyAV 18 frees the tags of side data twice, as an ICC profile has, and the process dies at some
-    later moment. So a small copy is looked at, and what has tags is kept for good.
+    PyAV 18 frees the tags of side data twice, such as those of an ICC profile, and the process
+    crashes some time later. Therefore a small copy is examined, and side data with tags is kept for
+    ever.
     """
     found: Any = frame.reformat(SMALL, SMALL, "gray").side_data  # its types know names only
     profile = found.get(Type.ICC_PROFILE)
