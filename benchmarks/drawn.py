@@ -25,7 +25,7 @@ from unhaze.data.pairing import list_pictures
 from unhaze.evaluation import sha256
 from unhaze.evaluation.sizes import fitted
 from unhaze.haze import add_haze
-from unhaze.restore.controls import Controls
+from unhaze.outputs import Controls
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video import restore_frames
 

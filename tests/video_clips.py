@@ -11,7 +11,7 @@ from av.audio.frame import AudioFrame
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
-from unhaze.restore.controls import AS_MODEL, Controls
+from unhaze.outputs import AS_MODEL, Controls
 
 LOSSLESS = {"libx264": {"qp": "0"}, "libx265": {"x265-params": "lossless=1:log-level=error"}}
 

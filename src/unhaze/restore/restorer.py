@@ -1,6 +1,5 @@
 """Restores photos: the effect of the network on a small analysis image is applied to the photo."""
 
-from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,26 +10,23 @@ import numpy as np
 
 from unhaze import photo as photos
 from unhaze.errors import UnhazeError
-from unhaze.outputs import AS_SOURCE, Output
+from unhaze.outputs import AS_MODEL, AS_SOURCE, CONTROLS, Controls, Output
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, to_float, upright
-from unhaze.restore.analysis import analysis_image, as_float, as_u8, whole_image
-from unhaze.restore.controlling import controlled
-from unhaze.restore.controls import AS_MODEL, CONTROLS, Controls
-from unhaze.restore.cost import tell_cost
-from unhaze.restore.field import (
-    LUMA,
-    apply_field,
-    check_strength,
-    fit_field,
+from unhaze.restore.analysis import (
+    analysis_image,
+    as_u8,
+    check_pixels,
+    where_data_is,
+    whole_image,
+    with_data_only,
 )
+from unhaze.restore.controlling import controlled
+from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
-from unhaze.restore.missing import where_data_is, with_data_only
-from unhaze.restore.models import Model, find_model, open_model
-from unhaze.restore.native import restore_strips, restore_whole
+from unhaze.restore.models import Model, analysis_of, find_model, open_model, tell_cost
+from unhaze.restore.native import restore_blended, restore_whole
 from unhaze.restore.preview import comparison, field_pictures
 from unhaze.restore.series import restored_series
-
-ANALYSIS = 1024  # pixels, if the model's card states none
 
 
 @dataclass(frozen=True)
@@ -222,7 +218,7 @@ class Restorer:
         pixels; None: sRGB.
         """
         check_strength(strength)
-        _check_pixels(pixels)
+        check_pixels(pixels)
         if strength == 0:
             return pixels.copy()
         colours = colours_by(Traits(grey=grey, profile=profile))
@@ -231,7 +227,8 @@ class Restorer:
             small = analysis_image(whole_image(photo), self.analysis)
             return self._restore_in(colours, photo, small, strength)
         if self.native:
-            strips = list(self._restore_every_pixel(pixels, strength, grey))
+            model = self._model_for(*pixels.shape[:2])
+            strips = list(restore_blended(model, pixels, strength, grey=grey, memory=self.memory))
             return np.concatenate(strips) if len(strips) > 1 else strips[0]
         maps = self.estimate(pixels, grey=grey)
         return apply_field(maps, pixels, strength=strength, threads=self.threads)
@@ -351,44 +348,8 @@ class Restorer:
         preview = as_u8(as_stored(restored, traits.orientation)) if strength else None
         return replace(stream, strips=strips, preview=preview), Preview(hazy, restored, maps)
 
-    def _restore_every_pixel(
-        self, pixels: np.ndarray, strength: float, grey: bool
-    ) -> Iterator[np.ndarray]:
-        """Yields strips of (H,W,3) pixels through the network, blended with the input, of the same
-        type.
-        """
-        model = self._model_for(*pixels.shape[:2])
-        for top, restored in restore_strips(model, pixels, memory=self.memory):
-            strip = pixels[top : top + len(restored)]
-            hazy = as_float(strip)
-            if grey:
-                restored = np.repeat(restored @ LUMA[:, None], 3, axis=2)
-            blended = np.clip(hazy + np.float32(strength) * (restored - hazy), 0, 1)
-            if pixels.dtype != np.float32:
-                blended = np.rint(blended * np.iinfo(pixels.dtype).max).astype(pixels.dtype)
-            yield blended
-
-
-def analysis_of(model: Model) -> int:
-    """Returns the long side in pixels for this model: published networks were trained at one
-    scale.
-    """
-    side = model.card.get("analysis")
-    return side if isinstance(side, int) and side >= 16 else ANALYSIS
-
 
 def _turned_back(maps: np.ndarray, traits: Traits) -> np.ndarray:
     """Returns the field of the upright photo, turned to match the stored rows."""
     turned = as_stored(maps.transpose(2, 3, 0, 1), traits.orientation)
     return np.ascontiguousarray(turned.transpose(2, 3, 0, 1))
-
-
-def _check_pixels(pixels: np.ndarray) -> None:
-    if not isinstance(pixels, np.ndarray):
-        raise UnhazeError(f"pixels are a {type(pixels).__name__}; expected a NumPy array (H,W,3)")
-    kinds = ("uint8", "uint16", "float32")
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size or pixels.dtype not in kinds:
-        raise UnhazeError(
-            f"pixels are {pixels.dtype} {pixels.shape};"
-            " expected (H,W,3), uint8, uint16 or float32 in [0,1]"
-        )
