@@ -289,7 +289,7 @@ def test_the_manual_has_the_table():
 
 
 def test_insert_moves_what_is_behind_block_by_block():
-    from unhaze.photo.files import insert
+    from unhaze.photo.inserting import insert
 
     file = io.BytesIO(bytes(range(250)))
     insert(file, 7, b"new", block=16)

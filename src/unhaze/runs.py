@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from unhaze.atomic import made_aside
 from unhaze.config import Recipe, load_config, to_table, to_toml
 from unhaze.errors import UnhazeError
 from unhaze.tensors import load_tensors, save_tensors
@@ -71,14 +72,28 @@ def save_state(
     progress: dict[str, Any],
     facts: dict[str, Any],
 ) -> Path:
-    """Writes state-STEP aside, renames it into place, then removes the older ones."""
+    """Writes state-STEP, whole or not at all, then removes the older ones."""
     final = folder / f"state-{progress['step']:09d}"
     if final.exists():
         return final
-    for abandoned in folder.glob(".state-*"):
+    for abandoned in folder.glob(".*state-*"):
         shutil.rmtree(abandoned)
-    aside = folder / f".{final.name}"
-    aside.mkdir()
+    with made_aside(final) as aside:
+        aside.mkdir()
+        _write_state(aside, networks, optimizers, progress, facts)
+    for old in folder.glob("state-*"):
+        if old != final:
+            shutil.rmtree(old)
+    return final
+
+
+def _write_state(
+    aside: Path,
+    networks: dict[str, nn.Module],
+    optimizers: dict[str, torch.optim.Optimizer],
+    progress: dict[str, Any],
+    facts: dict[str, Any],
+) -> None:
     for name, net in networks.items():
         save_tensors(aside, name, net.state_dict(), facts)
     for name, optimizer in optimizers.items():
@@ -92,11 +107,6 @@ def save_state(
     for file in aside.iterdir():
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
-    aside.rename(final)
-    for old in folder.glob("state-*"):
-        if old != final:
-            shutil.rmtree(old)
-    return final
 
 
 def load_state(

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pyvips
 import torch
 from torch import Tensor
 
@@ -19,12 +18,15 @@ from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
 from unhaze.data.collage import collage_batch
+from unhaze.data.folders import as_tensor
 from unhaze.data.hazing import haze_batch
 from unhaze.data.pairing import list_pictures
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
-from unhaze.filters import grey, guided_filter, window_minimum
 from unhaze.haze import HazeLaw
+from unhaze.image.conversion import narrowed, to_float, to_u8
+from unhaze.image.filters import grey, guided_filter, window_minimum
+from unhaze.image.resize import lanczos
 from unhaze.metrics.fog_density import fade
 
 LONG_SIDE = 800  # pixels; larger photos are shrunk, so that all of them fit in memory
@@ -140,30 +142,22 @@ def pseudo_depth(cues: Tensor, generator: torch.Generator) -> Tensor:
 
 def read_shrunk(path: Path, long_side: int) -> np.ndarray:
     """A photo (H,W,3) uint8, its longer side at most `long_side`."""
-    pixels = photo.read_rgb(path)
-    if pixels.dtype.itemsize == 2:
-        pixels = (pixels // 257).astype("uint8")
-    image = pyvips.Image.new_from_array(pixels)
-    scale = long_side / max(image.width, image.height)
-    return image.resize(scale).numpy() if scale < 1 else pixels
+    pixels = narrowed(photo.read_rgb(path))
+    scale = long_side / max(pixels.shape)
+    return lanczos(pixels, scale, scale) if scale < 1 else pixels
 
 
 def own_haze(path: Path) -> float:
     """FADE of a photo as it is."""
-    return fade(photo.to_float(read_shrunk(path, LONG_SIDE // 2)))
+    return fade(to_float(read_shrunk(path, LONG_SIDE // 2)))
 
 
 def read_with_cues(path: Path) -> tuple[Tensor, Tensor]:
     """A photo (3,H,W) and its cues (5,H,W), both uint8."""
     pixels = read_shrunk(path, LONG_SIDE)
-    planes = photo.to_float(pixels).transpose(2, 0, 1)
+    planes = to_float(pixels).transpose(2, 0, 1)
     cues = np.dstack([height_of(planes), aerial_perspective(planes), flattened(planes)])
-    return as_planes(pixels), as_planes(np.rint(255 * cues.clip(0, 1)).astype("uint8"))
-
-
-def as_planes(samples_hwc: np.ndarray) -> Tensor:
-    """(H,W,C) array -> (C,H,W) tensor."""
-    return torch.from_numpy(np.ascontiguousarray(samples_hwc.transpose(2, 0, 1)))
+    return as_tensor(pixels), as_tensor(to_u8(cues))
 
 
 def height_of(planes: np.ndarray) -> np.ndarray:

@@ -10,12 +10,14 @@ from torch.nn import functional
 from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
+from unhaze.data.folders import as_tensor
 from unhaze.data.hazing import haze_batch
 from unhaze.data.pack import cut, is_pack, read_pack
 from unhaze.data.pairing import find_scenes
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
+from unhaze.image.conversion import narrowed
 
 
 class RGBD:
@@ -100,8 +102,8 @@ def read_scenes(
     if not names:
         raise UnhazeError(f"scenes {scenes} of '{root}' are none; it has {len(files)}")
     with ThreadPoolExecutor() as pool:
-        clear = list(pool.map(lambda name: as_tensor(files[name].clear, border), names))
-        depth = list(pool.map(lambda name: as_tensor(files[name].depth, border)[:1], names))
+        clear = list(pool.map(lambda name: read_u8(files[name].clear, border), names))
+        depth = list(pool.map(lambda name: read_u8(files[name].depth, border)[:1], names))
     for name, colours, distances in zip(names, clear, depth):
         if colours.shape[1:] != distances.shape[1:]:
             raise UnhazeError(f"scene '{name}': clear and depth differ in size")
@@ -123,9 +125,6 @@ def unpack(
     return names, list(clear), full
 
 
-def as_tensor(path: Path, border: int) -> Tensor:
+def read_u8(path: Path, border: int) -> Tensor:
     """The image as (3,H,W) uint8, `border` pixels cut from every side."""
-    pixels = cut(photo.read_rgb(path), border, path)
-    if pixels.dtype.itemsize == 2:
-        pixels = (pixels // 257).astype("uint8")
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    return as_tensor(narrowed(cut(photo.read_rgb(path), border, path)))

@@ -3,7 +3,8 @@
 import numpy as np
 import pyvips
 
-from unhaze.photo import Photo, to_float
+from unhaze.image.resize import as_image, size_within
+from unhaze.photo import Photo
 from unhaze.restore.managed import filled
 
 FINITE = 3e38  # nearly the largest of 32-bit floats
@@ -20,9 +21,10 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
     """
     if isinstance(picture, pyvips.Image) and picture.hasalpha():
         return _visible_image(picture, long_side)
-    image = picture if isinstance(picture, pyvips.Image) else _wrapped(picture)
-    scale = min(1.0, long_side / max(image.height, image.width))
-    size = [max(1, round(side * scale)) for side in (image.height, image.width)]
+    image = picture if isinstance(picture, pyvips.Image) else as_image(picture)
+    shape = image.height, image.width
+    scale = min(1.0, long_side / max(shape))
+    size = size_within(shape, min(long_side, max(shape)))
     small = image[0] if image.bands == 1 else image.extract_band(0, n=3)
     if small.format == "float":  # what is no number, or endless, is no light
         small = (small.abs() < FINITE).ifthenelse(small, 0)
@@ -58,19 +60,5 @@ def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:
 def whole_image(photo: Photo) -> pyvips.Image:
     """The samples of a photo, with its alpha, as libvips knows them."""
     if photo.alpha is None or photo.traits.extra:
-        return _wrapped(photo.pixels)
-    return _wrapped(np.dstack([photo.pixels, photo.alpha])).copy(interpretation="srgb")
-
-
-def as_float(pixels: np.ndarray) -> np.ndarray:
-    """float32 in [0,1]; what is float already is taken as it is."""
-    return pixels if pixels.dtype == np.float32 else to_float(pixels)
-
-
-def as_u8(pixels: np.ndarray) -> np.ndarray:
-    """Floats in [0,1], rounded to uint8."""
-    return np.rint(pixels * 255).astype(np.uint8)
-
-
-def _wrapped(pixels: np.ndarray) -> pyvips.Image:
-    return pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
+        return as_image(photo.pixels)
+    return as_image(np.dstack([photo.pixels, photo.alpha])).copy(interpretation="srgb")

@@ -6,7 +6,7 @@ animations and videos have it alike. `strength` comes after it.
 
 import numpy as np
 
-from unhaze.filters import LUMA, guided_filter
+from unhaze.image.filters import LUMA, guided_filter
 from unhaze.restore.controls import AS_MODEL, Controls
 
 GRID = 128  # cells along the longer side, in which the sky is looked for

@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import to_float
+from unhaze.image.conversion import channels_first, to_float
 from unhaze.restore.engine import EVERYTHING, OutOfMemory, Part
 from unhaze.restore.models import Model
 from unhaze.restore.resources import free_memory
@@ -216,7 +216,7 @@ def _shrunk(pixels: np.ndarray, side: int) -> np.ndarray:
     factor = min(math.ceil(math.sqrt(height * width) / side), height, width)
     columns = width // factor
     rows = [
-        _as_float(pixels[top : top + factor, : columns * factor])
+        to_float(pixels[top : top + factor, : columns * factor])
         .reshape(factor, columns, factor, 3)
         .mean((0, 2))
         for top in range(0, height // factor * factor, factor)
@@ -256,7 +256,7 @@ def _with_context(
     context = model.card.get("context", CONTEXT) or 0
     top, left = (max(0, edge - context) // STEP * STEP for edge in (tile.top, tile.left))
     part = pixels[top : tile.bottom + context, left : tile.right + context]
-    return _prepared(model, _as_float(part)), (top, left)
+    return _prepared(model, to_float(part)), (top, left)
 
 
 def _prepared(model: Model, hazy_hwc: np.ndarray) -> np.ndarray:
@@ -265,8 +265,4 @@ def _prepared(model: Model, hazy_hwc: np.ndarray) -> np.ndarray:
     multiple = int(model.card.get("multiple", 1))
     margin = ((0, -height % multiple), (0, -width % multiple), (0, 0))
     padded = np.pad(hazy_hwc, margin, "reflect") if any(map(any, margin)) else hazy_hwc
-    return np.ascontiguousarray(padded.transpose(2, 0, 1))[None]
-
-
-def _as_float(pixels: np.ndarray) -> np.ndarray:
-    return pixels if pixels.dtype == np.float32 else to_float(pixels)
+    return channels_first(padded)[None]

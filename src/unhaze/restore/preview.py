@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from unhaze.filters import LUMA
+from unhaze.image.conversion import to_u8
+from unhaze.image.filters import LUMA, window_mean
 
 DIVIDER = 0.004  # width of the line between before and after, as a share of the longer side
 
@@ -53,8 +54,7 @@ def field_pictures(maps: np.ndarray, hazy_hwc: np.ndarray) -> tuple[np.ndarray, 
     airlight = _airlight(maps, hazy, restored, brightness, side)
     transmission = _transmission(airlight, hazy, restored, brightness, side)
     shown = np.repeat(transmission[..., None], 3, 2), airlight.transpose(1, 2, 0)
-    first, second = (np.rint(np.clip(each, 0, 1) * 255).astype(np.uint8) for each in shown)
-    return first, second
+    return to_u8(shown[0]), to_u8(shown[1])
 
 
 def _airlight(
@@ -109,12 +109,4 @@ def _gathered(planes: np.ndarray, side: int) -> np.ndarray:
 
 def _mean(planes: np.ndarray, radius: int) -> np.ndarray:
     """Mean over (2 radius + 1)^2 windows of the last two axes; the border is repeated."""
-    margin = [(0, 0)] * (planes.ndim - 2) + [(radius, radius)] * 2
-    padded = np.pad(planes, margin, "edge").astype(np.float64)
-    for axis in (-2, -1):
-        sums = np.cumsum(padded, axis)
-        sums = np.insert(sums, 0, 0, axis)
-        size = 2 * radius + 1
-        last = np.take(sums, range(size, sums.shape[axis]), axis)
-        padded = (last - np.take(sums, range(sums.shape[axis] - size), axis)) / size
-    return padded.astype(np.float32)
+    return window_mean(planes.astype(np.float64), radius, repeat=True).astype(np.float32)

@@ -10,19 +10,17 @@ from typing import Any
 import numpy as np
 
 from unhaze import photo as photos
+from unhaze.atomic import check_target, make_folder
 from unhaze.errors import UnhazeError
+from unhaze.image.conversion import to_float, to_u8
+from unhaze.image.filters import LUMA
 from unhaze.outputs import AS_SOURCE, Output
-from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, to_float, upright
-from unhaze.restore.analysis import analysis_image, as_float, as_u8, whole_image
+from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, upright
+from unhaze.restore.analysis import analysis_image, whole_image
 from unhaze.restore.controlling import controlled
 from unhaze.restore.controls import AS_MODEL, CONTROLS, Controls
 from unhaze.restore.cost import tell_cost
-from unhaze.restore.field import (
-    LUMA,
-    apply_field,
-    check_strength,
-    fit_field,
-)
+from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
 from unhaze.restore.missing import where_data_is, with_data_only
 from unhaze.restore.models import Model, find_model, open_model
@@ -119,12 +117,12 @@ class Restorer:
         source, target = Path(source), Path(target)
         extra = [] if compare is None else [Path(compare)]
         if save_field is not None:
-            photos.make_folder(Path(save_field))
+            make_folder(Path(save_field))
             kinds = ("transmission", "airlight")
             extra += [Path(save_field) / f"{target.name}.{kind}.png" for kind in kinds]
         for path in (target, *extra):
             photos.check_suffix(path.suffix)
-            photos.check_target(path, source, overwrite)
+            check_target(path, source, overwrite)
         series = None if self.native else photos.open_series(source, target.suffix)
         if series is not None:
             frames = restored_series(series, self, strength)
@@ -136,7 +134,7 @@ class Restorer:
                 if series is None:
                     photos.write(restored, target, overwrite=overwrite, output=output)
         if seen is not None:
-            sides = [as_u8(each) for each in (seen.hazy, seen.restored)]
+            sides = [to_u8(each) for each in (seen.hazy, seen.restored)]
             pictures = [comparison(*sides)] if compare is not None else []
             if save_field is not None:
                 pictures += field_pictures(seen.maps, seen.hazy)
@@ -340,7 +338,7 @@ class Restorer:
         settings = {"strength": strength, "threads": self.threads}
         apply = partial(apply_managed, seen.colours, maps, height=stream.shape[0], **settings)
         strips = where_data_is(apply, stream.strips, stream.traits)
-        preview = as_u8(as_stored(restored, traits.orientation)) if strength else None
+        preview = to_u8(as_stored(restored, traits.orientation)) if strength else None
         return replace(stream, strips=strips, preview=preview), Preview(hazy, restored, maps)
 
     def _restore_every_pixel(
@@ -350,7 +348,7 @@ class Restorer:
         model = self._model_for(*pixels.shape[:2])
         for top, restored in restore_strips(model, pixels, memory=self.memory):
             strip = pixels[top : top + len(restored)]
-            hazy = as_float(strip)
+            hazy = to_float(strip)
             if grey:
                 restored = np.repeat(restored @ LUMA[:, None], 3, axis=2)
             blended = np.clip(hazy + np.float32(strength) * (restored - hazy), 0, 1)

@@ -13,13 +13,14 @@ import pyvips
 
 from unhaze import photo as photos
 from unhaze.errors import UnhazeError
+from unhaze.image.conversion import to_u8
 from unhaze.photo.notes import noted
 from unhaze.photo.output import SAME, output_of, suffix_for
 from unhaze.photo.picture import ICC
 from unhaze.restore.controls import AS_MODEL, Controls
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
-from unhaze.restore.restorer import Preview, Restorer, analysis_image, as_u8
+from unhaze.restore.restorer import Preview, Restorer, analysis_image
 from unhaze.restore.video.containers import SERVICE_DEMUXERS
 from unhaze.web.negotiation import choose
 from unhaze.web.settings import Settings
@@ -156,7 +157,7 @@ def preview(models: Models, item: Kept, side: str, size: int) -> bytes:
                 pixels = apply_field(seen.maps, pixels, threads=threads)
     profile = {key: value for key, value in traits.metadata.items() if key == ICC}
     shown = photos.Traits(grey=traits.grey, metadata=profile, quality=88, full_chroma=False)
-    return photos.encode(photos.Photo(as_u8(pixels), traits=shown), ".jpg")
+    return photos.encode(photos.Photo(to_u8(pixels), traits=shown), ".jpg")
 
 
 def _full_preview(models: Models, item: Kept, side: str) -> bytes:

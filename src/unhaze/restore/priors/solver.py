@@ -1,4 +1,4 @@
-"""Solves large symmetric systems over the pixels of a picture, and halves and doubles planes."""
+"""Solves large symmetric systems over the pixels of a picture; doubles planes."""
 
 from collections.abc import Callable
 
@@ -39,16 +39,8 @@ def conjugate_gradient(
     return solution
 
 
-def halve(planes: np.ndarray) -> np.ndarray:
-    """(...,H,W) -> (...,ceil(H/2),ceil(W/2)): the means of 2 x 2 pixels, the border repeated."""
-    margin = [(0, 0)] * (planes.ndim - 2) + [(0, length % 2) for length in planes.shape[-2:]]
-    even = np.pad(planes, margin, "edge")
-    rows = even[..., ::2, :] + even[..., 1::2, :]
-    return (rows[..., ::2] + rows[..., 1::2]) / 4
-
-
 def double(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(...,h,w) -> (...,H,W), `shape` being (H,W) of what was halved, bilinear."""
+    """(...,h,w) -> (...,H,W), `shape` being (H,W) of what `cell_means` halved, bilinear."""
     for axis in (-2, -1):
         count, length = planes.shape[axis], shape[axis]
         centre = np.clip((np.arange(length) - 0.5) / 2, 0, count - 1)

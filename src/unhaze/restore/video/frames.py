@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
-import pyvips
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
-from unhaze.photo import to_float
+from unhaze.image.conversion import to_float
+from unhaze.image.resize import lanczos, size_within
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.restorer import analysis_image
 from unhaze.restore.video.ahead import Ahead
@@ -91,10 +91,8 @@ def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
         return to_float(pixels)
     if pixels.dtype != np.uint8:
         return analysis_image(pixels, long_side)
-    scale = long_side / max(height, width)
-    size = [max(1, round(side * scale)) for side in (height, width)]
-    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
-    return to_float(image.resize(size[1] / width, vscale=size[0] / height).numpy())
+    small = size_within(pixels.shape, long_side)
+    return to_float(lanczos(pixels, small[1] / width, small[0] / height))
 
 
 def check_estimates(restorer: "Restorer") -> None:
