@@ -1,6 +1,10 @@
 """Samples of pictures between their types, and channels between last and first."""
 
+from typing import Any
+
 import numpy as np
+
+from unhaze.errors import UnhazeError
 
 
 def to_float(pixels: np.ndarray) -> np.ndarray:
@@ -23,3 +27,14 @@ def narrowed(pixels: np.ndarray) -> np.ndarray:
 def channels_first(samples_hwc: np.ndarray) -> np.ndarray:
     """(H,W,C) -> contiguous (C,H,W) of the same type."""
     return np.ascontiguousarray(samples_hwc.transpose(2, 0, 1))
+
+
+def check_pixels(pixels: Any, named: str) -> None:
+    """UnhazeError, begun with `named`, unless they are (H,W,3) uint8, uint16 or float32."""
+    kinds = (np.uint8, np.uint16, np.float32)
+    shape = getattr(pixels, "shape", ())
+    if len(shape) != 3 or shape[2] != 3 or 0 in shape or pixels.dtype not in kinds:
+        given = f"{pixels.dtype} {shape}" if shape else type(pixels).__name__
+        raise UnhazeError(
+            f"{named} {given}; expected (H,W,3) of uint8, uint16, or float32 in [0,1]"
+        )

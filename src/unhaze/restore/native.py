@@ -19,6 +19,7 @@ import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.image.conversion import channels_first, to_float
+from unhaze.image.filters import LUMA
 from unhaze.restore.engine import EVERYTHING, OutOfMemory, Part
 from unhaze.restore.models import Model
 from unhaze.restore.resources import free_memory
@@ -76,6 +77,31 @@ def restore_whole(model: Model, pixels: np.ndarray, *, memory: float | None = No
             f"not enough memory to hold {width} x {height} pixels as floats; leave out --native"
         ) from error
     return restored
+
+
+def restore_pixels(
+    model: Model,
+    pixels: np.ndarray,
+    strength: float,
+    *,
+    grey: bool = False,
+    memory: float | None = None,
+) -> np.ndarray:
+    """(H,W,3) uint8, uint16 or float32 in [0,1] -> the same type and size, restored.
+
+    `strength` in [0,1] blends with `pixels`. `grey`: three equal channels.
+    """
+    done = np.empty_like(pixels)
+    for top, restored in restore_strips(model, pixels, memory=memory):
+        rows = slice(top, top + len(restored))
+        hazy = to_float(pixels[rows])
+        if grey:
+            restored = np.repeat(restored @ LUMA[:, None], 3, axis=2)
+        blended = np.clip(hazy + np.float32(strength) * (restored - hazy), 0, 1)
+        if pixels.dtype != np.float32:
+            blended = np.rint(blended * np.iinfo(pixels.dtype).max)
+        done[rows] = blended
+    return done
 
 
 def restore_strips(

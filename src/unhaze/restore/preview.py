@@ -1,9 +1,12 @@
 """Pictures to look at: before beside after, and what the field says of haze and its light."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from unhaze.image.conversion import to_u8
 from unhaze.image.filters import LUMA, window_mean
+from unhaze.restore.managed import Colours
 
 DIVIDER = 0.004  # width of the line between before and after, as a share of the longer side
 
@@ -13,6 +16,18 @@ LIGHT_RIDGE = 0.05  # pull of the airlight of the whole picture on that of a pla
 DARKER = 3 * 0.05**2  # how much darker than airlight a place must be to tell of transmission
 SMOOTH = 0.01  # radius over which transmission is gathered, as a share of the longer side
 EDGE = 1e-3  # variance of brightness above which an edge of the picture is one of the haze
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A photo in small, upright: `hazy`, `restored` (h,w,3) float32 in [0,1], sRGB, and the field
+    between them in the photo's own `colours`, `maps` (3,2,h,w).
+    """
+
+    hazy: np.ndarray
+    restored: np.ndarray
+    maps: np.ndarray
+    colours: Colours = Colours()
 
 
 def comparison(hazy_hwc_u8: np.ndarray, restored_hwc_u8: np.ndarray) -> np.ndarray:

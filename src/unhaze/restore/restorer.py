@@ -1,8 +1,7 @@
 """Photo in, photo out: what the network does to a small analysis image is applied to the photo."""
 
-from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ import numpy as np
 from unhaze import photo as photos
 from unhaze.atomic import check_target, make_folder
 from unhaze.errors import UnhazeError
-from unhaze.image.conversion import to_float, to_u8
-from unhaze.image.filters import LUMA
+from unhaze.image.conversion import check_pixels, to_float, to_u8
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, upright
 from unhaze.restore.analysis import analysis_image, whole_image
@@ -24,23 +22,11 @@ from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
 from unhaze.restore.missing import where_data_is, with_data_only
 from unhaze.restore.models import Model, find_model, open_model
-from unhaze.restore.native import restore_strips, restore_whole
-from unhaze.restore.preview import comparison, field_pictures
+from unhaze.restore.native import restore_pixels, restore_whole
+from unhaze.restore.preview import Preview, comparison, field_pictures
 from unhaze.restore.series import restored_series
 
 ANALYSIS = 1024  # pixels, where the model's card says nothing
-
-
-@dataclass(frozen=True)
-class Preview:
-    """A photo in small, upright: `hazy`, `restored` (h,w,3) float32 in [0,1], sRGB, and the field
-    between them in the photo's own `colours`, `maps` (3,2,h,w).
-    """
-
-    hazy: np.ndarray
-    restored: np.ndarray
-    maps: np.ndarray
-    colours: Colours = Colours()
 
 
 class Restorer:
@@ -220,7 +206,7 @@ class Restorer:
         the pixels are to be seen; None: sRGB.
         """
         check_strength(strength)
-        _check_pixels(pixels)
+        check_pixels(pixels, "pixels are")
         if strength == 0:
             return pixels.copy()
         colours = colours_by(Traits(grey=grey, profile=profile))
@@ -229,8 +215,8 @@ class Restorer:
             small = analysis_image(whole_image(photo), self.analysis)
             return self._restore_in(colours, photo, small, strength)
         if self.native:
-            strips = list(self._restore_every_pixel(pixels, strength, grey))
-            return np.concatenate(strips) if len(strips) > 1 else strips[0]
+            model = self._model_for(*pixels.shape[:2])
+            return restore_pixels(model, pixels, strength, grey=grey, memory=self.memory)
         maps = self.estimate(pixels, grey=grey)
         return apply_field(maps, pixels, strength=strength, threads=self.threads)
 
@@ -341,21 +327,6 @@ class Restorer:
         preview = to_u8(as_stored(restored, traits.orientation)) if strength else None
         return replace(stream, strips=strips, preview=preview), Preview(hazy, restored, maps)
 
-    def _restore_every_pixel(
-        self, pixels: np.ndarray, strength: float, grey: bool
-    ) -> Iterator[np.ndarray]:
-        """Strips of (H,W,3) pixels through the network, blended with them, of the same type."""
-        model = self._model_for(*pixels.shape[:2])
-        for top, restored in restore_strips(model, pixels, memory=self.memory):
-            strip = pixels[top : top + len(restored)]
-            hazy = to_float(strip)
-            if grey:
-                restored = np.repeat(restored @ LUMA[:, None], 3, axis=2)
-            blended = np.clip(hazy + np.float32(strength) * (restored - hazy), 0, 1)
-            if pixels.dtype != np.float32:
-                blended = np.rint(blended * np.iinfo(pixels.dtype).max).astype(pixels.dtype)
-            yield blended
-
 
 def analysis_of(model: Model) -> int:
     """Long side in pixels that suits it: networks of others were trained at one scale."""
@@ -367,14 +338,3 @@ def _turned_back(maps: np.ndarray, traits: Traits) -> np.ndarray:
     """The field of the upright photo, turned as the rows of the file are."""
     turned = as_stored(maps.transpose(2, 3, 0, 1), traits.orientation)
     return np.ascontiguousarray(turned.transpose(2, 3, 0, 1))
-
-
-def _check_pixels(pixels: np.ndarray) -> None:
-    if not isinstance(pixels, np.ndarray):
-        raise UnhazeError(f"pixels are a {type(pixels).__name__}; expected a NumPy array (H,W,3)")
-    kinds = ("uint8", "uint16", "float32")
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size or pixels.dtype not in kinds:
-        raise UnhazeError(
-            f"pixels are {pixels.dtype} {pixels.shape};"
-            " expected (H,W,3), uint8, uint16 or float32 in [0,1]"
-        )

@@ -17,10 +17,12 @@ from unhaze.image.conversion import to_u8
 from unhaze.photo.notes import noted
 from unhaze.photo.output import SAME, output_of, suffix_for
 from unhaze.photo.picture import ICC
+from unhaze.restore.analysis import analysis_image
 from unhaze.restore.controls import AS_MODEL, Controls
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
-from unhaze.restore.restorer import Preview, Restorer, analysis_image
+from unhaze.restore.preview import Preview
+from unhaze.restore.restorer import Restorer
 from unhaze.restore.video.containers import SERVICE_DEMUXERS
 from unhaze.web.negotiation import choose
 from unhaze.web.settings import Settings

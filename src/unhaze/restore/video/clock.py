@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 # some packets have no others. Ahead it is a pause, but in formats that are made to be joined.
 BACK, REORDERED, AHEAD, OVERHANG = 0.1, 2.0, 10.0, 0.1
 FARTHEST = 500  # packets among which the next one of a stream is looked for
+MOST_RATE = 10_000  # frames a second; more are the ticks of a clock
 BROADCAST = ("mpegts", "mpeg", "mpegtsraw")
 
 
@@ -21,6 +22,12 @@ def base_of(timed: Packet | VideoFrame | VideoStream) -> Fraction:
     """Seconds a tick, of what has a time."""
     assert timed.time_base is not None
     return timed.time_base
+
+
+def frame_rate(video: VideoStream) -> Fraction:
+    """Frames a second on average, or the usual where the file says nothing, or only its ticks."""
+    known = (video.average_rate, video.guessed_rate)
+    return next((rate for rate in known if rate and rate <= MOST_RATE), Fraction(25))
 
 
 @dataclass

@@ -11,10 +11,10 @@ import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
-from unhaze.image.conversion import to_float
+from unhaze.image.conversion import check_pixels, to_float
 from unhaze.image.resize import lanczos, size_within
+from unhaze.restore.analysis import analysis_image
 from unhaze.restore.field import apply_field, check_strength
-from unhaze.restore.restorer import analysis_image
 from unhaze.restore.video.ahead import Ahead
 from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
 
@@ -50,19 +50,9 @@ def _restored(
 ) -> Iterator[np.ndarray]:
     moment = None
     for number, pixels in enumerate(frames, start=1):
-        _check_frame(pixels, number)
+        check_pixels(pixels, f"frame {number} is")
         moment = follow(moment, pixels, restorer, steadiness)
         yield apply_field(moment.maps, pixels, strength=strength, threads=restorer.threads)
-
-
-def _check_frame(pixels: np.ndarray, number: int) -> None:
-    kinds = (np.uint8, np.uint16, np.float32)
-    shape = getattr(pixels, "shape", ())
-    if len(shape) != 3 or shape[2] != 3 or 0 in shape or pixels.dtype not in kinds:
-        given = f"{pixels.dtype} {shape}" if shape else type(pixels).__name__
-        raise UnhazeError(
-            f"frame {number} is {given}; expected (H,W,3) of uint8, uint16, or float32 in [0,1]"
-        )
 
 
 def follow(
