@@ -25,6 +25,7 @@ LEVELS = {
     "plugins": 0.15,
     "extras": 0.1,
     "cache": 0,
+    "tables": 0,
     "compiled": 0.15,
     "atomic": 0.1,
     "recipe_layers": 0.1,
