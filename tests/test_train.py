@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 from forks import ranks, start, together
-from rgbd_scenes import draw_scenes
 
 from unhaze import runs
 from unhaze.config import LossPart, Part, Recipe, load_config
@@ -27,11 +26,6 @@ from unhaze.weights import load_model, newest_state
 
 # Total loss of the six steps of `recipe`, recorded with PyTorch 2.13 on a CPU.
 GOLDEN = [0.75146, 0.74370, 0.71976, 0.76114, 0.69676, 0.69279]
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory) -> Path:
-    return draw_scenes(tmp_path_factory.mktemp("rgbd"))
 
 
 @pytest.fixture(scope="module")

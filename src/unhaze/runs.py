@@ -80,33 +80,23 @@ def save_state(
         shutil.rmtree(abandoned)
     with made_aside(final) as aside:
         aside.mkdir()
-        _write_state(aside, networks, optimizers, progress, facts)
+        for name, net in networks.items():
+            save_tensors(aside, name, net.state_dict(), facts)
+        for name, optimizer in optimizers.items():
+            tensors = {
+                f"{index}.{key}": torch.as_tensor(value)
+                for index, entries in optimizer.state_dict()["state"].items()
+                for key, value in entries.items()
+            }
+            save_tensors(aside, f"optimizer-{name}", tensors)
+        (aside / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
+        for file in aside.iterdir():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
     for old in folder.glob("state-*"):
         if old != final:
             shutil.rmtree(old)
     return final
-
-
-def _write_state(
-    aside: Path,
-    networks: dict[str, nn.Module],
-    optimizers: dict[str, torch.optim.Optimizer],
-    progress: dict[str, Any],
-    facts: dict[str, Any],
-) -> None:
-    for name, net in networks.items():
-        save_tensors(aside, name, net.state_dict(), facts)
-    for name, optimizer in optimizers.items():
-        tensors = {
-            f"{index}.{key}": torch.as_tensor(value)
-            for index, entries in optimizer.state_dict()["state"].items()
-            for key, value in entries.items()
-        }
-        save_tensors(aside, f"optimizer-{name}", tensors)
-    (aside / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
-    for file in aside.iterdir():
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
 
 
 def load_state(
