@@ -32,13 +32,20 @@ from unhaze.metrics.fog_density import fade
 LONG_SIDE = 800  # pixels; larger photos are shrunk, so that all of them fit in memory
 PATCH = 15  # of the dark channel, as in the paper
 CUES = 5  # channels: height, aerial perspective, and the three of the flattened colours
+LAW = HazeLaw(
+    beta=(0.1, 2.5),
+    airlight=(0.6, 1.0),
+    airlight_at_one=0.1,
+    airlight_tint=0.15,
+    clear_share=0.1,
+    uneven=0.3,
+)
 
 
 class Outdoor:
     """PairedData over folders of clear photos (`roots`), held in memory with the cues of depth.
 
-    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven, camera, dusty,
-        patchy: as in `HazeLaw`.
+    law: of the haze; in recipes, its fields are keys beside the others.
     collage: share of samples that are scenes of layers (`data/collage.py`).
     pictures: first and last-plus-one index in the list of all photos, for held-out splits.
     haziest: photos of more FADE than this are left out, as they have haze of their own; FADE is
@@ -48,31 +55,13 @@ class Outdoor:
     def __init__(
         self,
         roots: Sequence[str],
+        law: HazeLaw = LAW,
         *,
-        beta: tuple[float, float] = (0.1, 2.5),
-        airlight: tuple[float, float] = (0.6, 1.0),
-        airlight_at_one: float = 0.1,
-        airlight_tint: float = 0.15,
-        clear_share: float = 0.1,
-        uneven: float = 0.3,
-        camera: float = 0.0,
-        dusty: float = 0.0,
-        patchy: float = 0.0,
         collage: float = 0.0,
         pictures: tuple[int, int] | None = None,
         haziest: float | None = None,
     ):
-        self.law = HazeLaw(
-            beta=(*beta,),
-            airlight=(*airlight,),
-            airlight_at_one=airlight_at_one,
-            airlight_tint=airlight_tint,
-            clear_share=clear_share,
-            uneven=uneven,
-            camera=camera,
-            dusty=dusty,
-            patchy=patchy,
-        )
+        self.law = law
         if not 0 <= collage <= 1:
             raise UnhazeError(f"collage is {collage}; expected a share, 0 to 1")
         self.collage = collage

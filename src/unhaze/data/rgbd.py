@@ -19,13 +19,15 @@ from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
 from unhaze.image.conversion import narrowed
 
+LAW = HazeLaw(beta=(0.5, 1.8), airlight_at_one=0.5)
+
 
 class RGBD:
     """PairedData over scenes held in memory as uint8; haze by the law of RESIDE indoor.
 
     root: a folder with clear/ and depth/ (8 or 16 bit, larger is farther), or a pack of one.
-    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven, camera, dusty,
-        patchy: as in `HazeLaw`, for depth divided by its maximum in the picture.
+    law: of the haze, for depth divided by its maximum in the picture; in recipes, its fields are
+        keys beside the others.
     border: pixels cut from every side (NYU has a white frame of 10).
     scenes: first and last-plus-one index in the sorted list of scenes, for held-out splits.
     resident: keep the scenes on the training device, so that no step waits for a copy.
@@ -34,31 +36,13 @@ class RGBD:
     def __init__(
         self,
         root: str | Path,
+        law: HazeLaw = LAW,
         *,
-        beta: tuple[float, float] = (0.5, 1.8),
-        airlight: tuple[float, float] = (0.7, 1.0),
-        airlight_at_one: float = 0.5,
-        airlight_tint: float = 0.0,
-        clear_share: float = 0.0,
-        uneven: float = 0.0,
-        camera: float = 0.0,
-        dusty: float = 0.0,
-        patchy: float = 0.0,
         border: int = 0,
         scenes: tuple[int, int] | None = None,
         resident: bool = False,
     ):
-        self.law = HazeLaw(
-            beta=(*beta,),
-            airlight=(*airlight,),
-            airlight_at_one=airlight_at_one,
-            airlight_tint=airlight_tint,
-            clear_share=clear_share,
-            uneven=uneven,
-            camera=camera,
-            dusty=dusty,
-            patchy=patchy,
-        )
+        self.law = law
         self.resident = resident
         if is_pack(root):
             self.names, self.clear, self.depth = unpack(Path(root), border, scenes)
