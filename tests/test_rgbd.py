@@ -59,7 +59,7 @@ def test_half_of_the_draws_have_an_airlight_of_exactly_one(root):
     assert torch.equal(airlight[:, 0], airlight[:, 2])
 
 
-def test_tints_run_from_red_to_blue_and_few_are_strong(root):
+def test_tints_run_from_red_to_blue_and_few_are_strong():
     law = HazeLaw(airlight=(0.5, 0.5), airlight_tint=0.6)
     _, airlight = draw_haze(law, 2000, generator_for(0, 0))
     red, green, blue = airlight[:, :, 0, 0].unbind(1)
