@@ -7,6 +7,7 @@ the markers of docs/roofline.md. A minute on two cores.
 """
 
 import argparse
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -163,7 +164,7 @@ def aecr(folder: Path, sides: tuple[int, ...]) -> HotPath:
     from unhaze.nets import create_net
     from unhaze.restore.engine import Engine
 
-    macs = count_macs(create_net("aecr", preset="paper").eval())
+    macs = count_macs(create_net("aecr", preset="paper").eval(), *sides) / math.prod(sides)
     return network("network AECR-Net (paper)", Engine(write_aecr(folder), "cpu"), sides, macs)
 
 

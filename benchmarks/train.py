@@ -109,7 +109,7 @@ def measure(row: Row) -> Row:
     times = repeated(step, row["steps"], patience=30)
     crop, batch = recipe.augment.crop, recipe.schedule.batch
     net = create_net(recipe.net.name, **recipe.net.arguments).eval()
-    flops = 2 * BACKWARD * count_macs(net) * crop**2 * batch
+    flops = 2 * BACKWARD * count_macs(net, crop, crop) * batch
     peak = (row["peak"] or peak_tflops(device, way[0])) * 1e12
     rates = {
         "steps_per_second": round(1 / times.seconds, 3),

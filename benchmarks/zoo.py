@@ -1,99 +1,125 @@
 """Cost and speed of every published network that is here: multiplications, seconds on two cores.
 
-python -m benchmarks.zoo [--macs] [NAME...]     writes results/benchmark-zoo.json for `unhaze zoo`
+python -m benchmarks.zoo [--macs] [--minutes M] [NAME...]
+    writes results/benchmark-zoo.json for `unhaze zoo`
 
---macs counts multiplications only: moments for all, and no quiet machine is needed. Seconds are
-recorded with the load that was there before, and marked in the table where that was one or more.
+It measures what is not there yet or was measured beside other programs, of all networks or of those
+named, at 256 first: in several quiet windows of M minutes, after --minutes 0 has exported what
+takes hours. The ONNX files stay in `MODELS`. Delete a file or a row of the record to have it anew.
+--macs counts only.
 """
 
 import argparse
 import json
+import math
 import os
-import tempfile
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 
+from benchmarks.measure import ROOT, repeated, write_record
 from unhaze.config import Part
 from unhaze.exporting import export
 from unhaze.exporting.facts import count_macs
-from unhaze.hardware import describe_cpu
 from unhaze.nets import NETS, create_net
+from unhaze.report.zoo import BESIDE, RESULTS
 from unhaze.restore.engine import Engine
 from unhaze.weights import save_weights
 from unhaze.zoo import Network, list_networks
 
-RESULT = Path("results/benchmark-zoo.json")
+MODELS = ROOT / "runs" / "zoo"
 THREADS = 2
-REPEATS = {256: 3, 1024: 1}  # runs, after one at the first size that prepares
-COUNTED = 256
-LONGEST = 300  # seconds: at 1024 a network that would take longer is left out
+SIDES = (256, 1024)
+RUNS = 3
+PATIENCE = 10.0  # seconds of `repeated`: a slower run is the only one
+LONGEST = 400  # seconds: a network that would take longer is left out
+SLOWEST = 0.2  # seconds for 10^9 multiplications, until a network's own are known
 TOLERANCE = 1e-3  # largest difference of the ONNX file from PyTorch
 
+Numbers = dict[str, float]
 
-def main(names: list[str], *, macs: bool) -> None:
-    """Measures the networks called `names`, all by default, and keeps what is known of others.
 
-    macs: counts only, and keeps the seconds that are known.
+def main(names: list[str], *, macs: bool, minutes: float) -> None:
+    """Measures what is missing of the networks called `names`, by default of any.
+
+    macs: counts only. minutes: starts no run that is expected to end later.
     """
-    torch.set_num_threads(THREADS)
-    load = round(os.getloadavg()[0], 1)
-    known = json.loads(RESULT.read_text()) if RESULT.is_file() else {"networks": {}}
-    for network in list_networks().values():
-        if network.net not in NETS or (names and network.name not in names):
-            continue
-        numbers = known["networks"].get(network.name, {}) | {"gmacs_256": count(network)}
+    deadline = time.monotonic() + 60 * minutes
+    record = ROOT / RESULTS
+    known = json.loads(record.read_text())["networks"] if record.is_file() else {}
+    chosen = [
+        network
+        for network in list_networks().values()
+        if network.net in NETS and (not names or network.name in names)
+    ]
+    for network in chosen:
+        numbers = known.setdefault(network.name, {})
+        if macs or f"gmacs_{SIDES[-1]}" not in numbers:
+            numbers |= count(network)
         if not macs:
-            numbers |= measure(network) | {"load_before": load}
-            known |= {"hardware": describe_cpu(), "threads": THREADS}
-        known["networks"][network.name] = numbers
-        RESULT.write_text(json.dumps(known, indent=1) + "\n")
-        print(network.name, numbers, flush=True)
+            model_of(network)
+    write_record(record, "zoo", {"threads": THREADS, "networks": known})
+    for side in SIDES if not macs else ():
+        for network in chosen:
+            numbers = known[network.name]
+            if is_due(numbers, side, deadline - time.monotonic()):
+                numbers |= measure(network, side)
+                print(network.name, numbers, flush=True)
+                write_record(record, "zoo", {"threads": THREADS, "networks": known})
 
 
-def count(network: Network) -> float:
-    """Multiplications at 256 x 256, in 10^9."""
-    with torch.device("meta"):
-        net = create_net(network.net, preset=network.preset).eval()
-    return round(count_macs(net, side=COUNTED) * COUNTED**2 / 1e9, 3)
+def count(network: Network) -> Numbers:
+    """Multiplications for a picture of each side, in 10^9."""
+    net = create_net(network.net, preset=network.preset).eval()
+    return {f"gmacs_{side}": round(count_macs(net, side, side) / 1e9, 3) for side in SIDES}
 
 
-def measure(network: Network) -> dict[str, float]:
-    """Seconds through the ONNX file at 256 and 1024, and how far that is from PyTorch."""
-    arguments = {} if network.preset is None else {"preset": network.preset}
-    net = create_net(network.net, **arguments).eval()
-    numbers: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "w.safetensors"
-        save_weights(weights, net, Part(network.net, arguments))
-        report = export(weights, Path(folder) / "m.onnx", tolerance=TOLERANCE)
-        numbers["difference"] = float(f"{report.max_difference:.1e}")
-        numbers["seconds_export"] = round(report.seconds, 1)
-        engine = Engine(Path(folder) / "m.onnx", "cpu", threads=THREADS)
-        fastest(engine, min(REPEATS), 1)  # prepares
-        for side, repeats in REPEATS.items():
-            expected = numbers.get("seconds_256", 0) * (side / 256) ** 2
-            if expected < LONGEST:
-                numbers[f"seconds_{side}"] = round(fastest(engine, side, repeats), 4)
-    return numbers
+def model_of(network: Network) -> Path:
+    """The ONNX file, exported on the first call."""
+    model = MODELS / f"{network.name}.onnx"
+    if not model.exists():
+        arguments = {} if network.preset is None else {"preset": network.preset}
+        net = create_net(network.net, **arguments).eval()
+        with TemporaryDirectory() as folder:
+            weights = Path(folder) / "w.safetensors"
+            save_weights(weights, net, Part(network.net, arguments))
+            export(weights, model, tolerance=TOLERANCE)
+    return model
 
 
-def fastest(engine: Engine, side: int, repeats: int) -> float:
-    """Seconds of the quickest of some runs."""
+def is_due(numbers: Numbers, side: int, left: float) -> bool:
+    """Whether it is not known in quiet, and `left` seconds will do."""
+    if numbers.get(f"beside_{side}", math.inf) < BESIDE:
+        return False
+    first = numbers["gmacs_256"]
+    expected = numbers.get("seconds_256", SLOWEST * first) * numbers[f"gmacs_{side}"] / first
+    return expected < LONGEST and expected + PATIENCE < left
+
+
+def measure(network: Network, side: int) -> Numbers:
+    """Seconds through the ONNX file, and how many processors other programs kept busy."""
+    engine = Engine(model_of(network), "cpu", threads=THREADS)
     hazy = np.random.default_rng(0).random((1, 3, side, side), dtype=np.float32)
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        engine(hazy)
-        times.append(time.perf_counter() - started)
-    return min(times)
+    engine(hazy[..., :64, :64])  # prepares, also where the run is the only one
+    began, busy, own = time.perf_counter(), all_busy(), time.process_time()
+    times = repeated(lambda: engine(hazy), RUNS, patience=PATIENCE)
+    others = all_busy() - busy - (time.process_time() - own)
+    beside = max(0.0, others / (time.perf_counter() - began))
+    return {f"seconds_{side}": round(times.seconds, 4), f"beside_{side}": round(beside, 2)}
+
+
+def all_busy() -> float:
+    """Seconds that the processors of this Linux computer have worked, for all programs."""
+    user, nice, system = Path("/proc/stat").read_text().split()[1:4]
+    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--macs", action="store_true")
+    parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
-    main(given.names, macs=given.macs)
+    main(given.names, macs=given.macs, minutes=given.minutes)

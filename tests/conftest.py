@@ -33,7 +33,7 @@ def one_thread():
 def pytest_collection_finish():
     """Garbage is looked for seldom, and not in the modules: that took an eighth of the time."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(scope="module")

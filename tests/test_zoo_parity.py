@@ -12,6 +12,7 @@ from torch import nn
 from zoo_fill import filled, formula_image, kinds_of, write_reference
 
 from unhaze.nets import NETS, create_net
+from unhaze.published import open_weights
 
 CASES = {zoo: (name, preset) for name, net in NETS.items() for preset, zoo in net.zoo.items()}
 # Outputs of one picture, by their place in what `restore_scales` returns.
@@ -75,6 +76,32 @@ def test_equals_the_reference(net, rule, reference):
         expected, unit = in_units_of_images(arrays[kind + suffix].astype(np.float64), facts, given)
         bound = max(1e-5, 20 * rounding / unit)
         np.testing.assert_allclose(values.numpy(), expected, atol=bound, rtol=0, err_msg=kind)
+
+
+# File in zoo/weights, and the name of its output.
+PUBLISHED = {
+    "gcanet": {"GCANet/wacv_gcanet_dehaze.pth": "dehaze"},
+    "lkdnet-t": {"LKD-Net/ITS/LKD-t.pth": "its", "LKD-Net/OTS/LKD-t.pth": "ots"},
+    "lkdnet-s": {"LKD-Net/ITS/LKD-s.pth": "its", "LKD-Net/OTS/LKD-s.pth": "ots"},
+    "light-dehazenet": {
+        "Light-DehazeNet/trained_LDNet.pth": "trained_LDNet",
+        "Light-DehazeNet/Epoch59.pth": "Epoch59",
+    },
+}
+
+
+@pytest.mark.parametrize("variant", PUBLISHED, indirect=True)
+def test_published_weights_give_their_reference_output(variant, reference, shared_data):
+    facts, _ = reference
+    outputs = np.load(shared_data / "zoo" / f"{variant}-published.npz")
+    hazy = formula_image(48, 64)
+    for file, name in PUBLISHED[variant].items():
+        weights = open_weights(shared_data / "zoo" / "weights" / file)
+        assert (weights.part.name, weights.part.arguments.get("preset")) == CASES[variant]
+        with torch.no_grad():
+            restored = weights.net.eval()(torch.from_numpy(hazy)).numpy()
+        expected, _ = in_units_of_images(outputs[f"output_{name}"], facts, hazy)
+        np.testing.assert_allclose(restored, expected, atol=1e-5, rtol=0, err_msg=file)
 
 
 def in_units_of_images(

@@ -41,7 +41,8 @@ def main() -> None:
     folders = {name: str((given.pictures / name).absolute()) for name in ("hazy", "clear")}
     evaluation = evaluate("aecr", find_pairs("folders", ".", **folders), progress=True)
     write_result(evaluation, RESULT, data=given.pictures.absolute().name, overwrite=True)
-    numbers = f'"{MEASURED}" = {evaluation.psnr:.2f}, "SSIM on the same pictures" = {evaluation.ssim:.4f}'
+    ssim = f'"SSIM on the same pictures" = {evaluation.ssim:.4f}'
+    numbers = f'"{MEASURED}" = {evaluation.psnr:.2f}, {ssim}'
     change_card(measured=f"{{ {numbers} }}")
     plot = [sys.executable, str(ROOT / "tools" / "plot_run.py"), str(given.run), "-o", str(CURVE)]
     subprocess.run(plot, check=True)

@@ -53,9 +53,7 @@ def new_file(path: Path, *, original: Path | None, overwrite: bool) -> Iterator[
             partial = _hidden(path)
             descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         yield descriptor
-        if original is not None and hasattr(
-            os, "fchmod"
-        ):  # the result is as private as the original
+        if original is not None and hasattr(os, "fchmod"):  # as private as the original
             mode = os.fstat(descriptor).st_mode & original.stat().st_mode & 0o777
             os.fchmod(descriptor, mode | 0o600)
         os.fsync(descriptor)
@@ -123,7 +121,7 @@ def _link(descriptor: int, path: Path) -> None:
 
 
 def _hidden(path: Path) -> Path:
-    return path.with_name(f".{secrets.token_hex(8)}.part")
+    return path.with_name(f".{os.urandom(8).hex()}.part")
 
 
 def _publish(partial: Path, path: Path, overwrite: bool) -> None:

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from unhaze.restore.cost import TIMED
 from unhaze.restore.engine import Engine
 
-COUNTED = 128  # side in pixels of the picture on which multiplications and strides are counted
+COUNTED = 128  # side in pixels of the picture on which strides are counted
 MEASURED = (256, 320)  # height and width of the picture on which memory is measured
 PROBES = ((48, 512), (48, 1536))  # width and length of the pictures that show how far it looks
 TOLERANCE = 0.1 / 255
@@ -39,41 +39,31 @@ print(status("VmHWM:") - before)
 """
 
 
-def count_macs(net: nn.Module, *, side: int = COUNTED) -> int:
-    """Multiplications for each pixel of a picture of `side` pixels, as PyTorch counts them.
-
-    A network on the "meta" device is counted without computing anything.
-    """
-    hazy = torch.rand(1, 3, side, side, device=next(net.parameters()).device)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        net(hazy)
-    return round(counter.get_total_flops() / 2 / side**2)
+def count_macs(net: nn.Module, height: int, width: int) -> int:
+    """Multiplications for one picture of this size, as PyTorch counts them, computing nothing."""
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
+        shapes: dict[str, torch.Tensor] = {
+            name: fake.from_tensor(each) for name, each in tensors.items()
+        }
+        with FlopCounterMode(display=False) as counter:
+            functional_call(net, shapes, (torch.empty(1, 3, height, width),))
+    return counter.get_total_flops() // 2
 
 
 def count_costs(net: nn.Module) -> dict[str, int]:
-    """What `restore.cost` tells before a picture: multiplications, counted without computing.
+    """What `restore.cost` tells before a picture: multiplications.
 
     `macs_per_pixel`: for each pixel more, from 256 x 256 to 512 x 512. `macs_fixed`: besides, for
     any picture, as where a part of the network sees all of them at one size. `macs_small`: for a
     picture of `TIMED`, which some networks enlarge first.
     """
-    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-
-    def counted(height: int, width: int) -> int:
-        with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
-            shapes: dict[str, torch.Tensor] = {
-                name: fake.from_tensor(each) for name, each in tensors.items()
-            }
-            with FlopCounterMode(display=False) as counter:
-                functional_call(net, shapes, (torch.empty(1, 3, height, width),))
-        return counter.get_total_flops() // 2
-
-    first, second = (counted(side, side) for side in LARGE)
+    first, second = (count_macs(net, side, side) for side in LARGE)
     slope = (second - first) / (LARGE[1] ** 2 - LARGE[0] ** 2)
     return {
         "macs_per_pixel": round(slope),
         "macs_fixed": max(0, round(first - slope * LARGE[0] ** 2)),
-        "macs_small": counted(*TIMED),
+        "macs_small": count_macs(net, *TIMED),
     }
 
 

@@ -7,7 +7,7 @@ writes a placeholder of the right size, which is then replaced.
 import functools
 import io
 import logging
-import secrets
+import os
 import struct
 import zlib
 from collections.abc import Collection
@@ -68,7 +68,7 @@ LARGEST_IN_JPEG = {
     EXIF: jpeg.LARGEST - len(jpeg.EXIF_SIGN),
     XMP: jpeg.LARGEST - len(jpeg.XMP_SIGN),
 }
-TOKEN = secrets.token_bytes(16)  # marks the placeholder
+TOKEN = os.urandom(16)  # marks the placeholder
 THUMBNAIL_SIDE, THUMBNAIL_QUALITIES = 160, (90, 75, 60, 40, 20)
 BLOCK = 1 << 20
 

@@ -1,4 +1,4 @@
-"""Turns a checkpoint that others published into a network, or into weights that all verbs take."""
+"""Turns a published checkpoint into a network, or into a weights file for all commands."""
 
 import hashlib
 import logging
@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What was imported: `net` and its preset, in which layout; `unused` names of the file.
+    """The result of an import: `net` and its preset, the layout; `unused` names of the file.
 
-    told: what the file was found to be, and how sure.
+    told: what the file was recognised as, and how certain that is.
     """
 
     path: Path
@@ -38,11 +38,11 @@ class ImportReport:
 
 
 def open_weights(source: Path | str, *, net: str | None = None) -> Weights:
-    """The network of whatever may stand for one: the one way in for training, eval and export.
+    """Returns the network of any source: the one entry point for training, evaluation and export.
 
-    A run folder, our .safetensors file, or a checkpoint that others published, told by its tensors
-    (`find_network`) and named on stderr. `net`: "name" or "name/preset", in place of what it is
-    told to be. UnhazeError: as `load_model` and `find_network`.
+    The source is a run folder, a .safetensors file of this project, or a published checkpoint,
+    which is recognised by its tensors (`find_network`) and named on stderr. `net`: "name" or
+    "name/preset", overrides the recognition. UnhazeError: as for `load_model` and `find_network`.
     """
     source = Path(source)
     parts = sorted(source.parent.glob(f"{source.stem}-[0-9]*.safetensors"))
@@ -55,7 +55,7 @@ def open_weights(source: Path | str, *, net: str | None = None) -> Weights:
     if not source.exists():
         raise UnhazeError(f"no file '{source}'")
     if source.is_dir() and not any(each.is_file() for each in source.iterdir()):
-        return load_model(source)  # says that it is no run folder
+        return load_model(source)  # raises an error that it is not a run folder
     found = find_network(source, net)
     logger.warning("'%s' is %s", source, found.sentence())
     return filled(source, found)
@@ -69,12 +69,12 @@ def import_weights(
     preset: str | None = None,
     overwrite: bool = False,
 ) -> ImportReport:
-    """Writes the published weights in `source` as `out`, a .safetensors file.
+    """Writes the published weights in `source` to `out`, a .safetensors file.
 
-    net, preset: by default what the tensors tell, the first that fits. Nothing in `source` is run.
-    UnhazeError, and nothing is written, if `out` exists without `overwrite` or is not named
-    .safetensors, if `source` cannot be read, or if a tensor is missing, left over, of another
-    shape, or not finite.
+    net, preset: by default those that the tensors identify, the first that fits. Nothing in
+    `source` is executed. UnhazeError, with nothing written, if `out` exists without `overwrite` or
+    is not named .safetensors, if `source` cannot be read, or if a tensor is missing, left over, of
+    another shape, or not finite.
     """
     source, out = Path(source), Path(out)
     if preset is not None:
@@ -97,7 +97,7 @@ def import_weights(
 
 
 def filled(source: Path, found: Found) -> Weights:
-    """The network with the tensors that were found, and what is known of it."""
+    """Returns the network with these tensors, and the facts known about it."""
     variant = found.variant
     arguments = {} if variant.preset is None else {"preset": variant.preset}
     net = create_net(variant.net, **arguments)
@@ -113,7 +113,7 @@ def filled(source: Path, found: Found) -> Weights:
 
 
 def sha256_of(source: Path) -> str:
-    """Of a file, or of the files in a folder one after the other."""
+    """Returns the hash of a file, or of the files in a folder one after the other."""
     files = sorted(each for each in source.iterdir() if each.is_file()) if source.is_dir() else []
     digest = hashlib.sha256()
     for file in files or [source]:
@@ -122,11 +122,11 @@ def sha256_of(source: Path) -> str:
 
 
 def fill(net: nn.Module, found: Found) -> None:
-    """Copies the published tensors, in our order of numbers, into the network."""
+    """Copies the published tensors into the network, in its layout."""
     variant = found.variant
     tensors = variant.renamed(found.state.tensors)
     with torch.no_grad():
         for name, tensor in net.state_dict().items():
             stored = tensors.get(replaced(name, variant.layout.renames))
-            if stored is not None:  # Counters of batch norms are not asked for.
+            if stored is not None:  # Counters of batch norms may be missing.
                 tensor.copy_(variant.layout.arrange(stored, tuple(tensor.shape)))

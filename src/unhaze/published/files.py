@@ -1,4 +1,4 @@
-"""Tensors out of other people's files, without running anything that is in them."""
+"""Reads tensors from files of other projects without executing anything in them."""
 
 import json
 import pickle
@@ -22,22 +22,22 @@ from unhaze.errors import UnhazeError
 from unhaze.published.matlab import read_arrays
 from unhaze.zoo.kinds import kind_of
 
-# Bytes of a file, also when unpacked. The largest network here has 31 M parameters, 125 MB.
+# Bytes of a file, also decompressed. The largest network here has 31 M parameters, 125 MB.
 LARGEST = 2**30
 
-# Where training programs put the weights among the other things they save.
+# Where training programs store the weights among other data.
 WRAPPERS = ("model", "state_dict", "model_state_dict", "params_ema", "params", "net", "network")
 
-# How averages of the weights over training are called; they restore better than the last weights.
+# Names for averages of the weights over training; they restore better than the last weights.
 AVERAGED = r"(^|[_.])(ema|averaged?|swa)($|[_.])"
-# A part of a network in a file of its own, as DMPHN's and DMSHN's.
+# A part of a network in a file of its own, as of DMPHN and DMSHN.
 PART = r"(encoder|decoder)_lv\d$"
 DEEPEST = 3  # dictionaries around the weights
 
-# What wrappers of modules put before every name.
+# Prefixes that module wrappers add to every name.
 PREFIXES = ("module.", "_orig_mod.")
 
-# What damaged files raise while they are read. PyTorch's reader trusts a pickle to be well formed.
+# Errors of readers for damaged files. PyTorch's reader assumes a well-formed pickle.
 DAMAGE = (OSError, ValueError, EOFError, RuntimeError, zlib.error)
 DAMAGE += (zipfile.BadZipFile, SafetensorError)
 PICKLE_DAMAGE = (ValueError, EOFError, pickle.UnpicklingError, RuntimeError, LookupError)
@@ -45,11 +45,12 @@ PICKLE_DAMAGE += (TypeError, AttributeError, AssertionError, OverflowError, stru
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:
-    """Name -> tensor of a PyTorch, .npz, .mat (version 5) or .safetensors file, suffix ignored.
+    """Returns name -> tensor of a PyTorch, .npz, .mat (version 5) or .safetensors file of any
+    suffix.
 
-    Nested state dictionaries are opened and the `module.` of parallel training is taken off; what
-    is no tensor is left out. UnhazeError for files that are missing, larger than 1 GiB, damaged, of
-    another kind, without tensors, or that would run code.
+    Opens nested state dicts, removes the `module.` of parallel training, and ignores everything
+    that is not a tensor. UnhazeError: missing, larger than 1 GiB, damaged, of another kind, without
+    tensors, or would execute code.
     """
     found = state_of(read_any(Path(path)))
     if not found:
@@ -58,9 +59,9 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
 
 
 def read_any(path: Path) -> Any:
-    """All that a file holds: of PyTorch's mostly nested dictionaries, of others name -> tensor.
+    """Returns everything in a file: nested dicts for PyTorch, name -> tensor for other formats.
 
-    UnhazeError as `read_tensors`.
+    UnhazeError: as for `read_tensors`.
     """
     try:
         size = path.stat().st_size
@@ -90,10 +91,10 @@ def read_any(path: Path) -> Any:
 
 
 def read_parts(folder: Path) -> dict[str, Tensor]:
-    """Name -> tensor of a network that was saved in one file for each of its parts.
+    """Returns name -> tensor of a network saved in one file per part.
 
-    The part's name is the end of the file's, as in ep130_encoder_lv1.pkl. UnhazeError as
-    `read_tensors`, and if two files have one name.
+    The name of a part is the end of the file name, as in ep130_encoder_lv1.pkl. UnhazeError: as for
+    `read_tensors`, and if two files have the same name.
     """
     tensors: dict[str, Tensor] = {}
     for path in sorted(each for each in folder.iterdir() if each.is_file()):
@@ -108,22 +109,23 @@ def read_parts(folder: Path) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class State:
-    """Tensors by name, and where in the file they are: "" or keys joined by dots."""
+    """Tensors by name, and their place in the file: "" or keys joined by dots."""
 
     where: str
     tensors: dict[str, Tensor]
 
     @property
     def averaged(self) -> bool:
-        """Whether its place says that it is an average over training."""
+        """Returns whether its place indicates an average over training."""
         return re.search(AVERAGED, self.where, re.IGNORECASE) is not None
 
 
 def states_in(loaded: Any) -> list[State]:
-    """All state dictionaries in what `read_any` returned, averages first, then from outside in.
+    """Returns all state dicts in what `read_any` returned, averages first, then from the outermost
+    inwards.
 
-    Also parts of a dictionary under a common first word, as where a program saves the network with
-    its losses, and what is left of all names without a first word that they share.
+    Also returns parts of a dict with a common first word, for programs that save the network with
+    its losses, and all names without a first word that they share.
     """
     found: list[State] = []
     waiting = [("", loaded, 0)]
@@ -147,20 +149,20 @@ def states_in(loaded: Any) -> list[State]:
 
 
 def joined(where: str, name: str) -> str:
-    """`where` and one more key."""
+    """Returns `where` extended by one more key."""
     return f"{where}.{name}" if where else name
 
 
 def check_sums(path: Path) -> None:
-    """ValueError if some parts of a zip file are not what was stored, which PyTorch overlooks.
+    """Raises ValueError if parts of a zip file differ from what was stored, which PyTorch ignores.
 
-    Where all sums are wrong none were made: `torch.serialization.set_crc32_options(False)`.
+    If all checksums are wrong, none were computed: `torch.serialization.set_crc32_options(False)`.
     """
     wrong = []
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if sum(member.file_size for member in members) > LARGEST:
-            return  # refused by who reads it
+            return  # refused by the caller
         for member in members:
             try:
                 archive.read(member)
@@ -174,7 +176,9 @@ def check_sums(path: Path) -> None:
 
 
 def is_npz(path: Path) -> bool:
-    """Arrays, or the other kind of zip file, a PyTorch checkpoint? Refuses what unpacks too big."""
+    """Distinguishes .npz from PyTorch's zip files; raises an error if the unpacked size is too
+    large.
+    """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     unpacked = sum(member.file_size for member in members)
@@ -184,7 +188,7 @@ def is_npz(path: Path) -> bool:
 
 
 def read_npz(path: Path) -> dict[str, Tensor]:
-    """Numeric arrays; NumPy refuses pickled ones, which is a ValueError."""
+    """Returns numeric arrays; NumPy raises ValueError for pickled ones."""
     with np.load(path, allow_pickle=False) as arrays:
         numeric = {name: arrays[name] for name in arrays.files if name}
     return {
@@ -195,7 +199,9 @@ def read_npz(path: Path) -> dict[str, Tensor]:
 
 
 class Skipped:
-    """Stands in for NumPy numbers and arrays: checkpoints hold scores beside the weights."""
+    """Replaces NumPy numbers and arrays, such as scores that checkpoints store beside the
+    weights.
+    """
 
     def __init__(self, *parts: Any):
         pass
@@ -204,18 +210,18 @@ class Skipped:
         pass
 
 
-# FFA-Net's checkpoints keep PSNR and SSIM as NumPy scalars, whose code is not let run either.
+# FFA-Net's checkpoints store PSNR and SSIM as NumPy scalars, whose code is not executed either.
 SKIPPED = ("numpy.dtype", "numpy.ndarray")
 SKIPPED += ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 SKIPPED += ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
-# Settings and paths of the training beside the weights; what stands for them does nothing.
+# Settings and paths of the training beside the weights; their substitutes do nothing.
 SKIPPED += ("argparse.Namespace", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePath")
 SKIPPED += ("easydict.EasyDict", "datetime.datetime", "datetime.timedelta", "types.SimpleNamespace")
 SKIPPED += ("numpy.float64", "numpy.float32", "numpy.int64", "numpy.bool_", "builtins.complex")
 
 
 def read_pytorch(path: Path) -> Any:
-    """What `torch.save` wrote, if it consists of tensors and plain values."""
+    """Returns what `torch.save` wrote, if it consists of tensors and plain values."""
     skipped = [Skipped, *((Skipped, name) for name in SKIPPED)]
     try:
         with torch.serialization.safe_globals(skipped), warnings.catch_warnings():
@@ -234,7 +240,7 @@ def read_pytorch(path: Path) -> Any:
 
 
 def state_of(loaded: Any) -> dict[str, Tensor]:
-    """The tensors by name, out of at most three dictionaries around them."""
+    """Returns the tensors by name, from inside at most three nested dicts."""
     for _ in range(3):
         if not isinstance(loaded, Mapping):
             return {}
@@ -250,7 +256,7 @@ def state_of(loaded: Any) -> dict[str, Tensor]:
 
 
 def without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Takes off, as often as needed, a prefix that all names share."""
+    """Removes, repeatedly, a prefix that all names share."""
     for _ in range(3):
         for prefix in PREFIXES:
             if all(name.startswith(prefix) for name in tensors):
@@ -259,7 +265,7 @@ def without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_safetensors_facts(path: Path) -> dict[str, Any]:
-    """What a .safetensors file of ours says of itself; {} for all other files."""
+    """Returns the facts stored in a .safetensors file of this project; {} for all other files."""
     try:
         with safe_open(path, framework="pt") as file:
             return json.loads((file.metadata() or {}).get("unhaze", "{}"))

@@ -1,4 +1,4 @@
-"""Tells what a file of weights is: which network, which variant, where in the file, how sure."""
+"""Identifies weights files: the network, its variant, the place in the file, and the certainty."""
 
 import re
 from collections import Counter
@@ -24,14 +24,14 @@ from unhaze.published.signatures import (
 from unhaze.validation import lookup
 from unhaze.zoo.kinds import kind_of
 
-# The share of its tensors that a file has in common with a network below which it is of no kind
-# that is here.
+# Below this share of tensors in common with a network, a file does not belong to any
+# network here.
 ALIKE = 0.3
 
 
 @dataclass(frozen=True)
 class Found:
-    """Tensors in a file that are a network's: `variant`, and `others` that they fit as well.
+    """Tensors of a network found in a file: its `variant`, and `others` that fit as well.
 
     state: the tensors, without `unused` ones (counters of programs).
     """
@@ -42,7 +42,7 @@ class Found:
     unused: tuple[str, ...]
 
     def sentence(self) -> str:
-        """Which network, how sure, from where in the file."""
+        """Returns network, certainty and place in the file as a sentence."""
         sure = "certain" if not self.others else "its tensors fit others, too"
         text = f"{self.variant.name} ({sure}: all {len(self.state.tensors)} tensors have their"
         text += f" name and shape; layout: {self.variant.layout.title}"
@@ -55,12 +55,12 @@ class Found:
 
 
 def find_network(source: Path, net: str | None = None) -> Found:
-    """What `source` holds, a file or a folder of its parts.
+    """Identifies the network in `source`, a file or a folder of its parts.
 
-    `net`: "name" or "name/preset", which it must then be.
-    Averages over training are taken before the last weights, other states from outside in. Nothing
-    in the file is run. UnhazeError: not readable as `read_tensors` says, or of no network here; it
-    names the nearest, and how it differs.
+    `net`: "name" or "name/preset", which it must then be. Averages over training are preferred to
+    the last weights, other states are tried from the outermost inwards. Nothing in the file is
+    executed. UnhazeError: not readable (see `read_tensors`), or no network here; names the nearest
+    one and the differences.
     """
     loaded = read_parts(source) if source.is_dir() else read_any(source)
     states = [without_unused(state) for state in states_in(loaded)]
@@ -79,7 +79,7 @@ def find_network(source: Path, net: str | None = None) -> Found:
 
 
 def asked(net: str | None) -> list[Variant]:
-    """The variants that `--net` allows; all without."""
+    """Returns the variants that `--net` allows; all of them without it."""
     if net is None:
         return list_variants()
     name, _, preset = net.partition("/")
@@ -90,14 +90,14 @@ def asked(net: str | None) -> list[Variant]:
 
 
 def without_unused(state: State) -> tuple[State, tuple[str, ...]]:
-    """The state without the counters that no network needs, and their names."""
+    """Returns the state without counters that no network needs, and their names."""
     unused = tuple(name for name in state.tensors if re.search(UNUSED, name))
     kept = {name: each for name, each in state.tensors.items() if name not in unused}
     return replace(state, tensors=kept), unused
 
 
 def fits(variant: Variant, tensors: dict[str, Tensor]) -> bool:
-    """Whether names and shapes are exactly those of the variant."""
+    """Returns whether names and shapes are exactly those of the variant."""
     if len(shapes_of(variant.net, variant.preset)) != len(tensors):
         return False
     found = ((name, tuple(each.shape)) for name, each in variant.renamed(tensors).items())
@@ -105,14 +105,16 @@ def fits(variant: Variant, tensors: dict[str, Tensor]) -> bool:
 
 
 def by_hints(fitting: Sequence[Variant], source: Path) -> list[Variant]:
-    """One for each network and preset; first those whose net and preset the file's path names."""
+    """Returns one variant per network and preset; those whose net and preset are in the path come
+    first.
+    """
     unique = list({variant.name: variant for variant in reversed(fitting)}.values())[::-1]
     words = set(re.split(r"[^a-z0-9]+", "/".join(source.parts[-3:]).lower()))
     return sorted(unique, key=lambda each: (each.net not in words, each.preset not in words))
 
 
 def faults(variant: Variant, tensors: dict[str, Tensor]) -> Iterator[str]:
-    """One short sentence for each tensor that is missing, unfit or left over."""
+    """Returns a short sentence for each tensor that is missing, of another shape, or left over."""
     expected, found = variant.expected(), variant.renamed(tensors)
     for name, shape in expected.items():
         if name not in found:
@@ -131,19 +133,19 @@ def faults(variant: Variant, tensors: dict[str, Tensor]) -> Iterator[str]:
 
 
 def spelled(variant: Variant) -> str:
-    """For messages."""
+    """Returns the name of a variant for messages."""
     return f"net '{variant.net}'" + (f" (preset '{variant.preset}')" if variant.preset else "")
 
 
 def no_tensors(source: Path, loaded: Any) -> str:
-    """The message for a file in which there are no tensors by name."""
+    """Returns the message for a file without named tensors."""
     if isinstance(loaded, dict) and "param_groups" in loaded:
         return f"'{source}' holds the state of an optimizer and no weights; give the network's file"
     return f"'{source}' holds no tensors by name; expected a state dictionary"
 
 
 def no_network(source: Path, states: list[State], variants: list[Variant], net: str | None) -> str:
-    """The message for tensors of no variant: the nearest, and how they differ from it."""
+    """Returns the message for unknown tensors: the nearest variant, and the differences."""
     share, variant, state = max(
         ((likeness(each, state.tensors), each, state) for state in states for each in variants),
         key=lambda rated: rated[0],
@@ -169,22 +171,22 @@ def no_network(source: Path, states: list[State], variants: list[Variant], net: 
 
 
 def likeness(variant: Variant, tensors: dict[str, Tensor]) -> float:
-    """Share of tensors with a name and shape in common, of the larger number."""
+    """Returns the share of tensors with a name and shape in common, of the larger number."""
     expected = signature(variant.expected().items())
     found = signature((name, tuple(each.shape)) for name, each in variant.renamed(tensors).items())
     if common := len(expected & found):
         return common / max(len(expected), len(found), 1)
-    # Under other names altogether: shapes count, but less.
+    # All names differ: shapes count, but less.
     shapes = Counter(shape for _, shape in expected) & Counter(shape for _, shape in found)
     return 0.2 * shapes.total() / max(len(expected), len(found), 1)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What one file is. kind: "checkpoint", "ONNX", or what it is instead, as "web page".
+    """What a file is. kind: "checkpoint", "ONNX", or what it is instead, such as "web page".
 
-    net, preset, layout, where: of a checkpoint that is a network's; certain: nothing else fits.
-    told: all of it in one sentence.
+    net, preset, layout, where: of a recognised checkpoint; certain: nothing else fits. told: all of
+    it in one sentence.
     """
 
     path: str
@@ -198,7 +200,7 @@ class Identity:
 
 
 def identify(path: Path | str, net: str | None = None) -> Identity:
-    """Tells what a file is without running anything in it; never an error for its content."""
+    """Identifies a file without executing anything in it; does not raise errors for its content."""
     path = Path(path)
     try:
         kind = kind_of(path)
@@ -227,7 +229,7 @@ def identify(path: Path | str, net: str | None = None) -> Identity:
 
 
 def kind_of_failure(message: str) -> str:
-    """One or two words for the messages of `read_any` and `find_network`."""
+    """Returns one or two words for the messages of `read_any` and `find_network`."""
     kinds = {
         "would run code": "code",
         "cannot read": "damaged",

@@ -1,4 +1,4 @@
-"""How the published checkpoints name and store what our networks hold under other names."""
+"""Layouts: names and shapes of tensors in published checkpoints that differ from those here."""
 
 import re
 from collections.abc import Callable
@@ -8,22 +8,22 @@ from torch import Tensor
 
 
 def same_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A single number, which is () here, is stored as (1,) by all that was published."""
+    """Returns the shape; a single number, which is () here, is (1,) in all published files."""
     return shape or (1,)
 
 
 def reshaped(stored: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The stored numbers, in the same order."""
+    """Returns the stored numbers in another shape and the same order."""
     return stored.reshape(shape)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which weights of a network are published.
+    """One layout of the published weights of a network.
 
-    renames: (pattern, replacement), applied in turn to our tensor's name, give the published one.
-    aliases: the same from other published names to those.
-    stored_shape, arrange: our shape -> the published shape; published tensor, our shape -> ours.
+    renames: (pattern, replacement), applied in order to a name here, give the published one.
+    aliases: the same from other published names to those. stored_shape, arrange: shape here ->
+    published shape; published tensor, shape here -> tensor here.
     """
 
     title: str
@@ -34,7 +34,7 @@ class Layout:
 
 
 def replaced(name: str, patterns: tuple[tuple[str, str], ...]) -> str:
-    """`name` after all replacements, one after the other."""
+    """Returns `name` after all replacements, applied in order."""
     for pattern, replacement in patterns:
         name = re.sub(pattern, replacement, name)
     return name
@@ -42,12 +42,12 @@ def replaced(name: str, patterns: tuple[tuple[str, str], ...]) -> str:
 
 OWN = Layout("its own names")
 
-# Entries that belong to no layer: counters of batch norms and of a popular profiler.
+# Entries that belong to no layer: counters of batch norms and of a common profiler.
 UNUSED = r"(^|\.)(num_batches_tracked|total_ops|total_params)$"
 
 
 def flattened(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Kernels (O,I,k,k) -> (I,k*k,O), or (I,k*k) for one output; biases (O,) -> (O,1)."""
+    """Maps kernels (O,I,k,k) to (I,k*k,O), or (I,k*k) for one output; biases (O,) to (O,1)."""
     if len(shape) == 1:
         return (*shape, 1)
     outputs, inputs, height, width = shape
@@ -55,7 +55,7 @@ def flattened(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def column_major(stored: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """(I,k*k,O) with the pixels of a kernel column by column, as MATLAB counts -> (O,I,k,k)."""
+    """Maps (I,k*k,O), with pixels of a kernel in MATLAB's column order, to (O,I,k,k)."""
     if len(shape) == 1:
         return stored.reshape(shape)
     outputs, inputs, height, width = shape
@@ -95,7 +95,7 @@ GRIDDEHAZENET = Layout(
     ),
 )
 
-# The feature attention block of FFA-Net, which AECR-Net took over with its names.
+# FFA-Net's feature attention block, which AECR-Net adopted with its names.
 FA_BLOCK = (
     (r"\.channel_attention\.1\.", ".calayer.ca.0."),
     (r"\.channel_attention\.3\.", ".calayer.ca.2."),
@@ -131,7 +131,7 @@ AECR = Layout(
     aliases=((r"^mix4\.", "mix1."), (r"^mix5\.", "mix2.")),
 )
 
-# Numbered from the finest level by the authors, in the order of their use by us.
+# The authors count from the finest level, this project in the order of use.
 MSBDN = Layout(
     "state dictionary of the authors' code",
     renames=(

@@ -1,4 +1,4 @@
-"""The numeric arrays of a MATLAB 5 file (.mat); nothing else of the format is read."""
+"""Reads the numeric arrays of a MATLAB 5 file (.mat), and nothing else of the format."""
 
 import struct
 import zlib
@@ -7,16 +7,16 @@ from math import prod
 
 import numpy as np
 
-# Numbers of the "MAT-File Format" document: what an element holds, and what class an array is of.
+# Codes of the "MAT-File Format" document for types of elements and classes of arrays.
 STORED = {1: "i1", 2: "u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 9: "<f8"}
 CLASSES = {6: "<f8", 7: "<f4", 8: "i1", 9: "u1", 10: "<i2", 11: "<u2", 12: "<i4", 13: "<u4"}
 MATRIX, COMPRESSED, COMPLEX = 14, 15, 0x0800
 
 
 def read_arrays(content: bytes, largest: int) -> dict[str, np.ndarray]:
-    """Name -> real array of a file's bytes; cells, structures, text, complex arrays are left out.
+    """Returns name -> real array; skips cells, structures, text and complex arrays.
 
-    ValueError if the file is damaged, big-endian, or unpacks to more than `largest` bytes.
+    ValueError: the file is damaged, big-endian, or unpacks to more than `largest` bytes.
     """
     if content[126:128] != b"IM":
         raise ValueError("it is not of version 5, little-endian")
@@ -35,23 +35,23 @@ def read_arrays(content: bytes, largest: int) -> dict[str, np.ndarray]:
 
 
 def elements(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """(kind, body) of the elements that follow each other in `content`."""
+    """Yields (kind, body) of the consecutive elements in `content`."""
     position = 0
     while position < len(content):
         kind, size = struct.unpack_from("<II", content, position)
         start, small = position + 8, kind >> 16
-        if small:  # Up to four bytes stand in the tag itself.
+        if small:  # Up to four bytes are stored in the tag itself.
             kind, size, start = kind & 0xFFFF, small, position + 4
         body = content[start : start + size]
         if len(body) < size:
             raise ValueError("it ends too early")
         yield kind, body
-        # Each element starts at a multiple of eight, but for compressed ones.
+        # Elements start at multiples of eight, except compressed ones.
         position = start + size + (0 if kind == COMPRESSED else -(start + size) % 8)
 
 
 def unpack(body: bytes, largest: int) -> bytes:
-    """`body` decompressed; ValueError beyond `largest` bytes, before they are in memory."""
+    """Decompresses `body`; raises ValueError beyond `largest` bytes, before they are in memory."""
     unpacker = zlib.decompressobj()
     content = unpacker.decompress(body, largest + 1)
     if len(content) > largest:
@@ -60,7 +60,7 @@ def unpack(body: bytes, largest: int) -> bytes:
 
 
 def read_array(body: bytes) -> dict[str, np.ndarray]:
-    """{name: array}, or {} for anything but a real numeric array."""
+    """Returns {name: array}, or {} for anything but a real numeric array."""
     parts = list(elements(body))
     if len(parts) < 4:
         return {}
@@ -69,7 +69,7 @@ def read_array(body: bytes) -> dict[str, np.ndarray]:
     if flag & 0xFF not in CLASSES or flag & COMPLEX or stored not in STORED:
         return {}
     shape = np.frombuffer(sizes, "<i4").tolist()
-    # MATLAB keeps whole numbers in the smallest type that holds them, whatever the array's class.
+    # MATLAB stores integers in the smallest type that fits, whatever the class of the array.
     array = np.frombuffer(numbers, STORED[stored]).astype(CLASSES[flag & 0xFF])
     if min(shape, default=0) < 0 or prod(shape) != len(array):
         raise ValueError(f"an array of shape {shape} has {len(array)} numbers")

@@ -1,4 +1,4 @@
-"""The names and shapes that checkpoints of each network have, so that a file tells what it is."""
+"""Names and shapes of the tensors of each network, by which files are identified."""
 
 import json
 import re
@@ -17,7 +17,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Variant:
-    """A network with one of its presets, as files of one layout hold it."""
+    """A network with one of its presets, as stored in files of one layout."""
 
     net: str
     preset: str | None
@@ -25,28 +25,28 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """As `--net` takes it: "net/preset", or "net" where there are no presets."""
+        """Returns the name for `--net`: "net/preset", or "net" if there are no presets."""
         return self.net if self.preset is None else f"{self.net}/{self.preset}"
 
     def expected(self) -> Shapes:
-        """The names and shapes of its tensors in a file."""
+        """Returns the names and shapes of its tensors in a file."""
         return {
             replaced(name, self.layout.renames): self.layout.stored_shape(shape)
             for name, shape in shapes_of(self.net, self.preset).items()
         }
 
     def renamed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors under the names that the layout prefers."""
+        """Renames the tensors to the preferred names of the layout."""
         return {replaced(name, self.layout.aliases): each for name, each in tensors.items()}
 
 
 def list_variants() -> list[Variant]:
-    """All that can be told apart, of each network the published layouts first."""
+    """Returns all variants; for each network, published layouts come first."""
     return [variant for net in NETS for variant in variants_of(net)]
 
 
 def variants_of(net: str) -> list[Variant]:
-    """Of one network: each preset in each layout."""
+    """Returns the variants of one network: each preset in each layout."""
     layouts = [*LAYOUTS.get(net, ()), OWN]
     return [
         Variant(net, preset, layout)
@@ -56,14 +56,14 @@ def variants_of(net: str) -> list[Variant]:
 
 
 def shapes_of(net: str, preset: str | None) -> Shapes:
-    """Name -> shape of all that a state dictionary of the network holds, counters left out."""
+    """Returns name -> shape of the network's state dict, without counters."""
     arguments = {} if preset is None else NETS[net].presets[preset]
     return _shapes(net, NETS[net].location, json.dumps(arguments, sort_keys=True, default=str))
 
 
 @cache
 def _shapes(net: str, location: str, arguments: str) -> Shapes:
-    # On the "meta" device a network has shapes and no numbers: all of NETS takes a second or two.
+    # On the "meta" device networks have shapes but no numbers: all of NETS takes a second or two.
     with torch.device("meta"):
         built = create_net(net, **json.loads(arguments))
     return {
@@ -74,5 +74,7 @@ def _shapes(net: str, location: str, arguments: str) -> Shapes:
 
 
 def signature(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> frozenset[tuple]:
-    """What two files of one variant share. A single number may be stored as () or as (1,)."""
+    """Returns what two files of one variant share. A single number may be stored as () or as
+    (1,).
+    """
     return frozenset((name, tuple(shape) or (1,)) for name, shape in shapes)

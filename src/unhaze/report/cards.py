@@ -21,8 +21,8 @@ INTRODUCTION = """\
 # Shipped models
 
 `unhaze report models` writes this page from `src/unhaze/models/models.toml` and `results/`.
-`--model auto` checks the list from the top. `unhaze report gallery photos/` shows all models and the
-dark channel prior on photos of your own, with FADE and time.
+`--model auto` checks the list from the top. `unhaze report gallery photos/` shows all models and
+the dark channel prior on photos of your own, with FADE and time.
 """
 PLANE = f"""\
 ## Haze removed against harm done
@@ -46,8 +46,8 @@ SIZES = f"""\
 ## Pictures of other sizes
 
 The network sees the hazy picture at half or twice its size; its output is resized back and compared
-with the ground truth under the same protocol. A change of more than {LARGEST_CHANGE:g} dB in PSNR would mean that
-the network depends on the scale of its input.
+with the ground truth under the same protocol. A change of more than {LARGEST_CHANGE:g} dB in PSNR
+would mean that the network depends on the scale of its input.
 
 ```sh
 unhaze eval photo-fast --hazy test/hazy --clear test/clear --rescale 0.5 --result results/half.json

@@ -39,11 +39,11 @@ TABLES = {
     ),
 }
 INTRODUCTION = """\
-PSNR in dB and SSIM under protocol `aecr`: the numbers printed in the paper, and those measured here.
-The difference says little unless the budget is that of the paper: 500,000 steps of 16 crops, 100
-hours on one GPU. **If "differs" names the network or the losses, it is not the paper's network**; the
-value of the recipe follows in brackets. A row with several measurements appears several times; a
-measurement is shown in every row that has its settings.
+PSNR in dB and SSIM under protocol `aecr`: the numbers printed in the paper, and those measured
+here. The difference says little unless the budget is that of the paper: 500,000 steps of 16 crops,
+100 hours on one GPU. **If "differs" names the network or the losses, it is not the paper's
+network**; the value of the recipe follows in brackets. A row with several measurements appears
+several times; a measurement is shown in every row that has its settings.
 `unhaze report paper --markdown` writes this page."""
 HEAD = ("row", "test set", "paper", "ours", "difference", "parameters", "differs", "pictures")
 HEAD = (*HEAD, "budget")

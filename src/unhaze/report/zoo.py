@@ -12,7 +12,9 @@ from unhaze.zoo import Network, list_networks, list_offers
 
 RESULTS = Path("results/benchmark-zoo.json")  # written by benchmarks/zoo.py
 MEASURED = "results/sots-indoor-part-{name}-aecr.json"  # written by `unhaze eval NAME --result`
+BESIDE = 0.2  # processors that other programs kept busy, from which on it is said
 DATASETS = {"sots_indoor": "SOTS indoor", "sots_outdoor": "SOTS outdoor", "haze4k": "Haze4K"}
+NUMBERS = ("gmacs_256", "seconds_256", "beside_256", "seconds_1024", "beside_1024")
 
 # What rows can be sorted by; those without such a number come last.
 ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -38,10 +40,10 @@ their own protocol). Licences apply to their code and weights; with "none stated
 Their weights are not part of this project. `parity`: the network here reproduces the reference
 outputs of the authors' code (tests/test_zoo*.py). Speed is measured on two CPU cores with the ONNX
 file, at 256 x 256 and 1024 x 1024; \\* marks measurements beside other programs. `measured` is the
-score of their published weights here, on 80 pairs of SOTS indoor (protocol `aecr`, records in
-results/). [zoo-pictures.md](zoo-pictures.md) shows their results on a rendered sample. The tables
-are sorted by [score](#by-published-score-on-sots-indoor), [cost](#by-cost), [size](#by-size) and
-[year](#by-year); the last one has [all facts](#all-facts).
+score of their published weights here, on 80 pairs of SOTS indoor (protocol `aecr`; all protocols
+are in [results.md](results.md)). [zoo-pictures.md](zoo-pictures.md) shows their results on a
+rendered sample. The tables are sorted by [score](#by-published-score-on-sots-indoor),
+[cost](#by-cost), [size](#by-size) and [year](#by-year); the last one has [all facts](#all-facts).
 
 ```sh
 unhaze zoo --sort cost             # or name, score, size, year; --json for programs
@@ -55,9 +57,9 @@ unhaze eval FILE --hazy hazy/ --clear clear/
 FILE is an unmodified `.pth`, `.pk`, `.pkl`, `.pt`, `.ckpt`, `.tar` or `.safetensors` file of the
 authors or of a training. Its tensors identify network and variant, also under `module.`,
 `state_dict`, `net`, `params`, or an average over training (`ema`), which is preferred. If two
-variants have the same names and shapes (fsnet-its and fsnet-ots, dmphn and dmshn), words of the path
-decide; `--net NAME/PRESET` overrides. DEA-Net in its training form runs in the merged form. `.onnx`
-files of other programs run as well; a TOML file beside them states what cannot be detected
+variants have the same names and shapes (fsnet-its and fsnet-ots, dmphn and dmshn), words of the
+path decide; `--net NAME/PRESET` overrides. DEA-Net in its training form runs in the merged form.
+`.onnx` files of other programs run as well; a TOML file beside them states what cannot be detected
 ([use.md](use.md#networks-that-others-published)). To add a network, see
 [add-a-net.md](add-a-net.md).
 """
@@ -67,9 +69,9 @@ def list_rows(order: str = "name") -> list[dict[str, Any]]:
     """One row per variant: the facts of `Network`, and `here`, `parity`, `get`, cost and speed.
 
     here: its network is in `NETS`. parity: proven by our tests. get: names for `unhaze zoo get`.
-    gmacs_256: multiplications, in 10^9, at 256 x 256; seconds_256, seconds_1024: on two cores; None
-    where not measured. load_before: programs that ran beside. measured: name of weights -> "dB /
-    SSIM" on the part of SOTS indoor.
+    gmacs_256: multiplications, in 10^9, at 256 x 256; seconds_256, seconds_1024: on two cores;
+    beside_256, beside_1024: how many cores other programs kept busy meanwhile; None where not
+    measured. measured: name of weights -> "dB / SSIM" on the part of SOTS indoor.
     """
     measured = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     rows = [row_of(network, measured.get("networks", {})) for network in list_networks().values()]
@@ -87,10 +89,7 @@ def row_of(network: Network, measured: dict[str, dict[str, float]]) -> dict[str,
         "parity": here and network.parity,
         "get": get,
         "measured": {each.name: score for each in own if (score := score_of(each.name))},
-        "gmacs_256": numbers.get("gmacs_256"),
-        "seconds_256": numbers.get("seconds_256"),
-        "seconds_1024": numbers.get("seconds_1024"),
-        "load_before": numbers.get("load_before"),
+        **{name: numbers.get(name) for name in NUMBERS},
     }
 
 
@@ -121,7 +120,6 @@ def zoo_page() -> str:
 
 def numbers_of(row: dict[str, Any]) -> dict[str, str]:
     """Head -> cell of the short tables."""
-    beside = " \\*" if (row["load_before"] or 0) >= 1 else ""
     return {
         "network": row["name"],
         "year": str(row["year"]),
@@ -129,8 +127,8 @@ def numbers_of(row: dict[str, Any]) -> dict[str, str]:
         "GMAC at 256": number(row["gmacs_256"], 2),
         **{title: row["scores"].get(data, "") for data, title in DATASETS.items()},
         "measured": ", ".join(f"{name}: {score}" for name, score in row["measured"].items()),
-        "s at 256": number(row["seconds_256"], 3) + beside,
-        "s at 1024": number(row["seconds_1024"], 2) + beside,
+        "s at 256": number(row["seconds_256"], 3) + beside(row["beside_256"]),
+        "s at 1024": number(row["seconds_1024"], 2) + beside(row["beside_1024"]),
     }
 
 
@@ -152,3 +150,8 @@ def cells_of(row: dict[str, Any]) -> dict[str, str]:
 def number(value: float | None, decimals: int) -> str:
     """Formats `value`; an empty string if it was not measured."""
     return "" if value is None else f"{value:.{decimals}f}"
+
+
+def beside(cores: float | None) -> str:
+    """The mark of a time that was measured beside other programs."""
+    return " \\*" if cores is not None and cores >= BESIDE else ""

@@ -1,4 +1,4 @@
-"""The analysis picture: a photo in small, as the network is given it."""
+"""The analysis image: a small version of the photo, which is the input of the network."""
 
 import numpy as np
 import pyvips
@@ -7,17 +7,17 @@ from unhaze.image.resize import as_image, size_within
 from unhaze.photo import Photo
 from unhaze.restore.managed import filled
 
-FINITE = 3e38  # nearly the largest of 32-bit floats
+FINITE = 3e38  # nearly the largest 32-bit float
 WHITES = {"uchar": 255, "ushort": 65535, "float": 1}  # of libvips' formats
 
 
 def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.ndarray:
-    """(h,w,3) float32 in [0,1] with max(h,w) <= long_side; never enlarged.
+    """Returns (h,w,3) float32 in [0,1] with max(h,w) <= long_side; never enlarges.
 
     `picture`: (H,W,3) uint8, uint16 or float32, or a libvips picture of these types, not decoded
-    yet, grey or RGB. What its alpha hides is filled with colours of what it shows. Floats of a
-    libvips picture are not bounded. Shrunk by means of whole cells, the rest by libvips' Lanczos-3
-    on floats, so that 8-bit pictures gain the precision of the mean.
+    yet, grey or RGB. Pixels hidden by alpha take colours of visible ones. Floats of a libvips
+    picture are not clamped. Shrinks by means of whole cells, then by libvips' Lanczos-3 on floats,
+    so that 8-bit pictures gain the precision of the mean.
     """
     if isinstance(picture, pyvips.Image) and picture.hasalpha():
         return _visible_image(picture, long_side)
@@ -26,7 +26,7 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
     scale = min(1.0, long_side / max(shape))
     size = size_within(shape, min(long_side, max(shape)))
     small = image[0] if image.bands == 1 else image.extract_band(0, n=3)
-    if small.format == "float":  # what is no number, or endless, is no light
+    if small.format == "float":  # NaN and infinity are not light
         small = (small.abs() < FINITE).ifthenelse(small, 0)
     cell = int(1 / scale)
     if cell > 1:
@@ -44,9 +44,9 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
 
 
 def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:
-    """The analysis picture of one with alpha: colours weighted by how much they are seen."""
+    """Returns the analysis image of a picture with alpha: colours weighted by alpha."""
     top = WHITES[str(image.format)]
-    # Decoded once: both parts are made of it, and a stream can be read once only.
+    # Decoded once: both parts need it, and a stream can be read only once.
     whole = image.copy_memory()
     alpha = whole[whole.bands - 1].cast("float") / top
     seen = whole.extract_band(0, n=whole.bands - 1).cast("float") * alpha
@@ -58,7 +58,7 @@ def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:
 
 
 def whole_image(photo: Photo) -> pyvips.Image:
-    """The samples of a photo, with its alpha, as libvips knows them."""
+    """Returns the samples of a photo, with its alpha, as a libvips image."""
     if photo.alpha is None or photo.traits.extra:
         return as_image(photo.pixels)
     return as_image(np.dstack([photo.pixels, photo.alpha])).copy(interpretation="srgb")

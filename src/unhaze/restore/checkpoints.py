@@ -1,4 +1,6 @@
-"""Checkpoints of PyTorch as models: made into ONNX once, by the learning half as a program."""
+"""PyTorch checkpoints as models: converted to ONNX once, by the learning half in another
+process.
+"""
 
 import hashlib
 import importlib.util
@@ -10,17 +12,17 @@ from unhaze import zoo
 from unhaze.cache import cache_folder
 from unhaze.errors import UnhazeError
 
-TOLERANCE = 1e-3  # largest difference of the ONNX file from PyTorch, where a picture is 0 to 1
+TOLERANCE = 1e-3  # largest difference between ONNX and PyTorch, for pictures of 0 to 1
 MARK = "unhaze: error: "
 
 logger = logging.getLogger(__name__)
 
 
 def checkpoint_of(name: str | Path) -> Path | None:
-    """The file or run folder that `name` says, if it is one to be made into ONNX, else None.
+    """Returns the file or run folder `name` if it has to be converted to ONNX, else None.
 
-    Also the file of a network that `unhaze zoo get` brought. UnhazeError: it can bring it, and has
-    not yet.
+    Also the file of a network that `unhaze zoo get` has downloaded. UnhazeError: it can be
+    downloaded, but has not been.
     """
     path = Path(name)
     if str(name) and path.exists():
@@ -31,11 +33,13 @@ def checkpoint_of(name: str | Path) -> Path | None:
 
 
 def ready(source: Path, net: str | None = None) -> Path:
-    """The ONNX file of a checkpoint, in the cache; made on the first call, which takes PyTorch.
+    """Returns the ONNX file of a checkpoint in the cache; the first call creates it, which needs
+    PyTorch.
 
-    It lies in the folder `onnx` of the cache (`cache_folder`), under the sha256 of all that
-    it is made of, so that a changed checkpoint and a newer unhaze make a new one. Nothing in the
-    checkpoint is run. net: as `unhaze export --net`. UnhazeError: what `unhaze export` says.
+    It is stored in the folder `onnx` of the cache (`cache_folder`), under the SHA-256 of all its
+    inputs, so that a changed checkpoint or a newer unhaze creates a new file. Nothing in the
+    checkpoint is executed. net: as `unhaze export --net`. UnhazeError: the error of `unhaze
+    export`.
     """
     from unhaze import fetch
 
@@ -47,7 +51,9 @@ def ready(source: Path, net: str | None = None) -> Path:
 
 
 def key_of(source: Path, net: str | None) -> str:
-    """16 hexadecimal digits for the files, the choice of a network, and this program's version."""
+    """Returns 16 hexadecimal digits for the files, the chosen network, and the version of
+    unhaze.
+    """
     from importlib.metadata import version
 
     digest = hashlib.sha256(f"{version('unhaze')} {net or ''}".encode())
@@ -64,7 +70,9 @@ def key_of(source: Path, net: str | None) -> str:
 
 
 def convert(source: Path, net: str | None, made: Path) -> None:
-    """`unhaze export` in a process of its own: PyTorch's memory is free again afterwards."""
+    """Runs `unhaze export` in a process of its own, so that PyTorch's memory is freed
+    afterwards.
+    """
     import subprocess
 
     if importlib.util.find_spec("torch") is None:

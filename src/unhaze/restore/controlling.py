@@ -1,7 +1,7 @@
-"""Protects skies, lifts shadows and balances white, in the small restored picture.
+"""Protects skies, lifts shadows and balances white in the small restored picture.
 
-That is before the field is fitted: so it costs little, whatever the size, and previews, strips,
-animations and videos have it alike. `strength` comes after it.
+This happens before the field is fitted. It therefore costs little for any size, and is the same in
+previews, strips, animations and videos. `strength` is applied afterwards.
 """
 
 import numpy as np
@@ -9,18 +9,20 @@ import numpy as np
 from unhaze.image.filters import LUMA, guided_filter
 from unhaze.restore.controls import AS_MODEL, Controls
 
-GRID = 128  # cells along the longer side, in which the sky is looked for
-SKY = (0.08, 0.2)  # unlikeness (luma) up to which a place is sky, and from which on it is none
-BRIGHT = 0.8  # share of the brightest cells' luma that the sky has
-SOFT = 1e-3  # variance of luma above which an edge of the picture is one of the sky
-DARK, LIFT = 0.4, 2.0  # luma below which it is shadow; how much is added to a gain of 1
-AROUND, EVEN = 0.02, 0.01  # radius (share of the longer side) and variance of what is one shadow
+GRID = 128  # cells along the longer side for the search for sky
+SKY = (0.08, 0.2)  # dissimilarity (luma) up to which a place is sky, and from which on it is not
+BRIGHT = 0.8  # minimum luma of sky, as a share of the brightest cells'
+SOFT = 1e-3  # variance of luma above which an edge of the picture is an edge of the sky
+DARK, LIFT = 0.4, 2.0  # luma below which it is shadow; largest addition to a gain of 1
+AROUND, EVEN = 0.02, 0.01  # radius (share of the longer side) and variance within one shadow
 NORM = 6  # Minkowski norm of "shades of grey" (Finlayson and Trezzi, CIC 2004)
 FURTHEST = 2.0  # gain of a channel
 
 
 def controlled(hazy_hwc: np.ndarray, restored_hwc: np.ndarray, controls: Controls) -> np.ndarray:
-    """The restored picture (h,w,3) float32, not bounded, as `controls` want it; both are sRGB."""
+    """Returns the restored picture (h,w,3) float32, not clamped, adjusted by `controls`; both are
+    sRGB.
+    """
     if controls == AS_MODEL:
         return restored_hwc
     result = restored_hwc
@@ -35,10 +37,11 @@ def controlled(hazy_hwc: np.ndarray, restored_hwc: np.ndarray, controls: Control
 
 
 def sky_of(hazy_hwc: np.ndarray) -> np.ndarray:
-    """(h,w,1) in [0,1]: how much of an edge lies on the way up to the picture's bright top.
+    """Returns (h,w,1) in [0,1]: how sky-like a place is, by the edges between it and the bright
+    top.
 
-    A way goes up or aslant from cell to cell; on it, changes of luma and detail within cells add
-    up, and at the top what is missing of the brightness of skies.
+    Paths go up or diagonally from cell to cell. Changes of luma and detail within cells are added
+    along the path, and at the top the difference from the brightness of skies.
     """
     luma = hazy_hwc @ LUMA
     side = max(1, round(max(luma.shape) / GRID))
@@ -62,7 +65,9 @@ def sky_of(hazy_hwc: np.ndarray) -> np.ndarray:
 
 
 def shade_of(restored_hwc: np.ndarray) -> np.ndarray:
-    """(h,w,1) in [0,1]: 1 where what is around, up to edges, is black, 0 from DARK on."""
+    """Returns (h,w,1) in [0,1]: 1 where the surroundings, up to edges, are black, 0 from DARK
+    on.
+    """
     luma = np.clip(restored_hwc @ LUMA, 0, 1)
     radius = max(2, round(AROUND * max(luma.shape)))
     return (
@@ -71,10 +76,12 @@ def shade_of(restored_hwc: np.ndarray) -> np.ndarray:
 
 
 def cast_of(restored_hwc: np.ndarray) -> np.ndarray:
-    """(3,): the colour of the light by "shades of grey", of a luma of 1, within FURTHEST."""
+    """Returns (3,): the colour of the light by "shades of grey", with a luma of 1, limited to
+    FURTHEST.
+    """
     bounded = np.clip(restored_hwc.reshape(-1, 3), 0, 1).astype(np.float64)
     norms = np.maximum((bounded**NORM).mean(0) ** (1 / NORM), 1e-3)
     cast = np.clip(norms / norms.mean(), 1 / FURTHEST, FURTHEST)
     means = bounded.mean(0) * LUMA
-    light = (means / cast).sum() / max(means.sum(), 1e-6)  # the picture stays as light as it is
+    light = (means / cast).sum() / max(means.sum(), 1e-6)  # keeps the brightness
     return (cast * (light or 1)).astype(np.float32)

@@ -1,7 +1,7 @@
-"""User adjustments of the model's result: kept skies, lighter shadows, no colour cast.
+"""User adjustments of the result: protect the sky, lift shadows, remove a colour cast.
 
-`CONTROLS` is the one table; command, Python, batches and service are made from it, and
-`unhaze.restore.controlling` does it.
+The options of command, Python, batches and service are generated from `CONTROLS`, and
+`unhaze.restore.controlling` implements them.
 """
 
 from dataclasses import asdict, dataclass
@@ -18,14 +18,14 @@ CONTROLS = {
 
 @dataclass(frozen=True)
 class Controls:
-    """A choice of `CONTROLS`, each from 0 (as the model has it) to 1."""
+    """Values for `CONTROLS`, each from 0 (the model's result) to 1."""
 
     protect_sky: float = 0.0
     lift_shadows: float = 0.0
     white_balance: float = 0.0
 
     def __post_init__(self) -> None:
-        """UnhazeError for what is no number from 0 to 1."""
+        """Raises UnhazeError unless all are numbers from 0 to 1."""
         for name, value in asdict(self).items():
             number = not isinstance(value, bool) and isinstance(value, Real)
             if not number or not 0 <= float(value) <= 1:

@@ -30,8 +30,8 @@ KEYS = ("layout", "range_in", "range_out", "channels", "multiple", "output")
 class Conventions:
     """layout: "nchw" or "nhwc". range_in, range_out: of `RANGES`. channels: "rgb" or "bgr".
 
-    multiple: of both sides. size: the only (height, width) that it takes, if so. output: its name.
-    type_in: of its numbers, as ONNX Runtime names it.
+    multiple: of both sides. size: the only (height, width) that it accepts, if any. output: its
+    name. type_in: element type of the input, as named by ONNX Runtime.
     """
 
     layout: str = "nchw"
@@ -45,7 +45,7 @@ class Conventions:
 
     @property
     def plain(self) -> bool:
-        """Whether it is as our own models are, and needs no adapting."""
+        """Returns whether it equals the conventions of this project and needs no adaptation."""
         own = Conventions(output=self.output)
         return self == own
 
@@ -62,7 +62,8 @@ class Conventions:
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """Returns NAME.toml beside NAME.onnx, {} without one. UnhazeError: wrong keys or values.
+    """Returns the content of NAME.toml beside NAME.onnx, {} without one. UnhazeError: wrong keys or
+    values.
 
     Keys, all optional: layout, range_in, range_out, channels, multiple, output (`Conventions`).
     """
@@ -89,7 +90,9 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 def shaped(
     session: onnxruntime.InferenceSession, path: Path, given: Mapping[str, Any]
 ) -> Conventions:
-    """Returns conventions from the graph and from `given`. UnhazeError: it takes no picture."""
+    """Returns conventions from the graph and from `given`. UnhazeError: its input is not a
+    picture.
+    """
     inputs = session.get_inputs()
     if len(inputs) != 1:
         raise UnhazeError(f"'{path}' takes {len(inputs)} inputs; expected one picture")
@@ -114,10 +117,11 @@ def shaped(
 
 
 def probe_picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """(1,3,height,width) float32 in [0,1]: a scene of blocks under haze that grows, and it clear.
+    """Returns a hazy and a clear picture, (1,3,height,width) float32 in [0,1]: blocks in increasing
+    haze.
 
-    Blocks of many sizes in warm colours and a sky, so that a network that clears haze comes nearer
-    to the clear one only if it is given the range that it was trained for.
+    The blocks have many sizes and warm colours, below a sky, so that a dehazing network comes
+    nearer to the clear one only with the value range that it was trained for.
     """
     random = np.random.default_rng(7)
     clear = np.zeros((3, height, width))

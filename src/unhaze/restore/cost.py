@@ -1,4 +1,4 @@
-"""Warns of the cost of a heavy model before it starts."""
+"""Reports the expected cost of a heavy model before it starts."""
 
 import logging
 import time
@@ -7,8 +7,8 @@ import numpy as np
 
 from unhaze.restore.models import Model
 
-HEAVY = 300e9  # multiplications for one picture from which on a model is heavy
-TIMED = (96, 128)  # height and width of the picture on which its speed is taken
+HEAVY = 300e9  # multiplications per picture from which on a model is heavy
+TIMED = (96, 128)  # height and width of the picture for timing
 MEGAPIXEL = 1_000_000
 
 logger = logging.getLogger(__name__)
@@ -16,11 +16,10 @@ told: set[tuple[str, int | None]] = set()
 
 
 def tell_cost(model: Model, analysis: int, *, native: bool) -> None:
-    """One line on stderr, once for each model and size, if a picture takes long.
+    """Writes one line to stderr, once per model and size, if a picture takes long.
 
-    Seconds from a run on a small picture, multiplications and memory from the model's card.
-    `analysis`: long side in pixels of what the network sees, taken as 4:3; `native`: told for one
-    megapixel.
+    Seconds follow from a run on a small picture, multiplications and memory from the model's card.
+    `analysis`: long side in pixels of the network's input, taken as 4:3; `native`: per megapixel.
     """
     each = model.card.get("macs_per_pixel")
     pixels = MEGAPIXEL if native else analysis * analysis * 3 // 4
@@ -47,7 +46,9 @@ def tell_cost(model: Model, analysis: int, *, native: bool) -> None:
 
 
 def time_of(model: Model) -> float:
-    """Seconds for a picture of `TIMED`; the first run, which prepares, does not count."""
+    """Returns the seconds for a picture of `TIMED`; the first run, which prepares, does not
+    count.
+    """
     hazy = np.full((1, 3, *TIMED), 0.5, np.float32)
     model(hazy)
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The devices a model can run on, and what ONNX Runtime is told for each."""
+"""Devices that a model can run on, and the options of ONNX Runtime for each."""
 
 import importlib.util
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ from unhaze.validation import nearest
 
 @dataclass(frozen=True)
 class Device:
-    """One entry of `DEVICES`.
+    """An entry of `DEVICES`.
 
-    provider: its name in ONNX Runtime, "" for OpenVINO, which runs models itself. install: what
-    brings it. automatic: whether "auto" may take it. options: of the provider.
+    provider: its name in ONNX Runtime, "" for OpenVINO, which runs models itself. install: the
+    package that contains it. automatic: whether "auto" may select it. options: of the provider.
     """
 
     provider: str
@@ -21,20 +21,20 @@ class Device:
     options: dict[str, str] = field(default_factory=dict)
 
 
-# Best first. "auto" takes only what runs pictures of any size at once and in float32: MIGraphX
-# compiles anew for each size, Core ML and OpenVINO may compute in half precision. For the same
-# reason TensorRT is left out altogether: it would build an engine, for minutes, for each size.
+# Best first. "auto" selects only devices that run any size at once and in float32: MIGraphX
+# compiles for each size, Core ML and OpenVINO may compute in half precision. TensorRT is not
+# supported because it would build an engine, for minutes, for each size.
 DEVICES = {
     "cuda": Device(
         "CUDAExecutionProvider",
         "onnxruntime-gpu in place of onnxruntime",
         automatic=True,
         options={
-            # The default tries all algorithms for each new size of picture; this one asks a table.
+            # The default tries all algorithms for each new size of picture; this one uses a table.
             "cudnn_conv_algo_search": "HEURISTIC",
-            # The default doubles what it holds each time; pictures are large, so take what is due.
+            # The default doubles its allocations; pictures are large, so allocate what is needed.
             "arena_extend_strategy": "kSameAsRequested",
-            # The same picture on every device.
+            # Deterministic: the same picture on every device.
             "use_tf32": "0",
         },
     ),
@@ -53,7 +53,9 @@ DEVICES = {
 
 
 def choose_device(device: str) -> str:
-    """`device`, or the best one here for "auto". UnhazeError: unknown, or not in this install."""
+    """Returns `device`, or the best one for "auto". UnhazeError: unknown, or not in this
+    install.
+    """
     import onnxruntime
 
     available = onnxruntime.get_available_providers()

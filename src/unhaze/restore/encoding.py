@@ -1,6 +1,6 @@
 """Encoding options of videos: one table for command, Python, files and service.
 
-Needs no PyAV. What an encoder makes of it, and of what is not said, is in `video.codecs`.
+Does not need PyAV. `video.codecs` maps them to encoders and fills in defaults.
 """
 
 import re
@@ -19,15 +19,15 @@ OTHER_NAMES = {"hevc": "h265", "x264": "h264", "x265": "h265"}
 HARDWARE_NAMES = ("nvenc", "qsv", "amf", "videotoolbox", "vaapi")
 AUDIO = ("copy", "aac", "opus", "none")
 UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
-SIZES = ("crf", "bitrate", "target_size")  # of which one can be said
+SIZES = ("crf", "bitrate", "target_size")  # of which at most one may be set
 WORD = re.compile(r"[A-Za-z0-9_.+-]{1,32}")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One thing that a user can say of the result. `read`: text -> value, ValueError if it is none.
+    """One setting of the encoding. `read`: text -> value, ValueError if it is invalid.
 
-    `expected`: what to write, for messages; `metavar`, `help`: for the command line.
+    `expected`: valid values, for messages; `metavar`, `help`: for the command line.
     """
 
     read: Callable[[str], Any]
@@ -60,7 +60,7 @@ def _quality(text: str) -> float:
 
 
 def _amount(text: str) -> int:
-    """8M, 800k, 700000 -> a whole number, above 0."""
+    """Converts 8M, 800k, 700000 to an integer above 0."""
     found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([kmg]?)", text.lower())
     value = round(float(found[1]) * UNITS[found[2]]) if found else 0
     if value < 1000:
@@ -111,12 +111,12 @@ CHOICES: Mapping[str, Choice] = {
 class Encoding:
     """Encoding of a restored video; None: chosen to suit the source.
 
-    codec: of CODEC_NAMES, or "copy-of-source": exactly that of the source. crf: quality, in the
-    numbers of the encoder, 0 to 63. bitrate: bits a second. target_size: bytes of the whole file,
-    reached in two passes where the encoder has them. preset, pixel_format: by their names in
-    FFmpeg. hw: "off", "auto" or a kind of encoder in hardware; one that does not work here is
-    replaced by that in software, with a note. audio: "copy", or the codec of the sound, or "none".
-    UnhazeError for values of no meaning, and two of crf, bitrate, target_size.
+    codec: of CODEC_NAMES, or "copy-of-source": exactly that of the source. crf: quality on the
+    scale of the encoder, 0 to 63. bitrate: bits per second. target_size: bytes of the whole file,
+    reached in two passes if the encoder supports them. preset, pixel_format: by their names in
+    FFmpeg. hw: "off", "auto" or a kind of hardware encoder; one that does not work here is replaced
+    by the software encoder, with a note. audio: "copy", or the codec of the sound, or "none".
+    UnhazeError: invalid values, and two of crf, bitrate, target_size.
     """
 
     codec: str | None = None
@@ -129,7 +129,7 @@ class Encoding:
     audio: str = "copy"
 
     def __post_init__(self) -> None:
-        """Every value is read again, so that Python is as strict as the command line."""
+        """Validates every value, so that Python is as strict as the command line."""
         for each in fields(self):
             value = getattr(self, each.name)
             if value is not None:
@@ -141,12 +141,14 @@ class Encoding:
 
     @property
     def plain(self) -> bool:
-        """Whether the pictures are encoded as suits the source, by nothing that the user said."""
+        """Returns whether no setting of the picture encoding was given."""
         return replace(self, audio="copy") == Encoding()
 
 
 def read_choice(name: str, value: Any) -> Any:
-    """The value of a choice from text or a number; UnhazeError that says what was expected."""
+    """Returns the value of a setting from text or a number. UnhazeError: states what was
+    expected.
+    """
     choice = CHOICES[name]
     text = f"{value:.12g}" if isinstance(value, float) else str(value)
     try:
@@ -156,16 +158,16 @@ def read_choice(name: str, value: Any) -> Any:
 
 
 def read_encoding(given: Mapping[str, Any], file: Path | None = None) -> Encoding:
-    """An Encoding by the values that are given, over those of a TOML `file` with the same names.
+    """Builds an Encoding from the given values and, for the others, those of a TOML `file`.
 
-    UnhazeError: a value or name of no meaning.
+    UnhazeError: an invalid value or name.
     """
     table = dict(read_toml(file)) if file else {}
     for name in table:
         if name not in CHOICES:
             raise UnhazeError(f"'{file}' has '{name}'; {nearest(name, CHOICES)}")
     said = {name: value for name, value in given.items() if value is not None}
-    if said.keys() & set(SIZES):  # what is said in the call replaces all that the file says of it
+    if said.keys() & set(SIZES):  # a value in the call replaces the file's related values as well
         table = {name: value for name, value in table.items() if name not in SIZES}
     return Encoding(**(table | said))
 

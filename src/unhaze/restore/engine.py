@@ -1,4 +1,4 @@
-"""Runs an ONNX model: one picture in, one picture of the same size out, checked at both ends."""
+"""Runs an ONNX model: one picture in, one picture of the same size out, with both checked."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ ORT_ERRORS = (
     ort.NotImplemented,
     ort.RuntimeException,
 )
-# In the words of malloc, ONNX Runtime's arena, CUDA, cuBLAS and DirectX.
+# In the messages of malloc, ONNX Runtime's arena, CUDA, cuBLAS and DirectX.
 NOT_ENOUGH_MEMORY = ("bad_alloc", "failed to allocate", "bfcarena", "out of memory")
 NOT_ENOUGH_MEMORY += ("alloc_failed", "8007000e", "not enough memory")
 
@@ -40,7 +40,7 @@ NOT_ENOUGH_MEMORY += ("alloc_failed", "8007000e", "not enough memory")
 Part = tuple[int, int, int, int]
 EVERYTHING = (0, 0, 1 << 40, 1 << 40)
 
-FLOAT, INT64 = 1, 7  # as ONNX numbers the types of tensors
+FLOAT, INT64 = 1, 7  # ONNX's codes of tensor types
 
 Session = onnxruntime.InferenceSession | OpenVinoSession
 
@@ -48,20 +48,20 @@ logger = logging.getLogger(__name__)
 
 
 class OutOfMemory(UnhazeError):
-    """The model does not fit into memory at this size of picture; a smaller one may."""
+    """The model does not fit into memory at this picture size; a smaller picture may."""
 
 
 class Engine:
     """A loaded model.
 
-    `card`: what its file says of it (net, arguments, params, recipe, context, bytes_per_pixel,
-    pools ...); `device`: one of `DEVICES`, where it really runs; `path`: its file.
+    `card`: facts stored in its file (net, arguments, params, recipe, context, bytes_per_pixel,
+    pools ...); `device`: one of `DEVICES`, on which it actually runs; `path`: its file.
     """
 
     def __init__(self, model: str | Path, device: str = "auto", *, threads: int = 0) -> None:
         """Loads a .onnx file. `device`: "auto" (the best one that works) or one of `DEVICES`;
-        `threads`: 0 for one per core. UnhazeError: no such file, no model in it, not (1,3,H,W)
-        float32 in and out, no such device here.
+        `threads`: 0 for one per core. UnhazeError: no such file, not a model, input and output are
+        not (1,3,H,W) float32, or no such device here.
         """
         self.path = Path(model)
         if not self.path.is_file():
@@ -76,10 +76,10 @@ class Engine:
         self.card = _card(session)
 
     def __call__(self, hazy: np.ndarray, pools: Sequence[np.ndarray] = ()) -> np.ndarray:
-        """hazy (1,3,H,W) float32 in [0,1] -> restored of the same shape, finite, not clamped.
+        """Maps hazy (1,3,H,W) float32 in [0,1] to restored of the same shape, finite, not clamped.
 
-        `pools`: what `pools()` found in the whole picture, where `hazy` is a part of it.
-        OutOfMemory: too large at once. UnhazeError: wrong shape or type, NaN or infinity in or out.
+        `pools`: result of `pools()` for the whole picture, if `hazy` is a part of it. OutOfMemory:
+        too large at once. UnhazeError: wrong shape or type, NaN or infinity in input or output.
         """
         restored = self._run(hazy, pools)[0]
         if restored.shape != hazy.shape:
@@ -93,10 +93,11 @@ class Engine:
     def pools(
         self, hazy: np.ndarray, pools: Sequence[np.ndarray] = (), part: Part = EVERYTHING
     ) -> tuple[list[np.ndarray], list[int]]:
-        """The means over all pixels, or those of `part`, that the network takes inside, if any.
+        """Returns the means over all pixels, or over `part`, that the network computes inside, if
+        any.
 
-        Each is (1,C,1,1) or (1,C); second, how many inner values each is the mean of. `pools`: what
-        to go on with after each of them, instead of it.
+        Each is (1,C,1,1) or (1,C); the second value counts the inner values of each mean. `pools`:
+        values that replace the means in further computation.
         """
         count = len(self.card.get("pools", ()))
         found = self._run(hazy, pools, part)[1:] if count else []
@@ -105,18 +106,18 @@ class Engine:
     def _run(
         self, hazy: np.ndarray, pools: Sequence[np.ndarray], part: Part | None = None
     ) -> list[np.ndarray]:
-        """Returns the model's output, and, with a `part`, the means over it."""
+        """Returns the output of the model and, with a `part`, the means over it."""
         if hazy.dtype != np.float32 or hazy.ndim != 4 or hazy.shape[:2] != (1, 3):
             raise UnhazeError(
                 f"the model got {hazy.dtype} {hazy.shape}; expected float32 (1, 3, H, W)"
             )
         _check_finite(hazy, "the picture")
-        # A model is closed to others, one picture in and one out; it is opened only for tiles.
+        # A closed model has one picture as input and one as output; only tiles need an opened one.
         session = self._session("opened" if part or pools else "closed")
         feeds = {session.get_inputs()[0].name: hazy} | self._feeds(pools, part)
         options = onnxruntime.RunOptions()
         if self.device == "cpu":
-            # Gives memory back after each picture: the next one has its own size.
+            # Releases memory after each picture, since the next one has its own size.
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
             return [np.asarray(each) for each in session.run(None, feeds, options)]
@@ -134,7 +135,9 @@ class Engine:
             ) from error
 
     def _feeds(self, pools: Sequence[np.ndarray], part: Part | None) -> dict[str, np.ndarray]:
-        """By name: what replaces the means, and what they are taken of, in rows of their own."""
+        """Returns by name: replacements of the means, and weights of the rows they are computed
+        over.
+        """
         feeds = {f"given_{number}": each for number, each in enumerate(pools)}
         if pools:
             feeds["given"] = np.ones((), np.float32)
@@ -145,7 +148,7 @@ class Engine:
         return feeds
 
     def _session(self, kind: str) -> Session:
-        """The "closed" or "opened" session, started when it is first asked for."""
+        """Returns the "closed" or "opened" session, started on first use."""
         if kind not in self.sessions:
             model: str | bytes = str(self.path)
             if kind == "opened":
@@ -159,13 +162,13 @@ class Engine:
             if not device.provider:
                 if isinstance(model, str):
                     return OpenVinoSession(model, self.threads)
-                # An opened one has inputs with values, which OpenVINO takes for constants.
+                # An opened model has inputs with values, which OpenVINO takes as constants.
                 device = DEVICES["cpu"]
             session = onnxruntime.InferenceSession(
                 model,
                 session_options(self.threads),
                 providers=[(device.provider, device.options)],
-                enable_fallback=0,  # it would print, and hide what failed
+                enable_fallback=0,  # it would print, and hide the error
             )
             if session.get_providers()[0] != device.provider:
                 raise ort.EPFail("its driver or libraries do not load")
@@ -182,7 +185,9 @@ class Engine:
         return session
 
     def _falls_back(self, error: BaseException) -> bool:
-        """Returns whether the processor takes over from a device that nobody asked for; says so."""
+        """Returns whether to fall back to the CPU from a device chosen automatically; reports
+        it.
+        """
         if self.device == "cpu" or not self.device_is_free:
             return False
         logger.warning(
@@ -196,13 +201,12 @@ class Engine:
 def session_options(threads: int) -> onnxruntime.SessionOptions:
     """Returns the options of CPU sessions.
 
-    Measured on AECR-Net slim, 1024 x 768, one thread: peak 340 MB and 120 MB afterwards.
-
-    Without the arena 610 and 450 MB (malloc keeps what it gets), with memory patterns 470 MB; both
-    as fast. Threads that spin while they wait take a third more processor time.
+    Measured on AECR-Net slim, 1024 x 768, one thread: peak 340 MB and 120 MB afterwards. Without
+    the arena 610 and 450 MB (malloc keeps what it gets), with memory patterns 470 MB; both as fast.
+    Threads that spin while waiting use a third more processor time.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its warnings are not for users; its errors come as ours
+    options.log_severity_level = 4  # its warnings are not for users; its errors are raised
     options.intra_op_num_threads = threads
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -210,7 +214,7 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
 
 
 def described_only() -> onnxruntime.SessionOptions:
-    """For a session that only tells what the model is."""
+    """Returns options for a session that only describes the model."""
     options = session_options(1)
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options
@@ -219,10 +223,9 @@ def described_only() -> onnxruntime.SessionOptions:
 def _opening(pools: int) -> bytes:
     """Returns an addition to a model that makes its means outputs and their controls inputs.
 
-    Serialized protobuf messages are merged by writing one after the other. This one is
-    ModelProto(graph=7: GraphProto(node=1: ..., input=11: ..., output=12: ...)); its nodes,
-    NodeProto(input=1, output=2, op_type=4), count what each mean is taken of. `unhaze.exporting`
-    makes the names.
+    Serialized protobuf messages are merged by concatenation. This one is ModelProto(graph=7:
+    GraphProto(node=1: ..., input=11: ..., output=12: ...)); its nodes, NodeProto(input=1, output=2,
+    op_type=4), count the values of each mean. `unhaze.exporting` assigns the names.
     """
     numbers = [str(number).encode() for number in range(pools)]
     nodes = [
@@ -245,7 +248,9 @@ def _value(field: int, name: bytes, kind: int) -> bytes:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """A protobuf field of bytes: its key, its length as a base-128 number, and the content."""
+    """Returns a protobuf field of bytes: its key, its length as a base-128 number, and the
+    content.
+    """
     length, size = len(content), bytearray()
     while length >= 128:
         size.append(length % 128 + 128)
@@ -254,7 +259,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> None:
-    """UnhazeError unless one float (1|N,3,H,W) with free H and W goes in and the like comes out."""
+    """Raises UnhazeError unless input and output are one float (1|N,3,H,W) with free H and W."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1:
         raise UnhazeError(f"'{path}' takes {len(inputs)} inputs; expected one picture")
@@ -274,7 +279,9 @@ def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> None:
 
 
 def _card(session: onnxruntime.InferenceSession) -> dict[str, Any]:
-    """The file's metadata; values that are JSON (numbers, lists, tables) are decoded."""
+    """Returns the metadata of the file; values that are JSON (numbers, lists, tables) are
+    decoded.
+    """
     card: dict[str, Any] = {}
     for key, text in session.get_modelmeta().custom_metadata_map.items():
         try:
@@ -299,6 +306,6 @@ def _is_memory(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """ONNX Runtime's message in one line, without its code."""
+    """Returns ONNX Runtime's message in one line, without its code."""
     text = " ".join(str(error).split())
     return text.rpartition(" : ")[2] if text.startswith("[ONNXRuntimeError]") else text

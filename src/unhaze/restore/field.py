@@ -1,13 +1,13 @@
-"""The local affine field: what a network did to a small picture, applied to the full-size one.
+"""The local affine field: the effect of a network on a small picture, applied at full size.
 
 Haze is locally affine, J = I/t + A(1 - 1/t), so where restored = gain * hazy + offset holds in a
 window of the small picture, it holds there at any size. The maps are those of a guided filter of
-each channel of restored on the same of hazy (He, Sun and Tang, "Guided Image Filtering", TPAMI
-2013, eq. 5, 6 and 8).
+each channel of restored, guided by the same channel of hazy (He, Sun and Tang, "Guided Image
+Filtering", TPAMI 2013, eq. 5, 6 and 8).
 
-Differs: the ridge draws the gains towards that of all channels together and that towards 1, not
-towards 0: detail that is too fine for the small picture is kept. A colour guide, whose channels mix
-(eq. 19), was measured: the same to 0.1 dB at twice the cost (docs/roofline.md).
+Differs: the ridge draws the gains towards the gain common to all channels and the latter towards 1,
+not towards 0, so that detail too fine for the small picture is kept. A colour guide, whose channels
+mix (eq. 19), was measured: the same to 0.1 dB at twice the cost (docs/roofline.md).
 """
 
 from collections import deque
@@ -23,19 +23,19 @@ from unhaze.restore import field_kernel
 from unhaze.restore.resources import count_threads
 
 RADIUS = 2  # window of 5 x 5: 49 dB on SOTS-indoor pictures at 1x where 8 gives 41
-EPSILON = 1e-4  # variance (contrast of 2.5/255) below which a window is too flat to trust
-BAND = 64  # rows that are fitted at once
+EPSILON = 1e-4  # variance (contrast of 2.5/255) below which a window is too flat to be reliable
+BAND = 64  # rows fitted at once
 STRIP = 1 << 18  # pixels that one thread restores at once
-PARTS = 4  # of a picture for each thread, if it is compiled
-TILE = 4096  # pixels of a row that are restored at once
+PARTS = 4  # pixels per thread, if it is compiled
+TILE = 4096  # pixels of a row restored at once
 
 
 def fit_field(
     hazy_hwc: np.ndarray, restored_hwc: np.ndarray, *, grey: bool = False, threads: int = 0
 ) -> np.ndarray:
-    """Maps (3,2,h,w) float32: restored[i] ~ maps[i,0] * hazy[i] + maps[i,1].
+    """Returns maps (3,2,h,w) float32: restored[i] ~ maps[i,0] * hazy[i] + maps[i,1].
 
-    hazy, restored: (h,w,3) float32, hazy in [0,1], restored not bounded. `grey`: the three restored
+    hazy, restored: (h,w,3) float32, hazy in [0,1], restored not clamped. `grey`: the three restored
     channels become equal (their luma). `threads`: 0 for one per core.
     """
     height, width = hazy_hwc.shape[:2]
@@ -75,10 +75,12 @@ def _fit_in_numpy(
 def apply_field(
     maps: np.ndarray, pixels: np.ndarray, *, strength: float = 1.0, threads: int = 0
 ) -> np.ndarray:
-    """The restored picture: a new (H,W,3) array of the type of `pixels` (uint8, uint16 or float32).
+    """Returns the restored picture, a new (H,W,3) array of the type of `pixels` (uint8, uint16 or
+    float32).
 
     `maps` (3,2,h,w) as from `fit_field`, of any size. `strength` in [0,1] blends with the identity.
-    Float pixels are in [0,1], and so is their answer. Memory beyond the answer is small and fixed.
+    Float pixels are in [0,1], and so is the result. Memory besides the result is small and
+    constant.
     """
     if field_kernel.kernel() is not None:
         return _apply_compiled(maps, pixels, strength, threads)
@@ -101,13 +103,13 @@ def apply_to_strips(
     threads: int = 0,
     bounded: bool = True,
 ) -> Iterator[np.ndarray]:
-    """The strips of a picture of `height` rows, from its first row to its last, restored.
+    """Yields the restored strips of a picture of `height` rows, from its first row to its last.
 
-    `bounded`: floats end at 1; without, lamps of a scene stay brighter than white.
+    `bounded`: clamp floats to 1; otherwise values brighter than white are preserved.
 
-    strips: (n,W,channels) uint8, uint16 or float32. The first channels are the colours that `maps`
-    is for: three with (3,2,h,w), grey with (1,2,h,w); those behind them stay.
-    Answered in order, while the next are read and worked on.
+    strips: (n,W,channels) uint8, uint16 or float32. The first channels are the colours of `maps`:
+    three with (3,2,h,w), grey with (1,2,h,w); further channels do not change. Results are in order;
+    the next strips are read and processed meanwhile.
     """
     check_strength(strength)
     if strength == 0:
@@ -115,7 +117,7 @@ def apply_to_strips(
         return
     maps, restore = blend(maps, strength), field_kernel.apply_rows
     if field_kernel.kernel() is None:
-        maps, restore = maps.transpose(2, 1, 3, 0), _apply_to_rows  # as pixels lie in a strip
+        maps, restore = maps.transpose(2, 1, 3, 0), _apply_to_rows  # as pixels are stored
     maps = np.ascontiguousarray(maps)
     workers = count_threads(threads)
     waiting: deque[Future[np.ndarray]] = deque()
@@ -136,7 +138,7 @@ def apply_to_strips(
 
 
 def blend(maps: np.ndarray, strength: float) -> np.ndarray:
-    """Maps (3,2,h,w) on the way from the identity."""
+    """Returns maps (3,2,h,w) interpolated between identity (strength 0) and `maps` (1)."""
     if strength == 1:
         return maps
     identity = np.array([1, 0], np.float32)[:, None, None]
@@ -144,7 +146,7 @@ def blend(maps: np.ndarray, strength: float) -> np.ndarray:
 
 
 def check_strength(strength: float) -> None:
-    """UnhazeError unless `strength` is a number in [0,1]."""
+    """Raises UnhazeError unless `strength` is a number in [0,1]."""
     if not isinstance(strength, Real) or not 0 <= strength <= 1:
         raise UnhazeError(f"strength is {strength}; expected 0 (no change) to 1 (full)")
 
@@ -152,7 +154,7 @@ def check_strength(strength: float) -> None:
 def _apply_compiled(
     maps: np.ndarray, pixels: np.ndarray, strength: float, threads: int
 ) -> np.ndarray:
-    """`apply_field`, compiled."""
+    """Implements `apply_field` with the compiled kernel."""
     check_strength(strength)
     if strength == 0:
         return pixels.copy()
@@ -173,7 +175,7 @@ def _apply_compiled(
 def _apply_to_rows(
     maps: np.ndarray, strip: np.ndarray, start: int, height: int, *, bounded: bool
 ) -> np.ndarray:
-    """Rows `start`... of a picture with `height` rows: (n,W,channels) -> same, type kept.
+    """Restores rows `start`... of a picture of `height` rows: (n,W,channels) -> same type.
 
     maps (h,2,w,colours).
     """
@@ -198,15 +200,15 @@ def _apply_to_tile(
     restored_hwc: np.ndarray,
     bounded: bool,
 ) -> None:
-    """Fills `restored_hwc`; `rows`, `columns`: where its pixels lie in the maps (see `_lerp`).
+    """Fills `restored_hwc`; `rows`, `columns`: positions of its pixels in the maps (see `_lerp`).
 
     The maps (h,2,w,colours) are interpolated bilinearly: along the rows once for all pixels between
-    two map rows, then down the columns. All arrays of this fit into the processor's cache.
+    two map rows, then down the columns. All arrays fit into the processor's cache.
     """
     row_shape = hazy_hwc.shape[1:]
     is_float = hazy_hwc.dtype == np.float32
     top = np.float32(1 if is_float else np.iinfo(hazy_hwc.dtype).max)
-    half = np.float32(0 if is_float else 0.5)  # what becomes an integer is cut off, not rounded
+    half = np.float32(0 if is_float else 0.5)  # conversion to integers truncates
     highest = top + half if bounded or not is_float else None
     upper, lower, slope, mixed = np.empty((4, 2, *row_shape), np.float32)
     hazy = np.empty(row_shape, np.float32)
@@ -244,7 +246,7 @@ def _apply_to_tile(
 
 
 def _fit_band(hazy: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """Maps (3,2,n,w) from planes (3,n+4r,w+4r) whose margins of 2r are used up by two windows."""
+    """Returns maps (3,2,n,w) from planes (3,n+4r,w+4r), whose margins of 2r two windows consume."""
     mean_hazy, mean_restored = _window_mean(hazy), _window_mean(restored)
     variance = _window_mean(hazy * hazy) - mean_hazy * mean_hazy
     covariance = _window_mean(hazy * restored) - mean_hazy * mean_restored
@@ -254,23 +256,25 @@ def _fit_band(hazy: np.ndarray, restored: np.ndarray) -> np.ndarray:
 
 
 def _window_mean(planes: np.ndarray) -> np.ndarray:
-    """Mean over (2r+1) x (2r+1) windows that lie wholly inside: the last two axes lose 2r each."""
+    """Returns means over (2r+1) x (2r+1) windows fully inside: the last two axes lose 2r each."""
     windows = window_sum(planes, RADIUS)
     windows /= (2 * RADIUS + 1) ** 2
     return windows
 
 
 def _lerp(count: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of `size` pixels over `count` map pixels: the one before, the one after, a share."""
+    """Returns, for each of `size` pixels over `count` map pixels: the one before, the one after, a
+    share.
+    """
     centre = np.clip((np.arange(size) + 0.5) * (count / size) - 0.5, 0, count - 1)
     before = np.floor(centre).astype(np.intp)
     return before, np.minimum(before + 1, count - 1), (centre - before).astype(np.float32)
 
 
 def _in_parallel(work: Callable[[int], None], starts: Sequence[int], threads: int) -> None:
-    """NumPy lets go of the interpreter lock inside its loops, so threads do share the work.
+    """Runs `work` in threads; NumPy releases the interpreter lock inside its loops.
 
-    A thread takes longer to start than a band takes that is alone.
+    A single band runs without a thread, because starting one takes longer.
     """
     workers = min(count_threads(threads), len(starts))
     if workers == 1:

@@ -1,4 +1,6 @@
-"""The compiled half of the affine field, where it can be had; `field.py` has the same in NumPy."""
+"""The compiled affine field, if a compiler is available; `field.py` has the NumPy
+implementation.
+"""
 
 import ctypes
 import functools
@@ -41,7 +43,7 @@ class Yuv(ctypes.Structure):
 
 @functools.cache
 def kernel() -> ctypes.CDLL | None:
-    """The library, if there is one."""
+    """Returns the library, None if there is none."""
     library = load_kernel(Path(__file__).with_suffix(".c"))
     if library is not None:
         apply, fit, yuv = library.apply_rows, library.fit_rows, library.apply_yuv
@@ -52,7 +54,7 @@ def kernel() -> ctypes.CDLL | None:
 
 
 def built_kernel() -> ctypes.CDLL:
-    """The library, for callers that have asked whether there is one."""
+    """Returns the library, for callers that have checked that there is one."""
     library = kernel()
     assert library is not None
     return library
@@ -67,10 +69,10 @@ def apply_rows(
     bounded: bool,
     restored: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Rows `start`... of a picture of `height` rows: (n,W,channels) -> same, type kept.
+    """Restores rows `start`... of a picture of `height` rows: (n,W,channels) -> same type.
 
-    maps (colours,2,h,w) float32, contiguous, of samples in [0,1]. `bounded`: floats end at 1.
-    `restored`: where to, contiguous, else a new array. MemoryError, of a few hundred kilobytes.
+    maps (colours,2,h,w) float32, contiguous, of samples in [0,1]. `bounded`: clamp floats to 1.
+    `restored`: target, contiguous, else a new array. MemoryError: for a few hundred kilobytes.
     """
     strip = np.ascontiguousarray(strip)
     restored = np.empty_like(strip) if restored is None else restored

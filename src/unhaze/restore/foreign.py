@@ -1,4 +1,4 @@
-"""ONNX models that others exported: what they take and give is probed once, or read from a TOML."""
+"""ONNX models of other programs: their conventions are probed once, or read from a TOML file."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,20 +25,21 @@ from unhaze.restore.engine import ORT_ERRORS, Engine, OutOfMemory, session_optio
 from unhaze.restore.resources import count_threads
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
-# Of input and output. Nearly all networks have the same, or give pictures in 0..1.
+# Of input and output. Nearly all networks use the same for both, or write 0..1.
 PAIRS = (*((each, each) for each in RANGES), *((each, "0..1") for each in RANGES if each != "0..1"))
 PAIRS += (("0..1", "0..255"),)
-PROBED = 128  # pixels, about the shorter side of the picture on which ranges are tried
-# What the error of a reading is multiplied by: how common it is, 1 for what is not listed.
+PROBED = 128  # pixels, about the shorter side of the probe picture
+# Factor of the error of a convention: how rare it is, 1 for those not listed.
 RARITY = {("0..1", "0..1"): 0.8, ("-1..1", "-1..1"): 0.9, ("0..255", "0..255"): 0.9}
 
 logger = logging.getLogger(__name__)
 
 
 def open_onnx(path: Path, device: str = "auto", *, threads: int = 0) -> "Engine | ForeignModel":
-    """A .onnx file: ours, whose card says all, or another's, which is probed and told in one line.
+    """Opens a .onnx file of this project, described by its card, or of others, probed and reported
+    in a line.
 
-    UnhazeError: no such file, no model in it, or one that takes or gives no picture.
+    UnhazeError: no such file, not a model, or its input or output is not a picture.
     """
     refused: UnhazeError | None = None
     try:
@@ -55,7 +56,7 @@ def open_onnx(path: Path, device: str = "auto", *, threads: int = 0) -> "Engine 
     except UnhazeError:
         if engine is None or sidecar:
             raise
-        return engine  # its errors come when it runs, as of any other model
+        return engine  # its errors are raised when it runs, as for any other model
     if engine is not None and foreign.conventions.plain:
         return engine
     logger.warning("'%s': %s%s", path, foreign.conventions.sentence(), remark(path, sidecar))
@@ -63,10 +64,10 @@ def open_onnx(path: Path, device: str = "auto", *, threads: int = 0) -> "Engine 
 
 
 def remark(path: Path, given: Mapping[str, Any]) -> str:
-    """What of a model's conventions is not `given`, and what may set it.
+    """Returns the conventions that are not in `given`, and how to set them.
 
-    The order of channels is not probed: of ten networks for RGB five came nearer to the probe's
-    clear picture when they were given BGR.
+    Channel order is not probed: of ten networks for RGB, five came nearer to the clear probe
+    picture when they were given BGR.
     """
     notes = [] if given else ["probed"]
     notes += [] if "channels" in given else ["RGB is assumed, nothing tells it from BGR"]
@@ -76,16 +77,17 @@ def remark(path: Path, given: Mapping[str, Any]) -> str:
 
 
 class ForeignModel:
-    """hazy (1,3,H,W) float32 in [0,1] -> restored, the same, whatever the graph takes and gives.
+    """Maps hazy (1,3,H,W) float32 in [0,1] to restored, likewise, whatever the conventions of the
+    graph.
 
-    conventions: what it takes and gives. card: it sees whole pictures (`context` None).
+    conventions: of its input and output. card: it needs whole pictures (`context` None).
     """
 
     def __init__(
         self, path: Path, device: str = "auto", *, threads: int = 0, given: Mapping[str, Any]
     ) -> None:
-        """`given`: of `Conventions`, in place of what is probed. UnhazeError: it takes no picture,
-        gives none, or fails on every size.
+        """`given`: conventions that replace probed ones. UnhazeError: its input or output is not a
+        picture, or it fails on every size.
         """
         self.path, self.device = path, choose_device(device)
         entry = DEVICES[self.device]
@@ -102,7 +104,7 @@ class ForeignModel:
         self.card: dict[str, Any] = {"context": None, "multiple": 1, "title": path.name}
 
     def __call__(self, hazy: np.ndarray, pools: Sequence[np.ndarray] = ()) -> np.ndarray:
-        """As `Engine`; of a fixed size only the change is brought to the picture's size."""
+        """As `Engine`; with a fixed size, only the change is resized to the size of the picture."""
         size = hazy.shape[2:]
         if self.conventions.size is not None and self.conventions.size != size:
             small = resized(hazy, self.conventions.size)
@@ -115,7 +117,9 @@ class ForeignModel:
         return np.ascontiguousarray(restored[..., : size[0], : size[1]])
 
     def _run(self, hazy: np.ndarray, how: Conventions) -> np.ndarray:
-        """One run by `how`; UnhazeError if what comes out is no picture of the same size."""
+        """Runs once with conventions `how`. UnhazeError: the output is not a picture of the same
+        size.
+        """
         try:
             restored = self._outputs(hazy, how)[how.output]
         except ORT_ERRORS as error:
@@ -151,7 +155,7 @@ class ForeignModel:
         return found
 
     def _probed(self, how: Conventions, given: Mapping[str, Any]) -> Conventions:
-        """`how` with all that is not `given` found by running the model on small pictures."""
+        """Completes `how` for everything not `given`, by running the model on small pictures."""
         if how.size is None and "multiple" not in given:
             how = replace(how, multiple=self._multiple(how))
         height, width = how.size or (
@@ -166,7 +170,9 @@ class ForeignModel:
         return min(tried, key=lambda each: each.error).how
 
     def _multiple(self, how: Conventions) -> int:
-        """The smallest of `MULTIPLES` whose odd multiples go in and come out as they are."""
+        """Returns the smallest of `MULTIPLES` for whose odd multiples the output has the size of
+        the input.
+        """
         for multiple in MULTIPLES:
             sides = [multiple * (count // multiple | 1) for count in (65, 97)]
             hazy, _ = probe_picture(*sides)
@@ -183,7 +189,9 @@ class ForeignModel:
     def _tries(
         self, how: Conventions, given: Mapping[str, Any], hazy: np.ndarray, clear: np.ndarray
     ) -> Iterator["Try"]:
-        """Each pair of ranges and each output with its error, the plain ranges first."""
+        """Tries each pair of ranges and each output and returns their errors, the common ranges
+        first.
+        """
         for range_in, range_out in PAIRS:
             range_in = given.get("range_in", range_in)
             range_out = given.get("range_out", range_out)
@@ -192,7 +200,7 @@ class ForeignModel:
                 outputs = self._outputs(hazy, tried)
             except ORT_ERRORS as error:
                 raise UnhazeError(f"'{self.path}' fails on {hazy.shape}: {error}") from error
-            if len(outputs) > 1:  # The picture itself, scaled, is no restored one.
+            if len(outputs) > 1:  # The scaled input itself is not a restored picture.
                 outputs = {name: each for name, each in outputs.items() if not is_copy(each, hazy)}
             for name, restored in outputs.items():
                 if name == given.get("output", name) and restored.shape == hazy.shape:
@@ -203,17 +211,18 @@ class ForeignModel:
 
 @dataclass(frozen=True)
 class Try:
-    """One reading of a model, and how far its answer to the probe is from the clear picture."""
+    """One combination of conventions, and the error of its output for the probe."""
 
     how: Conventions
     error: float = field(compare=False)
 
 
 def error_of(restored: np.ndarray, hazy: np.ndarray, clear: np.ndarray) -> float:
-    """RMS difference from the clear picture; infinite for NaN.
+    """Returns the RMS difference from the clear picture; infinite for NaN.
 
-    What lies outside of 0..1 counts twice, and a quarter of the square from the hazy one is added:
-    networks clear some of the haze, and in a wrong range they make something altogether else.
+    Values outside 0..1 count twice, and a quarter of the squared difference from the hazy picture
+    is added: networks remove some of the haze, and with a wrong range their output is entirely
+    different.
     """
     if not np.isfinite(restored).all():
         return float("inf")
@@ -230,7 +239,7 @@ def is_copy(values: np.ndarray, hazy: np.ndarray) -> bool:
 
 
 def resized(batch: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(1,3,H,W) float32 -> (1,3,*size) by libvips' Lanczos-3 or, upwards, bicubic."""
+    """Resizes (1,3,H,W) float32 to (1,3,*size) by libvips' Lanczos-3, or bicubic for enlarging."""
     picture_hwc = batch[0].transpose(1, 2, 0)
     down, across = (new / old for new, old in zip(size, picture_hwc.shape))
     return channels_first(lanczos(picture_hwc, across, down))[None]

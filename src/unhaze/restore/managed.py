@@ -1,7 +1,7 @@
-"""A photo in any colour space, depth and with any transparency, as the network should see it.
+"""Colour management: presents photos of any colour space, depth and alpha to the network.
 
-Networks know sRGB. So the analysis picture is taken there by the photo's profile, the result back,
-and the field is fitted in the photo's own encoding, in which it is applied.
+Networks expect sRGB. The analysis image is converted by the photo's profile and the result
+converted back; the field is fitted, and applied, in the photo's own encoding.
 """
 
 import tempfile
@@ -19,10 +19,10 @@ from unhaze.photo import Traits
 from unhaze.photo.picture import ICC
 from unhaze.restore.field import apply_to_strips
 
-# Largest samples of cameras' bits in 16-bit files: where none is above, that is white.
+# Largest samples of camera data in 16-bit files: if none is above, it is white.
 NARROW = (255, 1023, 4095, 16383)
 FLOAT_WHITES = (1.0, 255.0, 65535.0)
-BRIGHT = 4.0  # how far above white floats may be: lamps and the sun
+BRIGHT = 4.0  # limit of floats above white: lamps and the sun
 VISIBLE = 0.5 / 255  # of alpha
 
 
@@ -32,8 +32,8 @@ class Colours:
 
     profile: ICC, or None for sRGB. grey: it has one channel. top: the sample that is white, as a
     share of the largest of the type (of 1, for floats). linear: the samples are proportional to
-    light, in which haze is affine as well, but the eye, and thus the fit, is not: they are encoded
-    by the curve of sRGB first.
+    light. Haze is affine in linear light as well, but vision, and thus the fit, is not; they are
+    encoded with the sRGB curve first.
     """
 
     profile: bytes | None = None
@@ -43,12 +43,13 @@ class Colours:
 
     @property
     def plain(self) -> bool:
-        """Whether it is sRGB in all of its type's range."""
+        """Returns whether it is sRGB in the full range of its type."""
         return self.profile is None and self.top == 1
 
     def encoded(self, samples: np.ndarray) -> np.ndarray:
-        """Samples over the largest of their type, as float32 in which the field is fitted: 1 is
-        white, and more is possible where floats are brighter."""
+        """Returns samples divided by the largest of their type, as float32, in which the field is
+        fitted: 1 is white, and brighter floats exceed it.
+        """
         values = np.maximum(samples / np.float32(self.top), 0)
         return encode(values) if self.linear else values
 
@@ -58,21 +59,22 @@ class Colours:
         return values * np.float32(self.top)
 
     def as_stored(self, values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """Samples of the type of the photo, from `values` as `encoded` gives them."""
+        """Converts `values`, as returned by `encoded`, to samples of the type of the photo."""
         own = self.decoded(values)
         if dtype == np.float32:
             return own
         return np.rint(np.clip(own, 0, self.top) * np.iinfo(dtype).max).astype(dtype)
 
     def to_srgb(self, values: np.ndarray) -> np.ndarray:
-        """(h,w,3), as from `encoded` -> sRGB in [0,1]."""
+        """Converts (h,w,3), as returned by `encoded`, to sRGB in [0,1]."""
         bounded = np.clip(values, 0, 1)
         return bounded if self.profile is None else self._converted(bounded, inwards=True)
 
     def from_srgb(self, restored: np.ndarray, seen: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """The result (h,w,3), encoded as `values` are, of which `seen` is what the network saw.
+        """Returns the result (h,w,3) in the encoding of `values`; `seen`: what the network saw of
+        these.
 
-        What sRGB could not hold of the photo's colours is kept.
+        Colours of the photo outside sRGB are preserved.
         """
         if self.profile is None:
             return restored
@@ -80,7 +82,9 @@ class Colours:
         return self._converted(np.clip(restored, 0, 1), inwards=False) + outside
 
     def _converted(self, values: np.ndarray, *, inwards: bool) -> np.ndarray:
-        """By LittleCMS in 16 bits, relative colorimetric; unchanged if the profile is broken."""
+        """Converts with LittleCMS in 16 bits, relative colorimetric; unchanged if the profile is
+        broken.
+        """
         bands = 1 if self.grey else 3
         if inwards and self.linear:
             values = decode(values)
@@ -114,7 +118,7 @@ def apply_managed(
     strength: float,
     threads: int,
 ) -> Iterator[np.ndarray]:
-    """`apply_to_strips` with a field that was fitted to samples as `colours` encodes them."""
+    """`apply_to_strips` with a field fitted to samples in the encoding of `colours`."""
     settings = {"strength": strength, "threads": threads}
     if colours.top == 1 and not colours.linear:
         yield from apply_to_strips(maps, strips, height, **settings)
@@ -135,10 +139,10 @@ def apply_managed(
 def colours_of(
     traits: Traits, dtype: np.dtype, small: np.ndarray, most: Callable[[], float]
 ) -> Colours:
-    """Returns the colours of a photo with samples of this type; `small`: its analysis picture.
+    """Returns the colours of a photo with samples of this type; `small`: its analysis image.
 
-    most: returns the largest colour sample of the whole, called only if the photo may be a narrow
-    one: a camera's 10, 12 or 14 bits in 16, of which none is above their white.
+    most: returns the largest colour sample of the whole photo; called only if that may be camera
+    data of 10, 12 or 14 bits in 16, of which no sample exceeds their white.
     """
     largest = float(small.max())
     top = 1.0
@@ -161,12 +165,12 @@ def colours_by(traits: Traits, top: float = 1.0) -> Colours:
 
 
 def managed(traits: Traits) -> bytes | None:
-    """The profile by which the photo has to be seen; None for those that say sRGB."""
+    """Returns the profile of the photo; None if it is equivalent to sRGB."""
     return None if traits.profile is None or is_srgb(traits.profile) else traits.profile
 
 
 def is_srgb(profile: bytes) -> bool:
-    """Returns whether a profile takes samples as sRGB does, to a level of 8 bits."""
+    """Returns whether a profile equals sRGB to one level of 8 bits."""
     steps = np.linspace(0, 1, 5, dtype=np.float32)
     probe = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(25, 5, 3)
     seen = Colours(profile)._converted(probe, inwards=True)
@@ -174,14 +178,16 @@ def is_srgb(profile: bytes) -> bool:
 
 
 def is_linear(profile: bytes, grey: bool) -> bool:
-    """Returns whether samples are proportional to light: a tenth looks like a third of white."""
+    """Returns whether samples are proportional to light: a tenth then looks like a third of
+    white.
+    """
     probe = np.full((1, 1, 3), 0.1, np.float32)
     return bool(Colours(profile, grey)._converted(probe, inwards=True).mean() > 0.25)
 
 
 def encode(light: np.ndarray) -> np.ndarray:
-    """The curve of sRGB (IEC 61966-2-1), going on beyond 1; float32."""
-    with np.errstate(over="ignore"):  # of lamps, infinity is as good
+    """Applies the sRGB curve (IEC 61966-2-1), extended beyond 1; float32."""
+    with np.errstate(over="ignore"):  # for highlights, infinity is acceptable
         curved = 1.055 * np.power(np.maximum(light, 0.0031308), np.float32(1 / 2.4)) - 0.055
         return np.where(light <= 0.0031308, 12.92 * light, curved).astype(np.float32)
 
@@ -194,9 +200,10 @@ def decode(values: np.ndarray) -> np.ndarray:
 
 
 def filled(samples: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """(h,w,3) whose hidden pixels, alpha (h,w) of 0, take the colours of visible ones near by.
+    """Returns (h,w,3) whose hidden pixels, alpha (h,w) of 0, take the colours of visible ones
+    nearby.
 
-    `samples` are means over visible parts. Hidden ones would pass for haze or for night.
+    `samples` are means over visible parts. Hidden pixels would otherwise look like haze or night.
     """
     weight = (alpha > VISIBLE).astype(np.float32)
     if weight.all() or not weight.any():

@@ -1,4 +1,4 @@
-"""Maps and orthophotos with places without data: these have no influence, and stay as they are."""
+"""Maps and orthophotos with places without data, which do not influence the result or change."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,10 +11,10 @@ from unhaze.restore.analysis import WHITES
 
 
 def with_data_only(image: pyvips.Image, traits: Traits) -> pyvips.Image:
-    """Its places without data hidden by alpha; a picture that has an alpha stays as it is."""
+    """Hides places without data with alpha; a picture with alpha does not change."""
     if traits.missing is None or image.hasalpha():
         return image
-    # Of a picture, == makes a picture, which pyvips' types do not say.
+    # For images, == returns an image, unlike pyvips' type stubs.
     empty = image.relational_const("equal", [traits.missing]).bandand()
     alpha = empty.ifthenelse(0, WHITES[str(image.format)]).cast(image.format)
     return image.bandjoin(alpha).copy(interpretation=image.interpretation)

@@ -1,4 +1,4 @@
-"""The models that come with the package, and how whatever names a model becomes one that runs."""
+"""Shipped models, and how a model name or file becomes a model that runs."""
 
 import hashlib
 import math
@@ -20,15 +20,16 @@ from unhaze.zoo.kinds import kind_of
 
 FOLDER = Path(__file__).parents[1] / "models"
 USES = ("photo", "video")
-# Speed classes: the multiplications a pixel below which a model is in the class.
+# Speed classes: each holds models below this number of multiplications per pixel.
 SPEEDS = {"fast": 20_000, "medium": 200_000, "slow": math.inf}
 
 
 class Model(Protocol):
-    """hazy (1,3,H,W) float32 in [0,1] -> restored of the same shape, finite, not clamped.
+    """Maps hazy (1,3,H,W) float32 in [0,1] to restored of the same shape, finite, not clamped.
 
-    card: facts, such as `params`, `bytes_per_pixel` (of memory while it runs) and `context` (pixels
-    that it looks around; None: the whole picture). device: where it runs. path: its file, if any.
+    card: facts, such as `params`, `bytes_per_pixel` (memory at run time) and `context` (receptive
+    field around a pixel; None: the whole picture). device: on which it runs. path: its file, if
+    any.
     """
 
     @property
@@ -45,10 +46,10 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class AutoRule:
-    """When "auto" takes a model: where all that is said here holds.
+    """When "auto" selects a model: if all conditions given hold.
 
     use: "photo" or "video". device: "cpu" or "gpu" (any other one). megapixels: of the picture at
-    full size; a rule that asks for them does not hold where they are not known.
+    full size; a rule with such a condition does not hold if the size is unknown.
     """
 
     use: str | None = None
@@ -57,7 +58,7 @@ class AutoRule:
     max_megapixels: float = math.inf
 
     def holds(self, use: str, device: str, megapixels: float | None) -> bool:
-        """`device` is one of `DEVICES`; `megapixels` None where not known."""
+        """`device` is one of `DEVICES`; `megapixels` None if unknown."""
         kind = "cpu" if device == "cpu" else "gpu"
         any_size = self.min_megapixels == 0 and self.max_megapixels == math.inf
         fits = megapixels is not None and self.min_megapixels <= megapixels <= self.max_megapixels
@@ -66,15 +67,14 @@ class AutoRule:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """A shipped model's card in `models.toml`, where the table's name is `name`.
+    """A shipped model's card in `models.toml`, where the name of the table is `name`.
 
-    `file`: in the folder of the cards; `sha256`: of it. `net`, `arguments`: what `create_net`
-    takes. `recipe`, `data`: how and on what it was trained; `budget`: for how long, `hardware`: on
-    what machine. `limits`: what it does badly. `pictures`: of it, in docs/. `params`: number of
-    weights.
-    `macs_per_pixel`: multiplications for each pixel that the network sees. `purpose`: what it is
-    for, in one sentence. `measured`: numbers by name, e.g. "psnr on sots-indoor-part (aecr)".
-    `auto`: rules; "auto" takes the first card of which one holds.
+    `file`: in the folder of the cards; `sha256`: of it. `net`, `arguments`: of `create_net`.
+    `recipe`, `data`: how and on what it was trained; `budget`: for how long, `hardware`: on which
+    machine. `limits`: its weaknesses. `pictures`: of it, in docs/. `params`: number of weights.
+    `macs_per_pixel`: multiplications per pixel of the network's input. `purpose`: in one sentence.
+    `measured`: numbers by name, e.g. "psnr on sots-indoor-part (aecr)". `auto`: rules; "auto"
+    selects the first card with one that holds.
     """
 
     name: str
@@ -97,12 +97,12 @@ class ModelCard:
 
     @property
     def speed(self) -> str:
-        """Its class in `SPEEDS`."""
+        """Returns its class in `SPEEDS`."""
         return next(name for name, limit in SPEEDS.items() if self.macs_per_pixel < limit)
 
 
 def list_models(folder: Path = FOLDER) -> list[ModelCard]:
-    """The cards in `folder`, in the order in which "auto" tries them."""
+    """Returns the cards in `folder`, in the order in which "auto" tries them."""
     return list(_read_cards(folder / "models.toml"))
 
 
@@ -114,18 +114,18 @@ def open_model(
     picture_size: tuple[int, int] | None = None,
     use: str = "photo",
 ) -> Model:
-    """Loads a shipped model, a .onnx file or a prior such as "dcp"; "auto" picks a shipped model.
+    """Loads a shipped model, a .onnx file or a prior such as "dcp"; "auto" selects a shipped model.
 
     A prior takes settings after a colon: "dcp:omega=0.8,patch=9,smallest=0.2".
 
     `device`: "auto" or one of `DEVICES`; priors always run on the CPU. `threads`: 0 for one per
-    core. "auto" goes by the device, by `picture_size`, (height, width) at full size where known,
-    and by `use`, "photo" or "video". UnhazeError: as `find_model` and `Engine`.
+    core. "auto" depends on the device, on `picture_size`, (height, width) at full size if known,
+    and on `use`, "photo" or "video". UnhazeError: as for `find_model` and `Engine`.
     """
     from unhaze.restore.foreign import open_onnx
 
     chosen = choose_device(device)
-    if str(name) != "auto":  # which is spared the import
+    if str(name) != "auto":  # does not import priors
         from unhaze.restore.priors import is_prior, open_prior
 
         if is_prior(name):
@@ -142,11 +142,12 @@ def find_model(
     use: str = "photo",
     folder: Path = FOLDER,
 ) -> Path:
-    """The file of a shipped model, its sha256 checked; or a given path of a .onnx file.
+    """Returns the file of a shipped model, after checking its SHA-256; or the path of a given .onnx
+    file.
 
-    A checkpoint of PyTorch, or the name of one that `unhaze zoo get` brought, is made into ONNX
-    once. "auto" goes by the rest. UnhazeError: unknown name (with the nearest), no such file, a
-    damaged shipped one, or what `checkpoints.ready` says.
+    A PyTorch checkpoint, or the name of one that `unhaze zoo get` has downloaded, is converted to
+    ONNX once. "auto" depends on the other arguments. UnhazeError: unknown name (with the nearest
+    one), no such file, a damaged shipped one, or an error of `checkpoints.ready`.
     """
     path = Path(name)
     if path.suffix == ".onnx":
@@ -170,7 +171,7 @@ def find_model(
         if path.suffix or len(path.parts) > 1:
             raise UnhazeError(f"no model file '{name}'")
         if str(name) in zoo.list_networks():
-            zoo.find_offers(str(name))  # raises: says where its weights are
+            zoo.find_offers(str(name))  # raises an error that states where its weights are
         known = ["auto", *cards, *PRIORS, *zoo.list_offers()]
         raise UnhazeError(f"no model '{name}'; {nearest(str(name), known)}")
     return _checked(folder / card.file, card)
@@ -179,7 +180,7 @@ def find_model(
 def pick_card(
     cards: Sequence[ModelCard], device: str, picture_size: tuple[int, int] | None, use: str
 ) -> ModelCard:
-    """Returns the card that "auto" takes: the first whose rule holds. UnhazeError: none."""
+    """Returns the card that "auto" selects: the first with a rule that holds. UnhazeError: none."""
     one_of("use", use, USES)
     megapixels = None if picture_size is None else picture_size[0] * picture_size[1] / 1e6
     for card in cards:
@@ -216,6 +217,6 @@ def _checked(path: Path, card: ModelCard) -> Path:
 
 @cache
 def _sha256(path: Path, size: int, changed: int) -> str:
-    """Read once for each state of the file: "auto" asks for every picture."""
+    """Computed once for each state of the file, because "auto" needs it for every picture."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

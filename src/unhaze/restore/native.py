@@ -1,12 +1,12 @@
-"""The network on every pixel: the whole picture at once if memory allows, else tiles that blend.
+"""The network on every pixel: on the whole picture if memory allows, otherwise on blended tiles.
 
-A tile is run with `context` pixels around it, as many as the network looks far, so that it comes
-out as in the whole picture. Means over the whole picture (channel attention and the like) are found
-beforehand, first on the picture shrunk until it fits at once, then over all tiles, and handed to
-each tile. Neighbours blend over 2 FEATHER pixels.
+A tile is run with a margin of `context` pixels, the receptive field of the network, so that it
+comes out as in the whole picture. Means over the whole picture (channel attention and the like) are
+computed beforehand, first on the picture shrunk until it fits at once, then over all tiles, and
+each tile is run with them. Neighbours blend over 2 FEATHER pixels.
 
 Measured on three real photos, tiles of 256 pixels against the whole picture: AECR-Net slim differs
-by 0.001/255 at most; a training of it that leans on its channel attention by 0.2/255, where plain
+by 0.001/255 at most; a training of it that depends on its channel attention by 0.2/255, where plain
 tiles, each with means of its own, differ by 40/255.
 """
 
@@ -24,18 +24,18 @@ from unhaze.restore.engine import EVERYTHING, OutOfMemory, Part
 from unhaze.restore.models import Model
 from unhaze.restore.resources import free_memory
 
-# For models whose card does not say; `unhaze export` measures both.
-BYTES_PER_PIXEL = 2000  # of memory while it runs
-CONTEXT = 128  # pixels that it looks around
+# For models whose card lacks them; `unhaze export` measures both.
+BYTES_PER_PIXEL = 2000  # memory at run time
+CONTEXT = 128  # receptive field in pixels
 
-PICTURE_BYTES = 36  # a pixel of the hazy and the restored picture and a copy, as float32
-ROW_BYTES = 24  # a pixel of a row of restored tiles, and of a copy
-SHARE = 0.7  # of the free memory that a run may take: others live here, too
-STEP = 64  # tiles start at its multiples, so that networks that halve the size halve it alike
+PICTURE_BYTES = 36  # per pixel of the hazy and the restored picture and a copy, as float32
+ROW_BYTES = 24  # per pixel of a row of restored tiles, and of a copy
+SHARE = 0.7  # share of the free memory that a run may use; other programs need some
+STEP = 64  # tiles start at multiples, so that networks with strides align with the whole picture
 FEATHER = 32
-SMALLEST = 128  # side of a tile below which giving up is better
-ROUNDS = 3  # of finding the means on tiles; each divides what is wrong with them by about ten
-SETTLED = 0.01  # relative change of the means below which a round was the last
+SMALLEST = 128  # side of a tile below which an error is raised
+ROUNDS = 3  # rounds for the means on tiles; each divides their error by about ten
+SETTLED = 0.01  # relative change of the means after which no further round is needed
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Tile:
 
 @runtime_checkable
 class Tileable(Model, Protocol):
-    """A model whose means over the whole picture can be found, and given to runs on its tiles."""
+    """A model whose means over the whole picture can be computed, and set for runs on its tiles."""
 
     def __call__(self, hazy: np.ndarray, pools: Sequence[np.ndarray] = ()) -> np.ndarray: ...
 
@@ -62,10 +62,10 @@ class Tileable(Model, Protocol):
 
 
 def restore_whole(model: Model, pixels: np.ndarray, *, memory: float | None = None) -> np.ndarray:
-    """(H,W,3) uint8, uint16 or float32 in [0,1] -> restored (H,W,3) float32, not clamped.
+    """Maps (H,W,3) uint8, uint16 or float32 in [0,1] to restored (H,W,3) float32, not clamped.
 
-    `memory`: bytes that may be used; by default what is free, less a reserve. UnhazeError: not even
-    small tiles fit, or the whole picture does not and the model only works on that (a prior).
+    `memory`: bytes that may be used; by default the free memory less a reserve. UnhazeError: not
+    even small tiles fit, or the whole picture does not and the model works only on that (a prior).
     """
     try:
         restored = np.empty(pixels.shape, np.float32)
@@ -107,9 +107,9 @@ def restore_pixels(
 def restore_strips(
     model: Model, pixels: np.ndarray, *, memory: float | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The same in strips (first row, (n,W,3) float32) from top to bottom, to be used at once.
+    """Yields strips (first row, (n,W,3) float32) from top to bottom, to be used at once.
 
-    Beside `pixels`, nothing of the size of the picture is held unless it is restored in one run.
+    Besides `pixels`, nothing of the size of the picture is held unless it is restored in one run.
     """
     height, width = pixels.shape[:2]
     side = _largest_side(model, height, width, memory)
@@ -123,7 +123,7 @@ def restore_strips(
                 yield top, strip
                 done = top + len(strip)
         except OutOfMemory as error:
-            # The estimate was too bold, or the memory is a graphics card's: smaller tiles, from the
+            # The estimate was too low, or the memory is a graphics card's: smaller tiles, from the
             # first row that is not done.
             if model.card.get("context", CONTEXT) is None or side == SMALLEST:
                 raise
@@ -133,10 +133,12 @@ def restore_strips(
 
 
 def _largest_side(model: Model, height: int, width: int, memory: float | None) -> int | None:
-    """Side of the tiles in pixels, a multiple of STEP; None if the whole picture fits at once."""
+    """Returns the side of tiles in pixels, a multiple of STEP; None if the whole picture fits at
+    once.
+    """
     per_pixel = int(model.card.get("bytes_per_pixel", BYTES_PER_PIXEL))
     if memory is None:
-        # What a graphics card has free is not known: try, and take less if that fails.
+        # The free memory of a graphics card is unknown: try, and use smaller tiles if that fails.
         memory = SHARE * free_memory() if model.device == "cpu" else math.inf
     needed = height * width * (per_pixel + PICTURE_BYTES)
     if needed <= memory:
@@ -161,11 +163,11 @@ def _largest_side(model: Model, height: int, width: int, memory: float | None) -
 def _restore_tiles(
     model: Model, pixels: np.ndarray, side: int, done: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Strips of restored rows from row `done` on, blended from the tiles."""
+    """Yields strips of restored rows from row `done` on, blended from the tiles."""
     height, width = pixels.shape[:2]
     pools = _find_pools(model, pixels, side)
     rows, columns = _edges(height, side), _edges(width, side)
-    tail = np.zeros((0, width, 3), np.float32)  # what the strip above gives to the first rows
+    tail = np.zeros((0, width, 3), np.float32)  # contribution of the strip above to the first rows
     for top, bottom in zip(rows, rows[1:]):
         if bottom + FEATHER <= done:
             continue
@@ -187,14 +189,16 @@ def _restore_tiles(
 
 
 def _edges(length: int, side: int) -> list[int]:
-    """0 ... length in nearly equal parts of at most `side`, all but the last multiples of STEP."""
+    """Divides 0 ... length into nearly equal parts of at most `side`, all but the last multiples of
+    STEP.
+    """
     parts = math.ceil(length / side)
     step = math.ceil(length / parts / STEP) * STEP
     return [*range(0, length, step), length]
 
 
 def _weights(start: int, end: int, first: int, last: int, length: int) -> np.ndarray:
-    """Returns a tile's weights at start...end, a cosine at the edges `first` and `last`.
+    """Returns a tile's weights at start...end, with a cosine ramp at the edges `first` and `last`.
 
     The weights of neighbours add up to 1; there are no neighbours at 0 and `length`.
     """
@@ -232,12 +236,12 @@ def _find_pools(model: Model, pixels: np.ndarray, side: int) -> list[np.ndarray]
 
 
 def _change(new: np.ndarray, old: np.ndarray) -> float:
-    """Largest change relative to the largest value."""
+    """Returns the largest change relative to the largest value."""
     return float(np.abs(new - old).max() / max(np.abs(new).max(), 1e-12))
 
 
 def _shrunk(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Means of k x k pixels, (h,w,3) float32 with at most side x side pixels."""
+    """Returns means of k x k pixels, (h,w,3) float32 with at most side x side pixels."""
     height, width = pixels.shape[:2]
     factor = min(math.ceil(math.sqrt(height * width) / side), height, width)
     columns = width // factor
@@ -253,7 +257,7 @@ def _shrunk(pixels: np.ndarray, side: int) -> np.ndarray:
 def _run(
     model: Model, pixels: np.ndarray, tile: Tile, pools: list[np.ndarray] | None = None
 ) -> np.ndarray:
-    """The restored tile, (n,m,3) float32, run with its context."""
+    """Returns the restored tile, (n,m,3) float32, run with its context."""
     hazy, (top, left) = _with_context(model, pixels, tile)
     restored = model(hazy, pools) if pools and isinstance(model, Tileable) else model(hazy)
     rows, columns = slice(tile.top - top, tile.bottom - top), slice(tile.left - left, None)
@@ -263,10 +267,12 @@ def _run(
 def _means(
     model: Tileable, pixels: np.ndarray, tile: Tile, pools: list[np.ndarray]
 ) -> tuple[list[np.ndarray], list[int]]:
-    """The means that the network takes, and of how much, over this tile run with its context."""
+    """Returns the means that the network computes, and their counts, over this tile run with its
+    context.
+    """
     height, width = pixels.shape[:2]
     hazy, (top, left) = _with_context(model, pixels, tile)
-    # At the end of the picture, to the end of what the network makes of it, its padding included.
+    # At the end of the picture, up to the end of the network's features, padding included.
     bottom = tile.bottom - top if tile.bottom < height else EVERYTHING[2]
     right = tile.right - left if tile.right < width else EVERYTHING[3]
     return model.pools(hazy, pools, (tile.top - top, tile.left - left, bottom, right))
@@ -275,9 +281,9 @@ def _means(
 def _with_context(
     model: Model, pixels: np.ndarray, tile: Tile
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """(1,3,n,m) float32 around the tile, and its first row and column, which are multiples of STEP.
+    """Returns (1,3,n,m) float32 around the tile, and its first row and column, multiples of STEP.
 
-    So networks that halve the size halve each tile as they halve the whole picture.
+    Networks with strides are thereby aligned as in the whole picture.
     """
     context = model.card.get("context", CONTEXT) or 0
     top, left = (max(0, edge - context) // STEP * STEP for edge in (tile.top, tile.left))
@@ -286,7 +292,9 @@ def _with_context(
 
 
 def _prepared(model: Model, hazy_hwc: np.ndarray) -> np.ndarray:
-    """(1,3,H,W), mirrored at the bottom and right if the model's card asks for a `multiple`."""
+    """Returns (1,3,H,W), mirrored at the bottom and right if the model's card requires a
+    `multiple`.
+    """
     height, width = hazy_hwc.shape[:2]
     multiple = int(model.card.get("multiple", 1))
     margin = ((0, -height % multiple), (0, -width % multiple), (0, 0))

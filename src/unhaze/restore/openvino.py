@@ -1,8 +1,8 @@
-"""Runs an ONNX model by OpenVINO, in the place of a session of ONNX Runtime.
+"""Runs an ONNX model with OpenVINO, in place of a session of ONNX Runtime.
 
-Where the processor computes in half precision (AVX-512 FP16, AMX), so does OpenVINO: pictures are
-then some 70 dB from those in float32, less than rounding to 8 bits changes, and large networks take
-a quarter of the time (docs/roofline.md).
+OpenVINO computes in half precision if the processor does (AVX-512 FP16, AMX): pictures are then
+some 70 dB from those in float32, less than rounding to 8 bits changes, and large networks take a
+quarter of the time (docs/roofline.md).
 """
 
 import sys
@@ -18,9 +18,9 @@ class OpenVinoSession:
 
     def __init__(self, model: str, threads: int) -> None:
         """`model`: a .onnx file. RuntimeError: OpenVINO cannot run it."""
-        # Importing OpenVINO would report to Google Analytics by this package; it can do without.
+        # On import, OpenVINO would report to Google Analytics through this optional package.
         loaded: dict[str, Any] = sys.modules
-        loaded.setdefault("openvino_telemetry", None)  # as if it was not installed
+        loaded.setdefault("openvino_telemetry", None)  # as if it were not installed
 
         import openvino
         from openvino.frontend.onnx import ConversionExtension
@@ -34,11 +34,11 @@ class OpenVinoSession:
             "PERFORMANCE_HINT": "LATENCY",
         }
         self.compiled = core.compile_model(core.read_model(model), "CPU", settings)
-        # A request keeps what it prepared for a size, and serves one caller at a time.
+        # A request keeps its preparation for a size, and serves one caller at a time.
         self.request, self.lock = self.compiled.create_infer_request(), threading.Lock()
 
     def get_inputs(self) -> Sequence["Named"]:
-        """Returns the model's inputs, in its order."""
+        """Returns the inputs of the model in its order."""
         return [Named(each) for each in self.compiled.inputs]
 
     def run(self, _: None, feeds: Mapping[str, np.ndarray], __: Any) -> list[np.ndarray]:
@@ -49,16 +49,17 @@ class OpenVinoSession:
 
 
 class Named:
-    """An input; only its name is asked for."""
+    """An input; only its name is used."""
 
     def __init__(self, port: Any) -> None:
         self.name: str = port.any_name
 
 
 def deformable_convolution(node: Any) -> Any:
-    """ONNX `DeformConv`, which OpenVINO's reader lacks, as the one that OpenVINO has.
+    """Translates ONNX `DeformConv`, which OpenVINO's reader does not support, to OpenVINO's
+    operator.
 
-    As `unhaze.exporting` writes it: stride and dilation 1, one group, a mask and a bias.
+    As written by `unhaze.exporting`: stride and dilation 1, one group, a mask and a bias.
     """
     from openvino import opset8 as ops
 

@@ -1,4 +1,6 @@
-"""Pictures to look at: before beside after, and what the field says of haze and its light."""
+"""Pictures for display: before and after side by side, and transmission and airlight of the
+field.
+"""
 
 from dataclasses import dataclass
 
@@ -10,18 +12,18 @@ from unhaze.restore.managed import Colours
 
 DIVIDER = 0.004  # width of the line between before and after, as a share of the longer side
 
-STRUCTURE = 1e-4  # variance of a window's brightness (contrast of 2.5/255) above which it tells
-WIDE = 0.1  # radius of the surroundings that stand in, as a share of the longer side
-LIGHT_RIDGE = 0.05  # pull of the airlight of the whole picture on that of a place
-DARKER = 3 * 0.05**2  # how much darker than airlight a place must be to tell of transmission
-SMOOTH = 0.01  # radius over which transmission is gathered, as a share of the longer side
-EDGE = 1e-3  # variance of brightness above which an edge of the picture is one of the haze
+STRUCTURE = 1e-4  # variance of brightness (contrast of 2.5/255) above which a window counts
+WIDE = 0.1  # radius of the surroundings used instead, as a share of the longer side
+LIGHT_RIDGE = 0.05  # weight of the airlight of the whole picture relative to a place's own
+DARKER = 3 * 0.05**2  # how much darker than airlight a place must be to determine transmission
+SMOOTH = 0.01  # radius over which transmission is averaged, as a share of the longer side
+EDGE = 1e-3  # variance of brightness above which an edge of the picture is an edge of the haze
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A photo in small, upright: `hazy`, `restored` (h,w,3) float32 in [0,1], sRGB, and the field
-    between them in the photo's own `colours`, `maps` (3,2,h,w).
+    """A small, upright version of a photo: `hazy`, `restored` (h,w,3) float32 in [0,1], sRGB, and
+    the field between them in the photo's own `colours`, `maps` (3,2,h,w).
     """
 
     hazy: np.ndarray
@@ -31,7 +33,7 @@ class Preview:
 
 
 def comparison(hazy_hwc_u8: np.ndarray, restored_hwc_u8: np.ndarray) -> np.ndarray:
-    """Both (H,W,3) uint8 pictures in one: side by side, or wide ones (over 2:1) one on the other.
+    """Joins two (H,W,3) uint8 pictures: side by side, or wide ones (over 2:1) one above the other.
 
     A white line divides them; before is left or on top.
     """
@@ -44,22 +46,22 @@ def comparison(hazy_hwc_u8: np.ndarray, restored_hwc_u8: np.ndarray) -> np.ndarr
 
 
 def field_pictures(maps: np.ndarray, hazy_hwc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Transmission-like and airlight-like pictures, (h,w,3) uint8, from maps (3,2,h,w).
+    """Returns pictures of transmission and airlight, (h,w,3) uint8, from maps (3,2,h,w).
 
-    hazy_hwc: (h,w,3) float32 in [0,1] at the size of the maps. By the haze law,
-    hazy = t clear + (1 - t) A, a perfect restoration is clear = g hazy + (1 - g) A with the gain
-    g = 1/t. Here the field, restored = m hazy + o in each channel, is read that way:
+    hazy_hwc: (h,w,3) float32 in [0,1] at the size of the maps. By the haze law, hazy = t clear + (1
+    - t) A, a perfect restoration is clear = g hazy + (1 - g) A with the gain g = 1/t. The field,
+    restored = m hazy + o in each channel, is interpreted accordingly:
 
-    * The gain is how much a change of brightness grows: the mean of m over the channels.
+    * The gain is the amplification of changes in brightness: the mean of m over the channels.
     * restored - g hazy = (1 - g) A then gives A by least squares over wide windows. Windows without
-      structure and places with g near 1 tell nothing of A and weigh nothing; where no others are
-      near, the airlight of the whole picture stands in. No light is brighter than white: what is
-      gets scaled to it and keeps its hue.
-    * A - hazy = t (A - restored) gives t in [0,1], also where no structure shows the gain. Where
-      the picture is as bright as A (a sky) any t would do; there it is that of the surroundings.
-      It is smoothed, but not across the edges of the picture.
+    structure and places with g near 1 do not determine A and have no weight; where there are no
+    others nearby, the airlight of the whole picture is used. Airlight brighter than white is scaled
+    to white and keeps its hue.
+    * A - hazy = t (A - restored) gives t in [0,1], also without structure. Where the picture is as
+    bright as A (a sky), any t would do; there it is that of the surroundings. It is smoothed, but
+    not across the edges of the picture.
 
-    Bright is clear in the first picture; the second one shows the colour of the haze, and grey if
+    In the first picture bright is clear; the second one shows the colour of the haze, and grey if
     nothing was changed anywhere.
     """
     side = max(hazy_hwc.shape[:2])
@@ -75,7 +77,7 @@ def field_pictures(maps: np.ndarray, hazy_hwc: np.ndarray) -> tuple[np.ndarray, 
 def _airlight(
     maps: np.ndarray, hazy: np.ndarray, restored: np.ndarray, brightness: np.ndarray, side: int
 ) -> np.ndarray:
-    """(3,h,w) in [0,1], 0.5 if the field changes nothing."""
+    """Returns (3,h,w) in [0,1], 0.5 if the field changes nothing."""
     variance = np.maximum(_mean(brightness**2, 2) - _mean(brightness, 2) ** 2, 0)
     weight = variance / (variance + STRUCTURE)
     veil = 1 - np.clip(maps[:, 0].mean(0), 1, 50)
@@ -98,7 +100,7 @@ def _transmission(
     brightness: np.ndarray,
     side: int,
 ) -> np.ndarray:
-    """(h,w) in [0,1]: |A - hazy| / |A - restored| through a weighted guided filter."""
+    """Returns (h,w) in [0,1]: |A - hazy| / |A - restored| through a weighted guided filter."""
     away = np.maximum(airlight - restored, 0)
     products, squares = (away * np.maximum(airlight - hazy, 0)).sum(0), (away**2).sum(0)
     coarse, around = _gathered(np.stack([products, squares]), side) + 1e-9
@@ -116,7 +118,9 @@ def _transmission(
 
 
 def _gathered(planes: np.ndarray, side: int) -> np.ndarray:
-    """Means over wide surroundings; three in a row are nearly a Gaussian: no window shows."""
+    """Returns means over wide surroundings; three in a row approximate a Gaussian and hide the
+    window.
+    """
     for _ in range(3):
         planes = _mean(planes, max(2, round(WIDE * side)))
     return planes

@@ -1,4 +1,4 @@
-"""Cores and memory that this process may use, inside a container too."""
+"""Cores and memory available to this process, also inside a container."""
 
 import contextlib
 import ctypes
@@ -15,9 +15,9 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
 
 def count_threads(threads: int) -> int:
-    """`threads`, or one for each core that this process may use where it is 0.
+    """Returns `threads`, or if it is 0 the number of cores available to this process.
 
-    UnhazeError for anything but a whole number from 0.
+    UnhazeError: not an integer from 0.
     """
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 0:
         raise UnhazeError(f"threads is {threads!r}; expected a whole number, 0 for one per core")
@@ -25,17 +25,19 @@ def count_threads(threads: int) -> int:
 
 
 def usable_cores() -> int:
-    """The cores that the affinity mask and the container's quota leave, at least 1."""
+    """Returns the cores left by the affinity mask and the container's quota, at least 1."""
     allowed = getattr(os, "sched_getaffinity", None)  # Linux only
     cores = len(allowed(0)) if allowed else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
         quota, period = (CGROUP / "cpu.max").read_text().split()
-        cores = min(cores, math.ceil(int(quota) / int(period)))  # "max" is no number: no quota
+        cores = min(cores, math.ceil(int(quota) / int(period)))  # "max" is not a number: no quota
     return max(1, cores)
 
 
 def free_memory() -> float:
-    """Bytes that can still be used, as far as the system and the container say; else infinity."""
+    """Returns the bytes available according to the system and the container; infinity if
+    unknown.
+    """
     free = math.inf
     with contextlib.suppress(OSError, StopIteration):
         lines = MEMORY_FACTS.read_text().splitlines()
@@ -48,19 +50,19 @@ def free_memory() -> float:
 
 
 def share_one_heap() -> None:
-    """Lets all threads of this process have one heap in common, where the C library is glibc.
+    """Makes all threads of this process share one heap, if the C library is glibc.
 
-    With a heap for each, what one has freed no other can use: a photo of 12 megapixels takes 290 MB
-    and not 200. For threads to come: call it first.
+    With a heap per thread, freed memory is not available to other threads: a photo of 12 megapixels
+    takes 290 MB instead of 200. Affects future threads, so call it first.
     """
     with contextlib.suppress(OSError, TypeError, AttributeError):  # Windows; other C libraries
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep up to 2 GB that it has freed, where the C library is glibc.
+    """Lets this process keep up to 2 GB of freed memory, if the C library is glibc.
 
-    Large tensors would otherwise be given back to the system and fetched page by page at every
+    Large tensors would otherwise be returned to the system and fetched page by page at every
     training step: a tenth of a step of AECR-Net on a CPU, a third of its deformable convolution.
     """
     with contextlib.suppress(OSError, TypeError, AttributeError):  # Windows; other C libraries

@@ -1,4 +1,4 @@
-"""Photo in, photo out: what the network does to a small analysis image is applied to the photo."""
+"""Restores photos: the effect of the network on a small analysis image is applied to the photo."""
 
 from copy import copy
 from dataclasses import replace
@@ -26,11 +26,11 @@ from unhaze.restore.native import restore_pixels, restore_whole
 from unhaze.restore.preview import Preview, comparison, field_pictures
 from unhaze.restore.series import restored_series
 
-ANALYSIS = 1024  # pixels, where the model's card says nothing
+ANALYSIS = 1024  # pixels, if the model's card states none
 
 
 class Restorer:
-    """A loaded model that restores any number of photos; `model.card` says which one it is."""
+    """A loaded model that restores any number of photos; `model.card` describes the model."""
 
     def __init__(
         self,
@@ -44,11 +44,11 @@ class Restorer:
         use: str = "photo",
     ) -> None:
         """`model`: a shipped name, "auto", a .onnx file or a prior such as "dcp". `device`: "auto",
-        "cpu", "cuda" ... `analysis`: long side in pixels of the picture that the network sees;
-        None: what suits the model, by its card, else 1024.
-        `native`: it sees every pixel instead. `threads`: 0 for one per core. `memory`: bytes
-        that the network may take; None: what is free. `use`: "photo" or "video", by which "auto"
-        goes, too. UnhazeError: unknown model or device, analysis < 16.
+        "cpu", "cuda" ... `analysis`: long side in pixels of the network's input; None: as stated in
+        the model's card, else 1024. `native`: run on every pixel instead. `threads`: 0 for one per
+        core. `memory`: bytes that the network may use; None: the free memory. `use`: "photo" or
+        "video", on which "auto" depends as well. UnhazeError: unknown model or device, analysis <
+        16.
         """
         if analysis is not None and (not isinstance(analysis, int) or analysis < 16):
             raise UnhazeError(f"analysis is {analysis!r} pixels; expected at least 16")
@@ -56,7 +56,7 @@ class Restorer:
             raise UnhazeError(f"threads is {threads!r}; expected 0 (one per core) or more")
         self.model = open_model(model, device, threads=threads, use=use)
         self.automatic = str(model) == "auto"
-        self.others: dict[Path, Model] = {}  # that "auto" has taken for single pictures
+        self.others: dict[Path, Model] = {}  # selected by "auto" for single pictures
         self.device = device
         self.use = use
         self.controls = AS_MODEL
@@ -67,7 +67,7 @@ class Restorer:
         tell_cost(self.model, self.analysis, native=native)
 
     def controlled(self, controls: Controls) -> "Restorer":
-        """One that restores as `controls` want it, with the same model. UnhazeError: `native`."""
+        """Returns a Restorer with these controls and the same model. UnhazeError: `native`."""
         if controls == self.controls:
             return self
         if self.native:
@@ -89,15 +89,15 @@ class Restorer:
         seen: Preview | None = None,
         output: Output = AS_SOURCE,
     ) -> None:
-        """Writes `source` without its haze to `target`, in strips: memory does not grow with it.
+        """Writes the restored `source` to `target`, in strips: memory does not depend on its size.
 
-        All but the colours is kept. `compare`: a picture to write, before and after side by side.
-        `save_field`: a folder in which to write NAME.transmission.png and NAME.airlight.png, NAME
-        being that of `target`. All are written whole or not at all. `seen`: what `look` returned
-        for this file, so that the network need not run again. `output`: quality, depth, colours and
-        so on of `target`, whose suffix says the format. UnhazeError: `source` cannot be read,
-        something cannot be written, or exists and not `overwrite`. Animations are restored frame
-        by frame, if `target` can be one.
+        Everything but the colours is kept. `compare`: a picture to write, before and after side by
+        side. `save_field`: a folder in which to write NAME.transmission.png and NAME.airlight.png,
+        with the NAME of `target`. All files are written atomically. `seen`: result of `look` for
+        this file, which saves running the network again. `output`: quality, depth, colours and so
+        on of `target`, whose suffix selects the format. Animations are restored frame by frame, if
+        `target` supports them. UnhazeError: `source` cannot be read, something cannot be written,
+        or exists without `overwrite`.
         """
         check_strength(strength)
         source, target = Path(source), Path(target)
@@ -114,7 +114,7 @@ class Restorer:
             frames = restored_series(series, self, strength)
             photos.write_series(frames, target, source, overwrite=overwrite, output=output)
         if series is None or extra:
-            seen = seen if output.bands is None else None  # it may be of other bands
+            seen = seen if output.bands is None else None  # the bands may differ
             with photos.open_photo(source, bands=output.channels) as hazy:
                 restored, seen = self._restore_opened(hazy, strength, bool(extra), seen, output)
                 if series is None:
@@ -135,9 +135,9 @@ class Restorer:
         strength: float = 1.0,
         output: Output = AS_SOURCE,
     ) -> bytes:
-        """The bytes of an image file -> those of the restored one. `suffix`: of the format to
-        write, e.g. ".png"; None: as `output` says, else that of `encoded`, or what it becomes where
-        it is only read.
+        """Maps the bytes of an image file to those of the restored one. `suffix`: of the format to
+        write, e.g. ".png"; None: that of `output`, else that of `encoded`, or of what it becomes if
+        it can only be read.
         """
         check_strength(strength)
         asked = suffix or output.named_suffix or photos.usual_suffix(encoded)
@@ -150,7 +150,7 @@ class Restorer:
             return photos.encode(restored, suffix, output=output)
 
     def restore(self, photo: Photo, strength: float = 1.0) -> Photo:
-        """The photo without its haze; all but the colours is kept."""
+        """Returns the restored photo; everything but the colours is kept."""
         check_strength(strength)
         if strength == 0:
             return photo
@@ -161,7 +161,7 @@ class Restorer:
     def _restore_in(
         self, colours: Colours, photo: Photo, small: np.ndarray, strength: float
     ) -> np.ndarray:
-        """The pixels, restored; `small`: the analysis picture of the photo."""
+        """Returns the restored pixels; `small`: the analysis image of the photo."""
         pixels = photo.pixels
         if self.native:
             alpha = None if photo.traits.extra else photo.alpha
@@ -174,9 +174,9 @@ class Restorer:
     def _restore_natively(
         self, pixels: np.ndarray, strength: float, colours: Colours, alpha: np.ndarray | None
     ) -> np.ndarray:
-        """Every pixel through the network, by way of sRGB where the photo is in other colours.
+        """Runs the network on every pixel, in sRGB for photos of other colours.
 
-        What `alpha` hides stays as it is; the network sees colours of visible pixels there.
+        Pixels hidden by `alpha` do not change; the network sees colours of visible ones there.
         """
         if alpha is not None and (hidden := to_float(alpha) <= VISIBLE).any():
             shown = filled(pixels.astype(np.float32), to_float(alpha))
@@ -199,11 +199,11 @@ class Restorer:
         alpha: np.ndarray | None = None,
         profile: bytes | None = None,
     ) -> np.ndarray:
-        """(H,W,3) uint8, uint16 or float32 in [0,1] -> the same type and size, restored.
+        """Restores (H,W,3) uint8, uint16 or float32 in [0,1]; returns the same type and size.
 
-        `strength` 0 (exactly no change) to 1. `grey`: the answer has three equal channels.
-        `alpha`: (H,W) of the same type; what it hides has no influence. `profile`: ICC, by which
-        the pixels are to be seen; None: sRGB.
+        `strength` 0 (exactly no change) to 1. `grey`: the result has three equal channels. `alpha`:
+        (H,W) of the same type; pixels it hides have no influence. `profile`: ICC profile of the
+        pixels; None: sRGB.
         """
         check_strength(strength)
         check_pixels(pixels, "pixels are")
@@ -221,7 +221,9 @@ class Restorer:
         return apply_field(maps, pixels, strength=strength, threads=self.threads)
 
     def look(self, opened: Opened) -> Preview:
-        """The fully restored photo in small and its field, for previews and for `restore_file`."""
+        """Returns the fully restored small photo and its field, for previews and for
+        `restore_file`.
+        """
         traits = opened.traits
         with opened.reading():
             image = opened.to_shrink(self.analysis)
@@ -233,13 +235,15 @@ class Restorer:
         def most() -> float:
             with opened.reading():
                 bands = opened.image().extract_band(0, n=1 if traits.grey else 3)
-                largest: Any = bands.max()  # a number, as its place was not asked for
+                largest: Any = bands.max()  # a number, since its place was not requested
                 return largest
 
         return self._look(small, opened.shape[:2], colours_of(traits, opened.dtype, small, most))
 
     def _look(self, small: np.ndarray, size: tuple[int, int], colours: Colours) -> Preview:
-        """Previews an upright analysis picture in the photo's encoding; `size`: the photo's."""
+        """Returns the Preview of an upright analysis image in the photo's encoding; `size`: the
+        photo's.
+        """
         hazy, stored, maps = self._fit_in(colours, small, size)
         restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
         return Preview(hazy, restored, maps, colours)
@@ -247,7 +251,9 @@ class Restorer:
     def _fit_in(
         self, colours: Colours, small: np.ndarray, size: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The picture in sRGB, as the network sees it, and as encoded, and the field of that."""
+        """Returns the picture in sRGB, as the network sees it, and as encoded, and the field of the
+        latter.
+        """
         stored = colours.encoded(small)
         hazy = colours.to_srgb(stored)
         clear = self._clear(self._model_for(*size), hazy)
@@ -255,17 +261,18 @@ class Restorer:
         return hazy, stored, fit_field(stored, own, grey=colours.grey, threads=self.threads)
 
     def name_for(self, height: int, width: int) -> str:
-        """The model that clears a picture of this size: a file name without suffix, or a prior."""
+        """Returns the model for a picture of this size: a file name without suffix, or a prior."""
         model = self._model_for(height, width)
         return Path(model.path).stem if model.path else str(model.card["net"])
 
     def estimate(
         self, pixels: np.ndarray, *, grey: bool = False, profile: bytes | None = None
     ) -> np.ndarray:
-        """The affine field of a picture, (3,2,h,w) float32 at analysis size, for `apply_field`.
+        """Returns the affine field of a picture, (3,2,h,w) float32 at analysis size, for
+        `apply_field`.
 
-        pixels: (H,W,3) uint8, uint16 or float32 in [0,1]. `profile`: ICC, by which they are to be
-        seen; the field is that of the pixels as they are. None: sRGB.
+        pixels: (H,W,3) uint8, uint16 or float32 in [0,1]. `profile`: their ICC profile; the field
+        applies to the pixels as they are encoded. None: sRGB.
         """
         if profile is not None:
             colours = colours_by(Traits(grey=grey, profile=profile))
@@ -275,7 +282,7 @@ class Restorer:
         return self._field(model, analysis_image(pixels, self.analysis), grey)
 
     def _model_for(self, height: int, width: int) -> Model:
-        """The loaded model, or, for "auto", the one for a picture of this size."""
+        """Returns the loaded model, or, for "auto", the one for a picture of this size."""
         if not self.automatic:
             return self.model
         size = (height, width)
@@ -302,11 +309,12 @@ class Restorer:
         seen: Preview | None = None,
         output: Output = AS_SOURCE,
     ) -> tuple[Photo | Stream, Preview | None]:
-        """The restored photo, as a stream not yet worked on; a Preview at it, at least if `look`.
+        """Returns the restored photo, as a stream not yet processed, and a Preview of it, at least
+        if `look`.
 
         `seen`: from an earlier look, at full strength.
         """
-        # Before the field is applied: its result fills the further bits.
+        # Before the field is applied, whose results use the additional bits.
         stream, traits = photos.widened(opened.stream(), output.bit_depth), opened.traits
         if strength == 0 and not look:
             return stream, None
@@ -329,12 +337,14 @@ class Restorer:
 
 
 def analysis_of(model: Model) -> int:
-    """Long side in pixels that suits it: networks of others were trained at one scale."""
+    """Returns the long side in pixels for this model: published networks were trained at one
+    scale.
+    """
     side = model.card.get("analysis")
     return side if isinstance(side, int) and side >= 16 else ANALYSIS
 
 
 def _turned_back(maps: np.ndarray, traits: Traits) -> np.ndarray:
-    """The field of the upright photo, turned as the rows of the file are."""
+    """Returns the field of the upright photo, turned to match the stored rows."""
     turned = as_stored(maps.transpose(2, 3, 0, 1), traits.orientation)
     return np.ascontiguousarray(turned.transpose(2, 3, 0, 1))

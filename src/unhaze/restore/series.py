@@ -1,4 +1,4 @@
-"""Animations, frame by frame: the field moves with the picture and flickers less, as in videos."""
+"""Restores animations frame by frame, with the temporal smoothing of videos."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,9 +19,10 @@ ANALYSIS, SMOOTHING = 640, 0.8
 
 
 def restored_series(series: Series, restorer: "Restorer", strength: float) -> Series:
-    """The series, its frames restored as they are asked for; what alpha hides has no influence.
+    """Returns the series with frames that are restored on demand; pixels hidden by alpha have no
+    influence.
 
-    Every frame is looked at: animations have few, and leap.
+    Every frame is analysed, because animations are short and change abruptly.
     """
     if strength == 0:
         return series

@@ -1,4 +1,4 @@
-"""Pictures that libvips does not read: each format has a module here, with one `decode`."""
+"""Readers of formats that libvips does not support; each module has a function `decode`."""
 
 import importlib
 import re
@@ -29,9 +29,9 @@ DECODERS: dict[str, Callable[[bytes, Check], Decoded]] = {
     "avif": pillow.decode_first_avif,
 }
 MODULES = {key: FORMATS[key].reader for key in DECODERS} | {"tiff": "tifffile", "avif": "PIL"}
-OBJECT = re.compile(r" ?<\S+ object at 0x\w+>")  # which tells nobody anything
+OBJECT = re.compile(r" ?<\S+ object at 0x\w+>")  # with no information for users
 OWN = {"libvips", "unhaze"}  # that need no import
-# What the libraries raise of damaged files; theirs are subclasses of these.
+# What the libraries raise for damaged files; their own errors are subclasses of these.
 DAMAGES = (ValueError, RuntimeError, OSError, EOFError, SyntaxError, TypeError, IndexError)
 DAMAGES += (
     struct.error,
@@ -46,10 +46,11 @@ DAMAGES += (
 def decode(
     key: str, file: BinaryIO, name: str, check: Check, *, kind: str | None = None
 ) -> Decoded:
-    """The picture, by the library of its format. `kind`: what it is, if not just that format.
+    """Decodes the picture with the library of its format. `kind`: what it is, if not just that
+    format.
 
-    check(width, height, bytes of a pixel) is called before the pixels are decoded and raises what
-    it finds. UnhazeError: damaged, too large, or the library is not installed.
+    check(width, height, bytes per pixel) is called before the pixels are decoded, and may raise.
+    UnhazeError: damaged, too large, or the library is not installed.
     """
     file.seek(0)
     data = file.read()
@@ -64,7 +65,9 @@ def decode(
 
 @contextmanager
 def one_line(doing: str, kind: str) -> Iterator[None]:
-    """In it, what libraries raise of a damaged file is one UnhazeError; `kind`: what it is."""
+    """Turns the errors of libraries inside the block into one UnhazeError; `kind`: what the file
+    is.
+    """
     try:
         yield
     except ModuleNotFoundError as error:

@@ -9,14 +9,16 @@ from unhaze.photo import profile
 from unhaze.photo.picture import ICC, XMP
 from unhaze.photo.readers.decoded import Check, Decoded, with_channels
 
-SIZ = b"\xff\x4f\xff\x51"  # begins a codestream of JPEG 2000, and its size
+SIZ = b"\xff\x4f\xff\x51"  # start of a JPEG 2000 codestream, before its size
 XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 QOI_END = bytes(7) + b"\1"
-HEADERS = 1 << 20  # bytes in which the boxes before the pixels are looked for
+HEADERS = 1 << 20  # bytes that are searched for the boxes before the pixels
 
 
 def decode_jp2(data: bytes, check: Check) -> Decoded:
-    """(H,W,C) uint8 or uint16; other depths become one of these at full range."""
+    """Returns (H,W,C) uint8 or uint16; other depths are scaled to the full range of one of
+    these.
+    """
     import imagecodecs
 
     at = data.find(SIZ)
@@ -37,7 +39,7 @@ def decode_jp2(data: bytes, check: Check) -> Decoded:
 
 
 def _boxes_of(head: bytes) -> dict[str, bytes]:
-    """The profile of the box `colr` (method 2 or 3), and XMP in one of type `uuid`."""
+    """Returns the profile of the box `colr` (method 2 or 3), and XMP in a box of type `uuid`."""
     found = {}
     at = head.find(b"colr")
     if at >= 4 and head[at + 4] in (2, 3):
@@ -51,7 +53,7 @@ def _boxes_of(head: bytes) -> dict[str, bytes]:
 
 
 def decode_qoi(data: bytes, check: Check) -> Decoded:
-    """(H,W,3 or 4) uint8; linear files are marked by a profile, as is everything else."""
+    """Returns (H,W,3 or 4) uint8; linear files get a profile."""
     import imagecodecs
 
     width, height, channels, linear = struct.unpack_from(">IIBB", data, 4)

@@ -1,4 +1,4 @@
-"""OpenEXR by its own library: light as it was in the scene, brighter than white too."""
+"""OpenEXR by its own library: scene-linear light, also brighter than white."""
 
 import tempfile
 from pathlib import Path
@@ -11,14 +11,16 @@ from unhaze.photo import profile
 from unhaze.photo.readers.decoded import Check, Decoded, with_channels
 from unhaze.photo.readers.silence import silent
 
-WARNS = "Exception raised"  # where pixels cannot be read, it says no more
+WARNS = "Exception raised"  # its only message if pixels cannot be read
 LUMINANCE = ("Y", "L")
-MORE = "more parts"  # key of ours in the header
+MORE = "more parts"  # our key in the header
 OTHERS = "further layers and channels"
 
 
 def decode(data: bytes, check: Check) -> Decoded:
-    """(H,W,C) float32, linear, with the primaries of sRGB; grey or RGB, then alpha if there is."""
+    """Returns (H,W,C) float32, linear, with the primaries of sRGB; grey or RGB, then alpha if there
+    is one.
+    """
     channels, about = _channels(data, check)
     names = _names(list(channels))
     planes = [channels[name] for name in names]
@@ -32,7 +34,9 @@ def decode(data: bytes, check: Check) -> Decoded:
 
 
 def _channels(data: bytes, check: Check) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Returns channels by name, and the header. ValueError: damaged (OpenEXR only prints it)."""
+    """Returns channels by name, and the header. ValueError: damaged (OpenEXR only prints a
+    message).
+    """
     import OpenEXR
 
     # It reads files by name only.
@@ -51,7 +55,7 @@ def _channels(data: bytes, check: Check) -> tuple[dict[str, np.ndarray], dict[st
 
 
 def encoded(samples: np.ndarray, bits: int) -> bytes:
-    """The bytes of a file, of (H,W,C) float32; bits: 16 or 32 a sample."""
+    """Returns the bytes of a file of (H,W,C) float32; bits: 16 or 32 per sample."""
     import OpenEXR
 
     dtype = np.float16 if bits == 16 else np.float32

@@ -1,4 +1,4 @@
-"""HEIC and HEIF by pi-heif (libheif and libde265): what phones write."""
+"""HEIC and HEIF, the formats of phones, by pi-heif (libheif and libde265)."""
 
 import io
 import re
@@ -26,7 +26,7 @@ GAIN_MAP_XMP = (
 
 
 def decode(data: bytes, check: Check) -> Decoded:
-    """The primary picture; libheif turns it upright, whatever EXIF says."""
+    """Returns the primary picture; libheif turns it upright, whatever EXIF states."""
     import pi_heif
 
     container = pi_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
@@ -55,8 +55,9 @@ def decode(data: bytes, check: Check) -> Decoded:
 
 
 def _at_full_range(decoded: np.ndarray, bits: int) -> np.ndarray:
-    """A copy, because libheif's memory goes with its container: (H,W,C) uint8, or uint16 whose
-    highest bits are those of the file. By some rows at a time, which stay in the cache.
+    """Returns a copy, because libheif's memory is freed with its container: (H,W,C) uint8, or
+    uint16 with the bits of the file as the highest. Copies some rows at a time, which stay in the
+    cache.
     """
     shaped = decoded[..., None] if decoded.ndim == 2 else decoded
     if bits == 8:
@@ -70,10 +71,11 @@ def _at_full_range(decoded: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _gain_map(primary: Any, info: dict[str, Any], data: bytes) -> dict[str, bytes]:
-    """Returns the gain map as JPEG cameras append it; empty if there is none of that kind.
+    """Returns the gain map in the form in which JPEG cameras append it; empty if there is none of
+    that kind.
 
-    It says how much brighter a bright screen shows each place, and fits the restored picture as it
-    fitted the hazy one.
+    It describes how much brighter a bright screen shows each place, and fits the restored picture
+    as it fitted the hazy one.
     """
     numbers = info.get("aux", {}).get(APPLE_GAIN_MAP)
     if not numbers:
@@ -94,7 +96,7 @@ def _gain_map(primary: Any, info: dict[str, Any], data: bytes) -> dict[str, byte
 def _beside(
     container: Any, info: dict[str, Any], has_gain_map: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns what else the file holds: what is lost, and what JPEG can hold."""
+    """Returns the other content of the file: what is lost, and what JPEG can hold."""
     kinds = [kind.lower() for kind in info.get("aux", {})]
     is_gain_map = [any(word in kind for word in GAIN_MAPS) for kind in kinds]
     lost = (inventory.GAIN_MAP,) if any(is_gain_map) and not has_gain_map else ()

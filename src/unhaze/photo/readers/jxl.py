@@ -1,7 +1,4 @@
-"""JPEG XL by imagecodecs (libjxl); size, colours and metadata by the file's own header.
-
-The header is that of ISO/IEC 18181-1, the boxes those of 18181-2.
-"""
+"""JPEG XL by imagecodecs (libjxl); size, colours and metadata from the file's own header."""
 
 import struct
 from collections.abc import Iterator
@@ -17,10 +14,10 @@ from unhaze.photo.readers.decoded import Check, Decoded, with_channels
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 ALPHA, GREY, XYB = 0, 1, 2  # kinds of extra channels; of colours
 LINEAR, SRGB_TRANSFER = 8, 13
-HEADER = 512  # bytes that surely hold it
+HEADER = 512  # bytes that always contain the header
 RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
-QUALITY, EFFORT = 90, 4  # of the encoder, where no quality is asked for
-LARGEST = 1 << 24  # bytes of what a packed box may hold
+QUALITY, EFFORT = 90, 4  # the encoder's default
+LARGEST = 1 << 24  # limit of the content of a compressed box
 FRAMES = "all but the first frame"
 UNKNOWN_COLOURS = "its colours are by an ICC profile that is not read; taken for sRGB"
 
@@ -29,7 +26,7 @@ UNKNOWN_COLOURS = "its colours are by an ICC profile that is not read; taken for
 class Header:
     """width, height: as stored. numbers: primaries and transfer (H.273); None: an ICC profile.
 
-    transfer_at: the bit at which the transfer function is named, if it is.
+    transfer_at: the bit at which the transfer function is stored, if it is.
     """
 
     width: int
@@ -41,7 +38,7 @@ class Header:
 
 
 def decode(data: bytes, check: Check) -> Decoded:
-    """The first frame, upright."""
+    """Returns the first frame, upright."""
     import imagecodecs
 
     whole = list(_boxes(data)) if data.startswith(CONTAINER) else []
@@ -78,7 +75,7 @@ def encoded(
     block: bytes | None,
     packet: bytes | None,
 ) -> bytes:
-    """The bytes of a file, of (H,W,C) uint8 or uint16 in sRGB, with EXIF and XMP."""
+    """Returns the bytes of a file of (H,W,C) uint8 or uint16 in sRGB, with EXIF and XMP."""
     import imagecodecs
 
     how: dict[str, Any] = (
@@ -94,7 +91,7 @@ def encoded(
             shaped, effort=EFFORT, photometric=photometric, usecontainer=False, numthreads=0, **how
         )
     )
-    # Samples of 16 bits without loss come in a container that says so.
+    # Lossless samples of 16 bits need a container with a level declaration.
     first = [(b"jxlc", codestream)]
     if codestream.startswith(CONTAINER):
         first = [each for each in _boxes(codestream) if each[0] != b"ftyp"]
@@ -107,28 +104,28 @@ def encoded(
 
 
 def _linear(samples: np.ndarray) -> np.ndarray:
-    """imagecodecs takes 16 bits for linear light."""
+    """Undoes the sRGB curve, since imagecodecs takes 16 bits as linear light."""
     table = np.rint(profile.srgb_curve(np.arange(65536) / 65535) * 65535).astype(np.uint16)
     return table[samples]
 
 
 def _as_srgb(codestream: bytes) -> bytes:
-    """The same, that says its samples are by the curve of sRGB.
+    """Marks the samples of a codestream as encoded with the sRGB curve.
 
-    What is coded with loss is light itself, and that names what it is decoded to; what is coded
-    without loss are the samples.
+    Lossy coding stores light itself, and the mark determines the decoded form; lossless coding
+    stores the samples.
     """
     at = header_of(codestream).transfer_at
     if at is None:
         raise ValueError("the encoder names no transfer function")
-    start = 16 + at + 2  # behind the signature and the selector, which both numbers share
+    start = 16 + at + 2  # after the signature and the selector, which both numbers share
     bits = int.from_bytes(codestream[:HEADER], "little")
     changed = bits & ~(15 << start) | (SRGB_TRANSFER - 2) << start
     return changed.to_bytes(HEADER, "little")[: len(codestream)] + codestream[HEADER:]
 
 
 def _distance(quality: int) -> float:
-    """Butteraugli's, as cjxl takes it for a quality like that of JPEG."""
+    """Returns Butteraugli's distance, as cjxl derives it from a quality like that of JPEG."""
     if quality >= 30:
         return 0.1 + (100 - quality) * 0.09
     return 53 / 3000 * quality**2 - 23 / 20 * quality + 25
@@ -150,7 +147,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _codestream(data: bytes) -> bytes:
-    """At least its beginning."""
+    """Returns the codestream, or at least its beginning."""
     if not data.startswith(CONTAINER):
         return data
     for kind, content in _boxes(data):
@@ -162,35 +159,35 @@ def _codestream(data: bytes) -> bytes:
 
 
 class Bits:
-    """Reads numbers of some bits each, the lowest first."""
+    """Reads numbers of a given number of bits, lowest first."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.place = int.from_bytes(data[:4096], "little"), 0
         self.enumerated_at: int | None = None
 
     def take(self, count: int) -> int:
-        """The next bits as a number."""
+        """Returns the next bits as a number."""
         found = self.data >> self.place & (1 << count) - 1
         self.place += count
         return found
 
     def choice(self, *ways: tuple[int, int]) -> int:
-        """One of four (bits, what is added to them), by a selector of two bits."""
+        """Returns one of four (bits, offset), chosen by a selector of two bits."""
         count, offset = ways[self.take(2)]
         return offset + self.take(count)
 
     def enumerated(self) -> int:
-        """A code point."""
+        """Returns a code point."""
         return self.choice((0, 0), (0, 1), (4, 2), (6, 18))
 
 
 def header_of(codestream: bytes) -> Header:
-    """Size, sample type and colours. ValueError: it is none."""
+    """Returns size, sample type and colours. ValueError: not a header."""
     if codestream[:2] != b"\xff\x0a":
         raise ValueError("no JPEG XL codestream")
     bits = Bits(codestream[2:])
     height, width = _size(bits)
-    if bits.take(1):  # all by default: 8 bits, sRGB
+    if bits.take(1):  # all defaults: 8 bits, sRGB
         return Header(width, height)
     animated = False
     if bits.take(1):
@@ -202,7 +199,7 @@ def header_of(codestream: bytes) -> Header:
         if animated := bool(bits.take(1)):
             _animation(bits)
     floats = _depth(bits)
-    bits.take(1)  # how many bits buffers need
+    bits.take(1)  # bits needed for buffers
     for _ in range(bits.choice((0, 0), (0, 1), (4, 2), (12, 1))):
         _extra_channel(bits)
     bits.take(1)  # whether pixels are coded as XYB, which the decoder undoes
@@ -248,7 +245,7 @@ def _depth(bits: Bits) -> bool:
 
 
 def _extra_channel(bits: Bits) -> None:
-    if bits.take(1):  # all by default: 8 bits of alpha
+    if bits.take(1):  # all defaults: 8 bits of alpha
         return
     kind = bits.enumerated()
     _depth(bits)
@@ -263,7 +260,7 @@ def _extra_channel(bits: Bits) -> None:
 
 
 def _colours(bits: Bits) -> tuple[int, int] | None:
-    if bits.take(1):  # all by default
+    if bits.take(1):  # all defaults
         return profile.SRGB
     by_icc, kind = bits.take(1), bits.enumerated()
     if by_icc:

@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 def decode_bmp(data: bytes, check: Check) -> Decoded:
-    """Palettes become true colours."""
+    """Returns the picture; palettes become true colours."""
     from PIL.BmpImagePlugin import BmpImageFile
 
     return _decoded(BmpImageFile(io.BytesIO(data)), check)
 
 
 def decode_tga(data: bytes, check: Check) -> Decoded:
-    """Palettes become true colours."""
+    """Returns the picture; palettes become true colours."""
     from PIL.TgaImagePlugin import TgaImageFile
 
     return _decoded(TgaImageFile(io.BytesIO(data)), check)
 
 
 def decode_first_avif(data: bytes, check: Check) -> Decoded:
-    """The first frame of an animation."""
+    """Returns the first frame of an animation."""
     from PIL.AvifImagePlugin import AvifImageFile
 
     picture = AvifImageFile(io.BytesIO(data))

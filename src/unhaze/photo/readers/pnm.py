@@ -12,7 +12,7 @@ NUMBER, FACTOR = rb"(\d{1,9})", rb"([-+0-9.eE]{1,20})"
 
 
 def decode(data: bytes, check: Check) -> Decoded:
-    """(H,W,1 or 3) uint8 or uint16 at full range, or float32 as PFM holds them: linear light."""
+    """Returns (H,W,1 or 3) uint8 or uint16 at full range, or float32 from PFM: linear light."""
     kind = data[1:2]
     last = b"" if kind in b"14" else BETWEEN + (FACTOR if kind in b"fF" else NUMBER)
     head = re.match(rb"P." + BETWEEN + NUMBER + BETWEEN + NUMBER + last + rb"\s", data)
@@ -60,7 +60,7 @@ def _bits(body: bytes, shape: tuple[int, int, int], *, text: bool) -> np.ndarray
 
 
 def _floats(body: memoryview, shape: tuple[int, int, int], factor: float) -> np.ndarray:
-    """Rows come from the lowest up; a negative factor says that the lowest byte is first."""
+    """Reads rows from the lowest up; a negative factor means little-endian."""
     dtype = "<f4" if factor < 0 else ">f4"
     samples = np.frombuffer(body, dtype, int(np.prod(shape))).reshape(shape)[::-1]
     return np.ascontiguousarray(samples, np.float32)

@@ -1,6 +1,6 @@
-"""Photoshop's PSD and PSB: the flat picture that such files hold beside their layers.
+"""Photoshop's PSD and PSB: the flat picture that such files store beside their layers.
 
-Its rows are those of a TIFF file with a plane for each channel, so it becomes one, in memory, for
+Its rows are those of a TIFF file with separate planes, so it is converted to one in memory, for
 libvips (Adobe Photoshop File Formats Specification, 2019; TIFF 6.0).
 """
 
@@ -18,13 +18,13 @@ from unhaze.photo.readers.decoded import Check, Decoded
 GREY, RGB, CMYK, LAB = 1, 3, 4, 9  # modes
 PHOTOMETRIC = {GREY: 1, RGB: 2, CMYK: 5}
 INKS = {GREY: 1, RGB: 3, CMYK: 4}
-RAW, PACKBITS = 0, 1  # how rows are packed
+RAW, PACKBITS = 0, 1  # compression of rows
 RESOURCES = {0x0404: IPTC, 0x040F: ICC, 0x0422: EXIF, 0x0424: XMP}
 LAYERS = "layers (the picture is the flat one)"
 
 
 def decode(data: bytes, check: Check) -> Decoded:
-    """(H,W,C) uint8 or uint16. UnhazeError: a mode or depth that is not read."""
+    """Returns (H,W,C) uint8 or uint16. UnhazeError: an unsupported mode or depth."""
     version, channels, height, width, bits, mode = struct.unpack_from(">H6xHIIHH", data, 4)
     if mode not in INKS or bits not in (8, 16):
         raise UnhazeError(
@@ -52,7 +52,7 @@ def decode(data: bytes, check: Check) -> Decoded:
 def _as_tiff(
     data: bytes, at: int, shape: tuple[int, int, int, int], bits: int, mode: int, wide: bool
 ) -> bytes:
-    """A big-endian TIFF with a strip for each row of each plane, or for each plane."""
+    """Returns a big-endian TIFF with a strip for each row of each plane, or for each plane."""
     height, width, channels, planes = shape
     (packing,) = struct.unpack_from(">H", data, at)
     at += 2
@@ -97,7 +97,7 @@ def _tiff(pixels: bytes, tags: list[tuple[int, int, Any]]) -> bytes:
 
 
 def _to_srgb(image: pyvips.Image, icc: bytes | None, bits: int) -> pyvips.Image:
-    """Photoshop writes inks inverted."""
+    """Converts to sRGB; Photoshop stores inks inverted."""
     image = image.extract_band(0, n=4).invert().copy(interpretation="cmyk")
     if icc:
         fields.set_bytes(image, ICC, icc)
@@ -106,7 +106,7 @@ def _to_srgb(image: pyvips.Image, icc: bytes | None, bits: int) -> pyvips.Image:
 
 
 def _resources(blocks: bytes) -> dict[str, bytes]:
-    """ICC, EXIF, XMP and IPTC of the image resources."""
+    """Returns ICC, EXIF, XMP and IPTC of the image resources."""
     found: dict[str, bytes] = {}
     at = 0
     while blocks[at : at + 4] == b"8BIM" and at + 8 < len(blocks):

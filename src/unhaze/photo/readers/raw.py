@@ -10,21 +10,21 @@ from unhaze.photo.picture import EXIF, ICC
 from unhaze.photo.readers.decoded import Check, Decoded
 from unhaze.photo.readers.silence import silent
 
-HIGHLIGHTS = 0.9999  # of the samples, the rest may be faults of the sensor
-SOME = 4  # of so many rows and columns one is counted
-FUJI, FUJI_JPEG = b"FUJIFILMCCD-RAW", 84  # where the place of its JPEG stands, in four bytes
+HIGHLIGHTS = 0.9999  # of the samples; the rest may be defective pixels
+SOME = 4  # only every n-th row and column is counted
+FUJI, FUJI_JPEG = b"FUJIFILMCCD-RAW", 84  # offset of the four bytes with the offset of its JPEG
 CR3_BOXES = (b"CMT1", b"CMT2", b"CMT4")  # directories: the first, Exif's, that of GPS
-HEADERS = 1 << 16  # bytes in which they are
+HEADERS = 1 << 16  # bytes that contain them
 # Description, make, model, orientation, software, date, artist, rating, copyright, Exif, GPS.
 DESCRIBING = {270, 271, 272, 274, 305, 306, 315, 18246, 33432, exif.EXIF_TAGS, exif.GPS_TAGS}
 
 
 def decode(data: bytes, check: Check) -> Decoded:
-    """(H,W,3) uint16 in Display P3, with the white balance of the camera.
+    """Returns (H,W,3) uint16 in Display P3, with the white balance of the camera.
 
-    Where a colour is over the sensor's range the others say how bright it was (LibRaw's "blend"),
-    so that clouds and haze keep their shape. That takes room: the whole is darker then, as far as
-    highlights need it.
+    Where one colour exceeds the range of the sensor, the others determine the brightness (LibRaw's
+    "blend"), so that clouds and haze keep their shape. This needs room: the whole picture is darker
+    then, as far as highlights require it.
     """
     import rawpy
 
@@ -42,12 +42,12 @@ def decode(data: bytes, check: Check) -> Decoded:
 
 
 def _developed(data: bytes, check: Check) -> tuple[np.ndarray, float]:
-    """(H,W,3) uint16, and how much darker it may be than the sensor recorded."""
+    """Returns (H,W,3) uint16, and by how much it may be darker than the sensor recorded."""
     import rawpy
 
     with rawpy.imread(io.BytesIO(data)) as raw:
         check(raw.sizes.width, raw.sizes.height, 6)
-        with silent("unknown file"):  # LibRaw prints so of files that are cut off
+        with silent("unknown file"):  # LibRaw prints this for truncated files
             raw.unpack()
         balance = [each for each in raw.camera_whitebalance[:3] if each > 0]
         samples = raw.postprocess(
@@ -72,15 +72,17 @@ def _brightened(samples: np.ndarray, most: float) -> np.ndarray:
     gain = min(most, 1 / max(float(profile.srgb_curve(np.array(brightest))), 1e-6))
     encoded = np.interp(np.minimum(light * gain, 1), light, np.arange(65536))
     table = np.rint(encoded).astype(np.uint16)
-    for rows in samples:  # one at a time, which stay in the cache
+    for rows in samples:  # one channel at a time, which stays in the cache
         rows[:] = table[rows]
     return samples
 
 
 def exif_of(data: bytes) -> bytes | None:
-    """The EXIF block of a raw file, upright as LibRaw turns the picture; None: none is found.
+    """Returns the EXIF block of a raw file, upright as LibRaw turns the picture; None: none is
+    found.
 
-    What says how the sensor's samples are stored is left out, or the result would pass for a raw.
+    Tags about the storage of sensor samples are left out, because the result would look like a raw
+    file.
     """
     if data.startswith(FUJI):
         (start,) = struct.unpack_from(">I", data, FUJI_JPEG)
@@ -97,6 +99,6 @@ def exif_of(data: bytes) -> bytes | None:
 
 
 def _box(data: bytes, kind: bytes) -> bytes:
-    """The content of a box of this kind near the beginning; empty if there is none."""
+    """Returns the content of a box of this kind near the beginning; empty if there is none."""
     at = data.find(kind, 0, HEADERS)
     return b"" if at < 4 else data[at + 4 : at - 4 + struct.unpack_from(">I", data, at - 4)[0]]

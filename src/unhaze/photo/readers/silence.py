@@ -1,4 +1,4 @@
-"""Libraries in C that print what they should raise: their lines are taken off stdout and stderr."""
+"""Captures what C libraries print to stdout and stderr instead of raising errors."""
 
 import contextlib
 import ctypes
@@ -9,14 +9,15 @@ import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
-ALONE = threading.Lock()  # both streams are one for all threads
+ALONE = threading.Lock()  # all threads share both streams
 
 
 @contextlib.contextmanager
 def silent(*words: str) -> Iterator[list[str]]:
-    """Fills the list, at the end, with lines that have one of `words`; they are not printed.
+    """Yields a list, filled at the end with the lines that contain one of `words`; these are not
+    printed.
 
-    What others print meanwhile is printed afterwards.
+    Other output is printed afterwards.
     """
     taken: list[str] = []
     signs = [word.encode() for word in words]

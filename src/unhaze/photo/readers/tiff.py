@@ -1,4 +1,4 @@
-"""TIFF files that libvips does not read, by tifffile: 64-bit floats, 12 packed bits, LZMA ..."""
+"""TIFF files that libvips does not read, by tifffile: 64-bit floats, packed 12 bits, LZMA ..."""
 
 import io
 import logging
@@ -24,10 +24,12 @@ CONVERTED = "{} became sRGB"
 
 
 def decode(data: bytes, check: Check) -> Decoded:
-    """The first page: (H,W,C) uint8, uint16 or float32. UnhazeError: a depth that is not read."""
+    """Returns the first page: (H,W,C) uint8, uint16 or float32. UnhazeError: an unsupported
+    depth.
+    """
     import tifffile
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says follows as an error
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # followed by an error
     try:
         return _decoded(data, check)
     except tifffile.TiffFileError as error:
@@ -66,7 +68,7 @@ def _plain(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
 
 
 def _stored(page: "TiffPage") -> np.ndarray:
-    """(H,W,C) in the machine's order of bytes."""
+    """Returns (H,W,C) in the machine's byte order."""
     samples = page.asarray()
     separate = page.planarconfig == 2 and samples.ndim == 3
     return with_channels(samples.transpose(1, 2, 0) if separate else samples)
@@ -78,8 +80,8 @@ def _inverted(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
 
 
 def _by_palette(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
-    """A table of 16 bits, of which most programs use eight."""
-    assert page.colormap is not None  # tifffile reads no palette picture without one
+    """Applies a table of 16 bits, of which most programs use eight."""
+    assert page.colormap is not None  # tifffile requires a palette
     return (page.colormap.T >> 8).astype(np.uint8)[_stored(page)[..., 0]]
 
 
@@ -88,7 +90,7 @@ def _from_ycbcr(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
 
 
 def _from_inks(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
-    """CMYK, by its profile or a usual one."""
+    """Converts CMYK by its profile or a usual one."""
     image = pyvips.Image.new_from_array(_plain(page, tags)).copy(interpretation="cmyk")
     icc = tags.pop(ICC)
     if icc:
@@ -99,7 +101,9 @@ def _from_inks(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
 
 
 def _from_lab(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
-    """CIE: a and b signed; ICC: these with 128 added, and white at 255 x 256 of 16 bits."""
+    """Converts L*a*b*. CIE: a and b signed; ICC: 128 added to these, and white at 255 x 256 for 16
+    bits.
+    """
     import tifffile
 
     tags.pop(ICC)
@@ -132,14 +136,14 @@ COMPUTED = {"SEPARATED": "CMYK", "CIELAB": "CIE L*a*b*", "ICCLAB": "ICC L*a*b*"}
 
 
 def _usual(samples: np.ndarray, bits: int, kind: int) -> np.ndarray:
-    """In uint8, uint16 or float32, fewer or more bits at full range."""
+    """Converts to uint8, uint16 or float32; other numbers of bits are scaled to the full range."""
     if samples.dtype.kind == "f":
         return samples.astype(np.float32)
     if samples.dtype.kind != "u" or kind == 2:
         raise UnhazeError(f"its samples are {samples.dtype}; expected unsigned ones or floats")
     if bits in (8, 16):
         return samples
-    if bits > 16:  # whole numbers of what, it does not say
+    if bits > 16:  # their range is not stated
         raise UnhazeError(f"its samples have {bits} bits; expected at most 16, or floats")
     full, dtype = (255, np.uint8) if bits < 8 else (65535, np.uint16)
     return np.rint(samples * (full / ((1 << bits) - 1))).astype(dtype)

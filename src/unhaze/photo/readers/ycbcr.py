@@ -1,4 +1,4 @@
-"""YCbCr in TIFF files that are not JPEG inside: planes of any size become RGB (TIFF 6.0, 20-22)."""
+"""YCbCr in TIFF files without JPEG compression: planes of any size become RGB (TIFF 6.0, 20-22)."""
 
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 COEFFICIENTS, SUBSAMPLING, REFERENCES = 529, 530, 532
-LUMINANCES = (0.299, 0.587, 0.114)  # where the file names none: BT.601
-ROWS = 256  # that become RGB at once
-DECODED_BY_CODEC = {6, 7, 34892, 33007, 50001, 50002, 52546}  # JPEG, WebP, JPEG XL: RGB already
-PLAIN = {1, 5, 8, 32946, 32773, 34925, 34926, 50000}  # compressions of bytes, not of pictures
+LUMINANCES = (0.299, 0.587, 0.114)  # default: BT.601
+ROWS = 256  # converted at once
+DECODED_BY_CODEC = {6, 7, 34892, 33007, 50001, 50002, 52546}  # JPEG, WebP, JPEG XL: already RGB
+PLAIN = {1, 5, 8, 32946, 32773, 34925, 34926, 50000}  # compression of bytes, not of pictures
 
 
 def rgb_of(page: "TiffPage") -> np.ndarray:
-    """(H,W,3 or 4) of the page's type. UnhazeError: a rare way to store it; ValueError: cut off."""
+    """Returns (H,W,3 or 4) of the page's type. UnhazeError: unsupported storage; ValueError:
+    truncated.
+    """
     import tifffile
 
     if page.compression in DECODED_BY_CODEC:
@@ -45,7 +47,9 @@ def rgb_of(page: "TiffPage") -> np.ndarray:
 
 
 def _guessed(page: "TiffPage") -> tuple[int, int]:
-    """Returns the subsampling where the file has none: two, the default, unless data exceeds it."""
+    """Returns the subsampling if the file states none: two, the default, unless there is more
+    data.
+    """
     pixels = page.tilewidth * page.tilelength if page.is_tiled else page.imagewidth
     pixels *= 1 if page.is_tiled else min(page.rowsperstrip, page.imagelength)
     first = _unpacked(page, page.dataoffsets[0], page.databytecounts[0])
@@ -53,7 +57,7 @@ def _guessed(page: "TiffPage") -> tuple[int, int]:
 
 
 def _unpacked(page: "TiffPage", place: int, size: int) -> bytes:
-    """A strip or tile."""
+    """Decompresses a strip or tile."""
     import tifffile
 
     file = page.parent.filehandle
@@ -62,7 +66,7 @@ def _unpacked(page: "TiffPage", place: int, size: int) -> bytes:
 
 
 class _Coding:
-    """The coding of a page's samples."""
+    """How the samples of a page are encoded."""
 
     def __init__(self, page: "TiffPage") -> None:
         self.most = (1 << page.bitspersample) - 1
@@ -76,7 +80,7 @@ class _Coding:
             raise ValueError("its reference values make no sense")
 
     def to_rgb(self, coded: np.ndarray) -> np.ndarray:
-        """(h,W,3) integers -> the same type."""
+        """Converts (h,W,3) integers to RGB of the same type."""
         scaled = (coded - self.black) * (self.range / (self.white - self.black))
         luma, blueness, redness = np.moveaxis(scaled, 2, 0)
         of_red, of_green, of_blue = self.luminances
@@ -88,7 +92,7 @@ class _Coding:
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...]:
-    """Returns `count` values, stored as numerators and denominators in turn, or as numbers."""
+    """Returns `count` values, stored as pairs of numerator and denominator, or as numbers."""
     if value is None:
         return ()
     if len(value) == 2 * count:
@@ -98,7 +102,9 @@ def _numbers(value: Any, count: int) -> tuple[float, ...]:
 
 
 def _spread(page: "TiffPage", across: int, down: int) -> np.ndarray:
-    """(H,W,3) of units: `across` x `down` of luma, then one of each chroma, which is repeated."""
+    """Returns (H,W,3) from units: `across` x `down` of luma, then one of each chroma, which is
+    repeated.
+    """
     rare = page.samplesperpixel != 3 or page.planarconfig != 1 or page.predictor != 1
     if rare or page.bitspersample != 8 or page.fillorder != 1 or not {across, down} <= {1, 2, 4}:
         raise UnhazeError(

@@ -1,7 +1,7 @@
-"""Dehazing without training: the table of priors and the one way to build a model from one.
+"""Dehazing without training: the table of priors, and models built from them.
 
-A prior estimates transmission and airlight from what clear pictures are like; the haze law does the
-rest. A prior serves wherever a network does: `unhaze run --model dcp`, `unhaze eval dcp`.
+A prior estimates transmission and airlight from properties of clear pictures; the haze law does the
+rest. Priors can be used wherever a network can: `unhaze run --model dcp`, `unhaze eval dcp`.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,9 +21,9 @@ from unhaze.validation import check_arguments, lookup
 
 
 class Estimator(Protocol):
-    """hazy (3,H,W) float32 in [0,1], any size from 1x1 -> what haze lies in it."""
+    """Estimates the haze of hazy (3,H,W) float32 in [0,1], any size from 1x1."""
 
-    # A dataclass, whose fields are what it is given.
+    # A dataclass, whose fields are its settings.
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def estimate(self, hazy: np.ndarray) -> Estimate: ...
@@ -34,8 +34,8 @@ class Prior:
     """One entry of `PRIORS`.
 
     build: dataclass whose fields are the arguments; `arguments`: those that this entry changes.
-    reproduces: the published numbers that the prior stands for. bytes_per_pixel: of memory in use.
-    licence: of the code, which is written here from the paper.
+    reproduces: the published numbers of the prior. bytes_per_pixel: memory at run time. licence: of
+    the code, which is written here from the paper.
     """
 
     build: Callable[..., Estimator]
@@ -89,20 +89,20 @@ PRIORS = {
 
 
 class PriorModel:
-    """A prior in the place of a loaded network.
+    """A prior in the role of a loaded network.
 
     `card`: net, title, paper, arguments, params (0), ...; `device`: "cpu"; `path`: None.
     """
 
     def __init__(self, estimator: Estimator, card: dict[str, Any]) -> None:
-        """Serves `estimator` under the facts of `card`."""
+        """Wraps `estimator` with the facts of `card`."""
         self.estimator = estimator
         self.card = card
         self.device = "cpu"
         self.path = None
 
     def __call__(self, hazy: np.ndarray) -> np.ndarray:
-        """hazy (1,3,H,W) float32 in [0,1] -> restored of the same shape, finite, not clamped.
+        """Maps hazy (1,3,H,W) float32 in [0,1] to restored of the same shape, finite, not clamped.
 
         UnhazeError: wrong shape or type, NaN or infinity.
         """
@@ -122,9 +122,9 @@ def is_prior(name: object) -> bool:
 
 
 def open_prior(name: str) -> PriorModel:
-    """The prior that `name` says, with its settings after a colon: NAME:KEY=VALUE,KEY=VALUE.
+    """Returns the prior `name`, with settings after a colon: NAME:KEY=VALUE,KEY=VALUE.
 
-    UnhazeError as `create_prior`, and for settings that are not written so.
+    UnhazeError: as for `create_prior`, and for malformed settings.
     """
     prior, _, given = name.partition(":")
     settings: dict[str, Any] = {}
@@ -147,9 +147,9 @@ def number_or_word(text: str) -> int | float | str:
 
 
 def create_prior(name: str, **arguments: Any) -> PriorModel:
-    """The model of prior `name`; `arguments` are the fields of its class.
+    """Returns the model of prior `name`; `arguments` are the fields of its class.
 
-    UnhazeError for an unknown name, an unknown argument or a value that makes no sense.
+    UnhazeError: an unknown name, an unknown argument or an invalid value.
     """
     prior = lookup(PRIORS, name, "prior")
     check_arguments(prior.build, arguments, f"prior '{name}'")

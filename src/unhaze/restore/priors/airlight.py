@@ -1,4 +1,4 @@
-"""Ways to find the airlight A, the colour of what is infinitely far away."""
+"""Estimators of the airlight A, the colour of infinitely distant points."""
 
 import numpy as np
 
@@ -6,14 +6,15 @@ import numpy as np
 def brightest_of(
     hazy: np.ndarray, haziness: np.ndarray, share: float, *, choice: str = "brightest"
 ) -> np.ndarray:
-    """(3,) float32: a pixel of `hazy` (3,H,W) among the `share` of pixels with most `haziness`.
+    """Returns (3,) float32: a pixel of `hazy` (3,H,W) among the `share` of pixels with most
+    `haziness`.
 
-    `choice`: "brightest" takes the one of highest intensity (sum of its channels), "mean" averages
-    all of them. haziness: (H,W), of any range.
+    `choice`: "brightest" selects the one of highest intensity (sum of its channels), "mean"
+    averages all of them. haziness: (H,W), of any range.
     """
     count = max(1, round(share * haziness.size))
     hazy, haziness = hazy.reshape(3, -1), haziness.ravel()
-    # All that reach the threshold take part, so that ties are not broken by the place.
+    # All that reach the threshold take part, so that ties do not depend on position.
     threshold = np.partition(haziness, haziness.size - count)[haziness.size - count]
     candidates = hazy[:, haziness >= threshold]
     if choice == "mean":
@@ -22,9 +23,9 @@ def brightest_of(
 
 
 def quad_tree(hazy: np.ndarray, smallest: int) -> np.ndarray:
-    """(3,) float32: the whitest pixel of a bright and flat region of `hazy` (3,H,W).
+    """Returns (3,) float32: the whitest pixel of a bright and flat region of `hazy` (3,H,W).
 
-    The region is found by going down into the best quarter, the one with the largest mean less
+    The region is found by descending into the best quarter, the one with the largest mean minus
     standard deviation of its values, until it has at most `smallest` pixels (Kim et al., 2013).
     """
     while hazy[0].size > smallest and min(hazy.shape[1:]) > 1:

@@ -1,23 +1,25 @@
-"""The airlight by votes: it is the colour in which most haze-lines meet.
+"""The airlight by votes: the colour in which most haze-lines meet.
 
-Dana Berman, Tali Treibitz, Shai Avidan: "Air-light Estimation Using Haze-Lines", ICCP 2017. Like
-there, the votes of three pairs of channels are counted apart and multiplied.
+Dana Berman, Tali Treibitz, Shai Avidan: "Air-light Estimation Using Haze-Lines", ICCP 2017. As
+there, the votes of three pairs of channels are counted separately and multiplied.
 
 Differs: colours are grouped by a regular grid, not by a palette of 1000.
 """
 
 import numpy as np
 
-LAST = 50  # the values of a channel of the airlight that are tried are 1/50 ... 50/50
-LEVELS = 16  # of a channel when colours are grouped
-GROUPS = 600  # the fullest groups that vote
+LAST = 50  # candidates for a channel of the airlight: 1/50 ... 50/50
+LEVELS = 16  # cell size per channel when colours are grouped
+GROUPS = 600  # number of largest groups that vote
 ANGLES = 40  # directions of lines in a plane of two channels
-NEAR = 0.02  # a line passes by an airlight at most so far, and twice that from the other corner
+NEAR = 0.02  # largest distance of a line from an airlight; twice that at the opposite corner
 PAIRS = ((0, 1), (1, 2), (0, 2))
 
 
 def vote_for_airlight(hazy: np.ndarray) -> np.ndarray:
-    """(3,) float32: the airlight of `hazy` (3,H,W) in [0,1], at least 0.1 in some channel."""
+    """Returns (3,) float32: the airlight of `hazy` (3,H,W) in [0,1], at least 0.1 in some
+    channel.
+    """
     colors, counts = group_colors(hazy)
     tried = np.arange(1, LAST + 1, dtype=np.float32) / LAST
     red_green, green_blue, red_blue = (
@@ -29,7 +31,9 @@ def vote_for_airlight(hazy: np.ndarray) -> np.ndarray:
 
 
 def group_colors(hazy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,3) mean colours and (N,) shares of the picture, of the fullest cells of a colour grid."""
+    """Returns (N,3) mean colours and (N,) shares of the picture, of the largest cells of a colour
+    grid.
+    """
     pixels = hazy.reshape(3, -1)
     cell = np.minimum((pixels * LEVELS).astype(np.intp), LEVELS - 1)
     number = (cell[0] * LEVELS + cell[1]) * LEVELS + cell[2]
@@ -41,7 +45,7 @@ def group_colors(hazy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def votes_of_pair(colors: np.ndarray, shares: np.ndarray, tried: np.ndarray) -> np.ndarray:
-    """(K,K) votes for the values `tried` (K,) of the airlight's two channels.
+    """Returns (K,K) votes for the values `tried` (K,) of the airlight's two channels.
 
     colors: (N,2). A group votes for a brighter airlight if both lie on a line that another group
     also lies on; a near one with up to six times the weight of a far one (their eq. 8).

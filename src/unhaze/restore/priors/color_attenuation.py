@@ -1,8 +1,8 @@
-"""The colour attenuation prior: the farther a thing, the brighter and the paler haze makes it.
+"""The colour attenuation prior: haze makes distant things brighter and paler.
 
 Qingsong Zhu, Jiaming Mai, Ling Shao: "A Fast Single Image Haze Removal Algorithm Using Color
-Attenuation Prior", TIP 2015. White things that are near count as far; the window minimum is against
-that, and helps only where such a thing is smaller than the window.
+Attenuation Prior", TIP 2015. Nearby white things count as distant; the window minimum compensates
+this only if they are smaller than the window.
 """
 
 from dataclasses import dataclass
@@ -14,19 +14,18 @@ from unhaze.restore.priors.airlight import brightest_of
 from unhaze.restore.priors.estimate import Estimate, check_settings, scaled, scaled_patch
 
 # Depth = THETA[0] + THETA[1] * value + THETA[2] * saturation, their section IV-B. The random error
-# that the training supposes, of standard deviation 0.041337, has mean 0: the best guess is without.
+# assumed in training, of standard deviation 0.041337, has mean 0 and is left out.
 THETA = (0.121779, 0.959710, -0.780245)
 
 
 @dataclass(frozen=True)
 class ColorAttenuationPrior:
-    """t = exp(-beta * depth), depth linear in HSV value and saturation.
+    """t = exp(-beta * depth), with depth linear in HSV value and saturation.
 
-    beta: scattering coefficient. patch: side in pixels of the window whose least depth counts.
-    smallest, largest: bounds of t. share: of the farthest pixels, the brightest of which is A.
+    beta: scattering coefficient. patch: side in pixels of the window of the depth minimum.
+    smallest, largest: bounds of t. share: of the most distant pixels, the brightest of which is A.
     radius, epsilon: of the guided filter of the depth. reference: long side in pixels of the
-    pictures for which patch and radius are stated; they grow and shrink with the picture; 0 keeps
-    them.
+    pictures for which patch and radius are defined; they scale with the picture; 0 keeps them.
     """
 
     beta: float = 1.0
@@ -53,7 +52,7 @@ class ColorAttenuationPrior:
 
 
 def attenuation_depth(hazy: np.ndarray) -> np.ndarray:
-    """(3,H,W) -> (H,W) float32, their eq. 8; black has saturation 0."""
+    """Returns (H,W) float32 for (3,H,W), their eq. 8; black has saturation 0."""
     value = hazy.max(0)
     saturation = 1 - hazy.min(0) / np.where(value > 0, value, 1)
     saturation[value == 0] = 0

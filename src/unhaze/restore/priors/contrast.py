@@ -1,4 +1,4 @@
-"""Optimized contrast enhancement: clear pictures have contrast, and none of it may be clipped.
+"""Optimized contrast enhancement: maximise contrast without clipping.
 
 Jin-Hwan Kim, Won-Dong Jang, Jae-Young Sim, Chang-Su Kim: "Optimized contrast enhancement for
 real-time image and video dehazing", Journal of Visual Communication and Image Representation 2013.
@@ -15,13 +15,13 @@ from unhaze.restore.priors.estimate import Estimate, check_settings, scaled
 
 @dataclass(frozen=True)
 class ContrastPrior:
-    """Per block the t that is best in contrast and loss of information, then smoothed.
+    """The t of each block with the best balance of contrast and loss of information, then smoothed.
 
-    block: side in pixels. loss: weight of what leaves [0,1] against the contrast that is gained
-    (lambda_L of eq. 10). smallest: least t that is tried. step: between those tried. region: number
-    of pixels at which the search for the airlight ends. radius, epsilon: of the guided filter.
-    reference: long side in pixels of the pictures for which block, radius and region are stated;
-    they grow and shrink with the picture; 0 keeps them.
+    block: side in pixels. loss: weight of values outside [0,1] against the gain in contrast
+    (lambda_L of eq. 10). smallest: smallest t that is tried. step: between those tried. region:
+    number of pixels at which the search for the airlight ends. radius, epsilon: of the guided
+    filter. reference: long side in pixels of the pictures for which block, radius and region are
+    defined; they scale with the picture; 0 keeps them.
     """
 
     block: int = 32
@@ -42,7 +42,7 @@ class ContrastPrior:
         radius = scaled(self.radius, hazy.shape, self.reference)
         side = scaled(1000, hazy.shape, self.reference) / 1000
         airlight = quad_tree(hazy, round(self.region * side**2))
-        # From no change downwards, so that of equal costs the one without change is taken.
+        # Starts without change, so that of equal costs the unchanged one is chosen.
         tried = np.arange(1, self.smallest - 1e-6, -self.step, dtype=np.float32)
         costs = [block_cost(hazy, airlight, float(t), block, self.loss) for t in tried]
         chosen = tried[np.argmin(costs, 0)]
@@ -55,9 +55,10 @@ class ContrastPrior:
 def block_cost(
     hazy: np.ndarray, airlight: np.ndarray, transmission: float, block: int, loss: float
 ) -> np.ndarray:
-    """(rows, columns) of blocks: loss * E_loss - variance of what `transmission` restores.
+    """Returns (rows, columns) of blocks: loss * E_loss - variance of the result with
+    `transmission`.
 
-    Eq. 5, 8 and 10, of values in [0,1]; the last blocks may be cut off by the border.
+    Eq. 5, 8 and 10, for values in [0,1]; the last blocks may be cut off by the border.
     """
     airlight = airlight[:, None, None]
     restored = (hazy - airlight) / transmission + airlight

@@ -1,8 +1,9 @@
 """The dark channel prior: in a clear outdoor picture, some channel is dark near every pixel.
 
 Kaiming He, Jian Sun, Xiaoou Tang: "Single Image Haze Removal Using Dark Channel Prior", CVPR 2009
-and TPAMI 2011. The sky is not dark in any channel, so it gets too small a transmission: noise and
-bands show there and colours drift; that is the prior's own failure (their section 5).
+and TPAMI 2011. The sky is not dark in any channel, and its transmission is underestimated: noise
+and banding become visible there and colours shift. This is a limitation of the prior itself (their
+section 5).
 """
 
 from dataclasses import dataclass
@@ -22,12 +23,12 @@ REFINEMENTS = ("guided", "soft-matting", "none")
 class DarkChannelPrior:
     """t = 1 - omega * dark(hazy / A), refined.
 
-    patch: side in pixels of the window of the dark channel. omega: share of the haze that is taken
-    away. smallest: lower bound of t. airlight: A is the "brightest" pixel of the hazy picture among
-    the `share` of pixels with the largest dark channel, as in the paper, or their "mean", as in
-    widespread ports. refine: "guided" (with a "grey" or "colour" guide, its radius and epsilon),
+    patch: side in pixels of the window of the dark channel. omega: share of the haze to remove.
+    smallest: lower bound of t. airlight: A is the "brightest" pixel of the hazy picture among the
+    `share` of pixels with the largest dark channel, as in the paper, or their "mean", as in common
+    ports. refine: "guided" (with a "grey" or "colour" guide, its radius and epsilon),
     "soft-matting" (CVPR 2009, eq. 14) or "none". reference: long side in pixels of the pictures for
-    which patch and radius are stated; they grow and shrink with the picture; 0 keeps them.
+    which patch and radius are defined; they scale with the picture; 0 keeps them.
     """
 
     patch: int = 15
@@ -54,9 +55,9 @@ class DarkChannelPrior:
         return Estimate(self.transmission(hazy, airlight), airlight)
 
     def transmission(self, hazy: np.ndarray, airlight: np.ndarray) -> np.ndarray:
-        """(H,W) float32 of `hazy` (3,H,W) under the airlight (3,) (eq. 12)."""
+        """Returns (H,W) float32 for `hazy` (3,H,W) and the airlight (3,) (eq. 12)."""
         patch = scaled_patch(self.patch, hazy.shape, self.reference)
-        # A black picture has a black airlight, which nothing can be divided by.
+        # The airlight of a black picture is black, by which nothing can be divided.
         normalized = hazy / np.maximum(airlight, 1e-3)[:, None, None]
         transmission = 1 - np.float32(self.omega) * dark_channel(normalized, patch)
         if self.refine == "soft-matting":
@@ -69,5 +70,7 @@ class DarkChannelPrior:
 
 
 def dark_channel(picture: np.ndarray, patch: int) -> np.ndarray:
-    """(3,H,W) -> (H,W): the least of the three channels in the patch around each pixel (eq. 5)."""
+    """Returns (H,W): the minimum of the three channels in the patch around each pixel of (3,H,W)
+    (eq. 5).
+    """
     return window_minimum(picture.min(0), patch)

@@ -1,4 +1,4 @@
-"""The estimate of a prior, and checking and scaling of its settings."""
+"""The estimate of a prior, and checks and scaling of its settings."""
 
 from dataclasses import dataclass
 
@@ -37,9 +37,9 @@ def check_settings(owner: str, settings: object, **own: tuple[float, float]) -> 
 
 
 def scaled(pixels: int, shape: tuple[int, ...], reference: int) -> int:
-    """A length that is stated for pictures whose long side is `reference` pixels, for this one.
+    """Scales a length defined for pictures whose long side is `reference` pixels to this one.
 
-    `shape` ends in (H,W). `reference` 0: the length is what it is. At least 1 (0 stays 0).
+    `shape` ends in (H,W). `reference` 0: the length does not change. At least 1 (0 stays 0).
     """
     if reference == 0 or pixels == 0:
         return pixels

@@ -12,8 +12,8 @@ from unhaze.restore.priors.airlight_votes import vote_for_airlight
 from unhaze.restore.priors.estimate import Estimate, check_settings
 from unhaze.restore.priors.smoothing import smooth
 
-FEW = 50  # pixels of a line below which it counts less, in proportion
-CHUNK = 1 << 14  # pixels that are compared with all lines at once
+FEW = 50  # pixels of a line below which its weight is reduced in proportion
+CHUNK = 1 << 14  # pixels compared with all lines at once
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class HazeLinesPrior:
     """t = distance to the airlight / largest distance on the pixel's haze-line, then smoothed.
 
     lines: number of directions in colour space. smallest: lower bound of t. smoothness: weight of
-    the differences of t between neighbours of like colour (lambda of eq. 15).
+    the differences of t between neighbours of similar colour (lambda of eq. 15).
 
     Differs: the directions are a Fibonacci lattice, as uniform as the paper's subdivided
-    icosahedron; no haze is left on purpose and no contrast is stretched, as the authors' release
-    does after eq. 16.
+    icosahedron; unlike the authors' release after eq. 16, no haze is kept on purpose and contrast
+    is not stretched.
     """
 
     lines: int = 1000
@@ -49,10 +49,10 @@ class HazeLinesPrior:
 def line_transmission(
     hazy: np.ndarray, airlight: np.ndarray, lines: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(H,W) each: t by eq. 11 and 12, and how far it can be trusted, in (0,1].
+    """Returns (H,W) each: t by eq. 11 and 12, and its reliability in (0,1].
 
-    A line is trusted if it has many pixels and they are spread along it: the shorter it is, the
-    less sure is its end without haze.
+    A line is reliable if it has many pixels that are spread along it: the shorter it is, the less
+    certain is its haze-free end.
     """
     offsets = (hazy - airlight[:, None, None]).reshape(3, -1)
     radius = np.sqrt((offsets**2).sum(0))
@@ -71,7 +71,9 @@ def line_transmission(
 
 
 def fibonacci_lattice(count: int) -> np.ndarray:
-    """(count,3) float32 unit vectors, evenly spread over the sphere: a golden-angle spiral."""
+    """Returns (count,3) float32 unit vectors, evenly spread over the sphere: a golden-angle
+    spiral.
+    """
     number = np.arange(count)
     height = 1 - (2 * number + 1) / count
     turn = np.pi * (3 - np.sqrt(5)) * number
@@ -80,7 +82,9 @@ def fibonacci_lattice(count: int) -> np.ndarray:
 
 
 def nearest_direction(offsets: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """(N,): for each column of `offsets` (3,N) the row of `directions` (K,3) next in direction."""
+    """Returns (N,): for each column of `offsets` (3,N) the row of `directions` (K,3) next in
+    direction.
+    """
     found = np.empty(offsets.shape[1], np.intp)
     for start in range(0, len(found), CHUNK):
         part = slice(start, start + CHUNK)

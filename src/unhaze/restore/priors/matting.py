@@ -11,19 +11,19 @@ from unhaze.image.resize import cell_means
 from unhaze.restore.priors.solver import conjugate_gradient, double
 
 EPSILON = 1e-6  # over the 9 pixels of a window: keeps flat windows solvable
-WEIGHT = 1e-4  # of the rough transmission (lambda)
-COARSEST = 32  # pixels of the short side below which a picture is not halved any more
-ITERATIONS = 60  # at full size; twice as many each time the picture is halved
+WEIGHT = 1e-4  # weight of the rough transmission (lambda)
+COARSEST = 32  # pixels of the short side below which a picture is not halved further
+ITERATIONS = 60  # iterations at full size; twice as many each time the picture is halved
 PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 
 def soft_matting(hazy: np.ndarray, rough: np.ndarray) -> np.ndarray:
-    """(H,W) float32, the solution t of (L + lambda) t = lambda * rough.
+    """Returns (H,W) float32, the solution t of (L + lambda) t = lambda * rough.
 
     hazy: (3,H,W) in [0,1], rough: (H,W).
 
-    Differs: not solved to the end, which takes thousands of iterations, but from the solution for
-    the halved picture: that is brought to full size by its own local linear maps of the colours.
+    Differs: not solved completely, which takes thousands of iterations, but starting from the
+    solution for the halved picture, enlarged by its own local linear maps of the colours.
     """
     solved, _ = _solve(hazy.astype(np.float64), rough.astype(np.float64), WEIGHT, ITERATIONS)
     return solved.astype(np.float32)
@@ -52,7 +52,7 @@ def _solve(
 
 
 class MattingLaplacian:
-    """The matrix L of a picture (3,H,W) float64 in [0,1], kept as sums over 3 x 3 windows.
+    """The matrix L of a picture (3,H,W) float64 in [0,1], stored as sums over 3 x 3 windows.
 
     L_ij = sum over the windows with i and j of [i = j] - (1 + (I_i - m)^T S^-1 (I_j - m)) / 9, m
     the mean colour of the window, S its covariance plus EPSILON / 9. Windows lie inside the
@@ -70,7 +70,9 @@ class MattingLaplacian:
         self.windows = _spread(np.ones_like(self.mean[0]))
 
     def times(self, plane: np.ndarray) -> np.ndarray:
-        """L p for a plane (H,W): in each window, what a linear function of colour leaves of p."""
+        """Returns L p for a plane (H,W): in each window, the residual of p as a linear function of
+        colour.
+        """
         slope, offset = self._fit(plane)
         explained = (_spread(slope) * self.hazy).sum(0) + _spread(offset)
         return self.windows * plane - explained

@@ -1,4 +1,4 @@
-"""Weighted least squares on the grid of pixels: smooth where the picture is, free at its edges."""
+"""Weighted least squares on the pixel grid: smooth inside regions of the picture, free at edges."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,16 +7,16 @@ import numpy as np
 
 from unhaze.restore.priors.solver import conjugate_gradient
 
-FLAT = 1e-5  # squared colour difference below which neighbours are taken for equal
+FLAT = 1e-5  # squared colour difference below which neighbours count as equal
 SMALLEST = 8  # pixels of the short side of the coarsest grid
 DAMPING = 0.7  # of a Jacobi step
-ITERATIONS = 30  # then t is wrong by less than 0.002 on average
+ITERATIONS = 30  # t then deviates by less than 0.002 on average
 
 
 def smooth(
     rough: np.ndarray, reliability: np.ndarray, hazy: np.ndarray, smoothness: float
 ) -> np.ndarray:
-    """(H,W) float32, the t that makes least the sum over pixels i and neighbours j of
+    """Returns (H,W) float32, the t that minimises the sum over pixels i and neighbours j of
 
     reliability_i * (t_i - rough_i)^2 + smoothness * (t_i - t_j)^2 / |hazy_i - hazy_j|^2.
 
@@ -47,9 +47,9 @@ class Grid:
     along: np.ndarray
 
     def times(self, plane: np.ndarray) -> np.ndarray:
-        """The matrix of the least squares, applied to a plane (H,W)."""
+        """Applies the matrix of the least squares to a plane (H,W)."""
         image = self.data * plane
-        # By differences: a large weight of a link must not swallow a small one of a pixel.
+        # By differences: a large weight of a link must not swamp a small one of a pixel.
         down, along = self.down * np.diff(plane, axis=0), self.along * np.diff(plane, axis=1)
         image[:-1] -= down
         image[1:] += down
@@ -59,7 +59,7 @@ class Grid:
 
     @cached_property
     def diagonal(self) -> np.ndarray:
-        """(H,W): a pixel's own weight and those of its links."""
+        """Returns (H,W): a pixel's own weight and those of its links."""
         total = self.data.copy()
         total[:-1] += self.down
         total[1:] += self.down
@@ -68,13 +68,13 @@ class Grid:
         return total
 
     def coarser(self) -> "Grid":
-        """The grid of 2 x 2 pixels as one: what links them inside is gone, the rest adds up."""
+        """Returns the grid with 2 x 2 pixels merged: links inside vanish, the others are summed."""
         down, along = self.down[1::2], self.along[:, 1::2]
         return Grid(_pair(_pair(self.data, 0), 1), _pair(down, 1), _pair(along, 0))
 
 
 def _cycle(grids: list[Grid], residual: np.ndarray) -> np.ndarray:
-    """One symmetric multigrid V-cycle: nearly the plane whose image is `residual`."""
+    """Runs one symmetric multigrid V-cycle: approximates the plane whose image is `residual`."""
     grid, *rest = grids
     step = np.float32(DAMPING) / grid.diagonal
     plane = step * residual
@@ -90,7 +90,7 @@ def _cycle(grids: list[Grid], residual: np.ndarray) -> np.ndarray:
 
 
 def _pair(plane: np.ndarray, axis: int) -> np.ndarray:
-    """Sums of two neighbours along `axis`; an odd last one stays alone."""
+    """Returns sums of two neighbours along `axis`; an odd last one is kept."""
     even, odd = (plane[::2], plane[1::2]) if axis == 0 else (plane[:, ::2], plane[:, 1::2])
     total = even.copy()
     total[: odd.shape[0], : odd.shape[1]] += odd

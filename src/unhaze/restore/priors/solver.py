@@ -16,10 +16,11 @@ def conjugate_gradient(
     iterations: int,
     tolerance: float = 1e-6,
 ) -> np.ndarray:
-    """The plane p with operator(p) = right, for a symmetric positive definite operator; type kept.
+    """Returns the plane p with operator(p) = right, for a symmetric positive definite operator.
 
-    `precondition`: roughly its inverse, symmetric positive definite too. Ends when the residual is
-    `tolerance` times `right` in length, or after `iterations`. (Hestenes and Stiefel, 1952.)
+    `precondition`: approximately its inverse, also symmetric positive definite. Ends when the
+    residual is `tolerance` times `right` in length, or after `iterations`. The type is kept.
+    (Hestenes and Stiefel, 1952.)
     """
     solution = start.copy()
     residual = right - operator(solution)
@@ -40,7 +41,7 @@ def conjugate_gradient(
 
 
 def double(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(...,h,w) -> (...,H,W), `shape` being (H,W) of what `cell_means` halved, bilinear."""
+    """Returns (...,H,W), enlarged bilinearly; `shape`: (H,W) of what was halved."""
     for axis in (-2, -1):
         count, length = planes.shape[axis], shape[axis]
         centre = np.clip((np.arange(length) - 0.5) / 2, 0, count - 1)

@@ -1,7 +1,7 @@
-"""Videos and streams of frames: what the field of a photo is, held steady over time.
+"""Videos and streams of frames: the field of photos, smoothed over time.
 
-Importing this loads no more than the names of files: who restores photos needs no more. PyAV, of
-the extra `video`, is loaded by `restore_video` and `read_frames` when they are called.
+Importing this package loads only the names of files, since restoring photos needs no more. PyAV, of
+the extra `video`, is loaded when `restore_video` and `read_frames` are called.
 """
 
 from importlib import import_module
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unhaze.restore.video.frames import read_frames, restore_frames
     from unhaze.restore.video.outcome import VideoReport
 
-# Name: the module here that defines it, loaded on first use.
+# Name: the module that defines it, loaded on first use.
 LATER = {
     "VideoReport": "outcome",
     "read_frames": "frames",

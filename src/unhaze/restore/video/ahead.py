@@ -1,4 +1,4 @@
-"""Iterators that work ahead in a thread of their own, so that all stages of a pipeline are busy."""
+"""Iterators that prefetch in a thread of their own, so that all stages of a pipeline are busy."""
 
 import contextlib
 import queue
@@ -9,23 +9,23 @@ from types import TracebackType
 from typing import Any
 
 END = object()
-PATIENCE = 0.2  # seconds after which a waiting side looks whether the other one is still there
+PATIENCE = 0.2  # seconds between checks of whether the other side is still alive
 
 
 @contextlib.contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Adds the time that its block takes to `seconds[stage]`; every stage has its own thread."""
+    """Adds the time of the block to `seconds[stage]`; every stage has its own thread."""
     begin = time.perf_counter()
     yield
     seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begin
 
 
 class Ahead:
-    """Takes from `items` in a thread, at most `depth` items ahead of the caller.
+    """Iterates over `items` in a thread, at most `depth` items ahead of the caller.
 
-    `newest`: never waits for the caller; what was not taken in time is dropped for what came later.
-    What `items` raises is raised here. An exception in the caller's own thread, such as a
-    KeyboardInterrupt while it waits, does no harm: iteration can go on after it.
+    `newest`: does not wait for the caller; items not taken in time are replaced by later ones.
+    Errors of `items` are raised here. After an exception in the caller's own thread, such as a
+    KeyboardInterrupt while waiting, iteration can continue.
     """
 
     def __init__(self, items: Iterable[Any], depth: int = 2, *, newest: bool = False) -> None:
@@ -33,7 +33,7 @@ class Ahead:
         self.newest = newest
         self.abandoned = threading.Event()
         self.error: BaseException | None = None
-        # A daemon: a camera that nobody reads any more does not keep the program from ending.
+        # A daemon: a camera that is no longer read does not keep the program from ending.
         self.thread = threading.Thread(target=self._take_all, args=(items,), daemon=True)
         self.thread.start()
 
@@ -46,7 +46,7 @@ class Ahead:
             try:
                 item = self.ready.get(timeout=PATIENCE)
             except queue.Empty:
-                # An interrupt may have swallowed END, so the end of the thread counts as well.
+                # An interrupt may have consumed END, so the end of the thread counts as well.
                 if not self.thread.is_alive() and self.ready.empty():
                     item = END
         if item is not END:
@@ -56,7 +56,7 @@ class Ahead:
         raise StopIteration
 
     def close(self) -> None:
-        """Ends the thread, and closes `items` if they can be; waits for both."""
+        """Ends the thread, and closes `items` if possible; waits for both."""
         self.abandoned.set()
         self.thread.join()
 
@@ -78,7 +78,7 @@ class Ahead:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        """What ends the thread is kept for the caller's, which is where it is raised."""
+        """Keeps the error that ended the thread, to be raised in the caller's."""
         self.error = error
         return True
 

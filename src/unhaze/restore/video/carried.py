@@ -1,4 +1,4 @@
-"""What frames carry beside their samples: kept by an encoder that writes it, else said."""
+"""Side data of frames: kept if the encoder writes it, otherwise reported."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from av import VideoFrame
 from av.sidedata.sidedata import SideDataContainer, Type
 
-# Of each kind of FFmpeg's side data: what a user calls it, and the encoders that write it.
+# For each kind of FFmpeg's side data: its name for users, and the encoders that write it.
 CARRIED: dict[Type, tuple[str, tuple[str, ...]]] = {
     Type.A53_CC: ("closed captions", ("libx264",)),
     Type.STEREO3D: ("which halves of the picture are for which eye", ("libx264",)),
@@ -19,16 +19,16 @@ CARRIED: dict[Type, tuple[str, tuple[str, ...]]] = {
 }
 
 
-# Codecs of still pictures, by FFmpeg's names. They have none of these, but ICC profiles, with which
-# PyAV 18 must not be asked for side data frame by frame (see `sidedata`).
+# Codecs of still pictures, by FFmpeg's names. They have only ICC profiles, for which side data
+# must not be read frame by frame in PyAV 18 (see `sidedata`).
 STILL = {"png", "apng", "mjpeg", "tiff", "webp", "jpegxl", "jpeg2000", "bmp", "exr", "gif"}
 
 
 def carried_by(frame: VideoFrame) -> set[Type]:
-    """Kinds of CARRIED that a frame has.
+    """Returns the kinds of CARRIED that a frame has.
 
-    By a container of our own: `frame.side_data` and its frame hold each other, and the frame's
-    memory would wait for Python's collector.
+    Uses a container of its own: `frame.side_data` and its frame reference each other, and the
+    memory of the frame would wait for Python's garbage collector.
     """
     container: Any = SideDataContainer  # its types know neither this call nor `get` by kinds
     held = container(frame)
@@ -36,7 +36,7 @@ def carried_by(frame: VideoFrame) -> set[Type]:
 
 
 def left_out(carried: Iterable[Type], encoder: str, codec: str) -> str | None:
-    """A line on what the encoder of a `codec` does not write of all that was carried."""
+    """Returns a note on side data in `carried` that the encoder of a `codec` does not write."""
     found = set(carried)
     lost = [
         words

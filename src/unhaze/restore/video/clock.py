@@ -1,4 +1,6 @@
-"""One clock for a whole recording: where the source's own leaps or is silent, time goes on."""
+"""One clock for a whole recording: time continues where the source's own clock jumps or is
+missing.
+"""
 
 import itertools
 from collections import deque
@@ -10,30 +12,30 @@ from av import Packet, VideoFrame
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-# Seconds. In a sound file times of decoding do not go back; those of display may, by REORDERED, and
-# some packets have no others. Ahead it is a pause, but in formats that are made to be joined.
+# Seconds. In an intact file times of decoding do not decrease; those of display may, by REORDERED,
+# and some packets have no others. A gap is a pause, except in formats made to be joined.
 BACK, REORDERED, AHEAD, OVERHANG = 0.1, 2.0, 10.0, 0.1
-FARTHEST = 500  # packets among which the next one of a stream is looked for
-MOST_RATE = 10_000  # frames a second; more are the ticks of a clock
+FARTHEST = 500  # packets within which the next one of a stream is looked for
+MOST_RATE = 10_000  # frames per second; more are the ticks of a clock
 BROADCAST = ("mpegts", "mpeg", "mpegtsraw")
 
 
 def base_of(timed: Packet | VideoFrame | VideoStream) -> Fraction:
-    """Seconds a tick, of what has a time."""
+    """Returns the seconds per tick of an object with times."""
     assert timed.time_base is not None
     return timed.time_base
 
 
 def frame_rate(video: VideoStream) -> Fraction:
-    """Frames a second on average, or the usual where the file says nothing, or only its ticks."""
+    """Returns the average frames per second, or a default if the file states none, or only ticks."""
     known = (video.average_rate, video.guessed_rate)
     return next((rate for rate in known if rate and rate <= MOST_RATE), Fraction(25))
 
 
 @dataclass
 class Track:
-    """Where a stream is. `part`: of the recording. Seconds on the joined clock: `last`, before
-    which no packet is to come, and `next`, when one is due.
+    """State of a stream. `part`: of the recording. Seconds on the joined clock: `last`, before
+    which no packet may come, and `next`, when one is due.
     """
 
     part: int = 0
@@ -43,12 +45,12 @@ class Track:
 
 @dataclass
 class Clock:
-    """Puts packets on one clock. `shifts`: seconds to add in each part, a leap after the other.
+    """Puts packets on one clock. `shifts`: seconds to add in each part, one more after each jump.
 
-    A stream enters the next part when its own times leap there: the packets of two parts come
+    A stream enters the next part when its own times jump, because the packets of two parts are
     mixed. Streams that belong together keep their distance, because they share the shifts.
-    `broadcast`: whether a gap ahead is a leap, too. `sparse`: numbers of streams such as subtitles,
-    whose gaps mean nothing; they follow the others. `wild`: times so far that were of no meaning.
+    `broadcast`: whether a gap counts as a jump. `sparse`: numbers of streams such as subtitles,
+    whose gaps mean nothing; they follow the others. `wild`: number of meaningless times so far.
     """
 
     broadcast: bool
@@ -59,15 +61,15 @@ class Clock:
 
     @property
     def leaps(self) -> int:
-        """How often the source's clock has leapt so far."""
+        """Returns how often the source's clock has jumped so far."""
         return len(self.shifts) - 1
 
     def ordered(self, packets: Iterable[Packet]) -> Iterator[Packet]:
-        """All packets, in their order, corrected.
+        """Yields all packets in order, with corrected times.
 
-        Where a time leaps, the next one of its stream is looked at first: if that goes on as
-        before, the one between was wild, and is due when it would have been. Packets without a
-        size, and cover pictures, pass as they are.
+        Where a time jumps, the next packet of its stream is examined first: if that continues as
+        before, the one between was wrong, and is due when expected. Packets without a size, and
+        cover pictures, are not changed.
         """
         source, ahead = iter(packets), deque[Packet]()
         while (packet := ahead.popleft() if ahead else next(source, None)) is not None:
@@ -83,7 +85,7 @@ class Clock:
         return packet.pts if packet.dts is None else packet.dts
 
     def _goes_on(self, packet: Packet) -> bool:
-        """Whether a packet comes about when it is due in its stream."""
+        """Returns whether a packet comes about when it is due in its stream."""
         stamp, base = self._stamp(packet), packet.time_base
         track = self.tracks.get(packet.stream.index)
         sparse = packet.stream.index in self.sparse
@@ -99,7 +101,9 @@ class Clock:
         self.wild += 1
 
     def correct(self, packet: Packet) -> None:
-        """Moves the packet's times; one of sound or data without any gets the next that is due."""
+        """Corrects the packet's times; a packet of sound or data without any gets the next due
+        time.
+        """
         stream, base = packet.stream, packet.time_base
         if not base:
             return
@@ -131,19 +135,21 @@ class Clock:
         return here < track.last or (self.broadcast and here > track.next + AHEAD)
 
     def _enter_part(self, track: Track, seconds: float) -> None:
-        """That which another stream has entered before, or a new one after all that was there."""
+        """Enters the part that another stream has entered before, or a new one after everything so
+        far.
+        """
         for part in range(track.part + 1, len(self.shifts)):
             if abs(seconds + self.shifts[part] - track.next) < AHEAD:
                 track.part = part
                 return
-        # Sound may run on a little longer, and begins a little later: it does not overlap.
+        # Sound may end a little later and start a little later: it does not overlap.
         longest = max(each.next for each in self.tracks.values())
         self.shifts.append(max(track.next, longest - OVERHANG) - seconds)
         track.part = len(self.shifts) - 1
 
 
 def _following(packet: Packet, ahead: deque[Packet], source: Iterator[Packet]) -> Packet | None:
-    """The next packet of the same stream; those that are read on the way are kept in `ahead`."""
+    """Returns the next packet of the same stream; those read on the way are kept in `ahead`."""
     index = packet.stream.index
     for each in ahead:
         if each.stream.index == index:

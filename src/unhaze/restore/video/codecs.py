@@ -1,4 +1,6 @@
-"""Which codec, encoder and pixel format a restored video gets: as asked, else near its source."""
+"""Chooses codec, encoder and pixel format of a restored video: as requested, else like its
+source.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,17 +20,18 @@ from unhaze.restore.video.containers import CONTAINERS
 from unhaze.restore.video.encoders import CODECS, FAMILIES, HARDWARE, Codec
 from unhaze.validation import lookup, nearest
 
-# Of the source's bits a second, for a result in its codec: what haze hid takes a little more.
+# Of the source's bit rate, for a result in its codec: details that haze hid need a little more.
 SHARE = 1.1
-TELLING = 2.0  # seconds, in less of which no encoder gets to a mean
-OVERHEAD = 0.99  # of a file of a wanted size that is left for pictures and sound
-LEAST_RATE = 10_000  # bits a second below which no video is worth the name
+TELLING = 2.0  # seconds below which no encoder reaches an average rate
+OVERHEAD = 0.99  # share of a file of a target size that is left for pictures and sound
+LEAST_RATE = 10_000  # lowest usable bits per second of a video
 
 
 @dataclass(frozen=True)
 class Source:
-    """What an encoder is chosen by. `family`: FFmpeg's name of its codec. `rate`: bits a second of
-    the pictures; `sound_rate`: of all sound; `seconds`: of the wanted part; None: not known.
+    """Properties by which an encoder is chosen. `family`: FFmpeg's name of the codec. `rate`: bits
+    per second of the pictures; `sound_rate`: of all sound; `seconds`: of the wanted part; None:
+    unknown.
     """
 
     family: str
@@ -40,8 +43,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Chosen:
-    """An encoder with what it is told. `codec`: as in CODECS. `bit_rate`: a mean in bits a second,
-    else None. `passes`: 2 if it has to see all pictures twice. `notes`: what is not as asked.
+    """An encoder with its settings. `codec`: as in CODECS. `bit_rate`: average in bits per second,
+    or None. `passes`: 2 if it has to see all pictures twice. `notes`: deviations from the request.
     """
 
     codec: str
@@ -61,12 +64,12 @@ class Chosen:
 def choose_encoder(
     encoding: Encoding, codec: str, source: Source, *, unchanged: bool = False
 ) -> Chosen:
-    """The encoder for a codec that `choose_codec` found, and what it is told.
+    """Chooses the encoder and settings for a codec that `choose_codec` returned.
 
-    Where nothing is said of quality or size, a codec that is the source's gets about the source's
-    bits a second, any other one a quality at which a loss is hard to see. `unchanged`: nothing is
-    restored, and the result is to be as near to the source as is of use.
-    UnhazeError: it has no such preset, or no way to such a quality or size.
+    Without a requested quality or size, the codec of the source gets about the bit rate of the
+    source, any other one a quality at which losses are hard to see. `unchanged`: nothing is
+    restored, and the result should be as near to the source as is useful. UnhazeError: no such
+    preset, or no way to such a quality or size.
     """
     encoder, notes = _in_hardware(encoding, codec, source)
     options, bit_rate = dict(encoder.options), _bit_rate(encoding, codec, encoder, source)
@@ -94,7 +97,7 @@ def choose_encoder(
 
 
 def _bit_rate(encoding: Encoding, codec: str, encoder: Codec, source: Source) -> int | None:
-    """Bits a second on average; None for a constant quality."""
+    """Returns the average bits per second; None for constant quality."""
     wanted = encoding.bitrate
     if encoding.target_size is not None:
         if not source.seconds:
@@ -110,7 +113,7 @@ def _bit_rate(encoding: Encoding, codec: str, encoder: Codec, source: Source) ->
     if wanted is not None and not encoder.averages:
         raise UnhazeError(f"{codec} has no choice of bits a second; leave bitrate and size out")
     rate = source.rate or 0
-    told = rate >= LEAST_RATE  # less is that of a playlist's own bytes
+    told = rate >= LEAST_RATE  # less is the size of a playlist itself
     if wanted is None and encoding.crf is None and told and encoder.averages:
         same, known = codec == _own_codec(source.family), (source.seconds or 0) >= TELLING
         if (same and known) or encoder.quality is None:
@@ -119,13 +122,15 @@ def _bit_rate(encoding: Encoding, codec: str, encoder: Codec, source: Source) ->
 
 
 def _own_codec(family: str) -> str | None:
-    """The name in CODECS of a codec that is one of them, by FFmpeg's name of it."""
+    """Returns the name in CODECS of FFmpeg's codec `family`."""
     name = "h265" if family == "hevc" else family
     return name if name in CODECS else None
 
 
 def _in_hardware(encoding: Encoding, codec: str, source: Source) -> tuple[Codec, list[str]]:
-    """The encoder of the wanted kind, if it works here; else that in software, and why."""
+    """Returns the hardware encoder of the requested kind, if it works; else the software one, and
+    why.
+    """
     if encoding.hw == "off":
         return CODECS[codec], []
     reasons = []
@@ -142,7 +147,7 @@ def _in_hardware(encoding: Encoding, codec: str, source: Source) -> tuple[Codec,
 
 
 def _trial(codec: Codec, size: tuple[int, int]) -> str | None:
-    """Why an encoder does not encode one black picture here; None if it does."""
+    """Returns why an encoder cannot encode one black picture here; None if it can."""
     if codec.encoder not in codecs_available:
         return "not in this FFmpeg"
     try:
@@ -162,9 +167,10 @@ def _trial(codec: Codec, size: tuple[int, int]) -> str | None:
 
 
 def choose_codec(wanted: str | None, family: str, suffix: str) -> str:
-    """The codec by its name in CODECS: the wanted one, or that nearest to the source's `family`.
+    """Returns the codec by its name in CODECS: the requested one, or the nearest to the source's
+    `family`.
 
-    UnhazeError: unknown, or what a target with that suffix does not hold, or FFmpeg cannot encode.
+    UnhazeError: unknown, not supported by a target with that suffix, or FFmpeg cannot encode it.
     """
     claimed = CONTAINERS[suffix].codecs
     held = [name for name in claimed if CODECS[name].encoder in codecs_available]
@@ -192,7 +198,7 @@ def choose_codec(wanted: str | None, family: str, suffix: str) -> str:
 
 
 def losses(video: VideoStream, family: str, codec: str) -> Iterator[str]:
-    """What nobody asked for and the choice of a codec for this source brings, a line each."""
+    """Returns the losses caused by the choice of a codec that was not requested, one line each."""
     if family in FAMILIES and codec != family and (codec, family) != ("h265", "hevc"):
         yield f"{family} becomes {codec}"
         lossless = FAMILIES[family] == "ffv1" or video.format.name.startswith(("rgb", "gbr", "bgr"))
@@ -211,10 +217,10 @@ def choose_layout(
     encoder: Codec | None = None,
     wanted: str | None = None,
 ) -> tuple[str, list[str]]:
-    """The pixel format for a codec that loses least of `source`, and notes on what is lost.
+    """Returns the pixel format of a codec that loses least of `source`, and notes on what is lost.
 
-    `encoder`: one in hardware. `wanted`: that format. UnhazeError if the encoder cannot encode
-    this size at all, or not as `wanted`.
+    `encoder`: in hardware. `wanted`: that format. UnhazeError: the encoder cannot encode this size
+    at all, or not as `wanted`.
     """
     encoder = encoder or CODECS[name]
     usable = usable_layouts(encoder, width, height)
@@ -246,10 +252,10 @@ def choose_layout(
 
 
 def usable_layouts(encoder: Codec, width: int, height: int) -> list[str]:
-    """Pixel formats in which it takes a video of this size, as far as players play them."""
+    """Returns pixel formats in which it encodes a video of this size and players decode it."""
     lossy, hard = encoder.averages, encoder not in CODECS.values()
-    # Full range is a tag, not a layout; semi-planar ones save nothing where there is a choice;
-    # hardly a player takes a lossy codec in RGB, or with alpha.
+    # Full range is a tag, not a layout; semi-planar ones are useful only without an alternative;
+    # hardly any player supports a lossy codec in RGB, or with alpha.
     avoided = ("yuvj",) + (("gbr", "yuva") if lossy else ())
     avoided += ("bgr", "rgb", "argb", "x2", "cuda", "qsv", "amf") if hard else ("nv",)
     formats = AvCodec(encoder.encoder, "w").video_formats or ()
@@ -261,7 +267,7 @@ def usable_layouts(encoder: Codec, width: int, height: int) -> list[str]:
 
 
 def _fits(layout: str, width: int, height: int) -> bool:
-    """Whether colour is as fine as the picture, or the size is even where it is halved."""
+    """Returns whether chroma is as fine as luma, or the size is even where it is halved."""
     halved = VideoFormat(layout, 2, 2)
     return not (
         (width % 2 and halved.chroma_width(2) == 1) or (height % 2 and halved.chroma_height(2) == 1)

@@ -1,14 +1,14 @@
-"""Which files are videos, and what a restored one may be named. Needs no PyAV."""
+"""Video files and containers: which are read, and which can be written. Does not need PyAV."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Container:
-    """FFmpeg's name of it, and the codecs (of `codecs.CODECS`) that players expect there.
+    """FFmpeg's name, and the codecs (of `codecs.CODECS`) that players expect in it.
 
-    `sound`: FFmpeg's encoder for sound that it does not hold as it is; `text`: its codec of
-    subtitles; None where it holds none.
+    `sound`: FFmpeg's encoder for sound that it cannot hold as it is; `text`: its codec of
+    subtitles; None if it holds none.
     """
 
     form: str
@@ -19,7 +19,7 @@ class Container:
 
 MP4 = Container("mp4", ("h264", "h265", "av1", "vp9"), "aac", "mov_text")
 MPEG_TS = Container("mpegts", ("h264", "h265"), "aac", None)
-# By the suffix of a target.
+# By the suffix of the target.
 CONTAINERS = {
     ".mp4": MP4,
     ".m4v": MP4,
@@ -35,14 +35,14 @@ CONTAINERS = {
     ".y4m": Container("yuv4mpegpipe", ("rawvideo",), None, None),
 }
 TARGET_SUFFIXES = tuple(CONTAINERS)
-# What folders are searched for; results of the other ones become .mkv, which holds anything.
+# Suffixes of videos in folders; results of others become .mkv, which holds anything.
 VIDEO_SUFFIXES = (*TARGET_SUFFIXES, ".3gp", ".avi", ".mpeg", ".mpg", ".mxf", ".ogv", ".wmv")
 # Brands of MP4 and QuickTime files that are videos, not pictures.
 VIDEO_BRANDS = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"qt")
 VIDEO_BRANDS += (b"M4V", b"M4VP", b"dash", b"3gp4", b"3gp5", b"3gp6", b"3g2a", b"XAVC", b"MSNV")
 
-# Demuxers of FFmpeg, for `open_container`: what strangers may send to a service, and all that hold
-# a whole video. Those of playlists, which name other files and URLs, are in neither.
+# FFmpeg's demuxers for `open_container`: those for uploads to a service, and all that hold a whole
+# video. Those of playlists, which name other files and URLs, are in neither.
 SERVICE_DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 FILE_DEMUXERS = (
     SERVICE_DEMUXERS

@@ -1,7 +1,7 @@
-"""What a video holds besides its pictures: copied, made into what the target holds, or said.
+"""Streams of a video other than its pictures: copied, converted for the target, or reported.
 
-A track takes packets of its stream in the source (None: there are no more) and gives the packets
-for the target: as they are, or as sound or text of a codec that the target's container holds.
+A track takes packets of its stream in the source (None: end) and returns packets for the target:
+unchanged, or as sound or text of a codec that the container of the target holds.
 """
 
 import io
@@ -25,47 +25,47 @@ from unhaze.errors import UnhazeError
 from unhaze.restore.video.containers import CONTAINERS
 
 EMPTY_TEXT = 2  # bytes of a gap between MP4's subtitles, which FFmpeg writes by itself
-STEP = 0.001  # seconds by which a packet is decoded before it is due, where nothing says when
-SILENCE = 48  # bytes of each channel: whole samples, whatever their size
-BIT_RATE = 96_000  # of sound that is encoded anew, a channel
-# Of channels whose places the source does not tell.
+STEP = 0.001  # seconds between decoding and display of a packet, if not stated
+SILENCE = 48  # bytes per channel: whole samples, whatever their size
+BIT_RATE = 96_000  # bits per second and channel of sound that is encoded again
+# For channels whose positions the source does not state.
 LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 SOUND_ENCODERS = {"aac": "aac", "opus": "libopus"}
-TEXTS = (b"ass", b"text")  # PyAV's types of subtitles that are no pictures
+TEXTS = (b"ass", b"text")  # PyAV's types of text subtitles
 PLAIN_TEXT = ("subrip", "srt", "mov_text", "webvtt", "text", "ass", "ssa")
-# What FFmpeg puts into a container, and then neither it nor a player finds there again.
+# What FFmpeg writes into a container, but neither it nor players find there again.
 UNREADABLE = {
     "mov": {"cover"},
     "webm": {"attachment"},
-    # Players that are older than ISO/IEC 23003-5 take these for 16 bits, which is noise.
+    # Players older than ISO/IEC 23003-5 play these as 16 bits, which is noise.
     "mp4": {f"pcm_{kind}{end}" for kind in ("s24", "s32", "f32", "f64") for end in ("le", "be")},
 }
-# Of MPEG-TS those codecs that its tables name; FFmpeg writes all others as private data.
+# Codecs that the tables of MPEG-TS name; FFmpeg writes all others as private data.
 NAMED = {
     "mpegts": ("mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc", "vvc", "cavs", "dirac", "vc1")
     + ("mp2", "mp3", "aac", "aac_latm", "ac3", "eac3", "dts", "truehd", "opus", "s302m")
     + ("dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "klv", "timed_id3", "smpte_2038"),
 }
-# Facts about the old encoding, or of the old container, that are not true of the new one.
+# Facts about the old encoding or container that do not apply to the new one.
 STALE = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id", "rotate")
 STALE += ("major_brand", "minor_version", "compatible_brands")
 
 
 class Track(Protocol):
-    """A stream of the target that takes packets of one of the source."""
+    """A stream of the target that takes packets of one stream of the source."""
 
     @property
     def stream(self) -> Stream: ...
 
     def take(self, packet: Packet | None) -> list[Packet]:
-        """Packets for the target."""
+        """Returns the packets for the target."""
         ...
 
 
 @dataclass
 class Copy:
-    """Packets as they are. `base`: seconds in a tick of the target. `strict`: whether times of
-    decoding have to grow there, not only not to fall. `last`: the latest of them, in ticks.
+    """Copies packets. `base`: seconds per tick of the target. `strict`: whether times of decoding
+    have to increase there, or only not decrease. `last`: the latest of them, in ticks.
     """
 
     stream: Stream
@@ -74,8 +74,8 @@ class Copy:
     last: int | None = None
 
     def take(self, packet: Packet | None) -> list[Packet]:
-        """The packet, due when it is in the source, or a tick of the target after the last one
-        where its muxer refuses equal times.
+        """Returns the packet with its time in the source, or a tick of the target after the last
+        one if the muxer refuses equal times.
         """
         if packet is None:
             return []
@@ -88,7 +88,7 @@ class Copy:
         return [packet]
 
     def _rescale(self, packet: Packet) -> None:
-        """Into the target's ticks, in which the muxer compares."""
+        """Rescales to ticks of the target, which the muxer compares."""
         scale = packet.time_base / self.base
         packet.pts = None if packet.pts is None else round(packet.pts * scale)
         packet.dts = None if packet.dts is None else round(packet.dts * scale)
@@ -99,8 +99,8 @@ class Copy:
         least = None if self.last is None else self.last + self.strict
         pts, dts = packet.pts, packet.dts
         if dts is None:
-            # Of streams with B-frames the first packets may not say when they are decoded.
-            assert pts is not None  # `_cut` has let none pass without any time
+            # In streams with B-frames the first packets may have no time of decoding.
+            assert pts is not None  # `_cut` has removed packets without any time
             step = max(math.ceil(STEP / self.base), packet.duration or 0)
             dts = pts - 2 * step if least is None else pts
         if least is not None and dts < least:
@@ -111,13 +111,13 @@ class Copy:
 
 
 class Sound:
-    """Sound that the target does not hold, decoded and encoded anew."""
+    """Sound that the target cannot hold, decoded and encoded again."""
 
     def __init__(self, container: OutputContainer, source: AudioStream, encoder: str) -> None:
         given, rates = source.codec_context, AvCodec(encoder, "w").audio_rates
         rate = given.sample_rate if not rates or given.sample_rate in rates else 48000
         stream = container.add_stream(encoder, rate)
-        assert isinstance(stream, AudioStream)  # as `encoder` is one of sound
+        assert isinstance(stream, AudioStream)  # since `encoder` is one of sound
         self.stream = stream
         layout, count = given.layout.name, given.layout.nb_channels
         if layout == f"{count} channels":
@@ -128,7 +128,7 @@ class Sound:
         copy_facts(source, self.stream)
 
     def take(self, packet: Packet | None) -> list[Packet]:
-        """Encoded sound; what cannot be decoded is passed over and counted in `lost`."""
+        """Returns encoded sound; what cannot be decoded is skipped and counted in `lost`."""
         try:
             frames = self.source.codec_context.decode(packet)
         except FFmpegError:
@@ -141,7 +141,7 @@ class Sound:
 
 
 class Text:
-    """Subtitles in another codec of plain text; their fonts and places are lost."""
+    """Subtitles in another codec of plain text; fonts and positions are lost."""
 
     def __init__(self, container: OutputContainer, source: Stream, codec: str) -> None:
         self.stream = container.add_mux_stream(codec)
@@ -150,7 +150,7 @@ class Text:
         copy_facts(source, self.stream)
 
     def take(self, packet: Packet | None) -> list[Packet]:
-        """The packet's text, if there is one; MP4 has its length before it."""
+        """Returns the packet's text, if there is any; in MP4 preceded by its length."""
         if packet is None:
             return []
         try:
@@ -167,7 +167,7 @@ class Text:
 
 
 def plain(dialogue: bytes) -> bytes:
-    """The words of a line of Advanced SubStation Alpha: without styles, with line breaks."""
+    """Returns the text of a line of Advanced SubStation Alpha: without styles, with line breaks."""
     return re.sub(rb"\{\\[^}]*\}", b"", dialogue).replace(b"\\N", b"\n").replace(b"\\h", b" ")
 
 
@@ -179,9 +179,10 @@ def open_track(
     *,
     audio: str = "copy",
 ) -> Track | None:
-    """A track for a stream of the source; None, and a line in `notes`, where there can be none.
+    """Returns a track for a stream of the source; None, and a line in `notes`, if that is
+    impossible.
 
-    `audio`: as in `Encoding`; a codec makes all sound anew that is not in it yet.
+    `audio`: as in `Encoding`; a codec encodes all sound again that is not in it yet.
     """
     target = CONTAINERS[suffix]
     form, refused = target.form, f"'{suffix}' does not hold {words_for(stream)}"
@@ -203,7 +204,7 @@ def open_track(
         return Copy(_add_copy(container, stream), base, strict)
     if isinstance(stream, AudioStream) and is_pcm(stream) and _is_readable(form, stream):
         same = stream.codec_context.name
-        if _is_encoded(form, stream, same):  # with channels that have names, and no loss
+        if _is_encoded(form, stream, same):  # with named channels, and no loss
             return Sound(container, stream, same)
     if target.sound and isinstance(stream, AudioStream) and _is_encoded(form, stream, target.sound):
         made = AvCodec(target.sound, "w").canonical_name
@@ -217,8 +218,8 @@ def open_track(
 
 
 def _copied_base(form: str, stream: Stream) -> Fraction | None:
-    """Seconds in a tick of such a stream, copied into a container of this form: tried out in
-    memory. None if that does not hold it as it is.
+    """Returns the seconds per tick of such a stream, copied into a container of this form, found by
+    writing to memory. None if the container cannot hold it as it is.
     """
     if not _is_readable(form, stream):
         return None
@@ -227,7 +228,7 @@ def _copied_base(form: str, stream: Stream) -> Fraction | None:
             copy = _add_copy(trial, stream)
             trial.start_encoding()
             base = copy.time_base
-            # Names of channels are missed when the file ends, not before.
+            # Missing names of channels are an error when the file ends, not before.
             if base is not None and isinstance(stream, AudioStream) and is_pcm(stream):
                 silence = Packet(bytes(SILENCE * stream.codec_context.channels))
                 silence.pts = silence.dts = 0
@@ -239,12 +240,12 @@ def _copied_base(form: str, stream: Stream) -> Fraction | None:
 
 
 def is_pcm(stream: AudioStream) -> bool:
-    """Whether its sound is samples, one after the other."""
+    """Returns whether its sound is uncompressed samples."""
     return _codec_of(stream).startswith("pcm_")
 
 
 def _is_readable(form: str, stream: Stream) -> bool:
-    """Whether those who read such a container find and understand the stream."""
+    """Returns whether players of such a container find and understand the stream."""
     kinds = {stream.type, _codec_of(stream), "cover" if is_cover(stream) else ""}
     if kinds & UNREADABLE.get(form, set()):
         return False
@@ -254,7 +255,9 @@ def _is_readable(form: str, stream: Stream) -> bool:
 
 
 def _is_encoded(form: str, stream: Stream, encoder: str) -> bool:
-    """Whether there is a decoder for the sound, and the encoder takes it: tried out as well."""
+    """Returns whether there is a decoder for the sound, and the encoder accepts it, found by trying
+    both.
+    """
     if (
         not isinstance(stream, AudioStream)
         or stream.codec_context is None
@@ -277,30 +280,32 @@ def _add_copy(container: OutputContainer, stream: Stream) -> Stream:
 
 
 def copy_facts(source: Stream, target: Stream) -> None:
-    """Language, title, and what the stream is for."""
+    """Copies language, title, and purpose of the stream."""
     target.metadata.update(true_still(source.metadata))
     target.disposition = source.disposition
 
 
 def true_still(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Tags without those that tell of the old encoding or container."""
+    """Returns tags without those that describe the old encoding or container."""
     return {key: value for key, value in metadata.items() if not key.lower().startswith(STALE)}
 
 
 def is_made_anew(stream: Stream, chapters: int) -> bool:
-    """Whether FFmpeg writes this stream by itself: a QuickTime timecode, the titles of chapters."""
+    """Returns whether FFmpeg writes this stream by itself: a QuickTime timecode, titles of
+    chapters.
+    """
     if stream.type != "data" or stream.codec_context is not None:
         return False
     return "timecode" in stream.metadata or (chapters > 0 and stream.frames == chapters)
 
 
 def is_cover(stream: Stream) -> bool:
-    """Whether it is a single picture for the whole file."""
+    """Returns whether it is a single picture for the whole file."""
     return bool(stream.disposition & Disposition.attached_pic)
 
 
 def words_for(stream: Stream) -> str:
-    """What to call a stream in a message."""
+    """Returns the name of a stream for messages."""
     kind = {"audio": "the sound track", "subtitle": "the subtitles", "video": "another video"}
     what = kind.get(stream.type, f"the {stream.type} stream")
     if is_cover(stream):
@@ -309,7 +314,9 @@ def words_for(stream: Stream) -> str:
 
 
 def _codec_of(stream: Stream) -> str:
-    """FFmpeg's name, or that of an attachment; nothing for what FFmpeg does not know."""
+    """Returns FFmpeg's name of the codec, or that of an attachment; empty if FFmpeg does not know
+    it.
+    """
     if stream.codec_context is not None:
         return stream.codec_context.name
     return getattr(stream, "name", None) or ""

@@ -1,31 +1,33 @@
-"""What a video file declares of its own size: a file that was cut off holds less."""
+"""The size that a video file declares of itself: a truncated file is shorter."""
 
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-# Top-level boxes of MP4 and QuickTime; behind others there is what does not belong to the video.
+# Top-level boxes of MP4 and QuickTime; others mark data that does not belong to the video.
 BOXES = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"sidx")
 BOXES += (b"mfra", b"meta", b"udta", b"pnot", b"emsg", b"prft", b"pdin", b"ssix", b"PICT", b"junk")
-# Identifiers of Matroska: the head, and what is entered because others lie in it.
+# Identifiers of Matroska: the head, and elements whose children are read.
 EBML, SEGMENT, CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
-# Children of a segment; where a cluster does not tell its size, one of these ends it.
+# Children of a segment; one of these ends a cluster without a declared size.
 MASTERS = (CLUSTER, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770)
 MASTERS += (0x1254C367, 0xEC, 0xBF)  # and the ids of padding and checksums
 BLOCKS = (0xE7, 0xA3, 0xA0, 0xA7, 0xAB, 0xAF, 0x5854)  # children of a cluster
 ASF_HEAD = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 FLV_SIZE = b"filesize\0"  # and a number of 64 bits
-KLV_HEAD = 17  # bytes of a part of an MXF file at least
+KLV_HEAD = 17  # minimum bytes of a part of an MXF file
 MXF_PARTITION = bytes.fromhex("060e2b34020501010d010201")
-MOST_PARTS = 2_000_000  # parts of a file that are looked at
-SLACK = 8  # bytes: some writers count their own head, or leave the last padding out
-HEAD = 1 << 16  # bytes at the start or the end in which a short fact is looked for
+MOST_PARTS = 2_000_000  # limit of parts of a file that are read
+SLACK = 8  # bytes: some writers count their own header, or omit the last padding
+HEAD = 1 << 16  # bytes at the start or the end that are searched
 
 
 def missing_bytes(path: Path) -> int:
-    """Bytes by which a file is shorter than it says; 0 where it is whole, or says nothing."""
+    """Returns by how many bytes a file is shorter than declared; 0 if it is complete, or
+    unknown.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(16)
@@ -38,7 +40,7 @@ def missing_bytes(path: Path) -> int:
 
 
 def _boxes_end(file: BinaryIO, size: int) -> int:
-    """ISO/IEC 14496-12: a box says how long it is; 0: up to the end."""
+    """ISO/IEC 14496-12: a box declares its length; 0: up to the end."""
     place = 0
     for _ in range(MOST_PARTS):
         file.seek(place)
@@ -57,7 +59,7 @@ def _boxes_end(file: BinaryIO, size: int) -> int:
 
 
 def _elements_end(file: BinaryIO, size: int) -> int:
-    """RFC 8794: an element says how long it is, or, written live, nothing: then its parts do."""
+    """RFC 8794: an element declares its length or, if written live, its children do."""
     place, end = 0, 0
     for _ in range(MOST_PARTS):
         file.seek(place)
@@ -76,7 +78,7 @@ def _elements_end(file: BinaryIO, size: int) -> int:
 
 
 def _element(head: bytes) -> tuple[int | None, int | None, int]:
-    """Identifier, size (None: not known) and bytes of an element's head."""
+    """Returns identifier, size (None: unknown) and bytes of an element's header."""
     first = 9 - head[0].bit_length() if head and head[0] else 9
     if first > 4 or len(head) <= first or not head[first]:
         return None, None, 0
@@ -105,7 +107,7 @@ def _riff_end(file: BinaryIO, size: int) -> int:
 
 
 def _asf_size(file: BinaryIO, size: int) -> int:
-    """The field of the file properties object; a broadcast has none."""
+    """Reads the file properties object; a broadcast has no size."""
     head = file.read(HEAD)
     place = head.find(ASF_FILE)
     if place < 0 or len(head) < place + 92:
@@ -133,7 +135,7 @@ def _tags_end(file: BinaryIO, size: int) -> int:
 
 
 def _page_end(file: BinaryIO, size: int) -> int:
-    """RFC 3533: the last page of an Ogg file says how long it is."""
+    """RFC 3533: the last page of an Ogg file declares its length."""
     start = max(0, size - 2 * HEAD)
     file.seek(start)
     tail = file.read()
@@ -147,7 +149,9 @@ def _page_end(file: BinaryIO, size: int) -> int:
 
 
 def _footer(file: BinaryIO, size: int) -> int:
-    """SMPTE ST 377-1: the header partition says where the footer begins, once that is written."""
+    """SMPTE ST 377-1: the header partition declares the start of the footer, once that is
+    written.
+    """
     head = file.read(HEAD)
     place = head.find(MXF_PARTITION)
     if place < 0 or len(head) < place + 64:
@@ -159,7 +163,7 @@ def _footer(file: BinaryIO, size: int) -> int:
 
 
 def _packets_end(file: BinaryIO, size: int) -> int:
-    """MPEG-TS: whole packets; nothing tells how many."""
+    """MPEG-TS: whole packets; their number is not declared."""
     start = file.read(5 * 192)
     for length, place in ((188, 0), (192, 4), (204, 0)):
         if start[place::length][:4] == b"GGGG":
@@ -175,7 +179,7 @@ def _starts(*words: bytes) -> Callable[[bytes], bool]:
     return lambda head: head.startswith(words)
 
 
-# How a container is known by its first 16 bytes, and who finds the place where it says it ends.
+# How a container is recognised by its first 16 bytes, and the function that finds its declared end.
 DECLARED: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int], int]], ...] = (
     (_is_box, _boxes_end),
     (_starts(b"\x1aE\xdf\xa3"), _elements_end),

@@ -1,4 +1,4 @@
-"""The encoders of FFmpeg for each codec, in software and in hardware, and what they are told."""
+"""FFmpeg's encoders for each codec, in software and in hardware, and their settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Codec:
-    """An encoder of FFmpeg. `options`: settings at which a loss is hard to see.
+    """An encoder of FFmpeg. `options`: settings at which losses are hard to see.
 
-    Quick ones: x264's "veryfast" takes half as long again as "superfast" and is no better at the
-    same bits a second; "medium" would take as long as all the rest. `quality`: the option of
-    constant quality (None: there is none), which goes up to `worst`. `speed`: the option of
-    `presets`. `averages`: whether it keeps to a mean of bits a second. `passes`: two, if it can
-    look at all before it writes. `live`: what it is told besides where every frame is to leave at
-    once. `layouts`: its pixel formats, where FFmpeg does not know them. `near`: the quality at
-    which noise, too, is at 48 dB of what it was.
+    They are fast: x264's "veryfast" takes half as long again as "superfast" and is no better at the
+    same bit rate; "medium" would take as long as everything else. `quality`: the option of constant
+    quality (None: there is none), which goes up to `worst`. `speed`: the option of `presets`.
+    `averages`: whether it keeps an average bit rate. `passes`: two, if it can analyse everything
+    before it writes. `live`: further options for streams that send every frame at once. `layouts`:
+    its pixel formats, if FFmpeg does not know them. `near`: the quality at which even noise is
+    within 48 dB of the source.
     """
 
     encoder: str
@@ -33,7 +33,7 @@ class Codec:
 X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower")
 X26X += ("veryslow", "placebo")
 AT_ONCE = {"tune": "zerolatency"}
-# What the header of YUV4MPEG2 can tell.
+# What the header of YUV4MPEG2 can describe.
 Y4M = tuple(
     f"yuv{chroma}p{depth}"
     for depth in ("", "10le", "12le", "14le", "16le")
@@ -85,8 +85,8 @@ NVENC = ("cq", 51, "preset", tuple(f"p{number}" for number in range(1, 8)))
 QSV = ("global_quality", 51, "preset", X26X[2:9])
 AMF = ("qp_p", 51, "quality", ("speed", "balanced", "quality"))
 VAAPI = ("qp", 51, "preset", ())
-# Encoders in hardware, in the order in which "auto" tries them. A quality of theirs is about as
-# good as the same number of x264's. PyAV's wheels have no VAAPI; builds of one's own may.
+# Hardware encoders, in the order in which "auto" tries them. Their quality numbers are about
+# equivalent to those of x264. PyAV's wheels have no VAAPI; custom builds may.
 HARDWARE = {
     "nvenc": {
         "h264": Codec("h264_nvenc", {"cq": "19", "preset": "p4", "rc": "vbr"}, *NVENC),
@@ -113,7 +113,7 @@ HARDWARE = {
         "h265": Codec("hevc_vaapi", {"rc_mode": "CQP", "qp": "21"}, *VAAPI),
     },
 }
-# The nearest of these for a source by FFmpeg's name of its codec; h264 for all others.
+# The nearest of these for a source, by FFmpeg's name of its codec; h264 for all others.
 FAMILIES = {
     "hevc": "h265",
     "vvc": "h265",

@@ -1,4 +1,4 @@
-"""A hazy video file becomes a restored one: read, estimate, apply and write, all at once."""
+"""Restores a video file: reading, estimating, applying and writing run concurrently."""
 
 import logging
 import math
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOPPED = "stopped by Ctrl-C, which is the end of the result"
-# Called with frames done, frames in all (None: unknown), seconds since the start.
+# Called with frames done, total frames (None: unknown), seconds since the start.
 Progress = Callable[[int, int | None, float], None]
 
 
@@ -76,22 +76,23 @@ def restore_video(
     container: str | None = None,
     reconnect: float = RECONNECT,
 ) -> VideoReport:
-    """Writes `target`, whose suffix names the container, with all that `source` holds but its haze.
+    """Writes the restored video to `target`, whose suffix selects the container; everything else is
+    kept.
 
-    Both may be an open binary file, as a pipe, or a URL (docs/use.md#streams); such a target gets
-    `container` (matroska, mpegts, y4m, flv; default: as the source), and each frame at once. A live
-    source, as rtsp://, that is lost is tried again for `reconnect` seconds; frames for which there
-    is no time are left out.
+    Both may be an open binary file, such as a pipe, or a URL (docs/use.md#streams); such a target
+    gets `container` (matroska, mpegts, y4m, flv; default: as the source), and each frame at once. A
+    lost live source, such as rtsp://, is reconnected for `reconnect` seconds; frames that come too
+    late are dropped.
     `start`, `end`: seconds; only that part. `codec`: of `encoding.CODEC_NAMES`; default: as the
-    source, or the nearest. `encoding`: that and all else that can be said of the result.
-    `progress`: called with frames done, frames in all or None (of two passes, those of both), and
-    seconds. `analysis`: long side of what the network sees, at most the restorer's. `smoothing` in
-    [0,1): share of the field kept from frame to frame. `hold`: frames that one estimate may serve.
-    `demuxers`, `max_pixels`: what is opened at all, as for `reading.open_container`.
-    The target appears whole or not at all; on Ctrl-C what is done becomes name.partial.suffix,
-    until a later run ends well, and KeyboardInterrupt goes on. UnhazeError: PyAV is missing,
-    `target` exists and not `overwrite`, or is `source`, no video in `source`, or damage that
-    nothing can be read behind, a setting out of range, disk full.
+    source, or the nearest. `encoding`: codec and all other settings of the result. `progress`:
+    called with frames done, total frames or None (for two passes, of both), and seconds.
+    `analysis`: long side of the network's input, at most the restorer's. `smoothing` in [0,1):
+    share of the field kept from frame to frame. `hold`: frames that one estimate may serve.
+    `demuxers`, `max_pixels`: limits of what is opened, as for `reading.open_container`.
+    The target is complete or absent. On Ctrl-C the part done becomes name.partial.suffix, until a
+    later run succeeds, and KeyboardInterrupt is raised. UnhazeError: PyAV is missing, `target`
+    exists without `overwrite` or is `source`, no video in `source`, damage behind which nothing can
+    be read, a setting out of range, disk full.
     """
     encoding = encoding or Encoding()
     encoding = encoding if codec is None else replace(encoding, codec=codec)
@@ -134,7 +135,7 @@ def restore_opened(
     original: Path | None = None,
     name: str | None = None,
 ) -> VideoReport:
-    """`restore_video` of what `open_container` opens by `opening`; `original`: if it is a file."""
+    """`restore_video` for what `open_container` opens by `opening`; `original`: if it is a file."""
     check_strength(strength)
     check_estimates(restorer)
     _check_part(*part)
@@ -150,12 +151,12 @@ def restore_opened(
     report = _restore(work, target, overwrite, progress)
     leftover = _partial_name(target)
     if original is None or not (leftover.exists() and leftover.samefile(original)):
-        leftover.unlink(missing_ok=True)  # of an earlier run: now there is the whole
+        leftover.unlink(missing_ok=True)  # of an earlier run: now the whole is complete
     return report
 
 
 def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | None) -> VideoReport:
-    """In one pass or two. KeyboardInterrupt, when what is done has been kept."""
+    """Runs one pass or two. KeyboardInterrupt: after keeping the part that is done."""
     from unhaze.restore.video.output import choose, open_output
 
     tally = Tally()
@@ -186,9 +187,10 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
 def _look(
     look: Path, chosen: "Chosen", work: Work, tally: Tally, progress: Progress | None
 ) -> bool:
-    """The first of two passes; whether it was ended early by Ctrl-C.
+    """Runs the first of two passes; returns whether Ctrl-C ended it early.
 
-    What its encoder has found is in the file `look` when that encoder is gone: nobody keeps it.
+    The statistics are in the file `look` when the encoder has been freed; nothing keeps a reference
+    to it.
     """
     from unhaze.restore.video.output import open_first_pass
 
@@ -199,7 +201,7 @@ def _look(
 
 
 def _pass_on(work: Work, sink: Sink, progress: Progress | None) -> VideoReport:
-    """To a target that is no file: each frame leaves as soon as it is there."""
+    """Writes to a target that is not a file: each frame is sent as soon as it is encoded."""
     from unhaze.restore.video.output import choose, open_output
 
     tally = Tally()
@@ -215,13 +217,13 @@ def _pass_on(work: Work, sink: Sink, progress: Progress | None) -> VideoReport:
 
 
 def _check_passes(work: Work, chosen: "Chosen") -> None:
-    """UnhazeError for two passes over what cannot be read twice."""
+    """Raises UnhazeError for two passes over a source that cannot be read twice."""
     if chosen.passes == 2 and work.original is None:
         raise UnhazeError("target_size needs two passes, and a source that is a file")
 
 
 def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> "Journal | None":
-    """What is kept of the result of a long file, all of it and in one pass; else None."""
+    """Returns the journal of a long file, if all of it is restored in one pass; else None."""
     from importlib.metadata import version
 
     from unhaze.restore.video.journal import LONG, open_journal
@@ -248,7 +250,7 @@ def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> 
 
 @contextmanager
 def _opened(work: Work) -> Iterator["Reading"]:
-    """The source, from its beginning or that of the wanted part."""
+    """Opens the source, at its beginning or at that of the wanted part."""
     from unhaze.restore.video.reading import Reading, find_video, open_container
 
     with open_container(work.source, **work.opening) as container:
@@ -266,7 +268,7 @@ def _opened(work: Work) -> Iterator["Reading"]:
             piped=piped,
         )
         reading.video.codec_context.thread_count = work.restorer.threads
-        if live:  # threads by frames hold one back each
+        if live:  # each frame thread delays one frame
             reading.video.thread_type = "SLICE"
         yield reading
 
@@ -274,14 +276,14 @@ def _opened(work: Work) -> Iterator["Reading"]:
 def _convert(
     reading: "Reading", output: "Output", work: Work, tally: Tally, progress: Progress | None
 ) -> bool:
-    """Restores the wanted part into `output`; whether it was ended early by Ctrl-C."""
+    """Restores the wanted part into `output`; returns whether Ctrl-C ended it early."""
     output.threads = work.restorer.threads
     tally.moment, tally.before, tally.frames = None, tally.before + tally.frames, 0
     return _run(pipeline(reading, output, work, tally), reading, tally, progress)
 
 
 def _run(written: Ahead, reading: "Reading", tally: Tally, progress: Progress | None) -> bool:
-    """Waits for the pipeline; whether it was ended early by Ctrl-C, its file finished all the same.
+    """Waits for the pipeline; returns whether Ctrl-C ended it early, with its file finished.
 
     A second Ctrl-C does not wait.
     """
@@ -303,7 +305,7 @@ def _run(written: Ahead, reading: "Reading", tally: Tally, progress: Progress | 
 
 
 def _keep_partial(file: TargetFile, target: Path, tally: Tally) -> None:
-    """After Ctrl-C: the part that is done plays, under a name that nobody takes for the whole."""
+    """After Ctrl-C, keeps the playable part under a name that shows that it is not the whole."""
     if tally.frames:
         name = _partial_name(target)
         file.copy(name)
@@ -325,7 +327,7 @@ def _check_part(start: float | None, end: float | None) -> None:
 
 
 def _check_target(original: Path | None, target: Path, overwrite: bool) -> None:
-    """A target that cannot be is refused before the work, not after it."""
+    """Raises errors about the target before the work, not after it."""
     if target.suffix.lower() not in CONTAINERS:
         known = ", ".join(CONTAINERS)
         raise UnhazeError(f"cannot write videos as '{target.suffix}'; expected one of {known}")

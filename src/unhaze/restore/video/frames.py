@@ -1,4 +1,4 @@
-"""Frames of any origin as arrays: a camera, a network stream, a simulation, a file."""
+"""Frames of any origin as arrays: from a camera, a network stream, a simulation or a file."""
 
 import functools
 import importlib
@@ -34,10 +34,10 @@ def restore_frames(
     smoothing: float = SMOOTHING,
     hold: int = HOLD,
 ) -> Iterator[np.ndarray]:
-    """Restores frames (H,W,3), uint8, uint16 or float32 in [0,1], one by one as they come.
+    """Yields restored frames (H,W,3), uint8, uint16 or float32 in [0,1], one by one as they come.
 
-    Each answer is a new array of the type and size of its frame. `analysis`, `smoothing`, `hold`:
-    as for `restore_video`. UnhazeError for a setting out of range, or what is no such frame.
+    Each result is a new array of the type and size of its frame. `analysis`, `smoothing`, `hold`:
+    as for `restore_video`. UnhazeError: a setting out of range, or not such a frame.
     """
     check_strength(strength)
     steadiness = Steadiness(analysis, smoothing, hold)
@@ -64,9 +64,9 @@ def follow(
     grey: bool = False,
     profile: bytes | None = None,
 ) -> Moment:
-    """The field of the frame that comes after the moment `before`.
+    """Returns the moment of the frame after `before`, with its field.
 
-    `profile`: ICC, by which the network has to see it; None: sRGB.
+    `profile`: ICC profile by which the network sees it; None: sRGB.
     """
     small = _shrunk(pixels, min(steadiness.analysis, restorer.analysis))
     seen = {"grey": grey} | ({} if profile is None else {"profile": profile})
@@ -75,7 +75,9 @@ def follow(
 
 
 def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
-    """The analysis image; of 8 bits eight times as fast, and rounded: less than a video's noise."""
+    """Returns the analysis image; for 8 bits eight times as fast, and rounded: less than a video's
+    noise.
+    """
     height, width = pixels.shape[:2]
     if max(height, width) <= long_side and pixels.dtype != np.float32:
         return to_float(pixels)
@@ -86,7 +88,7 @@ def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
 
 
 def check_estimates(restorer: "Restorer") -> None:
-    """UnhazeError for a restorer that works without a field."""
+    """Raises UnhazeError for a restorer that works without a field."""
     if restorer.native:
         raise UnhazeError("native is for photos; a video needs the field: leave native out")
 
@@ -99,13 +101,13 @@ def read_frames(
     newest: bool = False,
     timeout: float = 10.0,
 ) -> Iterator[np.ndarray]:
-    """Upright frames (H,W,3), uint8, or uint16 where the source has more than 8 bits.
+    """Yields upright frames (H,W,3), uint8, or uint16 if the source has more than 8 bits.
 
     `source`: what FFmpeg opens: a file, a URL (rtsp://, http://), "pipe:0", a device such as
     /dev/video0 with `format` "v4l2", or an open binary file. `options`: FFmpeg's for that source.
-    `newest`: for live sources; frames that came while the caller was busy are dropped. `timeout`:
-    seconds without an answer after which a source is lost.
-    UnhazeError: PyAV is missing, the source cannot be opened, holds no video, or was lost.
+    `newest`: for live sources; drops frames that came while the caller was busy. `timeout`: seconds
+    without data after which a source counts as lost. UnhazeError: PyAV is missing, the source
+    cannot be opened, contains no video, or was lost.
     """
     require_av("reading a video")
     from unhaze.restore.video.reading import Reading, find_video, open_container
@@ -126,7 +128,7 @@ def _arrays(reading: "Reading", source: str) -> Iterator[np.ndarray]:
 
     with reading.container:
         for picture in to_pictures(read(reading), reading.size, {}):
-            # Of the video alone there are no packets, and without an analysis size all is in RGB.
+            # With the video alone there are no packets, and without an analysis size all is in RGB.
             assert isinstance(picture, Picture) and picture.pixels is not None
             yield np.rot90(picture.pixels[..., :3], picture.turns).copy()
     if reading.damage.end is not None:
@@ -134,7 +136,7 @@ def _arrays(reading: "Reading", source: str) -> Iterator[np.ndarray]:
 
 
 def require_av(owner: str) -> None:
-    """UnhazeError that says how to install PyAV, without which `owner` does not work."""
+    """Raises UnhazeError with the command that installs PyAV, which `owner` needs."""
     try:
         importlib.import_module("av")
     except ModuleNotFoundError as error:

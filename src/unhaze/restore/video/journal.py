@@ -1,7 +1,7 @@
-"""What a long video has encoded so far, kept beside its target: a killed run goes on from there.
+"""The encoded part of a long video, kept beside its target, from which a killed run resumes.
 
-A file of packets as they leave the encoder, each with a checksum. All before the last key frame is
-used again; what comes after it is restored once more.
+A file of packets as they leave the encoder, each with a checksum. Everything before the last key
+frame is reused; the rest is restored again.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from av import Packet
 
 from unhaze.errors import UnhazeError
 
-LONG = 60.0  # seconds from which on a video has one
-WARM = 8.0  # seconds before the gap that the network sees again: then the field is what it was
+LONG = 60.0  # minimum seconds of a video with a journal
+WARM = 8.0  # seconds before the gap that the network sees again, to restore the state of the field
 HEAD = struct.Struct("<8sI")
 RECORD = struct.Struct("<IIqqqB")  # size, checksum, pts, dts, duration, whether a key frame
 MAGIC = b"unhaze\x01\n"
@@ -27,11 +27,11 @@ MAGIC = b"unhaze\x01\n"
 
 @dataclass
 class Journal:
-    """Packets of the result of one source by one way of restoring it, which `facts` tell.
+    """Packets of the result of one source with the settings in `facts`.
 
-    `begin`, `end`: of those that are used again, in the file. `until`: where the source is to be
-    gone on with, in ticks of the encoder; None: at its start. `base`: seconds in a tick. `kept`:
-    frames before that. `extradata`: a digest of what the encoder says of itself.
+    `begin`, `end`: of the reused ones, in the file. `until`: where to continue in the source, in
+    ticks of the encoder; None: at its start. `base`: seconds per tick. `kept`: frames before that.
+    `extradata`: a digest of the encoder's description of itself.
     """
 
     path: Path
@@ -47,11 +47,11 @@ class Journal:
 
     @property
     def resumes_at(self) -> float:
-        """Seconds from the first picture."""
+        """Returns the seconds from the first picture at which to resume."""
         return 0.0 if self.until is None else self.until * self.base
 
     def packets(self) -> Iterator[Packet]:
-        """Those that are used again, in the order in which they were encoded."""
+        """Yields the reused packets, in the order in which they were encoded."""
         with self.path.open("rb") as file:
             file.seek(self.begin)
             while file.tell() < self.end:
@@ -62,7 +62,7 @@ class Journal:
                 yield packet
 
     def note(self, packets: list[Packet]) -> None:
-        """Keeps what has just been encoded. A disk that takes no more ends the journal only."""
+        """Stores what has just been encoded. A full disk only ends the journal."""
         if self.broken:
             return
         try:
@@ -76,19 +76,19 @@ class Journal:
             self.remove()
 
     def remove(self) -> None:
-        """When the result is whole."""
+        """Removes the file when the result is complete."""
         with contextlib.suppress(OSError):
             self.file.close()
         self.path.unlink(missing_ok=True)
 
     def begin_with(self, extradata: bytes | None, base: float) -> None:
-        """Writes the head of a new one, once its encoder is open."""
+        """Writes the header of a new journal, once its encoder is open."""
         digest = hashlib.sha256(extradata or b"").hexdigest()
         text = json.dumps([self.facts, digest, base]).encode()
         self.file.write(HEAD.pack(MAGIC, len(text)) + text)
 
     def check(self, extradata: bytes | None, base: float) -> None:
-        """UnhazeError if an encoder of today does not go on with what is kept."""
+        """Raises UnhazeError if the current encoder cannot continue the kept packets."""
         found = hashlib.sha256(extradata or b"").hexdigest()
         if self.until is not None and (found, base) != (self.extradata, self.base):
             self.remove()
@@ -96,12 +96,13 @@ class Journal:
 
 
 def journal_of(target: Path) -> Path:
-    """Hidden, beside the target."""
+    """Returns the path: hidden, beside the target."""
     return target.with_name(f".{target.name}.unfinished")
 
 
 def open_journal(target: Path, facts: dict[str, Any]) -> Journal | None:
-    """That of an earlier run with the same `facts`, or a new one; None where none can be kept.
+    """Returns the journal of an earlier run with the same `facts`, or a new one; None if
+    impossible.
 
     Another process that writes the same target keeps its own.
     """
@@ -124,7 +125,9 @@ def open_journal(target: Path, facts: dict[str, Any]) -> Journal | None:
 
 
 def _read(path: Path, file: BinaryIO, facts: str) -> Journal | None:
-    """The journal up to its last key frame; None if it is of something else, or has none."""
+    """Returns the journal up to its last key frame; None if it belongs to something else, or has
+    none.
+    """
     head = file.read(HEAD.size)
     if len(head) < HEAD.size or not head.startswith(MAGIC):
         return None
@@ -143,7 +146,7 @@ def _read(path: Path, file: BinaryIO, facts: str) -> Journal | None:
         data = file.read(size)
         if len(data) < size or zlib.crc32(data) != checksum:
             break
-        # Nothing that is shown before the key frame may come behind it.
+        # Nothing displayed before the key frame may come after it.
         if key and count and pts > latest:
             place.until, place.kept, place.end = pts, count, file.tell() - size - RECORD.size
         latest, count = max(latest, pts), count + 1
@@ -151,7 +154,7 @@ def _read(path: Path, file: BinaryIO, facts: str) -> Journal | None:
 
 
 def _locked(file: BinaryIO) -> bool:
-    """Whether no other process has it; Windows has no such locks, there all have."""
+    """Returns whether no other process uses it; True on Windows, which has no such locks."""
     try:
         import fcntl
     except ModuleNotFoundError:

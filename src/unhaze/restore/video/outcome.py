@@ -1,4 +1,4 @@
-"""What became of a video: the report that `restore_video` returns."""
+"""The report that `restore_video` returns."""
 
 import math
 import time
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from unhaze.restore.video.output import Output
     from unhaze.restore.video.reading import Reading
 
-# Seconds by which a file may be shorter than it says without a word about it; and one that is cut
-# off anyway, without a word about how long it was.
+# Seconds by which a file may be shorter than declared without a note; and one that is
+# truncated anyway, without a note on its declared duration.
 MISSING, SHORT = 1.0, 0.1
 
 
 @dataclass(frozen=True)
 class VideoReport:
-    """What became of a video. `codec`: as in `codec=`; `copied`: streams taken over as they are.
+    """Report on a restored video. `codec`: as in `codec=`; `copied`: streams copied unchanged.
 
-    `scenes`: parted by cuts; `estimates`: frames that the network saw; `damaged`: places that could
-    not be decoded. `stages`: seconds spent in each of read, field, apply, write; as they run at
-    once, they add up to more than `seconds`. `notes`: what the user should know, one line each.
+    `scenes`: separated by cuts; `estimates`: frames that the network saw; `damaged`: places that
+    could not be decoded. `stages`: seconds spent in each of read, field, apply, write; these run
+    concurrently and add up to more than `seconds`. `notes`: for the user, one line each.
     """
 
     source: str
@@ -50,7 +50,9 @@ def report_of(
     output: "Output",
     tally: Tally,
 ) -> VideoReport:
-    """Of a result that is written: what its stages have counted, and what went wrong on the way."""
+    """Returns the report on a written result, from the counts of its stages and the errors on the
+    way.
+    """
     width, height = reading.size
     damage = _damage_notes(reading, tally, work.original)
     return VideoReport(
@@ -76,7 +78,7 @@ def _resume_note(output: "Output") -> tuple[str, ...]:
 
 
 def _damage_notes(reading: "Reading", tally: Tally, path: Path | None) -> Iterator[str]:
-    """`path`: of the source, None if it is no file: nobody knows how long it ought to be."""
+    """`path`: of the source; None if it is not a file, whose duration would be known."""
     damage = reading.damage
     if damage.places:
         yield f"{damage.places} damaged places in the source were passed over"

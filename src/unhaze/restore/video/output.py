@@ -1,4 +1,6 @@
-"""The target of a video: its container and tracks, and an encoder set up by the first picture."""
+"""The target of a video: its container and tracks, and an encoder configured by the first
+picture.
+"""
 
 import itertools
 import os
@@ -48,28 +50,28 @@ from unhaze.restore.video.streams import WRITTEN_AT_ONCE, Sink
 
 PRORES_PROFILES = {"Proxy": "0", "LT": "1", "Standard": "2", "HQ": "3", "4444": "4", "XQ": "5"}
 BOTTOM_FIRST = 3  # FFmpeg's AV_FIELD_BB
-SOUND_RATE = 128_000  # bits a second that sound is taken to have where the file does not say
-LARGE = 6_000_000  # pixels; x264 holds some 50 bytes of each for every frame at work
-# Frames between key frames at most, by x264 and x265; seconds, where frames are rarer than usual:
-# from the last one a killed run goes on.
+SOUND_RATE = 128_000  # assumed bits per second of sound if the file does not state them
+LARGE = 6_000_000  # pixels; x264 uses some 50 bytes of each for every frame in progress
+# Most frames between key frames for x264 and x265; seconds, for low frame rates:
+# a killed run resumes from the last one.
 USUAL_KEY, LATEST_KEY = 250, 30
-TOLERANCE = "ratetol=0.1"  # share of the bits a second by which x264 may be off; its own is 1
-BRIEF = 20.0  # seconds within which x265 gets to no mean by itself
-LIVE_KEY = 2  # seconds between key frames of a stream: who comes later waits that long
-REORDERED = 3  # frames; x265 gives arbitrary times to the packets of shorter videos with B-frames
+TOLERANCE = "ratetol=0.1"  # allowed deviation of x264's bit rate; its own default is 1
+BRIEF = 20.0  # seconds within which x265 does not reach an average by itself
+LIVE_KEY = 2  # seconds between key frames of a stream: new viewers wait that long
+REORDERED = 3  # frames; x265 assigns arbitrary times to packets of shorter videos with B-frames
 
 
 @dataclass
 class Output:
     """An open target. `copies`: the track for each number of a stream of the source.
 
-    `layout`: the wanted pixel format, None for the nearest. `threads`: of the encoder, 0 for one
-    per core. `look`: the file of what a first pass has found, or is to find, and which it is.
-    `notes`: what the target could not hold. `refused`: packets that the target did not take.
-    `carried`: kinds of side data that frames had; `still`: they are pictures without. `journal`: of
-    what is encoded, with what an earlier run has; of that, `replay` are packets still to be read,
-    `kept` the next one. `last`: time of decoding of the last one written, in ticks. `at_once`:
-    whether every frame is to leave as soon as it is there.
+    `layout`: the requested pixel format, None for the nearest. `threads`: of the encoder, 0 for one
+    per core. `look`: statistics file of the first pass, and which pass this is. `notes`: what the
+    target cannot hold. `refused`: packets that the target did not accept. `carried`: kinds of side
+    data of frames; `still`: pictures without any. `journal`: of the encoded part, including an
+    earlier run's; `replay` are its packets still to be read, `kept` the next one. `last`: time of
+    decoding of the last one written, in ticks. `at_once`: whether every frame is sent as soon as it
+    is encoded.
     """
 
     container: OutputContainer
@@ -96,7 +98,9 @@ class Output:
 
 
 def choose(reading: Reading, target: Path, encoding: Encoding, *, strength: float = 1.0) -> Chosen:
-    """The encoder for a source and the name of its result. UnhazeError: there is none as asked."""
+    """Chooses the encoder for a source and the name of its result. UnhazeError: there is none as
+    requested.
+    """
     suffix, context = target.suffix.lower(), reading.video.codec_context
     family = context.codec.canonical_name
     codec = choose_codec(encoding.codec, family, suffix)
@@ -111,12 +115,12 @@ def choose(reading: Reading, target: Path, encoding: Encoding, *, strength: floa
 
 
 def bit_rate_of(stream: AudioStream | VideoStream) -> int | None:
-    """Bits a second, as far as the source says."""
+    """Returns the bits per second, if the source states them."""
     return stream.codec_context.bit_rate if stream.codec_context is not None else None
 
 
 def open_first_pass(file: Any, chosen: Chosen, reading: Reading, encoding: Encoding) -> Output:
-    """A target that keeps nothing: its encoder only looks at the pictures."""
+    """Returns a target that stores nothing: its encoder only analyses the pictures."""
     container = av.open(file, "w", format="null")
     video = _add_video(container, chosen, reading)
     return Output(container, video, chosen, {}, encoding.pixel_format)
@@ -133,7 +137,7 @@ def open_output(
 ) -> Output:
     """Prepares a target in an open file; the video stream waits for its first frame.
 
-    `target`: its suffix tells the container. `sink`: where it is no file, but who looks on.
+    `target`: its suffix selects the container. `sink`: if the target is not a file but a viewer.
     """
     suffix = target.suffix.lower()
     form = (sink and sink.form) or CONTAINERS[suffix].form
@@ -177,19 +181,19 @@ def _muxer_options(form: str, own_tags: bool, at_once: bool) -> dict[str, str]:
     if at_once:
         options |= WRITTEN_AT_ONCE
     if at_once and form == "matroska":
-        options["cluster_time_limit"] = "50"  # a cluster leaves when it is whole
+        options["cluster_time_limit"] = "50"  # sends each cluster when it is complete
     return options
 
 
 def _add_video(container: OutputContainer, chosen: Chosen, reading: Reading) -> VideoStream:
     rate = frame_rate(reading.video)
     made = container.add_stream(chosen.encoder.encoder, rate, dict(chosen.options))
-    assert isinstance(made, VideoStream)  # as the encoder is one of pictures
+    assert isinstance(made, VideoStream)  # since the encoder is one of pictures
     return made
 
 
 def configure(output: Output, picture: Picture, reading: Reading) -> str:
-    """Sets the encoder up by the first picture, opens it, and returns its pixel format."""
+    """Configures and opens the encoder for the first picture, and returns its pixel format."""
     frame, encoder = picture.frame, output.video.codec_context
     layout, notes = choose_layout(
         output.codec,
@@ -203,7 +207,7 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, layout
     encoder.time_base, encoder.framerate = base_of(frame), frame_rate(reading.video)
     form = output.container.format.name
-    if form == "yuv4mpegpipe":  # whose header tells the rate, and the time of no frame
+    if form == "yuv4mpegpipe":  # its header contains the rate, and no time of frames
         encoder.time_base = 1 / encoder.framerate
     encoder.flags |= Flags.frame_duration
     _set_pace(output, encoder, reading)
@@ -219,7 +223,7 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
         encoder.field_order = reading.video.codec_context.field_order
         x264 = output.chosen.encoder.encoder == "libx264"
         if x264 and encoder.field_order == BOTTOM_FIRST:
-            others = encoder.options.get("x264-params")  # by itself the top field is first
+            others = encoder.options.get("x264-params")  # the default is top field first
             encoder.options["x264-params"] = f"{others}:bff=1" if others else "bff=1"
     if output.chosen.encoder.encoder == "prores":
         encoder.options["profile"] = _prores_profile(reading.video, layout)
@@ -230,11 +234,11 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
         if (reading.expected_frames or REORDERED) < REORDERED:
             encoder.max_b_frames = 0
     if output.codec == "h265" and form in ("mp4", "mov"):
-        encoder.codec_tag = "hvc1"  # Apple's players open no other
+        encoder.codec_tag = "hvc1"  # Apple's players open no other tag
     (matrix,) = attached(frame, Type.DISPLAYMATRIX)
     if matrix is not None:
         output.video.set_display_matrix(np.frombuffer(matrix, np.int32).tolist())
-    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder is talkative: errors only
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder is verbose: errors only
     try:
         encoder.open()
     except (FFmpegError, ValueError) as error:
@@ -249,11 +253,11 @@ def configure(output: Output, picture: Picture, reading: Reading) -> str:
 
 
 def _set_pace(output: Output, encoder: VideoCodecContext, reading: Reading) -> None:
-    """Bits, threads, and what is held of the frames ahead."""
+    """Sets bit rate, threads, and lookahead."""
     if output.chosen.bit_rate is not None:
         encoder.bit_rate = output.chosen.bit_rate
         _hold(encoder, output.chosen, reading.wanted_seconds)
-    # By frames as x264's makers mean it, where those frames are not too large to be held.
+    # Frame threads, as x264's authors intend, if the frames are not too large to be held.
     large = encoder.width * encoder.height > LARGE
     encoder.thread_count, encoder.thread_type = output.threads, "SLICE" if large else "AUTO"
     if output.at_once:
@@ -265,7 +269,7 @@ def _set_pace(output: Output, encoder: VideoCodecContext, reading: Reading) -> N
 
 
 def _hold(encoder: VideoCodecContext, chosen: Chosen, seconds: float | None) -> None:
-    """To a mean of bits a second, also within a clip of some seconds."""
+    """Keeps an average bit rate, also within a clip of some seconds."""
     if chosen.encoder.encoder == "libx264":
         encoder.options["x264-params"] = TOLERANCE
     brief = seconds is not None and seconds < BRIEF
@@ -275,7 +279,7 @@ def _hold(encoder: VideoCodecContext, chosen: Chosen, seconds: float | None) -> 
 
 
 def _begin_journal(output: Output, journal: Journal, encoder: VideoCodecContext) -> None:
-    """The open encoder has to be that which has made what is kept."""
+    """Starts the journal; the open encoder has to be the one that made the kept part."""
     base = float(encoder.time_base)
     journal.check(encoder.extradata, base)
     if journal.until is None:
@@ -286,7 +290,7 @@ def _begin_journal(output: Output, journal: Journal, encoder: VideoCodecContext)
 
 
 def _tell_pass(encoder: VideoCodecContext, found: Path, number: int) -> None:
-    """Which of two passes it is, and the file of what the first one finds."""
+    """Sets the number of the pass, and the statistics file of the first one."""
     if "x265-params" in encoder.options:
         name = str(found).replace("\\", "/").replace(":", "\\:")
         encoder.options["x265-params"] += f":pass={number}:stats={name}"
@@ -296,7 +300,9 @@ def _tell_pass(encoder: VideoCodecContext, found: Path, number: int) -> None:
 
 
 def _tag_colours(encoder: VideoCodecContext, picture: Picture, full_range: bool) -> None:
-    """The tags of the source; YUV that was RGB has a matrix and range of our choice to tell."""
+    """Copies the tags of the source; YUV converted from RGB gets the matrix and range chosen
+    here.
+    """
     frame = picture.frame
     encoder.color_primaries, encoder.color_trc = frame.color_primaries, frame.color_trc
     encoder.colorspace, encoder.color_range = frame.colorspace, frame.color_range
@@ -309,21 +315,21 @@ def _tag_colours(encoder: VideoCodecContext, picture: Picture, full_range: bool)
 
 
 def in_full_range(output: Output, picture: Picture) -> bool:
-    """ProRes knows the limited range only."""
+    """Returns whether to use full range; ProRes supports limited range only."""
     return picture.full_range and output.codec != "prores"
 
 
 def _prores_profile(video: VideoStream, layout: str) -> str:
-    """The flavour of the source, or HQ; 4444 for what the others do not hold."""
+    """Returns the profile of the source, or HQ; 4444 for formats that the others do not support."""
     if "444" in layout:
         return PRORES_PROFILES["XQ" if video.profile == "XQ" else "4444"]
     return PRORES_PROFILES.get(video.profile or "", PRORES_PROFILES["HQ"])
 
 
 def hdr_options(frame: VideoFrame) -> str:
-    """What the frame says of the display it was graded on, for x265: ":..." or nothing.
+    """Returns the mastering display of the frame as options of x265: ":..." or empty.
 
-    FFmpeg keeps it as AVMasteringDisplayMetadata (fractions: red, green, blue, white, darkest,
+    FFmpeg stores it as AVMasteringDisplayMetadata (fractions: red, green, blue, white, darkest,
     brightest; then what is valid) and AVContentLightMetadata (two numbers).
     """
     options = ""

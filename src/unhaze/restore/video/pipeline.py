@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Tally:
-    """What the stages of one run count. `last`: time at which the last written picture is due;
+    """Counts of the stages of one run. `last`: time at which the last written picture is due;
     `before`: frames of an earlier pass, of `passes`; `begin`: of all, by the system's counter.
     """
 
@@ -40,9 +40,9 @@ class Tally:
 
 @dataclass(frozen=True)
 class Work:
-    """What `restore_video` was told; `part`: its start and end. `opening`: for `open_container`.
+    """The arguments of `restore_video`; `part`: its start and end. `opening`: for `open_container`.
 
-    `original`: the file that the source is; None: it is none, as a pipe. `name`: in messages.
+    `original`: the source if it is a file, else None, as for a pipe. `name`: in messages.
     """
 
     source: str | Path | IO[bytes]
@@ -58,7 +58,9 @@ class Work:
 
 
 def pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) -> Ahead:
-    """Four stages, each in a thread; yields the time of every picture that has been written."""
+    """Runs four stages, each in a thread; yields the time of every picture that has been
+    written.
+    """
     from unhaze.restore.video.output import LARGE
     from unhaze.restore.video.pixels import to_pictures
     from unhaze.restore.video.reading import read
@@ -84,7 +86,9 @@ def pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) -> 
 
 
 def _again(reading: "Reading", output: "Output") -> Callable[[Any], bool]:
-    """Which frames have to be seen: not those of which an earlier run has kept the result."""
+    """Returns which frames have to be seen: not those of which an earlier run has kept the
+    result.
+    """
     from unhaze.restore.video.journal import WARM
 
     if output.journal is None:
@@ -94,7 +98,7 @@ def _again(reading: "Reading", output: "Output") -> Callable[[Any], bool]:
 
 
 def _said(pictures: Iterator[Any], source: str) -> Iterator[Any]:
-    """What PyAV raises while it reads is a UnhazeError that names the source."""
+    """Turns PyAV's errors while reading into UnhazeErrors that name the source."""
     from av.error import FFmpegError
 
     from unhaze.restore.video.reading import reason
@@ -106,7 +110,7 @@ def _said(pictures: Iterator[Any], source: str) -> Iterator[Any]:
 
 
 def _with_maps(items: Ahead, work: Work, tally: Tally) -> Iterator[tuple[Any, np.ndarray | None]]:
-    """Pictures with the field of each; packets without."""
+    """Yields pictures with the field of each; packets without."""
     from unhaze.restore.video.pixels import Picture, profile_of
 
     with closing(items):
@@ -144,6 +148,6 @@ def _restored(items: Ahead, work: Work, stages: dict[str, float]) -> Iterator[An
                         kind = {"matrix": item.matrix, "full_range": item.full_range}
                         restore_yuv(item.frame, maps, **kind, **settings)
                     else:
-                        hazy = item.pixels  # alpha, behind the colours, stays
+                        hazy = item.pixels  # alpha, after the colours, does not change
                         hazy[:] = apply_field(maps, hazy, **settings)
             yield item

@@ -1,4 +1,6 @@
-"""Decoded frames become RGB arrays and back, with the colour matrix and range of the source."""
+"""Converts decoded frames to RGB arrays and back, with the colour matrix and range of the
+source.
+"""
 
 import functools
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -12,33 +14,32 @@ from unhaze.photo.profile import from_numbers
 from unhaze.restore.video.ahead import timed
 from unhaze.restore.video.yuv import takes
 
-# The fast paths of FFmpeg's converter are up to 3 levels off and repeat chroma; these are not.
+# The fast paths of FFmpeg's converter deviate by up to 3 levels and repeat chroma; these do not.
 EXACT = (
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND
     | Interpolation.FULL_CHR_H_INT
     | Interpolation.FULL_CHR_H_INP
 )
-# For a smaller picture: to 55 dB what libvips does with one in RGB. Without the last flag chroma is
-# halved on the way, and the field is 42 dB from what it was.
+# For a smaller picture: within 55 dB of libvips' result in RGB. Without the last flag chroma is
+# halved on the way, and the field changes by 42 dB.
 SMOOTH = Interpolation.LANCZOS | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 RGB, UNSPECIFIED = 0, 2  # as matrices (ISO/IEC 23091-2)
 # Of transfer and primaries, there as well: WIDE are those of BT.2020 and of P3.
 BT709, BT2020, PQ, HLG, WIDE = 1, 9, 16, 18, (9, 11, 12)
-HIGH_DEFINITION = 720  # rows from which on players take an untagged video for BT.709
+HIGH_DEFINITION = 720  # rows from which on players assume BT.709 for an untagged video
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame with its time and all that FFmpeg attached to it, and what it was when decoded.
+    """A frame with its time, everything that FFmpeg attached to it, and its decoded format.
 
     `frame`: in RGB, or as decoded; then `pixels` is None. `pixels`: (H,W,3), or (H,W,4) with alpha,
     uint8 or uint16: the memory of `frame`, so that writing there changes it. `small`: (h,w,3) of
-    these types, in RGB, for the network; None where `pixels` are there, or nothing is to be done.
+    these types, in RGB, for the network; None if there are `pixels`, or nothing is to be done.
     `transfer`, `primaries`: as tagged, by their numbers in ISO/IEC 23091-2. `layout`: FFmpeg's name
     of the pixel format it was decoded to. `matrix`: of YUV, by its number there; for a source in
-    RGB, the one to use if it has to become YUV. `turns`: quarter turns to the left that show it
-    upright.
+    RGB, the one to use if it has to become YUV. `turns`: quarter turns to the left for display.
     """
 
     frame: VideoFrame
@@ -63,11 +64,12 @@ def to_pictures(
     analysis: int | None = None,
     wanted: Callable[[VideoFrame], bool] = lambda frame: True,
 ) -> Generator[Picture | Packet, None, None]:
-    """Frames, all of one `size` (width, height), in RGB or as decoded; packets pass.
+    """Yields frames, all of one `size` (width, height), in RGB or as decoded; packets are passed
+    on.
 
-    `analysis`: long side in pixels of a small picture in RGB; those frames that can be restored in
-    their own pixels get it, and stay as decoded. `wanted`: whether a frame has to be seen at all;
-    others pass as decoded. `seconds` as in `timed`.
+    `analysis`: long side in pixels of a small RGB picture, which frames get that can be restored as
+    decoded. `wanted`: whether a frame has to be seen at all; others are passed on as decoded.
+    `seconds` as in `timed`.
     """
     converters = VideoReformatter(), VideoReformatter()
     waiting = iter(items)
@@ -85,7 +87,7 @@ def to_pictures(
 def to_frame(
     picture: Picture, converter: VideoReformatter, layout: str, full_range: bool
 ) -> VideoFrame:
-    """The picture in the pixel format `layout` and that range, for an encoder."""
+    """Converts the picture to the pixel format `layout` and that range, for an encoder."""
     if picture.frame.format.name == layout and full_range == picture.full_range:
         return picture.frame
     return converter.reformat(
@@ -101,9 +103,9 @@ def to_frame(
 
 
 def profile_of(picture: Picture) -> bytes | None:
-    """ICC, by which a network that knows sRGB has to see it: that of PQ, HLG and wide gamuts.
+    """Returns the ICC profile by which the network sees it, for PQ, HLG and wide gamuts.
 
-    None for all that is shown as sRGB is: BT.709, BT.601, and what says nothing.
+    None for everything that is shown like sRGB: BT.709, BT.601, and untagged video.
     """
     primaries, transfer = picture.primaries, picture.transfer
     bright = transfer in (PQ, HLG)
@@ -122,7 +124,7 @@ def _to_picture(
     in_rgb: bool,
     analysis: int | None,
 ) -> Picture:
-    """In RGB, 8 bits a channel stay 8 and more become 16."""
+    """Converts to RGB; 8 bits per channel stay 8 and more become 16."""
     parts, layout, matrix = frame.format.components, frame.format.name, _matrix(frame)
     deep = max(part.bits for part in parts) > 8
     alpha = any(part.is_alpha for part in parts) or frame.format.has_palette
@@ -162,7 +164,7 @@ def _converted(
     layout: str,
     how: Interpolation,
 ) -> VideoFrame:
-    """The frame in that size and pixel format; itself where it is so already."""
+    """Converts the frame to that size and pixel format; returns it unchanged if it has both."""
     if (layout, *size) == (frame.format.name, frame.width, frame.height):
         return frame
     width, height = size
@@ -190,14 +192,16 @@ def _range(full: bool) -> ColorRange:
 
 
 def _is_full(frame: VideoFrame) -> bool:
-    """Whether its samples use the full range, as FFmpeg's converter takes it where no tag says."""
+    """Returns whether its samples use the full range, by the rule of FFmpeg's converter if
+    untagged.
+    """
     if frame.color_range != ColorRange.UNSPECIFIED:
         return frame.color_range == ColorRange.JPEG
     return frame.format.name.startswith(("yuvj", "gray"))
 
 
 def _matrix(frame: VideoFrame) -> int:
-    """As tagged, or what players assume of an untagged frame."""
+    """Returns the matrix as tagged, or as players assume for an untagged frame."""
     if frame.colorspace not in (UNSPECIFIED, RGB):
         return frame.colorspace
     return Colorspace.ITU709 if frame.height >= HIGH_DEFINITION else Colorspace.ITU601

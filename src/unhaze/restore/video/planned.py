@@ -1,4 +1,4 @@
-"""What would become of a video, told without restoring it."""
+"""Describes the result of restoring a video without restoring it."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +13,8 @@ from unhaze.restore.video.reading import Reading, find_video, open_container
 
 @dataclass(frozen=True)
 class PlannedVideo:
-    """What `restore_video` would write. `rate`: frames a second; `seconds`, `frames`: as the source
-    says, None if it does not; `bytes`: of pictures and sound, None for a constant quality.
+    """What `restore_video` would write. `rate`: frames per second; `seconds`, `frames`: as the
+    source states, None if it does not; `bytes`: of pictures and sound, None for constant quality.
     """
 
     width: int
@@ -59,7 +59,9 @@ def plan_video(
     end: float | None = None,
     strength: float = 1.0,
 ) -> PlannedVideo:
-    """Opens the source, decodes nothing, and writes nothing. UnhazeError as `restore_video`."""
+    """Opens the source, decodes nothing, and writes nothing. UnhazeError: as for
+    `restore_video`.
+    """
     with open_container(source) as container:
         reading = Reading(container, find_video(container, source), start, end)
         chosen = choose(reading, Path(target), encoding, strength=strength)

@@ -1,4 +1,4 @@
-"""What would become of a video: one frame before and after, or a clip of split screens."""
+"""Previews of a video: one frame before and after, or a clip of split screens."""
 
 from collections.abc import Iterator
 from contextlib import closing

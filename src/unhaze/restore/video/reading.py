@@ -1,4 +1,4 @@
-"""Anything FFmpeg opens becomes decoded frames, and packets of the streams that are only copied."""
+"""Opens anything that FFmpeg opens and yields decoded frames, and packets of streams to copy."""
 
 import contextlib
 import math
@@ -23,19 +23,19 @@ from unhaze.restore.video.containers import FILE_DEMUXERS
 from unhaze.restore.video.declared import missing_bytes
 from unhaze.restore.video.streams import PAUSE, Pace, missing_protocol, name_of, readable
 
-# Tags that are no UTF-8 are kept byte by byte; PyAV does so by itself from version 19 on.
+# Tags that are not UTF-8 are kept byte by byte, which is PyAV's default from version 19 on.
 KEEP_BYTES: dict[str, Any] = (
     {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
-MICRO = 1_000_000  # of a second, in which containers count
-UNTIMED = ("avi",)  # containers that hold a rate, and no times
+MICRO = 1_000_000  # of a second, the unit of containers
+UNTIMED = ("avi",)  # containers with a frame rate, but without times
 # Formats without an index: a seek may land behind the key frame, so it aims earlier by this much.
 UNINDEXED, LEAD = ("mpegts", "mpeg"), 10.0
 
 
 @dataclass
 class Damage:
-    """What went wrong on the way: broken packets and frames, and why reading ended early.
+    """Damage found on the way: broken packets and frames, and why reading ended early.
 
     `returns`: how often a lost source came back.
     """
@@ -49,11 +49,11 @@ class Damage:
 class Reading:
     """An open video. `origin`: seconds that its clock shows at its beginning.
 
-    `start`, `end`: the part that is wanted, in seconds from the beginning, None: from the first,
-    to the last. `stop`: when set, reading ends as if the file did. `reached`: seconds from the
-    beginning at which what was read of each stream of pictures or sound ends, by its number.
-    `pace`: of a live source. `reopen`: opens a lost source once more, tried for `patience` seconds.
-    `piped`: nothing winds it back.
+    `start`, `end`: the wanted part, in seconds from the beginning, None: from the first, to the
+    last. `stop`: when set, reading ends as at the end of the file. `reached`: seconds from the
+    beginning at which each stream of pictures or sound ended, by its number. `pace`: of a live
+    source. `reopen`: opens a lost source again, tried for `patience` seconds. `piped`: it cannot
+    seek.
     """
 
     container: InputContainer
@@ -81,39 +81,41 @@ class Reading:
 
     @property
     def decoding_times(self) -> bool:
-        """Whether frames come one by one in the order of the file: times of display are FFmpeg's
-        guess there, a frame or more behind, and those of decoding tell when a frame is due.
+        """Returns whether frames come one by one in the order of the file: their times of display
+        are FFmpeg's guess, a frame or more late, and times of decoding state when a frame is due.
         """
         return self.container.format.name in UNTIMED
 
     @property
     def duration(self) -> float | None:
-        """Seconds, as far as the file says; of the whole, not of the wanted part."""
+        """Returns the seconds of the whole, if the file states them."""
         if self.video.duration:
             return float(self.video.duration * base_of(self.video))
         return self.container.duration / MICRO if self.container.duration else None
 
     @property
     def endless(self) -> bool:
-        """Whether it has no end of its own, as a camera: whoever stops it has had all of it."""
+        """Returns whether it has no end of its own, like a camera; stopping it loses nothing."""
         return self.pace is not None and self.duration is None
 
     @property
     def lacks(self) -> float:
-        """Seconds by which what was read is shorter than the wanted part of what the file says."""
+        """Returns by how many seconds the wanted part was shorter than declared."""
         wanted = min(self.end or math.inf, self.duration or 0.0)
         own = self.reached.get(self.video.index, 0.0)
-        # What only the whole file says is as long as its longest stream.
+        # What only the whole file declares is the length of its longest stream.
         return wanted - (own if self.video.duration else max(self.reached.values(), default=0.0))
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height as decoded, not yet turned upright."""
+        """Returns width and height as decoded, not yet turned upright."""
         return self.video.codec_context.width, self.video.codec_context.height
 
     @property
     def expected_frames(self) -> int | None:
-        """Frames of the wanted part, if the file can be believed; None if it says nothing."""
+        """Returns the declared number of frames of the wanted part; None if the file states
+        nothing.
+        """
         if self.start is None and self.end is None and self.video.frames:
             return self.video.frames
         seconds = self.wanted_seconds
@@ -121,13 +123,15 @@ class Reading:
 
     @property
     def wanted_seconds(self) -> float | None:
-        """Of the wanted part, as far as the file says; negative if it is behind the end."""
+        """Returns the declared seconds of the wanted part; negative if it is behind the end."""
         if self.duration is None:
             return None
         return min(self.end or math.inf, self.duration) - (self.start or 0)
 
     def time_of(self, moment: Packet | VideoFrame) -> float:
-        """Seconds from the beginning at which a packet or frame is due; 0 if it does not say."""
+        """Returns the seconds from the beginning at which a packet or frame is due; 0 if it does
+        not say.
+        """
         stamp = moment.dts if moment.pts is None else moment.pts
         if stamp is None:
             return 0.0
@@ -143,11 +147,11 @@ def open_container(
     demuxers: str = FILE_DEMUXERS,
     max_pixels: int | None = None,
 ) -> InputContainer:
-    """Opens a file, a URL or a device. `timeout`: seconds that it may keep silent.
+    """Opens a file, a URL or a device. `timeout`: seconds without data after which it is lost.
 
-    A file opens no other file and no URL, and only by one of the `demuxers` (names of FFmpeg,
-    joined by commas) unless `format` names one. `max_pixels`: larger frames are not even decoded
-    to look at them; `find_video` refuses them. UnhazeError in one line if FFmpeg cannot.
+    A file opens no other file and no URL, and only with one of the `demuxers` (names of FFmpeg,
+    separated by commas) unless `format` names one. `max_pixels`: larger frames are not even decoded
+    for probing; `find_video` refuses them. UnhazeError: one line, if FFmpeg cannot open it.
     """
     wanted, given = dict(options or {}), source
     local = not isinstance(source, str | Path) or Path(source).exists()
@@ -176,10 +180,10 @@ def open_container(
 
 
 def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> VideoStream:
-    """The stream to restore: FFmpeg's choice among those that are no cover pictures.
+    """Returns the stream to restore: FFmpeg's choice among those that are not cover pictures.
 
-    UnhazeError: none, no decoder, or frames of more pixels than `open_container` was told; those
-    that only turn up later in the file are damage.
+    UnhazeError: none, no decoder, or frames larger than the limit of `open_container`; those that
+    appear only later in the file are damage.
     """
     covers = Disposition.attached_pic
     videos = [each for each in container.streams.video if not each.disposition & covers]
@@ -202,19 +206,20 @@ def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> Vid
 def read(
     reading: Reading, copied: Collection[int] = ()
 ) -> Generator[VideoFrame | Packet, None, None]:
-    """Frames of the wanted part in order of time, and packets of the streams numbered `copied`.
+    """Yields frames of the wanted part in order of time, and packets of the streams numbered
+    `copied`.
 
-    Every frame has a `pts` greater than that of the frame before; where the source's clock leaps,
-    all streams go on together. Damaged places are passed over and counted. Packets may lie outside
+    The `pts` of every frame is greater than that of the one before; where the source's clock jumps,
+    all streams continue together. Damaged places are skipped and counted. Packets may lie outside
     the wanted part.
     """
     streams = [each for each in reading.container.streams if each.index in copied]
     sounds = [each for each in reading.container.streams.audio if each.index not in copied]
-    # Subtitles are sparse: nobody waits for their end.
+    # Subtitles are sparse: their end is not waited for.
     open_ends = {each.index for each in streams if each.type == "audio"} | {reading.video.index}
     _seek(reading)
     last, rate = None, frame_rate(reading.video)
-    # (The last packets of PyAV, which are empty, have a stream but no right `stream_index`.)
+    # (The last packets of PyAV, which are empty, have a stream but no valid `stream_index`.)
     for packet in reading.clock.ordered(_packets(reading, [reading.video, *streams, *sounds])):
         _note_reach(reading, packet)
         if packet.stream.index == reading.video.index:
@@ -233,7 +238,7 @@ def read(
                 # Half a microsecond: what the user types is rounded, what the file says is not.
                 if reading.start is None or reading.time_of(frame) >= reading.start - 5e-7:
                     yield frame
-        elif packet.size and packet.stream.index in copied:  # empty ones are meant for decoders
+        elif packet.size and packet.stream.index in copied:  # empty ones are for decoders only
             if reading.end is not None and reading.time_of(packet) >= reading.end:
                 open_ends.discard(packet.stream.index)
             yield packet
@@ -265,13 +270,13 @@ def _seek(reading: Reading) -> None:
         return
     early = LEAD if reading.container.format.name in UNINDEXED else 0.0
     offset = max(0.0, reading.start - early) + reading.origin
-    # What cannot be wound forward, such as a pipe, is read from here on instead.
+    # A source that cannot seek, such as a pipe, is read from here on instead.
     with contextlib.suppress(FFmpegError):
         reading.container.seek(int(offset * MICRO))
 
 
 def _packets(reading: Reading, streams: list) -> Iterator[Packet]:
-    """Those of the source; of one that is lost and comes back, too."""
+    """Yields the packets of the source, also after it was lost and came back."""
     numbers = [each.index for each in streams]
     with contextlib.ExitStack() as others:
         container = reading.container
@@ -293,7 +298,7 @@ def _packets(reading: Reading, streams: list) -> Iterator[Packet]:
 
 
 def _timed(packets: Iterator[Packet], pace: Pace) -> Iterator[Packet]:
-    """The packets; `pace` hears how long each was waited for."""
+    """Yields the packets; `pace` receives how long each was waited for."""
     begin = time.monotonic()
     for packet in packets:
         pace.waited(time.monotonic() - begin)
@@ -302,7 +307,7 @@ def _timed(packets: Iterator[Packet], pace: Pace) -> Iterator[Packet]:
 
 
 def _back(reading: Reading, numbers: list[int]) -> InputContainer | None:
-    """The source, opened once more, if it is the same one and comes back in time."""
+    """Returns the source, opened again, if it is the same one and comes back in time."""
     until = time.monotonic() + reading.patience
     kinds = [_kind(reading.container, each) for each in numbers]
     while reading.reopen is not None and time.monotonic() < until:
@@ -322,7 +327,7 @@ def _back(reading: Reading, numbers: list[int]) -> InputContainer | None:
 
 
 def _kind(container: InputContainer, number: int) -> tuple[str, str] | None:
-    """What a stream is of; None if there is none with that number."""
+    """Returns the type of a stream; None if there is none with that number."""
     if number >= len(container.streams):
         return None
     stream = container.streams[number]
@@ -340,5 +345,5 @@ def _decoded(packet: Packet, damage: Damage) -> list[VideoFrame]:
 
 
 def reason(error: BaseException) -> str:
-    """What FFmpeg or the system says, in one line."""
+    """Returns the message of FFmpeg or the system in one line."""
     return " ".join((getattr(error, "strerror", None) or str(error)).split())

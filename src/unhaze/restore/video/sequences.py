@@ -1,7 +1,8 @@
-"""Pictures numbered in a row, as frames/%05d.png: a sequence in, a sequence or a video out.
+"""Sequences of numbered pictures, such as frames/%05d.png: as input, and as output.
 
-A sequence that stays one goes through the readers and writers of photos: 16 bits, profiles, EXIF
-and transparency survive, and only the field is that of a video. Into a video FFmpeg reads it.
+From sequence to sequence the readers and writers of photos are used: 16 bits, profiles, EXIF and
+transparency are kept, and only the field is that of a video. Into a video, FFmpeg reads the
+sequence.
 """
 
 import functools
@@ -53,7 +54,7 @@ class Pictures:
 
     @property
     def note(self) -> tuple[str, ...]:
-        """What is missing between the first and the last, in one line; nothing if all is there."""
+        """Returns the missing numbers in one line; empty if there are none."""
         numbers = list(self.files)
         pairs = [(one + 1, two - 1) for one, two in itertools.pairwise(numbers) if two - one > 1]
         if not pairs:
@@ -65,7 +66,7 @@ class Pictures:
 
 
 def find_pictures(pattern: str | Path, start_number: int | None = None) -> Pictures:
-    """All files of a sequence, from `start_number` on. UnhazeError: there is none."""
+    """Returns all files of a sequence, from `start_number` on. UnhazeError: there is none."""
     pattern = Path(pattern)
     before, width, after = _parts(pattern)
     digits = rf"\d{{{width},}}" if width else r"0|[1-9]\d*"
@@ -93,7 +94,7 @@ def named(pattern: Path, number: int) -> Path:
 
 
 def _parts(pattern: Path) -> tuple[str, int, str]:
-    """What stands before the number, its least width, and what stands behind it."""
+    """Returns the text before the number, its least width, and the text after it."""
     before, width, after = NUMBER.split(pattern.name)
     return before, int(width or 0), after
 
@@ -118,10 +119,10 @@ def restore_sequence(
 ) -> VideoReport:
     """Restores frames/%05d.png to out/%05d.png or to a video, or a video to a sequence.
 
-    `fps`: of a sequence that becomes a video. `start_number`: of the source the first; of a video's
-    frames that of the first, else 1; a sequence keeps its numbers. `output`: of pictures;
-    `encoding`: of a video; all else as for `restore_video`. UnhazeError: no such files, a result
-    exists and not `overwrite`, a setting out of range.
+    `fps`: of a sequence that becomes a video. `start_number`: the first number of the source; for a
+    video's frames that of the first one, default 1; a sequence keeps its numbers. `output`: of
+    pictures; `encoding`: of a video; other arguments as for `restore_video`. UnhazeError: no such
+    files, a result exists without `overwrite`, a setting out of range.
     """
     check_strength(strength)
     check_estimates(restorer)
@@ -147,7 +148,7 @@ def restore_sequence(
 
 @dataclass(frozen=True)
 class _Work:
-    """What is done to each picture."""
+    """The settings for each picture."""
 
     restorer: "Restorer"
     strength: float
@@ -167,7 +168,7 @@ def _check_pictures(target: Path, fps: float | None, encoding: Encoding | None) 
 
 
 def _each(pictures: Pictures, target: Path, work: _Work) -> VideoReport:
-    """A sequence to a sequence: every picture is a photo, with the field of a video."""
+    """Restores a sequence to a sequence: every picture is a photo, with the field of a video."""
     begin, moment, shape, seconds = time.perf_counter(), None, (0, 0), {"field": 0.0}
     goals = {number: named(target, number) for number in pictures.files}
     for number, goal in goals.items():
@@ -190,7 +191,7 @@ def _each(pictures: Pictures, target: Path, work: _Work) -> VideoReport:
 
 
 def _given(maps: np.ndarray, small: np.ndarray) -> np.ndarray:
-    """An estimate that was made before."""
+    """Returns an estimate made before."""
     return maps
 
 
@@ -202,14 +203,14 @@ def _split(
     start: float | None,
     end: float | None,
 ) -> VideoReport:
-    """A video to a sequence."""
+    """Restores a video to a sequence."""
     from unhaze.restore.video.reading import Reading, find_video, open_container
     from unhaze.restore.video.streams import opening_options
 
     begin, seconds = time.perf_counter(), dict[str, float]()
     with open_container(source, **opening_options(source)) as container:
         reading = Reading(container, find_video(container, source), start, end)
-        # What reads has to end before the container is closed.
+        # Reading has to end before the container is closed.
         with (
             closing(_shown(reading, work, seconds)) as photos,
             _Writers(work, reading.expected_frames) as writers,
@@ -233,7 +234,7 @@ def _split(
 def _shown(
     reading: "Reading", work: _Work, seconds: dict[str, float]
 ) -> Generator[tuple[Photo, Moment], None, None]:
-    """Every frame as a photo, upright and restored, and the field of its moment."""
+    """Yields every frame as an upright restored photo, and the field of its moment."""
     from unhaze.restore.video.ahead import timed
     from unhaze.restore.video.pixels import Picture, profile_of, to_pictures
     from unhaze.restore.video.reading import read
@@ -267,7 +268,7 @@ def _joined(
     settings: dict[str, Any],
     progress: Progress | None,
 ) -> VideoReport:
-    """A sequence to a video: FFmpeg reads links to its files, which have no gaps."""
+    """Restores a sequence to a video: FFmpeg reads links to its files, numbered without gaps."""
     with scratch_folder("sequence") as folder:
         suffix = pictures.pattern.suffix.lower()
         for number, file in enumerate(pictures.files.values()):
@@ -282,7 +283,7 @@ def _joined(
 
 
 def _link(file: Path, link: Path) -> None:
-    """Where a system knows no links, or forbids them, it is a copy."""
+    """Creates a link, or a copy if the system has no links or forbids them."""
     try:
         link.symlink_to(file.absolute())
     except OSError:
@@ -302,7 +303,7 @@ class _Writers:
         return self
 
     def add(self, write: Callable[[], None]) -> None:
-        """Begins to write a picture when there is room."""
+        """Starts to write a picture when a thread is free."""
         self.waiting.append(self.pool.submit(write))
         self._take(self.most)
 

@@ -1,4 +1,4 @@
-"""What FFmpeg attached to a frame: how to turn it, and the display it was graded on."""
+"""FFmpeg's side data of a frame: its rotation, and the display it was graded on."""
 
 import ctypes
 from typing import Any
@@ -10,10 +10,11 @@ SMALL = 16  # pixels along a side
 
 
 def attached(frame: VideoFrame, *kinds: Type) -> list[Any]:
-    """The side data of each kind, a buffer; None where the frame has none.
+    """Returns the side data of each kind, a buffer; None if the frame has none.
 
-    PyAV 18 frees the tags of side data twice, as an ICC profile has, and the process dies at some
-    later moment. So a small copy is looked at, and what has tags is kept for good.
+    PyAV 18 frees the tags of side data twice, such as those of an ICC profile, and the process
+    crashes some time later. Therefore a small copy is examined, and side data with tags is kept for
+    ever.
     """
     found: Any = frame.reformat(SMALL, SMALL, "gray").side_data  # its types know names only
     profile = found.get(Type.ICC_PROFILE)

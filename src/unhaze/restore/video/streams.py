@@ -1,4 +1,4 @@
-"""Sources and targets of videos that are no files: pipes, and URLs that FFmpeg reads or writes."""
+"""Sources and targets of videos that are not files: pipes, and URLs that FFmpeg reads or writes."""
 
 import contextlib
 import math
@@ -13,10 +13,10 @@ from unhaze.errors import UnhazeError
 from unhaze.restore.video.containers import FILE_DEMUXERS, VIDEO_BRANDS
 from unhaze.validation import lookup
 
-# Protocols whose sender does not wait for who reads; and those that a source may have at all.
+# Protocols whose sender does not wait for the reader; and all that a source may have.
 LIVE = ("udp", "rtp", "rtsp", "rtmp", "rtmps", "srt", "tcp")
 READ = (*LIVE, "http", "https")
-# Protocols that a target may have: the suffix that stands for its form, and that form, if another.
+# Protocols of targets: the suffix that stands for the container, and its form, if another.
 WRITTEN = {
     "rtmp": (".flv", None),
     "rtmps": (".flv", None),
@@ -26,58 +26,60 @@ WRITTEN = {
     "rtp": (".ts", "rtp_mpegts"),
     "rtsp": (".ts", "rtsp"),
 }
-# Forms of pipes, by the name that a user gives them: the suffix that stands for them.
+# Containers on pipes, by the user's name: the suffix that stands for them.
 FORMS = {"matroska": ".mkv", "mpegts": ".ts", "y4m": ".y4m", "flv": ".flv"}
 SAME_FORM = {"matroska": ".mkv", "mpegts": ".ts", "yuv4mpegpipe": ".y4m", "flv": ".flv"}
-# What a source in the network may be of, playlists too: those name URLs, and never a file here.
+# Allowed formats of a network source, playlists included: those name URLs, never a local file.
 NETWORK_DEMUXERS = FILE_DEMUXERS + ",hls,rtsp,sdp,rtp,mpjpeg,dash,aac,ac3,eac3,mp3,webvtt"
 NETWORK_PROTOCOLS = "http,https,httpproxy,tls,tcp,udp,rtp,srtp,rtmp,rtmps,rtmpt,srt,crypto,data"
-# For FFmpeg: a short look at the beginning; nothing of it kept, and no end if a buffer runs over.
+# FFmpeg's options: short probing without buffering, and no end if a buffer overflows.
 SHORT = {"analyzeduration": "1000000"}
 PROMPT = {"fflags": "nobuffer", "overrun_nonfatal": "1"}
 RETRIED = {"reconnect": "1", "reconnect_streamed": "1", "reconnect_on_network_error": "1"}
 WRITTEN_AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "300000"}
-SILENCE = 5.0  # seconds after which a source in the network is lost
-RECONNECT = 30.0  # seconds for which a lost one is tried again
+SILENCE = 5.0  # seconds after which a network source counts as lost
+RECONNECT = 30.0  # seconds of attempts to reconnect
 PAUSE = 0.5  # seconds between two attempts
-LATE = 0.15  # seconds behind the usual after which a frame of a live source is left out
-DRIFT = 1e-3  # by which the sender's clock may run slower than ours
-WAIT = 0.01  # seconds for which nobody waits who has a backlog
-BACKLOG = 5.0  # seconds of pictures that are passed over at most
-NUMBER = re.compile(r"%(?:0(\d{1,2}))?d")  # of a picture in a sequence
-HEAD = 512  # bytes by which a video on a pipe is known
+LATE = 0.15  # seconds beyond the usual delay after which a frame of a live source is dropped
+DRIFT = 1e-3  # by which the sender's clock may run slower than the local one
+WAIT = 0.01  # seconds without waiting that mean that there is a backlog
+BACKLOG = 5.0  # most seconds of pictures that are skipped
+NUMBER = re.compile(r"%(?:0(\d{1,2}))?d")  # number of a picture in a sequence
+HEAD = 512  # bytes by which a video on a pipe is recognised
 SIGNS = (b"\x1a\x45\xdf\xa3", b"YUV4MPEG2 ", b"FLV\x01", b"OggS", b"\0\0\1\xba", b"\0\0\0\1")
 
 
 def scheme_of(text: object) -> str | None:
-    """http of http://host/path, in small letters; None for what is no URL."""
+    """Returns http for http://host/path, in lower case; None if it is not a URL."""
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", text) if isinstance(text, str) else None
     return found[1].lower() if found else None
 
 
 def is_sequence(name: object) -> bool:
-    """Whether it stands for numbered pictures: %d or %05d in its last part, and no such file."""
+    """Returns whether it names numbered pictures: %d or %05d in its last part, and no such file."""
     if not isinstance(name, str | Path) or scheme_of(name):
         return False
     return len(NUMBER.findall(Path(name).name)) == 1 and not Path(name).exists()
 
 
 def name_of(source: str | Path | IO[bytes]) -> str:
-    """What to call a source in a message."""
+    """Returns the name of a source for messages."""
     if isinstance(source, str | Path):
         return str(source)
     return str(getattr(source, "name", "the stream"))
 
 
 def check_source_url(url: str) -> None:
-    """UnhazeError for a protocol that no source has."""
+    """Raises UnhazeError for an unsupported protocol."""
     if scheme_of(url) not in READ:
         known = ", ".join(f"{each}://" for each in READ)
         raise UnhazeError(f"cannot read '{url}'; expected a file, or a URL by {known}")
 
 
 def is_video_head(head: bytes) -> bool:
-    """Whether the first bytes are those of a video: MP4 (AVIF and HEIC are kin), Matroska ..."""
+    """Returns whether the first bytes are those of a video: MP4 (not AVIF and HEIC), Matroska
+    ...
+    """
     mp4 = head[4:8] == b"ftyp" and head[8:12].strip() in VIDEO_BRANDS
     avi = head[:4] == b"RIFF" and head[8:12] == b"AVI "
     broadcast = head[:1] == head[188:189] == head[376:377] == b"G"
@@ -85,9 +87,10 @@ def is_video_head(head: bytes) -> bool:
 
 
 class Piped:
-    """What comes from a pipe, for PyAV: first `head`, then the rest as it arrives.
+    """Data from a pipe, for PyAV: first `head`, then the rest as it arrives.
 
-    A read returns what is there, and waits for nothing more: so a slow stream is not held back.
+    A read returns the available bytes without waiting for more, so that a slow stream is not
+    delayed.
     """
 
     def __init__(self, file: IO[bytes], head: bytes = b"") -> None:
@@ -95,7 +98,7 @@ class Piped:
         self.name = str(getattr(file, "name", "the stream"))
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """Returns at most `size` bytes; none at the end."""
         if self.head:
             given, self.head = self.head[:size], self.head[size:]
             return given
@@ -103,13 +106,13 @@ class Piped:
 
 
 def _some(file: IO[bytes], size: int) -> bytes:
-    """What is there of a pipe; of a raw file each read is like that."""
+    """Returns the available bytes of a pipe; each read of a raw file does this."""
     some: Callable[[int], bytes] = getattr(file, "read1", None) or file.read
     return some(size)
 
 
 def peek(file: IO[bytes]) -> bytes:
-    """The first bytes of a pipe, or less at its end; they are taken from it."""
+    """Reads the first bytes of a pipe, or fewer at its end; they are taken from it."""
     head = b""
     while len(head) < HEAD:
         some = _some(file, HEAD - len(head))
@@ -120,7 +123,7 @@ def peek(file: IO[bytes]) -> bytes:
 
 
 def readable(source: "str | Path | IO[bytes] | Piped") -> Any:
-    """A source as PyAV reads it without waiting for more than it needs."""
+    """Returns a source that PyAV reads without waiting for more than it needs."""
     if isinstance(source, str | Path | Piped):
         return source
     seekable = getattr(source, "seekable", lambda: False)
@@ -128,13 +131,13 @@ def readable(source: "str | Path | IO[bytes] | Piped") -> Any:
 
 
 class Pipe:
-    """A pipe that FFmpeg writes into: bytes leave at once, and nothing winds back."""
+    """A pipe that FFmpeg writes to: bytes are sent at once, and it cannot seek."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
 
     def write(self, data: bytes) -> int:
-        """All of `data`."""
+        """Writes all of `data`."""
         self.file.write(data)
         self.file.flush()
         return len(data)
@@ -142,7 +145,7 @@ class Pipe:
 
 @dataclass(frozen=True)
 class Sink:
-    """A target that is no file. `to`: a URL, or an open binary file.
+    """A target that is not a file. `to`: a URL, or an open binary file.
 
     `suffix`: stands for the container, None for the source's; `form`: FFmpeg's name of it, if it is
     not that of the suffix.
@@ -153,13 +156,15 @@ class Sink:
     form: str | None = None
 
     def name_for(self, source_form: str) -> Path:
-        """A name with the suffix of the container, for a source of FFmpeg's `source_form`."""
+        """Returns a name with the suffix of the container, for a source of FFmpeg's
+        `source_form`.
+        """
         alike = [SAME_FORM[each] for each in source_form.split(",") if each in SAME_FORM]
         return Path(f"stream{self.suffix or next(iter(alike), '.mkv')}")
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Any]:
-        """What PyAV writes into. UnhazeError: the other side refuses, or goes away."""
+        """Returns what PyAV writes to. UnhazeError: the other side refuses, or disconnects."""
         from av.error import FFmpegError
 
         if not isinstance(self.to, str):
@@ -173,7 +178,9 @@ class Sink:
 
 
 def sink_of(target: str | Path | IO[bytes], container: str | None) -> Sink | None:
-    """The target as a sink; None if it is a file. UnhazeError: no such protocol or container."""
+    """Returns the target as a sink; None if it is a file. UnhazeError: no such protocol or
+    container.
+    """
     if container is not None:
         lookup(FORMS, container, "container of streams")
     scheme = scheme_of(target)
@@ -191,7 +198,9 @@ def sink_of(target: str | Path | IO[bytes], container: str | None) -> Sink | Non
 
 
 def opening_options(source: object) -> dict[str, Any]:
-    """For `open_container`: what a URL may be of, and how soon it is lost; of all else nothing."""
+    """Returns options for `open_container`: formats and timeouts of a URL; none for other
+    sources.
+    """
     scheme = scheme_of(source)
     if scheme is None:
         return {}
@@ -203,9 +212,9 @@ def opening_options(source: object) -> dict[str, Any]:
 
 
 def is_live(source: object, container: Any) -> bool:
-    """Whether an open source sends on its own time, so that what comes late is lost.
+    """Returns whether an open source sends in real time, so that what comes late is lost.
 
-    By HTTP that is what has no end; playlists come in pieces, and are waited for.
+    For HTTP, those without an end; playlists come in pieces, which are waited for.
     """
     scheme, known = scheme_of(source), container.duration is not None or container.size > 0
     if scheme in ("http", "https"):
@@ -215,12 +224,12 @@ def is_live(source: object, container: Any) -> bool:
 
 @dataclass
 class Pace:
-    """How late the frames of a live source are. `least`: what is usual, in seconds of two clocks;
-    `leaps`: of the source's clock so far; `left_out`: frames that came too late.
+    """Delay of the frames of a live source. `least`: the usual one, in seconds between two clocks;
+    `leaps`: jumps of the source's clock so far; `left_out`: dropped frames.
 
-    At first there is a backlog, of what was sent while the source was looked at; it is passed over,
-    as is what has gathered whenever a frame is late. `skipped_from`: where passing over began; None
-    once the reader had to wait for what comes next.
+    At first there is a backlog of what was sent during probing. It is skipped, and so is what
+    accumulates whenever a frame is late. `skipped_from`: where skipping began; None once the reader
+    had to wait for the next frame.
     """
 
     least: float = math.inf
@@ -230,12 +239,12 @@ class Pace:
     skipped_from: float | None = math.nan
 
     def waited(self, seconds: float) -> None:
-        """The reader has waited for what comes next: from now on it is what is sent just then."""
+        """Records that the reader had to wait, so that from now on frames are current."""
         if seconds > WAIT and not math.isnan(self.skipped_from or 0.0):
             self.skipped_from = None
 
     def is_late(self, due: float, leaps: int) -> bool:
-        """Whether a frame, due at these seconds of the source's clock, is better left out."""
+        """Returns whether to drop a frame, due at these seconds of the source's clock."""
         now = time.monotonic()
         behind = now - due
         if leaps != self.leaps:
@@ -253,7 +262,7 @@ class Pace:
         return self.skipped_from is not None
 
     def start_anew(self) -> None:
-        """The source's clock has leapt, or it was lost and is back."""
+        """Resets the state after the source's clock has jumped, or it was lost and is back."""
         self.least = math.inf
 
 
@@ -263,7 +272,7 @@ def _why(said: str, url: str) -> str:
 
 
 def missing_protocol(url: str) -> str:
-    """What to do where PyAV's FFmpeg lacks a protocol, as SRT."""
+    """Returns what to do if PyAV's FFmpeg lacks a protocol, such as SRT."""
     return (
         f"the FFmpeg of PyAV has no {scheme_of(url)}; let one that has it pass the stream on:"
         f" ffmpeg -i '{url}' -c copy -f matroska - | unhaze - -o -"

@@ -1,4 +1,4 @@
-"""The file that FFmpeg writes into: it appears whole or not at all, and every failure is raised."""
+"""The file that FFmpeg writes to: it is complete or absent, and every failure is raised."""
 
 import io
 import os
@@ -15,11 +15,11 @@ class TargetFile:
     """A new file for PyAV, by its descriptor."""
 
     def __init__(self, descriptor: int) -> None:
-        # Unbuffered: closing after a failure has nothing left that could fail again.
+        # Unbuffered: closing after a failure writes nothing that could fail again.
         self.file = io.FileIO(descriptor, "r+b", closefd=False)
 
     def write(self, data: bytes) -> int:
-        """All of `data`, which a bare file does not promise."""
+        """Writes all of `data`, which a raw file does not guarantee."""
         rest = memoryview(data)
         while rest:
             rest = rest[self.file.write(rest) :]
@@ -33,14 +33,14 @@ class TargetFile:
 
     @property
     def closed(self) -> bool:
-        """PyAV asks: into a closed file it writes no last words."""
+        """PyAV reads this: it writes no trailer to a closed file."""
         return self.file.closed
 
     def close(self) -> None:
         self.file.close()
 
     def copy(self, path: Path) -> None:
-        """A copy under another name, over what had it."""
+        """Copies the content to `path` and replaces what was there."""
         self.file.seek(0)
         with (
             new_file(path, original=None, overwrite=True) as descriptor,
@@ -51,7 +51,7 @@ class TargetFile:
 
 @contextmanager
 def target_file(target: Path, *, original: Path | None, overwrite: bool) -> Iterator[TargetFile]:
-    """A file that gets its name when all went well. UnhazeError for all that prevents that."""
+    """Yields a file that gets its name if no error was raised. UnhazeError: for any failure."""
     from av.error import FFmpegError
 
     try:

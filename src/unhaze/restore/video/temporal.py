@@ -1,10 +1,10 @@
-"""The affine field over time: it moves with the picture, flickers less, and starts anew at cuts.
+"""The affine field over time: it moves with the picture, reduces flicker, and restarts at cuts.
 
-A network that sees one frame at a time answers noise with noise, and the eye sees that as flicker.
+A network that sees single frames turns noise into noise of the result, which is visible as flicker.
 Haze itself changes slowly, so the field of a video is a running mean in which old estimates fade:
-slowly where the picture rests, at once where it changed. For the same reason the network need not
-see every frame: its last answer is held, and moved along with the camera, until it is too old or
-too much of the picture has changed.
+slowly where the picture is static, at once where it changed. For the same reason the network need
+not see every frame: its last estimate is kept, and moved along with the camera, until it is too old
+or too much of the picture has changed.
 """
 
 import math
@@ -18,16 +18,16 @@ from unhaze.image.filters import LUMA, window_mean
 from unhaze.image.resize import cell_means
 
 CELL = 4  # analysis pixels along the side of a cell, in which change is measured
-STILL, CHANGED = 0.015, 0.06  # change of a cell's luma that is noise; that is another content
-WORN = 0.02  # share of changed cells at which the network has to look again
-# Two frames show different scenes if their details do not go together. Not their luma as a whole:
-# hazy scenes are alike in that all grow brighter towards the sky. Of the 60 cuts between the photos
-# of the benchmark none comes above a correlation of 0.15, no pan by hand below 0.4.
-DETAIL, SURROUND = 8, 1 / 16  # analysis pixels along a cell; radius, in long sides, of its environs
+STILL, CHANGED = 0.015, 0.06  # change of a cell's luma that is noise; that is other content
+WORN = 0.02  # share of changed cells at which the network has to run again
+# Two frames show different scenes if their details do not correlate. Overall luma is no criterion:
+# all hazy scenes become brighter towards the sky. Of the 60 cuts between the photos of the
+# benchmark none exceeds a correlation of 0.15, and no hand-held pan is below 0.4.
+DETAIL, SURROUND = 8, 1 / 16  # pixels along a cell; radius of its surroundings, in long sides
 LIKENESS = 0.3  # correlation of details below which they belong to different scenes
 FLAT = 2.5e-5  # variance of details below which they are noise, as in dense fog or black
-DARK, BURNT = 0.02, 0.97  # luma beyond which there are no details
-# Shares of cells that have to show something, and to have changed, to tell a cut by.
+DARK, BURNT = 0.02, 0.97  # limits of luma beyond which there are no details
+# Shares of cells that have to have details, and to have changed, to detect a cut.
 SHOWN, SEEN = 0.05, 0.01
 
 Estimate = Callable[[np.ndarray], np.ndarray]
@@ -35,10 +35,10 @@ Estimate = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Steadiness:
-    """How the field of a video is held. `analysis`: long side in pixels of what the network sees.
+    """Settings of the temporal smoothing. `analysis`: long side in pixels of the network's input.
 
-    `smoothing` in [0,1): the share of the old field that stays, where nothing changed, from one
-    estimate to the next; 0 is none. `hold`: frames for which one estimate may serve.
+    `smoothing` in [0,1): the share of the old field that is kept, where nothing changed, from one
+    estimate to the next; 0 turns it off. `hold`: number of frames that one estimate may serve.
     """
 
     analysis: int
@@ -46,7 +46,7 @@ class Steadiness:
     hold: int
 
     def __post_init__(self) -> None:
-        """UnhazeError for a value out of range or of a wrong type."""
+        """Raises UnhazeError for a value out of range or of a wrong type."""
         for name, least in (("analysis", 16), ("hold", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
@@ -81,7 +81,7 @@ class Moment:
 def next_moment(
     before: Moment | None, small: np.ndarray, estimate: Estimate, steadiness: Steadiness
 ) -> Moment:
-    """The field of the next frame, `small` (h,w,3) float32 in [0,1] at analysis size.
+    """Returns the moment of the next frame, `small` (h,w,3) float32 in [0,1] at analysis size.
 
     `before`: None for the first frame. `estimate`: `small` -> maps (3,2,h,w).
     """
@@ -91,7 +91,7 @@ def next_moment(
     motion = (0.0, 0.0)
     if before.luma.shape == luma.shape:
         motion = find_motion(before.luma, luma)
-    # A motion found by mistake, as in the light of a flash, makes no cut.
+    # A wrong motion, such as that of a flash, makes no cut.
     if before.luma.shape != luma.shape or (
         is_cut(before.luma, luma) and is_cut(_carried(before.luma, motion), luma)
     ):
@@ -103,7 +103,7 @@ def next_moment(
     if now.age >= steadiness.hold or worn:
         estimates = before.estimates + 1
         now = replace(now, target=estimate(small), target_luma=luma, age=0, estimates=estimates)
-    # In a young scene all frames count alike, or the first would linger.
+    # In a young scene all frames have equal weight, or the first would dominate.
     least = 1 - steadiness.smoothing ** (1 / steadiness.hold)
     least = max(least, 1 / (now.frames + 1))
     share = taken_up(change(now.maps_luma, luma), least)
@@ -113,7 +113,8 @@ def next_moment(
 
 
 def find_motion(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    """Translation (down, right) in pixels from one luma picture (h,w) to another; (0,0) if unclear.
+    """Returns the translation (down, right) in pixels between luma pictures (h,w); (0,0) if
+    unclear.
 
     Phase correlation of halved pictures (Kuglin and Hines, "The phase correlation image alignment
     method", 1975), refined by a parabola through the peak.
@@ -134,7 +135,7 @@ def is_cut(before: np.ndarray, after: np.ndarray) -> bool:
     """Whether two luma pictures (h,w), motion made good, show different scenes."""
     coarse = cell_means(before, DETAIL), cell_means(after, DETAIL)
     first, second = map(details, coarse)
-    # What a flash has burnt out, or a fade swallowed, tells nothing.
+    # Cells that a flash has burnt out, or a fade has hidden, are not informative.
     shown = (np.minimum(*coarse) > DARK) & (np.maximum(*coarse) < BURNT)
     if shown.mean() < SHOWN or np.mean(change(before, after) > CHANGED) < SEEN:
         return False
@@ -145,7 +146,9 @@ def is_cut(before: np.ndarray, after: np.ndarray) -> bool:
 
 
 def details(coarse: np.ndarray) -> np.ndarray:
-    """Means of cells, (h,w), each less that of its environs: neither sky nor fine noise."""
+    """Returns means of cells, (h,w), minus those of their surroundings: neither sky nor fine
+    noise.
+    """
     return coarse - window_mean(coarse, max(1, round(SURROUND * max(coarse.shape))))
 
 
@@ -155,7 +158,9 @@ def change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def taken_up(changes: np.ndarray, least: float) -> np.ndarray:
-    """Share of the new field that each cell takes up: `least` at rest, 1 in and beside changes."""
+    """Returns the weight of the new field in each cell: `least` without change, 1 in and beside
+    changes.
+    """
     share = np.clip((changes - STILL) / (CHANGED - STILL), 0, 1)
     height, width = share.shape
     padded = np.pad(share, 1, "edge")
@@ -168,7 +173,7 @@ def _first_moment(luma: np.ndarray, maps: np.ndarray) -> Moment:
 
 
 def _moved_moment(before: Moment, motion: tuple[float, float]) -> Moment:
-    """Everything carried along by whole pixels; what is left of the motion is kept for later."""
+    """Moves everything by whole pixels; the rest of the motion is kept for later."""
     wanted = (before.rest[0] + motion[0], before.rest[1] + motion[1])
     return replace(
         before,
@@ -183,7 +188,7 @@ def _moved_moment(before: Moment, motion: tuple[float, float]) -> Moment:
 
 
 def _carried(values: np.ndarray, motion: tuple[float, float]) -> np.ndarray:
-    """(...,h,w) moved by whole pixels; what comes in from outside repeats the border."""
+    """Moves (...,h,w) by whole pixels; pixels from outside repeat the border."""
     height, width = values.shape[-2:]
     down = min(max(round(motion[0]), 1 - height), height - 1)
     right = min(max(round(motion[1]), 1 - width), width - 1)
@@ -197,7 +202,7 @@ def _carried(values: np.ndarray, motion: tuple[float, float]) -> np.ndarray:
 
 
 def _between(old: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """The way from old to new, gone by `share` of it."""
+    """Interpolates from old to new by `share`."""
     way = new - old
     way *= share
     way += old
@@ -205,13 +210,15 @@ def _between(old: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def _windowed(luma: np.ndarray) -> np.ndarray:
-    """Without its mean, and fading towards the border: a Fourier transform sees no edge there."""
+    """Removes the mean and fades towards the border, so that a Fourier transform sees no edge
+    there.
+    """
     down, right = (np.hanning(size).astype(np.float32) for size in luma.shape)
     return (luma - luma.mean()) * down[:, None] * right
 
 
 def _refined(surface: np.ndarray, peak: tuple[int, ...], axis: int) -> float:
-    """The position of a peak along `axis`, between pixels; negative beyond the middle."""
+    """Returns the position of a peak along `axis`, between pixels; negative beyond the middle."""
     size = surface.shape[axis]
     line = surface.take(peak[1 - axis], 1 - axis)
     left, top, right = (float(line[(peak[axis] + step) % size]) for step in (-1, 0, 1))

@@ -1,4 +1,4 @@
-"""Restored frames become a video file, with all that the source held besides its pictures."""
+"""Writes restored frames to a video file, with the source's other streams."""
 
 import contextlib
 import itertools
@@ -19,7 +19,7 @@ from unhaze.restore.video.output import Output, configure, in_full_range
 from unhaze.restore.video.pixels import Picture, to_frame
 from unhaze.restore.video.reading import Reading
 
-WARM_UP = 0.08  # seconds of sound that decoders want before what is heard; Opus the most
+WARM_UP = 0.08  # seconds of sound that decoders need before the audible part; Opus the most
 
 
 def write(
@@ -27,7 +27,7 @@ def write(
 ) -> Iterator[float]:
     """Encodes pictures, copies packets (`items` are both), ends the file; yields pictures' times.
 
-    UnhazeError: not one picture came, or the encoder refuses them.
+    UnhazeError: there was not one picture, or the encoder refuses them.
     """
     converter = VideoReformatter()
     layout, shift = None, reading.origin
@@ -74,12 +74,12 @@ def _encode(
         _mux_kept(output, None)
     frame = to_frame(item, converter, layout, in_full_range(output, item))
     frame.pts = pts
-    frame.pict_type = PictureType.NONE  # the source's is no order to the encoder
+    frame.pict_type = PictureType.NONE  # the source's types must not influence the encoder
     _mux_new(output, output.video.encode(frame))
 
 
 def _mux_kept(output: Output, until: int | None) -> None:
-    """What is kept and due before a time in ticks of the encoder; None: all of it."""
+    """Writes the kept packets due before a time in ticks of the encoder; None: all of them."""
     while output.kept and (until is None or (output.kept[0].dts or 0) <= until):
         packet = output.kept.popleft()
         output.kept.extend(itertools.islice(output.replay, 1))
@@ -89,7 +89,7 @@ def _mux_kept(output: Output, until: int | None) -> None:
 
 
 def _mux_new(output: Output, packets: list[Packet]) -> None:
-    """What has just been encoded; its times grow, also behind what an earlier run has encoded."""
+    """Writes newly encoded packets; times increase, also after those of an earlier run."""
     for packet in packets:
         if output.last is not None and packet.dts is not None and packet.dts <= output.last:
             packet.dts = output.last + 1
@@ -100,7 +100,7 @@ def _mux_new(output: Output, packets: list[Packet]) -> None:
 
 
 def _copy(packet: Packet, output: Output, reading: Reading, shift: float) -> None:
-    """Puts a packet into its track, `shift` seconds earlier, if it lies in the wanted part."""
+    """Writes a packet to its track, `shift` seconds earlier, if it lies in the wanted part."""
     if is_cover(packet.stream):
         packet.pts = packet.dts = 0
     elif not _cut(packet, reading, shift) or _unheard(packet):
@@ -109,7 +109,7 @@ def _copy(packet: Packet, output: Output, reading: Reading, shift: float) -> Non
 
 
 def _mux_copies(output: Output, packets: list[Packet]) -> None:
-    """One that the container does not take is not worth the loss of the whole video."""
+    """Writes copied packets; one that the container refuses does not fail the whole video."""
     for packet in packets:
         try:
             output.container.mux(packet)
@@ -118,7 +118,7 @@ def _mux_copies(output: Output, packets: list[Packet]) -> None:
 
 
 def _finish(output: Output) -> None:
-    """What encoders still hold, and the end of the file."""
+    """Writes what encoders still hold, and the end of the file."""
     _mux_new(output, output.video.encode(None))
     for track in output.copies.values():
         _mux_copies(output, track.take(None))
@@ -133,13 +133,13 @@ def _finish(output: Output) -> None:
 
 
 def _unheard(packet: Packet) -> bool:
-    """Whether the source's edit list leaves out a packet of sound that no decoder warms up by."""
+    """Returns whether the edit list removes a packet of sound that no decoder needs to start."""
     due = float((packet.pts or 0) * base_of(packet))
     return packet.is_discard and packet.stream.type == "audio" and not -WARM_UP <= due < 0
 
 
 def _cut(packet: Packet, reading: Reading, shift: float) -> bool:
-    """Whether the packet lies in the wanted part; its times are set, subtitles shortened."""
+    """Returns whether the packet lies in the wanted part; sets its times and shortens subtitles."""
     due = packet.dts if packet.pts is None else packet.pts
     if due is None:
         return False
@@ -163,7 +163,7 @@ def _cut(packet: Packet, reading: Reading, shift: float) -> bool:
 
 
 def _copy_chapters(output: Output, reading: Reading, shift: float) -> None:
-    """Chapters of the wanted part, with the times that they have there."""
+    """Copies the chapters of the wanted part, with their times there."""
     begin, end = shift, math.inf if reading.end is None else reading.origin + reading.end
     chapters = []
     for chapter in reading.container.chapters():

@@ -1,8 +1,8 @@
-"""A frame restored in its own pixels: what the field does in RGB, without the way there and back.
+"""Restores a frame in YUV: the effect of the field in RGB, without converting back and forth.
 
-Luma and colour are read side by side, become red, green and blue of one pixel in registers, and go
-back through the same matrix and range. Differs from the way by RGB arrays: the colour of a pixel is
-that of its sample of chroma, not interpolated between samples, and there is no rounding between.
+Luma and chroma are read together, converted to red, green and blue of one pixel in registers, and
+back by the same matrix and range. Differs from the way by RGB arrays: the colour of a pixel is that
+of its chroma sample, not interpolated between samples, and nothing is rounded in between.
 """
 
 import ctypes
@@ -26,11 +26,11 @@ SHARES = {
     9: (0.2627, 0.0593),
 }
 PLANAR = re.compile(r"yuva?j?4(?:20|22|44|40)p(?:(?:9|10|12|14|16)le)?")
-PARTS = 2  # of a frame for each thread
+PARTS = 2  # pixels of a frame per thread
 
 
 def takes(frame: VideoFrame, matrix: int) -> bool:
-    """Whether frames of this kind can be restored in their own pixels here."""
+    """Returns whether frames of this kind can be restored in YUV here."""
     known = PLANAR.fullmatch(frame.format.name) and matrix in SHARES
     return bool(known) and kernel() is not None
 
@@ -46,7 +46,7 @@ def restore_yuv(
 ) -> None:
     """Applies the field, maps (3,2,h,w) as from `fit_field`, to a frame that `takes` accepts.
 
-    In place; what others hold of its memory is copied first. Transparency stays.
+    Works in place; memory shared with others is copied first. Transparency does not change.
     """
     frame.make_writable()
     told, rows = _told(frame, np.ascontiguousarray(blend(maps, strength)), matrix, full_range)
@@ -59,7 +59,7 @@ def restore_yuv(
 
 
 def _told(frame: VideoFrame, maps: np.ndarray, matrix: int, full_range: bool) -> tuple[Yuv, int]:
-    """What the kernel is told, and the number of rows of chroma."""
+    """Returns the arguments of the kernel, and the number of rows of chroma."""
     bits, planes = frame.format.components[0].bits, frame.planes[:3]
     top, step = (1 << bits) - 1, 1 << (bits - 8)
     pointers = (ctypes.c_void_p * 3)(*(plane.buffer_ptr for plane in planes))
@@ -75,5 +75,5 @@ def _told(frame: VideoFrame, maps: np.ndarray, matrix: int, full_range: bool) ->
         *((0, top, top) if full_range else (16 * step, 219 * step, 224 * step)),
         *(red, blue),
     )
-    told.held = maps  # the kernel has its address only
+    told.held = maps  # the kernel has only its address
     return told, rows
