@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ def made_aside(final: Path, *, parents: bool = False) -> Iterator[Path]:
     it is removed. Whether that may be replaced is the caller's to check. parents: makes the folder.
     UnhazeError: the system does not let it be written.
     """
-    aside = final.with_name(f".{secrets.token_hex(4)}.{final.name}")
+    aside = final.with_name(f".{os.urandom(4).hex()}.{final.name}")
     try:
         if parents:
             final.parent.mkdir(parents=True, exist_ok=True)

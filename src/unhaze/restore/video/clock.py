@@ -27,7 +27,7 @@ def base_of(timed: Packet | VideoFrame | VideoStream) -> Fraction:
 
 
 def frame_rate(video: VideoStream) -> Fraction:
-    """Returns the average frames per second, or a default if the file states none, or only ticks."""
+    """Returns the average frames per second; a default if the file states none, or only ticks."""
     known = (video.average_rate, video.guessed_rate)
     return next((rate for rate in known if rate and rate <= MOST_RATE), Fraction(25))
 
