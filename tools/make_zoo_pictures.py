@@ -28,9 +28,9 @@ HEAD = f"""# The zoo: pictures
 `python tools/make_zoo_pictures.py` writes this page, after `unhaze zoo get NAME` for each network.
 The picture is [rendered](../samples/README.md), so the clear scene is known: dB and SSIM (protocol
 `aecr`) are of this one picture of {WIDTH} pixels, restored by `unhaze valley.jpg --model NAME`. It
-is an outdoor scene and much hazier than the training data of the published weights; [zoo.md](zoo.md)
-has their scores on data of their own kind. The weights named `its`, and those of GCANet, were
-trained indoors.
+is an outdoor scene and much hazier than the training data of the published weights;
+[zoo.md](zoo.md) has their scores on data of their own kind. The weights named `its`, and those of
+GCANet, were trained indoors.
 
 """
 
