@@ -23,8 +23,9 @@ from unhaze import photo
 from unhaze.data.hazing import patches
 from unhaze.data.pairing import list_pictures
 from unhaze.evaluation import sha256
-from unhaze.evaluation.sizes import fitted
 from unhaze.haze import add_haze
+from unhaze.image.conversion import to_float
+from unhaze.image.resize import fitted
 from unhaze.outputs import Controls
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video import restore_frames
@@ -45,7 +46,7 @@ def main() -> None:
     given = parser.parse_args()
     load = os.getloadavg()[0]
     paths = list_pictures(given.clear)[: given.limit]
-    photos = [fitted(photo.to_float(photo.read_rgb(each)), given.long_side) for each in paths]
+    photos = [fitted(to_float(photo.read_rgb(each)), given.long_side) for each in paths]
     rows = [
         {"haze": name, "model": model} | measure(Restorer(model), photos)
         for model in given.model or ("photo", "photo-fast")

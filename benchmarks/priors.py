@@ -17,6 +17,7 @@ import numpy as np
 from unhaze import photo
 from unhaze.data.catalog import find_pairs, fit_clear
 from unhaze.haze import remove_haze
+from unhaze.image.conversion import to_float
 from unhaze.metrics import measure
 from unhaze.restore.priors.dark_channel import DarkChannelPrior
 
@@ -66,8 +67,8 @@ def main() -> None:
     pairs = find_pairs("folders", ".", **folders)[:: given.every]
     numbers: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
     for pair in pairs:
-        hazy = photo.to_float(photo.read_rgb(pair.hazy))
-        clear = fit_clear(pair, photo.to_float(photo.read_rgb(pair.clear)), hazy)
+        hazy = to_float(photo.read_rgb(pair.hazy))
+        clear = fit_clear(pair, to_float(photo.read_rgb(pair.clear)), hazy)
         for name, variant in VARIANTS.items():
             restored = restore(hazy, variant)
             numbers[name].append(measure(restored, clear, "aecr", metrics=("psnr", "ssim")))

@@ -23,7 +23,7 @@ import pyvips
 
 from benchmarks.measure import ROOT, Measured, python, write_record
 from unhaze.evaluation import sha256
-from unhaze.filters import LUMA
+from unhaze.image.filters import LUMA
 from unhaze.restore.field import apply_field, fit_field
 from unhaze.restore.restorer import Restorer, analysis_image
 from unhaze.restore.video import read_frames, restore_frames

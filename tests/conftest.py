@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from halving import write_model
+from rgbd_scenes import draw_scenes
 
 from unhaze.cli import main
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+    from unhaze.restore.restorer import Restorer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,6 +34,20 @@ def pytest_collection_finish():
     """Garbage is looked for seldom, and not in the modules: that took an eighth of the time."""
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
+
+
+@pytest.fixture(scope="module")
+def restorer() -> "Restorer":
+    """The dark channel prior, quick to run."""
+    from unhaze.restore.restorer import Restorer
+
+    return Restorer("dcp", "cpu", analysis=64, threads=1)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> Path:
+    """A folder of small clear pictures with depth."""
+    return draw_scenes(tmp_path_factory.mktemp("rgbd"))
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,13 @@ def picture(height: int = 40, width: int = 56) -> np.ndarray:
     return np.rint(255 * np.dstack([rows, columns, (rows + columns) / 2])).astype(np.uint8)
 
 
+def colours(height: int = 48, width: int = 64) -> np.ndarray:
+    """Ramps of middling brightness, (H,W,3) uint8."""
+    down, across = np.mgrid[0:height, 0:width]
+    planes = [90 + down, 100 + across, 120 + (down + across) / 2]
+    return np.stack(planes, -1).astype(np.uint8)
+
+
 def is_halved(path: Path) -> bool:
     """Whether `path` is half the picture, up to JPEG and the fitting of the field."""
     restored = photo.read_rgb(path).astype(float)

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, e
 from web_files import ACME
 
 from unhaze import photo
+from unhaze.image.conversion import to_float
 from unhaze.photo import profile
 from unhaze.photo.picture import EXIF, ICC
 from unhaze.restore.managed import colours_by
@@ -152,7 +153,7 @@ def distance(page: Page, right: photo.Photo) -> float:
     page.locator("#split").fill("0")
     page.click("#full")
     shot = shown_colours(page)
-    seen = np.rint(255 * colours_by(right.traits).to_srgb(photo.to_float(right.pixels)))
+    seen = np.rint(255 * colours_by(right.traits).to_srgb(to_float(right.pixels)))
     height, width = seen.shape[:2]
     top, left = (shot.shape[0] - height) // 2, (shot.shape[1] - width) // 2
     inside = slice(60, height - 60), slice(40, width - 40)

@@ -11,6 +11,7 @@ from unhaze.data.check import Problem, check, structure_of
 from unhaze.data.pack import make_pack
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze, transmission
+from unhaze.image.conversion import to_float
 
 SCENES = 4
 FRAME = 10
@@ -42,8 +43,8 @@ def good(tmp_path_factory):
         framed = np.pad(clear, ((FRAME, FRAME), (FRAME, FRAME), (0, 0)), constant_values=255)
         photo.write_rgb(root / "pairs" / "clear" / f"{number}.png", framed)
         for k, beta in ((1, 0.6), (2, 1.8)):
-            distance = photo.to_float(depth) / photo.to_float(depth).max()
-            hazy = add_haze(photo.to_float(clear), transmission(distance, beta), 1.0)
+            distance = to_float(depth) / to_float(depth).max()
+            hazy = add_haze(to_float(clear), transmission(distance, beta), 1.0)
             path = root / "pairs" / "hazy" / f"{number}_{k}.png"
             photo.write_rgb(path, np.rint(255 * hazy).astype(np.uint8))
     return root

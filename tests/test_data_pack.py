@@ -14,6 +14,7 @@ from unhaze.data.check import check
 from unhaze.data.pack import is_pack, make_pack, read_pack
 from unhaze.data.rgbd import RGBD
 from unhaze.errors import UnhazeError
+from unhaze.haze import HazeLaw
 
 
 def smooth(random: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -74,8 +75,8 @@ def test_round_trip(root, tmp_path, codec, quality):
 
 
 def test_haze_from_the_pack_is_that_of_the_folder(root, pack):
-    constant = {"beta": (1.2, 1.2), "airlight": (0.9, 0.9), "airlight_at_one": 0.0}
-    packed, source = RGBD(pack, **constant), RGBD(root, border=2, **constant)
+    constant = HazeLaw(beta=(1.2, 1.2), airlight=(0.9, 0.9))
+    packed, source = RGBD(pack, constant), RGBD(root, constant, border=2)
     for number in range(3):
         assert psnr(packed.pair(number).hazy, source.pair(number).hazy) > 36
     augment, device = Augment(crop=24), torch.device("cpu")

@@ -9,6 +9,7 @@ from unhaze.data.check import check
 from unhaze.data.synth import synthesize
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw, add_haze
+from unhaze.image.conversion import to_float
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_what_is_written_obeys_the_law_it_is_named_after(root, tmp_path):
         scene, _, airlight, beta = pair.name.split("_")
         assert pair.clear.stem == scene
         assert 0.6 <= float(beta) <= 1.8 and 0.7 <= float(airlight) <= 1
-        clear = photo.to_float(photo.read_rgb(pair.clear))
+        clear = to_float(photo.read_rgb(pair.clear))
         assert clear.shape == (28, 36, 3)
         through = np.exp(-float(beta) * depth / deepest)[None, :, None]
         expected = 255 * add_haze(clear, through, float(airlight))

@@ -18,6 +18,7 @@ from unhaze.data.catalog import PairFiles, find_pairs
 from unhaze.errors import UnhazeError
 from unhaze.evaluation import evaluate, sha256, write_result
 from unhaze.haze import add_haze
+from unhaze.image.conversion import to_float
 from unhaze.metrics import measure
 from unhaze.nets import create_net
 from unhaze.weights import save_weights
@@ -91,7 +92,7 @@ def test_identity_scores_the_hazy_pictures(pairs):
     result = evaluate("identity", pairs)
     rows = []
     for pair, border in zip(pairs, (0, 0, 2)):
-        hazy, clear = (photo.to_float(photo.read_rgb(each)) for each in (pair.hazy, pair.clear))
+        hazy, clear = (to_float(photo.read_rgb(each)) for each in (pair.hazy, pair.clear))
         rows.append(measure(hazy, clear[border : -border or None, border : -border or None]))
     for name in ("psnr", "ssim", "ciede2000"):
         assert getattr(result, name) == pytest.approx(np.mean([row[name] for row in rows]))
@@ -122,10 +123,10 @@ def test_weights_and_run_folder_score_the_same(pairs, tmp_path):
     assert weights.psnr == run.psnr
     assert weights.params == sum(parameter.numel() for parameter in net.parameters())
     assert weights.weights_sha256 == run.weights_sha256 == sha256([tmp_path / "net.safetensors"])
-    hazy = photo.to_float(photo.read_rgb(pairs[0].hazy))
+    hazy = to_float(photo.read_rgb(pairs[0].hazy))
     with torch.no_grad():
         restored = net.eval()(torch.from_numpy(hazy).permute(2, 0, 1)[None])[0].permute(1, 2, 0)
-    clear = photo.to_float(photo.read_rgb(pairs[0].clear))
+    clear = to_float(photo.read_rgb(pairs[0].clear))
     assert weights.per_image[0]["psnr"] == pytest.approx(measure(restored.numpy(), clear)["psnr"])
 
 

@@ -11,7 +11,8 @@ from unhaze.cli import main
 from unhaze.data.catalog import PairFiles
 from unhaze.errors import UnhazeError
 from unhaze.evaluation import evaluate
-from unhaze.evaluation.sizes import fitted, resized, scaled
+from unhaze.image.conversion import to_float
+from unhaze.image.resize import fitted, resized, scaled
 
 
 def soft(seed: int, height: int, width: int) -> np.ndarray:
@@ -39,7 +40,7 @@ def test_long_sides(shape, long_side, expected):
 
 
 def test_scaling_there_and_back_keeps_a_smooth_picture():
-    picture = photo.to_float(soft(1, 60, 90))
+    picture = to_float(soft(1, 60, 90))
     for factor in (0.5, 2.0):
         seen = scaled(picture, factor)
         assert seen.shape == (60 * factor, 90 * factor, 3)

@@ -11,6 +11,7 @@ from scipy.ndimage import convolve
 from unhaze import photo
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze, transmission
+from unhaze.image.conversion import to_float
 from unhaze.metrics import fade_kernel
 from unhaze.metrics.fog_density import (
     blur,
@@ -127,7 +128,7 @@ def test_parity_with_the_published_port(shared_data):
         rows = list(csv.DictReader(file))
     assert len(rows) == 22
     for row in rows:
-        picture = photo.to_float(photo.read_rgb(shared_data / "data" / row["file"]))
+        picture = to_float(photo.read_rgb(shared_data / "data" / row["file"]))
         assert fade(picture) == pytest.approx(float(row["fade"]), rel=1e-3), row["file"]
 
 

@@ -8,6 +8,7 @@ from unhaze import photo
 from unhaze.data.catalog import find_pairs
 from unhaze.data.pairing import find_scenes
 from unhaze.haze import add_haze, remove_haze, transmission
+from unhaze.image.conversion import to_float
 
 SOTS_PSNR = 11.975  # of the 500 hazy inputs of SOTS indoor, as published
 
@@ -49,13 +50,13 @@ def sots(shared_data):
     scenes = {}
     for pair in find_pairs("sots-indoor", shared_data / "data" / "sots-indoor-part"):
         if pair.clear.stem not in scenes:
-            scenes[pair.clear.stem] = (photo.to_float(photo.read_rgb(pair.clear)), {})
+            scenes[pair.clear.stem] = (to_float(photo.read_rgb(pair.clear)), {})
         scenes[pair.clear.stem][1][int(pair.name.split("_")[1])] = pair.hazy
     chosen = list(scenes)[::2]
     return {
         scene: (
             scenes[scene][0],
-            {k: photo.to_float(photo.read_rgb(scenes[scene][1][k])) for k in (1, 4, 7, 10)},
+            {k: to_float(photo.read_rgb(scenes[scene][1][k])) for k in (1, 4, 7, 10)},
         )
         for scene in chosen
     }
@@ -98,8 +99,8 @@ def test_haze_drawn_from_nyu_is_as_thick_as_that_of_sots_indoor(shared_data):
     """Other scenes, so the mean PSNR of inputs agrees roughly; at a wrong scale it would not."""
     values = []
     for scene in find_scenes(shared_data / "data" / "nyu-depth-v2")[::100]:
-        clear = photo.to_float(photo.read_rgb(scene.clear)[10:470, 10:630])
-        depth = photo.to_float(photo.read_rgb(scene.depth)[10:470, 10:630, :1])
+        clear = to_float(photo.read_rgb(scene.clear)[10:470, 10:630])
+        depth = to_float(photo.read_rgb(scene.depth)[10:470, 10:630, :1])
         for beta in (0.6, 0.9, 1.2, 1.5):
             hazy = add_haze(clear, transmission(depth / depth.max(), beta), 1.0)
             values.append(-10 * np.log10(np.mean(np.square(hazy - clear))))

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from unhaze import photo
-from unhaze.evaluation.sizes import fitted
+from unhaze.image.conversion import to_float
+from unhaze.image.resize import fitted
 from unhaze.metrics.side_effects import harm
 from unhaze.restore.restorer import Restorer
 
@@ -42,7 +43,7 @@ def photos(shared_data) -> dict[str, np.ndarray]:
 
 
 def shrunk(path: Path) -> np.ndarray:
-    pixels = fitted(photo.to_float(photo.read_rgb(path)), LONG_SIDE)
+    pixels = fitted(to_float(photo.read_rgb(path)), LONG_SIDE)
     return np.rint(255 * pixels).astype(np.uint8)
 
 

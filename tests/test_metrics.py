@@ -8,10 +8,10 @@ from skimage.color import deltaE_ciede2000, rgb2lab, rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from unhaze.errors import UnhazeError
+from unhaze.image.resize import bicubic
 from unhaze.metrics import METRICS, PROTOCOLS, WITH_CLEAR, measure
 from unhaze.metrics.color_difference import difference, lab_from_srgb
 from unhaze.metrics.psnr_ssim import average_pool
-from unhaze.metrics.resampling import bicubic
 
 # Sharma, Wu, Dalal 2005, table 1: two L*a*b* colours and their difference.
 SHARMA = [

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from unhaze.errors import UnhazeError
+from unhaze.image.conversion import to_float
 from unhaze.restore import native
 from unhaze.restore.engine import Engine, OutOfMemory
 from unhaze.restore.native import restore_strips, restore_whole
@@ -116,14 +117,14 @@ def test_what_a_network_averages_over_the_picture_is_handed_to_the_tiles(pooled,
     pixels = picture(400, 600)
     whole = restore_whole(pooled, pixels)
     assert np.abs(in_tiles(pooled, pixels, side) - whole).max() < 0.1 * STEP_OF_8_BITS
-    alone = pooled(native._prepared(pooled, native.as_float(pixels[:side, :side])))
+    alone = pooled(native._prepared(pooled, to_float(pixels[:side, :side])))
     inside = slice(0, side // 2)
     wrong = alone[0, :, inside, inside].transpose(1, 2, 0) - whole[inside, inside]
     assert np.abs(wrong).max() > 3 * STEP_OF_8_BITS
 
 
 def test_means_are_those_of_the_whole_picture(pooled):
-    hazy = native._prepared(pooled, native.as_float(picture(90, 120)))
+    hazy = native._prepared(pooled, to_float(picture(90, 120)))
     means, sizes = pooled.pools(hazy)
     assert sizes == [8 * 45 * 60] * 2
     assert [mean.shape for mean in means] == [(1, 8, 1, 1)] * 2
@@ -143,12 +144,12 @@ def test_means_are_those_of_the_whole_picture(pooled):
 
 
 def test_a_network_without_means_has_none(local):
-    assert local.pools(native._prepared(local, native.as_float(picture(9, 9)))) == ([], [])
+    assert local.pools(native._prepared(local, to_float(picture(9, 9)))) == ([], [])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_pixels_of_any_type(local, dtype):
-    pixels = native.as_float(picture(70, 50))
+    pixels = to_float(picture(70, 50))
     top = 1 if dtype == np.float32 else np.iinfo(dtype).max
     given = pixels if dtype == np.float32 else np.rint(pixels * top).astype(dtype)
     restored = restore_whole(local, given)
@@ -269,7 +270,7 @@ def test_the_border_is_mirrored_if_the_card_asks_for_it(size):
 
     watch = Watch(0, {"multiple": 8})
     pixels = picture(*size)
-    np.testing.assert_array_equal(restore_whole(watch, pixels), native.as_float(pixels))
+    np.testing.assert_array_equal(restore_whole(watch, pixels), to_float(pixels))
     (seen,) = watch.seen
     height, width = size
     assert seen.shape == (1, 3, -(-height // 8) * 8, -(-width // 8) * 8)

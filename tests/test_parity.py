@@ -14,6 +14,7 @@ import scipy.io
 import torch
 
 from unhaze import photo
+from unhaze.image.conversion import to_float
 from unhaze.published import import_weights
 from unhaze.weights import load_model
 
@@ -117,8 +118,8 @@ def test_official_weights_equal_the_reference_pipeline(
     own = load_model(import_weights(weights, tmp_path / "own.safetensors", net=net).path).net
     folder = shared_data / "data" / "sots-indoor-part"
     for name in PICTURES:
-        hazy = photo.to_float(photo.read_rgb(folder / "hazy" / f"{name}.png"))
-        clear = photo.to_float(photo.read_rgb(folder / "clear" / f"{name[:4]}.png"))
+        hazy = to_float(photo.read_rgb(folder / "hazy" / f"{name}.png"))
+        clear = to_float(photo.read_rgb(folder / "clear" / f"{name[:4]}.png"))
         clear = clear[10:-10, 10:-10] if clear.shape != hazy.shape else clear
         hazy, clear = hazy[MIDDLE], clear[MIDDLE]
         with torch.inference_mode():

@@ -8,6 +8,7 @@ import pytest
 import pyvips
 
 from unhaze import photo
+from unhaze.image.conversion import to_float
 from unhaze.photo import Photo, Traits
 
 
@@ -188,7 +189,7 @@ def test_bare_pixels(tmp_path):
 
 def test_to_float_spans_zero_to_one():
     for dtype in (np.uint8, np.uint16):
-        values = photo.to_float(np.array([0, np.iinfo(dtype).max], dtype))
+        values = to_float(np.array([0, np.iinfo(dtype).max], dtype))
         assert values.dtype == np.float32
         assert values.tolist() == [0, 1]
 

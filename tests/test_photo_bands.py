@@ -9,14 +9,8 @@ import pytest
 import unhaze
 from unhaze import UnhazeError, photo
 from unhaze.outputs import Output
-from unhaze.restore.restorer import Restorer
 
 tifffile = pytest.importorskip("tifffile")
-
-
-@pytest.fixture(scope="module")
-def restorer() -> Restorer:
-    return Restorer("dcp", "cpu", analysis=64, threads=1)
 
 
 def picture() -> np.ndarray:

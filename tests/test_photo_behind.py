@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pyvips
+from halving import colours
 
 from unhaze import photo
 from unhaze.errors import UnhazeError
@@ -17,17 +18,6 @@ from unhaze.restore.restorer import Restorer
 
 MP4 = struct.pack(">I", 24) + b"ftypmp42" + bytes(12) + b"\0\0\0\x08mdat"
 GAIN = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:hdrgm="h" hdrgm:Version="1.0"/>'
-
-
-@pytest.fixture(scope="module")
-def restorer() -> Restorer:
-    return Restorer("dcp", "cpu", analysis=64, threads=1)
-
-
-def colours(height: int = 48, width: int = 64) -> np.ndarray:
-    down, across = np.mgrid[0:height, 0:width]
-    planes = [90 + down, 100 + across, 120 + (down + across) / 2]
-    return np.stack(planes, -1).astype(np.uint8)
 
 
 def turned_exif(orientation: int) -> bytes:

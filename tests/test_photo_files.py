@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import pyvips
 
-from unhaze import photo
+from unhaze import atomic, photo
 from unhaze.errors import UnhazeError
-from unhaze.photo import Photo, Stream, Traits, files
+from unhaze.photo import Photo, Stream, Traits
 
 
 def colours() -> np.ndarray:
@@ -125,7 +125,7 @@ def test_the_original_is_never_touched(tmp_path):
 def kind(request, monkeypatch) -> str:
     """How the unfinished file is kept: without a name, or with one where there is no such thing."""
     if request.param == "hidden":
-        monkeypatch.setattr(files, "_nameless", lambda folder: None)
+        monkeypatch.setattr(atomic, "_nameless", lambda folder: None)
     elif not hasattr(os, "O_TMPFILE"):
         pytest.skip("this system has no nameless files")
     return request.param

@@ -1,5 +1,7 @@
 """What a model for photos learns from: uneven haze, assumed depth, several sources, a camera."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from unhaze.data import PairedBatch
 from unhaze.data.build import create_data
 from unhaze.data.hazing import haze_batch
 from unhaze.data.mixed import Camera, cosine_basis, jpeg, photograph
-from unhaze.data.outdoor import Outdoor, pseudo_depth
+from unhaze.data.outdoor import LAW, Outdoor, pseudo_depth
 from unhaze.data.transforms import generator_for
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
@@ -104,7 +106,7 @@ def test_the_sky_of_an_outdoor_photo_is_farther_than_its_ground(photos):
 
 
 def test_outdoor_batches_depend_on_seed_and_step_alone(photos):
-    data = Outdoor([str(photos)], clear_share=0.0)
+    data = Outdoor([str(photos)], replace(LAW, clear_share=0.0))
     first, again, other = (
         data.draw(0, step, size=4, augment=PLAIN, device=CPU) for step in (3, 3, 4)
     )

@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import pyvips
+from halving import colours
 
 from unhaze import photo
 from unhaze.photo import Photo, Traits, exif, inventory, jpeg, png
@@ -25,17 +26,6 @@ DESCRIPTION = (
 )
 END = b"</rdf:Description></rdf:RDF></x:xmpmeta>"
 MP4 = struct.pack(">I", 24) + b"ftypmp42" + bytes(12) + b"\0\0\0\x08mdat"
-
-
-@pytest.fixture(scope="module")
-def restorer() -> Restorer:
-    return Restorer("dcp", "cpu", analysis=64, threads=1)
-
-
-def colours(height: int = 48, width: int = 64) -> np.ndarray:
-    down, across = np.mgrid[0:height, 0:width]
-    planes = [90 + down, 100 + across, 120 + (down + across) / 2]
-    return np.stack(planes, -1).astype(np.uint8)
 
 
 def plain(suffix: str, pixels: np.ndarray | None = None) -> bytes:
@@ -289,7 +279,7 @@ def test_the_manual_has_the_table():
 
 
 def test_insert_moves_what_is_behind_block_by_block():
-    from unhaze.photo.files import insert
+    from unhaze.photo.inserting import insert
 
     file = io.BytesIO(bytes(range(250)))
     insert(file, 7, b"new", block=16)

@@ -13,6 +13,7 @@ import pyvips
 from benchmarks.camera_files import dng
 from unhaze import formats, photo
 from unhaze.errors import UnhazeError
+from unhaze.image.conversion import to_float
 from unhaze.metrics.color_difference import lab_from_srgb
 from unhaze.photo import Photo, Traits, exif
 from unhaze.photo.picture import EXIF, ICC, XMP
@@ -50,7 +51,7 @@ def run(*command: object) -> None:
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
     """The mean dE76 of two sRGB pictures of any depth."""
-    labs = [lab_from_srgb(photo.to_float(each).astype(np.float32)) for each in (one, other)]
+    labs = [lab_from_srgb(to_float(each).astype(np.float32)) for each in (one, other)]
     return float(np.sqrt(np.square(labs[0] - labs[1]).sum(axis=-1)).mean())
 
 

@@ -11,6 +11,7 @@ from unhaze.data.catalog import find_pairs
 from unhaze.errors import UnhazeError
 from unhaze.evaluation import evaluate
 from unhaze.haze import add_haze
+from unhaze.image.conversion import to_float
 from unhaze.restore.priors import PRIORS, create_prior
 from unhaze.restore.priors.color_attenuation import attenuation_depth
 from unhaze.restore.priors.contrast import block_cost
@@ -213,9 +214,9 @@ def test_a_prior_restores_photos_and_is_evaluated(folder, tmp_path, capsys):
         main(["run", str(folder / "hazy" / "street.png"), "--model", "dcp", "-o", str(target)]) == 0
     )
     clear, hazy = (
-        photo.to_float(photo.read_rgb(folder / name / "street.png")) for name in ("clear", "hazy")
+        to_float(photo.read_rgb(folder / name / "street.png")) for name in ("clear", "hazy")
     )
-    restored = photo.to_float(photo.read_rgb(target))
+    restored = to_float(photo.read_rgb(target))
     assert np.abs(restored - clear)[40:].mean() < 0.75 * np.abs(hazy - clear)[40:].mean()
     folders = {name: str(folder / name) for name in ("hazy", "clear")}
     found = evaluate("dcp", find_pairs("folders", ".", **folders))

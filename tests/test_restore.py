@@ -10,6 +10,7 @@ import pytest
 from unhaze import photo
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze
+from unhaze.image.conversion import to_float
 from unhaze.photo import Photo, Traits
 from unhaze.restore import field, models, restorer
 from unhaze.restore.restorer import Restorer, analysis_image
@@ -116,8 +117,8 @@ def test_the_field_on_real_haze_loses_little(shared_data):
     names = ("1400_5", "1419_1", "1443_9")
     for name in names:
         folder = shared_data / "data" / "sots-indoor-part"
-        hazy = photo.to_float(photo.read_rgb(folder / "hazy" / f"{name}.png"))
-        clear = photo.to_float(photo.read_rgb(folder / "clear" / f"{name[:4]}.png"))
+        hazy = to_float(photo.read_rgb(folder / "hazy" / f"{name}.png"))
+        clear = to_float(photo.read_rgb(folder / "clear" / f"{name[:4]}.png"))
         restored = field.apply_field(field.fit_field(hazy, clear), hazy)
         assert psnr(np.clip(restored, 0, 1), clear) > 45
         quarter = field.fit_field(analysis_image(hazy, 155), analysis_image(clear, 155))
@@ -237,7 +238,7 @@ def test_the_analysis_image_is_small_exact_and_never_enlarged():
     assert abs(small.mean() - pixels.mean() / 255) < 1e-3
     assert analysis_image(pixels, 1000).shape == pixels.shape
     assert analysis_image(pixels[:1], 100).shape == (1, 100, 3)
-    np.testing.assert_array_equal(analysis_image(pixels, 240), photo.to_float(pixels))
+    np.testing.assert_array_equal(analysis_image(pixels, 240), to_float(pixels))
 
 
 def test_auto_goes_by_the_size_of_each_picture(dehazer, tinter, monkeypatch):

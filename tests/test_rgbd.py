@@ -11,6 +11,7 @@ from unhaze.data.hazing import draw_haze
 from unhaze.data.rgbd import RGBD
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
+from unhaze.haze import HazeLaw
 
 CPU = torch.device("cpu")
 
@@ -42,7 +43,7 @@ def test_draw_is_a_pure_function_of_seed_and_step(root):
 
 
 def test_drawn_haze_obeys_the_law(root):
-    data = RGBD(root, beta=(0.7, 0.7), airlight=(0.8, 0.8), airlight_at_one=0)
+    data = RGBD(root, HazeLaw(beta=(0.7, 0.7), airlight=(0.8, 0.8)))
     batch = data.draw(0, 0, size=4, augment=Augment(crop=24), device=CPU)
     depth = batch.clear[:, 1:2] * 255 / 8 * 5 / (31 * 5)
     transmission = torch.exp(-0.7 * depth)
@@ -58,8 +59,8 @@ def test_half_of_the_draws_have_an_airlight_of_exactly_one(root):
     assert torch.equal(airlight[:, 0], airlight[:, 2])
 
 
-def test_tints_run_from_red_to_blue_and_few_are_strong(root):
-    law = RGBD(root, airlight=(0.5, 0.5), airlight_at_one=0, airlight_tint=0.6).law
+def test_tints_run_from_red_to_blue_and_few_are_strong():
+    law = HazeLaw(airlight=(0.5, 0.5), airlight_tint=0.6)
     _, airlight = draw_haze(law, 2000, generator_for(0, 0))
     red, green, blue = airlight[:, :, 0, 0].unbind(1)
     difference = red - blue

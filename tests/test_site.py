@@ -25,6 +25,7 @@ from site_page import (
 )
 
 from unhaze import dehaze, photo
+from unhaze.image.conversion import to_float
 from unhaze.metrics import psnr
 from unhaze.photo.picture import EXIF, ICC
 from unhaze.restore.restorer import Restorer
@@ -60,7 +61,7 @@ def test_the_download_is_what_the_command_line_writes(page, name):
         if by_python.traits.quality:
             assert abs(by_page.traits.quality - by_python.traits.quality) <= 1
     before, right, found = (photo.read(each) for each in (content, expected, result))
-    floats = [photo.to_float(each.pixels) for each in (before, right, found)]
+    floats = [to_float(each.pixels) for each in (before, right, found)]
     top = floats[0].max()
     floats = [each / top for each in floats]
     assert psnr(floats[2], floats[0]) < 35  # it did clear something
@@ -79,7 +80,7 @@ def test_without_threads_webp_is_as_near_to_the_pixels_as_the_command_lines(open
     _, result = save(page)
     clear = Restorer("photo-fast", "cpu").restore(photo.read(content))
     pixels, by_page, by_python = (
-        photo.to_float(each.pixels)
+        to_float(each.pixels)
         for each in (clear, photo.read(result), photo.read(dehaze(content, model="photo-fast")))
     )
     assert psnr(by_page, pixels) >= psnr(by_python, pixels) - 0.3

@@ -19,6 +19,7 @@ from site_page import (
 )
 
 from unhaze import dehaze, photo
+from unhaze.image.conversion import to_float
 from unhaze.metrics import psnr
 from unhaze.outputs import CONTROLS, Controls
 from unhaze.restore.restorer import Restorer
@@ -62,7 +63,7 @@ def test_screen_and_download_are_what_python_makes(page, name):
     _, result = save(page)
     expected = dehaze(content, model="photo-fast", **CHOSEN)
     right, found, plain = (
-        photo.to_float(photo.read(each).pixels)
+        to_float(photo.read(each).pixels)
         for each in (expected, result, dehaze(content, model="photo-fast"))
     )
     assert psnr(found, right) >= 45

@@ -21,6 +21,7 @@ from site_page import (
 )
 
 from unhaze import dehaze, photo
+from unhaze.image.conversion import to_float
 from unhaze.metrics import psnr
 from unhaze.photo.picture import EXIF, ICC
 
@@ -66,7 +67,7 @@ def test_the_download_is_what_the_command_line_writes(page, name):
         if b"Acme" in kept.get(EXIF, b""):
             assert b"Acme" in by_page.traits.metadata[EXIF]
     before, right, found = (photo.read(each) for each in (content, expected, result))
-    floats = [photo.to_float(each.pixels) for each in (before, right, found)]
+    floats = [to_float(each.pixels) for each in (before, right, found)]
     assert psnr(floats[2], floats[0]) < 35  # it did clear something
     assert psnr(floats[2], floats[1]) >= LEAST.get(Path(name).suffix, 45)
     if right.alpha is not None:
@@ -100,7 +101,7 @@ def test_heic_becomes_the_jpeg_of_the_command_line(page, tmp_path, traits):
         kept = by_python.traits.metadata
         assert b"Acme" in by_page.traits.metadata[EXIF] and b"Acme" in kept[EXIF]
         assert by_page.traits.metadata.get(ICC) == kept.get(ICC)
-    right, found = (photo.to_float(photo.read(each).pixels) for each in (expected, result))
+    right, found = (to_float(photo.read(each).pixels) for each in (expected, result))
     assert psnr(found, right) >= 45
 
 

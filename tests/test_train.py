@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 from forks import ranks, start, together
-from rgbd_scenes import draw_scenes
 
 from unhaze import runs
 from unhaze.config import LossPart, Part, Recipe, load_config
@@ -27,11 +26,6 @@ from unhaze.weights import load_model, newest_state
 
 # Total loss of the six steps of `recipe`, recorded with PyTorch 2.13 on a CPU.
 GOLDEN = [0.75146, 0.74370, 0.71976, 0.76114, 0.69676, 0.69279]
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory) -> Path:
-    return draw_scenes(tmp_path_factory.mktemp("rgbd"))
 
 
 @pytest.fixture(scope="module")
@@ -167,11 +161,11 @@ def test_sigterm_saves_and_leaves(recipe_file, tmp_path):
 
 def train_until_killed(recipe_file: Path, run: Path, moment: str) -> None:
     """The process kills itself when it has a state and is about to move or remove one."""
-    owner = Path if moment == "rename" else shutil
+    owner = Path if moment == "replace" else shutil
     before = getattr(owner, moment)
 
     def die(path, *rest, **options):
-        if Path(path).name.lstrip(".").startswith("state-") and list(run.glob("state-*")):
+        if "state-" in Path(path).name and list(run.glob("state-*")):
             os.kill(os.getpid(), signal.SIGKILL)
         return before(path, *rest, **options)
 
@@ -179,19 +173,20 @@ def train_until_killed(recipe_file: Path, run: Path, moment: str) -> None:
     train_file(recipe_file, run)
 
 
-@pytest.mark.parametrize("moment", ["rename", "rmtree"])
+@pytest.mark.parametrize("moment", ["replace", "rmtree"])
 def test_kill_during_a_save_leaves_a_whole_state(moment, recipe, recipe_file, tmp_path):
     run = tmp_path / "run"
     process = start(train_until_killed, recipe_file, run, moment)
     process.join(120)
     assert process.exitcode == -9
     assert (
-        newest_state(run).name == {"rename": "state-000000003", "rmtree": "state-000000006"}[moment]
+        newest_state(run).name
+        == {"replace": "state-000000003", "rmtree": "state-000000006"}[moment]
     )
     result = train(recipe, resume=run)
     assert result.finished and result.step == 6
     assert newest_state(run).name == "state-000000006"
-    assert not list(run.glob(".state-*"))
+    assert not list(run.glob(".*state-*"))
 
 
 TRAIN = """

@@ -26,11 +26,6 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory) -> Path:
-    return draw_scenes(tmp_path_factory.mktemp("rgbd"))
-
-
-@pytest.fixture(scope="module")
 def recipe_file(scenes, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "small.toml"
     path.write_text(

@@ -1,20 +1,16 @@
 """A file that was cut off is said to be, whatever its container; a whole one never is."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from video_clips import Fixed, make_clip
+from video_clips import Fixed, make_clip, needs_ffmpeg
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.video import restore_video
 from unhaze.restore.video.declared import missing_bytes
 
-needs_ffmpeg = pytest.mark.skipif(
-    shutil.which("ffmpeg") is None, reason="no ffmpeg here; on Debian: apt-get install ffmpeg"
-)
 PICTURES = ("-f", "lavfi", "-i", "testsrc2=s=160x96:r=25:d=2")
 SOUND = ("-f", "lavfi", "-i", "sine=d=2")
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-c:a", "aac")

@@ -15,16 +15,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from video_clips import Fixed, make_clip
+from video_clips import Fixed, make_clip, needs_ffmpeg
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.video import restore_video
 from unhaze.restore.video.streams import BACKLOG, LATE, WAIT, Pace, Piped, is_video_head, peek
-
-needs_ffmpeg = pytest.mark.skipif(
-    shutil.which("ffmpeg") is None, reason="no ffmpeg here; on Debian: apt-get install ffmpeg"
-)
 
 
 def command(*words: object, stdin: bytes) -> subprocess.CompletedProcess:

@@ -1,7 +1,6 @@
 """Videos as strangers bring them: what is lost is said, what must not be opened is not."""
 
 import json
-import shutil
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -10,16 +9,13 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from video_clips import Fixed, frames_of, make_clip
+from video_clips import Fixed, frames_of, make_clip, needs_ffmpeg
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.video import restore_video
 from unhaze.restore.video.clock import Clock
 from unhaze.restore.video.containers import SERVICE_DEMUXERS
 
-needs_ffmpeg = pytest.mark.skipif(
-    shutil.which("ffmpeg") is None, reason="no ffmpeg here; on Debian: apt-get install ffmpeg"
-)
 PICTURES = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=2")
 SOUND = ("-f", "lavfi", "-i", "sine=d=2")
 WORDS = (

@@ -1,6 +1,5 @@
 """Packets belong to their streams: data and timecode, joined recordings, foreign sound."""
 
-import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -9,14 +8,11 @@ from types import SimpleNamespace
 
 import av
 import pytest
-from video_clips import Fixed, make_clip
+from video_clips import Fixed, make_clip, needs_ffmpeg
 
 from unhaze.restore.video import restore_video
 from unhaze.restore.video.reading import Clock
 
-needs_ffmpeg = pytest.mark.skipif(
-    shutil.which("ffmpeg") is None, reason="no ffmpeg here; on Debian: apt-get install ffmpeg"
-)
 PICTURES = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=2")
 SOUND = ("-f", "lavfi", "-i", "sine=d=2")
 

@@ -1,19 +1,16 @@
 """Sound and pictures are due when they were: packets to the tick, pictures to half a frame."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import av
 import pytest
 from flash_and_beep import RATE, make_flash_and_beep, picture_before_sound
-from video_clips import Fixed, packets_of
+from video_clips import Fixed, needs_ffmpeg, packets_of
 
 from unhaze.restore.video import restore_video
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("ffmpeg") is None, reason="no ffmpeg here; on Debian: apt-get install ffmpeg"
-)
+pytestmark = needs_ffmpeg
 PLAIN = ("-c:v", "libx264", "-preset", "ultrafast")
 REORDERED = ("-c:v", "libx264", "-bf", "3")
 EXPERIMENTAL = ("-strict", "-2")

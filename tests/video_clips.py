@@ -1,5 +1,6 @@
 """Small videos for the tests, made by PyAV; and a restorer that needs no network."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -7,12 +8,16 @@ from typing import Any
 
 import av
 import numpy as np
+import pytest
 from av.audio.frame import AudioFrame
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
 from unhaze.outputs import AS_MODEL, Controls
 
+needs_ffmpeg = pytest.mark.skipif(
+    shutil.which("ffmpeg") is None, reason="no ffmpeg here; on Debian: apt-get install ffmpeg"
+)
 LOSSLESS = {"libx264": {"qp": "0"}, "libx265": {"x265-params": "lossless=1:log-level=error"}}
 
 

@@ -11,10 +11,11 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
+from unhaze.atomic import made_aside
 from unhaze.cache import cache_folder
+from unhaze.errors import UnhazeError
 
 SUFFIXES = (".so", ".dylib", ".dll")
 # Sums may be reordered. Not -ffast-math, which would flush tiny numbers in the whole process.
@@ -30,7 +31,7 @@ def load_kernel(source: Path, flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL | N
     try:
         path = next((each for each in ready if each.exists()), None) or _built(source, flags)
         return None if path is None else ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, UnhazeError, subprocess.SubprocessError):
         return None
 
 
@@ -41,15 +42,11 @@ def _built(source: Path, flags: tuple[str, ...]) -> Path | None:
     # -march=native: a home folder may be shared by machines of several kinds.
     kind = "".join((compiler, *flags, platform.machine(), _processor_flags()))
     name = hashlib.sha256(source.read_bytes() + kind.encode()).hexdigest()[:16]
-    cache = cache_folder()
-    kept = cache / f"{source.stem}-{name}.so"
+    kept = cache_folder() / f"{source.stem}-{name}.so"
     if not kept.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            fresh = Path(folder) / kept.name
+        with made_aside(kept, parents=True) as fresh:
             command = [*compiler.split(), *flags, str(source), "-o", str(fresh), "-lm"]
             subprocess.run(command, check=True, capture_output=True, timeout=120)
-            fresh.replace(kept)
     return kept
 
 

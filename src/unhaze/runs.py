@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from unhaze.atomic import made_aside
 from unhaze.config import Recipe, load_config, to_table, to_toml
 from unhaze.errors import UnhazeError
 from unhaze.tensors import load_tensors, save_tensors
@@ -71,28 +72,27 @@ def save_state(
     progress: dict[str, Any],
     facts: dict[str, Any],
 ) -> Path:
-    """Writes state-STEP aside, renames it into place, then removes the older ones."""
+    """Writes state-STEP, whole or not at all, then removes the older ones."""
     final = folder / f"state-{progress['step']:09d}"
     if final.exists():
         return final
-    for abandoned in folder.glob(".state-*"):
+    for abandoned in folder.glob(".*state-*"):
         shutil.rmtree(abandoned)
-    aside = folder / f".{final.name}"
-    aside.mkdir()
-    for name, net in networks.items():
-        save_tensors(aside, name, net.state_dict(), facts)
-    for name, optimizer in optimizers.items():
-        tensors = {
-            f"{index}.{key}": torch.as_tensor(value)
-            for index, entries in optimizer.state_dict()["state"].items()
-            for key, value in entries.items()
-        }
-        save_tensors(aside, f"optimizer-{name}", tensors)
-    (aside / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
-    for file in aside.iterdir():
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-    aside.rename(final)
+    with made_aside(final) as aside:
+        aside.mkdir()
+        for name, net in networks.items():
+            save_tensors(aside, name, net.state_dict(), facts)
+        for name, optimizer in optimizers.items():
+            tensors = {
+                f"{index}.{key}": torch.as_tensor(value)
+                for index, entries in optimizer.state_dict()["state"].items()
+                for key, value in entries.items()
+            }
+            save_tensors(aside, f"optimizer-{name}", tensors)
+        (aside / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
+        for file in aside.iterdir():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
     for old in folder.glob("state-*"):
         if old != final:
             shutil.rmtree(old)

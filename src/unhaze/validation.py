@@ -26,10 +26,12 @@ def check_arguments(
     arguments: Mapping[str, Any],
     owner: str,
     reserved: Iterable[str] = (),
+    beside: Iterable[str] = (),
 ) -> None:
     """Raises an UnhazeError unless `build(**arguments)` binds and plain types match.
 
-    `owner` opens the message, as in "net 'aecr'"; `reserved` arguments are the caller's to fill in.
+    `owner` opens the message, as in "net 'aecr'"; `reserved` arguments are the caller's to fill in;
+    arguments `beside` are those that the caller has taken out, to be suggested as well.
     """
     parameters = inspect.signature(build).parameters
     keywords = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -40,7 +42,9 @@ def check_arguments(
     ]
     for name in arguments:
         if name not in allowed:
-            raise UnhazeError(f"{owner} has no argument '{name}'; {nearest(name, allowed)}")
+            raise UnhazeError(
+                f"{owner} has no argument '{name}'; {nearest(name, [*allowed, *beside])}"
+            )
     for name in allowed:
         if parameters[name].default is inspect.Parameter.empty and name not in arguments:
             raise UnhazeError(f"{owner} needs the argument '{name}'")

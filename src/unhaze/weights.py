@@ -104,30 +104,16 @@ def average(
 
 
 def save_weights(path: Path | str, net: nn.Module, part: Part, **facts: Any) -> None:
-    """Writes `path`, atomically; `facts` are plain JSON values for the header."""
+    """Writes `path`, atomically, making its folder; `facts` are plain JSON values."""
     path = Path(path)
     header = {"net": part.name, "arguments": part.arguments} | facts
-    with made_aside(path) as aside:
+    with made_aside(path, parents=True) as aside:
         save_tensors(aside.parent, aside.stem, net.state_dict(), header)
 
 
-def check_target(out: Path, overwrite: bool) -> list[Path]:
-    """Returns the files that writing `out` replaces. UnhazeError: it must not, or cannot."""
+def check_weights_target(out: Path, overwrite: bool) -> None:
+    """UnhazeError if weights cannot be called `out`, or it exists and not `overwrite`."""
     if out.suffix != ".safetensors":
         raise UnhazeError(f"'{out}' must end in .safetensors")
     if out.is_dir() or (out.exists() and not overwrite):
         raise UnhazeError(f"'{out}' exists; choose another name or overwrite it")
-    return [out] if out.exists() else []
-
-
-def replace_weights(
-    existing: list[Path], out: Path, net: nn.Module, part: Part, **facts: Any
-) -> None:
-    """`save_weights` to `out` in place of `existing`, what `check_target` found there."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for old in existing:
-            old.unlink()
-        save_weights(out, net, part, **facts)
-    except OSError as error:
-        raise UnhazeError(f"cannot write '{out}': {error.strerror}") from error

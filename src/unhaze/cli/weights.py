@@ -59,10 +59,10 @@ def average(
     It costs nothing to run, and often keeps what each of them does well.
     """
     from unhaze.weights import average as average_weights
-    from unhaze.weights import check_target, replace_weights
+    from unhaze.weights import check_weights_target, save_weights
 
-    existing = check_target(out, overwrite)
+    check_weights_target(out, overwrite)
     arguments = {} if strength is None else {"strength": strength}
     made = average_weights(first, second, share, arguments)
-    replace_weights(existing, out, made.net, made.part, **made.facts)
+    save_weights(out, made.net, made.part, **made.facts)
     click.echo(out)

@@ -1,6 +1,8 @@
 """From a recipe's [data] table to the dataset it names."""
 
 import inspect
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from unhaze.data.rgbd import RGBD
 from unhaze.data.spoiling import Spoiling
 from unhaze.data.unpaired import Unpaired, UnpairedFolders
 from unhaze.errors import UnhazeError
+from unhaze.haze import HazeLaw
 from unhaze.validation import check_arguments, nearest
 
 
@@ -33,11 +36,11 @@ def create_data(part: Part) -> PairedData | UnpairedData:
         except (ValueError, TypeError) as error:
             raise UnhazeError(f"data '{part.name}': {error}") from error
     if part.name == "rgbd":
-        check_arguments(RGBD, arguments, "data 'rgbd'")
-        return RGBD(arguments.pop("root"), **arguments)
+        law = law_of(RGBD, arguments, "data 'rgbd'")
+        return RGBD(arguments.pop("root"), law, **arguments)
     if part.name == "outdoor":
-        check_arguments(Outdoor, arguments, "data 'outdoor'")
-        return Outdoor(arguments.pop("roots"), **arguments)
+        law = law_of(Outdoor, arguments, "data 'outdoor'")
+        return Outdoor(arguments.pop("roots"), law, **arguments)
     if part.name == "mixed":
         return create_mixed(arguments)
     if part.name == "unpaired":
@@ -60,6 +63,19 @@ def create_data(part: Part) -> PairedData | UnpairedData:
         raise UnhazeError(f"data '{part.name}' needs split: one of {splits} or 'all'")
     root, cache = arguments.pop("root", "."), arguments.pop("cache", False)
     return PairedFolders(find_pairs(part.name, Path(str(root)), **arguments), cache=cache)
+
+
+def law_of(build: Callable[..., Any], arguments: dict[str, Any], owner: str) -> HazeLaw:
+    """The law of `build` by default, changed by the `arguments` that are its fields.
+
+    These are taken out of `arguments`; all are checked.
+    """
+    names = [each.name for each in fields(HazeLaw)]
+    own = {name: arguments.pop(name) for name in names if name in arguments}
+    check_arguments(HazeLaw, own, owner)
+    check_arguments(build, arguments, owner, reserved=("law",), beside=names)
+    plain = {key: tuple(each) if isinstance(each, list) else each for key, each in own.items()}
+    return replace(inspect.signature(build).parameters["law"].default, **plain)
 
 
 def create_mixed(arguments: dict[str, Any]) -> Mixed:

@@ -15,6 +15,7 @@ from unhaze.data.catalog import Dataset, find_dataset, find_files, fit_clear
 from unhaze.data.pack import is_pack, open_pack, read_index
 from unhaze.data.pairing import Found, PairFiles, SceneFiles, match_scenes
 from unhaze.errors import UnhazeError
+from unhaze.image.conversion import to_float
 from unhaze.validation import check_arguments
 
 # Measured on 100 NYU scenes. Under the thickest haze of RESIDE (beta 1.8, A 1), and under a denser
@@ -210,7 +211,7 @@ def has_less_haze(one: np.ndarray, other: np.ndarray) -> bool:
 
     Haze does the opposite of both. Neither alone is enough: night is dark, and noise is contrast.
     """
-    pixels = photo.to_float(one), photo.to_float(other)
+    pixels = to_float(one), to_float(other)
     darkest = [each.min(axis=2).mean() for each in pixels]
     contrast = [each.std() for each in pixels]
     return bool(darkest[0] < darkest[1] and contrast[0] > contrast[1])
@@ -221,7 +222,7 @@ def compare(pair: PairFiles, hazy: np.ndarray, clear: np.ndarray) -> list[Proble
     if np.array_equal(hazy, clear):
         text = f"the very same picture as '{pair.partner.name}'"
         return [Problem("identical", pair.hazy, text)]
-    psnr = -10 * np.log10(np.mean(np.square(photo.to_float(hazy) - photo.to_float(clear))))
+    psnr = -10 * np.log10(np.mean(np.square(to_float(hazy) - to_float(clear))))
     if psnr < LOWEST_PSNR:
         text = f"PSNR {psnr:.1f} dB to '{pair.partner.name}', lower than haze makes it"
         return [Problem("psnr", pair.hazy, text)]
@@ -244,7 +245,7 @@ def structure_of(pixels: np.ndarray) -> np.ndarray:
     each is divided by its own steepness (plus the median one); and where something far is brighter
     than the airlight it turns slopes round, so angles are doubled: both ways count as one.
     """
-    grey = photo.to_float(pixels).mean(axis=2)
+    grey = to_float(pixels).mean(axis=2)
     miniature = average(average(grey, 48).T, 64).T
     down = np.diff(miniature, axis=0)[:, :-1]
     right = np.diff(miniature, axis=1)[:-1]
@@ -297,7 +298,7 @@ def check_depth(depth: np.ndarray, path: Path) -> list[Problem]:
     """A depth map is grey and not flat; without distance there is no haze to draw."""
     if depth.min() == depth.max():
         return [Problem("depth", path, f"the depth is {depth.max()} everywhere")]
-    if np.ptp(photo.to_float(depth), axis=2).max() > GREY:
+    if np.ptp(to_float(depth), axis=2).max() > GREY:
         return [Problem("depth", path, "a colour picture; expected grey, larger is farther")]
     return []
 

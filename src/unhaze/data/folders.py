@@ -16,6 +16,7 @@ from unhaze.data.check import size_of
 from unhaze.data.pairing import PairFiles
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
+from unhaze.image.conversion import channels_first, to_float
 
 
 class PairedFolders:
@@ -44,7 +45,7 @@ class PairedFolders:
         """Pair `index` in full."""
         hazy, clear = self.pixels(index)
         name = self.pairs[index].name
-        return Pair(name, as_tensor(photo.to_float(hazy)), as_tensor(photo.to_float(clear)))
+        return Pair(name, as_tensor(to_float(hazy)), as_tensor(to_float(clear)))
 
     def draw(
         self,
@@ -104,9 +105,9 @@ def permutation(seed: int, epoch: int, count: int) -> list[int]:
 
 def small(pixels: np.ndarray) -> np.ndarray:
     """8-bit pixels as they are, a quarter of float32; 16-bit ones as float32 in [0, 1]."""
-    return pixels if pixels.dtype == np.uint8 else photo.to_float(pixels)
+    return pixels if pixels.dtype == np.uint8 else to_float(pixels)
 
 
 def as_tensor(hwc: np.ndarray) -> Tensor:
-    """(H,W,3) -> (3,H,W) of the same type."""
-    return torch.from_numpy(np.ascontiguousarray(hwc.transpose(2, 0, 1)))
+    """(H,W,C) -> (C,H,W) of the same type."""
+    return torch.from_numpy(channels_first(hwc))

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pyvips
 import torch
 from torch import Tensor
 
@@ -19,24 +18,34 @@ from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
 from unhaze.data.collage import collage_batch
+from unhaze.data.folders import as_tensor
 from unhaze.data.hazing import haze_batch
 from unhaze.data.pairing import list_pictures
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
-from unhaze.filters import grey, guided_filter, window_minimum
 from unhaze.haze import HazeLaw
+from unhaze.image.conversion import narrowed, to_float, to_u8
+from unhaze.image.filters import grey, guided_filter, window_minimum
+from unhaze.image.resize import lanczos
 from unhaze.metrics.fog_density import fade
 
 LONG_SIDE = 800  # pixels; larger photos are shrunk, so that all of them fit in memory
 PATCH = 15  # of the dark channel, as in the paper
 CUES = 5  # channels: height, aerial perspective, and the three of the flattened colours
+LAW = HazeLaw(
+    beta=(0.1, 2.5),
+    airlight=(0.6, 1.0),
+    airlight_at_one=0.1,
+    airlight_tint=0.15,
+    clear_share=0.1,
+    uneven=0.3,
+)
 
 
 class Outdoor:
     """PairedData over folders of clear photos (`roots`), held in memory with the cues of depth.
 
-    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven, camera, dusty,
-        patchy: as in `HazeLaw`.
+    law: of the haze; in recipes, its fields are keys beside the others.
     collage: share of samples that are scenes of layers (`data/collage.py`).
     pictures: first and last-plus-one index in the list of all photos, for held-out splits.
     haziest: photos of more FADE than this are left out, as they have haze of their own; FADE is
@@ -46,31 +55,13 @@ class Outdoor:
     def __init__(
         self,
         roots: Sequence[str],
+        law: HazeLaw = LAW,
         *,
-        beta: tuple[float, float] = (0.1, 2.5),
-        airlight: tuple[float, float] = (0.6, 1.0),
-        airlight_at_one: float = 0.1,
-        airlight_tint: float = 0.15,
-        clear_share: float = 0.1,
-        uneven: float = 0.3,
-        camera: float = 0.0,
-        dusty: float = 0.0,
-        patchy: float = 0.0,
         collage: float = 0.0,
         pictures: tuple[int, int] | None = None,
         haziest: float | None = None,
     ):
-        self.law = HazeLaw(
-            beta=(*beta,),
-            airlight=(*airlight,),
-            airlight_at_one=airlight_at_one,
-            airlight_tint=airlight_tint,
-            clear_share=clear_share,
-            uneven=uneven,
-            camera=camera,
-            dusty=dusty,
-            patchy=patchy,
-        )
+        self.law = law
         if not 0 <= collage <= 1:
             raise UnhazeError(f"collage is {collage}; expected a share, 0 to 1")
         self.collage = collage
@@ -140,30 +131,22 @@ def pseudo_depth(cues: Tensor, generator: torch.Generator) -> Tensor:
 
 def read_shrunk(path: Path, long_side: int) -> np.ndarray:
     """A photo (H,W,3) uint8, its longer side at most `long_side`."""
-    pixels = photo.read_rgb(path)
-    if pixels.dtype.itemsize == 2:
-        pixels = (pixels // 257).astype("uint8")
-    image = pyvips.Image.new_from_array(pixels)
-    scale = long_side / max(image.width, image.height)
-    return image.resize(scale).numpy() if scale < 1 else pixels
+    pixels = narrowed(photo.read_rgb(path))
+    scale = long_side / max(pixels.shape)
+    return lanczos(pixels, scale, scale) if scale < 1 else pixels
 
 
 def own_haze(path: Path) -> float:
     """FADE of a photo as it is."""
-    return fade(photo.to_float(read_shrunk(path, LONG_SIDE // 2)))
+    return fade(to_float(read_shrunk(path, LONG_SIDE // 2)))
 
 
 def read_with_cues(path: Path) -> tuple[Tensor, Tensor]:
     """A photo (3,H,W) and its cues (5,H,W), both uint8."""
     pixels = read_shrunk(path, LONG_SIDE)
-    planes = photo.to_float(pixels).transpose(2, 0, 1)
+    planes = to_float(pixels).transpose(2, 0, 1)
     cues = np.dstack([height_of(planes), aerial_perspective(planes), flattened(planes)])
-    return as_planes(pixels), as_planes(np.rint(255 * cues.clip(0, 1)).astype("uint8"))
-
-
-def as_planes(samples_hwc: np.ndarray) -> Tensor:
-    """(H,W,C) array -> (C,H,W) tensor."""
-    return torch.from_numpy(np.ascontiguousarray(samples_hwc.transpose(2, 0, 1)))
+    return as_tensor(pixels), as_tensor(to_u8(cues))
 
 
 def height_of(planes: np.ndarray) -> np.ndarray:

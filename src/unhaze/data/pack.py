@@ -19,6 +19,8 @@ from unhaze import photo
 from unhaze.atomic import made_aside
 from unhaze.data.pairing import SceneFiles, find_scenes
 from unhaze.errors import UnhazeError
+from unhaze.image.conversion import to_float, to_u8
+from unhaze.image.resize import cell_means
 from unhaze.photo.kinds import HEAD, kind_of
 
 if TYPE_CHECKING:
@@ -139,13 +141,13 @@ def encode(files: SceneFiles, border: int, codec: str, quality: int) -> PackedSc
     import pyvips
 
     clear = cut(photo.read_rgb(files.clear), border, files.clear)
-    depth = photo.to_float(cut(photo.read_rgb(files.depth), border, files.depth)[..., 0])
+    depth = to_float(cut(photo.read_rgb(files.depth), border, files.depth)[..., 0])
     if clear.shape[:2] != depth.shape:
         raise UnhazeError(f"scene '{files.name}': clear and depth differ in size")
     if depth.min() == depth.max():
         raise UnhazeError(f"scene '{files.name}': its depth is the same everywhere")
     if clear.dtype != np.uint8:
-        clear = np.round(photo.to_float(clear) * 255).astype(np.uint8)
+        clear = to_u8(to_float(clear))
     deepest = float(depth.max())
     image = pyvips.Image.new_from_array(clear)
     bare = pyvips.ForeignKeep.NONE
@@ -156,7 +158,7 @@ def encode(files: SceneFiles, border: int, codec: str, quality: int) -> PackedSc
         )
     else:
         packed = image.webpsave_buffer(keep=bare, Q=quality, effort=6, smart_subsample=True)
-    halved = np.round(255 * half(depth / deepest)).astype(np.uint8)
+    halved = to_u8(cell_means(depth / deepest, 2))
     near = pyvips.Image.new_from_array(halved).webpsave_buffer(keep=bare, Q=DEPTH_QUALITY, effort=6)
     return PackedScene(files.name, (clear.shape[1], clear.shape[0]), packed, near, deepest)
 
@@ -167,13 +169,6 @@ def cut(pixels: np.ndarray, border: int, path: Path) -> np.ndarray:
     if min(height, width) <= 2 * border:
         raise UnhazeError(f"'{path}' is {width}x{height}, too small for a border of {border}")
     return np.ascontiguousarray(pixels[border : height - border, border : width - border])
-
-
-def half(depth: np.ndarray) -> np.ndarray:
-    """Means of 2x2 blocks; an odd last row or column is repeated first."""
-    rows, columns = (side % 2 for side in depth.shape)
-    depth = np.pad(depth, ((0, rows), (0, columns)), mode="edge")
-    return depth.reshape(depth.shape[0] // 2, 2, depth.shape[1] // 2, 2).mean(axis=(1, 3))
 
 
 def read_pack(

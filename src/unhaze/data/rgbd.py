@@ -10,20 +10,24 @@ from torch.nn import functional
 from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
+from unhaze.data.folders import as_tensor
 from unhaze.data.hazing import haze_batch
 from unhaze.data.pack import cut, is_pack, read_pack
 from unhaze.data.pairing import find_scenes
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
+from unhaze.image.conversion import narrowed
+
+LAW = HazeLaw(beta=(0.5, 1.8), airlight_at_one=0.5)
 
 
 class RGBD:
     """PairedData over scenes held in memory as uint8; haze by the law of RESIDE indoor.
 
     root: a folder with clear/ and depth/ (8 or 16 bit, larger is farther), or a pack of one.
-    beta, airlight, airlight_at_one, airlight_tint, clear_share, uneven, camera, dusty,
-        patchy: as in `HazeLaw`, for depth divided by its maximum in the picture.
+    law: of the haze, for depth divided by its maximum in the picture; in recipes, its fields are
+        keys beside the others.
     border: pixels cut from every side (NYU has a white frame of 10).
     scenes: first and last-plus-one index in the sorted list of scenes, for held-out splits.
     resident: keep the scenes on the training device, so that no step waits for a copy.
@@ -32,31 +36,13 @@ class RGBD:
     def __init__(
         self,
         root: str | Path,
+        law: HazeLaw = LAW,
         *,
-        beta: tuple[float, float] = (0.5, 1.8),
-        airlight: tuple[float, float] = (0.7, 1.0),
-        airlight_at_one: float = 0.5,
-        airlight_tint: float = 0.0,
-        clear_share: float = 0.0,
-        uneven: float = 0.0,
-        camera: float = 0.0,
-        dusty: float = 0.0,
-        patchy: float = 0.0,
         border: int = 0,
         scenes: tuple[int, int] | None = None,
         resident: bool = False,
     ):
-        self.law = HazeLaw(
-            beta=(*beta,),
-            airlight=(*airlight,),
-            airlight_at_one=airlight_at_one,
-            airlight_tint=airlight_tint,
-            clear_share=clear_share,
-            uneven=uneven,
-            camera=camera,
-            dusty=dusty,
-            patchy=patchy,
-        )
+        self.law = law
         self.resident = resident
         if is_pack(root):
             self.names, self.clear, self.depth = unpack(Path(root), border, scenes)
@@ -100,8 +86,8 @@ def read_scenes(
     if not names:
         raise UnhazeError(f"scenes {scenes} of '{root}' are none; it has {len(files)}")
     with ThreadPoolExecutor() as pool:
-        clear = list(pool.map(lambda name: as_tensor(files[name].clear, border), names))
-        depth = list(pool.map(lambda name: as_tensor(files[name].depth, border)[:1], names))
+        clear = list(pool.map(lambda name: read_u8(files[name].clear, border), names))
+        depth = list(pool.map(lambda name: read_u8(files[name].depth, border)[:1], names))
     for name, colours, distances in zip(names, clear, depth):
         if colours.shape[1:] != distances.shape[1:]:
             raise UnhazeError(f"scene '{name}': clear and depth differ in size")
@@ -123,9 +109,6 @@ def unpack(
     return names, list(clear), full
 
 
-def as_tensor(path: Path, border: int) -> Tensor:
+def read_u8(path: Path, border: int) -> Tensor:
     """The image as (3,H,W) uint8, `border` pixels cut from every side."""
-    pixels = cut(photo.read_rgb(path), border, path)
-    if pixels.dtype.itemsize == 2:
-        pixels = (pixels // 257).astype("uint8")
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    return as_tensor(narrowed(cut(photo.read_rgb(path), border, path)))

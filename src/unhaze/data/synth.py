@@ -10,6 +10,7 @@ from unhaze.data.pack import cut
 from unhaze.data.pairing import SceneFiles, find_scenes
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw, add_haze, tint, transmission
+from unhaze.image.conversion import to_float, to_u8
 
 
 def synthesize(
@@ -49,8 +50,8 @@ def synthesize_scene(
 ) -> None:
     """One clear picture and its hazy ones."""
     clear_u8 = cut(photo.read_rgb(scene.clear), border, scene.clear)
-    clear = photo.to_float(clear_u8)
-    depth = photo.to_float(cut(photo.read_rgb(scene.depth), border, scene.depth)[..., :1])
+    clear = to_float(clear_u8)
+    depth = to_float(cut(photo.read_rgb(scene.depth), border, scene.depth)[..., :1])
     if depth.shape[:2] != clear.shape[:2]:
         raise UnhazeError(f"scene '{scene.name}': clear and depth differ in size")
     if depth.max() == 0:
@@ -61,7 +62,7 @@ def synthesize_scene(
         beta, airlight = draw(law, random)
         hazy = add_haze(clear, transmission(depth / depth.max(), beta), airlight)
         name = f"{scene.name}_{number}_{airlight.mean():.5f}_{beta:.5f}.png"
-        photo.write_rgb(out / "hazy" / name, np.rint(255 * hazy).astype(np.uint8))
+        photo.write_rgb(out / "hazy" / name, to_u8(hazy))
 
 
 def draw(law: HazeLaw, random: np.random.Generator) -> tuple[float, np.ndarray]:

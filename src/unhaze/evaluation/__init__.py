@@ -32,8 +32,9 @@ from unhaze.evaluation.saving import (
     write_result,
     write_tables,
 )
-from unhaze.evaluation.sizes import fitted, resized, scaled
-from unhaze.filters import LUMA
+from unhaze.image.conversion import to_float
+from unhaze.image.filters import LUMA
+from unhaze.image.resize import fitted, resized, scaled
 from unhaze.metrics import METRICS, PROTOCOLS, WITH_CLEAR, measure
 from unhaze.metrics.fog_density import fade
 from unhaze.metrics.side_effects import HARM, harm
@@ -246,9 +247,9 @@ def compared_with(pairs: Sequence[PairFiles]) -> str | None:
 
 def read_pair(pair: PairFiles, long_side: int | None) -> tuple[np.ndarray, np.ndarray | None]:
     """hazy and clear (or None) as (H,W,3) float32 in [0,1]."""
-    hazy, clear = photo.to_float(photo.read_rgb(pair.hazy)), None
+    hazy, clear = to_float(photo.read_rgb(pair.hazy)), None
     if pair.clear is not None:
-        clear = fit_clear(pair, photo.to_float(photo.read_rgb(pair.clear)), hazy)
+        clear = fit_clear(pair, to_float(photo.read_rgb(pair.clear)), hazy)
     if long_side is None:
         return hazy, clear
     return fitted(hazy, long_side), None if clear is None else fitted(clear, long_side)

@@ -12,6 +12,7 @@ import numpy as np
 from unhaze.errors import UnhazeError
 from unhaze.evaluation.precomputed import precomputed_in
 from unhaze.hardware import describe_cpu
+from unhaze.image.conversion import channels_first
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def load_torch(source: Path, device: str, network: str | None) -> Model:
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         try:
             with torch.inference_mode(), exact:
-                restored = net(torch.from_numpy(to_bchw(hazy)).to(kind))
+                restored = net(torch.from_numpy(channels_first(hazy)[None]).to(kind))
                 return from_bchw(restored.float().cpu().numpy())
         except torch.OutOfMemoryError as error:
             raise UnhazeError("not enough GPU memory for this picture; use --device cpu") from error
@@ -99,11 +100,6 @@ def load_torch(source: Path, device: str, network: str | None) -> Model:
     params = sum(parameter.numel() for parameter in net.parameters())
     hardware = torch.cuda.get_device_name() if kind == "cuda" else describe_cpu()
     return Model(restore, params, sha256(files), hardware, weights.facts)
-
-
-def to_bchw(picture_hwc: np.ndarray) -> np.ndarray:
-    """(H,W,3) -> (1,3,H,W)."""
-    return np.ascontiguousarray(picture_hwc.transpose(2, 0, 1)[None])
 
 
 def from_bchw(batch: np.ndarray) -> np.ndarray:

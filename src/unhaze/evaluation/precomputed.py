@@ -8,7 +8,8 @@ import numpy as np
 from unhaze import photo
 from unhaze.data.pairing import PairFiles, list_pictures
 from unhaze.errors import UnhazeError
-from unhaze.evaluation.sizes import fitted
+from unhaze.image.conversion import to_float
+from unhaze.image.resize import fitted
 
 ENDING = ".unhazed"  # of what `unhaze` itself writes beside its inputs
 
@@ -39,7 +40,7 @@ def read_precomputed(
     path = precomputed.get(pair.name) or precomputed.get(pair.hazy.stem)
     if path is None:
         raise UnhazeError(f"there is no restored picture named '{pair.name}'")
-    restored = photo.to_float(photo.read_rgb(path))
+    restored = to_float(photo.read_rgb(path))
     if restored.shape == hazy.shape:
         return restored
     brought = fitted(restored, max(hazy.shape[:2]))

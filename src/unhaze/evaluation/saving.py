@@ -16,6 +16,7 @@ import numpy as np
 from unhaze import photo
 from unhaze.atomic import made_aside
 from unhaze.errors import UnhazeError
+from unhaze.image.conversion import to_u8
 
 if TYPE_CHECKING:
     from unhaze.evaluation import Evaluation
@@ -79,7 +80,7 @@ def check_replaceable(final: Path, overwrite: bool, parts: Sequence[str], whole:
 
 def save_pictures(folder: Path, name: str, pictures: list[np.ndarray]) -> None:
     """[hazy, restored, (clear)] -> restored/NAME.png and all side by side in strips/NAME.png."""
-    rounded = [np.rint(each * 255).astype(np.uint8) for each in pictures]
+    rounded = [to_u8(each) for each in pictures]
     gap = np.full((rounded[0].shape[0], 4, 3), 255, np.uint8)
     strip = [part for each in rounded for part in (gap, each)][1:]
     photo.write_rgb(folder / "restored" / f"{name}.png", rounded[1])

@@ -15,6 +15,7 @@ from unhaze.data import PairedBatch
 from unhaze.data.folders import as_tensor
 from unhaze.data.unpaired import chosen, pictures_in
 from unhaze.errors import UnhazeError
+from unhaze.image.conversion import to_float
 from unhaze.losses.unpaired import sky_tint, tone
 from unhaze.methods.alarms import Alarm
 from unhaze.methods.memories import Memory
@@ -113,7 +114,7 @@ def read_squeezed(files: Sequence[Path]) -> Tensor:
     """(N,3,SIDE,SIDE) uint8."""
 
     def read(file: Path) -> Tensor:
-        pixels = as_tensor(photo.to_float(photo.read_rgb(file)))[None]
+        pixels = as_tensor(to_float(photo.read_rgb(file)))[None]
         squeezed = functional.interpolate(pixels, (SIDE, SIDE), mode="bilinear", antialias=True)
         return (255 * squeezed[0]).round().clamp(0, 255).to(torch.uint8)
 

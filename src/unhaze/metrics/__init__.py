@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unhaze.errors import UnhazeError
+from unhaze.image.resize import bicubic
 from unhaze.metrics.color_difference import ciede2000
 from unhaze.metrics.fog_density import fade
 from unhaze.metrics.psnr_ssim import (
@@ -22,7 +23,6 @@ from unhaze.metrics.psnr_ssim import (
     ssim_valid,
     ssim_zero_padded,
 )
-from unhaze.metrics.resampling import bicubic
 from unhaze.metrics.visibility_realness import realness_index, visibility_index
 from unhaze.validation import lookup
 
@@ -205,7 +205,7 @@ def checked(role: str, picture: np.ndarray) -> np.ndarray:
         raise UnhazeError(f"the {role} picture has shape {picture.shape}; expected (H, W, 3)")
     if picture.dtype.kind != "f":
         raise UnhazeError(
-            f"the {role} picture is {picture.dtype}; expected floats in [0,1] (photo.to_float)"
+            f"the {role} picture is {picture.dtype}; expected floats in [0,1] (to_float)"
         )
     broken = int(np.count_nonzero(~np.isfinite(picture)))
     if broken:

@@ -34,7 +34,7 @@ def fade(picture_hwc: np.ndarray) -> float:
     """
     if picture_hwc.dtype.kind != "f":
         raise UnhazeError(
-            f"FADE was given {picture_hwc.dtype}; expected floats in [0,1] (photo.to_float)"
+            f"FADE was given {picture_hwc.dtype}; expected floats in [0,1] (to_float)"
         )
     height, width = (side - side % PATCH for side in picture_hwc.shape[:2])
     if min(height, width) < SMALLEST:

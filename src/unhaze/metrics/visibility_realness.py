@@ -15,7 +15,8 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.filters import window_minimum
+from unhaze.image.filters import window_minimum
+from unhaze.image.resize import cell_means
 from unhaze.metrics.psnr_ssim import eight_bits
 
 BT601 = np.array([0.299, 0.587, 0.114])
@@ -90,9 +91,7 @@ def weighed(values: np.ndarray, weights: np.ndarray) -> float:
 
 def halved(plane: np.ndarray) -> np.ndarray:
     """(H,W) -> means of 2 x 2; beyond an odd border there are zeros."""
-    height, width = plane.shape
-    whole = np.pad(plane, ((0, height % 2), (0, width % 2)))
-    return (whole[::2, ::2] + whole[1::2, ::2] + whole[::2, 1::2] + whole[1::2, 1::2]) / 4
+    return cell_means(plane, 2, border="constant")
 
 
 def gradient(plane: np.ndarray) -> np.ndarray:

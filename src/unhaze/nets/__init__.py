@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from unhaze import plugins
 from unhaze.errors import UnhazeError
 from unhaze.nets.entry import Net
-from unhaze.nets.zoo import ZOO
+from unhaze.tables import read_tables
 from unhaze.validation import check_arguments, lookup
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ NETS = {
         },
         tiny={"width": 4},
     ),
-} | ZOO
+} | {name: Net(**facts) for name, facts in read_tables("unhaze.nets", "zoo.toml").items()}
 
 
 def list_nets() -> list[str]:

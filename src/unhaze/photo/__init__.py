@@ -3,9 +3,9 @@ atomically.
 """
 
 from unhaze.photo.converting import widened
-from unhaze.photo.files import check_target, make_folder
-from unhaze.photo.picture import Photo, Stream, Traits, as_stored, to_float, upright
-from unhaze.photo.reading import Opened, open_photo, read, read_rgb, whole
+from unhaze.photo.opened import Opened
+from unhaze.photo.picture import Photo, Stream, Traits, as_stored, upright
+from unhaze.photo.reading import open_photo, read, read_rgb, whole
 from unhaze.photo.savers import SAVERS
 from unhaze.photo.series import encode_series, open_series, usual_suffix, write_series
 from unhaze.photo.writing import (
@@ -26,16 +26,13 @@ __all__ = [
     "Traits",
     "as_stored",
     "check_suffix",
-    "check_target",
     "encode",
     "encode_series",
     "kept_suffix",
-    "make_folder",
     "open_photo",
     "open_series",
     "read",
     "read_rgb",
-    "to_float",
     "upright",
     "usual_suffix",
     "whole",

@@ -9,9 +9,10 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
+from unhaze.image.conversion import to_float
 from unhaze.outputs import Output
 from unhaze.photo import exif, profile
-from unhaze.photo.picture import COLOURS, EXIF, ICC, NUMBERS, Stream, Traits, to_float
+from unhaze.photo.picture import COLOURS, EXIF, ICC, NUMBERS, Stream, Traits
 
 D65, D50 = profile.D65, profile.D50
 # Chromaticities of red, green, blue and white, and the curve to linear light.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from unhaze.photo import xmp
-from unhaze.photo.files import insert
+from unhaze.photo.inserting import insert
 
 START, END, SCAN, COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
 APP = 0xE0

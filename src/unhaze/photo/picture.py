@@ -120,13 +120,6 @@ def _quarter_turns(orientation: int) -> int:
     return {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}.get(orientation, 0)
 
 
-def to_float(pixels: np.ndarray) -> np.ndarray:
-    """Converts uint8 or uint16 of any shape to float32 in [0, 1]; floats do not change."""
-    if pixels.dtype == np.float32:
-        return pixels
-    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-
-
 @contextmanager
 def one_line_errors(doing: str, guess: str) -> Iterator[None]:
     """Raises errors of libvips and the system as one UnhazeError; `guess`: the usual cause."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
 from unhaze.photo import iptc
-from unhaze.photo.files import insert
+from unhaze.photo.inserting import insert
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")

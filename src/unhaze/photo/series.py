@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pyvips
 
+from unhaze.atomic import new_file
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
 from unhaze.formats import FORMATS as FORMATS_OF_FILES
 from unhaze.formats import SUFFIXES, key_of
 from unhaze.outputs import Output
 from unhaze.photo import fields, webp
-from unhaze.photo.files import new_file
 from unhaze.photo.picture import EXIF, ICC, XMP, one_line_errors
 from unhaze.photo.readers import one_line
 

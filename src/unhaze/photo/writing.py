@@ -11,13 +11,14 @@ from typing import BinaryIO
 import numpy as np
 import pyvips
 
+from unhaze.atomic import new_file
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
 from unhaze.formats import FORMATS
+from unhaze.image.conversion import to_u8
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo import fields, metadata
 from unhaze.photo.converting import converted
-from unhaze.photo.files import new_file
 from unhaze.photo.picture import (
     EXIF,
     ICC,
@@ -121,7 +122,7 @@ def _as_stream(photo: Photo | Stream) -> Stream:
     if preview.dtype == np.uint16:
         preview = (preview >> 8).astype(np.uint8)
     elif preview.dtype == np.float32:
-        preview = np.rint(np.clip(preview, 0, 1) * 255).astype(np.uint8)
+        preview = to_u8(preview)
     return Stream([samples], samples.shape, samples.dtype, photo.traits, preview)
 
 

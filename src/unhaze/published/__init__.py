@@ -16,7 +16,7 @@ from unhaze.published.files import read_safetensors_facts
 from unhaze.published.identify import Found, find_network
 from unhaze.published.layouts import replaced
 from unhaze.validation import lookup
-from unhaze.weights import Weights, check_target, load_model, replace_weights
+from unhaze.weights import Weights, check_weights_target, load_model, save_weights
 
 logger = logging.getLogger(__name__)
 
@@ -84,10 +84,10 @@ def import_weights(
         net = f"{net}/{preset}"
     elif net is not None:
         lookup(NETS, net.partition("/")[0], "net")
-    existing = check_target(out, overwrite)
+    check_weights_target(out, overwrite)
     found = find_network(source, net)
     weights = filled(source, found)
-    replace_weights(existing, out, weights.net, weights.part, **weights.facts)
+    save_weights(out, weights.net, weights.part, **weights.facts)
     params = sum(parameter.numel() for parameter in weights.net.parameters())
     variant = found.variant
     told = found.sentence()

@@ -11,6 +11,7 @@ from unhaze import photo
 from unhaze.data.catalog import PairFiles, fit_clear
 from unhaze.errors import UnhazeError
 from unhaze.evaluation import load
+from unhaze.image.conversion import to_float, to_u8
 from unhaze.metrics import measure
 from unhaze.report.paper import Row, by_authors
 
@@ -70,12 +71,12 @@ def write_strips(
     loaded = {name: load(name, device) for name in models}
     rows = []
     for pair in pairs:
-        hazy = photo.to_float(photo.read_rgb(pair.hazy))
+        hazy = to_float(photo.read_rgb(pair.hazy))
         cells = [("hazy", hazy)]
         cells += [(Path(name).name, model.restore(hazy)) for name, model in loaded.items()]
         clear = None
         if pair.clear is not None:
-            clear = fit_clear(pair, photo.to_float(photo.read_rgb(pair.clear)), hazy)
+            clear = fit_clear(pair, to_float(photo.read_rgb(pair.clear)), hazy)
             cells.append(("clear", clear))
         rows.append(strip(cells, clear))
     widths = {row.shape[1] for row in rows}
@@ -92,7 +93,7 @@ def strip(cells: Sequence[tuple[str, np.ndarray]], clear: np.ndarray | None) -> 
         if clear is not None and name != "clear":
             psnr = measure(picture, clear, "aecr", metrics=("psnr",))["psnr"]
             label = f"{name} {psnr:.2f} dB"
-        pixels = np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
+        pixels = to_u8(picture)
         named = np.concatenate([caption(label, pixels.shape[1]), pixels])
         gap = np.full((len(named), GAP, 3), 255, np.uint8)
         parts += [gap, named] if parts else [named]

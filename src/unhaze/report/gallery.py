@@ -22,7 +22,8 @@ from unhaze.data.pairing import list_pictures
 from unhaze.errors import UnhazeError
 from unhaze.evaluation.models import Model, load
 from unhaze.evaluation.saving import new_folder, without_nan
-from unhaze.evaluation.sizes import fitted
+from unhaze.image.conversion import to_float, to_u8
+from unhaze.image.resize import fitted
 from unhaze.metrics.fog_density import SMALLEST, fade
 from unhaze.report.figures import strip
 from unhaze.restore.models import list_models
@@ -101,7 +102,7 @@ def write_gallery(
         for place, path in enumerate(photos, 1):
             print(f"{place}/{len(photos)} {path.name}", file=sys.stderr)
             try:
-                hazy = shrunk(photo.to_float(photo.read_rgb(path)), long_side)
+                hazy = shrunk(to_float(photo.read_rgb(path)), long_side)
             except UnhazeError as error:
                 faults.append(str(error))
                 continue
@@ -142,7 +143,7 @@ def show(place: int, name: str, hazy: np.ndarray, models: dict[str, Model], fold
         picture = np.clip(picture, 0, 1)
         score = fade(picture) if min(picture.shape[:2]) >= SMALLEST else math.nan
         file = f"pictures/{place:04d}-{slug(label)}.jpg"
-        photo.write_rgb(folder / file, np.rint(255 * picture).astype(np.uint8))
+        photo.write_rgb(folder / file, to_u8(picture))
         pictures.append(Shown(label, file, score, seconds))
         cells.append((f"{label} {number(score, 2)}", picture))
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import pyvips
 
-from unhaze.errors import UnhazeError
-from unhaze.photo import Photo, Traits, to_float
+from unhaze.image.resize import as_image, size_within
+from unhaze.photo import Photo, Traits
 from unhaze.restore.managed import filled
 
 FINITE = 3e38  # nearly the largest 32-bit float
@@ -27,9 +27,10 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
     """
     if isinstance(picture, pyvips.Image) and picture.hasalpha():
         return _visible_image(picture, long_side)
-    image = picture if isinstance(picture, pyvips.Image) else _wrapped(picture)
-    scale = min(1.0, long_side / max(image.height, image.width))
-    size = [max(1, round(side * scale)) for side in (image.height, image.width)]
+    image = picture if isinstance(picture, pyvips.Image) else as_image(picture)
+    shape = image.height, image.width
+    scale = min(1.0, long_side / max(shape))
+    size = size_within(shape, min(long_side, max(shape)))
     small = image[0] if image.bands == 1 else image.extract_band(0, n=3)
     if small.format == "float":  # NaN and infinity are not light
         small = (small.abs() < FINITE).ifthenelse(small, 0)
@@ -65,8 +66,8 @@ def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:
 def whole_image(photo: Photo) -> pyvips.Image:
     """Returns the samples of a photo, with its alpha, as a libvips image."""
     if photo.alpha is None or photo.traits.extra:
-        return _wrapped(photo.pixels)
-    return _wrapped(np.dstack([photo.pixels, photo.alpha])).copy(interpretation="srgb")
+        return as_image(photo.pixels)
+    return as_image(np.dstack([photo.pixels, photo.alpha])).copy(interpretation="srgb")
 
 
 def with_data_only(image: pyvips.Image, traits: Traits) -> pyvips.Image:
@@ -100,29 +101,3 @@ def where_data_is(
         strip = waiting.popleft()
         empty = (strip[..., :colours] == traits.missing).all(axis=2)
         yield np.where(empty[..., None], strip, done) if empty.any() else done
-
-
-def check_pixels(pixels: np.ndarray) -> None:
-    """UnhazeError unless (H,W,3) uint8, uint16 or float32."""
-    if not isinstance(pixels, np.ndarray):
-        raise UnhazeError(f"pixels are a {type(pixels).__name__}; expected a NumPy array (H,W,3)")
-    kinds = ("uint8", "uint16", "float32")
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size or pixels.dtype not in kinds:
-        raise UnhazeError(
-            f"pixels are {pixels.dtype} {pixels.shape};"
-            " expected (H,W,3), uint8, uint16 or float32 in [0,1]"
-        )
-
-
-def as_float(pixels: np.ndarray) -> np.ndarray:
-    """Converts to float32 in [0,1]; floats do not change."""
-    return pixels if pixels.dtype == np.float32 else to_float(pixels)
-
-
-def as_u8(pixels: np.ndarray) -> np.ndarray:
-    """Rounds floats in [0,1] to uint8."""
-    return np.rint(pixels * 255).astype(np.uint8)
-
-
-def _wrapped(pixels: np.ndarray) -> pyvips.Image:
-    return pyvips.Image.new_from_array(np.ascontiguousarray(pixels))

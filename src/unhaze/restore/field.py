@@ -18,7 +18,7 @@ from numbers import Real
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.filters import LUMA
+from unhaze.image.filters import LUMA, window_sum
 from unhaze.restore import field_kernel
 from unhaze.restore.resources import count_threads
 
@@ -257,15 +257,8 @@ def _fit_band(hazy: np.ndarray, restored: np.ndarray) -> np.ndarray:
 
 def _window_mean(planes: np.ndarray) -> np.ndarray:
     """Returns means over (2r+1) x (2r+1) windows fully inside: the last two axes lose 2r each."""
-    size = 2 * RADIUS + 1
-    height, width = planes.shape[-2] - 2 * RADIUS, planes.shape[-1] - 2 * RADIUS
-    columns = planes[..., :height, :].copy()
-    for shift in range(1, size):
-        columns += planes[..., shift : shift + height, :]
-    windows = columns[..., :width].copy()
-    for shift in range(1, size):
-        windows += columns[..., shift : shift + width]
-    windows /= size * size
+    windows = window_sum(planes, RADIUS)
+    windows /= (2 * RADIUS + 1) ** 2
     return windows
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import pyvips
 
 from unhaze.errors import UnhazeError
+from unhaze.image.conversion import channels_first
+from unhaze.image.resize import lanczos
 from unhaze.restore.conventions import (
     RANGES,
     TYPES,
@@ -231,6 +232,6 @@ def is_copy(values: np.ndarray, hazy: np.ndarray) -> bool:
 
 def resized(batch: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resizes (1,3,H,W) float32 to (1,3,*size) by libvips' Lanczos-3, or bicubic for enlarging."""
-    image = pyvips.Image.new_from_array(np.ascontiguousarray(batch[0].transpose(1, 2, 0)))
-    image = image.resize(size[1] / image.width, vscale=size[0] / image.height)
-    return np.ascontiguousarray(image.numpy().transpose(2, 0, 1)[None]).astype(np.float32)
+    picture_hwc = batch[0].transpose(1, 2, 0)
+    down, across = (new / old for new, old in zip(size, picture_hwc.shape))
+    return channels_first(lanczos(picture_hwc, across, down))[None]

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyvips
 
-from unhaze.filters import window_mean
-from unhaze.photo import Traits, to_float
+from unhaze.image.conversion import to_float
+from unhaze.image.filters import window_mean
+from unhaze.photo import Traits
 from unhaze.photo.picture import ICC
 from unhaze.restore.field import apply_to_strips
 

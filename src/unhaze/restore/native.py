@@ -18,8 +18,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.filters import LUMA
-from unhaze.restore.analysis import as_float
+from unhaze.image.conversion import channels_first, to_float
+from unhaze.image.filters import LUMA
 from unhaze.restore.engine import EVERYTHING, OutOfMemory, Part
 from unhaze.restore.models import Model
 from unhaze.restore.resources import free_memory
@@ -79,6 +79,31 @@ def restore_whole(model: Model, pixels: np.ndarray, *, memory: float | None = No
     return restored
 
 
+def restore_pixels(
+    model: Model,
+    pixels: np.ndarray,
+    strength: float,
+    *,
+    grey: bool = False,
+    memory: float | None = None,
+) -> np.ndarray:
+    """(H,W,3) uint8, uint16 or float32 in [0,1] -> the same type and size, restored.
+
+    `strength` in [0,1] blends with `pixels`. `grey`: three equal channels.
+    """
+    done = np.empty_like(pixels)
+    for top, restored in restore_strips(model, pixels, memory=memory):
+        rows = slice(top, top + len(restored))
+        hazy = to_float(pixels[rows])
+        if grey:
+            restored = np.repeat(restored @ LUMA[:, None], 3, axis=2)
+        blended = np.clip(hazy + np.float32(strength) * (restored - hazy), 0, 1)
+        if pixels.dtype != np.float32:
+            blended = np.rint(blended * np.iinfo(pixels.dtype).max)
+        done[rows] = blended
+    return done
+
+
 def restore_strips(
     model: Model, pixels: np.ndarray, *, memory: float | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
@@ -105,23 +130,6 @@ def restore_strips(
             side = max(SMALLEST, (side or max(height, width)) // 2 // STEP * STEP)
             if side >= max(height, width):
                 raise UnhazeError(str(error)) from error
-
-
-def restore_blended(
-    model: Model, pixels: np.ndarray, strength: float, *, grey: bool, memory: float | None
-) -> Iterator[np.ndarray]:
-    """Yields strips of (H,W,3) pixels through the network, blended with the input, of the same
-    type.
-    """
-    for top, restored in restore_strips(model, pixels, memory=memory):
-        strip = pixels[top : top + len(restored)]
-        hazy = as_float(strip)
-        if grey:
-            restored = np.repeat(restored @ LUMA[:, None], 3, axis=2)
-        blended = np.clip(hazy + np.float32(strength) * (restored - hazy), 0, 1)
-        if pixels.dtype != np.float32:
-            blended = np.rint(blended * np.iinfo(pixels.dtype).max).astype(pixels.dtype)
-        yield blended
 
 
 def _largest_side(model: Model, height: int, width: int, memory: float | None) -> int | None:
@@ -238,7 +246,7 @@ def _shrunk(pixels: np.ndarray, side: int) -> np.ndarray:
     factor = min(math.ceil(math.sqrt(height * width) / side), height, width)
     columns = width // factor
     rows = [
-        as_float(pixels[top : top + factor, : columns * factor])
+        to_float(pixels[top : top + factor, : columns * factor])
         .reshape(factor, columns, factor, 3)
         .mean((0, 2))
         for top in range(0, height // factor * factor, factor)
@@ -280,7 +288,7 @@ def _with_context(
     context = model.card.get("context", CONTEXT) or 0
     top, left = (max(0, edge - context) // STEP * STEP for edge in (tile.top, tile.left))
     part = pixels[top : tile.bottom + context, left : tile.right + context]
-    return _prepared(model, as_float(part)), (top, left)
+    return _prepared(model, to_float(part)), (top, left)
 
 
 def _prepared(model: Model, hazy_hwc: np.ndarray) -> np.ndarray:
@@ -291,4 +299,4 @@ def _prepared(model: Model, hazy_hwc: np.ndarray) -> np.ndarray:
     multiple = int(model.card.get("multiple", 1))
     margin = ((0, -height % multiple), (0, -width % multiple), (0, 0))
     padded = np.pad(hazy_hwc, margin, "reflect") if any(map(any, margin)) else hazy_hwc
-    return np.ascontiguousarray(padded.transpose(2, 0, 1))[None]
+    return channels_first(padded)[None]

@@ -2,9 +2,13 @@
 field.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from unhaze.filters import LUMA
+from unhaze.image.conversion import to_u8
+from unhaze.image.filters import LUMA, window_mean
+from unhaze.restore.managed import Colours
 
 DIVIDER = 0.004  # width of the line between before and after, as a share of the longer side
 
@@ -14,6 +18,18 @@ LIGHT_RIDGE = 0.05  # weight of the airlight of the whole picture relative to a 
 DARKER = 3 * 0.05**2  # how much darker than airlight a place must be to determine transmission
 SMOOTH = 0.01  # radius over which transmission is averaged, as a share of the longer side
 EDGE = 1e-3  # variance of brightness above which an edge of the picture is an edge of the haze
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A small, upright version of a photo: `hazy`, `restored` (h,w,3) float32 in [0,1], sRGB, and
+    the field between them in the photo's own `colours`, `maps` (3,2,h,w).
+    """
+
+    hazy: np.ndarray
+    restored: np.ndarray
+    maps: np.ndarray
+    colours: Colours = Colours()
 
 
 def comparison(hazy_hwc_u8: np.ndarray, restored_hwc_u8: np.ndarray) -> np.ndarray:
@@ -55,8 +71,7 @@ def field_pictures(maps: np.ndarray, hazy_hwc: np.ndarray) -> tuple[np.ndarray, 
     airlight = _airlight(maps, hazy, restored, brightness, side)
     transmission = _transmission(airlight, hazy, restored, brightness, side)
     shown = np.repeat(transmission[..., None], 3, 2), airlight.transpose(1, 2, 0)
-    first, second = (np.rint(np.clip(each, 0, 1) * 255).astype(np.uint8) for each in shown)
-    return first, second
+    return to_u8(shown[0]), to_u8(shown[1])
 
 
 def _airlight(
@@ -113,12 +128,4 @@ def _gathered(planes: np.ndarray, side: int) -> np.ndarray:
 
 def _mean(planes: np.ndarray, radius: int) -> np.ndarray:
     """Mean over (2 radius + 1)^2 windows of the last two axes; the border is repeated."""
-    margin = [(0, 0)] * (planes.ndim - 2) + [(radius, radius)] * 2
-    padded = np.pad(planes, margin, "edge").astype(np.float64)
-    for axis in (-2, -1):
-        sums = np.cumsum(padded, axis)
-        sums = np.insert(sums, 0, 0, axis)
-        size = 2 * radius + 1
-        last = np.take(sums, range(size, sums.shape[axis]), axis)
-        padded = (last - np.take(sums, range(sums.shape[axis] - size), axis)) / size
-    return padded.astype(np.float32)
+    return window_mean(planes.astype(np.float64), radius, repeat=True).astype(np.float32)

@@ -1,7 +1,7 @@
 """Restores photos: the effect of the network on a small analysis image is applied to the photo."""
 
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,36 +9,19 @@ from typing import Any
 import numpy as np
 
 from unhaze import photo as photos
+from unhaze.atomic import check_target, make_folder
 from unhaze.errors import UnhazeError
+from unhaze.image.conversion import check_pixels, to_float, to_u8
 from unhaze.outputs import AS_MODEL, AS_SOURCE, CONTROLS, Controls, Output
-from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, to_float, upright
-from unhaze.restore.analysis import (
-    analysis_image,
-    as_u8,
-    check_pixels,
-    where_data_is,
-    whole_image,
-    with_data_only,
-)
+from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, upright
+from unhaze.restore.analysis import analysis_image, where_data_is, whole_image, with_data_only
 from unhaze.restore.controlling import controlled
 from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
 from unhaze.restore.models import Model, analysis_of, find_model, open_model, tell_cost
-from unhaze.restore.native import restore_blended, restore_whole
-from unhaze.restore.preview import comparison, field_pictures
+from unhaze.restore.native import restore_pixels, restore_whole
+from unhaze.restore.preview import Preview, comparison, field_pictures
 from unhaze.restore.series import restored_series
-
-
-@dataclass(frozen=True)
-class Preview:
-    """A small, upright version of a photo: `hazy`, `restored` (h,w,3) float32 in [0,1], sRGB, and
-    the field between them in the photo's own `colours`, `maps` (3,2,h,w).
-    """
-
-    hazy: np.ndarray
-    restored: np.ndarray
-    maps: np.ndarray
-    colours: Colours = Colours()
 
 
 class Restorer:
@@ -115,12 +98,12 @@ class Restorer:
         source, target = Path(source), Path(target)
         extra = [] if compare is None else [Path(compare)]
         if save_field is not None:
-            photos.make_folder(Path(save_field))
+            make_folder(Path(save_field))
             kinds = ("transmission", "airlight")
             extra += [Path(save_field) / f"{target.name}.{kind}.png" for kind in kinds]
         for path in (target, *extra):
             photos.check_suffix(path.suffix)
-            photos.check_target(path, source, overwrite)
+            check_target(path, source, overwrite)
         series = None if self.native else photos.open_series(source, target.suffix)
         if series is not None:
             frames = restored_series(series, self, strength)
@@ -132,7 +115,7 @@ class Restorer:
                 if series is None:
                     photos.write(restored, target, overwrite=overwrite, output=output)
         if seen is not None:
-            sides = [as_u8(each) for each in (seen.hazy, seen.restored)]
+            sides = [to_u8(each) for each in (seen.hazy, seen.restored)]
             pictures = [comparison(*sides)] if compare is not None else []
             if save_field is not None:
                 pictures += field_pictures(seen.maps, seen.hazy)
@@ -218,7 +201,7 @@ class Restorer:
         pixels; None: sRGB.
         """
         check_strength(strength)
-        check_pixels(pixels)
+        check_pixels(pixels, "pixels are")
         if strength == 0:
             return pixels.copy()
         colours = colours_by(Traits(grey=grey, profile=profile))
@@ -228,8 +211,7 @@ class Restorer:
             return self._restore_in(colours, photo, small, strength)
         if self.native:
             model = self._model_for(*pixels.shape[:2])
-            strips = list(restore_blended(model, pixels, strength, grey=grey, memory=self.memory))
-            return np.concatenate(strips) if len(strips) > 1 else strips[0]
+            return restore_pixels(model, pixels, strength, grey=grey, memory=self.memory)
         maps = self.estimate(pixels, grey=grey)
         return apply_field(maps, pixels, strength=strength, threads=self.threads)
 
@@ -345,7 +327,7 @@ class Restorer:
         settings = {"strength": strength, "threads": self.threads}
         apply = partial(apply_managed, seen.colours, maps, height=stream.shape[0], **settings)
         strips = where_data_is(apply, stream.strips, stream.traits)
-        preview = as_u8(as_stored(restored, traits.orientation)) if strength else None
+        preview = to_u8(as_stored(restored, traits.orientation)) if strength else None
         return replace(stream, strips=strips, preview=preview), Preview(hazy, restored, maps)
 
 

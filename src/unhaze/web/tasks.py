@@ -14,13 +14,16 @@ import pyvips
 from unhaze import photo as photos
 from unhaze.errors import UnhazeError
 from unhaze.formats import NAMED
+from unhaze.image.conversion import to_u8
 from unhaze.outputs import AS_MODEL, SAME, Controls, Output
 from unhaze.photo.inventory import noted
 from unhaze.photo.picture import ICC
 from unhaze.photo.savers import SAVERS
+from unhaze.restore.analysis import analysis_image
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
-from unhaze.restore.restorer import Preview, Restorer, analysis_image, as_u8
+from unhaze.restore.preview import Preview
+from unhaze.restore.restorer import Restorer
 from unhaze.restore.video.containers import SERVICE_DEMUXERS
 from unhaze.web.negotiation import choose
 from unhaze.web.settings import Settings
@@ -174,7 +177,7 @@ def preview(models: Models, item: Kept, side: str, size: int) -> bytes:
                 pixels = apply_field(seen.maps, pixels, threads=threads)
     profile = {key: value for key, value in traits.metadata.items() if key == ICC}
     shown = photos.Traits(grey=traits.grey, metadata=profile, quality=88, full_chroma=False)
-    return photos.encode(photos.Photo(as_u8(pixels), traits=shown), ".jpg")
+    return photos.encode(photos.Photo(to_u8(pixels), traits=shown), ".jpg")
 
 
 def _full_preview(models: Models, item: Kept, side: str) -> bytes:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unhaze.filters import grey, guided_filter, window_minimum
+from unhaze.image.filters import grey, guided_filter, window_minimum
 from unhaze.restore.priors.airlight import brightest_of
-from unhaze.restore.priors.estimate import Estimate, check_range, scaled, scaled_patch
+from unhaze.restore.priors.estimate import Estimate, check_settings, scaled, scaled_patch
 
 # Depth = THETA[0] + THETA[1] * value + THETA[2] * saturation, their section IV-B. The random error
 # assumed in training, of standard deviation 0.041337, has mean 0 and is left out.
@@ -38,14 +38,7 @@ class ColorAttenuationPrior:
     reference: int = 620
 
     def __post_init__(self) -> None:
-        check_range("cap", "beta", self.beta, 0, 100)
-        check_range("cap", "patch", self.patch, 1, 999)
-        check_range("cap", "smallest", self.smallest, 0.001, 1)
-        check_range("cap", "largest", self.largest, self.smallest, 1)
-        check_range("cap", "share", self.share, 0, 1)
-        check_range("cap", "radius", self.radius, 1, 9999)
-        check_range("cap", "epsilon", self.epsilon, 1e-9, 1)
-        check_range("cap", "reference", self.reference, 0, 99999)
+        check_settings("cap", self, beta=(0, 100), largest=(self.smallest, 1))
 
     def estimate(self, hazy: np.ndarray) -> Estimate:
         """hazy: (3,H,W) float32 in [0,1]."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unhaze.filters import grey, guided_filter
+from unhaze.image.filters import grey, guided_filter
 from unhaze.restore.priors.airlight import quad_tree
-from unhaze.restore.priors.estimate import Estimate, check_range, scaled
+from unhaze.restore.priors.estimate import Estimate, check_settings, scaled
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,7 @@ class ContrastPrior:
     reference: int = 620
 
     def __post_init__(self) -> None:
-        check_range("contrast", "block", self.block, 1, 999)
-        check_range("contrast", "loss", self.loss, 0, 1000)
-        check_range("contrast", "smallest", self.smallest, 0.001, 1)
-        check_range("contrast", "step", self.step, 0.001, 1)
-        check_range("contrast", "region", self.region, 1, 10**9)
-        check_range("contrast", "radius", self.radius, 1, 9999)
-        check_range("contrast", "epsilon", self.epsilon, 1e-9, 1)
-        check_range("contrast", "reference", self.reference, 0, 99999)
+        check_settings("contrast", self, loss=(0, 1000), step=(0.001, 1), region=(1, 10**9))
 
     def estimate(self, hazy: np.ndarray) -> Estimate:
         """hazy: (3,H,W) float32 in [0,1]."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unhaze.filters import grey, guided_filter, window_minimum
+from unhaze.image.filters import grey, guided_filter, window_minimum
 from unhaze.restore.priors.airlight import brightest_of
-from unhaze.restore.priors.estimate import Estimate, check_range, scaled, scaled_patch
+from unhaze.restore.priors.estimate import Estimate, check_settings, scaled, scaled_patch
 from unhaze.restore.priors.matting import soft_matting
 from unhaze.validation import one_of
 
@@ -43,13 +43,7 @@ class DarkChannelPrior:
     reference: int = 620
 
     def __post_init__(self) -> None:
-        check_range("dcp", "patch", self.patch, 1, 999)
-        check_range("dcp", "omega", self.omega, 0, 1)
-        check_range("dcp", "smallest", self.smallest, 0.001, 1)
-        check_range("dcp", "share", self.share, 0, 1)
-        check_range("dcp", "radius", self.radius, 1, 9999)
-        check_range("dcp", "epsilon", self.epsilon, 1e-9, 1)
-        check_range("dcp", "reference", self.reference, 0, 99999)
+        check_settings("dcp", self, omega=(0, 1))
         one_of("prior 'dcp': airlight", self.airlight, ("brightest", "mean"))
         one_of("prior 'dcp': refine", self.refine, REFINEMENTS)
         one_of("prior 'dcp': guide", self.guide, ("grey", "colour"))

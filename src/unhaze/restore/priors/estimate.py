@@ -15,10 +15,25 @@ class Estimate:
     airlight: np.ndarray
 
 
-def check_range(owner: str, name: str, value: float, low: float, high: float) -> None:
-    """Raises UnhazeError unless low <= value <= high (false for NaN)."""
-    if not low <= value <= high:
-        raise UnhazeError(f"prior '{owner}': {name} is {value:g}; expected {low:g} to {high:g}")
+# What settings of these names may be, whatever the prior.
+LIMITS = {
+    "patch": (1, 999),
+    "block": (1, 999),
+    "smallest": (0.001, 1),
+    "share": (0, 1),
+    "radius": (1, 9999),
+    "epsilon": (1e-9, 1),
+    "reference": (0, 99999),
+}
+
+
+def check_settings(owner: str, settings: object, **own: tuple[float, float]) -> None:
+    """UnhazeError unless numbers of a prior's dataclass lie in `LIMITS` or its `own` (NaN does
+    not)."""
+    for name, (low, high) in (LIMITS | own).items():
+        value = getattr(settings, name, low)
+        if not low <= value <= high:
+            raise UnhazeError(f"prior '{owner}': {name} is {value:g}; expected {low:g} to {high:g}")
 
 
 def scaled(pixels: int, shape: tuple[int, ...], reference: int) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unhaze.restore.priors.airlight_votes import vote_for_airlight
-from unhaze.restore.priors.estimate import Estimate, check_range
+from unhaze.restore.priors.estimate import Estimate, check_settings
 from unhaze.restore.priors.smoothing import smooth
 
 FEW = 50  # pixels of a line below which its weight is reduced in proportion
@@ -33,9 +33,7 @@ class HazeLinesPrior:
     smoothness: float = 0.1
 
     def __post_init__(self) -> None:
-        check_range("haze-lines", "lines", self.lines, 6, 100_000)
-        check_range("haze-lines", "smallest", self.smallest, 0.001, 1)
-        check_range("haze-lines", "smoothness", self.smoothness, 0, 1000)
+        check_settings("haze-lines", self, lines=(6, 100_000), smoothness=(0, 1000))
 
     def estimate(self, hazy: np.ndarray) -> Estimate:
         """hazy: (3,H,W) float32 in [0,1]."""

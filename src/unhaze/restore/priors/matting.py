@@ -6,8 +6,9 @@ Matting", CVPR 2006; its use for transmissions is eq. 14 and 15 of He, Sun and T
 
 import numpy as np
 
-from unhaze.filters import symmetric_inverse
-from unhaze.restore.priors.solver import conjugate_gradient, double, halve
+from unhaze.image.filters import symmetric_inverse, window_sum
+from unhaze.image.resize import cell_means
+from unhaze.restore.priors.solver import conjugate_gradient, double
 
 EPSILON = 1e-6  # over the 9 pixels of a window: keeps flat windows solvable
 WEIGHT = 1e-4  # weight of the rough transmission (lambda)
@@ -34,8 +35,9 @@ def _solve(
     laplacian = MattingLaplacian(hazy)
     start = rough
     if min(rough.shape) > COARSEST:
-        # A pixel of the halved picture stands for four, and has their weight.
-        small, of_small = _solve(halve(hazy), halve(rough), 4 * weight, 2 * iterations)
+        # A pixel of the halved picture stands for four, so it weighs as much as they do.
+        halved = cell_means(hazy, 2), cell_means(rough, 2)
+        small, of_small = _solve(*halved, 4 * weight, 2 * iterations)
         slope, offset = of_small.linear_maps(small)
         start = (double(slope, rough.shape) * hazy).sum(0) + double(offset, rough.shape)
     diagonal = laplacian.diagonal() + weight
@@ -60,10 +62,10 @@ class MattingLaplacian:
     def __init__(self, hazy: np.ndarray) -> None:
         """Fits the windows of `hazy`."""
         self.hazy = hazy
-        self.mean = _sum(hazy) / 9
+        self.mean = window_sum(hazy, 1) / 9
         products = np.stack([hazy[i] * hazy[j] for i, j in PAIRS])
         means = np.stack([self.mean[i] * self.mean[j] for i, j in PAIRS])
-        covariance = _sum(products) / 9 - means
+        covariance = window_sum(products, 1) / 9 - means
         self.inverse = symmetric_inverse(covariance[:3] + EPSILON / 9, *covariance[3:])
         self.windows = _spread(np.ones_like(self.mean[0]))
 
@@ -90,22 +92,12 @@ class MattingLaplacian:
         return self.windows - explained / 9
 
     def _fit(self, plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean_plane = _sum(plane) / 9
-        covariance = _sum(self.hazy * plane) / 9 - self.mean * mean_plane
+        mean_plane = window_sum(plane, 1) / 9
+        covariance = window_sum(self.hazy * plane, 1) / 9 - self.mean * mean_plane
         slope = np.einsum("ijhw,jhw->ihw", self.inverse, covariance)
         return slope, mean_plane - (slope * self.mean).sum(0)
 
 
-def _sum(planes: np.ndarray) -> np.ndarray:
-    """(...,H,W) -> (...,H-2,W-2): the sum of each 3 x 3 window; none in less than 3 pixels."""
-    height, width = (max(0, length - 2) for length in planes.shape[-2:])
-    rows = planes[..., :height, :] + planes[..., 1 : 1 + height, :]
-    rows += planes[..., 2 : 2 + height, :]
-    windows = rows[..., :width] + rows[..., 1 : 1 + width]
-    windows += rows[..., 2 : 2 + width]
-    return windows
-
-
 def _spread(windows: np.ndarray) -> np.ndarray:
     """(...,H-2,W-2) -> (...,H,W): each pixel's sum over the windows that it lies in."""
-    return _sum(np.pad(windows, [(0, 0)] * (windows.ndim - 2) + [(2, 2)] * 2))
+    return window_sum(np.pad(windows, [(0, 0)] * (windows.ndim - 2) + [(2, 2)] * 2), 1)

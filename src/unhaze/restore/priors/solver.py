@@ -1,4 +1,4 @@
-"""Solves large symmetric systems over the pixels of a picture, and halves and doubles planes."""
+"""Solves large symmetric systems over the pixels of a picture; doubles planes."""
 
 from collections.abc import Callable
 
@@ -38,14 +38,6 @@ def conjugate_gradient(
         power, previous = np.vdot(residual, conditioned), power
         direction = conditioned + (power / previous) * direction
     return solution
-
-
-def halve(planes: np.ndarray) -> np.ndarray:
-    """Returns (...,ceil(H/2),ceil(W/2)): the means of 2 x 2 pixels, with the border repeated."""
-    margin = [(0, 0)] * (planes.ndim - 2) + [(0, length % 2) for length in planes.shape[-2:]]
-    even = np.pad(planes, margin, "edge")
-    rows = even[..., ::2, :] + even[..., 1::2, :]
-    return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
 def double(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

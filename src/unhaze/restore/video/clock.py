@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 # and some packets have no others. A gap is a pause, except in formats made to be joined.
 BACK, REORDERED, AHEAD, OVERHANG = 0.1, 2.0, 10.0, 0.1
 FARTHEST = 500  # packets within which the next one of a stream is looked for
+MOST_RATE = 10_000  # frames per second; more are the ticks of a clock
 BROADCAST = ("mpegts", "mpeg", "mpegtsraw")
 
 
@@ -23,6 +24,12 @@ def base_of(timed: Packet | VideoFrame | VideoStream) -> Fraction:
     """Returns the seconds per tick of an object with times."""
     assert timed.time_base is not None
     return timed.time_base
+
+
+def frame_rate(video: VideoStream) -> Fraction:
+    """Returns the average frames per second; a default if the file states none, or only ticks."""
+    known = (video.average_rate, video.guessed_rate)
+    return next((rate for rate in known if rate and rate <= MOST_RATE), Fraction(25))
 
 
 @dataclass

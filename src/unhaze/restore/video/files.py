@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from unhaze.atomic import check_target
 from unhaze.errors import UnhazeError
-from unhaze.photo import check_target
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import check_strength
 from unhaze.restore.video.ahead import Ahead

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
-import pyvips
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
-from unhaze.photo import to_float
+from unhaze.image.conversion import check_pixels, to_float
+from unhaze.image.resize import lanczos, size_within
+from unhaze.restore.analysis import analysis_image
 from unhaze.restore.field import apply_field, check_strength
-from unhaze.restore.restorer import analysis_image
 from unhaze.restore.video.ahead import Ahead
 from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
 
@@ -50,19 +50,9 @@ def _restored(
 ) -> Iterator[np.ndarray]:
     moment = None
     for number, pixels in enumerate(frames, start=1):
-        _check_frame(pixels, number)
+        check_pixels(pixels, f"frame {number} is")
         moment = follow(moment, pixels, restorer, steadiness)
         yield apply_field(moment.maps, pixels, strength=strength, threads=restorer.threads)
-
-
-def _check_frame(pixels: np.ndarray, number: int) -> None:
-    kinds = (np.uint8, np.uint16, np.float32)
-    shape = getattr(pixels, "shape", ())
-    if len(shape) != 3 or shape[2] != 3 or 0 in shape or pixels.dtype not in kinds:
-        given = f"{pixels.dtype} {shape}" if shape else type(pixels).__name__
-        raise UnhazeError(
-            f"frame {number} is {given}; expected (H,W,3) of uint8, uint16, or float32 in [0,1]"
-        )
 
 
 def follow(
@@ -93,10 +83,8 @@ def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
         return to_float(pixels)
     if pixels.dtype != np.uint8:
         return analysis_image(pixels, long_side)
-    scale = long_side / max(height, width)
-    size = [max(1, round(side * scale)) for side in (height, width)]
-    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
-    return to_float(image.resize(size[1] / width, vscale=size[0] / height).numpy())
+    small = size_within(pixels.shape, long_side)
+    return to_float(lanczos(pixels, small[1] / width, small[0] / height))
 
 
 def check_estimates(restorer: "Restorer") -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from unhaze.restore.encoding import Encoding
+from unhaze.restore.video.clock import frame_rate
 from unhaze.restore.video.codecs import choose_layout
 from unhaze.restore.video.output import bit_rate_of, choose
-from unhaze.restore.video.reading import Reading, find_video, frame_rate, open_container
+from unhaze.restore.video.reading import Reading, find_video, open_container
 
 
 @dataclass(frozen=True)

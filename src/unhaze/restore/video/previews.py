@@ -11,8 +11,9 @@ import numpy as np
 from av.container import OutputContainer
 
 from unhaze import photo
+from unhaze.atomic import check_target
 from unhaze.errors import UnhazeError
-from unhaze.photo import Photo, check_target
+from unhaze.photo import Photo
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.preview import comparison
 from unhaze.restore.video.encoders import CODECS

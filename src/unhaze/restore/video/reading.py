@@ -18,7 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
-from unhaze.restore.video.clock import BROADCAST, Clock, base_of
+from unhaze.restore.video.clock import BROADCAST, Clock, base_of, frame_rate
 from unhaze.restore.video.containers import FILE_DEMUXERS
 from unhaze.restore.video.declared import missing_bytes
 from unhaze.restore.video.streams import PAUSE, Pace, missing_protocol, name_of, readable
@@ -28,7 +28,6 @@ KEEP_BYTES: dict[str, Any] = (
     {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
 MICRO = 1_000_000  # of a second, the unit of containers
-MOST_RATE = 10_000  # frames per second; more are the ticks of a clock
 UNTIMED = ("avi",)  # containers with a frame rate, but without times
 # Formats without an index: a seek may land behind the key frame, so it aims earlier by this much.
 UNINDEXED, LEAD = ("mpegts", "mpeg"), 10.0
@@ -252,14 +251,6 @@ def _note_reach(reading: Reading, packet: Packet) -> None:
     if packet.size and packet.time_base and stream.type in ("video", "audio"):
         end = reading.time_of(packet) + float((packet.duration or 0) * packet.time_base)
         reading.reached[stream.index] = max(end, reading.reached.get(stream.index, end))
-
-
-def frame_rate(video: VideoStream) -> Fraction:
-    """Returns the average frames per second, or a default if the file states none, or only its
-    ticks.
-    """
-    known = (video.average_rate, video.guessed_rate)
-    return next((rate for rate in known if rate and rate <= MOST_RATE), Fraction(25))
 
 
 def _set_time(frame: VideoFrame, last: int | None, rate: Fraction) -> int:

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from unhaze import photo
+from unhaze.atomic import check_target, make_folder
 from unhaze.errors import UnhazeError
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo import Photo, Traits
@@ -163,7 +164,7 @@ def _check_pictures(target: Path, fps: float | None, encoding: Encoding | None) 
         raise UnhazeError("fps is of a sequence that becomes a video; leave it out")
     if encoding not in (None, Encoding()):
         raise UnhazeError("codec, crf and the like are of videos; the result are pictures")
-    photo.make_folder(target.parent)
+    make_folder(target.parent)
 
 
 def _each(pictures: Pictures, target: Path, work: _Work) -> VideoReport:
@@ -171,7 +172,7 @@ def _each(pictures: Pictures, target: Path, work: _Work) -> VideoReport:
     begin, moment, shape, seconds = time.perf_counter(), None, (0, 0), {"field": 0.0}
     goals = {number: named(target, number) for number in pictures.files}
     for number, goal in goals.items():
-        photo.check_target(goal, pictures.files[number], work.overwrite)
+        check_target(goal, pictures.files[number], work.overwrite)
     settings = {"strength": work.strength, "overwrite": work.overwrite, "output": work.output}
     with _Writers(work, len(goals)) as writers:
         for number, file in pictures.files.items():
@@ -217,7 +218,7 @@ def _split(
             moment: Moment | None = None
             for number, (shown, now) in enumerate(photos, first):
                 goal, moment = named(target, number), now
-                photo.check_target(goal, None, work.overwrite)
+                check_target(goal, None, work.overwrite)
                 settings = {"overwrite": work.overwrite, "output": work.output}
                 writers.add(functools.partial(photo.write, shown, goal, **settings))
         if not writers.done:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from unhaze.atomic import new_file
 from unhaze.errors import UnhazeError
-from unhaze.photo.files import new_file
 
 
 class TargetFile:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.filters import LUMA, window_mean
+from unhaze.image.filters import LUMA, window_mean
+from unhaze.image.resize import cell_means
 
 CELL = 4  # analysis pixels along the side of a cell, in which change is measured
 STILL, CHANGED = 0.015, 0.06  # change of a cell's luma that is noise; that is other content
@@ -118,7 +119,7 @@ def find_motion(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     Phase correlation of halved pictures (Kuglin and Hines, "The phase correlation image alignment
     method", 1975), refined by a parabola through the peak.
     """
-    first, second = _windowed(cells(before, 2)), _windowed(cells(after, 2))
+    first, second = _windowed(cell_means(before, 2)), _windowed(cell_means(after, 2))
     if min(first.shape) < 8:
         return 0.0, 0.0
     spectrum = np.fft.rfft2(second) * np.fft.rfft2(first).conj()
@@ -131,8 +132,8 @@ def find_motion(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
 
 
 def is_cut(before: np.ndarray, after: np.ndarray) -> bool:
-    """Returns whether two luma pictures (h,w), aligned by the motion, show different scenes."""
-    coarse = cells(before, DETAIL), cells(after, DETAIL)
+    """Whether two luma pictures (h,w), motion made good, show different scenes."""
+    coarse = cell_means(before, DETAIL), cell_means(after, DETAIL)
     first, second = map(details, coarse)
     # Cells that a flash has burnt out, or a fade has hidden, are not informative.
     shown = (np.minimum(*coarse) > DARK) & (np.maximum(*coarse) < BURNT)
@@ -152,8 +153,8 @@ def details(coarse: np.ndarray) -> np.ndarray:
 
 
 def change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Returns the change of each cell of luma pictures (h,w), 0 to 1."""
-    return np.abs(cells(after - before, CELL))
+    """(h,w) luma pictures -> the change of each cell, 0 to 1."""
+    return np.abs(cell_means(after - before, CELL))
 
 
 def taken_up(changes: np.ndarray, least: float) -> np.ndarray:
@@ -165,16 +166,6 @@ def taken_up(changes: np.ndarray, least: float) -> np.ndarray:
     padded = np.pad(share, 1, "edge")
     around = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3)]
     return np.float32(least) + np.float32(1 - least) * np.maximum.reduce(around)
-
-
-def cells(luma: np.ndarray, size: int) -> np.ndarray:
-    """Returns means over squares of `size` pixels; the last ones are padded by the border."""
-    height, width = luma.shape
-    margins = (0, -height % size), (0, -width % size)
-    filled = np.pad(luma, margins, "edge") if any(map(any, margins)) else luma
-    rows, columns = filled.shape[0] // size, filled.shape[1] // size
-    sums = filled.reshape(rows, size, -1).sum(1).reshape(rows, columns, size).sum(2)
-    return sums / np.float32(size * size)
 
 
 def _first_moment(luma: np.ndarray, maps: np.ndarray) -> Moment:

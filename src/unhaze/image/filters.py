@@ -23,12 +23,28 @@ def window_minimum(planes: np.ndarray, size: int) -> np.ndarray:
     return least
 
 
-def window_mean(planes: np.ndarray, radius: int) -> np.ndarray:
+def window_mean(planes: np.ndarray, radius: int, *, repeat: bool = False) -> np.ndarray:
     """The mean over the (2 * radius + 1)^2 window around each pixel of (...,H,W), in its type.
 
-    Windows are cut off at the border and divided by the number of pixels that are left.
+    Windows are cut off at the border and divided by the number of pixels that are left, or, with
+    `repeat`, filled up with the pixels of the border.
     """
-    return _mean_along(_mean_along(planes, radius, -2), radius, -1)
+    for axis in (-2, -1):
+        planes = _mean_along(planes, radius, axis, repeat)
+    return planes
+
+
+def window_sum(planes: np.ndarray, radius: int) -> np.ndarray:
+    """(...,H,W) -> (...,H - 2 radius,W - 2 radius): the sums over all windows that lie wholly
+    inside, none in a smaller picture. Quicker than `window_mean` for small windows."""
+    height, width = (max(0, side - 2 * radius) for side in planes.shape[-2:])
+    columns = planes[..., :height, :].copy()
+    for shift in range(1, 2 * radius + 1):
+        columns += planes[..., shift : shift + height, :]
+    windows = columns[..., :width].copy()
+    for shift in range(1, 2 * radius + 1):
+        windows += columns[..., shift : shift + width]
+    return windows
 
 
 def guided_filter(
@@ -81,8 +97,14 @@ def grey(hazy: np.ndarray) -> np.ndarray:
     return np.tensordot(LUMA, hazy, 1)
 
 
-def _mean_along(planes: np.ndarray, radius: int, axis: int) -> np.ndarray:
+def _mean_along(planes: np.ndarray, radius: int, axis: int, repeat: bool) -> np.ndarray:
     """By running sums in float64: float32 would lose the small variances."""
+    if repeat:
+        margin = [(0, 0)] * planes.ndim
+        margin[axis] = (radius, radius)
+        wide = slice(radius, radius + planes.shape[axis])
+        means = _mean_along(np.pad(planes, margin, "edge"), radius, axis, False)
+        return means[..., wide, :] if axis == -2 else means[..., wide]
     length = planes.shape[axis]
     sums = np.cumsum(planes, axis=axis, dtype=np.float64)
     sums = np.concatenate([np.zeros_like(np.take(sums, [0], axis)), sums], axis)

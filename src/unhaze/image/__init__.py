@@ -1,0 +1,1 @@
+"""Arithmetic on pictures that know no file: conversion of samples, resizing, window filters."""
