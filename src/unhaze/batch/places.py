@@ -3,7 +3,6 @@
 import functools
 import os
 import re
-import secrets
 import sys
 import tempfile
 import time
@@ -218,7 +217,7 @@ class Store:
             self.system.put_file(str(file), path)
             return
         folder = path.rpartition("/")[0]
-        partial = f"{folder}/.{secrets.token_hex(8)}.part"
+        partial = f"{folder}/.{os.urandom(8).hex()}.part"
         self.system.makedirs(folder, exist_ok=True)
         self.system.put_file(str(file), partial)
         self.system.mv(partial, path)
