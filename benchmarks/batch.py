@@ -100,23 +100,24 @@ def profile(folder: Path, count: int, model: str) -> list[Row]:
     """Milliseconds of each stage for a file, medians over files, and their share."""
     import pyvips
 
+    from unhaze.batch import Work
     from unhaze.batch.places import open_place
-    from unhaze.batch.tasks import History, find_sources, plan_tasks
-    from unhaze.batch.worker import Work, Worker
+    from unhaze.batch.plan import find_sources, plan_folder
+    from unhaze.batch.worker import Worker
 
     work = Work(str(folder / "hazy"), str(folder / "profiled"), model=model, threads=1)
     source, target = open_place(work.source), open_place(work.target)
-    tasks = plan_tasks(find_sources(source, target), source, target, History({}), "").tasks
+    jobs = plan_folder(find_sources(source, target), source, target).jobs
     worker, stop = Worker(work), threading.Event()
     pyvips.concurrency_set(1)
-    worker.do(tasks[0], stop)  # loads what is loaded on first use
+    worker.do(jobs[0], stop)  # loads what is loaded on first use
     files: list[dict[str, float]] = []
     with timed() as clock:
-        for task in tasks[1 : count + 1]:
+        for job in jobs[1 : count + 1]:
             clock.spent = dict.fromkeys(STAGES, 0.0)
-            outcome = worker.do(task, stop)
+            outcome = worker.do(job, stop)
             if outcome is None or outcome.why:
-                raise SystemExit(f"{task.source} failed: {outcome}")
+                raise SystemExit(f"{job.source} failed: {outcome}")
             files.append(clock.spent)
     middle = {stage: statistics.median(each[stage] for each in files) for stage in STAGES}
     whole = sum(middle.values())

@@ -26,7 +26,7 @@ from unhaze.evaluation import sha256
 from unhaze.haze import add_haze
 from unhaze.image.conversion import to_float
 from unhaze.image.resize import fitted
-from unhaze.restore.controls import Controls
+from unhaze.outputs import Controls
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video import restore_frames
 

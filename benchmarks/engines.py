@@ -27,9 +27,8 @@ from benchmarks.measure import (
     write_record,
 )
 from benchmarks.peers import ADVICE, add_peer_options, peer_of, python_with
-from unhaze.restore.devices import DEVICES, has_openvino
 from unhaze.restore.models import FOLDER, list_models
-from unhaze.restore.resources import free_memory, usable_cores
+from unhaze.restore.resources import DEVICES, free_memory, has_openvino, usable_cores
 
 ENGINES = ("eager", "channels-last", "compiled", "torchvision", "onnxruntime", "openvino")
 OURS = {"onnxruntime": "cpu", "openvino": "openvino"}  # and the --device of `unhaze`

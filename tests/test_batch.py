@@ -12,11 +12,21 @@ import numpy as np
 import pytest
 
 from unhaze import UnhazeError, photo
-from unhaze.batch import FileJob, FileResult, Settings, plan_files, pool, read_list, restore_job
-from unhaze.batch.plan import ignores_case
+from unhaze.batch import (
+    Job,
+    Outcome,
+    Settings,
+    Work,
+    plan_files,
+    read_list,
+    restore_file,
+    restore_files,
+    run,
+)
+from unhaze.batch.jobs import DONE, FAILED, SKIPPED
+from unhaze.batch.places import ignores_case
 from unhaze.outputs import Output
 from unhaze.restore import resources
-from unhaze.restore.controls import AS_MODEL
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -30,10 +40,10 @@ def touch(folder: Path, *names: str) -> None:
 def planned(folder: Path, *inputs: str | Path, out: str | None = None) -> dict[str, str]:
     """source -> target or "! problem", all relative to `folder`."""
     given = [folder / each for each in inputs]
-    jobs = plan_files(given, None if out is None else folder / out)
-    names = {job.source: job.target.relative_to(folder).as_posix() for job in jobs}
-    names |= {job.source: f"! {job.problem}" for job in jobs if job.problem}
-    return {source.relative_to(folder).as_posix(): name for source, name in names.items()}
+    plan = plan_files(given, None if out is None else folder / out)
+    names = {job.source: Path(job.target).relative_to(folder).as_posix() for job in plan.jobs}
+    names |= {known.job.source: f"! {known.why}" for known in plan.known}
+    return {Path(source).relative_to(folder).as_posix(): name for source, name in names.items()}
 
 
 def test_photos_and_videos_are_found_and_nothing_else(tmp_path: Path):
@@ -69,10 +79,12 @@ def test_formats_that_become_one_keep_their_suffix_in_the_name(tmp_path: Path):
 def test_a_target_and_a_format_may_say_the_same(tmp_path: Path):
     touch(tmp_path, "a.png")
     for name, asked in (("b.jpg", "jpg"), ("b.JPEG", "jpg"), ("b.tif", "tiff")):
-        (job,) = plan_files([tmp_path / "a.png"], tmp_path / name, output=Output(format=asked))
-        assert job.target == tmp_path / name and job.problem is None
+        settings = Settings(output=Output(format=asked))
+        (job,) = plan_files([tmp_path / "a.png"], tmp_path / name, settings).jobs
+        assert job.target == str(tmp_path / name)
     with pytest.raises(UnhazeError, match="'.*b.png' is not named like the format jpg"):
-        plan_files([tmp_path / "a.png"], tmp_path / "b.png", output=Output(format="jpg"))
+        settings = Settings(output=Output(format="jpg"))
+        plan_files([tmp_path / "a.png"], tmp_path / "b.png", settings)
 
 
 def test_a_clash_stops_only_those_that_clash(tmp_path: Path):
@@ -85,8 +97,8 @@ def test_a_clash_stops_only_those_that_clash(tmp_path: Path):
 
 @pytest.mark.parametrize("one_case", [False, True])
 def test_names_that_differ_in_case_clash_where_case_does_not_count(tmp_path, monkeypatch, one_case):
-    assert not ignores_case(str(tmp_path / "out" / "a.png")) or sys.platform != "linux"
-    monkeypatch.setattr("unhaze.batch.plan.ignores_case", lambda target: one_case)
+    assert not ignores_case(tmp_path) or sys.platform != "linux"
+    monkeypatch.setattr("unhaze.batch.places.ignores_case", lambda folder: one_case)
     touch(tmp_path, "one/A.png", "one/a.png", "one/b.png")
     names = planned(tmp_path, "one", out="out")
     assert names["one/b.png"] == "out/b.png"
@@ -177,43 +189,49 @@ def test_lists(text: bytes, names: list[str]):
 )
 def test_cores_are_shared_out(photos, at_once, threads, expected, monkeypatch):
     monkeypatch.setattr(resources, "usable_cores", lambda: 8)
-    assert pool.shares(photos, at_once, threads, 1e12, 1024) == expected
+    assert run.shares(photos, at_once, Work(threads=threads, memory=1e12)) == expected
 
 
 def test_memory_bounds_how_many_run_at_once(monkeypatch):
     monkeypatch.setattr(resources, "usable_cores", lambda: 64)
-    at_once, threads = pool.shares(1000, 0, 0, 16e9, 1024)
+
+    def shares(memory: float, analysis: int | None = None) -> tuple[int, int]:
+        return run.shares(1000, 0, Work(memory=memory, settings=Settings(analysis=analysis)))
+
+    at_once, threads = shares(16e9)
     assert 4 <= at_once <= 8
     assert at_once * threads <= 64 < 2 * at_once * threads
-    assert pool.shares(1000, 0, 0, 16e9, 2048) == (1, 0)
-    assert pool.shares(1000, 0, 0, 1e6, 512) == (1, 0)
-    assert pool.shares(1000, 0, 0, math.inf, 4096) == (64, 1)
+    assert shares(16e9, 2048) == (1, 0)
+    assert shares(1e6, 512) == (1, 0)
+    assert shares(math.inf, 4096) == (64, 1)
 
 
-def jobs_named(count: int) -> list[FileJob]:
-    return [FileJob(Path(f"{number}.png"), Path(f"{number}.out.png")) for number in range(count)]
+def jobs_named(count: int) -> list[Job]:
+    return [Job(f"{number}.png", f"{number}.out.png") for number in range(count)]
 
 
-def recorded(seconds: float) -> tuple[Callable[[FileJob], FileResult], list[int]]:
+def recorded(seconds: float) -> tuple[Callable[[Job], Outcome], list[int]]:
     """Work that takes `seconds`, and how many were at work whenever one began."""
     lock, busy, seen = threading.Lock(), [0], []
 
-    def work(job: FileJob) -> FileResult:
+    def work(job: Job) -> Outcome:
         with lock:
             busy[0] += 1
             seen.append(busy[0])
         time.sleep(seconds)
         with lock:
             busy[0] -= 1
-        return FileResult(job.source, job.target, seconds)
+        return Outcome(job, DONE, seconds=seconds)
 
     return work, seen
 
 
 def test_the_pool_does_all_jobs_and_no_more_at_once_than_asked():
     work, seen = recorded(0.01)
-    results = list(pool.in_pool(work, jobs_named(20), 3, threading.Event()))
-    assert sorted(each.source for each in results) == sorted(job.source for job in jobs_named(20))
+    results = list(run.in_pool(work, jobs_named(20), 3, threading.Event()))
+    assert sorted(each.job.source for each in results) == sorted(
+        job.source for job in jobs_named(20)
+    )
     assert 1 < max(seen) <= 3
 
 
@@ -221,7 +239,7 @@ def test_when_stopped_what_is_at_work_is_finished_and_reported():
     work, seen = recorded(0.05)
     stop = threading.Event()
     results = []
-    for result in pool.in_pool(work, jobs_named(50), 2, stop):
+    for result in run.in_pool(work, jobs_named(50), 2, stop):
         results.append(result)
         stop.set()
     assert len(results) == len(seen) < 10
@@ -229,7 +247,7 @@ def test_when_stopped_what_is_at_work_is_finished_and_reported():
 
 def test_when_the_caller_goes_away_nothing_else_begins():
     work, seen = recorded(0.05)
-    results = pool.in_pool(work, jobs_named(50), 2, threading.Event())
+    results = run.in_pool(work, jobs_named(50), 2, threading.Event())
     next(results)
     results.close()
     begun = len(seen)
@@ -243,10 +261,8 @@ class Copier:
     def __init__(self) -> None:
         self.asked: list[tuple] = []
 
-    def controlled(self, controls) -> "Copier":
-        """Of these tests none asks for controls."""
-        assert controls == AS_MODEL
-        return self
+    def name_for(self, height: int, width: int) -> str:
+        return "copier"
 
     def restore_file(
         self, source, target, *, strength, overwrite, compare, save_field, output
@@ -256,43 +272,58 @@ class Copier:
         target.write_bytes(source.read_bytes())
 
 
+@pytest.fixture
+def restored(monkeypatch) -> Callable[..., Outcome]:
+    """Plans one photo and restores it, by a Copier or another."""
+
+    def restore(source: Path, target: Path, settings: Settings, by: Copier | None = None):
+        monkeypatch.setattr(Work, "restorer", lambda work, use: by or Copier())
+        plan = plan_files([source], target, settings)
+        [outcome] = restore_files(plan, Work(settings=settings))
+        assert (outcome.job.source, outcome.job.target) == (str(source), str(target))
+        return outcome
+
+    return restore
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_resume_trusts_a_result_that_is_not_older(tmp_path: Path, overwrite: bool):
+def test_resume_trusts_a_result_that_is_not_older(tmp_path: Path, restored, overwrite: bool):
     source, target = tmp_path / "a.png", tmp_path / "out" / "a.png"
     source.write_bytes(b"photo")
-    job = FileJob(source, target)
     settings = Settings(resume=True, overwrite=overwrite)
-    first = restore_job(job, Copier(), settings)
-    assert (first.error, first.skipped, target.read_bytes()) == (None, False, b"photo")
+    first = restored(source, target, settings)
+    assert (first.why, first.state, target.read_bytes()) == (None, DONE, b"photo")
     target.write_bytes(b"result")
-    again = restore_job(job, Copier(), settings)
-    assert (again.error, again.skipped, target.read_bytes()) == (None, True, b"result")
+    again = restored(source, target, settings)
+    assert (again.why, again.state, target.read_bytes()) == (None, SKIPPED, b"result")
     source.write_bytes(b"other")
     os.utime(source, (time.time() + 10, time.time() + 10))
-    changed = restore_job(job, Copier(), settings)
-    assert not changed.skipped
+    changed = restored(source, target, settings)
     if overwrite:
-        assert (changed.error, target.read_bytes()) == (None, b"other")
+        assert (changed.state, target.read_bytes()) == (DONE, b"other")
     else:
-        assert "is older than its source; --overwrite replaces it" in changed.error
+        assert changed.state == FAILED
+        assert "is older than its source; --overwrite replaces it" in changed.why
         assert target.read_bytes() == b"result"
 
 
-def test_a_date_in_the_future_does_not_fail_for_ever(tmp_path: Path):
+def test_a_date_in_the_future_does_not_fail_for_ever(tmp_path: Path, restored):
     source, target = tmp_path / "a.png", tmp_path / "b.png"
     source.write_bytes(b"photo")
     os.utime(source, (time.time() + 9e5, time.time() + 9e5))
-    job, settings = FileJob(source, target), Settings(resume=True)
-    assert restore_job(job, Copier(), settings).error is None
-    assert restore_job(job, Copier(), settings).skipped
+    settings = Settings(resume=True)
+    assert restored(source, target, settings).state == DONE
+    assert restored(source, target, settings).state == SKIPPED
     time.sleep(0.02)
     source.write_bytes(b"other")
     os.utime(source, (time.time() + 9e5, time.time() + 9e5))
-    assert "is older than its source" in str(restore_job(job, Copier(), settings).error)
+    assert "is older than its source" in str(restored(source, target, settings).why)
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_who_resumes_what_another_process_just_finished_has_not_failed(tmp_path, resume: bool):
+def test_who_resumes_what_another_process_just_finished_has_not_failed(
+    tmp_path, restored, resume: bool
+):
     class Overtaken(Copier):
         def restore_file(self, source, target, **settings) -> None:
             target.write_bytes(b"result")
@@ -300,19 +331,32 @@ def test_who_resumes_what_another_process_just_finished_has_not_failed(tmp_path,
 
     source, target = tmp_path / "a.png", tmp_path / "b.png"
     source.write_bytes(b"photo")
-    result = restore_job(FileJob(source, target), Overtaken(), Settings(resume=resume))
-    assert (result.skipped, result.error is None) == (resume, resume)
+    outcome = restored(source, target, Settings(resume=resume), Overtaken())
+    assert (outcome.state, outcome.attempts) == ((DONE, 0) if resume else (FAILED, 1))
     assert target.read_bytes() == b"result"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_result_that_appears_after_the_plan_is_kept(tmp_path, monkeypatch, resume: bool):
+    (tmp_path / "a.png").write_bytes(b"photo")
+    settings, copier = Settings(resume=resume), Copier()
+    monkeypatch.setattr(Work, "restorer", lambda work, use: copier)
+    plan = plan_files([tmp_path / "a.png"], tmp_path / "b.png", settings)
+    (tmp_path / "b.png").write_bytes(b"result")
+    [outcome] = restore_files(plan, Work(settings=settings))
+    assert (outcome.state == DONE, copier.asked) == (resume, [])
+    assert resume or "exists; --overwrite replaces it" in str(outcome.why)
+    assert (tmp_path / "b.png").read_bytes() == b"result"
 
 
 def test_what_is_asked_reaches_the_restorer(tmp_path: Path):
     (tmp_path / "a.b.png").write_bytes(b"photo")
-    job = FileJob(tmp_path / "a.b.png", tmp_path / "a.b.unhazed.png")
+    paths = (tmp_path / "a.b.png", tmp_path / "a.b.unhazed.png")
     copier = Copier()
-    restore_job(job, copier, Settings(strength=0.3, compare=True, save_field=True))
+    restore_file(*paths, copier, Settings(strength=0.3, compare=True, save_field=True))
     compared = tmp_path / "a.b.unhazed.png.compare.jpg"
     assert copier.asked == [(0.3, False, compared, tmp_path, Output())]
-    restore_job(job, copier, Settings(overwrite=True, output=Output(quality=70)))
+    restore_file(*paths, copier, Settings(overwrite=True, output=Output(quality=70)))
     assert copier.asked[1] == (1.0, True, None, None, Output(quality=70))
 
 
@@ -325,14 +369,15 @@ def test_what_is_asked_reaches_the_restorer(tmp_path: Path):
         (MemoryError(), "'{source}': not enough memory"),
     ],
 )
-def test_failures_are_one_line_with_a_name(tmp_path: Path, failure: Exception, message: str):
+def test_failures_are_one_line_with_a_name(tmp_path, restored, failure: Exception, message: str):
     class Failing(Copier):
         def restore_file(self, *paths, **settings) -> None:
             raise failure
 
-    job = FileJob(tmp_path / "a.png", tmp_path / "b.png")
-    result = restore_job(job, Failing(), Settings())
-    assert result.error == message.format(source=job.source, target=job.target)
+    source, target = tmp_path / "a.png", tmp_path / "b.png"
+    source.write_bytes(b"photo")
+    outcome = restored(source, target, Settings(), Failing())
+    assert outcome.why == message.format(source=source, target=target)
 
 
 @pytest.mark.parametrize("name", ["", " "])

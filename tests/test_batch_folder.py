@@ -14,12 +14,12 @@ from batch_runs import done_twice, lines_of, write_photos
 from halving import files_in, is_halved
 
 from unhaze import UnhazeError
-from unhaze.batch import processes
-from unhaze.batch.folder import restore_folder
+from unhaze.batch import Settings, Work, processes, restore_folder
+from unhaze.batch.jobs import DONE, FAILED, History, Job, Outcome
 from unhaze.batch.manifest import open_manifest, read_history
 from unhaze.batch.places import Mark, open_place
-from unhaze.batch.tasks import DONE, FAILED, History, Outcome, Task, find_sources, plan_tasks
-from unhaze.batch.worker import Work, Worker
+from unhaze.batch.plan import find_sources, plan_folder
+from unhaze.batch.worker import Worker
 
 DIGEST = "0123"
 
@@ -128,16 +128,16 @@ def test_wrong_use(unhaze, tmp_path: Path, words: list[str], message: str):
     assert not (tmp_path / "clear" / "00").exists()
 
 
-def planned(folder: Path, history: History | None = None, **rules):
+def planned(folder: Path, history: History | None = None, shard=(1, 1), **settings):
     source, target = open_place(folder / "hazy"), open_place(folder / "clear")
-    sources = find_sources(source, target)
-    return plan_tasks(sources, source, target, history or History({}), DIGEST, **rules)
+    sources, how = find_sources(source, target), Settings(**settings)
+    return plan_folder(sources, source, target, how, history or History({}), DIGEST, shard=shard)
 
 
 def test_shards_share_all_files_and_none_twice(tmp_path: Path):
     write_photos(tmp_path / "hazy", 40)
-    parts = [[task.source for task in planned(tmp_path, shard=(n, 3)).tasks] for n in (1, 2, 3)]
-    assert sorted(sum(parts, [])) == sorted(task.source for task in planned(tmp_path).tasks)
+    parts = [[job.source for job in planned(tmp_path, shard=(n, 3)).jobs] for n in (1, 2, 3)]
+    assert sorted(sum(parts, [])) == sorted(job.source for job in planned(tmp_path).jobs)
     assert all(5 < len(part) < 25 for part in parts)
 
 
@@ -146,8 +146,8 @@ def test_hidden_files_and_results_are_no_sources(tmp_path: Path):
         path = tmp_path / "hazy" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    [task] = planned(tmp_path).tasks
-    assert (task.source, task.target) == ("f.bmp", "f.png")
+    [job] = planned(tmp_path).jobs
+    assert (job.source, job.target) == ("f.bmp", "f.png")
 
 
 @pytest.mark.parametrize(
@@ -160,13 +160,13 @@ def test_a_target_that_a_killed_run_made_is_found(tmp_path, began, digest, resum
     (tmp_path / "clear" / "00").mkdir(parents=True)
     (tmp_path / "clear" / "00" / "1.png").touch()
     plan = planned(tmp_path, History({}, digest, began), resume=resume)
-    assert [task.source for task in plan.tasks] == ["00/0.png"]
+    assert [job.source for job in plan.jobs] == ["00/0.png"]
     [outcome] = plan.known
     assert outcome.state == (DONE if found else FAILED)
     if not found:
         assert outcome.why == "'00/1.png' exists; --overwrite replaces it"
         again = planned(tmp_path, History({}, digest, began), resume=resume, overwrite=True)
-        assert again.tasks[1].before == open_place(tmp_path / "clear").mark("00/1.png")
+        assert again.jobs[1].before == open_place(tmp_path / "clear").mark("00/1.png")
 
 
 def test_a_folder_that_cannot_be_read_fails_alone(tmp_path: Path, half: Path, monkeypatch):
@@ -181,9 +181,9 @@ def test_a_folder_that_cannot_be_read_fails_alone(tmp_path: Path, half: Path, mo
 
     monkeypatch.setattr(os, "scandir", refusing)
     plan = planned(tmp_path)
-    assert [task.source for task in plan.tasks] == ["00/0.png", "00/1.png"]
+    assert [job.source for job in plan.jobs] == ["00/0.png", "00/1.png"]
     [outcome] = plan.known
-    assert (outcome.state, outcome.task.source) == (FAILED, "secret")
+    assert (outcome.state, outcome.job.source) == (FAILED, "secret")
     assert outcome.why.endswith("hazy/secret': Permission denied")
     stats = restore_folder(Work(str(hazy), str(tmp_path / "clear"), model=str(half)))
     assert (stats.total, stats.counts["done"], stats.counts["failed"]) == (3, 2, 1)
@@ -193,10 +193,10 @@ def test_names_that_differ_in_case_clash_where_case_does_not_count(tmp_path, mon
     hazy = write_photos(tmp_path / "hazy", 2) / "00"
     (hazy / "a.png").write_bytes((hazy / "0.png").read_bytes())
     (hazy / "A.png").write_bytes((hazy / "1.png").read_bytes())
-    assert len(planned(tmp_path).tasks) == 4
-    monkeypatch.setattr("unhaze.batch.places.ignores_case", lambda target: True)
+    assert len(planned(tmp_path).jobs) == 4
+    monkeypatch.setattr("unhaze.batch.places.ignores_case", lambda folder: True)
     plan = planned(tmp_path, overwrite=True)
-    assert [task.source for task in plan.tasks] == ["00/0.png", "00/1.png"]
+    assert [job.source for job in plan.jobs] == ["00/0.png", "00/1.png"]
     assert all("'00/A.png' and '00/a.png' would all become" in each.why for each in plan.known)
 
 
@@ -204,14 +204,14 @@ def test_a_result_never_replaces_an_original(tmp_path: Path):
     write_photos(tmp_path / "all" / "00", 1)
     write_photos(tmp_path / "all", 1)
     source, target = open_place(tmp_path / "all" / "00"), open_place(tmp_path / "all")
-    plan = plan_tasks(find_sources(source, target), source, target, History({}), DIGEST)
+    plan = plan_folder(find_sources(source, target), source, target)
     [known] = plan.known
     assert "is an original, which is never touched" in known.why
 
 
 def test_a_manifest_is_one_line_a_file_and_has_one_writer(tmp_path: Path):
     path = tmp_path / "new" / "book.jsonl"
-    outcomes = [Outcome(Task(f"\udcff{n}.png", "a", Mark(n, "s")), DONE) for n in range(3)]
+    outcomes = [Outcome(Job(f"\udcff{n}.png", "a", Mark(n, "s")), DONE) for n in range(3)]
     with open_manifest(str(path), resume=False, overwrite=False) as book:
         book.begin({}, DIGEST)
         book.add(outcomes[0], DIGEST)
@@ -229,7 +229,7 @@ def test_a_manifest_is_one_line_a_file_and_has_one_writer(tmp_path: Path):
         assert time.time() - book.history.began < 100
         book.begin({}, DIGEST)
         book.add(outcomes[1], DIGEST)
-        book.add(Outcome(outcomes[0].task, FAILED, "exists"), DIGEST)
+        book.add(Outcome(outcomes[0].job, FAILED, "exists"), DIGEST)
     text = path.read_bytes()
     assert len(text.splitlines()) == 4
     assert not done_twice(lines_of(path))
@@ -251,11 +251,11 @@ def test_a_manifest_that_cannot_be_written_is_said(tmp_path: Path):
 def test_a_fault_of_this_program_costs_one_file(tmp_path: Path, half: Path, monkeypatch):
     write_photos(tmp_path / "hazy", 3)
     worker = Worker(Work(str(tmp_path / "hazy"), str(tmp_path / "clear"), model=str(half)))
-    tasks = planned(tmp_path).tasks
+    jobs = planned(tmp_path).jobs
     calm = worker.do
 
-    def do(task: Task, stop: threading.Event) -> Outcome | None:
-        return {}[0] if "1" in task.source else calm(task, stop)
+    def do(job: Job, stop: threading.Event) -> Outcome | None:
+        return {}[0] if "1" in job.source else calm(job, stop)
 
     monkeypatch.setattr(worker, "do", do)
     monkeypatch.setattr(processes, "Worker", lambda work: worker)
@@ -265,9 +265,9 @@ def test_a_fault_of_this_program_costs_one_file(tmp_path: Path, half: Path, monk
     serving = threading.Thread(target=processes.serve, args=(worker.work, theirs))
     serving.start()
     assert ours.recv() is True
-    for task in tasks:
-        ours.send(task)
-    outcomes = {each.task.source: each for each in (ours.recv() for _ in tasks)}
+    for job in jobs:
+        ours.send(job)
+    outcomes = {each.job.source: each for each in (ours.recv() for _ in jobs)}
     ours.close()
     serving.join(30)
     assert {name: each.state for name, each in outcomes.items()} == {

@@ -24,10 +24,10 @@ from batch_runs import (
 from halving import files_in, is_halved
 
 from unhaze import UnhazeError, photo
+from unhaze.batch import Job, Work
 from unhaze.batch.places import Mark
 from unhaze.batch.processes import WorkerHandle, in_processes, lost
-from unhaze.batch.tasks import Task
-from unhaze.batch.worker import Work, Worker
+from unhaze.batch.worker import Worker
 from unhaze.scratch import scratch_folder
 
 COUNT = 120
@@ -145,26 +145,26 @@ def test_a_stop_is_clean(places, number: signal.Signals):
 
 
 def test_a_file_that_kills_its_workers_fails_in_the_end():
-    tasks = [Task("a.png", "a.png", Mark(1, "")), Task("b.png", "b.png", Mark(1, ""))]
-    waiting, deaths = deque(tasks[1:]), Counter()
+    jobs = [Job("a.png", "a.png", Mark(1, "")), Job("b.png", "b.png", Mark(1, ""))]
+    waiting, deaths = deque(jobs[1:]), Counter()
     dead, work = SimpleNamespace(exitcode=-9), Work("hazy", "clear", retries=2)
     for attempt in range(2):
-        handle = WorkerHandle(dead, None, True, {"a.png": tasks[0]})
+        handle = WorkerHandle(dead, None, True, {"a.png": jobs[0]})
         assert list(lost(handle, waiting, deaths, work)) == []
-        assert waiting.popleft() == tasks[0], attempt
+        assert waiting.popleft() == jobs[0], attempt
         assert not handle.held
-    [outcome] = lost(WorkerHandle(dead, None, True, {"a.png": tasks[0]}), waiting, deaths, work)
+    [outcome] = lost(WorkerHandle(dead, None, True, {"a.png": jobs[0]}), waiting, deaths, work)
     assert (outcome.state, outcome.attempts) == ("failed", 3)
     assert outcome.why == "'a.png': its worker died (status -9)"
-    assert list(waiting) == tasks[1:]
+    assert list(waiting) == jobs[1:]
 
 
 def test_a_file_that_had_not_begun_is_not_blamed_for_a_death():
-    tasks = [Task(f"{name}.png", f"{name}.png", Mark(1, "")) for name in "ab"]
+    jobs = [Job(f"{name}.png", f"{name}.png", Mark(1, "")) for name in "ab"]
     waiting, deaths = deque(), Counter()
-    dead = WorkerHandle(SimpleNamespace(exitcode=-9), None, True, {t.source: t for t in tasks})
+    dead = WorkerHandle(SimpleNamespace(exitcode=-9), None, True, {t.source: t for t in jobs})
     assert list(lost(dead, waiting, deaths, Work("hazy", "clear", retries=2))) == []
-    assert (list(waiting), deaths["a.png"], deaths["b.png"]) == (tasks[::-1], 1, 0)
+    assert (list(waiting), deaths["a.png"], deaths["b.png"]) == (jobs[::-1], 1, 0)
 
 
 def test_workers_that_cannot_load_the_model_end_the_batch(tmp_path: Path):
@@ -172,9 +172,9 @@ def test_workers_that_cannot_load_the_model_end_the_batch(tmp_path: Path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     work = Work(str(tmp_path), str(tmp_path / "out"), model=str(broken))
-    task = Task("a.png", "a.png", Mark(1, ""))
+    job = Job("a.png", "a.png", Mark(1, ""))
     with pytest.raises(UnhazeError, match=r"broken\.onnx"):
-        list(in_processes([task], work, workers=1, stop=threading.Event()))
+        list(in_processes([job], work, workers=1, stop=threading.Event()))
 
 
 def test_a_worker_that_is_ready_too_late_leaves_without_a_word(tmp_path: Path, half: Path):
@@ -182,7 +182,7 @@ def test_a_worker_that_is_ready_too_late_leaves_without_a_word(tmp_path: Path, h
     code = (
         "import multiprocessing, sys\n"
         "from unhaze.batch.processes import serve\n"
-        "from unhaze.batch.worker import Work\n"
+        "from unhaze.batch import Work\n"
         "ours, theirs = multiprocessing.Pipe(); ours.close()\n"
         "serve(Work(sys.argv[1], sys.argv[1], model=sys.argv[2]), theirs)\n"
     )

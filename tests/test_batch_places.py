@@ -12,14 +12,13 @@ from fsspec.implementations.memory import MemoryFileSystem
 from halving import is_halved, picture
 
 from unhaze import UnhazeError, photo
-from unhaze.batch import manifest
+from unhaze.batch import ExecutorConfig, Settings, Work, manifest, restore_folder
 from unhaze.batch import worker as workers
-from unhaze.batch.folder import ExecutorConfig, restore_folder
+from unhaze.batch.jobs import DONE, FAILED, History, Job, Outcome
 from unhaze.batch.manifest import open_manifest, read_history
 from unhaze.batch.places import Folder, Mark, Store, mark_of, open_place, seconds_of
-from unhaze.batch.tasks import DONE, FAILED, History, Outcome, Task, find_sources, plan_tasks
-from unhaze.batch.work import Settings
-from unhaze.batch.worker import Work, Worker
+from unhaze.batch.plan import find_sources, plan_folder
+from unhaze.batch.worker import Worker
 
 RUNS = threading.Event()  # never set: nothing is to stop
 
@@ -33,13 +32,13 @@ def memory(monkeypatch) -> MemoryFileSystem:
 
 
 def work_on(source: object, target: object, half: Path, **settings: object) -> Work:
-    return Work(str(source), str(target), Settings(**settings), model=str(half))
+    return Work(str(source), str(target), Settings(**settings), model=str(half), retries=2)
 
 
-def tasks_of(work: Work, **rules: object) -> list:
+def jobs_of(work: Work, **settings: object) -> list:
     source, target = open_place(work.source), open_place(work.target)
     sources = find_sources(source, target)
-    return plan_tasks(sources, source, target, History({}), "0", **rules).tasks
+    return plan_folder(sources, source, target, Settings(**settings), History({})).jobs
 
 
 def test_object_stores_are_read_and_written(memory, tmp_path: Path, half: Path):
@@ -47,22 +46,22 @@ def test_object_stores_are_read_and_written(memory, tmp_path: Path, half: Path):
     memory.pipe_file("/bucket/hazy/notes.txt", b"hello")
     memory.pipe_file("/bucket/hazy-too/d.png", b"of another folder")
     work = work_on("memory://bucket/hazy", "memory://bucket/clear/", half, compare=True)
-    [task] = tasks_of(work)
-    assert (task.source, task.target) == ("a b/c.png", "a b/c.png")
-    outcome = Worker(work).do(task, RUNS)
+    [job] = jobs_of(work)
+    assert (job.source, job.target) == ("a b/c.png", "a b/c.png")
+    outcome = Worker(work).do(job, RUNS)
     assert (outcome.state, outcome.why, outcome.megapixels) == (DONE, None, 40 * 56 / 1e6)
     found = memory.find("/bucket/clear")
     assert found == ["/bucket/clear/a b/c.png", "/bucket/clear/a b/c.png.compare.jpg"]
     (tmp_path / "c.png").write_bytes(memory.cat_file(found[0]))
     assert is_halved(tmp_path / "c.png")
-    assert tasks_of(work) == []
-    assert [each.before is not None for each in tasks_of(work, overwrite=True)] == [True]
+    assert jobs_of(work) == []
+    assert [each.before is not None for each in jobs_of(work, overwrite=True)] == [True]
 
 
 def test_errors_name_urls_and_no_temporary_files(memory, half: Path):
     memory.pipe_file("/bucket/hazy/a.png", b"\x89PNG\r\n\x1a\n")
     work = work_on("memory://bucket/hazy", "memory://bucket/clear", half)
-    outcome = Worker(work).do(tasks_of(work)[0], RUNS)
+    outcome = Worker(work).do(jobs_of(work)[0], RUNS)
     assert outcome.state == FAILED
     assert "'memory://bucket/hazy/a.png'" in outcome.why
     assert not memory.exists("/bucket/clear")
@@ -101,8 +100,8 @@ def test_a_manifest_in_a_store_goes_on(memory):
             assert len(book.history.done) == number
             book.begin({"from": "there"}, "0")
             mark = mark_of({"size": number, "ETag": "e"})
-            task = workers.Task(f"{number}.png", "a", mark)
-            book.add(Outcome(task, DONE), "0")
+            job = Job(f"{number}.png", "a", mark)
+            book.add(Outcome(job, DONE), "0")
     history = read_history(memory.cat_file("/bucket/clear/book.jsonl"), given)
     assert sorted(history.done) == ["0.png", "1.png"]
 
@@ -163,10 +162,10 @@ def test_errors_that_may_pass_are_tried_again(
 ):
     monkeypatch.setattr(workers, "FIRST_PAUSE", 0.001)
     work = work_on(write_photos(tmp_path / "hazy", 1), tmp_path / "clear", half)
-    [task] = tasks_of(work)
+    [job] = jobs_of(work)
     worker = Worker(work)
     worker.source = Unsteady(work.source, *errors)
-    outcome = worker.do(task, RUNS)
+    outcome = worker.do(job, RUNS)
     assert (outcome.state, outcome.attempts) == (state, attempts)
     assert (tmp_path / "clear" / "00" / "0.png").exists() == (state == DONE)
     if state == FAILED:
@@ -174,33 +173,35 @@ def test_errors_that_may_pass_are_tried_again(
 
 
 def test_what_an_earlier_attempt_made_is_not_made_again(tmp_path: Path, half: Path):
-    work = work_on(write_photos(tmp_path / "hazy", 1), tmp_path / "clear", half, overwrite=True)
-    [task] = tasks_of(work)
+    work = work_on(
+        write_photos(tmp_path / "hazy", 1), tmp_path / "clear", half, overwrite=True, resume=True
+    )
+    [job] = jobs_of(work)
     worker = Worker(work)
-    assert worker.do(task, RUNS).attempts == 1
+    assert worker.do(job, RUNS).attempts == 1
     before = (tmp_path / "clear" / "00" / "0.png").stat()
-    again = worker.do(task, RUNS)  # as a worker would whose forerunner died before it answered
+    again = worker.do(job, RUNS)  # as a worker would whose forerunner died before it answered
     assert (again.state, again.attempts) == (DONE, 0)
     assert (tmp_path / "clear" / "00" / "0.png").stat() == before
-    [task] = tasks_of(work, overwrite=True)
-    assert worker.do(task, RUNS).attempts == 1  # a new batch that was asked to make it anew
+    [job] = jobs_of(work, overwrite=True)
+    assert worker.do(job, RUNS).attempts == 1  # a new batch that was asked to make it anew
     assert (tmp_path / "clear" / "00" / "0.png").stat() != before
 
 
 @pytest.mark.parametrize(
     ("executor", "shard", "message"),
     [
-        (ExecutorConfig(workers=-1), (1, 1), "workers is -1"),
-        (ExecutorConfig(workers=1.5), (1, 1), "workers is 1.5"),
-        (ExecutorConfig(jobs="2"), (1, 1), "jobs is '2'"),
-        (ExecutorConfig(gpus=float("nan"), cluster="local"), (1, 1), "gpus is nan"),
-        (ExecutorConfig(), (0, 2), "shard is 0/2"),
+        ({"workers": -1}, (1, 1), "workers is -1"),
+        ({"workers": 1.5}, (1, 1), "workers is 1.5"),
+        ({"jobs": "2"}, (1, 1), "jobs is '2'"),
+        ({"gpus": float("nan"), "cluster": "local"}, (1, 1), "gpus is nan"),
+        ({}, (0, 2), "shard is 0/2"),
     ],
 )
 def test_wrong_numbers_are_refused(tmp_path: Path, half: Path, executor, shard, message: str):
     work = work_on(write_photos(tmp_path / "hazy", 1), tmp_path / "clear", half)
     with pytest.raises(UnhazeError, match=message):
-        restore_folder(work, executor, shard=shard)
+        restore_folder(work, ExecutorConfig(**executor), shard=shard)
     assert not (tmp_path / "clear").exists()
 
 
@@ -217,7 +218,7 @@ def test_a_store_that_is_away_for_a_minute_gets_the_manifest_later(
         write(store, name, content)
 
     monkeypatch.setattr(Store, "write", refuse)
-    given, outcome = "memory://bucket/clear/book.jsonl", Outcome(Task("a", "a", Mark(1, "s")), DONE)
+    given, outcome = "memory://bucket/clear/book.jsonl", Outcome(Job("a", "a", Mark(1, "s")), DONE)
     context = pytest.raises(manifest.NotCopied) if away > 3 else nullcontext()
     with context as failed, open_manifest(given, resume=False, overwrite=False) as book:
         book.begin({}, "0")

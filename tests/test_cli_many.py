@@ -7,14 +7,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from halving import files_in, is_halved, picture
 
 from unhaze import photo
-from unhaze.batch import FileResult
-from unhaze.cli.progress import Told, follow_video, report
+from unhaze.batch import BatchStats, Job, Outcome
+from unhaze.cli.progress import Teller, follow_video
 from unhaze.restore import video
 from unhaze.restore.restorer import Restorer
 
@@ -246,14 +247,23 @@ def test_control_c_is_clean(folder: Path, half: Path, jobs: int):
 
 
 def test_the_status_tells_a_stop_from_a_failure(capfd):
+    given = SimpleNamespace(model="auto", as_json=False, quiet=False, verbose=False)
     stop = threading.Event()
-    done = FileResult(Path("a.png"), Path("b.png"), 1.0)
-    failed = FileResult(Path("c.png"), Path("d.png"), 1.0, "'c.png': broken")
-    assert report(iter([done]), 1, "auto", stop, Told()) == 0
-    assert report(iter([done, failed]), 2, "auto", stop, Told()) == 1
+    done = Outcome(Job("a.png", "b.png"), "done", seconds=1.0)
+    failed = Outcome(Job("c.png", "d.png"), "failed", "'c.png': broken")
+
+    def status(outcomes: list[Outcome], total: int) -> int:
+        teller, stats = Teller(given, files=True), BatchStats(total)
+        for outcome in outcomes:
+            stats.counts[outcome.state] += 1
+            teller.hear(stats, outcome)
+        return teller.conclude(stats, stop, {})
+
+    assert status([done], 1) == 0
+    assert status([done, failed], 2) == 1
     stop.set()
-    assert report(iter([done]), 1, "auto", stop, Told()) == 0  # Ctrl-C came after the last one.
-    assert report(iter([done, failed]), 3, "auto", stop, Told()) == 130
+    assert status([done], 1) == 0  # Ctrl-C came after the last one.
+    assert status([done, failed], 3) == 130
     assert capfd.readouterr().err.splitlines()[-1] == "unhaze: stopped; 1 of 3 are done"
 
 

@@ -10,8 +10,8 @@ from unhaze import dehaze
 from unhaze.cli import main
 from unhaze.errors import UnhazeError
 from unhaze.image.filters import LUMA
+from unhaze.outputs import CONTROLS, Controls
 from unhaze.restore.controlling import cast_of, controlled, shade_of, sky_of
-from unhaze.restore.controls import CONTROLS, Controls
 from unhaze.restore.models import open_model
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "valley.jpg"

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from unhaze.errors import UnhazeError
-from unhaze.restore import devices as table
-from unhaze.restore.devices import DEVICES, choose_device
+from unhaze.restore import resources as table
 from unhaze.restore.engine import Engine, OutOfMemory
 from unhaze.restore.models import FOLDER, list_models
+from unhaze.restore.resources import DEVICES, choose_device
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

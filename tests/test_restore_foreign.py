@@ -8,8 +8,8 @@ import pytest
 from unhaze.errors import UnhazeError
 from unhaze.restore.conventions import probe_picture
 from unhaze.restore.engine import Engine
-from unhaze.restore.foreign import ForeignModel, open_onnx
-from unhaze.restore.models import FOLDER, open_model
+from unhaze.restore.foreign import ForeignModel
+from unhaze.restore.models import FOLDER, open_model, open_onnx
 from unhaze.restore.restorer import Restorer
 
 onnx = pytest.importorskip("onnx")

@@ -21,7 +21,7 @@ from site_page import (
 from unhaze import dehaze, photo
 from unhaze.image.conversion import to_float
 from unhaze.metrics import psnr
-from unhaze.restore.controls import CONTROLS, Controls
+from unhaze.outputs import CONTROLS, Controls
 from unhaze.restore.restorer import Restorer
 
 CHOSEN = {"protect_sky": 0.7, "lift_shadows": 0.5, "white_balance": 0.9}

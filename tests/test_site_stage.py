@@ -17,7 +17,7 @@ from site_page import (
 )
 
 from unhaze import photo
-from unhaze.restore.controls import Controls
+from unhaze.outputs import Controls
 from unhaze.restore.restorer import Restorer
 
 

@@ -12,9 +12,11 @@ from video_clips import make_clip
 from web_files import hazy_photo, same_but_colours
 
 from unhaze import photo
-from unhaze.photo.output import FORMATS, OPTIONS, suffix_for
+from unhaze.formats import NAMED
 from unhaze.web import Settings, create_app
 from unhaze.web.negotiation import NotAcceptable, choose, wanted_formats
+from unhaze.web.parameters import OUTPUT
+from unhaze.web.tasks import Order
 from unhaze.web.uploads import MOST_FIELD_BYTES, Form
 
 
@@ -154,8 +156,8 @@ def test_the_format_is_what_the_parameter_or_accept_says(client):
 
 
 def test_accept_is_read_as_the_standard_says():
-    assert set(wanted_formats("")) == set(FORMATS)
-    assert wanted_formats("image/png;q=0, image/*") == dict.fromkeys(set(FORMATS) - {"png"}, 1.0)
+    assert set(wanted_formats("")) == set(NAMED)
+    assert wanted_formats("image/png;q=0, image/*") == dict.fromkeys(set(NAMED) - {"png"}, 1.0)
     assert wanted_formats("image/webp; q=0.3, IMAGE/PNG;q=broken") == {"webp": 0.3, "png": 1.0}
     assert choose(wanted_formats("image/webp, */*;q=0.1"), ".jpg") == "webp"
     assert choose(wanted_formats("*/*"), ".tiff") == "same"
@@ -165,14 +167,14 @@ def test_accept_is_read_as_the_standard_says():
 
 
 def test_the_options_of_written_photos_are_parameters(client):
-    assert suffix_for("jpg", ".jpeg") == ".jpeg"
-    assert suffix_for("tiff", ".png") == ".tif"
+    assert Order(output={"format": "jpg"}).suffix(".jpeg") == ".jpeg"
+    assert Order(output={"format": "tiff"}).suffix(".png") == ".tif"
     paths = client.get("/openapi.json").json()["paths"]
     for path, method in (("/v1/dehaze", "post"), ("/v1/photos/{ident}/result", "get")):
         names = {each["name"] for each in paths[path][method]["parameters"]}
-        assert set(OPTIONS) <= names
+        assert set(OUTPUT) <= names
     form = paths["/v1/dehaze"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert {"file", "strength", "model", *OPTIONS} <= set(form["properties"])
+    assert {"file", "strength", "model", *OUTPUT} <= set(form["properties"])
 
 
 def test_headers_tell_what_was_done_and_what_was_lost(client):

@@ -12,8 +12,10 @@ from unhaze.errors import UnhazeError
 from unhaze.evaluation import models
 from unhaze.exporting.facts import count_costs
 from unhaze.nets import NETS, create_net
-from unhaze.restore import checkpoints, cost
-from unhaze.restore.checkpoints import checkpoint_of, ready
+from unhaze.restore import checkpoints
+from unhaze.restore import models as cost
+from unhaze.restore.checkpoints import ready
+from unhaze.restore.models import checkpoint_of
 from unhaze.restore.restorer import Restorer
 
 

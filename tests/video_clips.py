@@ -13,7 +13,7 @@ from av.audio.frame import AudioFrame
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
-from unhaze.restore.controls import AS_MODEL, Controls
+from unhaze.outputs import AS_MODEL, Controls
 
 needs_ffmpeg = pytest.mark.skipif(
     shutil.which("ffmpeg") is None, reason="no ffmpeg here; on Debian: apt-get install ffmpeg"

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from unhaze.outputs import Controls
 from unhaze.photo import Photo, Traits
 from unhaze.restore.controlling import controlled
-from unhaze.restore.controls import Controls
 from unhaze.restore.field import apply_field, fit_field
 from unhaze.restore.restorer import analysis_image, whole_image
 

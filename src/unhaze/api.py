@@ -4,12 +4,12 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unhaze.errors import UnhazeError
-from unhaze.outputs import AS_SOURCE, Output
-from unhaze.restore.controls import Controls
+from unhaze.outputs import AS_SOURCE, Controls, Output
 from unhaze.validation import check_arguments
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def dehaze(
     255 are of 8 bits). PyTorch (3,H,W) or (B,3,H,W), uint8, uint16 or float in [0,1], on any
     device. What alpha hides, or the mask of a masked array, has no influence.
     strength: 0 changes nothing, 1 clears fully. protect_sky, lift_shadows, white_balance: from 0
-    (as the model has it) to 1, as `unhaze.restore.controls.CONTROLS` has it; model, device,
+    (as the model has it) to 1, as `unhaze.outputs.CONTROLS` has it; model, device,
     analysis, native: as for Restorer, which is kept for later calls with the same ones.
     format ... bands: how files are read and written, as `unhaze.outputs.OPTIONS` has it, with the
     choices for each; for paths and bytes only.
@@ -137,15 +137,14 @@ def dehaze_file(
         raise UnhazeError(f"'{path}' is a folder; give one file, or use unhaze.batch for many")
     if not path.exists():
         raise UnhazeError(f"no file '{path}'")
-    [job] = plan_files([path], out, output=output)
-    settings = Settings(
-        strength=strength, overwrite=overwrite, output=output, controls=restorer.controls
-    )
+    settings = Settings(strength=strength, overwrite=True, output=output)
+    [job] = plan_files([path], out, settings).jobs
+    target = Path(job.target)
     try:
-        restore_file(job, restorer, settings)
+        restore_file(path, target, restorer, replace(settings, overwrite=overwrite))
     except TargetExists as error:
         raise UnhazeError(f"{error}; overwrite=True replaces it") from error
-    return job.target
+    return target
 
 
 def dehaze_array(picture: "np.ndarray", clear: Clear) -> "np.ndarray":

@@ -1,10 +1,13 @@
-"""Output options, shared by the command, Python, batches and the service.
+"""Options of results, shared by the command, Python, batches and the service.
 
-`OPTIONS` is the one table; an `Output` holds a choice of each.
+`OPTIONS` says how files are written; an `Output` holds a choice of each. `CONTROLS` says what a
+person wants otherwise than the model, and `Controls` holds that; `unhaze.restore.controlling` does
+it.
 """
 
 import re
 from dataclasses import asdict, dataclass
+from numbers import Real
 from pathlib import PurePath
 from typing import Any
 
@@ -40,6 +43,11 @@ OPTIONS = {
     "strip_metadata": Option("Write only pixels and their colour space.", False),
     "color_space": Option("Colour space. [default: the source's]", choices=SPACES),
     "bands": Option("RGB bands of TIFF, as 4,3,2. [default: its own]", metavar="R,G,B"),
+}
+CONTROLS = {
+    "protect_sky": "Keep the sky unchanged: 0 not at all, 1 fully.",
+    "lift_shadows": "Lighten shadows: 0 not at all, 1 up to threefold.",
+    "white_balance": "Remove the remaining colour cast: 0 none of it, 1 all.",
 }
 
 
@@ -132,3 +140,22 @@ def _is_part_of_a_name(text: str) -> bool:
 
 
 AS_SOURCE = Output()
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Values for `CONTROLS`, each from 0 (the model's result) to 1."""
+
+    protect_sky: float = 0.0
+    lift_shadows: float = 0.0
+    white_balance: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises UnhazeError unless all are numbers from 0 to 1."""
+        for name, value in asdict(self).items():
+            number = not isinstance(value, bool) and isinstance(value, Real)
+            if not number or not 0 <= float(value) <= 1:
+                raise UnhazeError(f"{name} is {value!r}; expected 0 (none) to 1 (all of it)")
+
+
+AS_MODEL = Controls()

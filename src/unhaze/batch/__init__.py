@@ -1,27 +1,26 @@
-"""Many photos and videos: which becomes which, and a pool; a broken one stops nothing."""
+"""Many photos and videos: a plan says which becomes which, and threads, processes or Ray do it."""
 
-from unhaze.batch.plan import MARK, FileJob, is_video, plan_files, read_list
-from unhaze.batch.pool import restore_files
-from unhaze.batch.work import (
-    FileResult,
-    Progress,
-    Settings,
-    TargetExists,
-    restore_file,
-    restore_job,
-)
+from unhaze.batch.jobs import Job, Outcome, Plan, Settings, Work
+from unhaze.batch.plan import plan_files
+from unhaze.batch.run import BatchStats, ExecutorConfig, restore_files, restore_folder
+from unhaze.batch.search import MARK, is_video, read_list
+from unhaze.batch.worker import Progress, TargetExists, restore_file
 
 __all__ = [
     "MARK",
-    "FileJob",
-    "FileResult",
+    "BatchStats",
+    "ExecutorConfig",
+    "Job",
+    "Outcome",
+    "Plan",
     "Progress",
     "Settings",
     "TargetExists",
+    "Work",
     "is_video",
     "plan_files",
     "read_list",
     "restore_file",
     "restore_files",
-    "restore_job",
+    "restore_folder",
 ]

@@ -17,16 +17,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from unhaze.batch.jobs import Job, Outcome, Work
 from unhaze.batch.places import Mark
-from unhaze.batch.tasks import Outcome, Task
-from unhaze.batch.worker import Work, Worker
+from unhaze.batch.worker import Worker, faulted
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
-    from unhaze.batch.folder import BatchStats, ExecutorConfig
+    from unhaze.batch.run import BatchStats, ExecutorConfig
 
 BLOCK = 16  # files that travel together at most; fewer where there are few
 BLOCKS_EACH = 8  # at least, for each worker, so that none waits for another at the end
@@ -54,7 +54,7 @@ class Ledger:
 
 
 class Actor:
-    """A worker for `map_batches`: tasks in, outcomes out, both as JSON."""
+    """A worker for `map_batches`: jobs in, outcomes out."""
 
     def __init__(self, work: Work, ledger: Any) -> None:
         self.ledger = ledger
@@ -66,41 +66,40 @@ class Actor:
             self.worker = str(error)
 
     def __call__(self, block: dict[str, Any]) -> dict[str, list[str]]:
-        """A block of tasks; those that a stop came before have no outcome."""
+        """A block of jobs; those that a stop came before have no outcome."""
         from ray.exceptions import RayError
 
         worker = self.worker
         if isinstance(worker, str):
             return {"outcome": [json.dumps({"problem": worker})]}
-        texts = map(str, block["task"])
-        at_work = {self.threads.submit(self._do, worker, text): text for text in texts}
+        jobs = [job_of(json.loads(str(text))) for text in block["job"]]
+        at_work = {self.threads.submit(self._do, worker, job): job for job in jobs}
         outcomes = []
-        for future, text in at_work.items():
+        for future, job in at_work.items():
             fault = future.exception()
             if fault is None or isinstance(fault, RayError):  # the cluster's, not the file's
                 outcomes.append(future.result())
             else:
-                outcomes.append(worker.faulted(task_of(json.loads(text)), fault))
+                outcomes.append(faulted(job, fault, worker.name))
         return {"outcome": [packed(each) for each in outcomes if each is not None]}
 
-    def _do(self, worker: Worker, text: str) -> Outcome | None:
+    def _do(self, worker: Worker, job: Job) -> Outcome | None:
         import ray
 
-        task = task_of(json.loads(text))
-        word = ray.get(self.ledger.begin.remote(task.source))
+        word = ray.get(self.ledger.begin.remote(job.source))
         if word == "go":
-            return worker.do(task, threading.Event())
-        return None if word == "stop" else worker.give_up(task)
+            return worker.do(job, threading.Event())
+        return None if word == "stop" else worker.give_up(job)
 
 
 def on_cluster(
-    tasks: Sequence[Task],
+    jobs: Sequence[Job],
     work: Work,
     executor: "ExecutorConfig",
     stats: "BatchStats",
     stop: threading.Event,
 ) -> Iterator[Outcome | None]:
-    """Does all tasks by actors and yields outcomes as they come; None: Ray is ready.
+    """Does all jobs by actors and yields outcomes as they come; None: Ray is ready.
 
     When `stop` is set, files at work are finished and nothing else begins. UnhazeError: no cluster
     there, fewer processors or GPUs than one worker needs, the model cannot be loaded there.
@@ -112,13 +111,13 @@ def on_cluster(
     with connected(executor, work.threads):
         there = ray.cluster_resources()
         most = fitting(there, work, executor)
-        workers = min(executor.workers or most, most, len(tasks))
+        workers = min(executor.workers or most, most, len(jobs))
         stats.workers = workers
         yield None
         ledger = ray.remote(num_cpus=0)(Ledger).remote(work.retries + 1)
         threading.Thread(target=tell, args=(stop, ledger), daemon=True).start()
-        blocks = max(-(-len(tasks) // BLOCK), min(len(tasks), workers * BLOCKS_EACH))
-        names = [{"task": json.dumps(asdict(task))} for task in tasks]
+        blocks = max(-(-len(jobs) // BLOCK), min(len(jobs), workers * BLOCKS_EACH))
+        names = [{"job": json.dumps(asdict(job))} for job in jobs]
         outcomes = from_items(names, override_num_blocks=blocks).map_batches(
             Actor,
             fn_constructor_args=(work, ledger),
@@ -193,8 +192,8 @@ def tell(stop: threading.Event, ledger: Any) -> None:
 
 
 def packed(outcome: Outcome) -> str:
-    """Returns an outcome as JSON."""
-    return json.dumps(asdict(outcome))
+    """An outcome as JSON, without what is known of a video."""
+    return json.dumps(asdict(replace(outcome, video=None)))
 
 
 def unpacked(text: str) -> Outcome | str:
@@ -202,10 +201,10 @@ def unpacked(text: str) -> Outcome | str:
     facts = json.loads(text)
     if "problem" in facts:
         return facts["problem"]
-    return Outcome(**facts | {"task": task_of(facts["task"])})
+    return Outcome(**facts | {"job": job_of(facts["job"])})
 
 
-def task_of(facts: dict[str, Any]) -> Task:
+def job_of(facts: dict[str, Any]) -> Job:
     """From what JSON kept of it."""
     before = Mark(**facts["before"]) if facts["before"] else None
-    return Task(**facts | {"mark": Mark(**facts["mark"]), "before": before})
+    return Job(**facts | {"mark": Mark(**facts["mark"]), "before": before})

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from unhaze.batch.jobs import DONE, History, Outcome
 from unhaze.batch.places import Folder, Mark, Store, open_place, reason, store_errors
-from unhaze.batch.tasks import DONE, History, Outcome
 from unhaze.errors import UnhazeError
 from unhaze.scratch import scratch_folder
 
@@ -54,11 +54,11 @@ class Manifest:
     def add(self, outcome: Outcome, digest: str) -> None:
         """Writes the outcome of a file at once, so that a kill loses no line."""
         start = time.perf_counter()
-        task = outcome.task
-        line = {"source": task.source, "target": task.target, "state": outcome.state}
+        job = outcome.job
+        line = {"source": job.source, "target": job.target, "state": outcome.state}
         line |= {"why": outcome.why, "seconds": round(outcome.seconds, 4)}
         line |= {"megapixels": round(outcome.megapixels, 6), "model": outcome.model}
-        line |= {"digest": digest, "size": task.mark.size, "stamp": task.mark.stamp}
+        line |= {"digest": digest, "size": job.mark.size, "stamp": job.mark.stamp}
         self._write(line | {"worker": outcome.worker, "attempts": outcome.attempts})
         if self.store and time.monotonic() - self.copied > self._pause():
             self._copy(last=False)
@@ -109,6 +109,33 @@ def keep(written: Path) -> Path:
     return Path(kept)
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A manifest as it lies somewhere. text: its complete lines."""
+
+    place: Folder | Store
+    name: str
+    text: bytes
+    history: History
+
+
+def manifest_of(target: str, shard: tuple[int, int]) -> str:
+    """In the target; of one shard of several, with its number."""
+    part = "" if shard == (1, 1) else f".{shard[0]}-of-{shard[1]}"
+    return f"{target.rstrip('/') or '/'}/{NAME.replace('.', f'{part}.')}"
+
+
+def stored(given: str) -> Stored:
+    """Reads a manifest, an empty one where there is none. `given`: a path or URL. UnhazeError: it
+    is none.
+    """
+    parent, _, name = given.replace(os.sep, "/").rpartition("/")
+    place = open_place(parent or ("/" if given.startswith("/") else "."))
+    text = place.read(name) or b""
+    whole = text[: text.rfind(b"\n") + 1]
+    return Stored(place, name, whole, read_history(whole, given))
+
+
 @contextmanager
 def open_manifest(given: str, *, resume: bool, overwrite: bool) -> Iterator[Manifest]:
     """Reads a manifest and opens it for more. `given`: a path or URL.
@@ -116,25 +143,22 @@ def open_manifest(given: str, *, resume: bool, overwrite: bool) -> Iterator[Mani
     UnhazeError: there is one and neither `resume` nor `overwrite`, it is none, another process
     writes it, it cannot be written.
     """
-    parent, _, name = given.replace(os.sep, "/").rpartition("/")
-    place = open_place(parent or ("/" if given.startswith("/") else "."))
     with scratch_folder("manifest") as scratch:
-        path = Path(scratch, name) if isinstance(place, Store) else place.path / name
-        text = b"" if (found := place.read(name)) is None else found
-        whole = text[: text.rfind(b"\n") + 1]
-        history = read_history(whole, given)
+        found = stored(given)
+        place, name, text, history = found.place, found.name, found.text, found.history
         if not (history.empty or resume or overwrite):
             raise UnhazeError(
                 f"'{given}' is of an earlier batch; --resume goes on with it, --overwrite begins"
                 " anew"
             )
         if not resume:
-            whole, history = b"", History({})
+            text, history = b"", History({})
+        path = Path(scratch, name) if isinstance(place, Store) else place.path / name
         with locked(path, given) as file:
-            file.truncate(len(whole) if isinstance(place, Folder) else 0)
+            file.truncate(len(text) if isinstance(place, Folder) else 0)
             file.seek(0, os.SEEK_END)
             if isinstance(place, Store):
-                file.write(whole)
+                file.write(text)
             manifest = Manifest(given, history, file)
             manifest.store = (place, name) if isinstance(place, Store) else None
             try:

@@ -1,16 +1,18 @@
 """Where a batch reads and writes: a folder of this computer, or one behind a URL (fsspec)."""
 
+import functools
 import os
 import re
 import secrets
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from unhaze.batch.plan import ignores_case
 from unhaze.batch.search import search
 from unhaze.errors import UnhazeError
 
@@ -35,46 +37,22 @@ FOREIGN_ERRORS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mark:
     """Identifies one state of a file: size in bytes, and its modification time or etag.
 
-    changed: seconds since 1970, None where the store does not say.
+    changed: seconds since 1970, None where the store does not say. A date in the future, as of a
+    camera whose clock is wrong, tells nothing: then that of its entry in the file system. file: the
+    same for two names of one file.
     """
 
     size: int
     stamp: str
     changed: float | None = field(default=None, compare=False)
+    file: str | tuple[int, int] = field(default="", compare=False)
 
 
-class Place(Protocol):
-    """A folder of files, which go by their path below it, written with slashes.
-
-    unreadable: the folders in it that `files` could not read, each with why. passed: the files in
-    it that `files` left out, each with why; of a folder only.
-    """
-
-    given: str
-    remote: bool
-    unreadable: dict[str, str]
-    passed: dict[str, str]
-
-    def files(self) -> dict[str, Mark]: ...
-
-    def mark(self, name: str) -> Mark | None: ...
-
-    def full(self, name: str) -> str: ...
-
-    def ignores_case(self, name: str) -> bool: ...
-
-    def fetch(self, name: str, scratch: Path) -> Path: ...
-
-    def room(self, name: str, scratch: Path) -> Path: ...
-
-    def publish(self, name: str, written: Path) -> None: ...
-
-
-def open_place(given: str | Path) -> "Folder | Store":
+def open_place(given: str | Path) -> "Place":
     """A folder, which need not exist, or a URL. UnhazeError: nothing installed opens the URL."""
     given = str(given)
     for scheme in HERE:
@@ -90,13 +68,18 @@ def store_errors() -> tuple[type[BaseException], ...]:
 
 
 class Folder:
-    """A folder of this computer, or of a disk that all computers of a cluster share."""
+    """A folder of this computer, or of a disk that all computers of a cluster share. Files go by
+    their path below it, written with slashes.
+
+    given: its path; an empty one: names are paths, as they are given. unreadable: the folders in it
+    that `files` could not read; passed: the files that it left out; each with why.
+    """
 
     remote = False
 
     def __init__(self, given: str) -> None:
         self.given = given
-        self.path = Path(given).resolve()
+        self.path = Path(given).resolve() if given else Path()
         self.unreadable: dict[str, str] = {}
         self.passed: dict[str, str] = {}
 
@@ -131,7 +114,8 @@ class Folder:
 
     def ignores_case(self, name: str) -> bool:
         """Returns whether names that differ only in case are the same file."""
-        return ignores_case(self.full(name))
+        path = Path(self.full(name)).absolute()
+        return ignores_case(next(each for each in path.parents if each.is_dir()))
 
     def fetch(self, name: str, scratch: Path) -> Path:
         """The file itself."""
@@ -151,7 +135,7 @@ class Folder:
 
 
 class Store:
-    """A folder behind a URL. Files pass through a temporary folder, one at a time."""
+    """A folder behind a URL, as `Folder`. Files pass through a temporary folder, one at a time."""
 
     remote = True
 
@@ -172,7 +156,11 @@ class Store:
             raise UnhazeError(f"cannot list '{self.given}': {reason(error)}") from error
         start = self.root + "/" if self.root else ""
         names = ((path, path.removeprefix(start).lstrip("/")) for path in found)
-        return {name: mark_of(found[path]) for path, name in names if path.startswith(start)}
+        return {
+            name: mark_of(found[path], self.full(name))
+            for path, name in names
+            if path.startswith(start)
+        }
 
     def mark(self, name: str) -> Mark | None:
         """The state of a file, None if there is none."""
@@ -236,6 +224,9 @@ class Store:
         self.system.mv(partial, path)
 
 
+Place = Folder | Store
+
+
 def open_system(url: str) -> "tuple[AbstractFileSystem, str]":
     """fsspec's file system for a URL, and the path in it. UnhazeError: none, or not installed."""
     from fsspec.core import url_to_fs
@@ -252,16 +243,30 @@ def open_system(url: str) -> "tuple[AbstractFileSystem, str]":
         raise UnhazeError(f"'{url}' cannot be opened: {reason(error)}") from error
 
 
+@functools.cache
+def ignores_case(folder: Path) -> bool:
+    """Returns whether names that differ only in case are one file in a folder; it is tried out
+    there. False where nothing can be written.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".Unhaze-") as file:
+            return (folder / Path(file.name).name.swapcase()).exists()
+    except OSError:
+        return False
+
+
 def marked(facts: os.stat_result) -> Mark:
     """Returns the mark of a local file."""
-    return Mark(facts.st_size, str(facts.st_mtime_ns), facts.st_mtime)
+    dates = (date for date in (facts.st_mtime, facts.st_ctime) if date <= time.time())
+    identity = (facts.st_dev, facts.st_ino)
+    return Mark(facts.st_size, str(facts.st_mtime_ns), next(dates, 0.0), identity)
 
 
-def mark_of(info: dict[str, Any]) -> Mark:
+def mark_of(info: dict[str, Any], file: str = "") -> Mark:
     """Returns the mark of a file from fsspec's info."""
     stamps = (str(info[key]) for key in STAMPS if info.get(key))
     moments = (seconds_of(info[key]) for key in MOMENTS if info.get(key))
-    return Mark(int(info.get("size") or 0), next(stamps, ""), next(moments, None))
+    return Mark(int(info.get("size") or 0), next(stamps, ""), next(moments, None), file)
 
 
 def seconds_of(moment: object) -> float | None:

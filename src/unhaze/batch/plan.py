@@ -1,112 +1,203 @@
-"""Which files become which: inputs (files, folders, globs, lists) to jobs, each with its target."""
+"""The plan: which files are found, what each becomes, and what is known of it before any work.
 
-import functools
-import itertools
+`plan_files` is for inputs on this computer (files, folders, globs, lists), `plan_folder` for all
+that lies in one place, also a store, with the history of earlier runs.
+"""
+
+import hashlib
 import os
-import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from glob import has_magic
-from pathlib import Path, PurePath
+from contextlib import suppress
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeVar
 
 from unhaze import formats, photo
-from unhaze.batch.search import MARK, has_known_suffix, is_video, say_passed_over, search
+from unhaze.batch.jobs import (
+    DONE,
+    FAILED,
+    PLAIN,
+    SKIPPED,
+    UNKNOWN,
+    History,
+    Job,
+    Outcome,
+    Plan,
+    Settings,
+)
+from unhaze.batch.places import Folder, Mark, Place, overlap
+from unhaze.batch.search import (
+    MARK,
+    complaint,
+    expand,
+    has_known_suffix,
+    is_source,
+    is_video,
+    say_passed_over,
+)
 from unhaze.errors import UnhazeError
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.restore.video import TARGET_SUFFIXES, VIDEO_SUFFIXES
 
-Name = TypeVar("Name")
 Source = TypeVar("Source", bound=PurePath)
-Target = TypeVar("Target", bound=PurePath)
-
-URL_SCHEMES = ("http:", "https:", "ftp:", "rtsp:", "rtmp:", "rtmps:", "udp:", "srt:", "file:")
-
-
-@dataclass(frozen=True)
-class FileJob:
-    """One photo or video to restore. `problem`: why it cannot be, known before anything ran."""
-
-    source: Path
-    target: Path
-    problem: str | None = None
 
 
 def plan_files(
     inputs: Sequence[str | Path],
     out: str | Path | None = None,
-    *,
-    output: Output = AS_SOURCE,
-    passed: dict[Path, str] | None = None,
-) -> list[FileJob]:
+    settings: Settings = PLAIN,
+) -> Plan:
     """The photos and videos that `inputs` (files, folders, globs) name, each with its target.
 
     Without `out`, photo.jpg becomes photo.unhazed.jpg beside it. `out` is the target of a single
     file, or a folder, in which names and the structure below an input folder (or below the part
     before a glob's first wildcard) are kept. Folders are searched in depth, past hidden files and
-    earlier results (*.unhazed.*). What cannot be done has its job too, with the reason in it.
-    `output`: the format of results and the suffix of their names. `passed`: takes the files of
-    folders that are not restored, each with why; they are logged in one line.
-    UnhazeError if nothing at all can be done.
+    earlier results (*.unhazed.*); what else is passed over is logged in one line. What cannot be
+    done is a failed outcome of the plan, with the reason in it. UnhazeError if nothing at all can.
     """
     if not inputs:
         raise UnhazeError("no input given; name a photo, a video, a folder or a glob")
     if any(isinstance(each, str) and not each.strip() for each in inputs):
         raise UnhazeError("an input is an empty name; a dot means this folder")
-    passed = {} if passed is None else passed
     found: dict[Path, Path] = {}
-    problems: list[FileJob] = []
+    problems: dict[str, str] = {}
+    passed: dict[Path, str] = {}
     for each in map(Path, inputs):
         folder = Path(out) if out is not None else None
-        files, unreadable = expand(each, folder, output.suffix, passed)
+        files, unreadable = expand(each, folder, settings.output.suffix, passed)
         for source, below in files:
             found.setdefault(source, below)
         if not files and not unreadable:
             unreadable = {each: complaint(each)}
-        problems += [FileJob(path, path, why) for path, why in unreadable.items()]
+        problems |= {str(path): why for path, why in unreadable.items()}
     single = len(inputs) == 1 and Path(inputs[0]) in found
-    jobs = [*checked(targets_of(found, out, single, output)), *problems]
-    if all(job.problem for job in jobs):
-        reasons = list(dict.fromkeys(str(job.problem) for job in jobs))
+    targets = {
+        str(source): str(target)
+        for source, target in targets_of(found, out, single, settings.output).items()
+    }
+    here = Folder("")
+    sources = {name: state_of(name, here) or UNKNOWN for name in targets}
+    before = {name: state_of(target, here) for name, target in targets.items()}
+    problems |= clashes(sources, targets, before, here)
+    if problems.keys() >= targets.keys():
+        reasons = list(dict.fromkeys(problems.values()))
         more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
         raise UnhazeError("; ".join(reasons[:3]) + more)
-    return jobs
+    plan = decide(sources, targets, before, problems, settings)
+    return Plan(plan.jobs, plan.known, {str(path): why for path, why in passed.items()})
 
 
-def read_list(text: bytes) -> list[str]:
-    """File names from a list: one a line, or, as from `find -print0`, ended by zero bytes each."""
-    names = text.split(b"\0") if b"\0" in text else text.splitlines()
-    return [os.fsdecode(name) for name in names if name]
+def find_sources(source: Place, target: Place) -> dict[str, Mark]:
+    """Returns the photos and videos in `source`. UnhazeError: none, or `target` is inside it."""
+    for problem in overlap(source, target):
+        raise UnhazeError(problem)
+    sources = {name: mark for name, mark in source.files().items() if is_source(name)}
+    if not sources:
+        unread = "; ".join(source.unreadable.values())
+        raise UnhazeError(unread or f"no photos or videos in '{source.given}'")
+    say_passed_over(source.given, source.passed)
+    return sources
 
 
-def expand(
-    given: Path, out: Path | None, mark: str | None, passed: dict[Path, str]
-) -> tuple[list[tuple[Path, Path]], dict[Path, str]]:
-    """[(file, its path below the given folder)] for all that an INPUT names, and what failed.
+def plan_folder(
+    sources: Mapping[str, Mark],
+    source: Place,
+    target: Place,
+    settings: Settings = PLAIN,
+    history: History | None = None,
+    digest: str = "",
+    *,
+    shard: tuple[int, int] = (1, 1),
+) -> Plan:
+    """The photos and videos that `find_sources` found, each with its target of the same name.
 
-    `mark`: by which names of results end, past which folders are searched. `passed`: takes the
-    files of a folder that are not restored, each with why.
+    resume: what is done by `history` with the settings `digest`, from a source that has not
+    changed, is skipped. shard: (number from 1, of how many): only that part of the files, chosen
+    by a hash of their names. UnhazeError: `target` cannot be listed.
     """
-    if given.is_dir():
-        found = search(given, out, mark)
-        names = {str(file.relative_to(given)): why for file, why in found.passed.items()}
-        say_passed_over(given, names)
-        passed.update(found.passed)
-        return [(file, file.relative_to(given)) for file in found.files], found.unreadable
-    if given.exists():
-        return [(given, Path(given.name))], {}
-    try:
-        matches = sorted(Path(given.anchor).glob(str(given.relative_to(given.anchor))))
-    except (ValueError, NotImplementedError):  # No pattern that pathlib takes: it matches nothing.
-        return [], {}
-    fixed = Path(*itertools.takewhile(lambda part: not has_magic(part), given.parts))
-    return [(file, file.relative_to(fixed)) for file in matches if is_input(file)], {}
+    paths = {name: PurePosixPath(name) for name in sources}
+    results = told_apart(targets_below(paths.values(), settings.output))
+    targets = {name: str(results[path]) for name, path in paths.items()}
+    there = target.files() if target.remote or target.mark("") else {}
+    before = {name: there.get(result) for name, result in targets.items()}
+    problems = source.unreadable | clashes(sources, targets, before, target)
+    ours = {name: targets[name] for name in sorted(targets) if part_of(name, shard[1]) == shard[0]}
+    problems = {name: why for name, why in problems.items() if part_of(name, shard[1]) == shard[0]}
+    plan = decide(sources, ours, before, problems, settings, history, digest)
+    return Plan(plan.jobs, plan.known, source.passed)
 
 
-def is_input(file: Path) -> bool:
-    """A file that is neither hidden nor a result: photo.unhazed.jpg, and what lies beside it."""
-    return not file.name.startswith(".") and MARK not in file.suffixes and file.is_file()
+def decide(
+    sources: Mapping[str, Mark],
+    targets: Mapping[str, str],
+    before: Mapping[str, Mark | None],
+    problems: Mapping[str, str],
+    settings: Settings,
+    history: History | None = None,
+    digest: str = "",
+) -> Plan:
+    """Says of each source whether it is to be done. before: the state of its target, if there."""
+    jobs, known = [], []
+    for name, target in targets.items():
+        job = Job(name, target, sources[name], before[name])
+        problem = problems.get(name)
+        state, why = (FAILED, problem) if problem else standing(job, settings, history, digest)
+        if state is None:
+            jobs.append(job)
+        else:
+            known.append(Outcome(job, state, why))
+    others = [name for name in problems if name not in targets]
+    return Plan(jobs, [*known, *(Outcome(Job(it, it), FAILED, problems[it]) for it in others)])
+
+
+def standing(
+    job: Job, settings: Settings, history: History | None, digest: str
+) -> tuple[str | None, str | None]:
+    """(its state, why it failed) if it needs no work, else (None, None)."""
+    if job.before is None:
+        return None, None
+    told = history.done.get(job.source) if history and settings.resume else None
+    if told == (job.mark, digest):
+        return SKIPPED, None
+    if settings.resume and told is None and is_made(job, history, digest):
+        return (DONE if history else SKIPPED), None
+    if settings.overwrite:
+        return None, None
+    how = "exists"
+    if told is not None:
+        how = "was made with other settings" if told[1] != digest else "is of an earlier source"
+    elif settings.resume and history is None:
+        how = "exists and is older than its source"
+    return FAILED, f"'{job.target}' {how}; --overwrite replaces it"
+
+
+def is_made(job: Job, history: History | None, digest: str) -> bool:
+    """Returns whether the target was made from the current source: it is not older; with a history,
+    also not older than that run, of the same settings, which was killed before it recorded it.
+
+    It needs no look inside, because targets appear whole or not at all.
+    """
+    if job.before is None or job.before.changed is None:
+        return False
+    if history is not None and history.digest != digest:
+        return False
+    changed = job.mark.changed or 0
+    since = changed if changed <= time.time() else 0
+    return job.before.changed >= max(since, history.began if history else 0)
+
+
+def state_of(name: str, place: Folder) -> Mark | None:
+    """The state of a file, None if there is none, or none to be seen."""
+    with suppress(OSError):
+        return place.mark(name)
+    return None
+
+
+def part_of(name: str, parts: int) -> int:
+    """1 ... parts: the same for a name on every computer and in every run."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") % parts + 1
 
 
 def targets_of(
@@ -145,7 +236,7 @@ def targets_below(names: Iterable[Source], output: Output) -> dict[Source, Sourc
     return {name: name.with_name(named(name, mark, output)) for name in names}
 
 
-def told_apart(targets: Mapping[Source, Target]) -> dict[Source, Target]:
+def told_apart(targets: Mapping[Source, Source]) -> dict[Source, Source]:
     """Where sources with different suffixes would share a target, those whose format changes keep
     theirs in the name: beside IMG_1.jpg, IMG_1.heic becomes IMG_1.heic.jpg.
     """
@@ -188,77 +279,47 @@ def kept(source: PurePath, output: Output = AS_SOURCE) -> str:
     return ".mkv" if is_video(source) else output.suffix_of(source) or ".png"
 
 
-def checked(targets: dict[Path, Path]) -> Iterable[FileJob]:
-    """The jobs; those that would write over an original or over each other have a problem."""
-    originals = {identity(source) for source in targets}
-    rivals = rivals_of({source: str(target) for source, target in targets.items()}, ignores_case)
-    for source, target in targets.items():
-        is_original = target.exists() and identity(target) in originals
-        yield FileJob(source, target, clash(target, rivals[source], is_original, "out"))
+def clashes(
+    sources: Mapping[str, Mark],
+    targets: Mapping[str, str],
+    before: Mapping[str, Mark | None],
+    place: Place,
+) -> dict[str, str]:
+    """source -> why its target must not be written with any settings.
 
-
-def clash(target: object, rivals: Sequence[object], is_original: bool, out: str) -> str | None:
-    """Returns why `target` must not be written with any settings, or None.
-
-    rivals: all sources with this target. out: what the user calls the place of results.
+    before: the state of each target, if it is there. place: where targets are written.
     """
-    if is_original:
-        return f"'{target}' is an original, which is never touched; set another {out}"
-    if len(rivals) > 1:
-        names = " and ".join(f"'{each}'" for each in rivals)
-        return f"{names} would all become '{target}'; restore them in separate calls"
-    return None
+    originals = {mark.file for mark in sources.values()}
+    rivals = rivals_of(targets, place.ignores_case)
+    problems = {}
+    for source, target in targets.items():
+        mark = before[source]
+        if mark is not None and mark.file in originals:
+            problems[source] = (
+                f"'{target}' is an original, which is never touched; write results elsewhere"
+            )
+        elif len(rivals[source]) > 1:
+            names = " and ".join(f"'{each}'" for each in sorted(rivals[source]))
+            problems[source] = (
+                f"{names} would all become '{target}'; restore them in separate calls"
+            )
+    return problems
 
 
-def rivals_of(
-    targets: Mapping[Name, str], one_case: Callable[[str], bool]
-) -> dict[Name, list[Name]]:
+def rivals_of(targets: Mapping[str, str], one_case: Callable[[str], bool]) -> dict[str, list[str]]:
     """source -> all sources whose target is the same file, itself included.
 
     `one_case`: whether the place of a target takes names that differ in case only for one.
     """
-    alike: dict[str, list[Name]] = defaultdict(list)
+    alike: dict[str, list[str]] = defaultdict(list)
     for source, target in targets.items():
         alike[target.casefold()].append(source)
-    rivals: dict[Name, list[Name]] = {}
+    rivals: dict[str, list[str]] = {}
     for group in alike.values():
-        same_name: dict[str, list[Name]] = defaultdict(list)
+        same_name: dict[str, list[str]] = defaultdict(list)
         for source in group:
             same_name[targets[source]].append(source)
         merged = len(same_name) > 1 and one_case(targets[group[0]])
         for source in group:
             rivals[source] = group if merged else same_name[targets[source]]
     return rivals
-
-
-def ignores_case(target: str) -> bool:
-    """Returns whether names that differ only in case are one file where `target` is written.
-
-    It is tried out there, in the nearest folder that exists; False where nothing can be written.
-    """
-    folder = next(each for each in Path(target).absolute().parents if each.is_dir())
-    return _ignores_case(folder)
-
-
-@functools.cache
-def _ignores_case(folder: Path) -> bool:
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".Unhaze-") as file:
-            return (folder / Path(file.name).name.swapcase()).exists()
-    except OSError:
-        return False
-
-
-def identity(file: Path) -> tuple[int, int]:
-    """The same for two names of one file."""
-    facts = file.stat()
-    return facts.st_dev, facts.st_ino
-
-
-def complaint(path: Path) -> str:
-    """Returns why an INPUT names nothing that can be restored."""
-    if path.parts and path.parts[0].lower() in URL_SCHEMES:
-        return f"'{path}' is a URL; inputs are files: download it first"
-    if path.is_dir():
-        return f"no photos or videos in '{path}'"
-    return f"no photo matches '{path}'" if has_magic(str(path)) else f"no file '{path}'"

@@ -1,6 +1,6 @@
 """Workers as processes of this computer: one that dies costs an attempt at its files, nothing else.
 
-The driver sends tasks through a pipe to each worker, as many as it works on at a time and one that
+The driver sends jobs through a pipe to each worker, as many as it works on at a time and one that
 waits there, and takes outcomes from it. A worker whose pipe ends has lost its driver and leaves at
 once.
 """
@@ -16,41 +16,40 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
-from unhaze.batch.plan import is_video
-from unhaze.batch.tasks import FAILED, Outcome, Task
-from unhaze.batch.worker import Work, Worker
+from unhaze.batch.jobs import FAILED, Job, Outcome, Work
+from unhaze.batch.search import is_video
+from unhaze.batch.worker import Worker, faulted
 from unhaze.errors import UnhazeError
 
 HOPELESS = 3  # deaths in a row of workers that were not ready yet
 FAULT = 70  # exit status of a worker that met a fault of this program
-SHARED = 8  # last tasks, which no worker takes ahead while others have none
+SHARED = 8  # last jobs, which no worker takes ahead while others have none
 POLL = 0.5  # seconds after which a stop is noticed although no worker says anything
 
 
 @dataclass
 class WorkerHandle:
-    """A worker as the driver sees it. held: tasks that it has been sent and not finished, in the
+    """A worker as the driver sees it. held: jobs that it has been sent and not finished, in the
     order in which it begins them.
     """
 
     process: BaseProcess
     pipe: Connection
     ready: bool = False
-    held: dict[str, Task] = field(default_factory=dict)
+    held: dict[str, Job] = field(default_factory=dict)
 
 
 def in_processes(
-    tasks: Sequence[Task], work: Work, *, workers: int, stop: threading.Event
+    jobs: Sequence[Job], work: Work, *, workers: int, stop: threading.Event
 ) -> Iterator[Outcome | None]:
-    """Does all tasks in `workers` processes and yields outcomes as they come; None: one is ready.
+    """Does all jobs in `workers` processes and yields outcomes as they come; None: one is ready.
 
     When `stop` is set, photos at work are finished, videos end at their next frame, and nothing
     else begins. UnhazeError: the model cannot be loaded, workers die before they are ready.
     """
-    waiting, deaths, early = deque(tasks), Counter(), 0
-    handles = [start(work) for _ in range(min(workers, len(tasks)))]
+    waiting, deaths, early = deque(jobs), Counter(), 0
+    handles = [start(work) for _ in range(min(workers, len(jobs)))]
     told = False
     try:
         while any(handle.held for handle in handles) or (waiting and not stop.is_set()):
@@ -64,9 +63,9 @@ def in_processes(
                 if isinstance(message, str):
                     raise UnhazeError(message)
                 if isinstance(message, Outcome):
-                    del handle.held[message.task.source]
+                    del handle.held[message.job.source]
                     yield message
-                elif isinstance(message, Task):  # not begun before `stop`, or a video that it ended
+                elif isinstance(message, Job):  # not begun before `stop`, or a video that it ended
                     del handle.held[message.source]
                 elif message:
                     handle.ready, early = True, 0
@@ -99,7 +98,7 @@ def start(work: Work) -> WorkerHandle:
     return WorkerHandle(process, ours)
 
 
-def send(handle: WorkerHandle, message: Task | None) -> None:
+def send(handle: WorkerHandle, message: Job | None) -> None:
     """Sends to a worker; a dead one is detected at the next receive."""
     try:
         handle.pipe.send(message)
@@ -107,7 +106,7 @@ def send(handle: WorkerHandle, message: Task | None) -> None:
         return
 
 
-def receive(handle: WorkerHandle) -> Outcome | Task | str | bool:
+def receive(handle: WorkerHandle) -> Outcome | Job | str | bool:
     """Returns the next message of a worker: True when it is ready, False when it has died."""
     try:
         return handle.pipe.recv()
@@ -117,28 +116,28 @@ def receive(handle: WorkerHandle) -> Outcome | Task | str | bool:
         return False
 
 
-def feed(handle: WorkerHandle, waiting: deque[Task], at_once: int, stop: threading.Event) -> None:
-    """Sends a worker as many tasks as it runs concurrently, and the photo that comes next."""
+def feed(handle: WorkerHandle, waiting: deque[Job], at_once: int, stop: threading.Event) -> None:
+    """Sends a worker as many jobs as it runs concurrently, and the photo that comes next."""
     while handle.ready and waiting and not stop.is_set():
-        ahead = len(waiting) > SHARED and not is_video(Path(waiting[0].source))
+        ahead = len(waiting) > SHARED and not is_video(waiting[0].source)
         if len(handle.held) >= at_once + ahead:
             return
-        task = waiting.popleft()
-        handle.held[task.source] = task
-        send(handle, task)
+        job = waiting.popleft()
+        handle.held[job.source] = job
+        send(handle, job)
 
 
 def lost(
-    handle: WorkerHandle, waiting: deque[Task], deaths: Counter[str], work: Work
+    handle: WorkerHandle, waiting: deque[Job], deaths: Counter[str], work: Work
 ) -> Iterator[Outcome]:
-    """Requeues the tasks of a dead worker; those that killed too many workers fail."""
-    for number, task in enumerate(handle.held.values()):
-        deaths[task.source] += number < work.at_once  # those behind had not begun
-        if deaths[task.source] <= work.retries:
-            waiting.appendleft(task)
+    """Requeues the jobs of a dead worker; those that killed too many workers fail."""
+    for number, job in enumerate(handle.held.values()):
+        deaths[job.source] += number < work.at_once  # those behind had not begun
+        if deaths[job.source] <= work.retries:
+            waiting.appendleft(job)
         else:
-            why = f"'{task.source}': its worker died (status {handle.process.exitcode})"
-            yield Outcome(task, FAILED, why, attempts=deaths[task.source])
+            why = f"'{job.source}': its worker died (status {handle.process.exitcode})"
+            yield Outcome(job, FAILED, why, attempts=deaths[job.source])
     handle.held.clear()
 
 
@@ -148,7 +147,7 @@ def serve(work: Work, pipe: Connection) -> None:
         signal.signal(number, signal.SIG_IGN)
     lock, stop = threading.Lock(), threading.Event()
 
-    def reply(words: Outcome | Task | str | bool) -> None:
+    def reply(words: Outcome | Job | str | bool) -> None:
         """Without a driver, or when it has no more work for one that is just ready, to nobody."""
         try:
             with lock:
@@ -156,13 +155,13 @@ def serve(work: Work, pipe: Connection) -> None:
         except (BrokenPipeError, ConnectionResetError):
             leave(0)
 
-    def do(task: Task) -> None:
+    def do(job: Job) -> None:
         if stop.is_set():
-            reply(task)
+            reply(job)
             return
-        done = tries.submit(worker.do, task, stop)
+        done = tries.submit(worker.do, job, stop)
         fault = done.exception()
-        reply(worker.faulted(task, fault) if fault else done.result() or task)
+        reply(faulted(job, fault, worker.name) if fault else done.result() or job)
 
     try:
         worker = Worker(work)
@@ -173,17 +172,17 @@ def serve(work: Work, pipe: Connection) -> None:
     threads, tries = ThreadPoolExecutor(work.at_once), ThreadPoolExecutor(work.at_once)
     try:
         while True:
-            task = pipe.recv()
-            if task is None:
+            job = pipe.recv()
+            if job is None:
                 stop.set()
             else:
-                threads.submit(do, task).add_done_callback(give_up)
+                threads.submit(do, job).add_done_callback(give_up)
     except (EOFError, ConnectionResetError):
         leave(0)
 
 
 def give_up(done: Future[None]) -> None:
-    """Ends the worker if a task raised what nobody expects: it must not pass for a slow file."""
+    """Ends the worker if a job raised what nobody expects: it must not pass for a slow file."""
     error = done.exception()
     if error is not None:
         traceback.print_exception(error)

@@ -1,11 +1,13 @@
-"""Finds the photos and videos in a folder, and says why other files are passed over."""
+"""Finds photos and videos by what names them, and says why other files are passed over."""
 
+import itertools
 import logging
 import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from glob import has_magic
+from pathlib import Path, PurePath, PurePosixPath
 
 from unhaze import formats
 from unhaze.restore.video import VIDEO_SUFFIXES
@@ -16,6 +18,7 @@ MARK = ".unhazed"
 PHOTO_SUFFIXES = tuple(formats.SUFFIXES)
 # Pictures that programs leave in folders, and that nothing here reads.
 UNREAD_SUFFIXES = {".hdr", ".jxr", ".wdp", ".svg", ".ai", ".eps", ".pdf", ".xcf", ".kra", ".ico"}
+URL_SCHEMES = ("http:", "https:", "ftp:", "rtsp:", "rtmp:", "rtmps:", "udp:", "srt:", "file:")
 NAMED = 8  # of files passed over, in one line
 HEAD = 64  # bytes by which a file is known
 
@@ -31,6 +34,36 @@ class Found:
     files: list[Path] = field(default_factory=list)
     unreadable: dict[Path, str] = field(default_factory=dict)
     passed: dict[Path, str] = field(default_factory=dict)
+
+
+def read_list(text: bytes) -> list[str]:
+    """File names from a list: one a line, or, as from `find -print0`, ended by zero bytes each."""
+    names = text.split(b"\0") if b"\0" in text else text.splitlines()
+    return [os.fsdecode(name) for name in names if name]
+
+
+def expand(
+    given: Path, out: Path | None, mark: str | None, passed: dict[Path, str]
+) -> tuple[list[tuple[Path, Path]], dict[Path, str]]:
+    """[(file, its path below the given folder)] for all that an INPUT names, and what failed.
+
+    `mark`: by which names of results end, past which folders are searched. `passed`: takes the
+    files of a folder that are not restored, each with why.
+    """
+    if given.is_dir():
+        found = search(given, out, mark)
+        names = {str(file.relative_to(given)): why for file, why in found.passed.items()}
+        say_passed_over(given, names)
+        passed.update(found.passed)
+        return [(file, file.relative_to(given)) for file in found.files], found.unreadable
+    if given.exists():
+        return [(given, Path(given.name))], {}
+    try:
+        matches = sorted(Path(given.anchor).glob(str(given.relative_to(given.anchor))))
+    except (ValueError, NotImplementedError):  # No pattern that pathlib takes: it matches nothing.
+        return [], {}
+    fixed = Path(*itertools.takewhile(lambda part: not has_magic(part), given.parts))
+    return [(file, file.relative_to(fixed)) for file in matches if is_input(file)], {}
 
 
 def search(folder: Path, out: Path | None, mark: str | None = None) -> Found:
@@ -74,6 +107,18 @@ def passed_over(path: Path, mark: str | None = None) -> str | None:
     return BY_CONTENT.format(formats.FORMATS[key].name) if sure and key else NO_PICTURE
 
 
+def is_input(file: Path) -> bool:
+    """A file that is neither hidden nor a result: photo.unhazed.jpg, and what lies beside it."""
+    return not file.name.startswith(".") and MARK not in file.suffixes and file.is_file()
+
+
+def is_source(name: str) -> bool:
+    """Returns whether it is named like a photo or video, not hidden and not an earlier result."""
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not hidden and MARK not in path.suffixes and has_known_suffix(path)
+
+
 def say_passed_over(folder: str | Path, passed: Mapping[str, str]) -> None:
     """One line on what is not restored, with the names of some; none where all is restored."""
     groups: dict[str, list[str]] = defaultdict(list)
@@ -91,9 +136,9 @@ def say_passed_over(folder: str | Path, passed: Mapping[str, str]) -> None:
     log.warning("passed over in '%s': %s", folder, "; ".join(parts))
 
 
-def is_video(file: PurePath) -> bool:
-    """Returns whether `file` is named like a video."""
-    return file.suffix.lower() in VIDEO_SUFFIXES
+def is_video(name: str | PurePath) -> bool:
+    """Returns whether a file is named like a video."""
+    return PurePath(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def has_known_suffix(file: PurePath) -> bool:
@@ -104,3 +149,12 @@ def has_known_suffix(file: PurePath) -> bool:
 def same(one: Path, other: Path) -> bool:
     """Returns whether both are the same file or folder; `other` need not exist."""
     return other.exists() and one.samefile(other)
+
+
+def complaint(path: Path) -> str:
+    """Returns why an INPUT names nothing that can be restored."""
+    if path.parts and path.parts[0].lower() in URL_SCHEMES:
+        return f"'{path}' is a URL; inputs are files: download it first"
+    if path.is_dir():
+        return f"no photos or videos in '{path}'"
+    return f"no photo matches '{path}'" if has_magic(str(path)) else f"no file '{path}'"

@@ -1,199 +1,226 @@
-"""One worker of a batch: holds one model, restores one file after the other, tries again."""
+"""One worker: holds one model, restores one file after the other, tries again."""
 
-import hashlib
-import json
+import errno
 import logging
 import os
 import platform
 import threading
 import time
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyvips
 from pyvips.voperation import concurrency_set
 
+from unhaze import photo
+from unhaze.batch.jobs import DONE, FAILED, Job, Outcome, Settings, Work
 from unhaze.batch.places import open_place, reason, store_errors
-from unhaze.batch.plan import FileJob, is_video
-from unhaze.batch.tasks import DONE, FAILED, Outcome, Task
-from unhaze.batch.work import FileResult, Settings, restore_job, told
-from unhaze.restore.models import find_model
-from unhaze.restore.priors import is_prior
+from unhaze.batch.search import is_video
+from unhaze.errors import UnhazeError, printable
+from unhaze.photo.inventory import noted
 from unhaze.restore.resources import share_one_heap
 from unhaze.restore.restorer import Restorer
 from unhaze.scratch import remove_leftovers, scratch_folder
 
+if TYPE_CHECKING:
+    from unhaze.restore.video import VideoReport
+
 logger = logging.getLogger(__name__)
 
+# What a video tells of itself after each frame: frames done, frames in all if known, seconds.
+Progress = Callable[[int, int | None, float], None]
+Watch = Callable[[Path], Progress]
+
 FIRST_PAUSE = 0.5  # seconds before the second attempt; twice as long before each further one
+# Errors of disks on a network and of busy systems that another attempt may not meet.
+PASSING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+PASSING |= {errno.ECONNABORTED, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH}
+PASSING |= {errno.EMFILE, errno.ENFILE, errno.ENETDOWN, errno.ENETUNREACH}
 
 
-@dataclass(frozen=True)
-class Work:
-    """The job description that every worker of a batch receives; it is picklable.
-
-    source, target: the places. at_once: photos at a time in one worker. threads: for each of them.
-    memory: bytes that the network may take for each, None: what is free. retries: of a file, after
-    errors that may pass and after the death of its worker. Of `settings`, `resume` has no meaning.
-    """
-
-    source: str
-    target: str
-    settings: Settings = field(default_factory=Settings)
-    model: str = "auto"
-    device: str = "auto"
-    native: bool = False
-    at_once: int = 1
-    threads: int = 1
-    memory: float | None = None
-    retries: int = 2
-
-    def facts(self) -> dict[str, Any]:
-        """Returns places and settings for the manifest."""
-        asked = asdict(self.settings)
-        kept = {key: asked[key] for key in asked if key not in ("overwrite", "resume")}
-        facts = {"unhaze": version("unhaze"), "from": self.source, "to": self.target}
-        return facts | {"settings": {"model": self.model, "native": self.native} | kept}
-
-    def digest(self) -> str:
-        """Returns a digest of all that the pixels depend on. UnhazeError: no such model."""
-        facts: dict[str, Any] = self.facts()["settings"] | {"unhaze": version("unhaze")}
-        if not is_prior(self.model):
-            path = find_model(self.model)
-            facts["model"] = f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+class TargetExists(UnhazeError):
+    """A result is in the way; whoever asked knows how to say that it may be replaced."""
 
 
 class Worker:
     """A loaded model and what is to be done with it; `do` may be called in several threads."""
 
-    def __init__(self, work: Work) -> None:
-        """UnhazeError: the model cannot be loaded, a place not opened."""
+    def __init__(self, work: Work, use: str = "photo") -> None:
+        """use: what the model is loaded for. UnhazeError: it cannot be, or a place not opened."""
         share_one_heap()
-        remove_leftovers()  # such as those of the worker that this one replaces
         concurrency_set(work.threads)
         self.work = work
         self.source, self.target = open_place(work.source), open_place(work.target)
+        self.remote = self.source.remote or self.target.remote
+        if self.remote:
+            remove_leftovers()  # such as those of the worker that this one replaces
         self.name = f"{platform.node()}:{os.getpid()}"
-        self.restorers = {"photo": self._open("photo")}
+        self.restorers = {use: work.restorer(use)}
         self.lock = threading.Lock()
 
-    def do(self, task: Task, stop: threading.Event) -> Outcome | None:
-        """Restores a file, unless an earlier attempt has. None: `stop` was set in a video."""
-        start = time.perf_counter()
-        attempt = 0
+    def do(self, job: Job, stop: threading.Event, watch: Watch | None = None) -> Outcome | None:
+        """Restores a file, unless an earlier attempt has. None: `stop` was set in a video.
+
+        What the user can mend ends in the outcome. `watch(source)` returns who hears of frames.
+        """
+        start, attempt = time.perf_counter(), 0
         while True:
-            if attempt and stop.wait(FIRST_PAUSE * 2 ** (attempt - 1)):
-                return None
             attempt += 1
             try:
-                if self._was_made(task):
-                    return Outcome(task, DONE, worker=self.name)
-                result, size = self._restore(task, stop)
-                if result.error is None:
-                    return self._done(task, result, size, time.perf_counter() - start, attempt)
-                why, passing = result.error, result.passing
+                if self._was_made(job):
+                    return Outcome(job, DONE, worker=self.name)
+                outcome = self._restored(job, stop, watch)
+                return replace(outcome, seconds=time.perf_counter() - start, attempts=attempt)
             except KeyboardInterrupt:
                 return None
+            except UnhazeError as error:
+                if not self.remote and self._was_made(job):  # another process was faster
+                    return Outcome(job, DONE, worker=self.name)
+                why, passing = str(error), may_pass(error.__cause__)
             except store_errors() as error:
-                why, passing = f"'{task.source}': {reason(error)}", not permanent(error)
+                why, passing = f"'{job.source}': {reason(error)}", not permanent(error)
             if not passing or attempt > self.work.retries:
                 facts = {"seconds": time.perf_counter() - start, "attempts": attempt}
-                return Outcome(task, FAILED, why, worker=self.name, **facts)
+                return Outcome(job, FAILED, why, worker=self.name, **facts)
+            if stop.wait(FIRST_PAUSE * 2 ** (attempt - 1)):
+                return None
 
-    def _done(
-        self, task: Task, result: FileResult, size: tuple[int, int], seconds: float, attempts: int
-    ) -> Outcome:
-        frames = result.video.frames if result.video else 1
-        return Outcome(
-            task,
-            DONE,
-            seconds=seconds,
-            megapixels=size[0] * size[1] * frames / 1e6,
-            model=self._restorer(task).name_for(size[1], size[0]),
-            worker=self.name,
-            attempts=attempts,
-        )
-
-    def give_up(self, task: Task) -> Outcome:
+    def give_up(self, job: Job) -> Outcome:
         """Returns the outcome of a file whose workers died: done if one wrote its target."""
         try:
-            if self._was_made(task):
-                return Outcome(task, DONE, worker=self.name)
+            if self._was_made(job):
+                return Outcome(job, DONE, worker=self.name)
         except store_errors() as error:
-            return Outcome(task, FAILED, f"'{task.source}': {reason(error)}", worker=self.name)
-        return Outcome(task, FAILED, f"'{task.source}': its workers died", worker=self.name)
+            return Outcome(job, FAILED, f"'{job.source}': {reason(error)}", worker=self.name)
+        return Outcome(job, FAILED, f"'{job.source}': its workers died", worker=self.name)
 
-    def faulted(self, task: Task, fault: BaseException) -> Outcome:
-        """Returns the outcome of a file on which an unexpected exception was raised."""
-        logger.info("'%s': an unexpected fault", task.source, exc_info=fault)
-        return Outcome(task, FAILED, f"'{task.source}': {told(fault)}", worker=self.name)
+    def _was_made(self, job: Job) -> bool:
+        """Returns whether the target has changed since the plan, and that may count."""
+        now = self.target.mark(job.target) if self.work.settings.resume else None
+        return now is not None and now != job.before
 
-    def _was_made(self, task: Task) -> bool:
-        """Returns whether the target has changed since the batch was planned."""
-        now = self.target.mark(task.target)
-        return now is not None and now != task.before
-
-    def _restore(self, task: Task, stop: threading.Event) -> tuple[FileResult, tuple[int, int]]:
-        """Returns the result of `restore_job` with the batch's file names, and (width, height)."""
+    def _restored(self, job: Job, stop: threading.Event, watch: Watch | None) -> Outcome:
+        """Restores a file and publishes it. UnhazeError: it cannot be; OSError and so on: a place
+        fails.
+        """
+        hear = watch(Path(job.source)) if watch and is_video(job.source) else None
 
         def progress(frames: int, total: int | None, seconds: float) -> None:
             if stop.is_set():
                 raise KeyboardInterrupt
+            if hear is not None:
+                hear(frames, total, seconds)
 
-        remote = self.source.remote or self.target.remote
-        room = scratch_folder("batch") if remote else nullcontext("")
+        restorer = self._restorer(job)
+        room = scratch_folder("batch") if self.remote else nullcontext("")
         with room as scratch:
-            source = self.source.fetch(task.source, Path(scratch))
-            target = self.target.room(task.target, Path(scratch))
-            job, settings = FileJob(source, target), self.work.settings
-            result = restore_job(job, self._restorer(task), settings, progress=progress)
-            if result.error is not None:
-                return self._renamed(result, task), (0, 0)
-            size = size_of(result)
-            self.target.publish(task.target, target)
-        return result, size
-
-    def _renamed(self, result: FileResult, task: Task) -> FileResult:
-        """Its error without the places of temporary files."""
-        words = str(result.error).replace(str(result.source), self.source.full(task.source))
-        words = words.replace(str(result.target), self.target.full(task.target))
-        return FileResult(
-            result.source, result.target, result.seconds, words, passing=result.passing
+            source = self.source.fetch(job.source, Path(scratch))
+            target = self.target.room(job.target, Path(scratch))
+            names = {str(source): self.source.full(job.source)}
+            names |= {str(target): self.target.full(job.target)}
+            with noted(source) as notes, in_one_line(source, target, names):
+                video = restore_file(source, target, restorer, self.work.settings, progress)
+            width, height = (video.width, video.height) if video else size_of(target)
+            self.target.publish(job.target, target)
+        return Outcome(
+            job,
+            DONE,
+            megapixels=width * height * (video.frames if video else 1) / 1e6,
+            model=restorer.name_for(height, width),
+            worker=self.name,
+            video=video,
+            notes=(*notes, *(video.notes if video else ())),
         )
 
-    def _restorer(self, task: Task) -> Restorer:
-        use = "video" if is_video(Path(task.source)) else "photo"
+    def _restorer(self, job: Job) -> Restorer:
+        use = "video" if is_video(job.source) else "photo"
         if use not in self.restorers:
             with self.lock:
-                self.restorers.setdefault(use, self._open(use))
+                self.restorers.setdefault(use, self.work.restorer(use))
         return self.restorers[use]
 
-    def _open(self, use: str) -> Restorer:
-        return Restorer(
-            self.work.model,
-            self.work.device,
-            analysis=self.work.settings.analysis,
-            native=self.work.native,
-            threads=self.work.threads,
-            memory=self.work.memory,
-            use=use,
-        )
+
+def faulted(job: Job, fault: BaseException, worker: str | None = None) -> Outcome:
+    """The outcome of a file on which an unexpected exception was raised; where goes to the log."""
+    logger.info("'%s': an unexpected fault", job.source, exc_info=fault)
+    words = f"unexpected {type(fault).__name__}: {' '.join(str(fault).split())}"
+    return Outcome(
+        job, FAILED, f"'{job.source}': {words} (UNHAZE_LOG=INFO shows where)", worker=worker
+    )
 
 
-def size_of(result: FileResult) -> tuple[int, int]:
-    """(width, height) of a result, by its header."""
-    if result.video is not None:
-        return result.video.width, result.video.height
-    with result.target.open("rb") as file:  # by name, pyvips opens only those that are text
-        source = pyvips.Source.new_from_descriptor(file.fileno())
-        image = pyvips.Image.new_from_source(source, "")
-        return image.width, image.height
+@contextmanager
+def in_one_line(source: Path, target: Path, names: Mapping[str, str]) -> Iterator[None]:
+    """Raises what the user can mend as an UnhazeError of one line that names a file.
+
+    names: local file -> what the user calls it.
+    """
+    try:
+        yield
+        return
+    except UnhazeError as error:
+        words, cause = str(error), error.__cause__
+        if not any(printable(name) in words for name in (source, target)):
+            words = f"'{source}': {words}"
+        if isinstance(error, TargetExists):
+            words += "; --overwrite replaces it"
+    except OSError as error:
+        words, cause = f"'{error.filename or target}': {error.strerror or error}", error
+    except MemoryError as error:
+        words, cause = f"'{source}': not enough memory", error
+    for local, name in names.items():
+        words = words.replace(local, name)
+    raise UnhazeError(words) from cause
+
+
+def may_pass(failure: BaseException | None) -> bool:
+    """Returns whether a retry may succeed."""
+    return isinstance(failure, OSError) and failure.errno in PASSING
 
 
 def permanent(error: BaseException) -> bool:
     """Returns whether a retry is pointless: the file is missing or access is denied."""
     return isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
+
+
+def size_of(target: Path) -> tuple[int, int]:
+    """(width, height) of a written photo, by its header; zeros if nothing here reads it again."""
+    with target.open("rb") as file, suppress(pyvips.Error):  # by name, it opens only those of text
+        source = pyvips.Source.new_from_descriptor(file.fileno())
+        image = pyvips.Image.new_from_source(source, "")
+        return image.width, image.height
+    with suppress(UnhazeError), photo.open_photo(target) as opened:  # of what libvips does not read
+        return opened.shape[1], opened.shape[0]
+    return 0, 0
+
+
+def restore_file(
+    source: Path,
+    target: Path,
+    restorer: Restorer,
+    settings: Settings,
+    progress: Progress | None = None,
+) -> "VideoReport | None":
+    """Writes `target`, whole or not at all. UnhazeError, before any work, if it must stay.
+
+    Of `settings`, controls are the Restorer's. `progress` hears of a video's frames; what it raises
+    ends the work, and comes out here.
+    """
+    if target.exists() and not settings.overwrite:
+        raise TargetExists(f"'{target}' exists")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    how: dict[str, Any] = {"strength": settings.strength, "overwrite": settings.overwrite}
+    if is_video(source):
+        from unhaze.restore.video import restore_video
+
+        if settings.analysis is not None:
+            how["analysis"] = settings.analysis
+        how |= {"start": settings.start, "end": settings.end, "encoding": settings.encoding}
+        return restore_video(source, target, restorer=restorer, progress=progress, **how)
+    compare = target.with_name(f"{target.name}.compare.jpg") if settings.compare else None
+    how |= {"compare": compare, "save_field": target.parent if settings.save_field else None}
+    restorer.restore_file(source, target, output=settings.output, **how)
+    return None

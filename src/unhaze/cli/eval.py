@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unhaze.cli.settings import parse_settings, settings_option
-from unhaze.restore.devices import DEVICES
+from unhaze.restore.resources import DEVICES
 
 if TYPE_CHECKING:
     from unhaze.data.pairing import PairFiles

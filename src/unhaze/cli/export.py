@@ -24,7 +24,7 @@ def export(
     Its output is held against PyTorch's before the file is kept.
     """
     from unhaze.exporting import export as export_model
-    from unhaze.restore.checkpoints import checkpoint_of
+    from unhaze.restore.models import checkpoint_of
 
     report = export_model(
         checkpoint_of(source) or source,

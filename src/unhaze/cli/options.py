@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from unhaze.errors import UnhazeError
+from unhaze.outputs import CONTROLS, Controls, Option, Output
 from unhaze.outputs import OPTIONS as OUTPUTS
-from unhaze.outputs import Option, Output
-from unhaze.restore.controls import CONTROLS, Controls
-from unhaze.restore.devices import DEVICES
 from unhaze.restore.encoding import CHOICES, Choice, read_choice
+from unhaze.restore.resources import DEVICES
 
 if TYPE_CHECKING:
-    from unhaze.batch import Settings
+    from unhaze.batch import Work
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SHARE = click.FloatRange(0, 1)
@@ -54,24 +53,29 @@ class Given:
     output: Output
     controls: Controls
 
-    def settings(self) -> "Settings":
-        """Returns the settings for each file."""
-        from unhaze.batch import Settings
+    def work(self, source: str = "", target: str = "", retries: int = 0) -> "Work":
+        """Returns what is to be done to each file, with what; as `Work`."""
+        from unhaze.batch import Settings, Work
         from unhaze.restore.encoding import read_encoding
 
-        return Settings(
-            strength=self.strength,
-            overwrite=self.overwrite,
-            resume=self.resume,
-            compare=self.compare,
-            save_field=self.save_field,
-            start=self.start,
-            end=self.end,
-            encoding=read_encoding(self.encoding, self.encoding_file),
-            analysis=self.analysis,
-            output=self.output,
-            controls=self.controls,
+        given: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(Settings)}
+        given["encoding"] = read_encoding(self.encoding, self.encoding_file)
+        return Work(
+            source,
+            target,
+            Settings(**given),
+            self.model,
+            self.device,
+            self.native,
+            threads=self.threads or 0,
+            memory=self.memory,
+            retries=retries,
         )
+
+    @property
+    def at_once(self) -> int:
+        """Photos at a time, 0 to choose."""
+        return self.jobs or int(self.native)
 
 
 def given_in(context: click.Context) -> Given:
@@ -102,10 +106,12 @@ def given_in(context: click.Context) -> Given:
 
 def ready_model(model: str, net: str | None) -> str:
     """Returns the model to run: a checkpoint is converted to ONNX here, once for all workers."""
-    from unhaze.restore.checkpoints import checkpoint_of, ready
+    from unhaze.restore.models import checkpoint_of
 
     checkpoint = checkpoint_of(model)
     if checkpoint is not None:
+        from unhaze.restore.checkpoints import ready
+
         return str(ready(checkpoint, net))
     if net is not None:
         raise UnhazeError(f"--net says what a checkpoint is of; '{model}' is none")

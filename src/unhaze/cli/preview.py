@@ -6,7 +6,7 @@ import click
 
 from unhaze.cli.options import ready_model, seconds
 from unhaze.errors import UnhazeError
-from unhaze.restore.devices import DEVICES
+from unhaze.restore.resources import DEVICES
 
 OUT_HELP = "Picture or clip to write. [default: VIDEO.preview.jpg or .mp4]"
 

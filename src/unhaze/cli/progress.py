@@ -6,8 +6,6 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,95 +14,179 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unhaze.errors import UnhazeError
+
 if TYPE_CHECKING:
-    from unhaze.batch import FileResult, Progress
-    from unhaze.restore.video import VideoReport
+    from unhaze.batch import BatchStats, Job, Outcome, Plan, Progress, Work
+    from unhaze.cli.options import Given
 
 STOPPING = b"unhaze: stopping when the photos at work are done; Ctrl-C again ends at once\n"
+TELL_SECONDS = 10.0  # between two lines on progress; on a terminal it is told in place
 ERASE = "\r\x1b[K"  # back to the start of the line, and all of it is cleared
 
 
-@dataclass(frozen=True)
-class Told:
-    """Verbosity of the report. passed: files of folders that are not restored, each with why."""
+@dataclass
+class Teller:
+    """Prints outcomes as they come, and the summary.
 
-    as_json: bool = False
-    quiet: bool = False
-    verbose: bool = False
-    passed: Mapping[Path, str] = field(default_factory=dict)
+    files: as `unhaze run` does: each result on stdout, each file in the JSON document; else, as for
+    thousands of files, failures and, from time to time, how far it is. place: of the targets.
+    """
+
+    given: "Given"
+    place: str = ""
+    files: bool = False
+    cluster: str | None = None
+    told: float = 0.0
+    entries: list[dict[str, Any]] = field(default_factory=list)
+
+    def hear(self, stats: "BatchStats", outcome: "Outcome") -> None:
+        """Reports an outcome, after it has been counted."""
+        given, done, source = self.given, outcome.state == "done", outcome.job.source
+        if self.files and given.as_json:
+            self.entries.append(entry(outcome, self.place))
+        if self.files and not given.quiet:
+            for note in outcome.video.notes if outcome.video else ():
+                say(f"{source}: {note}")
+        if self.files and done and not given.as_json:
+            click.echo(outcome.job.target)
+        aloud = given.verbose or (self.files and not given.quiet)
+        if outcome.why or (done and aloud):
+            many = self.files and stats.total > 1
+            number = f"[{sum(stats.counts.values())}/{stats.total}] " if many else ""
+            say(number + (f"error: {outcome.why}" if outcome.why else took(outcome)))
+        if given.verbose and (kept := kept_in(outcome, self.place)):
+            say(f"{source}: kept {', '.join(kept)}")
+        if not self.files and not given.quiet:
+            self._tell(stats)
+
+    def _tell(self, stats: "BatchStats") -> None:
+        terminal = sys.stderr.isatty()
+        if stats.seconds - self.told >= (0.2 if terminal else TELL_SECONDS):
+            self.told = stats.seconds
+            line = f"unhaze: {sum(stats.counts.values())} of {stats.total}, {rate(stats)}"
+            click.echo((ERASE if terminal else "") + line, err=True, nl=not terminal)
+
+    def conclude(
+        self, stats: "BatchStats", stop: threading.Event, passed: Mapping[str, str]
+    ) -> int:
+        """Prints the summary and returns the exit status. passed: files that are not restored."""
+        counts, total, quiet = stats.counts, stats.total, self.given.quiet
+        stopped = stop.is_set() and sum(counts.values()) < total
+        facts = {"model": self.given.model, "cluster": self.cluster, "stopped": stopped}
+        facts |= stats.facts()
+        if self.files:
+            facts |= {"files": self.entries, "passed_over": passed_over(passed)}
+        if self.given.as_json:
+            click.echo(json.dumps(facts, indent=2))
+        elif not self.files:
+            click.echo(stats.manifest)
+        if self.files and counts["skipped"] and not quiet:
+            say(f"{counts['skipped']} of {total} were done before")
+        if self.files and counts["failed"] and total > 1:
+            say(f"error: {counts['failed']} of {total} inputs failed")
+        if not self.files and (counts["failed"] or not quiet):
+            words = ", ".join(f"{counts[state]} {state}" for state in ("done", "skipped", "failed"))
+            say(f"{words} of {total} in {stats.seconds:.1f} s: {rate(stats)}")
+        if stopped:
+            so_far = f"{counts['done'] + counts['skipped']} of {total} are done"
+            say(f"stopped; {so_far if self.files else '--resume goes on from here'}")
+            return 130
+        return 1 if counts["failed"] else 0
 
 
-def report(
-    results: "Iterator[FileResult]", total: int, model: str, stop: threading.Event, told: Told
-) -> int:
-    """Reports each result as soon as it is known; returns the exit status."""
-    start = time.perf_counter()
-    entries, counts = [], Counter(done=0, skipped=0, failed=0)
-    for number, result in enumerate(results, start=1):
-        became = "failed" if result.error else "skipped" if result.skipped else "done"
-        counts[became] += 1
-        entries.append(entry(result, became))
-        if not told.quiet:
-            for note in result.video.notes if result.video else ():
-                say(f"{result.source}: {note}")
-        if became == "done" and not told.as_json:
-            click.echo(result.target)
-        if became == "failed" or (became == "done" and not told.quiet):
-            said = f"error: {result.error}" if result.error else took(result)
-            say((f"[{number}/{total}] " if total > 1 else "") + said)
-        if told.verbose and became == "done" and entries[-1]["kept"]:
-            say(f"{result.source}: kept {', '.join(entries[-1]['kept'])}")
-    seconds = time.perf_counter() - start
-    stopped = stop.is_set() and len(entries) < total
-    if told.as_json:
-        facts = {"model": model, "inputs": total} | counts
-        facts |= {"stopped": stopped, "seconds": round(seconds, 3), "files": entries}
-        click.echo(json.dumps(facts | {"passed_over": passed_over(told.passed)}, indent=2))
-    if counts["skipped"] and not told.quiet:
-        say(f"{counts['skipped']} of {total} were done before")
-    if counts["failed"] and total > 1:
-        say(f"error: {counts['failed']} of {total} inputs failed")
-    if stopped:
-        say(f"stopped; {counts['done'] + counts['skipped']} of {total} are done")
-        return 130
-    return 1 if counts["failed"] else 0
+def tell_plan(plan: "Plan", work: "Work", *, as_json: bool) -> int:
+    """`--dry-run`: prints SOURCE -> TARGET and what is known of each; nothing is restored or
+    written. Returns the exit status, 1 if some inputs would fail.
+    """
+    entries = [planned(job, "planned", None, work) for job in plan.jobs]
+    entries += [planned(each.job, each.state, each.why, work) for each in plan.known]
+    for entry in entries:
+        words = entry.pop("words")
+        if entry["error"]:
+            say(f"error: {entry['error']}")
+        elif not as_json:
+            kept = " (kept)" * (entry["status"] != "planned")
+            click.echo(f"{entry['source']} -> {entry['target']}{kept}{words and ': '}{words}")
+    if as_json:
+        document = {"dry_run": True, "files": entries, "passed_over": passed_over(plan.passed)}
+        click.echo(json.dumps(document, indent=2))
+    return 1 if any(entry["error"] for entry in entries) else 0
 
 
-def passed_over(passed: Mapping[Path, str]) -> list[dict[str, str]]:
-    """Returns the JSON entries of files that are not restored."""
-    return [{"source": str(path), "reason": why} for path, why in passed.items()]
+def planned(job: "Job", status: str, error: str | None, work: "Work") -> dict[str, Any]:
+    """Returns what would be done to one file, of a video here how."""
+    from unhaze.batch import is_video
 
+    source, video = Path(work.source, job.source), None
+    if status == "planned" and is_video(source) and source.is_file():
+        from unhaze.restore.video.frames import require_av
 
-def took(result: "FileResult") -> str:
-    """The source, how long it took, and for a video how many frames it had."""
-    said = f"{result.source}: {result.seconds:.2f} s"
-    if result.video is None:
-        return said
-    rate = result.video.frames / result.seconds
-    return f"{said}, {result.video.frames} frames, {rate:.1f} frames/s"
+        require_av("restoring a video")
+        from unhaze.restore.video.planned import plan_video
 
-
-def entry(result: "FileResult", became: str) -> dict[str, Any]:
-    """Returns the JSON entry of a file."""
-    video = {} if result.video is None else {"video": facts_of(result.video)}
+        how = work.settings
+        part = {"start": how.start, "end": how.end, "strength": how.strength}
+        try:
+            video = plan_video(source, job.target, encoding=how.encoding, **part)
+        except UnhazeError as failure:
+            status, error = "failed", f"'{job.source}': {failure}"
     return {
-        "source": str(result.source),
-        "target": None if result.error else str(result.target),
-        "status": became,
-        "seconds": round(result.seconds, 3),
-        "error": result.error,
-        "notes": list(result.notes),
-        "kept": kept_in(result) if became == "done" and result.video is None else [],
-    } | video
+        "source": job.source,
+        "target": None if error else job.target,
+        "status": status,
+        "error": error,
+        "words": "" if video is None else str(video),
+        "video": None if video is None else video.facts(),
+    }
 
 
-def kept_in(result: "FileResult") -> list[str]:
-    """Returns in words what a written photo holds: size, depth, metadata."""
+def passed_over(passed: Mapping[str, str]) -> list[dict[str, str]]:
+    """Returns the JSON entries of files that are not restored."""
+    return [{"source": path, "reason": why} for path, why in passed.items()]
+
+
+def took(outcome: "Outcome") -> str:
+    """The source, how long it took, and for a video how many frames it had."""
+    said = f"{outcome.job.source}: {outcome.seconds:.2f} s"
+    if outcome.video is None:
+        return said
+    frames = outcome.video.frames
+    return f"{said}, {frames} frames, {frames / outcome.seconds:.1f} frames/s"
+
+
+def rate(stats: "BatchStats") -> str:
+    """Files and megapixels a second."""
+    facts = stats.facts()
+    files, pixels = facts["files_per_second"], facts["megapixels_per_second"]
+    return f"{files:.1f} files/s, {pixels:.1f} megapixels/s"
+
+
+def entry(outcome: "Outcome", place: str) -> dict[str, Any]:
+    """Returns the JSON entry of a file."""
+    facts = {
+        "source": outcome.job.source,
+        "target": None if outcome.why else outcome.job.target,
+        "status": outcome.state,
+        "seconds": round(outcome.seconds, 3),
+        "error": outcome.why,
+        "notes": list(outcome.notes),
+        "kept": kept_in(outcome, place),
+    }
+    if outcome.video is not None:
+        video = asdict(outcome.video)
+        facts["video"] = {key: video[key] for key in video if key not in ("source", "target")}
+    return facts
+
+
+def kept_in(outcome: "Outcome", place: str) -> list[str]:
+    """Returns in words what a photo that was written here holds: size, depth, metadata."""
     from unhaze import photo
-    from unhaze.errors import UnhazeError
 
-    with contextlib.suppress(UnhazeError), photo.open_photo(result.target) as opened:
-        return opened.words()
+    target = Path(place, outcome.job.target)
+    if outcome.state == "done" and outcome.video is None and target.is_file():
+        with contextlib.suppress(UnhazeError), photo.open_photo(target) as opened:
+            return opened.words()
     return []
 
 
@@ -112,11 +194,6 @@ def say(message: str) -> None:
     """One line on stderr, over what is left of a video's progress."""
     erase = ERASE if sys.stderr.isatty() else ""
     click.echo(f"{erase}unhaze: {' '.join(message.splitlines())}", err=True)
-
-
-def facts_of(video: "VideoReport") -> dict[str, Any]:
-    """Returns the fields of a video's report without the two paths, which the entry has."""
-    return {key: value for key, value in asdict(video).items() if key not in ("source", "target")}
 
 
 def follow_video(source: Path) -> "Progress":
@@ -127,7 +204,7 @@ def follow_video(source: Path) -> "Progress":
 
     def progress(frames: int, total: int | None, seconds: float) -> None:
         nonlocal told
-        if seconds - told < (0.2 if terminal else 10):
+        if seconds - told < (0.2 if terminal else TELL_SECONDS):
             return
         told = seconds
         rate = frames / seconds

@@ -1,26 +1,71 @@
-"""`unhaze run`: hazy photos and videos in, restored ones out."""
+"""`unhaze run`: hazy photos and videos in, restored ones out; also of pipes, URLs, sequences."""
 
+import json
 import signal
 import sys
-from functools import partial
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from unhaze.cli.dry import tell_plan
 from unhaze.cli.options import given_in, option_name, shared_options
-from unhaze.cli.progress import Told, follow_video, report, stopped_by
-from unhaze.cli.streams import Streaming, as_streams, restore_stream, streams_in
+from unhaze.cli.progress import Teller, follow_video, say, stopped_by, tell_plan
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
-    from unhaze.batch import FileJob, Settings
+    from unhaze.batch import Plan, Settings
     from unhaze.restore.restorer import Restorer
+    from unhaze.restore.video import VideoReport
     from unhaze.restore.video.streams import Piped
 
 OUT_HELP = "File for one input, folder for several, - for stdout, URL. [default: beside the input]"
 LIST_HELP = "File with more inputs, one per line or NUL-terminated; - is stdin."
+CONTAINERS = ("matroska", "mpegts", "y4m", "flv")
+NETWORK_HELP = "Allow FFmpeg to read and write the given URLs."
+CONTAINER_HELP = "Container of a video on stdout or at a URL. [default: the source's or the URL's]"
+RECONNECT_HELP = "How long to reconnect to a lost live source. [default: 30]"
+FPS_HELP = "Frame rate of a sequence that becomes a video. [default: 25]"
+NUMBER_HELP = "First number of a sequence, read or written. [default: 1]"
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """The options that are for streams and sequences alone; None: not given."""
+
+    allow_network: bool
+    container: str | None
+    reconnect: float | None
+    fps: float | None
+    start_number: int | None
+
+
+def as_streams(command: Callable[..., int]) -> Callable[..., int]:
+    """Gives a verb these options, in one argument `streaming`."""
+
+    @click.option("--allow-network", is_flag=True, help=NETWORK_HELP)
+    @click.option("--container", type=click.Choice(CONTAINERS), help=CONTAINER_HELP)
+    @click.option(
+        "--reconnect", type=click.FloatRange(0, 86400), metavar="SECONDS", help=RECONNECT_HELP
+    )
+    @click.option("--fps", type=click.FloatRange(0.01, 1000), metavar="N", help=FPS_HELP)
+    @click.option("--start-number", type=click.IntRange(0), metavar="N", help=NUMBER_HELP)
+    @wraps(command)
+    def with_streams(
+        allow_network: bool,
+        container: str | None,
+        reconnect: float | None,
+        fps: float | None,
+        start_number: int | None,
+        **others: Any,
+    ) -> int:
+        streaming = Streaming(allow_network, container, reconnect, fps, start_number)
+        return command(streaming=streaming, **others)
+
+    return with_streams
 
 
 @click.command(short_help="Clears haze from photos and videos.")
@@ -44,59 +89,49 @@ def run(
     with -o, names and structure stay as they are. A file that fails is named and the rest goes on.
     """
     given = given_in(context)
-    from unhaze.batch import plan_files, read_list, restore_files
-    from unhaze.restore.restorer import Restorer
+    from unhaze.batch import BatchStats, ExecutorConfig, plan_files, read_list, restore_files
     from unhaze.restore.video.streams import is_video_head
 
-    settings, threads = given.settings(), given.threads or 0
-    model = partial(Restorer, given.model, given.device)
-    open_restorer = partial(model, analysis=given.analysis, native=given.native)
-    streamed = streams_in(inputs, out, streaming)
+    work = given.work()
+    settings, streamed = work.settings, streams_in(inputs, out, streaming)
     if streamed or "-" in inputs or out == "-":
         only_files = given.dry_run or files_from is not None
         as_json = given.as_json and (not streamed or out == "-")
         check_pipes(inputs, out, settings, only_files=only_files or as_json)
         source, head = source_of(inputs[0])
         use = "video" if streamed or is_video_head(head) else "photo"
-        restorer = open_restorer(threads=threads, memory=given.memory, use=use)
-        restorer = restorer.controlled(settings.controls)
+        restorer = work.restorer(use)
         if use == "photo":
             return restore_pipe(inputs[0], head, out or "-", restorer, settings)
         said = {"as_json": given.as_json, "quiet": given.quiet}
         return restore_stream(source, out or "-", restorer, settings, streaming, **said)
     listed = read_list(files_from.read()) if files_from else []
-    passed: dict[Path, str] = {}
-    plan = plan_files([*inputs, *listed], out, output=given.output, passed=passed)
+    plan = plan_files([*inputs, *listed], out, settings)
     check_videos(plan, settings)
     if given.dry_run:
-        return tell_plan(plan, settings, passed, as_json=given.as_json)
+        return tell_plan(plan, work, as_json=given.as_json)
+    teller, stats = Teller(given, files=True), BatchStats()
+    how = {"watch": None if given.quiet else follow_video, "stats": stats}
     with stopped_by(signal.SIGINT) as stop:
-        results = restore_files(
-            plan,
-            open_restorer,
-            settings,
-            at_once=given.jobs or int(given.native),
-            threads=threads,
-            memory=given.memory,
-            stop=stop,
-            watch=None if given.quiet else follow_video,
-        )
-        told = Told(given.as_json, given.quiet, given.verbose, passed)
-        return report(results, len(plan), given.model, stop, told)
+        executor = ExecutorConfig(jobs=given.at_once)
+        for outcome in restore_files(plan, work, executor, stop=stop, **how):
+            teller.hear(stats, outcome)
+        return teller.conclude(stats, stop, plan.passed)
 
 
-def check_videos(plan: "list[FileJob]", settings: "Settings") -> None:
+def check_videos(plan: "Plan", settings: "Settings") -> None:
     """A usage error if options for videos, or for photos, have none to work on."""
     from unhaze.batch import is_video
     from unhaze.restore.encoding import CHOICES, Encoding
 
-    videos = sum(is_video(job.source) for job in plan)
+    names = [job.source for job in (*plan.jobs, *(each.job for each in plan.known))]
+    videos = sum(is_video(name) for name in names)
     for_videos = (settings.start, settings.end, settings.encoding) != (None, None, Encoding())
     if videos == 0 and for_videos:
         said = ", ".join(["--start", "--end", *map(option_name, CHOICES)])
         raise click.UsageError(f"{said} are for videos, and there is none")
     if videos and (settings.compare or settings.save_field):
-        if videos == len(plan):
+        if videos == plan.total:
             raise click.UsageError("--compare and --save-field are for photos, and there is none")
         click.echo("unhaze: --compare and --save-field leave out the videos", err=True)
 
@@ -160,3 +195,94 @@ def restore_pipe(
         click.echo(f"unhaze: error: {whose}{error}", err=True)
         return 1
     return 0
+
+
+def streams_in(inputs: tuple[str, ...], out: str | None, streaming: Streaming) -> bool:
+    """Returns whether an input or `out` is a URL or a sequence, or a video goes to stdout.
+
+    A usage error if it is not alone, or needs the network and may not have it.
+    """
+    from unhaze.batch import is_video
+    from unhaze.restore.video.streams import is_sequence, scheme_of
+
+    words = (*inputs, *([out] if out else []))
+    urls = [each for each in words if scheme_of(each)]
+    special = urls or any(is_sequence(each) for each in words)
+    if special and len(inputs) != 1:
+        raise click.UsageError("a URL, or a sequence of pictures, goes alone; give one INPUT")
+    if urls and not streaming.allow_network:
+        raise click.UsageError(f"'{urls[0]}' is a URL; --allow-network lets FFmpeg open it")
+    if special and out is None:
+        raise click.UsageError(f"where to? give -o FILE for '{inputs[0]}', or -o - for stdout")
+    to_stdout = out == "-" and len(inputs) == 1 and is_video(inputs[0])
+    piped = "-" in words
+    for name, value in asdict(streaming).items():
+        if value and not (special or piped) and name != "allow_network":
+            where = "sequences" if name in ("fps", "start_number") else "stdout and URLs"
+            raise click.UsageError(f"--{name.replace('_', '-')} is for {where}")
+    return bool(special) or to_stdout
+
+
+def restore_stream(
+    source: Any,
+    out: str,
+    restorer: "Restorer",
+    settings: "Settings",
+    streaming: Streaming,
+    *,
+    as_json: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Restores one video or sequence, and returns the exit status; what is said goes to stderr."""
+    from unhaze.restore.video.frames import require_av
+
+    begin, name = time.perf_counter(), getattr(source, "name", source)
+    name = "stdin" if name == "<stdin>" else str(name)
+    watch = None if quiet else follow_video(Path(name))
+    try:
+        require_av("restoring a video")
+        report = _restored(source, out, restorer, settings, streaming, watch)
+    except UnhazeError as error:
+        say(f"error: {error}" if name in str(error) else f"error: '{name}': {error}")
+        return 1
+    seconds = time.perf_counter() - begin
+    if not quiet:
+        for note in report.notes:
+            say(f"{name}: {note}")
+        rate = report.frames / seconds
+        say(f"{name}: {seconds:.2f} s, {report.frames} frames, {rate:.1f} frames/s")
+    if as_json:
+        click.echo(json.dumps(asdict(report) | {"target": str(report.target)}, indent=2))
+    elif out != "-":
+        click.echo(out)
+    return 0
+
+
+def _restored(
+    source: Any,
+    out: str,
+    restorer: "Restorer",
+    settings: "Settings",
+    streaming: Streaming,
+    watch: Callable[[int, int | None, float], None] | None,
+) -> "VideoReport":
+    from unhaze.restore.video import restore_video
+    from unhaze.restore.video.sequences import restore_sequence
+    from unhaze.restore.video.streams import RECONNECT, is_sequence
+
+    how: dict[str, Any] = {
+        "restorer": restorer,
+        "strength": settings.strength,
+        "overwrite": settings.overwrite,
+        "progress": watch,
+    }
+    if settings.analysis is not None:
+        how["analysis"] = settings.analysis
+    how |= {"start": settings.start, "end": settings.end, "encoding": settings.encoding}
+    if is_sequence(source) or is_sequence(out):
+        numbers = {"fps": streaming.fps, "start_number": streaming.start_number}
+        return restore_sequence(source, out, output=settings.output, **numbers, **how)
+    how["reconnect"] = RECONNECT if streaming.reconnect is None else streaming.reconnect
+    if out != "-" or streaming.container:
+        how["container"] = streaming.container
+    return restore_video(source, sys.stdout.buffer if out == "-" else out, **how)

@@ -42,8 +42,7 @@ def load(model: str, device: str, network: str | None = None) -> Model:
     precomputed = precomputed_in(Path(model))
     if precomputed:
         return Model(no_restoring, None, None, describe_cpu(), precomputed=precomputed)
-    from unhaze.restore.checkpoints import checkpoint_of
-    from unhaze.restore.models import open_model
+    from unhaze.restore.models import checkpoint_of, open_model
     from unhaze.restore.native import restore_whole
 
     checkpoint = checkpoint_of(model)

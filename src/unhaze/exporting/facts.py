@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from unhaze.restore.cost import TIMED
 from unhaze.restore.engine import Engine
+from unhaze.restore.models import TIMED
 
 COUNTED = 128  # side in pixels of the picture on which strides are counted
 MEASURED = (256, 320)  # height and width of the picture on which memory is measured
@@ -52,7 +52,7 @@ def count_macs(net: nn.Module, height: int, width: int) -> int:
 
 
 def count_costs(net: nn.Module) -> dict[str, int]:
-    """What `restore.cost` tells before a picture: multiplications.
+    """What `tell_cost` tells before a picture: multiplications.
 
     `macs_per_pixel`: for each pixel more, from 256 x 256 to 512 x 512. `macs_fixed`: besides, for
     any picture, as where a part of the network sees all of them at one size. `macs_small`: for a

@@ -4,8 +4,13 @@
 and docs/use.md shows it.
 """
 
+import logging
 import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from unhaze.photo import png, xmp
@@ -121,3 +126,30 @@ def without_announcements(packet: bytes, lost: tuple[str, ...]) -> bytes | None:
         if corrected is not None:
             corrected = xmp.without(corrected, names, semantics)
     return corrected
+
+
+@contextmanager
+def noted(source: Path) -> Iterator[list[str]]:
+    """Yields a list of the warnings that this thread logs inside the block: what a photo loses.
+
+    For other listeners the name of the file is added.
+    """
+    notes: list[str] = []
+    thread = threading.get_ident()
+
+    def collect(record: logging.LogRecord) -> bool:
+        if record.thread == thread:
+            said = record.getMessage()
+            notes.append(said)
+            if str(source) not in said:
+                record.msg, record.args = "'%s': %s", (source, said)
+        return False
+
+    collector = logging.Handler(logging.WARNING)
+    collector.addFilter(collect)
+    logger = logging.getLogger("unhaze")
+    logger.addHandler(collector)
+    try:
+        yield notes
+    finally:
+        logger.removeHandler(collector)

@@ -1,10 +1,16 @@
-"""The analysis image: a small version of the photo, which is the input of the network."""
+"""The analysis image: a small version of the photo, which is the input of the network.
+
+Places without data, as in maps and orthophotos, do not influence the result or change.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pyvips
 
 from unhaze.image.resize import as_image, size_within
-from unhaze.photo import Photo
+from unhaze.photo import Photo, Traits
 from unhaze.restore.managed import filled
 
 FINITE = 3e38  # nearly the largest 32-bit float
@@ -62,3 +68,36 @@ def whole_image(photo: Photo) -> pyvips.Image:
     if photo.alpha is None or photo.traits.extra:
         return as_image(photo.pixels)
     return as_image(np.dstack([photo.pixels, photo.alpha])).copy(interpretation="srgb")
+
+
+def with_data_only(image: pyvips.Image, traits: Traits) -> pyvips.Image:
+    """Hides places without data with alpha; a picture with alpha does not change."""
+    if traits.missing is None or image.hasalpha():
+        return image
+    # For images, == returns an image, unlike pyvips' type stubs.
+    empty = image.relational_const("equal", [traits.missing]).bandand()
+    alpha = empty.ifthenelse(0, WHITES[str(image.format)]).cast(image.format)
+    return image.bandjoin(alpha).copy(interpretation=image.interpretation)
+
+
+def where_data_is(
+    apply: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]],
+    strips: Iterable[np.ndarray],
+    traits: Traits,
+) -> Iterator[np.ndarray]:
+    """Applies `apply` to strips (n,W,C), except where there is no data."""
+    if traits.missing is None:
+        yield from apply(strips)
+        return
+    waiting: deque[np.ndarray] = deque()
+
+    def noted() -> Iterator[np.ndarray]:
+        for strip in strips:
+            waiting.append(strip)
+            yield strip
+
+    colours = 1 if traits.grey else 3
+    for done in apply(noted()):
+        strip = waiting.popleft()
+        empty = (strip[..., :colours] == traits.missing).all(axis=2)
+        yield np.where(empty[..., None], strip, done) if empty.any() else done

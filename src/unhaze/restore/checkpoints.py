@@ -8,7 +8,6 @@ import logging
 import sys
 from pathlib import Path
 
-from unhaze import zoo
 from unhaze.cache import cache_folder
 from unhaze.errors import UnhazeError
 
@@ -16,20 +15,6 @@ TOLERANCE = 1e-3  # largest difference between ONNX and PyTorch, for pictures of
 MARK = "unhaze: error: "
 
 logger = logging.getLogger(__name__)
-
-
-def checkpoint_of(name: str | Path) -> Path | None:
-    """Returns the file or run folder `name` if it has to be converted to ONNX, else None.
-
-    Also the file of a network that `unhaze zoo get` has downloaded. UnhazeError: it can be
-    downloaded, but has not been.
-    """
-    path = Path(name)
-    if str(name) and path.exists():
-        return None if path.suffix == ".onnx" else path
-    if path.suffix == ".safetensors" and any(path.parent.glob(f"{path.stem}-[0-9]*.safetensors")):
-        return path
-    return zoo.file_of(str(name)) if zoo.offered(str(name)) else None
 
 
 def ready(source: Path, net: str | None = None) -> Path:

@@ -7,7 +7,7 @@ previews, strips, animations and videos. `strength` is applied afterwards.
 import numpy as np
 
 from unhaze.image.filters import LUMA, guided_filter
-from unhaze.restore.controls import AS_MODEL, Controls
+from unhaze.outputs import AS_MODEL, Controls
 
 GRID = 128  # cells along the longer side for the search for sky
 SKY = (0.08, 0.2)  # dissimilarity (luma) up to which a place is sky, and from which on it is not

@@ -13,9 +13,8 @@ from onnxruntime.capi import (
 )
 
 from unhaze.errors import UnhazeError
-from unhaze.restore.devices import DEVICES, choose_device
 from unhaze.restore.openvino import OpenVinoSession
-from unhaze.restore.resources import count_threads
+from unhaze.restore.resources import DEVICES, choose_device, count_threads
 
 ORT_ERRORS = (
     MemoryError,

@@ -20,9 +20,8 @@ from unhaze.restore.conventions import (
     read_sidecar,
     shaped,
 )
-from unhaze.restore.devices import DEVICES, choose_device
 from unhaze.restore.engine import ORT_ERRORS, Engine, OutOfMemory, session_options
-from unhaze.restore.resources import count_threads
+from unhaze.restore.resources import DEVICES, choose_device, count_threads
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
 # Of input and output. Nearly all networks use the same for both, or write 0..1.
@@ -35,30 +34,23 @@ RARITY = {("0..1", "0..1"): 0.8, ("-1..1", "-1..1"): 0.9, ("0..255", "0..255"): 
 logger = logging.getLogger(__name__)
 
 
-def open_onnx(path: Path, device: str = "auto", *, threads: int = 0) -> "Engine | ForeignModel":
-    """Opens a .onnx file of this project, described by its card, or of others, probed and reported
-    in a line.
+def open_foreign(
+    path: Path, device: str, plain: Engine | None, *, threads: int = 0
+) -> "Engine | ForeignModel":
+    """Opens a .onnx file of others, probed and reported in a line. plain: the file opened without
+    probing; None: that fails.
 
-    UnhazeError: no such file, not a model, or its input or output is not a picture.
+    UnhazeError: its input or output is not a picture.
     """
-    refused: UnhazeError | None = None
-    try:
-        engine = Engine(path, device, threads=threads)
-        if "net" in engine.card or "context" in engine.card:
-            return engine
-    except UnhazeError as error:
-        refused, engine = error, None
-    if refused is not None and ("usable" in str(refused) or "no model file" in str(refused)):
-        raise refused
     sidecar = read_sidecar(path)
     try:
         foreign = ForeignModel(path, device, threads=threads, given=sidecar)
     except UnhazeError:
-        if engine is None or sidecar:
+        if plain is None or sidecar:
             raise
-        return engine  # its errors are raised when it runs, as for any other model
-    if engine is not None and foreign.conventions.plain:
-        return engine
+        return plain  # its errors are raised when it runs, as for any other model
+    if plain is not None and foreign.conventions.plain:
+        return plain
     logger.warning("'%s': %s%s", path, foreign.conventions.sentence(), remark(path, sidecar))
     return foreign
 

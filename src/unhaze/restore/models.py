@@ -1,7 +1,9 @@
 """Shipped models, and how a model name or file becomes a model that runs."""
 
 import hashlib
+import logging
 import math
+import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +15,21 @@ import numpy as np
 
 from unhaze import zoo
 from unhaze.errors import UnhazeError
-from unhaze.restore.checkpoints import checkpoint_of, ready
-from unhaze.restore.devices import choose_device
+from unhaze.restore.resources import choose_device
 from unhaze.validation import nearest, one_of
 from unhaze.zoo.kinds import kind_of
 
 FOLDER = Path(__file__).parents[1] / "models"
 USES = ("photo", "video")
+ANALYSIS = 1024  # pixels, if the model's card states none
+HEAVY = 300e9  # multiplications per picture from which on a model is heavy
+TIMED = (96, 128)  # height and width of the picture for timing
+MEGAPIXEL = 1_000_000
 # Speed classes: each holds models below this number of multiplications per pixel.
 SPEEDS = {"fast": 20_000, "medium": 200_000, "slow": math.inf}
+
+logger = logging.getLogger(__name__)
+told: set[tuple[str, int | None]] = set()  # models and sizes
 
 
 class Model(Protocol):
@@ -122,8 +130,6 @@ def open_model(
     core. "auto" depends on the device, on `picture_size`, (height, width) at full size if known,
     and on `use`, "photo" or "video". UnhazeError: as for `find_model` and `Engine`.
     """
-    from unhaze.restore.foreign import open_onnx
-
     chosen = choose_device(device)
     if str(name) != "auto":  # does not import priors
         from unhaze.restore.priors import is_prior, open_prior
@@ -132,6 +138,26 @@ def open_model(
             return open_prior(str(name))
     path = find_model(name, device=chosen, picture_size=picture_size, use=use)
     return open_onnx(path, device, threads=threads)
+
+
+def open_onnx(path: Path, device: str = "auto", *, threads: int = 0) -> Model:
+    """Opens a .onnx file of this project, described by its card, or of others, as `open_foreign`.
+
+    UnhazeError: no such file, not a model, or its input or output is not a picture.
+    """
+    from unhaze.restore.engine import Engine
+
+    try:
+        engine = Engine(path, device, threads=threads)
+        if "net" in engine.card or "context" in engine.card:
+            return engine
+    except UnhazeError as error:
+        if "usable" in str(error) or "no model file" in str(error):
+            raise
+        engine = None
+    from unhaze.restore.foreign import open_foreign
+
+    return open_foreign(path, device, engine, threads=threads)
 
 
 def find_model(
@@ -159,6 +185,8 @@ def find_model(
         return path
     checkpoint = checkpoint_of(name)
     if checkpoint is not None:
+        from unhaze.restore.checkpoints import ready
+
         return ready(checkpoint)
     cards = {card.name: card for card in list_models(folder)}
     if str(name) == "auto":
@@ -175,6 +203,30 @@ def find_model(
         known = ["auto", *cards, *PRIORS, *zoo.list_offers()]
         raise UnhazeError(f"no model '{name}'; {nearest(str(name), known)}")
     return _checked(folder / card.file, card)
+
+
+def checkpoint_of(name: str | Path) -> Path | None:
+    """Returns the file or run folder `name` if it has to be converted to ONNX, else None.
+
+    Also the file of a network that `unhaze zoo get` has downloaded. UnhazeError: it can be
+    downloaded, but has not been.
+    """
+    path = Path(name)
+    if str(name) in ("auto", *(card.name for card in list_models())):
+        return None
+    if str(name) and path.exists():
+        return None if path.suffix == ".onnx" else path
+    if path.suffix == ".safetensors" and any(path.parent.glob(f"{path.stem}-[0-9]*.safetensors")):
+        return path
+    return zoo.file_of(str(name)) if zoo.offered(str(name)) else None
+
+
+def analysis_of(model: Model) -> int:
+    """Returns the long side in pixels for this model: published networks were trained at one
+    scale.
+    """
+    side = model.card.get("analysis")
+    return side if isinstance(side, int) and side >= 16 else ANALYSIS
 
 
 def pick_card(
@@ -220,3 +272,44 @@ def _sha256(path: Path, size: int, changed: int) -> str:
     """Computed once for each state of the file, because "auto" needs it for every picture."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tell_cost(model: Model, analysis: int, *, native: bool) -> None:
+    """Writes one line to stderr, once per model and size, if a picture takes long.
+
+    Seconds follow from a run on a small picture, multiplications and memory from the model's card.
+    `analysis`: long side in pixels of the network's input, taken as 4:3; `native`: per megapixel.
+    """
+    each = model.card.get("macs_per_pixel")
+    pixels = MEGAPIXEL if native else analysis * analysis * 3 // 4
+    key = (str(model.path), None if native else analysis)
+    if not isinstance(each, int) or key in told:
+        return
+    macs = each * pixels + model.card.get("macs_fixed", 0)
+    if macs < HEAVY:
+        return
+    told.add(key)
+    seconds = time_of(model) * macs / model.card.get("macs_small", each * TIMED[0] * TIMED[1])
+    memory = model.card.get("bytes_per_pixel")
+    needed = f" and {memory * pixels / 1e9:.1f} GB of memory" if isinstance(memory, int) else ""
+    size = "for each megapixel" if native else f"for each picture, at {analysis} pixels"
+    logger.warning(
+        "this network is heavy: about %.0f s%s %s (%.0f GMAC, on %s); a smaller --analysis or"
+        " another --device is quicker",
+        max(seconds, 1),
+        needed,
+        size,
+        macs / 1e9,
+        model.device,
+    )
+
+
+def time_of(model: Model) -> float:
+    """Returns the seconds for a picture of `TIMED`; the first run, which prepares, does not
+    count.
+    """
+    hazy = np.full((1, 3, *TIMED), 0.5, np.float32)
+    model(hazy)
+    started = time.perf_counter()
+    model(hazy)
+    return time.perf_counter() - started

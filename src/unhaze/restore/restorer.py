@@ -12,21 +12,16 @@ from unhaze import photo as photos
 from unhaze.atomic import check_target, make_folder
 from unhaze.errors import UnhazeError
 from unhaze.image.conversion import check_pixels, to_float, to_u8
-from unhaze.outputs import AS_SOURCE, Output
+from unhaze.outputs import AS_MODEL, AS_SOURCE, CONTROLS, Controls, Output
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, upright
-from unhaze.restore.analysis import analysis_image, whole_image
+from unhaze.restore.analysis import analysis_image, where_data_is, whole_image, with_data_only
 from unhaze.restore.controlling import controlled
-from unhaze.restore.controls import AS_MODEL, CONTROLS, Controls
-from unhaze.restore.cost import tell_cost
 from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
-from unhaze.restore.missing import where_data_is, with_data_only
-from unhaze.restore.models import Model, find_model, open_model
+from unhaze.restore.models import Model, analysis_of, find_model, open_model, tell_cost
 from unhaze.restore.native import restore_pixels, restore_whole
 from unhaze.restore.preview import Preview, comparison, field_pictures
 from unhaze.restore.series import restored_series
-
-ANALYSIS = 1024  # pixels, if the model's card states none
 
 
 class Restorer:
@@ -334,14 +329,6 @@ class Restorer:
         strips = where_data_is(apply, stream.strips, stream.traits)
         preview = to_u8(as_stored(restored, traits.orientation)) if strength else None
         return replace(stream, strips=strips, preview=preview), Preview(hazy, restored, maps)
-
-
-def analysis_of(model: Model) -> int:
-    """Returns the long side in pixels for this model: published networks were trained at one
-    scale.
-    """
-    side = model.card.get("analysis")
-    return side if isinstance(side, int) and side >= 16 else ANALYSIS
 
 
 def _turned_back(maps: np.ndarray, traits: Traits) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from unhaze.photo.output import FORMATS, SAME
+from unhaze.formats import NAMED
+from unhaze.outputs import SAME
 from unhaze.web.responses import MEDIA_TYPES
 
 EXACT, SUBTYPES, ALL = 2, 1, 0  # how specific a range is
@@ -12,7 +13,7 @@ class NotAcceptable(Exception):
     """No format that the client accepts can be written here."""
 
     def __init__(self) -> None:
-        known = ", ".join(MEDIA_TYPES[suffix] for suffix in FORMATS.values())
+        known = ", ".join(MEDIA_TYPES[suffix] for suffix in NAMED.values())
         super().__init__(f"expected an Accept that lets one of {known} through")
 
 
@@ -22,7 +23,7 @@ def wanted_formats(accept: str) -> dict[str, float]:
     Without `Accept`, all formats are accepted. NotAcceptable: none is.
     """
     ranges = [read_range(each) for each in accept.split(",") if each.strip()] or [("*/*", 1.0)]
-    found = {name: quality(MEDIA_TYPES[suffix], ranges) for name, suffix in FORMATS.items()}
+    found = {name: quality(MEDIA_TYPES[suffix], ranges) for name, suffix in NAMED.items()}
     welcome = {name: value for name, value in found.items() if value > 0}
     if not welcome:
         raise NotAcceptable
@@ -56,7 +57,7 @@ def choose(wanted: Mapping[str, float], own: str) -> str:
     a tie.
     """
     best = max(wanted.values())
-    kept = [name for name in FORMATS if MEDIA_TYPES[FORMATS[name]] == MEDIA_TYPES[own]]
+    kept = [name for name in NAMED if MEDIA_TYPES[NAMED[name]] == MEDIA_TYPES[own]]
     if any(wanted.get(name) == best for name in kept):
         return SAME
     return next(name for name, value in wanted.items() if value == best)

@@ -12,9 +12,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from pydantic.fields import Field, FieldInfo
 
 from unhaze.errors import UnhazeError
-from unhaze.outputs import SAME, Option
-from unhaze.photo.output import OPTIONS
-from unhaze.restore.controls import CONTROLS, Controls
+from unhaze.outputs import CONTROLS, OPTIONS, SAME, Controls, Option
 from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
 from unhaze.validation import nearest
 
@@ -69,8 +67,8 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "token": parameter(str, "", "Of the server.", "TOKEN"),
 }
-PARAMETERS |= {name: from_option(name, option) for name, option in OPTIONS.items()}
-OUTPUT = tuple(OPTIONS)
+OUTPUT = tuple(name for name in OPTIONS if name != "suffix")  # of which a result here has no use
+PARAMETERS |= {name: from_option(name, OPTIONS[name]) for name in OUTPUT}
 PARAMETERS |= {
     name: parameter(float, 0.0, about, 0.5, ge=0, le=1) for name, about in CONTROLS.items()
 }

@@ -13,12 +13,13 @@ import pyvips
 
 from unhaze import photo as photos
 from unhaze.errors import UnhazeError
+from unhaze.formats import NAMED
 from unhaze.image.conversion import to_u8
-from unhaze.photo.notes import noted
-from unhaze.photo.output import SAME, output_of, suffix_for
+from unhaze.outputs import AS_MODEL, SAME, Controls, Output
+from unhaze.photo.inventory import noted
 from unhaze.photo.picture import ICC
+from unhaze.photo.savers import SAVERS
 from unhaze.restore.analysis import analysis_image
-from unhaze.restore.controls import AS_MODEL, Controls
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
 from unhaze.restore.preview import Preview
@@ -98,9 +99,26 @@ class Order:
     controls: Controls = AS_MODEL
 
     def suffix(self, own: str) -> str:
-        """Returns the suffix of the result of a photo with suffix `own`."""
-        asked = self.output["format"]
-        return suffix_for(choose(self.wanted, own) if asked == SAME and self.wanted else asked, own)
+        """Returns the suffix of the result of a photo with suffix `own`. UnhazeError: no such
+        format.
+        """
+        format = self.output["format"]
+        if format == SAME and self.wanted:
+            format = choose(self.wanted, own)
+        if format == SAME:
+            return own
+        if format not in NAMED:
+            raise UnhazeError(f"format is '{format}'; it must be one of {', '.join(NAMED)}")
+        same = own in SAVERS and SAVERS[own] is SAVERS[NAMED[format]]
+        return own if same else NAMED[format]
+
+    def how(self) -> Output:
+        """Returns how the result is written. UnhazeError: invalid or conflicting values."""
+        chosen: dict[str, Any] = {
+            name: None if value in (0, "", SAME) else value for name, value in self.output.items()
+        }
+        chosen |= {name: self.output.get(name, False) for name in ("lossless", "strip_metadata")}
+        return Output(**chosen)
 
 
 @dataclass(frozen=True)
@@ -116,7 +134,7 @@ def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -
     started = time.perf_counter()
     restorer = models.restorer(model, analysis).controlled(order.controls)
     with noted(item.source) as lost:
-        output = output_of(order.output)
+        output = order.how()
         facts = receive(models, item, output.channels)
         facts["suffix"] = order.suffix(facts["suffix"])
         target = item.folder / f"result{facts['suffix']}"
@@ -135,7 +153,7 @@ def write_result(models: Models, item: Kept, order: Order) -> Written:
     # The kept analysis is that of the model alone; controls need another field.
     seen = _seen(models, item) if order.strength and order.controls == AS_MODEL else None
     with noted(item.source) as lost:
-        how = {"strength": order.strength, "output": output_of(order.output)}
+        how = {"strength": order.strength, "output": order.how()}
         restorer.restore_file(item.source, target, seen=seen, **how)
     return Written(target, tuple(lost))
 

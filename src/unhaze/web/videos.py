@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, Response
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
-from unhaze.restore.controls import Controls
+from unhaze.outputs import Controls
 from unhaze.restore.encoding import Encoding
 from unhaze.web import parameters, tasks
 from unhaze.web.desk import Stopping

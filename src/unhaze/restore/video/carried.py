@@ -1,11 +1,13 @@
 """Side data of frames: kept if the encoder writes it, otherwise reported."""
 
+import ctypes
 from collections.abc import Iterable
 from typing import Any
 
 from av import VideoFrame
 from av.sidedata.sidedata import SideDataContainer, Type
 
+SMALL = 16  # pixels along a side
 # For each kind of FFmpeg's side data: its name for users, and the encoders that write it.
 CARRIED: dict[Type, tuple[str, tuple[str, ...]]] = {
     Type.A53_CC: ("closed captions", ("libx264",)),
@@ -17,10 +19,8 @@ CARRIED: dict[Type, tuple[str, tuple[str, ...]]] = {
     Type.DYNAMIC_HDR_VIVID: ("the scenes of HDR Vivid", ()),
     Type.DOVI_METADATA: ("the scenes of Dolby Vision", ()),
 }
-
-
 # Codecs of still pictures, by FFmpeg's names. They have only ICC profiles, for which side data
-# must not be read frame by frame in PyAV 18 (see `sidedata`).
+# must not be read frame by frame in PyAV 18 (see `attached`).
 STILL = {"png", "apng", "mjpeg", "tiff", "webp", "jpegxl", "jpeg2000", "bmp", "exr", "gif"}
 
 
@@ -44,3 +44,17 @@ def left_out(carried: Iterable[Type], encoder: str, codec: str) -> str | None:
         if kind in found and encoder not in writers
     ]
     return f"this {codec} does not keep {', '.join(lost)}" if lost else None
+
+
+def attached(frame: VideoFrame, *kinds: Type) -> list[Any]:
+    """Returns the side data of each kind, a buffer; None if the frame has none.
+
+    PyAV 18 frees the tags of side data twice, such as those of an ICC profile, and the process
+    crashes some time later. Therefore a small copy is examined, and side data with tags is kept for
+    ever.
+    """
+    found: Any = frame.reformat(SMALL, SMALL, "gray").side_data  # its types know names only
+    profile = found.get(Type.ICC_PROFILE)
+    if profile is not None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(profile))
+    return [found.get(kind) for kind in kinds]

@@ -25,7 +25,7 @@ from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
-from unhaze.restore.video.carried import STILL
+from unhaze.restore.video.carried import STILL, attached
 from unhaze.restore.video.clock import base_of, frame_rate
 from unhaze.restore.video.codecs import (
     Chosen,
@@ -45,7 +45,6 @@ from unhaze.restore.video.copying import (
 from unhaze.restore.video.journal import Journal
 from unhaze.restore.video.pixels import Picture
 from unhaze.restore.video.reading import KEEP_BYTES, Reading, reason
-from unhaze.restore.video.sidedata import attached
 from unhaze.restore.video.streams import WRITTEN_AT_ONCE, Sink
 
 PRORES_PROFILES = {"Proxy": "0", "LT": "1", "Standard": "2", "HQ": "3", "4444": "4", "XQ": "5"}

@@ -1,0 +1,162 @@
+"""What planner and executors share: jobs, outcomes, a plan of both, and how work is to be done."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from unhaze.batch.places import Mark
+from unhaze.outputs import AS_MODEL, AS_SOURCE, Controls, Output
+from unhaze.restore.encoding import Encoding
+
+if TYPE_CHECKING:
+    from unhaze.restore.restorer import Restorer
+    from unhaze.restore.video import VideoReport
+
+DONE, SKIPPED, FAILED = STATES = ("done", "skipped", "failed")
+UNKNOWN = Mark(0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to restore. source, target: paths, or the names of files in two places.
+
+    before: the target that is there and to be replaced. A target in any other state was made since
+    the plan: by another process, or by a worker that died before it could say so.
+    """
+
+    source: str
+    target: str
+    mark: Mark = UNKNOWN
+    before: Mark | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of a job. why: one line, if it failed. attempts: 0 if its target was found.
+
+    megapixels: of the picture, of a video those of all its frames. worker: computer:process. video:
+    what is known of a video. notes: what was left out or converted, one line each.
+    """
+
+    job: Job
+    state: str
+    why: str | None = None
+    seconds: float = 0.0
+    megapixels: float = 0.0
+    model: str | None = None
+    worker: str | None = None
+    attempts: int = 0
+    video: "VideoReport | None" = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class History:
+    """The content of the manifest of an earlier run.
+
+    done: source -> (its state, digest of the settings) for what was done. began: when the first run
+    with the settings `digest` began, in seconds since 1970. empty: it tells of no file.
+    """
+
+    done: Mapping[str, tuple[Mark, str]]
+    digest: str | None = None
+    began: float = 0.0
+    empty: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """jobs: to do. known: what needs no work: failed, skipped, or done by an earlier run that did
+    not come to say so. passed: the files of folders that are not restored, each with why.
+    """
+
+    jobs: list[Job]
+    known: list[Outcome] = field(default_factory=list)
+    passed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Number of files."""
+        return len(self.jobs) + len(self.known)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings for each file.
+
+    strength: 0 (no change) to 1. overwrite: targets that exist are replaced. resume: targets that
+    exist and are not older than their source are kept and count as done. compare, save_field:
+    photos get pictures for the curious beside the target. Of videos, start, end: seconds; encoding:
+    how they are written; analysis: long side of what the network sees (default: the model's, of
+    videos restore_video's). output: how photos are written. controls: what a person wants otherwise
+    than the model.
+    """
+
+    strength: float = 1.0
+    overwrite: bool = False
+    resume: bool = False
+    compare: bool = False
+    save_field: bool = False
+    start: float | None = None
+    end: float | None = None
+    encoding: Encoding = Encoding()
+    analysis: int | None = None
+    output: Output = AS_SOURCE
+    controls: Controls = AS_MODEL
+
+
+PLAIN = Settings()
+
+
+@dataclass(frozen=True)
+class Work:
+    """The job description that every worker receives; it is picklable.
+
+    source, target: the places; empty ones: names are paths of this computer. at_once: photos at a
+    time in one worker. threads: for each of them, or, of a whole plan, in all; 0: one per core.
+    memory: bytes that the network may take for each or in all, None: what is free. retries: of a
+    file, after errors that may pass and after the death of its worker.
+    """
+
+    source: str = ""
+    target: str = ""
+    settings: Settings = PLAIN
+    model: str = "auto"
+    device: str = "auto"
+    native: bool = False
+    at_once: int = 1
+    threads: int = 0
+    memory: float | None = None
+    retries: int = 2
+
+    def restorer(self, use: str) -> "Restorer":
+        """Opens the model for "photo" or "video". UnhazeError: it cannot be loaded."""
+        from unhaze.restore.restorer import Restorer
+
+        sizes = {"analysis": self.settings.analysis, "native": self.native}
+        room = {"threads": self.threads, "memory": self.memory}
+        restorer = Restorer(self.model, self.device, **sizes, **room, use=use)
+        return restorer.controlled(self.settings.controls)
+
+    def facts(self) -> dict[str, Any]:
+        """Returns places and settings for the manifest."""
+        from importlib.metadata import version  # which loads much
+
+        asked = asdict(self.settings)
+        kept = {key: asked[key] for key in asked if key not in ("overwrite", "resume")}
+        facts = {"unhaze": version("unhaze"), "from": self.source, "to": self.target}
+        return facts | {"settings": {"model": self.model, "native": self.native} | kept}
+
+    def digest(self) -> str:
+        """Returns a digest of all that the pixels depend on. UnhazeError: no such model."""
+        from unhaze.restore.models import find_model
+        from unhaze.restore.priors import is_prior
+
+        given = self.facts()
+        facts: dict[str, Any] = given["settings"] | {"unhaze": given["unhaze"]}
+        if not is_prior(self.model):
+            path = find_model(self.model)
+            facts["model"] = f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
