@@ -211,8 +211,6 @@ class Store:
         return f"{self.root}/{name}"
 
     def _upload(self, file: Path, name: str) -> None:
-        import secrets  # here: a photo does without
-
         path = self._path(name)
         names = self.system.protocol
         if OBJECT_STORES & ({names} if isinstance(names, str) else set(names)):
