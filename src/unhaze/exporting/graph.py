@@ -110,7 +110,7 @@ def sliding_mean_nodes(features: Any, dim: int) -> Any:
     window = opset.Max(window, one)
     last = opset.Sub(size, window)
     places = opset.Range(0, opset.Squeeze(size), 1)
-    start = opset.Sub(places, opset.Div(last, [2]))
+    start = opset.Sub(places, opset.Div(opset.Sub(window, one), [2]))
     start = opset.Min(opset.Max(start, zero), last)
     # Shifted by one place: the sum before each.
     before = opset.CumSum(features, axis, exclusive=1)

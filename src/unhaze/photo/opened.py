@@ -59,7 +59,8 @@ class Opened:
 
     def to_shrink(self, long_side: int) -> pyvips.Image:
         """`image()`, or the same in cells where nothing of what `long_side` pixels show is lost."""
-        large = max(self.shape[:2]) >= CELL * long_side
+        short, long = sorted(self.shape[:2])
+        large = long >= CELL * long_side and short >= CELL
         return self.cells() if large and self.cells else self.image()
 
     def words(self) -> list[str]:
