@@ -22,8 +22,8 @@ UNKNOWN = Mark(0, "")
 class Job:
     """One file to restore. source, target: paths, or the names of files in two places.
 
-    before: the target that is there and to be replaced. A target in any other state was made since
-    the plan: by another process, or by a worker that died before it could say so.
+    before: the existing target that is to be replaced. A target in any other state was written
+    after planning: by another process, or by a worker that died before it could report it.
     """
 
     source: str
@@ -56,8 +56,8 @@ class Outcome:
 class History:
     """The content of the manifest of an earlier run.
 
-    done: source -> (its state, digest of the settings) for what was done. began: when the first run
-    with the settings `digest` began, in seconds since 1970. empty: it tells of no file.
+    done: source -> (its state, digest of the settings) for finished files. began: start of the
+    first run with the settings `digest`, in seconds since 1970. empty: it lists no file.
     """
 
     done: Mapping[str, tuple[Mark, str]]
@@ -68,8 +68,8 @@ class History:
 
 @dataclass(frozen=True)
 class Plan:
-    """jobs: to do. known: what needs no work: failed, skipped, or done by an earlier run that did
-    not come to say so. passed: the files of folders that are not restored, each with why.
+    """jobs: to do. known: outcomes that need no work: failed, skipped, or done by an earlier run
+    that ended before reporting it. passed: files in folders that are not restored, with the reason.
     """
 
     jobs: list[Job]
@@ -87,11 +87,11 @@ class Settings:
     """Settings for each file.
 
     strength: 0 (no change) to 1. overwrite: targets that exist are replaced. resume: targets that
-    exist and are not older than their source are kept and count as done. compare, save_field:
-    photos get pictures for the curious beside the target. Of videos, start, end: seconds; encoding:
-    how they are written; analysis: long side of what the network sees (default: the model's, of
-    videos restore_video's). output: how photos are written. controls: what a person wants otherwise
-    than the model.
+    exist and are not older than their source are kept and count as done. compare, save_field: write
+    the comparison or the field of a photo beside its target. start, end: the part of a video, in
+    seconds. encoding: how videos are written. analysis: long side in pixels of the network's input
+    (default: the model's, for videos that of restore_video). output: how photos are written.
+    controls: the user's corrections of the model's result.
     """
 
     strength: float = 1.0
@@ -114,10 +114,10 @@ PLAIN = Settings()
 class Work:
     """The job description that every worker receives; it is picklable.
 
-    source, target: the places; empty ones: names are paths of this computer. at_once: photos at a
-    time in one worker. threads: for each of them, or, of a whole plan, in all; 0: one per core.
-    memory: bytes that the network may take for each or in all, None: what is free. retries: of a
-    file, after errors that may pass and after the death of its worker.
+    source, target: the places; if empty, names are paths on this computer. at_once: photos at a
+    time in one worker. threads: for each photo, or in all for a whole plan; 0: one per core.
+    memory: bytes that the network may use, for each photo or in all; None: the free memory.
+    retries: of a file, after transient errors and after the death of its worker.
     """
 
     source: str = ""

@@ -1,7 +1,7 @@
-"""The plan: which files are found, what each becomes, and what is known of it before any work.
+"""Planning: finds the files, chooses their targets, and decides what needs no work.
 
-`plan_files` is for inputs on this computer (files, folders, globs, lists), `plan_folder` for all
-that lies in one place, also a store, with the history of earlier runs.
+`plan_files` takes inputs on this computer (files, folders, globs, lists), `plan_folder` all files
+of one place, which may be a remote store, with the history of earlier runs.
 """
 
 import hashlib
@@ -48,13 +48,13 @@ def plan_files(
     out: str | Path | None = None,
     settings: Settings = PLAIN,
 ) -> Plan:
-    """The photos and videos that `inputs` (files, folders, globs) name, each with its target.
+    """Plans the photos and videos that `inputs` (files, folders, globs) name.
 
     Without `out`, photo.jpg becomes photo.unhazed.jpg beside it. `out` is the target of a single
     file, or a folder, in which names and the structure below an input folder (or below the part
-    before a glob's first wildcard) are kept. Folders are searched in depth, past hidden files and
-    earlier results (*.unhazed.*); what else is passed over is logged in one line. What cannot be
-    done is a failed outcome of the plan, with the reason in it. UnhazeError if nothing at all can.
+    before a glob's first wildcard) are kept. Folders are searched recursively, without hidden files
+    and earlier results (*.unhazed.*); other files that are passed over are logged in one line. An
+    input that cannot be restored is a failed outcome with the reason. UnhazeError: none can be.
     """
     if not inputs:
         raise UnhazeError("no input given; name a photo, a video, a folder or a glob")
@@ -110,11 +110,11 @@ def plan_folder(
     *,
     shard: tuple[int, int] = (1, 1),
 ) -> Plan:
-    """The photos and videos that `find_sources` found, each with its target of the same name.
+    """Plans the photos and videos that `find_sources` found, each with a target of the same name.
 
-    resume: what is done by `history` with the settings `digest`, from a source that has not
-    changed, is skipped. shard: (number from 1, of how many): only that part of the files, chosen
-    by a hash of their names. UnhazeError: `target` cannot be listed.
+    With `resume` in the settings, files that `history` lists as done with the settings `digest` are
+    skipped if their source has not changed. shard: (number from 1, of how many): only that part of
+    the files, chosen by a hash of their names. UnhazeError: `target` cannot be listed.
     """
     paths = {name: PurePosixPath(name) for name in sources}
     results = told_apart(targets_below(paths.values(), settings.output))
@@ -137,7 +137,7 @@ def decide(
     history: History | None = None,
     digest: str = "",
 ) -> Plan:
-    """Says of each source whether it is to be done. before: the state of its target, if there."""
+    """Decides for each source whether it is a job. before: the state of its existing target."""
     jobs, known = [], []
     for name, target in targets.items():
         job = Job(name, target, sources[name], before[name])

@@ -1,4 +1,4 @@
-"""Works a plan off: by threads of this process, by other processes or by Ray, with or without a
+"""Carries out a plan with threads of this process, other processes or Ray, with or without a
 manifest of the outcomes.
 """
 
@@ -27,11 +27,11 @@ AT_ONCE_REMOTE = 2  # photos in one worker at least: one travels while another i
 
 @dataclass(frozen=True)
 class ExecutorConfig:
-    """Who does the work. workers: processes or actors, 0 to choose, None: threads of this process.
-    jobs: photos at a time in all, 0 to choose.
+    """How the work is distributed. workers: number of processes or actors, 0: chosen by the
+    program, None: threads of this process. jobs: photos processed at a time in all, 0: chosen.
 
-    cluster: None for this computer, else where Ray is: "local" starts it here, "auto" finds the one
-    that runs here, anything else is an address. gpus: of each worker, for Ray.
+    cluster: None for this computer, else the Ray cluster: "local" starts one here, "auto" finds the
+    one running here, anything else is an address. gpus: GPUs of each Ray worker.
     """
 
     workers: int | None = None
@@ -95,12 +95,12 @@ def restore_files(
     watch: Watch | None = None,
     stats: BatchStats | None = None,
 ) -> Iterator[Outcome]:
-    """Yields what is known of a plan, then does its jobs, first photos, then videos, and yields
-    their outcomes as they come.
+    """Yields the known outcomes of a plan, then runs its jobs, photos before videos, and yields
+    their outcomes as they complete.
 
-    When `stop` is set, photos at work are finished, a video ends at its next frame without a
-    result, and nothing else begins. `watch(source)` returns who hears of a video's frames, of
-    threads only. stats: counts along. UnhazeError if the model cannot be loaded.
+    When `stop` is set, photos in progress are finished, a video ends at its next frame without a
+    result, and nothing else begins. `watch(source)` returns the progress callback of a video, with
+    threads only. stats: updated in place. UnhazeError if the model cannot be loaded.
     """
     stop, stats = stop or threading.Event(), stats or BatchStats()
     stats.total = plan.total
@@ -132,9 +132,10 @@ def restore_folder(
 ) -> BatchStats:
     """Restores all photos and videos below `work.source` to `work.target`, under their names.
 
-    manifest: its path or URL (default: in the target). `resume` of the settings: what an earlier
-    run did is skipped. shard: as `plan_folder`. stop: when set, no other file begins. hear: is told
-    of each outcome. UnhazeError: nothing can be done; as `plan_folder`, `open_manifest`.
+    manifest: path or URL (default: in the target). `resume` of the settings: files done by an
+    earlier run are skipped. shard: as in `plan_folder`. stop: when set, no other file begins. hear:
+    called with each outcome. UnhazeError: nothing can be done, and as in `plan_folder` and
+    `open_manifest`.
     """
     given = manifest or manifest_of(work.target, shard)
     stats = BatchStats(manifest=given)
