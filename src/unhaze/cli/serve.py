@@ -19,7 +19,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def at_least(least: float) -> Callable[[str], float]:
-    """Returns the callback that checks a number; "nan" is refused, "inf" is no limit."""
+    """Returns the callback that checks a number; "nan" and "inf" are refused."""
 
     def read(given: str) -> float:
         try:
@@ -42,7 +42,7 @@ def number(name: str, default: float, least: float, text: str = "") -> Callable:
 
 
 def whole(name: str, default: int | None, least: int, text: str = "") -> Callable:
-    """An option that takes a whole number; without a default the text says what holds."""
+    """Returns an option that takes a whole number; without a default, the text describes it."""
     shown = {"default": default, "show_default": default is not None, "help": text}
     return option(name, type=click.IntRange(min=least), **shown)
 
@@ -68,19 +68,19 @@ OPTIONS = (
         "--client-places",
         None,
         0,
-        "For one address; 0: all. Default: half, but all on this computer alone.",
+        "Workers and queue places for one client; 0: all. Default: half; locally, all.",
     ),
     option("--models", default="", help="Models that clients may choose, as A,B; default: all."),
     number("--max-megabytes", 200, 0.001, "Size limit of an upload."),
     number("--max-megapixels", 120, 0.001, "Size limit of a photo."),
     number("--max-frame-megapixels", 9, 0.001, "Size limit of a video frame."),
-    whole("--max-frames", 3000, 1, "Of a video."),
-    whole("--max-connections", 1024, 1, "Open at a time."),
+    whole("--max-frames", 3000, 1, "Limit of the frames of a video."),
+    whole("--max-connections", 1024, 1, "Limit of open connections."),
     whole(
         "--client-connections",
         None,
         0,
-        "Of one address; 0: all. Default: a quarter, but all locally and behind a proxy.",
+        "The same for one client; 0: all. Default: a quarter; locally and behind a proxy, all.",
     ),
     number("--upload-seconds", 120, 0.1, "Time limit for receiving a request body."),
     number("--work-seconds", 120, 1, "Time limit for one photo."),
