@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from video_clips import Fixed, frames_of, hazy_scene, make_clip, packets_of
 
+from benchmarks.killed import encoded
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.video import journal, restore_video
 from unhaze.restore.video.journal import journal_of
@@ -134,20 +135,6 @@ def test_short_videos_and_parts_keep_nothing(clip: Path, tmp_path: Path, monkeyp
     assert not seen
 
 
-def frames_in(kept: Path) -> int:
-    """How many a journal holds at the moment."""
-    if not kept.exists():
-        return 0
-    data, count = kept.read_bytes(), 0
-    if len(data) < journal.HEAD.size:
-        return 0
-    place = journal.HEAD.size + journal.HEAD.unpack_from(data)[1]
-    while place + journal.RECORD.size <= len(data):
-        place += journal.RECORD.size + journal.RECORD.unpack_from(data, place)[0]
-        count += 1
-    return count
-
-
 def test_kill_9(tmp_path: Path, half: Path):
     """The real thing: a process that dies in its last third, and the same command again."""
     path = tmp_path / "long.mp4"
@@ -164,7 +151,7 @@ def test_kill_9(tmp_path: Path, half: Path):
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
     while process.poll() is None and time.monotonic() < deadline:
-        if frames_in(journal_of(target)) > 450:
+        if encoded(journal_of(target)) > 450:
             os.kill(process.pid, signal.SIGKILL)
             break
         time.sleep(0.02)
