@@ -13,7 +13,7 @@ from unhaze.config import LossPart, Optimizer, Part, Recipe
 from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss
-from unhaze.losses.unpaired import sky, sky_tint, tone
+from unhaze.losses.unpaired import haze_left, sky, sky_tint, tone
 from unhaze.methods.adapted import Adapted, Drawing
 from unhaze.nets import create_net
 from unhaze.tensors import load_tensors
@@ -50,6 +50,16 @@ def test_skies_may_be_blue_or_red_but_not_green_or_violet():
     for colour in ((0.6, 0.8, 0.6), (0.8, 0.6, 0.8)):
         assert sky_tint(plain(*colour), fog).item() > 0.15
     assert sky_tint(plain(0.3, 0.9, 0.3), ground).item() < 1e-3
+
+
+def test_haze_is_left_where_no_window_is_dark_but_in_skies():
+    ground = torch.rand(1, 3, 64, 64)
+    assert haze_left(plain(0.5, 0.7, 0.6, size=64), ground).item() == pytest.approx(0.42, abs=1e-3)
+    assert haze_left(plain(0.5, 0.7, 0.05, size=64), ground).item() == 0
+    assert haze_left(plain(0.5, 0.7, 0.6, size=64), plain(0.8, 0.8, 0.8, size=64)).item() < 0.05
+    dotted = plain(0.5, 0.5, 0.5, size=64).clone()
+    dotted[..., ::4, ::4] = 0  # dots do not count as clear
+    assert haze_left(dotted, ground).item() > 0.35
 
 
 @pytest.fixture
@@ -94,6 +104,23 @@ def test_terms_by_hand(photos):
     torch.testing.assert_close(terms["tone"], tone(restored[4:]))
     torch.testing.assert_close(terms["sky"], sky_tint(restored[4:], real))
     total = terms["l1"] + 0.4 * terms["tone"] + 0.1 * terms["sky"]
+    torch.testing.assert_close(terms["total"], total)
+
+
+def test_what_is_under_a_blown_sky_is_compared_with_what_it_is_with_its_sky(photos):
+    method = build(photos, share=0.5, tone=0.0, sky=0.0, left=0.3, steady=0.2)
+    pair = PairedBatch(hazy=torch.rand(4, 3, 32, 40), clear=torch.rand(4, 3, 32, 40))
+    seen = []
+    method.networks["restorer"].register_forward_hook(lambda net, given, _: seen.append(given[0]))
+    terms = method.measure(pair)
+    real, blown = seen[0][4:6], seen[0][6:]
+    assert (blown[..., :8, :] == 1).all() and torch.equal(blown[..., 8:, :], real[..., 8:, :])
+    with torch.no_grad():
+        answers = method.networks["restorer"](seen[0])
+    change = (answers[6:] - answers[4:6])[..., 8:, :].abs().mean()
+    torch.testing.assert_close(terms["steady"], change)
+    torch.testing.assert_close(terms["left"], haze_left(answers[4:6], real))
+    total = terms["l1"] + 0.3 * terms["left"] + 0.2 * terms["steady"]
     torch.testing.assert_close(terms["total"], total)
 
 

@@ -1,5 +1,7 @@
 """The last layer that cannot crush or glow, and training data that teaches what photos bring."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -192,6 +194,22 @@ def test_smoke_lies_in_patches_and_only_where_it_is_asked_for():
     assert smoke.amax() > 0.2 and smoke.std() > 0.05
     without = haze_batch(HazeLaw(beta=(1, 1), airlight=(0.9, 0.9)), clear, depth, generator(3))
     assert without.abs().max() == 0
+
+
+def test_a_cloud_is_equally_dense_everywhere_and_dust_lacks_blue():
+    clear, depth = torch.zeros(8, 3, 64, 64), torch.rand(8, 1, 64, 64)
+    plain = HazeLaw(beta=(1, 1), airlight=(0.9, 0.9))
+    cloud = haze_batch(dataclasses.replace(plain, veiled=1.0), clear, depth, generator(3))
+    assert cloud.std((1, 2, 3)).max() < 1e-6 and cloud.std() > 0.05
+    red, green, blue = haze_batch(
+        dataclasses.replace(plain, dust=1.0), clear + 0.5, depth + 5, generator(3)
+    ).unbind(1)
+    assert (red > green).all() and (green > blue).all()
+    same = [
+        haze_batch(dataclasses.replace(plain, **{name: 1e-9}), clear, depth, generator(3))
+        for name in ("veiled", "dust")
+    ]
+    assert all(torch.equal(each, haze_batch(plain, clear, depth, generator(3))) for each in same)
 
 
 @pytest.mark.parametrize("kind", ["framed", "stamped", "blown", "grey", "dark", "flat"])

@@ -56,6 +56,8 @@ class HazeLaw:
     exposes shorter and balances its colour away; up to this share of what would give the picture
     the mean colour of the clear one. dusty: dust colours the light on the scene too; up to this
     share of the airlight's colour. patchy: share of pictures with smoke in patches as well.
+    veiled: share of pictures behind a cloud, equally dense everywhere, from thin to nearly opaque.
+    dust: share of pictures in dust from yellow to orange, whose colour the airlight alone has.
     """
 
     beta: tuple[float, float] = (0.6, 1.8)
@@ -67,6 +69,8 @@ class HazeLaw:
     camera: float = 0.0
     dusty: float = 0.0
     patchy: float = 0.0
+    veiled: float = 0.0
+    dust: float = 0.0
 
     def __post_init__(self) -> None:
         for name, (low, high), largest in (
@@ -79,6 +83,8 @@ class HazeLaw:
             ("camera", (self.camera, self.camera), 1.0),
             ("dusty", (self.dusty, self.dusty), 1.0),
             ("patchy", (self.patchy, self.patchy), 1.0),
+            ("veiled", (self.veiled, self.veiled), 1.0),
+            ("dust", (self.dust, self.dust), 1.0),
         ):
             if not 0 <= low <= high <= largest:
                 given = low if low == high else f"{low} {high}"

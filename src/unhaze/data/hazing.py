@@ -24,7 +24,11 @@ def haze_batch(law: HazeLaw, clear: Tensor, depth: Tensor, generator: torch.Gene
         airlight = (airlight.to(device) * (1 + swing)).clamp(0, 1)
     beta, airlight = beta.to(device), airlight.to(device)
     lit = tinted(law, clear, airlight, beta, generator)
+    if law.dust:
+        airlight = dusty_airlight(law.dust, airlight, generator)
     through = transmission(depth, beta)
+    if law.veiled:
+        through = veiled(law.veiled, through, generator)
     if law.patchy:
         through = through * patches(law.patchy, clear, generator)
     hazy = add_haze(lit, through, airlight)
@@ -42,6 +46,21 @@ def tinted(
     share = law.dusty * torch.rand(len(clear), 1, 1, 1, generator=generator).to(clear.device)
     colour = airlight / airlight.amax(1, keepdim=True).clamp(min=1e-3)
     return clear * colour ** (share * (1 - transmission(torch.ones_like(beta), beta)))
+
+
+def dusty_airlight(share: float, airlight: Tensor, generator: torch.Generator) -> Tensor:
+    """`airlight` (B,3,H,W), in `share` of the pictures that of dust: the less blue, the stronger."""
+    drawn, light, strength, green = torch.rand(4, len(airlight), 1, 1, 1, generator=generator)
+    lost = 0.15 + 0.4 * strength
+    shares = torch.cat((torch.ones_like(lost), 1 - lost * (0.35 + 0.2 * green), 1 - lost), 1)
+    dust = ((0.65 + 0.35 * light) * shares).to(airlight.device)
+    return torch.where((drawn < share).to(airlight.device), dust, airlight)
+
+
+def veiled(share: float, through: Tensor, generator: torch.Generator) -> Tensor:
+    """`through` (B,1,H,W), in `share` of the pictures one number: optical depths from 0 to 4."""
+    drawn, depth = torch.rand(2, len(through), 1, 1, 1, generator=generator).to(through.device)
+    return torch.where(drawn < share, torch.exp(-4 * depth), through)
 
 
 def patches(share: float, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,8 +1,9 @@
 """Losses of restored real photos without ground truth.
 
 Priors: weak alone, as each is met by wrong pictures too. Beside training by pairs they tell what
-pairs leave open: how light a picture is to be and whose colours it is to have. The dark channel is
-not among them: to please it, a network puts black dots or waves into the fog.
+pairs leave open: how light a picture is to be, whose colours it is to have, and how much haze may
+be left. The last, the dark channel, is for networks that clear by windows (nets/clearing.py): to
+please it, one that tells every pixel its own puts black dots or waves into the fog.
 """
 
 import torch
@@ -15,6 +16,8 @@ PATCH = 15  # pixels, in which a sky is flat
 # Of 119 clear photos, means over each: luminance is over 0.29 for nine in ten; red less blue, and
 # green less the mean of both, as parts of the luminance, lie within these for seven in ten.
 LEAST_LIGHT = 0.32
+CELL = 8  # pixels, whose mean colours the dark channel is taken of
+DARK = 0.08  # dark channel that a clear picture may have
 WARM = (-0.2, 0.4)
 GREEN = (-0.05, 0.12)
 
@@ -48,6 +51,18 @@ def sky(hazy: Tensor) -> Tensor:
     mean = window_mean(grey)
     deviation = (window_mean(grey**2) - mean**2).clamp(min=1e-8).sqrt()
     return torch.sigmoid((mean - 0.6) / 0.05) * torch.sigmoid((0.02 - deviation) / 0.005)
+
+
+def haze_left(restored: Tensor, hazy: Tensor) -> Tensor:
+    """Scalar: by how much the dark channel of (B,3,H,W) exceeds DARK, but for skies.
+
+    The dark channel (He, Sun and Tang, CVPR 2009) of means over CELL x CELL pixels, around each of
+    them in a window of 5 x 5.
+    """
+    least = functional.avg_pool2d(restored.clamp(0, 1), CELL).amin(1, keepdim=True)
+    dark = -functional.max_pool2d(-least, 5, 1, 2)
+    ground = 1 - functional.avg_pool2d(sky(hazy), CELL)
+    return (torch.relu(dark - DARK) * ground).mean()
 
 
 def window_mean(planes: Tensor) -> Tensor:
