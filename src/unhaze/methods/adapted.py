@@ -36,8 +36,9 @@ class Adapted:
 
     photos: folder of real hazy photos; names: those (without suffix) to train on, by default all.
     Each is seen whole, squeezed to the size of the crops, as tone is a matter of the whole picture;
-    half of the time mirrored. The first three terms: losses/unpaired.py. steadiness: by how much
-    what is under a blown sky, the upper quarter made white, is restored otherwise than with its sky.
+    half of the time mirrored. The first three terms: losses/unpaired.py. steadiness: mean
+    |difference| below the upper quarter between a photo restored with that quarter made white, as a
+    blown sky is, and restored as it is.
     """
 
     def __init__(
