@@ -49,7 +49,7 @@ def tinted(
 
 
 def dusty_airlight(share: float, airlight: Tensor, generator: torch.Generator) -> Tensor:
-    """`airlight` (B,3,H,W), in `share` of the pictures replaced by that of dust, yellow to orange."""
+    """`airlight` (B,3,H,W), in `share` of the pictures that of dust, yellow to orange."""
     drawn, light, strength, green = torch.rand(4, len(airlight), 1, 1, 1, generator=generator)
     lost = 0.15 + 0.4 * strength
     shares = torch.cat((torch.ones_like(lost), 1 - lost * (0.35 + 0.2 * green), 1 - lost), 1)
