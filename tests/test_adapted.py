@@ -13,7 +13,7 @@ from unhaze.config import LossPart, Optimizer, Part, Recipe
 from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss
-from unhaze.losses.unpaired import haze_left, sky, sky_tint, tone
+from unhaze.losses.unpaired import contrast_lacking, sky, sky_tint, tone
 from unhaze.methods.adapted import Adapted, Drawing
 from unhaze.nets import create_net
 from unhaze.tensors import load_tensors
@@ -52,14 +52,13 @@ def test_skies_may_be_blue_or_red_but_not_green_or_violet():
     assert sky_tint(plain(0.3, 0.9, 0.3), ground).item() < 1e-3
 
 
-def test_haze_is_left_where_no_window_is_dark_but_in_skies():
-    ground = torch.rand(1, 3, 64, 64)
-    assert haze_left(plain(0.5, 0.7, 0.6, size=64), ground).item() == pytest.approx(0.42, abs=1e-3)
-    assert haze_left(plain(0.5, 0.7, 0.05, size=64), ground).item() == 0
-    assert haze_left(plain(0.5, 0.7, 0.6, size=64), plain(0.8, 0.8, 0.8, size=64)).item() < 0.05
-    dotted = plain(0.5, 0.5, 0.5, size=64).clone()
-    dotted[..., ::4, ::4] = 0  # dots do not count as clear
-    assert haze_left(dotted, ground).item() > 0.35
+def test_contrast_is_lacking_in_what_is_hazy_but_not_for_being_dark_or_sky():
+    clear = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    hazy = 0.2 * clear + 0.7
+    lacking = [contrast_lacking(each, hazy).item() for each in (clear, 0.5 * clear, hazy)]
+    assert lacking[0] == 0 and lacking[1] < 0.01 and 0.2 < lacking[2] < 0.3
+    assert contrast_lacking(0.7 * hazy, hazy).item() == pytest.approx(lacking[2], abs=0.01)
+    assert contrast_lacking(plain(0.8, 0.8, 0.8), plain(0.8, 0.8, 0.8)).item() < 0.02
 
 
 @pytest.fixture
@@ -108,7 +107,7 @@ def test_terms_by_hand(photos):
 
 
 def test_what_is_under_a_blown_sky_is_compared_with_what_it_is_with_its_sky(photos):
-    method = build(photos, share=0.5, tone=0.0, sky=0.0, left=0.3, steady=0.2)
+    method = build(photos, share=0.5, tone=0.0, sky=0.0, contrast=0.3, steady=0.2)
     pair = PairedBatch(hazy=torch.rand(4, 3, 32, 40), clear=torch.rand(4, 3, 32, 40))
     seen = []
     method.networks["restorer"].register_forward_hook(lambda net, given, _: seen.append(given[0]))
@@ -119,8 +118,8 @@ def test_what_is_under_a_blown_sky_is_compared_with_what_it_is_with_its_sky(phot
         answers = method.networks["restorer"](seen[0])
     change = (answers[6:] - answers[4:6])[..., 8:, :].abs().mean()
     torch.testing.assert_close(terms["steady"], change)
-    torch.testing.assert_close(terms["left"], haze_left(answers[4:6], real))
-    total = terms["l1"] + 0.3 * terms["left"] + 0.2 * terms["steady"]
+    torch.testing.assert_close(terms["contrast"], contrast_lacking(answers[4:6], real))
+    total = terms["l1"] + 0.3 * terms["contrast"] + 0.2 * terms["steady"]
     torch.testing.assert_close(terms["total"], total)
 
 

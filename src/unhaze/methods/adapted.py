@@ -16,7 +16,7 @@ from unhaze.data.folders import as_tensor
 from unhaze.data.unpaired import chosen, pictures_in
 from unhaze.errors import UnhazeError
 from unhaze.image.conversion import to_float
-from unhaze.losses.unpaired import haze_left, sky_tint, tone
+from unhaze.losses.unpaired import contrast_lacking, sky_tint, tone
 from unhaze.methods.alarms import Alarm
 from unhaze.methods.memories import Memory
 from unhaze.methods.steps import (
@@ -31,8 +31,8 @@ SIDE = 256  # pixels to which photos are squeezed before crops of another size a
 
 class Adapted:
     """total = sum of weight * loss(restored, clear, hazy) over pairs, + tone * tone(real) +
-    sky * sky_tint(real) + left * haze_left(real) + steady * steadiness(real) over `share` times as
-    many real photos.
+    sky * sky_tint(real) + contrast * contrast_lacking(real) + steady * steadiness(real) over
+    `share` times as many real photos.
 
     photos: folder of real hazy photos; names: those (without suffix) to train on, by default all.
     Each is seen whole, squeezed to the size of the crops, as tone is a matter of the whole picture;
@@ -56,11 +56,11 @@ class Adapted:
         share: float = 0.5,
         tone: float = 0.3,
         sky: float = 0.3,
-        left: float = 0.0,
+        contrast: float = 0.0,
         steady: float = 0.0,
     ):
         require_losses(losses)
-        self.priors = {"tone": tone, "sky": sky, "left": left, "steady": steady}
+        self.priors = {"tone": tone, "sky": sky, "contrast": contrast, "steady": steady}
         if min(self.priors.values()) < 0 or not share > 0:
             raise UnhazeError(
                 f"method 'adapted': share is {share}, weights are {self.priors}; expected a share "
@@ -93,8 +93,8 @@ class Adapted:
             terms = weigh(self.losses, self.weights, restored[:pairs], batch)
             answers, under = restored[pairs:].float().split((len(real), len(blown)))
             priors = {"tone": tone(answers), "sky": sky_tint(answers, real)}
-            if self.priors["left"]:
-                priors["left"] = haze_left(answers, real)
+            if self.priors["contrast"]:
+                priors["contrast"] = contrast_lacking(answers, real)
             if len(blown):
                 change = (under - answers.detach())[..., top:, :]
                 priors["steady"] = change.abs().mean()
