@@ -96,8 +96,8 @@ class Adapted:
             if self.priors["contrast"]:
                 priors["contrast"] = contrast_lacking(answers, real)
             if len(blown):
-                change = (under - answers.detach())[..., top:, :]
-                priors["steady"] = change.abs().mean()
+                # Both sides learn. With one held fixed, the other's pull makes all pictures darker.
+                priors["steady"] = (under - answers)[..., top:, :].abs().mean()
         total = terms["total"] + sum(self.priors[name] * priors[name] for name in priors)
         return terms | priors | {"total": total}
 
