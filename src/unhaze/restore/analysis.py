@@ -57,14 +57,14 @@ def _means(image: pyvips.Image, cell: int) -> pyvips.Image:
     """Returns the means of cells of an 8-bit picture, read once in strips; as large as libvips'."""
     high, wide = (int(side / cell + 0.5) for side in (image.height, image.width))
     rows = max(1, STRIP // (cell * image.width))  # of means
-    region, found = pyvips.Region.new(image), []
+    region, means = pyvips.Region.new(image), np.empty((high, wide, image.bands), np.float32)
     for start in range(0, high, rows):
         count = min(rows, high - start)
         given = min(count * cell, image.height - start * cell)
         data = region.fetch(0, start * cell, image.width, given)
         strip = np.frombuffer(data, np.uint8).reshape(given, image.width, image.bands)
-        found.append(shrink_rows(strip, cell, (count, wide)))
-    return as_image(np.concatenate(found))
+        shrink_rows(strip, cell, means[start : start + count])
+    return as_image(means)
 
 
 def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:

@@ -61,16 +61,14 @@ def built_kernel() -> ctypes.CDLL:
     return library
 
 
-def shrink_rows(strip: np.ndarray, cell: int, size: tuple[int, int]) -> np.ndarray:
-    """Means of cells of (n,W,channels) uint8 -> (*size,channels) float32, from 0 to 255.
+def shrink_rows(strip: np.ndarray, cell: int, means: np.ndarray) -> None:
+    """Fills `means` (h,w,channels), float32, contiguous, by cells of a strip (n,W,channels) uint8.
 
     Cells that reach beyond the strip repeat its last row and column. MemoryError: for a row.
     """
-    means = np.empty((*size, strip.shape[2]), np.float32)
     strip = np.ascontiguousarray(strip)
     pointers = (each.ctypes.data for each in (strip, means))
-    _check(built_kernel().shrink_rows(*pointers, *strip.shape, cell, *size))
-    return means
+    _check(built_kernel().shrink_rows(*pointers, *strip.shape, cell, *means.shape[:2]))
 
 
 def apply_rows(
