@@ -176,6 +176,17 @@ def test_models_by_path(tmp_path):
         find_model(tmp_path / "photo.jpg")
 
 
+def test_a_model_opened_ahead_is_the_one_that_is_opened_next():
+    models.open_ahead("photo-fast", "cpu", threads=1)
+    (ahead,) = models.begun.values()
+    assert open_model("photo-fast", "cpu", threads=1) is ahead.result()
+    assert not models.begun
+    assert open_model("photo-fast", "cpu", threads=1) is not ahead.result()
+    models.open_ahead("no-such-model")
+    with pytest.raises(UnhazeError, match="no model 'no-such-model'"):
+        open_model("no-such-model")
+
+
 def test_open_model_takes_names_files_and_priors(tmp_path, shelf, monkeypatch):
     monkeypatch.setattr(find_model, "__kwdefaults__", find_model.__kwdefaults__ | {"folder": shelf})
     hazy = np.random.default_rng(0).random((1, 3, 20, 30), dtype=np.float32)

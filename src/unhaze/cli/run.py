@@ -15,6 +15,7 @@ import click
 from unhaze.cli.options import given_in, option_name, shared_options
 from unhaze.cli.progress import Teller, follow_video, say, stopped_by, tell_plan
 from unhaze.errors import UnhazeError
+from unhaze.formats import SUFFIXES
 
 if TYPE_CHECKING:
     from unhaze.batch import Plan, Settings
@@ -89,6 +90,10 @@ def run(
     with -o, names and structure stay as they are. A file that fails is named and the rest goes on.
     """
     given = given_in(context)
+    if len(inputs) == 1 and is_photo(Path(inputs[0])) and not given.dry_run:
+        from unhaze.restore.models import open_ahead
+
+        open_ahead(given.model, given.device, threads=given.threads or 0)
     from unhaze.batch import BatchStats, ExecutorConfig, plan_files, read_list, restore_files
     from unhaze.restore.video.streams import is_video_head
 
@@ -117,6 +122,11 @@ def run(
         for outcome in restore_files(plan, work, executor, stop=stop, **how):
             teller.hear(stats, outcome)
         return teller.conclude(stats, stop, plan.passed)
+
+
+def is_photo(path: Path) -> bool:
+    """Returns whether it is the file of a photo, by its name."""
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def check_videos(plan: "Plan", settings: "Settings") -> None:

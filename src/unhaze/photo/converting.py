@@ -1,6 +1,5 @@
 """Converts a stream to other colours or another depth, or removes its metadata."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +98,8 @@ def _in_space(stream: Stream, space: str) -> Stream:
     depth = 8 * stream.dtype.itemsize
 
     def strips() -> Iterator[np.ndarray]:
+        import tempfile  # which loads much
+
         with tempfile.TemporaryDirectory(prefix="unhaze-") as folder:
             names = {"source": traits.profile, "target": target}
             for name, data in names.items():
