@@ -18,7 +18,7 @@ from unhaze.methods.supervised import Supervised
 from unhaze.nets import create_net
 from unhaze.tensors import load_tensors
 from unhaze.training import train
-from unhaze.weights import load_model, newest_state, save_weights
+from unhaze.weights import load_weights, newest_state, save_weights
 
 TINY = Path(__file__).parents[1] / "samples" / "tiny"
 TEACHER = Part("kddn-teacher", {"width": 8, "blocks": 6})
@@ -74,7 +74,7 @@ def test_terms_by_hand(teacher: Path):
     terms = method.measure(pair)
     with torch.no_grad():
         restored, seen = method.networks["restorer"](pair.hazy, features=True)
-        _, taught = load_model(teacher).net(pair.clear, features=True)
+        _, taught = load_weights(teacher).net(pair.clear, features=True)
     imitation = sum(functional.l1_loss(seen[k - 1], taught[k - 1]) for k in (1, 3, 6))
     torch.testing.assert_close(terms["imitation"], imitation)
     torch.testing.assert_close(terms["l1"], functional.l1_loss(restored, pair.clear))
@@ -125,7 +125,7 @@ def test_the_state_holds_the_student_alone(recipe: Recipe, tmp_path: Path):
     ]  # fmt: skip
     own = create_net(STUDENT.name, **STUDENT.arguments).state_dict()
     assert load_tensors(state, "restorer")[0].keys() == own.keys()
-    assert load_model(tmp_path / "run").part == STUDENT
+    assert load_weights(tmp_path / "run").part == STUDENT
 
 
 def test_resume_is_exact_and_wants_the_same_teacher(recipe: Recipe, tmp_path: Path):

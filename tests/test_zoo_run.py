@@ -9,7 +9,7 @@ import torch
 
 from unhaze.cli import main
 from unhaze.errors import UnhazeError
-from unhaze.evaluation import models
+from unhaze.evaluation.models import open_subject
 from unhaze.exporting.facts import count_costs
 from unhaze.nets import NETS, create_net
 from unhaze.restore import checkpoints
@@ -37,7 +37,7 @@ def test_a_checkpoint_runs_as_a_model_and_is_made_into_onnx_once(published, capl
     assert Restorer(published, "cpu", analysis=200, threads=1).analysis == 200
     assert sum("aodnet (certain" in line for line in caplog.messages) == 1
     hazy = np.random.default_rng(0).random((1, 3, 40, 50), dtype=np.float32)
-    direct = models.load(str(published), "cpu")
+    direct = open_subject(str(published), "cpu")
     expected = direct.restore(hazy[0].transpose(1, 2, 0))
     np.testing.assert_allclose(restorer.model(hazy)[0].transpose(1, 2, 0), expected, atol=1e-5)
     key = checkpoints.key_of(published, None)

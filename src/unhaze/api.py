@@ -70,7 +70,8 @@ def dehaze(
     restorer = restorer_for(str(model), device, analysis, native, use)
     restorer = restorer.controlled(Controls(protect_sky, lift_shadows, white_balance))
     if isinstance(picture, str | os.PathLike):
-        done = dehaze_file(Path(picture), out, overwrite, restorer, strength, output)
+        sizes: dict[str, Any] = {"strength": strength, "analysis": analysis}
+        done = dehaze_file(Path(picture), out, overwrite, restorer, output=output, **sizes)
         as_given: Any = type(picture)  # str and pathlib's types are made of a path
         return as_given(done)
     if out is not None:
@@ -127,17 +128,16 @@ def dehaze_file(
     out: str | Path | None,
     overwrite: bool,
     restorer: "Restorer",
-    strength: float,
-    output: Output = AS_SOURCE,
+    **given: Any,
 ) -> Path:
-    """Writes the restored photo or video and returns where."""
+    """Writes the restored photo or video and returns its path. given: of `batch.Settings`."""
     from unhaze.batch import Settings, TargetExists, plan_files, restore_file
 
     if path.is_dir():
         raise UnhazeError(f"'{path}' is a folder; give one file, or use unhaze.batch for many")
     if not path.exists():
         raise UnhazeError(f"no file '{path}'")
-    settings = Settings(strength=strength, overwrite=True, output=output)
+    settings = Settings(overwrite=True, **given)
     [job] = plan_files([path], out, settings).jobs
     target = Path(job.target)
     try:

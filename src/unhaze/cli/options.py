@@ -101,21 +101,9 @@ def given_in(context: click.Context) -> Given:
     if given.end is not None and given.end <= (given.start or 0):
         start = f"{given.start or 0:g}"
         raise click.UsageError(f"--end is {given.end:g} s; it must be after the start, {start} s")
-    return replace(given, model=ready_model(given.model, given.net))
+    from unhaze.restore.models import converted
 
-
-def ready_model(model: str, net: str | None) -> str:
-    """Returns the model to run: a checkpoint is converted to ONNX here, once for all workers."""
-    from unhaze.restore.models import checkpoint_of
-
-    checkpoint = checkpoint_of(model)
-    if checkpoint is not None:
-        from unhaze.restore.checkpoints import ready
-
-        return str(ready(checkpoint, net))
-    if net is not None:
-        raise UnhazeError(f"--net says what a checkpoint is of; '{model}' is none")
-    return model
+    return replace(given, model=str(converted(given.model, given.net)))
 
 
 def seconds(given: str) -> float:
