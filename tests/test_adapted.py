@@ -15,6 +15,7 @@ from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss
 from unhaze.losses.unpaired import sky, sky_tint, tone
 from unhaze.methods.adapted import Adapted, Drawing
+from unhaze.methods.steps import Setup
 from unhaze.nets import create_net
 from unhaze.tensors import load_tensors
 from unhaze.training import train
@@ -66,7 +67,7 @@ def photos(tmp_path: Path) -> Path:
 def build(photos: Path, **arguments) -> Adapted:
     torch.manual_seed(2)
     net = create_net("quarter", width=4)
-    return Adapted(
+    setup = Setup(
         fabric=Fabric(accelerator="cpu"),
         net=net,
         forward=net,
@@ -74,9 +75,8 @@ def build(photos: Path, **arguments) -> Adapted:
         weights={"l1": 1.0},
         optimizer=Optimizer(lr=1e-3),
         clip=0.0,
-        photos=str(photos),
-        **arguments,
     )
+    return Adapted(setup, photos=str(photos), **arguments)
 
 
 def test_terms_by_hand(photos):

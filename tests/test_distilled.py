@@ -14,6 +14,7 @@ from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss
 from unhaze.methods.distilled import Distilled, digest
+from unhaze.methods.steps import Setup
 from unhaze.methods.supervised import Supervised
 from unhaze.nets import create_net
 from unhaze.tensors import load_tensors
@@ -39,7 +40,7 @@ def teacher(tmp_path: Path) -> Path:
 def build(teacher: Path, *, student: Part = STUDENT, losses=("l1",), **arguments) -> Distilled:
     torch.manual_seed(2)
     net = create_net(student.name, **student.arguments)
-    return Distilled(
+    setup = Setup(
         fabric=Fabric(accelerator="cpu"),
         net=net,
         forward=net,
@@ -47,9 +48,8 @@ def build(teacher: Path, *, student: Part = STUDENT, losses=("l1",), **arguments
         weights=dict.fromkeys(losses, 1.0),
         optimizer=Optimizer(lr=1e-3),
         clip=0.0,
-        teacher=str(teacher),
-        **arguments,
     )
+    return Distilled(setup, teacher=str(teacher), **arguments)
 
 
 def batch() -> PairedBatch:
@@ -172,7 +172,7 @@ def test_an_autoencoder_never_sees_haze():
     """Its loss on a clear batch is the same whatever the hazy side holds."""
     torch.manual_seed(2)
     net = create_net(TEACHER.name, **TEACHER.arguments)
-    method = Supervised(
+    setup = Setup(
         fabric=Fabric(accelerator="cpu"),
         net=net,
         forward=net,
@@ -180,8 +180,8 @@ def test_an_autoencoder_never_sees_haze():
         weights={"l1": 1.0},
         optimizer=Optimizer(),
         clip=0.0,
-        input="clear",
     )
+    method = Supervised(setup, input="clear")
     pair = batch()
     expected = functional.l1_loss(net(pair.clear), pair.clear)
     torch.testing.assert_close(method.measure(pair)["l1"], expected)

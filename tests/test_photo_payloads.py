@@ -279,7 +279,7 @@ def test_the_manual_has_the_table():
 
 
 def test_insert_moves_what_is_behind_block_by_block():
-    from unhaze.photo.inserting import insert
+    from unhaze.atomic import insert
 
     file = io.BytesIO(bytes(range(250)))
     insert(file, 7, b"new", block=16)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from unhaze.errors import UnhazeError
 
@@ -135,3 +136,17 @@ def _publish(partial: Path, path: Path, overwrite: bool) -> None:
     except OSError:  # no hard links on this file system: claim the name, then replace it
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         partial.replace(path)
+
+
+def insert(file: BinaryIO, at: int, data: bytes, *, block: int = 1 << 20) -> None:
+    """Inserts `data` into an open file at `at`; the rest moves, block by block from the end."""
+    end = file.seek(0, os.SEEK_END)
+    while data and end > at:
+        start = max(at, end - block)
+        file.seek(start)
+        moved = file.read(end - start)
+        file.seek(start + len(data))
+        file.write(moved)
+        end = start
+    file.seek(at)
+    file.write(data)

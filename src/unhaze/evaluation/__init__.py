@@ -43,6 +43,7 @@ from unhaze.validation import lookup
 __all__ = ["Evaluation", "commit", "evaluate", "sha256", "write_result"]
 
 MEANS = (*METRICS, "fade_hazy", "change", "luminance")  # over the pictures, of an Evaluation
+ORIGIN = ("recipe", "step", "training", "settings")  # of an Evaluation, from the weights
 SMALLEST = 16  # long side in pixels
 RESCALES = (0.05, 8.0)
 AT_ONCE = 3  # pictures: one that is restored, two that are read or measured
@@ -152,7 +153,7 @@ def evaluate(
             seconds=sum(row["seconds"] for row in rows),
             weights_sha256=subject.weights_sha256,
             hardware=subject.hardware,
-            **{name: subject.facts.get(name) for name in ("recipe", "step", "training", "settings")},
+            **{name: subject.facts.get(name) for name in ORIGIN},
             version=version("unhaze"),
             commit=commit(),
             date=datetime.now(UTC).date().isoformat(),

@@ -17,10 +17,11 @@ from unhaze.image.conversion import channels_first
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated. restore: hazy (H,W,3) float32 in [0,1] -> restored, same shape, not clamped.
+    """What is evaluated.
 
-    facts: from the header of its file. precomputed: restored pictures by name, which are used in
-    place of `restore`. turn: held while a picture is restored, as memory is for one at a time.
+    restore: hazy (H,W,3) float32 in [0,1] -> restored, same shape, not clamped. facts: from the
+    header of its file. precomputed: restored pictures by name, which are used in place of
+    `restore`. turn: held while a picture is restored, as memory is for one at a time.
     """
 
     restore: Callable[[np.ndarray], np.ndarray]

@@ -19,6 +19,7 @@ from unhaze import formats
 from unhaze.errors import UnhazeError
 from unhaze.photo import exif, headers, kinds, pages, png, profile
 from unhaze.photo.bands import Bands, bands_of
+from unhaze.photo.converting import whole
 from unhaze.photo.decoding import (
     COMPUTED,
     LOADERS,
@@ -33,16 +34,16 @@ from unhaze.photo.decoding import (
     profile_of,
     rgb_or_grey,
 )
-from unhaze.photo.opened import CELL, Opened
 from unhaze.photo.picture import (
+    CELL,
     EXIF,
     ICC,
+    Opened,
     Photo,
     Traits,
     one_line_errors,
 )
 from unhaze.photo.readers import decode
-from unhaze.photo.turning import whole
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from unhaze.formats import FORMATS
 from unhaze.image.conversion import to_u8
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo import fields, metadata
-from unhaze.photo.converting import converted
+from unhaze.photo.converting import converted, whole
 from unhaze.photo.picture import (
     EXIF,
     ICC,
@@ -30,7 +30,6 @@ from unhaze.photo.picture import (
     one_line_errors,
 )
 from unhaze.photo.pipe import save_through_pipe
-from unhaze.photo.reading import whole
 from unhaze.photo.savers import SAVERS, Saver
 
 log = logging.getLogger(__name__)

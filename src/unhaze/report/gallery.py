@@ -135,7 +135,9 @@ def shrunk(picture_hwc: np.ndarray, long_side: int) -> np.ndarray:
     return fitted(picture_hwc, long_side) if 0 < long_side < max(picture_hwc.shape) else picture_hwc
 
 
-def show(place: int, name: str, hazy: np.ndarray, models: dict[str, Subject], folder: Path) -> Entry:
+def show(
+    place: int, name: str, hazy: np.ndarray, models: dict[str, Subject], folder: Path
+) -> Entry:
     """Restores one photo with each model and saves its pictures and its strip below `folder`."""
     faults, pictures, cells = [], [], []
 
