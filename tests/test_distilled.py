@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 from torch.nn import functional
 
 from unhaze.config import LossPart, Optimizer, Part, Recipe, load_config
@@ -37,10 +38,8 @@ def teacher(tmp_path: Path) -> Path:
     return write_teacher(tmp_path / "teacher.safetensors")
 
 
-def build(teacher: Path, *, student: Part = STUDENT, losses=("l1",), **arguments) -> Distilled:
-    torch.manual_seed(2)
-    net = create_net(student.name, **student.arguments)
-    setup = Setup(
+def setup_of(net: nn.Module, losses=("l1",)) -> Setup:
+    return Setup(
         fabric=Fabric(accelerator="cpu"),
         net=net,
         forward=net,
@@ -49,7 +48,12 @@ def build(teacher: Path, *, student: Part = STUDENT, losses=("l1",), **arguments
         optimizer=Optimizer(lr=1e-3),
         clip=0.0,
     )
-    return Distilled(setup, teacher=str(teacher), **arguments)
+
+
+def build(teacher: Path, *, student: Part = STUDENT, losses=("l1",), **arguments) -> Distilled:
+    torch.manual_seed(2)
+    net = create_net(student.name, **student.arguments)
+    return Distilled(setup_of(net, losses), teacher=str(teacher), **arguments)
 
 
 def batch() -> PairedBatch:
@@ -172,16 +176,7 @@ def test_an_autoencoder_never_sees_haze():
     """Its loss on a clear batch is the same whatever the hazy side holds."""
     torch.manual_seed(2)
     net = create_net(TEACHER.name, **TEACHER.arguments)
-    setup = Setup(
-        fabric=Fabric(accelerator="cpu"),
-        net=net,
-        forward=net,
-        losses={"l1": create_loss("l1")},
-        weights={"l1": 1.0},
-        optimizer=Optimizer(),
-        clip=0.0,
-    )
-    method = Supervised(setup, input="clear")
+    method = Supervised(setup_of(net), input="clear")
     pair = batch()
     expected = functional.l1_loss(net(pair.clear), pair.clear)
     torch.testing.assert_close(method.measure(pair)["l1"], expected)
