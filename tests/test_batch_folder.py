@@ -104,15 +104,15 @@ def test_videos_come_along(unhaze, tmp_path: Path, half: Path):
         (["empty", "clear"], "no photos or videos in 'empty'"),
         (["memory://nothing", "clear"], "no photos or videos in 'memory://nothing'"),
         (["nowhere://bucket", "clear"], "Protocol not known"),
-        (["hazy", "clear", "--shard", "3/2"], "'3/2' is no shard"),
-        (["hazy", "clear", "--shard", "x"], "'x' is no shard"),
+        (["hazy", "clear", "--shard", "3/2"], "'3/2' is not a shard"),
+        (["hazy", "clear", "--shard", "x"], "'x' is not a shard"),
         (["hazy", "clear", "--workers", "0"], "'--workers'"),
         (["hazy", "clear", "--retries", "-1"], "'--retries'"),
-        (["hazy", "clear", "--gpus-per-worker", "1"], "for Ray: give a cluster"),
+        (["hazy", "clear", "--gpus-per-worker", "1"], "for Ray; give a cluster"),
         (["hazy", "clear", "--gpus-per-worker", "nan"], "gpus"),
         (["hazy", "clear", "--model", "photo-fats"], "no model 'photo-fats'"),
         (["hazy", "clear", "--strength", "2"], "--strength is 2"),
-        (["hazy", "clear", "--manifest", "photo.txt"], "'photo.txt' is no manifest"),
+        (["hazy", "clear", "--manifest", "photo.txt"], "'photo.txt' is not the manifest"),
         (["hazy"], "DST"),
     ],
 )
@@ -217,7 +217,7 @@ def test_a_manifest_is_one_line_a_file_and_has_one_writer(tmp_path: Path):
         book.add(outcomes[0], DIGEST)
         assert len(path.read_bytes().splitlines()) == 2  # not when it is closed
         with (
-            pytest.raises(UnhazeError, match="another batch writes"),
+            pytest.raises(UnhazeError, match="another batch is writing"),
             open_manifest(str(path), resume=True, overwrite=False),
         ):
             pass

@@ -145,7 +145,7 @@ def test_resume_is_exact_and_wants_the_same_teacher(recipe: Recipe, tmp_path: Pa
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
     write_teacher(tmp_path / "teacher.safetensors", seed=9)
-    with pytest.raises(UnhazeError, match="cannot go on: teacher_sha256 was .* give back"):
+    with pytest.raises(UnhazeError, match="cannot be resumed: teacher_sha256 was .* restore"):
         train(whole, resume=tmp_path / "parts")
 
 

@@ -138,7 +138,9 @@ def test_what_is_in_the_way_stays(photos, half, tmp_path, capsys):
     again = write_gallery(photos, out, [str(half)], overwrite=True)
     assert len(again.entries) == 3
     (out / "precious.txt").write_text("mine")
-    with pytest.raises(UnhazeError, match=r"also holds 'precious.txt', which is no part of the ga"):
+    with pytest.raises(
+        UnhazeError, match=r"also holds 'precious.txt', which is not part of the ga"
+    ):
         write_gallery(photos, out, [str(half)], overwrite=True)
     assert (out / "precious.txt").exists()
 

@@ -368,7 +368,7 @@ def test_a_profile_that_only_reads_is_converted_and_said(dtype, restorer, tmp_pa
     traits = Traits(metadata={ICC: one_way_profile()})
     photo.write(Photo(swapped, traits=traits), tmp_path / "in.tif")
     restorer.restore_file(tmp_path / "in.tif", tmp_path / "out.tif")
-    assert caplog.text.count("only reads colours; converted to sRGB") == 1
+    assert caplog.text.count("has an input-only colour profile; converted to sRGB") == 1
     got = photo.read(tmp_path / "out.tif")
     assert ICC not in got.traits.metadata and got.pixels.dtype == dtype
     expected = restorer.restore_pixels(pixels)

@@ -237,7 +237,7 @@ def test_a_target_that_is_no_regular_file_is_refused(tmp_path):
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     for name in ("folder.png", "pipe.png"):
-        with pytest.raises(UnhazeError, match="no regular file"):
+        with pytest.raises(UnhazeError, match="not a regular file"):
             photo.write(Photo(colours()), tmp_path / name, overwrite=True)
 
 

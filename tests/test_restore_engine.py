@@ -105,7 +105,7 @@ def test_auto_goes_on_with_the_cpu_and_says_so_where_a_device_does_not_start(
     assert engine.device == "cpu"
     np.testing.assert_array_equal(engine(picture()), picture())
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("device 'cuda' failed (") and line.endswith("; going on with the CPU")
+    assert line.startswith("device 'cuda' failed (") and line.endswith("; continuing on the CPU")
     assert "\n" not in line
     assert capfd.readouterr().out == ""
 
@@ -200,7 +200,7 @@ def test_a_session_has_the_threads_that_were_asked_for(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x09" * 99])
 def test_a_file_that_is_no_model(tmp_path, content, capfd):
     (tmp_path / "bad.onnx").write_bytes(content)
-    with pytest.raises(UnhazeError, match="bad.onnx' is no usable ONNX model: [^\n]+$"):
+    with pytest.raises(UnhazeError, match="bad.onnx' is not a usable ONNX model: [^\n]+$"):
         Engine(tmp_path / "bad.onnx")
     assert capfd.readouterr().err == ""
 

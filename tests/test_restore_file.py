@@ -215,7 +215,7 @@ def test_what_cannot_be_written_is_known_before_the_work(tmp_path):
     ):
         with pytest.raises(UnhazeError, match=said):
             restorer.restore_file(source, tmp_path / target, overwrite=target == "in.png")
-    with pytest.raises(UnhazeError, match="cannot make the folder"):
+    with pytest.raises(UnhazeError, match="cannot create the folder"):
         restorer.restore_file(source, tmp_path / "out.png", save_field=source)
     assert restorer.model.seen == []
     assert {each.name for each in tmp_path.iterdir()} == {"in.png", "there.png"}

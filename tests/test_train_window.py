@@ -91,7 +91,7 @@ def test_a_window_ends_in_time_with_its_state_saved_and_status_0(recipe_file, tm
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(run)
     said = [line for line in done.stderr.splitlines() if line.startswith("unhaze: ")]
-    assert said[0] == f"unhaze: there is no run '{run}' yet; it is started"
+    assert said[0] == f"unhaze: there is no run '{run}' yet; starting it"
     assert "unhaze: 0.12 minutes are over at step " in said[-1]
     assert f"`unhaze train --resume {run}` goes on" in said[-1]
     assert seconds > 60 * minutes - 1  # How much more depends on what else the machine does.
@@ -180,7 +180,7 @@ def test_the_clock_starts_with_the_process():
 
 @pytest.mark.parametrize("budget", [0, -1, math.nan, math.inf])
 def test_a_budget_that_is_none_ends_in_one_line(recipe_file, tmp_path, capsys, budget):
-    with pytest.raises(UnhazeError, match="expected a number above 0"):
+    with pytest.raises(UnhazeError, match="expected more than 0"):
         train(load_config(recipe_file), out=tmp_path / "run", budget_minutes=budget)
     words = ["train", str(recipe_file), "--budget-minutes", str(budget)]
     assert main([*words, "--out", str(tmp_path / "run")]) == 2

@@ -222,7 +222,7 @@ def test_sides_of_a_side_must_be_pairs(scenes):
     inner = halves(scenes, [0, 2], [2, 4])
     table = {"name": "unpaired", **inner.arguments}
     side = {"name": "rgbd", "root": str(scenes)}
-    with pytest.raises(UnhazeError, match="'unpaired' is no paired dataset"):
+    with pytest.raises(UnhazeError, match="'unpaired' is not a paired dataset"):
         create_data(Part("unpaired", {"hazy": table, "clear": side}))
 
 

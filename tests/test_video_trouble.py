@@ -115,11 +115,11 @@ def test_native_is_for_photos(clip: Path):
 
 def test_originals_and_existing_files_stay(clip: Path, tmp_path: Path):
     before = clip.read_bytes()
-    with pytest.raises(UnhazeError, match="is the original, never touched"):
+    with pytest.raises(UnhazeError, match="is the input, which is never overwritten"):
         restore_video(clip, clip, restorer=Fixed(), overwrite=True)
     link = tmp_path / "link.mp4"
     link.symlink_to(clip)
-    with pytest.raises(UnhazeError, match="is the original, never touched"):
+    with pytest.raises(UnhazeError, match="is the input, which is never overwritten"):
         restore_video(clip, link, restorer=Fixed(), overwrite=True)
     other = tmp_path / "other.mp4"
     other.write_bytes(b"mine")

@@ -99,7 +99,7 @@ def test_only_networks_of_one_kind_are_averaged(saved, tmp_path):
     other = Part("aecr", {"width": 16, "head": "haze"})
     net = create_net(other.name, **other.arguments)
     save_weights(tmp_path / "other.safetensors", net, other)
-    with pytest.raises(UnhazeError, match="only one and the same can be averaged"):
+    with pytest.raises(UnhazeError, match="only equal networks can be averaged"):
         average(saved[1], tmp_path / "other.safetensors", 0.5)
     with pytest.raises(UnhazeError, match="share is 1.5; expected 0 to 1"):
         average(saved[1], saved[1], 1.5)

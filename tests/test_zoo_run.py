@@ -61,13 +61,13 @@ def test_a_file_that_is_no_checkpoint_is_named_by_what_it_is(published, capsys):
 def test_what_is_named_onnx_and_is_none_is_named_by_what_it_is(tmp_path, capsys):
     (tmp_path / "m.onnx").write_text("version https://git-lfs.github.com/spec/v1\nsize 1234567\n")
     assert main([str(tmp_path / "m.onnx"), "--model", str(tmp_path / "m.onnx")]) == 2
-    assert "no ONNX model: it is a git-LFS pointer to 1,234,567" in capsys.readouterr().err
+    assert "not an ONNX model: it is a git-LFS pointer to 1,234,567" in capsys.readouterr().err
 
 
 def test_net_is_for_checkpoints_only(published, capsys):
     assert checkpoint_of("photo") is None
     assert main([str(published), "--model", "photo", "--net", "aodnet"]) == 2
-    assert "--net says what a checkpoint is of; 'photo' is none" in capsys.readouterr().err
+    assert "--net is for checkpoints, and 'photo' is none" in capsys.readouterr().err
 
 
 class Slow:

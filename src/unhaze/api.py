@@ -75,11 +75,11 @@ def dehaze(
         as_given: Any = type(picture)  # str and pathlib's types are made of a path
         return as_given(done)
     if out is not None:
-        raise UnhazeError("out is for a picture given by its path; here the result is the answer")
+        raise UnhazeError("out is only for a picture given by its path; other results are returned")
     if isinstance(picture, bytes):
         return restorer.restore_bytes(picture, strength=strength, output=output)
     if output != AS_SOURCE:
-        raise UnhazeError("how a file is written is for paths and bytes; here there is no file")
+        raise UnhazeError("options of files are only for paths and bytes")
     clear = functools.partial(restorer.restore_pixels, strength=strength)
     return dehaze_pixels(picture, clear)
 

@@ -82,11 +82,13 @@ def check_target(path: Path, original: Path | None, overwrite: bool) -> None:
     except OSError as error:  # such as a name that is too long
         raise UnhazeError(f"cannot write '{path}': {error.strerror or error}") from error
     if is_original:
-        raise UnhazeError(f"'{path}' is the original, never touched; give another name")
+        raise UnhazeError(f"'{path}' is the input, which is never overwritten; choose another name")
     if not path.is_file():
-        raise UnhazeError(f"'{path}' is no regular file and cannot be replaced; give another name")
+        raise UnhazeError(
+            f"'{path}' is not a regular file and cannot be replaced; choose another name"
+        )
     if not overwrite:
-        raise UnhazeError(f"'{path}' exists; give another name or ask to overwrite it")
+        raise UnhazeError(f"'{path}' exists; choose another name or overwrite it")
 
 
 def make_folder(path: Path) -> None:
@@ -94,7 +96,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UnhazeError(f"cannot make the folder '{path}': {error.strerror}") from error
+        raise UnhazeError(f"cannot create the folder '{path}': {error.strerror}") from error
 
 
 def _nameless(folder: Path) -> int | None:
@@ -132,7 +134,7 @@ def _publish(partial: Path, path: Path, overwrite: bool) -> None:
     try:
         path.hardlink_to(partial)
     except FileExistsError as error:
-        raise UnhazeError(f"'{path}' exists; give another name or ask to overwrite it") from error
+        raise UnhazeError(f"'{path}' exists; choose another name or overwrite it") from error
     except OSError:  # no hard links on this file system: claim the name, then replace it
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         partial.replace(path)

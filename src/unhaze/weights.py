@@ -53,7 +53,7 @@ def newest_state(run: Path) -> Path:
     """The newest complete `state-STEP` folder of a run; unfinished ones carry another name."""
     states = sorted(run.glob("state-" + "[0-9]" * 9))
     if not states:
-        raise UnhazeError(f"'{run}' is no run folder: it holds no state-* folder")
+        raise UnhazeError(f"'{run}' is not a run folder: it contains no state-* folder")
     return states[-1]
 
 
@@ -87,7 +87,7 @@ def average(
     if mixed.part != other.part:
         raise UnhazeError(
             f"'{first}' is {mixed.part.name} {mixed.part.arguments}, '{second}' is "
-            f"{other.part.name} {other.part.arguments}; only one and the same can be averaged"
+            f"{other.part.name} {other.part.arguments}; only equal networks can be averaged"
         )
     part = Part(mixed.part.name, mixed.part.arguments | (arguments or {}))
     net = create_net(part.name, **part.arguments)

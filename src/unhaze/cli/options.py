@@ -113,7 +113,7 @@ def seconds(given: str) -> float:
     except ValueError:
         parts = [math.nan]
     if len(parts) > 3 or not all(0 <= part < math.inf for part in parts):
-        raise click.BadParameter(f"'{given}' is no time; expected seconds, 1:30 or 1:02:03.5")
+        raise click.BadParameter(f"'{given}' is not a time; expected seconds, 1:30 or 1:02:03.5")
     return sum(part * 60**power for power, part in enumerate(reversed(parts)))
 
 
@@ -121,7 +121,9 @@ def size(given: str) -> float:
     """500M or 4G -> bytes; a usage error for everything else."""
     number, unit = given[:-1], given[-1:].upper()
     if unit not in UNITS or not number.isdecimal() or not int(number):
-        raise click.BadParameter(f"'{given}' is no size; expected a number and M or G, as in 4G")
+        raise click.BadParameter(
+            f"'{given}' is not a size; expected a number and M or G, such as 4G"
+        )
     return int(number) * UNITS[unit]
 
 

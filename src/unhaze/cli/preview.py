@@ -42,7 +42,7 @@ def preview(
     if not video.exists():
         raise UnhazeError(f"no file '{video}'")
     if clip == 0:
-        raise click.UsageError("--clip is 0 s; give how long it is to be")
+        raise click.UsageError("--clip is 0 s; give a length above 0")
     require_av("a preview of a video")
     from unhaze.restore.video.previews import preview_clip, preview_frame
 

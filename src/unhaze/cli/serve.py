@@ -209,7 +209,7 @@ def start(settings: "Settings", host: str, port: int, *, behind_proxy: bool) -> 
         config, port = server.listen(host, port)
         undo.pop_all()
     if host not in LOCAL and not settings.token:
-        click.echo("unhaze: everyone who reaches this address may use it; see --token", err=True)
+        click.echo("unhaze: anyone who can reach this address can use it; see --token", err=True)
     place = f"[{host}]" if ":" in host else host
     query = "?token=TOKEN" if settings.token else ""
     click.echo(f"unhaze: http://{place}:{port}/{query} (stop with Ctrl-C)", err=True)

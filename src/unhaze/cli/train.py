@@ -52,10 +52,10 @@ def train(
     --budget-minutes M.
     """
     if resume is not None and out is not None:
-        raise click.UsageError("--resume goes on in its own folder; leave out --out")
+        raise click.UsageError("--resume continues in its own folder; leave out --out")
     windows = budget_minutes is not None  # Only then may a mistyped RUN not be one.
     if recipe and resume and windows and not resume.exists():
-        click.echo(f"unhaze: there is no run '{resume}' yet; it is started", err=True)
+        click.echo(f"unhaze: there is no run '{resume}' yet; starting it", err=True)
         out, resume = resume, None
 
     if recipe is None:
@@ -76,12 +76,12 @@ def train(
         gain = f"{result.hazy_psnr:.2f} dB hazy, {result.psnr:.2f} dB restored"
         click.echo(f"unhaze: step {result.step}: validation {gain}", err=True)
     if check:
-        click.echo("unhaze: checked: one step and one validation went well", err=True)
+        click.echo("unhaze: checked: one step and one validation succeeded", err=True)
         return 0
     click.echo(result.run)
     if result.finished:
         return 0
     why = f"{budget_minutes:g} minutes are over" if result.out_of_time else "stopped"
     go_on = f"unhaze train --resume {result.run}"
-    click.echo(f"unhaze: {why} at step {result.step}; `{go_on}` goes on", err=True)
+    click.echo(f"unhaze: {why} at step {result.step}; continue with `{go_on}`", err=True)
     return 0 if result.out_of_time else 130

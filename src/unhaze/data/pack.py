@@ -78,7 +78,7 @@ def make_pack(
     if codec not in ("avif", "webp"):
         raise UnhazeError(f"pack codec '{codec}': expected 'avif' or 'webp'")
     if out.exists() and not overwrite:
-        raise UnhazeError(f"'{out}' exists; give another name or ask to overwrite it")
+        raise UnhazeError(f"'{out}' exists; choose another name or overwrite it")
     scenes = gather(encoded(find_scenes(root), border, codec, quality), limit)
     index = {
         "format": FORMAT,
@@ -189,7 +189,7 @@ def read_pack(
         names = [scene["name"] for scene in index["scenes"]]
         chosen = names[slice(*scenes)] if scenes else names
         if not chosen:
-            raise UnhazeError(f"scenes {scenes} of '{path}' are none; it has {len(names)}")
+            raise UnhazeError(f"scenes {scenes} of '{path}' select none; it has {len(names)}")
         codec = index["clear"]["codec"]
         members = [(f"clear/{name}.{codec}", f"depth/{name}.webp") for name in chosen]
         try:

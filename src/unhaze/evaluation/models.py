@@ -53,7 +53,7 @@ def open_subject(model: str, device: str, network: str | None = None) -> Subject
     if checkpoint is not None:
         return _open_checkpoint(checkpoint, device, network)
     if network is not None:
-        raise UnhazeError(f"--net says what a checkpoint is of; '{model}' is none")
+        raise UnhazeError(f"--net is for checkpoints, and '{model}' is none")
 
     opened = open_model(model, device)
     params = opened.card.get("params")
@@ -68,7 +68,7 @@ def open_subject(model: str, device: str, network: str | None = None) -> Subject
 
 def no_restoring(hazy: np.ndarray) -> np.ndarray:
     """UnhazeError: pictures that are restored already are looked up by name."""
-    raise UnhazeError("a folder of restored pictures restores no other picture; give a model")
+    raise UnhazeError("a folder of restored pictures cannot restore other pictures; give a model")
 
 
 def _open_checkpoint(source: Path, device: str, network: str | None) -> Subject:

@@ -111,7 +111,7 @@ def check(
         if "features" not in inspect.signature(net.forward).parameters:
             raise UnhazeError(
                 f"method 'distilled': {type(net).__name__} has no features to compare; set the "
-                f"{role} to a network that has, such as kddn and kddn-teacher"
+                f"{role} to a network that has them, such as kddn and kddn-teacher"
             )
         training = net.training
         with torch.no_grad():

@@ -55,7 +55,9 @@ def converted(stream: Stream, output: Output, format: str) -> Stream:
     if floats and (format in ONLY_SRGB or (bits is not None and bits < 32)):
         stream, floats = _rounded_floats(stream), False
     if floats and space is not None:
-        raise UnhazeError("floats keep their colour space; --bit-depth 16 with --color-space")
+        raise UnhazeError(
+            "floating-point pictures keep their colour space; use --bit-depth 16 with --color-space"
+        )
     if space is not None:
         stream = _in_space(stream, space)
     if format in LINEAR or bits == 32:

@@ -167,7 +167,7 @@ def _warn_of_conversion(image: pyvips.Image, name: str) -> None:
     elif image.interpretation in COMPUTED:
         log.warning("%s is %s; converted to 16-bit sRGB", name, image.interpretation)
     elif only_reads(image):
-        log.warning("%s has a profile that only reads colours; converted to sRGB", name)
+        log.warning("%s has an input-only colour profile; converted to sRGB", name)
 
 
 def _traits(
@@ -312,5 +312,5 @@ def _check_size(width: int, height: int, name: str, max_pixels: int | None) -> N
     if width * height > limit:
         raise UnhazeError(
             f"{name} says it has {width} x {height} pixels, over the limit of {limit};"
-            " set UNHAZE_MAX_PIXELS higher if it is genuine"
+            " raise UNHAZE_MAX_PIXELS if that is right"
         )

@@ -130,7 +130,7 @@ def _ready(stream: Stream, saver: Saver, output: Output) -> Stream:
     kind = FORMATS[saver.format]
     output.check(kind)
     if output.lossless and kind.quality and not kind.lossless:
-        log.warning("%s is never lossless; written with loss", kind.name)
+        log.warning("%s cannot be lossless; written with loss", kind.name)
     turned = saver.format != stream.traits.format or output.strip_metadata
     if stream.traits.orientation != 1 and turned:
         stream = _as_stream(whole(stream))

@@ -50,7 +50,7 @@ def open_weights(source: Path | str, *, net: str | None = None) -> Weights:
     run = source.is_dir() and any(source.glob("state-*"))
     if run or ours or "net" in read_safetensors_facts(source):
         if net is not None:
-            raise UnhazeError(f"'{source}' says itself which network it is for; leave out --net")
+            raise UnhazeError(f"'{source}' already states its network; leave out --net")
         return load_weights(source)
     if not source.exists():
         raise UnhazeError(f"no file '{source}'")
@@ -79,7 +79,7 @@ def import_weights(
     source, out = Path(source), Path(out)
     if preset is not None:
         if net is None:
-            raise UnhazeError(f"preset '{preset}' is given without the net that it is of")
+            raise UnhazeError(f"preset '{preset}' needs the net that it belongs to")
         lookup(lookup(NETS, net, "net").presets, preset, f"preset of {net}")
         net = f"{net}/{preset}"
     elif net is not None:

@@ -154,7 +154,7 @@ def show(
         try:
             restored, seconds = timed(model.restore, hazy)
             if not np.isfinite(restored).all():
-                raise UnhazeError("its answer has values that are NaN or infinite")
+                raise UnhazeError("its result has values that are NaN or infinite")
             add(label, restored, seconds)
         except UnhazeError as error:
             faults.append(f"'{name}' by {label}: {error}")

@@ -181,7 +181,7 @@ def find_model(
             raise UnhazeError(f"no model file '{name}'")
         kind = kind_of(path)
         if kind is not None:
-            raise UnhazeError(f"'{name}' is no ONNX model: {kind.reason}")
+            raise UnhazeError(f"'{name}' is not an ONNX model: {kind.reason}")
         return path
     onnx = converted(name)
     if onnx != name:
@@ -215,7 +215,7 @@ def converted(name: str | Path, net: str | None = None) -> str | Path:
 
         return ready(checkpoint, net)
     if net is not None:
-        raise UnhazeError(f"--net says what a checkpoint is of; '{name}' is none")
+        raise UnhazeError(f"--net is for checkpoints, and '{name}' is none")
     return name
 
 
@@ -252,9 +252,7 @@ def pick_card(
     for card in cards:
         if any(rule.holds(use, device, megapixels) for rule in card.auto):
             return card
-    raise UnhazeError(
-        "no model that comes with this copy of unhaze is for this; give a .onnx file as model"
-    )
+    raise UnhazeError("no shipped model fits; give a .onnx file as model")
 
 
 @cache

@@ -51,7 +51,7 @@ def train(
     SLURM all processes call this. UnhazeError for whatever the user can mend, before step 0.
     """
     if budget_minutes is not None and not 0 < budget_minutes < math.inf:
-        raise UnhazeError(f"a budget of {budget_minutes} minutes; expected a number above 0")
+        raise UnhazeError(f"budget is {budget_minutes} minutes; expected more than 0")
     keep_freed_memory()
     recipe = fitted(recipe)
     fabric = make_fabric(recipe)
@@ -199,7 +199,9 @@ def check_facts(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             change = f"{name} was {before.get(name)} and is {now.get(name)}"
-            raise UnhazeError(f"'{run}' cannot go on: {change}; give back what it started with")
+            raise UnhazeError(
+                f"'{run}' cannot be resumed: {change}; restore what it was started with"
+            )
 
 
 def compiled(module: nn.Module, mode: str) -> nn.Module:
