@@ -206,7 +206,7 @@ def test_a_result_never_replaces_an_original(tmp_path: Path):
     source, target = open_place(tmp_path / "all" / "00"), open_place(tmp_path / "all")
     plan = plan_folder(find_sources(source, target), source, target)
     [known] = plan.known
-    assert "is an original, which is never touched" in known.why
+    assert "is an input, which is never overwritten" in known.why
 
 
 def test_a_manifest_is_one_line_a_file_and_has_one_writer(tmp_path: Path):

@@ -183,7 +183,11 @@ def test_strength_zero_is_the_input(half: Path):
         (np.zeros((4, 4, 3), np.int32), {}, "int32"),
         (np.full((4, 4, 3), 255.0), {}, "from 255 to 255"),
         (np.full((4, 4, 3), np.nan), {}, "from nan to nan"),
-        (np.zeros((4, 4, 3), np.uint8), {"out": "b.png"}, "out is for a picture given by its path"),
+        (
+            np.zeros((4, 4, 3), np.uint8),
+            {"out": "b.png"},
+            "out is only for a picture given by its path",
+        ),
         (np.zeros((4, 4, 3), np.uint8), {"strength": 2}, "strength"),
         (np.zeros((4, 4, 3), np.uint8), {"strength": float("nan")}, "strength"),
         (np.zeros((4, 4, 3), np.uint8), {"model": "fotoo"}, "fotoo"),

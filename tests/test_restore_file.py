@@ -209,7 +209,7 @@ def test_what_cannot_be_written_is_known_before_the_work(tmp_path):
     restorer = undoing()
     for target, said in (
         ("there.png", "exists"),
-        ("in.png", "original"),
+        ("in.png", "is the input"),
         ("out.bmp", "'.bmp'"),
         ("no/out.png", "no folder"),
     ):

@@ -93,7 +93,7 @@ def test_a_window_ends_in_time_with_its_state_saved_and_status_0(recipe_file, tm
     said = [line for line in done.stderr.splitlines() if line.startswith("unhaze: ")]
     assert said[0] == f"unhaze: there is no run '{run}' yet; starting it"
     assert "unhaze: 0.12 minutes are over at step " in said[-1]
-    assert f"`unhaze train --resume {run}` goes on" in said[-1]
+    assert f"continue with `unhaze train --resume {run}`" in said[-1]
     assert seconds > 60 * minutes - 1  # How much more depends on what else the machine does.
     step = int(newest_state(run).name.removeprefix("state-"))
     assert f"at step {step};" in said[-1]

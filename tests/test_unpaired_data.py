@@ -145,7 +145,7 @@ def test_running_numbers_are_no_pairs_unless_the_pictures_are(tmp_path):
 def test_one_scene_cannot_be_halved(tmp_path):
     write(tmp_path / "hazy", {"1_1": 100})
     write(tmp_path / "clear", {"1": 10})
-    with pytest.raises(UnhazeError, match="one scene only"):
+    with pytest.raises(UnhazeError, match="only one scene"):
         folders(tmp_path, same_scenes="halve")
 
 

@@ -99,11 +99,15 @@ def test_forms_that_are_wrong_are_refused_in_one_line(client, parts, words):
 @pytest.mark.parametrize(
     ("kind", "body", "words"),
     [
-        ("multipart/form-data; boundary=cut", b"--cut\r\n" + HEAD.encode(), "ends early"),
+        (
+            "multipart/form-data; boundary=cut",
+            b"--cut\r\n" + HEAD.encode(),
+            "the form is incomplete",
+        ),
         ("multipart/form-data; boundary=cut", b"no form", "cannot be read"),
         ("multipart/form-data", b"--cut--", ""),
         ("multipart/form-data; boundary=" + "x" * 500, b"--x--", "cannot be read"),
-        ("multipart/form-data; boundary=cut", b"--cut--\r\n", "no file came"),
+        ("multipart/form-data; boundary=cut", b"--cut--\r\n", "no file was sent"),
     ],
 )
 def test_forms_that_are_none_are_refused_in_one_line(client, kind, body, words):

@@ -63,7 +63,7 @@ def test_what_does_not_fit_is_refused(saved, tmp_path):
         load_weights(tmp_path / "none.safetensors")
     with pytest.raises(UnhazeError, match="neither a .safetensors file nor a run folder"):
         load_weights(tmp_path / "model.pth")
-    with pytest.raises(UnhazeError, match="is no run folder"):
+    with pytest.raises(UnhazeError, match="is not a run folder"):
         load_weights(tmp_path)
 
 

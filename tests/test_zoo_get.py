@@ -122,7 +122,7 @@ def test_on_a_terminal_consent_is_asked_for_once(shelf, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", Terminal("n\n"))
     assert main(["zoo", "get", "bare-its"]) == 2
     printed = capsys.readouterr()
-    assert "may not be allowed" in printed.err and "fetch them? [y/N]" in printed.err
+    assert "may not be permitted" in printed.err and "download them? [y/N]" in printed.err
     assert printed.err.endswith("'bare-its' was not downloaded\n") and printed.out == ""
     assert not list((shelf / "cache").rglob("b.pth"))
     monkeypatch.setattr("sys.stdin", Terminal("y\n"))

@@ -244,8 +244,8 @@ def method_contract(name: str, arguments: dict[str, Any]) -> Iterator[Check]:
 
     def facts_and_alarms_are_there() -> None:
         method = build()
-        expect(isinstance(method.facts, dict), "facts is no dict")
-        expect(isinstance(method.alarms, tuple), "alarms is no tuple")
+        expect(isinstance(method.facts, dict), "facts is not a dict")
+        expect(isinstance(method.alarms, tuple), "alarms is not a tuple")
         expect(isinstance(method.networks["restorer"], nn.Module), "no network 'restorer'")
 
     yield a_step_returns_terms_and_changes_the_restorer

@@ -296,7 +296,7 @@ def clashes(
         mark = before[source]
         if mark is not None and mark.file in originals:
             problems[source] = (
-                f"'{target}' is an original, which is never touched; write results elsewhere"
+                f"'{target}' is an input, which is never overwritten; write results elsewhere"
             )
         elif len(rivals[source]) > 1:
             names = " and ".join(f"'{each}'" for each in sorted(rivals[source]))

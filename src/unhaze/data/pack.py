@@ -243,7 +243,7 @@ def read_index(archive: zipfile.ZipFile, path: Path | str) -> dict[str, Any]:
     try:
         index = json.loads(archive.read("index.json"))
     except (KeyError, ValueError) as error:
-        raise UnhazeError(f"'{path}' is no pack: it has no index.json") from error
+        raise UnhazeError(f"'{path}' is not a pack: it has no index.json") from error
     if index.get("format") != FORMAT:
         raise UnhazeError(f"'{path}' is '{index.get('format')}'; this version reads '{FORMAT}'")
     return index

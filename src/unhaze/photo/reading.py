@@ -253,7 +253,7 @@ def _opened_by_reader(
         if (needed := width * height * pixel) > HELD and not os.environ.get("UNHAZE_MAX_PIXELS"):
             raise UnhazeError(
                 f"{name} says it has {width} x {height} pixels, which take {needed / 1e9:.1f} GB;"
-                " set UNHAZE_MAX_PIXELS to their number if it is genuine"
+                " set UNHAZE_MAX_PIXELS to their number if that is right"
             )
 
     kind = pages.hindrance(file) if key == "tiff" else None
@@ -312,5 +312,5 @@ def _check_size(width: int, height: int, name: str, max_pixels: int | None) -> N
     if width * height > limit:
         raise UnhazeError(
             f"{name} says it has {width} x {height} pixels, over the limit of {limit};"
-            " raise UNHAZE_MAX_PIXELS if that is right"
+            " set UNHAZE_MAX_PIXELS higher if that is right"
         )
