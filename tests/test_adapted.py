@@ -111,7 +111,7 @@ def test_real_photos_are_learned_from(photos):
     assert last[1] < 0.5 * last[0]
 
 
-def test_photos_are_drawn_whole_some_mirrored_and_a_state_goes_on():
+def test_photos_are_drawn_whole_some_mirrored_and_a_state_continues():
     photos = torch.arange(3 * 3 * 4 * 6, dtype=torch.uint8).view(3, 3, 4, 6)
     drawing, other = Drawing(), Drawing()
     drawn = [drawing.draw(photos, 4) for _ in range(20)]
@@ -122,7 +122,7 @@ def test_photos_are_drawn_whole_some_mirrored_and_a_state_goes_on():
     assert torch.equal(drawing.draw(photos, 9), other.draw(photos, 9))
 
 
-def test_a_run_goes_on_as_if_it_had_not_stopped(photos, tmp_path):
+def test_a_run_continues_as_if_it_had_not_stopped(photos, tmp_path):
     """The photos that come next are part of the state."""
     recipe = Recipe(
         "adapted",
@@ -152,11 +152,11 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(photos, tmp_path):
         ({"sky": -1.0}, "'sky': -1.0"),
     ],
 )
-def test_wrong_settings_are_said(photos, arguments, message):
+def test_wrong_settings_are_reported(photos, arguments, message):
     with pytest.raises(UnhazeError, match=message):
         build(photos, **arguments)
 
 
-def test_a_missing_folder_is_said(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(UnhazeError, match="no pictures in"):
         build(tmp_path / "none")

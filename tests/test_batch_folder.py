@@ -24,7 +24,7 @@ from unhaze.batch.worker import Worker
 DIGEST = "0123"
 
 
-def test_a_folder_is_restored_resumed_and_made_anew(unhaze, tmp_path: Path, half: Path):
+def test_a_folder_is_restored_resumed_and_made_again(unhaze, tmp_path: Path, half: Path):
     source, target = write_photos(tmp_path / "hazy", 12), tmp_path / "clear"
     (source / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
     for name in ("twin.bmp", "twin.png", "twin.bmp.png"):
@@ -239,7 +239,7 @@ def test_a_manifest_is_one_line_a_file_and_has_one_writer(tmp_path: Path):
     assert path.read_bytes() == b""
 
 
-def test_a_manifest_that_cannot_be_written_is_said(tmp_path: Path):
+def test_a_manifest_that_cannot_be_written_is_reported(tmp_path: Path):
     (tmp_path / "file").touch()
     with (
         pytest.raises(UnhazeError, match="cannot write the manifest '.*': .*"),

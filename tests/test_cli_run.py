@@ -237,7 +237,7 @@ def test_a_reader_that_goes_away_ends_it_as_sigpipe_would(words: str, folder: Pa
 
 
 @pytest.mark.parametrize("words", ["list datasets", "run a.png"])
-def test_a_closed_stdout_is_no_fault(words: str, folder: Path, half: Path):
+def test_a_closed_stdout_is_not_an_error(words: str, folder: Path, half: Path):
     model = f"--model {half}" if words.startswith("run") else ""
     command = f"exec {sys.executable} -m unhaze {words} {model} >&-"
     done = subprocess.run(["bash", "-c", command], capture_output=True, cwd=folder, timeout=60)

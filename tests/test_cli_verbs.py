@@ -98,7 +98,7 @@ def test_check_leaves_nothing(unhaze, work: Path):
     assert sorted(work.rglob("*")) == before
 
 
-def test_eval_goes_on_after_a_bad_picture(unhaze, work: Path):
+def test_eval_continues_after_a_bad_picture(unhaze, work: Path):
     bad = work / "pairs" / "hazy" / "2.png"
     whole = bad.read_bytes()
     bad.write_bytes(whole[:60])

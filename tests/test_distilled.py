@@ -203,7 +203,7 @@ def test_mistakes_have_one_line_each(teacher: Path, arguments, message):
     assert "\n" not in str(raised.value)
 
 
-def test_a_teacher_that_is_none(tmp_path: Path):
+def test_a_teacher_that_does_not_exist(tmp_path: Path):
     other = write_teacher(tmp_path / "other.safetensors", part=Part("aecr", {"width": 8}))
     with pytest.raises(UnhazeError, match="set the teacher to a network that has"):
         build(other)

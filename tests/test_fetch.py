@@ -83,7 +83,7 @@ def test_dropped_connections_are_taken_up_again(site):
     assert site.requests == [None] + [f"bytes={k}00000-" for k in range(1, 8)]
 
 
-def test_next_run_goes_on_where_the_last_one_stopped(site):
+def test_next_run_continues_where_the_last_one_stopped(site):
     partial = fetch_module.cached_path(site.url, SHA256)
     partial = partial.with_name(partial.name + ".part")
     partial.parent.mkdir(parents=True)

@@ -93,7 +93,9 @@ def test_by_default_dcp_and_every_shipped_model_and_what_is_added(photos, half, 
     assert table["models"] == ["dcp", "half", *(card.name for card in list_models())]
 
 
-def test_a_model_that_fails_is_said_and_the_others_are_shown(photos, half, tmp_path, monkeypatch):
+def test_a_model_that_fails_is_reported_and_the_others_are_shown(
+    photos, half, tmp_path, monkeypatch
+):
     from unhaze.evaluation.models import Subject
 
     def fail(hazy: np.ndarray) -> np.ndarray:

@@ -162,7 +162,7 @@ def test_stripped_is_upright_and_tells_of_nobody(tmp_path):
         ({"strip_metadata": "yes"}, "expected bool"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_runs(given, said):
+def test_what_is_contradictory_is_refused_before_anything_runs(given, said):
     with pytest.raises(UnhazeError, match=said):
         Output(**given)
 
@@ -206,7 +206,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_a_folder_tells_of_every_file(unhaze, folder, tmp_path):
+def test_a_folder_reports_every_file(unhaze, folder, tmp_path):
     done = unhaze("run", folder, "-o", tmp_path / "out", "--model", "dcp", "--json")
     told = json.loads(done.stdout)
     names = [each["source"] for each in (*told["files"], *told["passed_over"])]

@@ -115,7 +115,7 @@ def test_one_band_is_grey(restorer):
 
 
 @pytest.mark.parametrize("output", [{"format": "png"}, {"format": "tiff", "bit_depth": 16}])
-def test_where_they_cannot_stay_that_is_said(output, restorer, caplog):
+def test_where_they_cannot_stay_that_is_reported(output, restorer, caplog):
     got = restorer.restore_bytes(seven(), output=Output(bands="5,4,3", **output))
     assert photo.read(got).pixels.shape == (60, 80, 3)
     assert "4 further bands; left out" in caplog.text

@@ -317,7 +317,7 @@ def test_floats_of_the_range_of_integers_are_encoded(white, suffix, restorer, tm
 
 
 @pytest.mark.parametrize("native", [False, True])
-def test_infrared_is_no_transparency(native, tmp_path):
+def test_infrared_is_not_transparency(native, tmp_path):
     """An extra sample of no stated kind: it hides nothing, and stays what it is."""
     tifffile = pytest.importorskip("tifffile")
     restorer = Restorer("photo-fast", "cpu", threads=1, native=native)

@@ -95,7 +95,7 @@ def test_an_unknown_device(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")  # it is made up
-def test_auto_goes_on_with_the_cpu_and_says_so_where_a_device_does_not_start(
+def test_auto_continues_with_the_cpu_and_says_so_where_a_device_does_not_start(
     tmp_path, monkeypatch, caplog, capfd
 ):
     path = make_model(tmp_path / "m.onnx")
@@ -130,7 +130,7 @@ def test_openvino_gives_the_picture_of_onnx_runtime(card):
     np.testing.assert_allclose(other(hazy, found), usual(hazy, found), atol=0.01)
 
 
-def test_what_openvino_cannot_run_is_said_in_one_line(tmp_path):
+def test_what_openvino_cannot_run_is_reported_in_one_line(tmp_path):
     pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
     path = tmp_path / "m.onnx"
     path.write_bytes(b"no model")
@@ -156,7 +156,7 @@ def failing_engine(path: Path, error: Exception, *, free: bool) -> Engine:
     return engine
 
 
-def test_auto_goes_on_with_the_cpu_where_a_device_fails_at_work(tmp_path, caplog):
+def test_auto_continues_with_the_cpu_where_a_device_fails_at_work(tmp_path, caplog):
     path = make_model(tmp_path / "m.onnx")
     broken = RuntimeError("CUDA failure 700:\nillegal address")
     engine = failing_engine(path, broken, free=True)

@@ -123,7 +123,7 @@ def test_windows_on_several_machines_equal_one_run(recipe_file, tmp_path, capsys
     assert main([*again, *window]) == 0  # Nothing is left to do.
 
 
-def test_a_state_of_a_large_network_is_one_file_each_and_goes_on(recipe_file, tmp_path):
+def test_a_state_of_a_large_network_is_one_file_each_and_continues(recipe_file, tmp_path):
     """What was cut into parts of 16 MiB by version 0.1 is one file, whatever its size."""
     recipe = load_config(recipe_file, ["net.width=56", "schedule.steps=1"])
     run = train(recipe, out=tmp_path / "run").run

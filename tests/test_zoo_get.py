@@ -158,7 +158,7 @@ def test_parts_come_together_in_a_folder(shelf, capsys):
         ("fre-its", "nothing is called 'fre-its' here; did you mean 'free-its'"),
     ],
 )
-def test_what_cannot_be_fetched_is_said_with_the_way(name, message, shelf, capsys):
+def test_what_cannot_be_fetched_is_reported_with_the_way(name, message, shelf, capsys):
     assert main(["zoo", "get", name]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
 

@@ -51,14 +51,14 @@ def test_without_pytorch_one_line_says_what_to_install(published, monkeypatch):
         ready(published)
 
 
-def test_a_file_that_is_no_checkpoint_is_named_by_what_it_is(published, capsys):
+def test_a_file_that_is_not_a_checkpoint_is_named_by_what_it_is(published, capsys):
     published.write_text("<!DOCTYPE html><html><title>Sign in</title></html>")
     assert main([str(published), "--model", str(published)]) == 2
     said = capsys.readouterr().err.splitlines()
     assert "it is a web page ('Sign in')" in said[-1]
 
 
-def test_what_is_named_onnx_and_is_none_is_named_by_what_it_is(tmp_path, capsys):
+def test_a_file_named_onnx_that_is_something_else_is_named_as_that(tmp_path, capsys):
     (tmp_path / "m.onnx").write_text("version https://git-lfs.github.com/spec/v1\nsize 1234567\n")
     assert main([str(tmp_path / "m.onnx"), "--model", str(tmp_path / "m.onnx")]) == 2
     assert "not an ONNX model: it is a git-LFS pointer to 1,234,567" in capsys.readouterr().err

@@ -234,7 +234,7 @@ def no_pack(path: Path) -> str:
     if start.startswith(b"PK\3\4"):
         return f"pack '{path}' is cut off: its end is missing; copy it anew"
     kind = kind_of(start)
-    found = "no pack" if kind is None else f"{kind} and no pack"
+    found = "not a pack" if kind is None else f"{kind} and not a pack"
     return f"'{path}' is {found}; make one with `unhaze data pack`"
 
 
