@@ -163,7 +163,12 @@ def loaded_after(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "statement", ["import unhaze; dir(unhaze)", "import unhaze.cli", "import unhaze.__main__"]
+    "statement",
+    [
+        "import unhaze; dir(unhaze)",
+        "import unhaze.__main__",
+        "from unhaze.cli import VERBS, command_of; [command_of(verb) for verb in VERBS]",
+    ],
 )
 def test_importing_is_light(statement: str):
     heavy = LEARNING | {"numpy", "onnxruntime", "pyvips", "PIL"}
@@ -176,6 +181,7 @@ def test_a_photo_loads_no_more_than_it_needs(tmp_path: Path):
     loaded = loaded_after(f"from unhaze.cli import main; assert main({words}) == 0")
     assert "onnxruntime" in loaded
     assert not loaded & (LEARNING | {"av", "email", "hmac", "http", "secrets", "ssl"})
+    assert not loaded & {"decimal", "difflib", "random", "tarfile", "tempfile", "zipfile"}
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="Linux says what threads run")

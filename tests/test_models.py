@@ -166,7 +166,10 @@ def test_models_by_path(tmp_path):
         find_model("gone.onnx")
     (tmp_path / "weights.safetensors").touch()
     (tmp_path / "empty").mkdir()
-    reasons = {tmp_path / "weights.safetensors": "is empty", tmp_path / "empty": "is no run folder"}
+    reasons = {
+        tmp_path / "weights.safetensors": "is empty",
+        tmp_path / "empty": "is not a run folder",
+    }
     for other, reason in reasons.items():
         with pytest.raises(UnhazeError, match=reason):
             find_model(other)
@@ -174,6 +177,17 @@ def test_models_by_path(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff no weights")
     with pytest.raises(UnhazeError, match="photo.jpg.*expected weights as a PyTorch"):
         find_model(tmp_path / "photo.jpg")
+
+
+def test_a_model_opened_ahead_is_the_one_that_is_opened_next():
+    models.open_ahead("photo-fast", "cpu", threads=1)
+    (ahead,) = models.begun.values()
+    assert open_model("photo-fast", "cpu", threads=1) is ahead.result()
+    assert not models.begun
+    assert open_model("photo-fast", "cpu", threads=1) is not ahead.result()
+    models.open_ahead("no-such-model")
+    with pytest.raises(UnhazeError, match="no model 'no-such-model'"):
+        open_model("no-such-model")
 
 
 def test_open_model_takes_names_files_and_priors(tmp_path, shelf, monkeypatch):

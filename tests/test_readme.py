@@ -10,7 +10,7 @@ import click
 import pytest
 
 import unhaze
-from unhaze.cli import VERBS, main, with_verb
+from unhaze.cli import command_of, main, with_verb
 from unhaze.report.formats import update_page
 from unhaze.report.readme import update_tables
 
@@ -51,7 +51,7 @@ def words_of(line: str) -> list[str]:
 def parse(words: list[str]) -> click.Context:
     """Parses as the command would, and runs nothing. A click error means that it would refuse."""
     verb, *rest = with_verb(words)
-    command = VERBS[verb]
+    command = command_of(verb)
     alone = isinstance(command, click.Group) and command.invoke_without_command
     if isinstance(command, click.Group) and not (alone and (not rest or rest[0].startswith("-"))):
         name, *rest = rest

@@ -57,11 +57,11 @@ def test_here_there_is_at_least_a_core_and_some_memory():
 
 HEAPS = """
 import ctypes, sys, threading
-from unhaze.restore.resources import share_one_heap
+from unhaze.restore.resources import share_heaps
 libc = ctypes.CDLL(None)
 libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
 if "share" in sys.argv:
-    share_one_heap()
+    share_heaps()
 def work():
     for size in range(100, 5000):
         libc.free(ctypes.c_void_p(libc.malloc(size)))
@@ -90,7 +90,7 @@ def test_another_c_library_is_left_alone(monkeypatch):
         raise TypeError("Windows has no such thing")
 
     monkeypatch.setattr(ctypes, "CDLL", none)
-    resources.share_one_heap()
+    resources.share_heaps()
     resources.keep_freed_memory()
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pyvips
 
 from unhaze import photo
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze
 from unhaze.image.conversion import to_float
 from unhaze.photo import Photo, Traits
-from unhaze.restore import field, models, restorer
+from unhaze.restore import analysis, field, field_kernel, models, restorer
 from unhaze.restore.restorer import Restorer, analysis_image
 
 onnx = pytest.importorskip("onnx")
@@ -239,6 +240,16 @@ def test_the_analysis_image_is_small_exact_and_never_enlarged():
     assert analysis_image(pixels, 1000).shape == pixels.shape
     assert analysis_image(pixels[:1], 100).shape == (1, 100, 3)
     np.testing.assert_array_equal(analysis_image(pixels, 240), to_float(pixels))
+
+
+@pytest.mark.skipif(field_kernel.kernel() is None, reason="no C compiler here")
+@pytest.mark.parametrize("size", [(90, 200, 3), (7, 201, 1), (203, 5, 3), (149, 130, 3)])
+def test_compiled_means_of_cells_are_those_of_libvips(size, monkeypatch):
+    pixels = integers(*size[:2], np.uint8)[..., : size[2]]
+    compiled = analysis_image(pyvips.Image.new_from_array(pixels), 50)
+    monkeypatch.setattr(analysis, "kernel", lambda: None)
+    plain = analysis_image(pyvips.Image.new_from_array(pixels), 50)
+    np.testing.assert_allclose(compiled, plain, atol=4e-5)  # libvips rounds to 16 bits, twice
 
 
 def test_auto_goes_by_the_size_of_each_picture(dehazer, tinter, monkeypatch):

@@ -53,6 +53,30 @@ def test_a_still_scene_flickers_less_with_smoothing(hold: int):
     assert abs(mean) < 2, "smoothing does not change the colours"
 
 
+def test_the_light_of_a_still_scene_changes_later_than_its_parts():
+    """As where the grain of another key frame is answered by another mean light."""
+    small = hazy_scene(64, 48).astype(np.float32) / 255
+    steadiness, offset = Steadiness(64, 0.8, 1), np.zeros((3, 1, 64), np.float32)
+    moment, maps = None, np.zeros((3, 2, 48, 64), np.float32)
+    maps[:, 0] = 1
+
+    def lighter(frames: int) -> np.ndarray:
+        nonlocal moment
+        maps[:, 1] = offset
+        for _ in range(frames):
+            moment = next_moment(moment, small, lambda _: maps.copy(), steadiness)
+        return moment.maps[0, 1].mean(0)
+
+    assert not lighter(10).any()
+    offset += 0.05
+    assert 0.15 < lighter(5).mean() / 0.05 < 0.25, "a fifth of what it would be: 1 - 0.8**5"
+    offset[..., :32] -= 0.05
+    offset[..., 32:] += 0.05
+    parts = lighter(5)
+    assert 0.6 < (parts[32:] - parts[:32]).mean() / 0.1 < 0.7, "parts follow as ever: 1 - 0.8**5"
+    assert abs(lighter(150).mean() / 0.05 - 1) < 0.01, "at last all is taken up"
+
+
 def test_the_network_rests_while_the_field_holds():
     restorer = Nervous()
     list(restore_frames(noisy(hazy_scene(64, 48), 17), restorer, hold=4))
@@ -69,7 +93,7 @@ def test_without_smoothing_every_frame_stands_alone():
         assert np.array_equal(one, other)
 
 
-def test_a_cut_starts_anew():
+def test_a_cut_starts_again():
     first, second = hazy_scene(64, 48), hazy_scene(64, 48, seed=2)[:, ::-1] // 2
     hazy = [first] * 3 + [second] * 3
     steadiness = Steadiness(64, 0.9, 100)
@@ -137,7 +161,7 @@ def test_what_changes_is_taken_up_at_once():
     after[24:40, 24:40] = 0.9
 
     def estimate(pixels: np.ndarray) -> np.ndarray:
-        return np.full((3, 4, *pixels.shape[:2]), 0.3 * (pixels is after), np.float32)
+        return np.full((3, 2, *pixels.shape[:2]), 0.3 * (pixels is after), np.float32)
 
     moment = None
     for frame in (*[scene] * 20, after):
@@ -173,7 +197,7 @@ def test_frames_come_one_by_one():
     assert given == [0, 1]
 
 
-def test_a_change_of_size_starts_anew():
+def test_a_change_of_size_starts_again():
     frames = [hazy_scene(64, 48), hazy_scene(48, 64), hazy_scene(64, 48)]
     restored = list(restore_frames(frames, Fixed()))
     assert [frame.shape for frame in restored] == [frame.shape for frame in frames]
@@ -188,7 +212,7 @@ def test_a_change_of_size_starts_anew():
         ("picture.png", "frame 1 is str"),
     ],
 )
-def test_what_is_no_frame_is_said(frame: object, said: str):
+def test_what_is_no_frame_is_reported(frame: object, said: str):
     with pytest.raises(UnhazeError, match=said):
         list(restore_frames([frame], Fixed()))
 
@@ -233,7 +257,7 @@ def test_frames_are_read_from_a_pipe(tmp_path: Path):
     assert done.stdout.decode().strip() == str([(48, 64, 3)] * 5)
 
 
-def test_what_cannot_be_opened_is_said(tmp_path: Path):
+def test_what_cannot_be_opened_is_reported(tmp_path: Path):
     with pytest.raises(UnhazeError, match="cannot read .*absent.mp4' as a video: No such file"):
         read_frames(tmp_path / "absent.mp4")
     with pytest.raises(UnhazeError, match="cannot read 'rtsp://"):

@@ -25,10 +25,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
 
 def command_pages() -> str:
     """`--help` of every verb and of the verbs inside verbs, as Markdown."""
-    from unhaze.cli import VERBS
+    from unhaze.cli import VERBS, command_of
 
     pages = []
-    for name, command in VERBS.items():
+    for name in VERBS:
+        command = command_of(name)
         pages.append(command_page(f"unhaze {name}", command))
         if isinstance(command, click.Group):
             inner = command.commands.items()

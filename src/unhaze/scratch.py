@@ -1,7 +1,6 @@
 """Temporary folders that the next start removes if their process was killed, as by kill -9."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,8 @@ PREFIX = "unhaze-"
 @contextmanager
 def scratch_folder(kind: str) -> Iterator[Path]:
     """A new folder unhaze-KIND-..., with a file `lease` in it, that is gone afterwards."""
+    import tempfile  # which loads much
+
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-"))
     held = lease(folder)
     try:
@@ -46,6 +47,8 @@ def lease(folder: Path) -> IO[bytes] | None:
 
 def remove_leftovers() -> None:
     """Deletes the folders of servers and batches that ended without doing so."""
+    import tempfile
+
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):  # another user's, or of something else
             leased = (folder / "lease").stat().st_size > 0

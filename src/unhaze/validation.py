@@ -1,6 +1,5 @@
 """Looks names up in tables and arguments up in signatures; names the nearest to a wrong one."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import UnionType
@@ -83,7 +82,9 @@ def one_of(what: str, value: str, allowed: Iterable[str]) -> None:
 def nearest(name: str, names: Iterable[str]) -> str:
     """The second half of an error message: the closest of `names`, or all of them."""
     names = list(names)
-    close = difflib.get_close_matches(name, names, n=1)
+    from difflib import get_close_matches  # after an error only
+
+    close = get_close_matches(name, names, n=1)
     if close:
         return f"did you mean '{close[0]}'?"
     return f"there are: {', '.join(names)}" if names else "there are none"

@@ -4,7 +4,6 @@ import functools
 import os
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -247,6 +246,8 @@ def ignores_case(folder: Path) -> bool:
     """Returns whether names that differ only in case are one file in a folder; it is tried out
     there. False where nothing can be written.
     """
+    import tempfile  # which loads much
+
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".Unhaze-") as file:
             return (folder / Path(file.name).name.swapcase()).exists()

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 from unhaze.batch.jobs import DONE, SKIPPED, STATES, History, Job, Outcome, Plan, Work
-from unhaze.batch.manifest import manifest_of, open_manifest, stored
 from unhaze.batch.places import Mark, Place, open_place
 from unhaze.batch.plan import find_sources, plan_folder
 from unhaze.batch.search import is_video
@@ -47,7 +46,7 @@ class ExecutorConfig:
             if isinstance(value, bool) or not isinstance(value, kinds) or not 0 <= value < math.inf:
                 raise UnhazeError(f"{name} is {value!r}; expected 0 (to choose) or more")
         if self.gpus and self.cluster is None:
-            raise UnhazeError("gpus of each worker are for Ray: give a cluster, such as 'local'")
+            raise UnhazeError("gpus is only for Ray; give a cluster, such as 'local'")
 
 
 THREADS, PROCESSES = ExecutorConfig(), ExecutorConfig(workers=0)
@@ -137,6 +136,8 @@ def restore_folder(
     called with each outcome. UnhazeError: nothing can be done, and as in `plan_folder` and
     `open_manifest`.
     """
+    from unhaze.batch.manifest import manifest_of, open_manifest
+
     given = manifest or manifest_of(work.target, shard)
     stats = BatchStats(manifest=given)
     places = listed(work, shard)
@@ -160,6 +161,8 @@ def foresee_folder(
     work: Work, *, manifest: str | None = None, shard: tuple[int, int] = (1, 1)
 ) -> Plan:
     """Returns what `restore_folder` would do; nothing is done."""
+    from unhaze.batch.manifest import manifest_of, stored
+
     places = listed(work, shard)
     given = manifest or manifest_of(work.target, shard)
     history = stored(given).history if work.settings.resume else History({})

@@ -21,7 +21,7 @@ from unhaze.batch.places import open_place, reason, store_errors
 from unhaze.batch.search import is_video
 from unhaze.errors import UnhazeError, printable
 from unhaze.photo.inventory import noted
-from unhaze.restore.resources import share_one_heap
+from unhaze.restore.resources import share_heaps
 from unhaze.restore.restorer import Restorer
 from unhaze.scratch import remove_leftovers, scratch_folder
 
@@ -50,7 +50,7 @@ class Worker:
 
     def __init__(self, work: Work, use: str = "photo") -> None:
         """use: what the model is loaded for. UnhazeError: it cannot be, or a place not opened."""
-        share_one_heap()
+        share_heaps()
         concurrency_set(work.threads)
         self.work = work
         self.source, self.target = open_place(work.source), open_place(work.target)

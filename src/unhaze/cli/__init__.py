@@ -9,42 +9,29 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 
 import click
 
-from unhaze.cli import (
-    batch,
-    data,
-    export,
-    listing,
-    preview,
-    report,
-    run,
-    serve,
-    train,
-    weights,
-    zoo,
-)
-from unhaze.cli.eval import evaluate
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
-from unhaze.restore.resources import share_one_heap
+from unhaze.restore.resources import share_heaps
 
+# Verb: its file here and, in that, its command. Only the one that is called for is loaded.
 VERBS = {
-    "run": run.run,
-    "batch": batch.batch,
-    "preview": preview.preview,
-    "train": train.train,
-    "eval": evaluate,
-    "export": export.export,
-    "list": listing.list_names,
-    "data": data.data,
-    "weights": weights.weights,
-    "zoo": zoo.zoo,
-    "report": report.report,
-    "serve": serve.serve,
+    "run": ("run", "run"),
+    "batch": ("batch", "batch"),
+    "preview": ("preview", "preview"),
+    "train": ("train", "train"),
+    "eval": ("eval", "evaluate"),
+    "export": ("export", "export"),
+    "list": ("listing", "list_names"),
+    "data": ("data", "data"),
+    "weights": ("weights", "weights"),
+    "zoo": ("zoo", "zoo"),
+    "report": ("report", "report"),
+    "serve": ("serve", "serve"),
 }
 WITHOUT_LARGE_PRODUCTS = ("run", "batch", "preview", "serve")  # of matrices, in NumPy
 
@@ -57,10 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         spare_threads_of_blas(words)
     open_streams()
     print_any_name()
-    share_one_heap()
+    share_heaps()
     stdout = sys.stdout
     try:
-        status = unhaze.main(with_verb(words), prog_name="unhaze", standalone_mode=False)
+        words = with_verb(words)
+        for verb in words[:1] if words[0] in VERBS else VERBS:
+            unhaze.add_command(command_of(verb), verb)
+        status = unhaze.main(words, prog_name="unhaze", standalone_mode=False)
         sys.stdout.flush()
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "unhaze"
@@ -93,13 +83,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def with_verb(words: list[str]) -> list[str]:
     """`unhaze photo.jpg` means `unhaze run photo.jpg`; a mistyped verb is not taken for a photo."""
     if not words:
-        raise click.UsageError("give a photo, a folder or a verb")
+        raise click.UsageError("give a photo, a folder or a command")
     if words[0] in VERBS or words[0] in ("-h", "--help", "--version"):
         return words
-    close = get_close_matches(words[0], VERBS, n=1)
-    if close and not Path(words[0]).exists():
-        raise click.UsageError(f"no verb and no file '{words[0]}'; did you mean '{close[0]}'?")
+    if not Path(words[0]).exists():
+        from difflib import get_close_matches
+
+        close = get_close_matches(words[0], VERBS, n=1)
+        if close:
+            raise click.UsageError(
+                f"no command and no file '{words[0]}'; did you mean '{close[0]}'?"
+            )
     return ["run", *words]
+
+
+def command_of(verb: str) -> click.Command:
+    """Returns the command of a verb, loaded."""
+    file, name = VERBS[verb]
+    return getattr(import_module(f"unhaze.cli.{file}"), name)
 
 
 def owner_of(words: list[str]) -> str:
@@ -129,7 +130,7 @@ def spare_the_collector() -> None:
 
     What is imported stays, and memory that is given back as the process ends is given back anyway.
     """
-    gc.set_threshold(20_000, 10, 10)
+    gc.set_threshold(50_000, 10, 10)
     atexit.register(gc.freeze)
 
 
@@ -161,7 +162,6 @@ def print_any_name() -> None:
 
 
 @click.group(
-    commands=VERBS,
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

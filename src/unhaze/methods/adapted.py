@@ -5,12 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from unhaze import photo
-from unhaze.config import Optimizer
 from unhaze.data import PairedBatch
 from unhaze.data.folders import as_tensor
 from unhaze.data.unpaired import chosen, pictures_in
@@ -19,12 +17,7 @@ from unhaze.image.conversion import to_float
 from unhaze.losses.unpaired import contrast_lacking, sky_tint, tone
 from unhaze.methods.alarms import Alarm
 from unhaze.methods.memories import Memory
-from unhaze.methods.steps import (
-    build_optimizer,
-    require_losses,
-    step_by_pairs,
-    weigh,
-)
+from unhaze.methods.steps import Pairs, Setup
 
 SIDE = 256  # pixels to which photos are squeezed before crops of another size ask for theirs
 
@@ -43,14 +36,8 @@ class Adapted:
 
     def __init__(
         self,
+        setup: Setup,
         *,
-        fabric: Fabric,
-        net: nn.Module,
-        forward: nn.Module,
-        losses: dict[str, nn.Module],
-        weights: dict[str, float],
-        optimizer: Optimizer,
-        clip: float,
         photos: str,
         names: Sequence[str] = (),
         share: float = 0.5,
@@ -59,7 +46,7 @@ class Adapted:
         contrast: float = 0.0,
         steady: float = 0.0,
     ):
-        require_losses(losses)
+        self.pairs = Pairs(setup)
         self.priors = {"tone": tone, "sky": sky, "contrast": contrast, "steady": steady}
         if min(self.priors.values()) < 0 or not share > 0:
             raise UnhazeError(
@@ -68,18 +55,15 @@ class Adapted:
             )
         self.share = share
         self.photos = read_squeezed(chosen(pictures_in(Path(), photos), names))
-        self.fabric, self.losses, self.weights, self.clip = fabric, losses, weights, clip
         self.facts: dict[str, str] = {}
-        self.networks = {"restorer": net}
+        self.networks, self.optimizers = self.pairs.networks, self.pairs.optimizers
         self.drawing = Drawing()
         self.memories: dict[str, Memory] = {"drawing": self.drawing}
         self.alarms: tuple[Alarm, ...] = ()
-        self.restorer, wrapped = fabric.setup(forward, build_optimizer(net, optimizer))
-        self.optimizers = {"restorer": wrapped}
 
     def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
         """One optimizer step over `batches` (more than one: accumulated). Returns mean terms."""
-        return step_by_pairs(self, batches, lr)
+        return self.pairs.step(batches, lr, self.measure)
 
     def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
         """The losses of one batch, the terms of as many real photos as belong to it, "total"."""
@@ -88,9 +72,9 @@ class Adapted:
         real = functional.interpolate(real, batch.hazy.shape[-2:], mode="bilinear", antialias=True)
         blown, top = real[: len(real) if self.priors["steady"] else 0].clone(), real.shape[-2] // 4
         blown[..., :top, :] = 1
-        restored = self.restorer(torch.cat((batch.hazy, real, blown)))
-        with self.fabric.autocast():
-            terms = weigh(self.losses, self.weights, restored[:pairs], batch)
+        restored = self.pairs.restorer(torch.cat((batch.hazy, real, blown)))
+        with self.pairs.setup.fabric.autocast():
+            terms = self.pairs.weigh(restored[:pairs], batch)
             answers, under = restored[pairs:].float().split((len(real), len(blown)))
             priors = {"tone": tone(answers), "sky": sky_tint(answers, real)}
             if self.priors["contrast"]:

@@ -19,7 +19,7 @@ from unhaze.metrics import fade_kernel
 PATCH = 8
 SMALLEST = 16
 BORDER = 10
-BAND = 24  # rows that are worked on at once, which fit into the cache; a multiple of PATCH
+BAND = 32  # rows that are worked on at once, which fit into the cache; a multiple of PATCH
 RUN = 32  # results of one convolution that are found at once
 # Noise thresholds of the contrast energy of gray, blue-yellow and red-green, on a 0-255 scale.
 THRESHOLDS = (255 * 9.225496406e-4, 255 * 8.969246660e-4, 255 * 2.069284034e-4)
@@ -191,7 +191,10 @@ def above_noise(energy: np.ndarray, largest: float, threshold: float) -> np.ndar
     """Contrast energy, divisively normalised by the largest of the picture, above a threshold."""
     if largest == 0:
         return energy
-    return np.maximum(energy * largest / (energy + 0.1 * largest) - threshold, 0)
+    seen = energy * largest
+    seen /= energy + 0.1 * largest
+    seen -= threshold
+    return np.maximum(seen, 0, out=seen)
 
 
 def contrast_energy(plane: np.ndarray) -> np.ndarray:

@@ -7,12 +7,18 @@ import numpy as np
 from unhaze.errors import UnhazeError
 
 C1, C2 = 0.01**2, 0.03**2
+ROWS = 16
 Filter = Callable[[np.ndarray], np.ndarray]
 
 
 def psnr(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
     """10 log10(1 / mean square error) over pixels and channels, in dB; 100 for no error at all."""
-    error = np.mean(np.square(restored_hwc - clear_hwc, dtype=np.float64))
+    total = 0.0
+    for top in range(0, len(clear_hwc), ROWS):  # some rows at a time stay in the cache
+        rows = slice(top, top + ROWS)
+        difference = (restored_hwc[rows] - clear_hwc[rows]).ravel().astype(np.float64)
+        total += float(np.einsum("i,i->", difference, difference))
+    error = total / clear_hwc.size
     return 100.0 if error == 0 else float(-10 * np.log10(error))
 
 

@@ -11,6 +11,8 @@ import pyvips
 
 from unhaze.image.resize import as_image, size_within
 from unhaze.photo import Photo, Traits
+from unhaze.photo.picture import STRIP
+from unhaze.restore.field_kernel import kernel, shrink_rows
 from unhaze.restore.managed import filled
 
 FINITE = 3e38  # nearly the largest 32-bit float
@@ -35,11 +37,13 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
     if small.format == "float":  # NaN and infinity are not light
         small = (small.abs() < FINITE).ifthenelse(small, 0)
     cell = int(1 / scale)
-    if cell > 1:
-        if small.format == "uchar":
+    if small.format == "uchar" and 1 < cell <= min(shape) and kernel() is not None:
+        small, top = _means(small, cell), WHITES["uchar"]
+    else:
+        if small.format == "uchar" and cell > 1:
             small = small.linear([257], [0]).cast("ushort")
+        top = WHITES[str(small.format)]
         small = small.shrink(min(cell, image.width), min(cell, image.height))
-    top = WHITES[str(small.format)]
     small = small.cast("float")
     if scale < 1:
         small = small.resize(size[1] / small.width, vscale=size[0] / small.height)
@@ -47,6 +51,20 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
     if top > 1 or not isinstance(picture, pyvips.Image):
         samples = np.clip(samples, 0, 1)
     return np.repeat(samples, 3, axis=2) if samples.shape[2] == 1 else samples
+
+
+def _means(image: pyvips.Image, cell: int) -> pyvips.Image:
+    """Returns the means of cells of an 8-bit picture, read once in strips; as large as libvips'."""
+    high, wide = (int(side / cell + 0.5) for side in (image.height, image.width))
+    rows = max(1, STRIP // (cell * image.width))  # of means
+    region, means = pyvips.Region.new(image), np.empty((high, wide, image.bands), np.float32)
+    for start in range(0, high, rows):
+        count = min(rows, high - start)
+        given = min(count * cell, image.height - start * cell)
+        data = region.fetch(0, start * cell, image.width, given)
+        strip = np.frombuffer(data, np.uint8).reshape(given, image.width, image.bands)
+        shrink_rows(strip, cell, means[start : start + count])
+    return as_image(means)
 
 
 def _visible_image(image: pyvips.Image, long_side: int) -> np.ndarray:

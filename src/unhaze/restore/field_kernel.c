@@ -24,6 +24,29 @@ static void locate(int64_t pixel, int64_t size, int64_t count, int64_t *before, 
     *share = (float)(centre - *before);
 }
 
+/* `high` rows of `wide` means of cells, from rows of 8 bits; where cells reach beyond these, the last repeats. */
+int shrink_rows(const uint8_t *in, float *out, int64_t rows, int64_t width, int64_t channels, int64_t cell,
+                int64_t high, int64_t wide) {
+    const int64_t step = width * channels;
+    uint32_t *sums = malloc(sizeof(uint32_t) * step);
+    if (!sums) return 1;
+    for (int64_t y = 0; y < high; y++) {
+        memset(sums, 0, sizeof(uint32_t) * step);
+        for (int64_t row = y * cell; row < (y + 1) * cell; row++) {
+            const uint8_t *from = in + (row < rows ? row : rows - 1) * step;
+            for (int64_t i = 0; i < step; i++) sums[i] += from[i];
+        }
+        for (int64_t i = 0; i < wide * channels; i++) {
+            uint32_t sum = 0;
+            for (int64_t x = i / channels * cell, end = x + cell; x < end; x++)
+                sum += sums[(x < width ? x : width - 1) * channels + i % channels];
+            *out++ = (float)sum / (float)(cell * cell);
+        }
+    }
+    free(sums);
+    return 0;
+}
+
 /* ---- applied to rows in RGB or grey -------------------------------------------------------- */
 
 typedef struct {

@@ -50,6 +50,7 @@ def kernel() -> ctypes.CDLL | None:
         apply.argtypes = [ctypes.POINTER(Apply), POINTER, POINTER, WHOLE, WHOLE]
         fit.argtypes = [POINTER, POINTER, POINTER, WHOLE, WHOLE, FLOAT, WHOLE, WHOLE]
         yuv.argtypes = [ctypes.POINTER(Yuv), WHOLE, WHOLE]
+        library.shrink_rows.argtypes = [POINTER, POINTER, *[WHOLE] * 6]
     return library
 
 
@@ -58,6 +59,16 @@ def built_kernel() -> ctypes.CDLL:
     library = kernel()
     assert library is not None
     return library
+
+
+def shrink_rows(strip: np.ndarray, cell: int, means: np.ndarray) -> None:
+    """Fills `means` (h,w,channels), float32, contiguous, by cells of a strip (n,W,channels) uint8.
+
+    Cells that reach beyond the strip repeat its last row and column. MemoryError: for a row.
+    """
+    strip = np.ascontiguousarray(strip)
+    pointers = (each.ctypes.data for each in (strip, means))
+    _check(built_kernel().shrink_rows(*pointers, *strip.shape, cell, *means.shape[:2]))
 
 
 def apply_rows(

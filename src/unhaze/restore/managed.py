@@ -4,7 +4,6 @@ Networks expect sRGB. The analysis image is converted by the photo's profile and
 converted back; the field is fitted, and applied, in the photo's own encoding.
 """
 
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -85,6 +84,8 @@ class Colours:
         """Converts with LittleCMS in 16 bits, relative colorimetric; unchanged if the profile is
         broken.
         """
+        import tempfile  # which loads much
+
         bands = 1 if self.grey else 3
         if inwards and self.linear:
             values = decode(values)

@@ -14,6 +14,7 @@ from unhaze.errors import UnhazeError
 from unhaze.image.conversion import check_pixels, to_float, to_u8
 from unhaze.outputs import AS_MODEL, AS_SOURCE, CONTROLS, Controls, Output
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, upright
+from unhaze.photo.series import Series
 from unhaze.restore.analysis import analysis_image, where_data_is, whole_image, with_data_only
 from unhaze.restore.controlling import controlled
 from unhaze.restore.field import apply_field, check_strength, fit_field
@@ -21,7 +22,6 @@ from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, 
 from unhaze.restore.models import Model, analysis_of, find_model, open_model, tell_cost
 from unhaze.restore.native import restore_pixels, restore_whole
 from unhaze.restore.preview import Preview, comparison, field_pictures
-from unhaze.restore.series import restored_series
 
 
 class Restorer:
@@ -106,7 +106,7 @@ class Restorer:
             check_target(path, source, overwrite)
         series = None if self.native else photos.open_series(source, target.suffix)
         if series is not None:
-            frames = restored_series(series, self, strength)
+            frames = self._restored_series(series, strength)
             photos.write_series(frames, target, source, overwrite=overwrite, output=output)
         if series is None or extra:
             seen = seen if output.bands is None else None  # the bands may differ
@@ -138,11 +138,16 @@ class Restorer:
         asked = suffix or output.named_suffix or photos.usual_suffix(encoded)
         series = None if self.native else photos.open_series(encoded, asked)
         if series is not None:
-            return photos.encode_series(restored_series(series, self, strength), asked, output)
+            return photos.encode_series(self._restored_series(series, strength), asked, output)
         with photos.open_photo(encoded, bands=output.channels) as hazy:
             restored, _ = self._restore_opened(hazy, strength, output=output)
             suffix = suffix or output.named_suffix or photos.kept_suffix(hazy.traits)
             return photos.encode(restored, suffix, output=output)
+
+    def _restored_series(self, series: Series, strength: float) -> Series:
+        from unhaze.restore.series import restored_series  # photos do without
+
+        return restored_series(series, self, strength)
 
     def restore(self, photo: Photo, strength: float = 1.0) -> Photo:
         """Returns the restored photo; everything but the colours is kept."""

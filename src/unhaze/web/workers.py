@@ -163,10 +163,10 @@ def live(settings: Settings, pipe: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=leave_with, args=(os.getppid(),), daemon=True).start()
-    from unhaze.restore.resources import share_one_heap
+    from unhaze.restore.resources import share_heaps
     from unhaze.web.tasks import Models
 
-    share_one_heap()
+    share_heaps()
     models = Models(settings, lambda *words: pipe.send(Progress(words)))
     while True:
         try:

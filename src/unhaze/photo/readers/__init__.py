@@ -3,30 +3,30 @@
 import importlib
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
 from unhaze.formats import FORMATS
-from unhaze.photo.readers import codestreams, exr, heif, jxl, pillow, pnm, psd, raw, tiff
 from unhaze.photo.readers.decoded import Check, Decoded
 
-DECODERS: dict[str, Callable[[bytes, Check], Decoded]] = {
-    "heic": heif.decode,
-    "raw": raw.decode,
-    "jxl": jxl.decode,
-    "jp2": codestreams.decode_jp2,
-    "qoi": codestreams.decode_qoi,
-    "exr": exr.decode,
-    "bmp": pillow.decode_bmp,
-    "tga": pillow.decode_tga,
-    "psd": psd.decode,
-    "pnm": pnm.decode,
-    "pfm": pnm.decode,
-    "tiff": tiff.decode,
-    "avif": pillow.decode_first_avif,
+# Format: the file here and its function (bytes, Check) -> Decoded, loaded when one is read.
+DECODERS = {
+    "heic": ("heif", "decode"),
+    "raw": ("raw", "decode"),
+    "jxl": ("jxl", "decode"),
+    "jp2": ("codestreams", "decode_jp2"),
+    "qoi": ("codestreams", "decode_qoi"),
+    "exr": ("exr", "decode"),
+    "bmp": ("pillow", "decode_bmp"),
+    "tga": ("pillow", "decode_tga"),
+    "psd": ("psd", "decode"),
+    "pnm": ("pnm", "decode"),
+    "pfm": ("pnm", "decode"),
+    "tiff": ("tiff", "decode"),
+    "avif": ("pillow", "decode_first_avif"),
 }
 MODULES = {key: FORMATS[key].reader for key in DECODERS} | {"tiff": "tifffile", "avif": "PIL"}
 OBJECT = re.compile(r" ?<\S+ object at 0x\w+>")  # with no information for users
@@ -57,7 +57,9 @@ def decode(
     with one_line(f"cannot read {name}", kind or f"{FORMATS[key].name} file"):
         if MODULES[key] not in OWN:
             importlib.import_module(MODULES[key])
-        decoded = DECODERS[key](data, check)
+        reader, function = DECODERS[key]
+        module = importlib.import_module(f"unhaze.photo.readers.{reader}")
+        decoded = getattr(module, function)(data, check)
         if not decoded.samples.size:
             raise ValueError("it has no pixels")
         return decoded

@@ -20,6 +20,9 @@ from unhaze.image.resize import cell_means
 CELL = 4  # analysis pixels along the side of a cell, in which change is measured
 STILL, CHANGED = 0.015, 0.06  # change of a cell's luma that is noise; that is other content
 WORN = 0.02  # share of changed cells at which the network has to run again
+# So many times slower than the field its mean light changes where the picture does not: a network
+# answers to the grain of a compressed video, which is another one after each key frame.
+LIGHT = 5
 # Two frames show different scenes if their details do not correlate. Overall luma is no criterion:
 # all hazy scenes become brighter towards the sky. Of the 60 cuts between the photos of the
 # benchmark none exceeds a correlation of 0.15, and no hand-held pan is below 0.4.
@@ -104,11 +107,14 @@ def next_moment(
         estimates = before.estimates + 1
         now = replace(now, target=estimate(small), target_luma=luma, age=0, estimates=estimates)
     # In a young scene all frames have equal weight, or the first would dominate.
-    least = 1 - steadiness.smoothing ** (1 / steadiness.hold)
-    least = max(least, 1 / (now.frames + 1))
+    weight, young = 1 - steadiness.smoothing ** (1 / steadiness.hold), 1 / (now.frames + 1)
+    least = max(weight, young)
     share = taken_up(change(now.maps_luma, luma), least)
     share = share.repeat(CELL, 0).repeat(CELL, 1)[: luma.shape[0], : luma.shape[1]]
     maps = _between(now.maps, now.target, share)
+    if young < weight < 1:  # with no smoothing nothing is still
+        still = (1 - share) / (1 - least)
+        maps[:, 1] -= still * ((1 - 1 / LIGHT) * _light_change(now.maps, maps, luma, still))
     return replace(now, luma=luma, maps=maps, maps_luma=_between(now.maps_luma, luma, share))
 
 
@@ -199,6 +205,18 @@ def _carried(values: np.ndarray, motion: tuple[float, float]) -> np.ndarray:
     ]
     margins = ((max(0, down), max(0, -down)), (max(0, right), max(0, -right)))
     return np.pad(stays, ((0, 0),) * (values.ndim - 2) + margins, "edge")
+
+
+def _light_change(
+    before: np.ndarray, after: np.ndarray, luma: np.ndarray, still: np.ndarray
+) -> np.ndarray:
+    """Returns by how much the result of a field of the second maps is lighter than one of the first
+    on the whole, (3,1,1). `still` (h,w): the weight of each pixel.
+    """
+    gain, offset = np.moveaxis((after - before)[..., ::CELL, ::CELL], 1, 0)
+    weight = still[::CELL, ::CELL]
+    sums = ((gain * luma[::CELL, ::CELL] + offset) * weight).sum((1, 2))
+    return (sums / max(weight.sum(), 1e-6))[:, None, None]
 
 
 def _between(old: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:
