@@ -123,7 +123,7 @@ def api_times(port: int, runs: int) -> dict[str, Any]:
     for number in range(runs):
         status, answer, seconds = ask(port, "POST", "/v1/photos?name=large.jpg", body)
         if status != 201:
-            raise SystemExit(f"the server answered {status}: {answer.decode()}")
+            raise SystemExit(f"the server returned status {status}: {answer.decode()}")
         path = f"/v1/photos/{json.loads(answer)['id']}"
         preview = ask(port, "GET", f"{path}/preview?size=1600")[2]
         cleared.append(round(seconds + preview, 3))

@@ -15,6 +15,7 @@ from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss
 from unhaze.losses.unpaired import sky, sky_tint, tone
 from unhaze.methods.adapted import Adapted, Drawing
+from unhaze.methods.steps import Setup
 from unhaze.nets import create_net
 from unhaze.tensors import load_tensors
 from unhaze.training import train
@@ -66,7 +67,7 @@ def photos(tmp_path: Path) -> Path:
 def build(photos: Path, **arguments) -> Adapted:
     torch.manual_seed(2)
     net = create_net("quarter", width=4)
-    return Adapted(
+    setup = Setup(
         fabric=Fabric(accelerator="cpu"),
         net=net,
         forward=net,
@@ -74,9 +75,8 @@ def build(photos: Path, **arguments) -> Adapted:
         weights={"l1": 1.0},
         optimizer=Optimizer(lr=1e-3),
         clip=0.0,
-        photos=str(photos),
-        **arguments,
     )
+    return Adapted(setup, photos=str(photos), **arguments)
 
 
 def test_terms_by_hand(photos):
@@ -111,7 +111,7 @@ def test_real_photos_are_learned_from(photos):
     assert last[1] < 0.5 * last[0]
 
 
-def test_photos_are_drawn_whole_some_mirrored_and_a_state_goes_on():
+def test_photos_are_drawn_whole_some_mirrored_and_a_state_continues():
     photos = torch.arange(3 * 3 * 4 * 6, dtype=torch.uint8).view(3, 3, 4, 6)
     drawing, other = Drawing(), Drawing()
     drawn = [drawing.draw(photos, 4) for _ in range(20)]
@@ -122,7 +122,7 @@ def test_photos_are_drawn_whole_some_mirrored_and_a_state_goes_on():
     assert torch.equal(drawing.draw(photos, 9), other.draw(photos, 9))
 
 
-def test_a_run_goes_on_as_if_it_had_not_stopped(photos, tmp_path):
+def test_a_run_continues_as_if_it_had_not_stopped(photos, tmp_path):
     """The photos that come next are part of the state."""
     recipe = Recipe(
         "adapted",
@@ -152,11 +152,11 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(photos, tmp_path):
         ({"sky": -1.0}, "'sky': -1.0"),
     ],
 )
-def test_wrong_settings_are_said(photos, arguments, message):
+def test_wrong_settings_are_reported(photos, arguments, message):
     with pytest.raises(UnhazeError, match=message):
         build(photos, **arguments)
 
 
-def test_a_missing_folder_is_said(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(UnhazeError, match="no pictures in"):
         build(tmp_path / "none")

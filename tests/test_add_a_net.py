@@ -20,18 +20,15 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
-    """The project with the file and the line of the page."""
+    """The project with the file and the entry of the page."""
     folder = tmp_path_factory.mktemp("project")
     for part in ("src", "tests", "samples/tiny"):
         ignored = shutil.ignore_patterns("__pycache__", "*.onnx")
         shutil.copytree(ROOT / part, folder / part, ignore=ignored)
-    [file], [line] = blocks("python"), blocks("py")
+    [file], [entry, _] = blocks("python"), blocks("toml")
     (folder / "src/unhaze/nets/sketch.py").write_text(file, encoding="utf-8")
-    table = folder / "src/unhaze/nets/__init__.py"
-    before = table.read_text(encoding="utf-8")
-    assert line.count("\n") == 1, "one line"
-    assert before.count("NETS = {\n") == 1
-    table.write_text(before.replace("NETS = {\n", "NETS = {\n" + line), encoding="utf-8")
+    table = folder / "src/unhaze/nets/zoo.toml"
+    table.write_text(table.read_text(encoding="utf-8") + "\n" + entry, encoding="utf-8")
     return folder
 
 
@@ -80,8 +77,8 @@ def test_they_notice_mistakes(copy: Path, tmp_path: Path):
     assert all(name.startswith(start) for name, start in zip(sorted(failed), noticing))
 
 
-def test_its_recipe_trains_and_its_line_is_listed(copy: Path):
-    (recipe,) = blocks("toml")
+def test_its_recipe_trains_and_its_entry_is_listed(copy: Path):
+    _, recipe = blocks("toml")
     (copy / "sketch.toml").write_text(recipe, encoding="utf-8")
     offline = ("--set", "losses.contrastive.weights=random")
     done = run(copy, "-m", "unhaze", "train", "sketch.toml", "--check", *offline)

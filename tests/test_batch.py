@@ -126,7 +126,9 @@ def test_links_in_a_circle_end(tmp_path: Path):
         plan_files([tmp_path / "photos" / "self.png"])
 
 
-def test_a_folder_that_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path: Path, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_named_and_the_rest_is_restored(
+    tmp_path: Path, monkeypatch
+):
     touch(tmp_path, "photos/a.png", "photos/secret/b.png")
     scandir = os.scandir
 

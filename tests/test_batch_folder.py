@@ -24,7 +24,7 @@ from unhaze.batch.worker import Worker
 DIGEST = "0123"
 
 
-def test_a_folder_is_restored_resumed_and_made_anew(unhaze, tmp_path: Path, half: Path):
+def test_a_folder_is_restored_resumed_and_made_again(unhaze, tmp_path: Path, half: Path):
     source, target = write_photos(tmp_path / "hazy", 12), tmp_path / "clear"
     (source / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
     for name in ("twin.bmp", "twin.png", "twin.bmp.png"):
@@ -104,15 +104,15 @@ def test_videos_come_along(unhaze, tmp_path: Path, half: Path):
         (["empty", "clear"], "no photos or videos in 'empty'"),
         (["memory://nothing", "clear"], "no photos or videos in 'memory://nothing'"),
         (["nowhere://bucket", "clear"], "Protocol not known"),
-        (["hazy", "clear", "--shard", "3/2"], "'3/2' is no shard"),
-        (["hazy", "clear", "--shard", "x"], "'x' is no shard"),
+        (["hazy", "clear", "--shard", "3/2"], "'3/2' is not a shard"),
+        (["hazy", "clear", "--shard", "x"], "'x' is not a shard"),
         (["hazy", "clear", "--workers", "0"], "'--workers'"),
         (["hazy", "clear", "--retries", "-1"], "'--retries'"),
-        (["hazy", "clear", "--gpus-per-worker", "1"], "for Ray: give a cluster"),
+        (["hazy", "clear", "--gpus-per-worker", "1"], "for Ray; give a cluster"),
         (["hazy", "clear", "--gpus-per-worker", "nan"], "gpus"),
         (["hazy", "clear", "--model", "photo-fats"], "no model 'photo-fats'"),
         (["hazy", "clear", "--strength", "2"], "--strength is 2"),
-        (["hazy", "clear", "--manifest", "photo.txt"], "'photo.txt' is no manifest"),
+        (["hazy", "clear", "--manifest", "photo.txt"], "'photo.txt' is not the manifest"),
         (["hazy"], "DST"),
     ],
 )
@@ -206,7 +206,7 @@ def test_a_result_never_replaces_an_original(tmp_path: Path):
     source, target = open_place(tmp_path / "all" / "00"), open_place(tmp_path / "all")
     plan = plan_folder(find_sources(source, target), source, target)
     [known] = plan.known
-    assert "is an original, which is never touched" in known.why
+    assert "is an input, which is never overwritten" in known.why
 
 
 def test_a_manifest_is_one_line_a_file_and_has_one_writer(tmp_path: Path):
@@ -217,7 +217,7 @@ def test_a_manifest_is_one_line_a_file_and_has_one_writer(tmp_path: Path):
         book.add(outcomes[0], DIGEST)
         assert len(path.read_bytes().splitlines()) == 2  # not when it is closed
         with (
-            pytest.raises(UnhazeError, match="another batch writes"),
+            pytest.raises(UnhazeError, match="another batch is writing"),
             open_manifest(str(path), resume=True, overwrite=False),
         ):
             pass
@@ -239,7 +239,7 @@ def test_a_manifest_is_one_line_a_file_and_has_one_writer(tmp_path: Path):
     assert path.read_bytes() == b""
 
 
-def test_a_manifest_that_cannot_be_written_is_said(tmp_path: Path):
+def test_a_manifest_that_cannot_be_written_is_reported(tmp_path: Path):
     (tmp_path / "file").touch()
     with (
         pytest.raises(UnhazeError, match="cannot write the manifest '.*': .*"),

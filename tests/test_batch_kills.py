@@ -113,7 +113,7 @@ def test_a_killed_driver_takes_its_workers_along_and_is_resumed(places):
     with begin(*words) as process:
         _, errors = process.communicate(timeout=100)
     assert process.returncode == 2
-    assert b"--resume goes on with it" in errors
+    assert b"--resume continues it" in errors
     with begin(*words, "--resume") as process:
         _, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
@@ -131,7 +131,7 @@ def test_a_stop_is_clean(places, number: signal.Signals):
         process.send_signal(number)
         _, errors = process.communicate(timeout=100)
     assert process.returncode == 130, errors
-    assert errors.splitlines()[-1] == b"unhaze: stopped; --resume goes on from here"
+    assert errors.splitlines()[-1] == b"unhaze: stopped; --resume continues from here"
     lines = lines_of(manifest)
     assert 5 <= len(lines) < COUNT
     assert {line["target"] for line in lines} == {

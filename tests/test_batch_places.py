@@ -93,7 +93,7 @@ def test_files_on_this_computer_may_be_named_by_url(tmp_path: Path):
     assert place.path == tmp_path.resolve()
 
 
-def test_a_manifest_in_a_store_goes_on(memory):
+def test_a_manifest_in_a_store_continues(memory):
     given = "memory://bucket/clear/book.jsonl"
     for number in range(2):
         with open_manifest(given, resume=True, overwrite=False) as book:

@@ -12,6 +12,7 @@ from unhaze.data import UnpairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.methods.alarms import Watcher
 from unhaze.methods.cddgan import CDDGAN, contrast_terms
+from unhaze.methods.steps import Setup
 from unhaze.nets import create_net
 
 SMALL = {"layers": [4, 12], "patches": 16, "dimension": 16, "noise": 4, "count": 8}
@@ -21,7 +22,7 @@ SMALL |= {"critic_width": 4, "pool": 2}
 def method(net: dict | None = None, *, lr: float = 2e-4, **arguments) -> CDDGAN:
     torch.manual_seed(4)
     restorer = create_net("cddgan", **({"width": 4, "blocks": 2} | (net or {})))
-    return CDDGAN(
+    setup = Setup(
         fabric=Fabric(accelerator="cpu", devices=1),
         net=restorer,
         forward=restorer,
@@ -29,8 +30,8 @@ def method(net: dict | None = None, *, lr: float = 2e-4, **arguments) -> CDDGAN:
         weights={},
         optimizer=Optimizer(lr=lr, betas=(0.5, 0.999)),
         clip=0.0,
-        **(SMALL | arguments),
     )
+    return CDDGAN(setup, **(SMALL | arguments))
 
 
 def batch(seed: int = 0, *, size: int = 1) -> UnpairedBatch:
@@ -307,19 +308,19 @@ def test_wrong_arguments(arguments, message):
 
 
 def test_needs_its_own_net_unwrapped():
-    fabric = Fabric(accelerator="cpu", devices=1)
-    settings = {"fabric": fabric, "weights": {}, "optimizer": Optimizer(), "clip": 0.0}
     own, foreign = create_net("cddgan", width=4, blocks=2), create_net("aodnet")
-    with pytest.raises(UnhazeError, match="set net.name = cddgan"):
-        CDDGAN(net=foreign, forward=foreign, losses={}, **settings)
-    with pytest.raises(UnhazeError, match="cannot be compiled"):
-        CDDGAN(net=own, forward=nn.Identity(), losses={}, **settings)
-    with pytest.raises(UnhazeError, match="no pairs for \\[losses\\] l1"):
-        CDDGAN(net=own, forward=own, losses={"l1": nn.Identity()}, **settings)
     hazing = own.opposite()
     hazing.head = "veil"
-    with pytest.raises(UnhazeError, match="adds haze"):
-        CDDGAN(net=hazing, forward=hazing, losses={}, **settings)
+    for net, forward, losses, message in (
+        (foreign, foreign, {}, "set net.name = cddgan"),
+        (own, nn.Identity(), {}, "cannot be compiled"),
+        (own, own, {"l1": nn.Identity()}, "no pairs for \\[losses\\] l1"),
+        (hazing, hazing, {}, "adds haze"),
+    ):
+        fabric = Fabric(accelerator="cpu", devices=1)
+        setup = Setup(fabric, net, forward, losses, {}, Optimizer(), clip=0.0)
+        with pytest.raises(UnhazeError, match=message):
+            CDDGAN(setup)
 
 
 @pytest.mark.parametrize(

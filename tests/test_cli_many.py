@@ -108,7 +108,7 @@ def test_resume_does_what_is_left(unhaze, folder: Path, half: Path):
     (folder / "broken.png").unlink()
     again = unhaze(*words, "--resume")
     assert (again.returncode, again.stdout) == (0, b"")
-    assert again.stderr == b"unhaze: 5 of 5 were done before\n"
+    assert again.stderr == b"unhaze: 5 of 5 were already done\n"
     assert unhaze(*words).returncode == 1
 
 
@@ -162,22 +162,22 @@ def test_photos_and_videos_in_one_folder(unhaze, folder: Path, half: Path):
     [
         (["0.png", "--jobs", "0"], "'--jobs'"),
         (["0.png", "--threads", "-1"], "'--threads'"),
-        (["0.png", "--memory", "4"], "'4' is no size; expected a number and M or G"),
-        (["0.png", "--memory", "0G"], "'0G' is no size"),
-        (["0.png", "--memory", "-1G"], "'-1G' is no size"),
+        (["0.png", "--memory", "4"], "'4' is not a size; expected a number and M or G"),
+        (["0.png", "--memory", "0G"], "'0G' is not a size"),
+        (["0.png", "--memory", "-1G"], "'-1G' is not a size"),
         (["0.png", "--files-from", "absent.txt"], "absent.txt"),
         (["--files-from", "empty.txt"], "no input given"),
-        (["0.png", "--start", "1"], "for videos, and there is none"),
-        (["0.png", "--codec", "h264"], "for videos, and there is none"),
-        (["clip.mp4", "--compare"], "for photos, and there is none"),
-        (["clip.mp4", "--start", "soon"], "'soon' is no time"),
-        (["clip.mp4", "--start", "1:2:3:4"], "'1:2:3:4' is no time"),
-        (["clip.mp4", "--end", "nan"], "'nan' is no time"),
-        (["clip.mp4", "--end", "-1"], "'-1' is no time"),
+        (["0.png", "--start", "1"], "for videos, and no input is one"),
+        (["0.png", "--codec", "h264"], "for videos, and no input is one"),
+        (["clip.mp4", "--compare"], "for photos, and no input is one"),
+        (["clip.mp4", "--start", "soon"], "'soon' is not a time"),
+        (["clip.mp4", "--start", "1:2:3:4"], "'1:2:3:4' is not a time"),
+        (["clip.mp4", "--end", "nan"], "'nan' is not a time"),
+        (["clip.mp4", "--end", "-1"], "'-1' is not a time"),
         (["clip.mp4", "--start", "1:00", "--end", "60"], "--end is 60 s; it must be after"),
-        (["-", "--compare"], "do not go with -"),
-        (["-", "--resume"], "do not go with -"),
-        (["-", "--files-from", "empty.txt"], "do not go with -"),
+        (["-", "--compare"], "cannot be used with -"),
+        (["-", "--resume"], "cannot be used with -"),
+        (["-", "--files-from", "empty.txt"], "cannot be used with -"),
     ],
 )
 def test_wrong_use(unhaze, folder: Path, half: Path, words: list[str], message: str):

@@ -168,7 +168,7 @@ def test_the_original_is_never_touched(unhaze, folder: Path, half: Path, words: 
         (["a.png", "--model", "grey.onnx"], None, "grey.onnx"),
         (["a.png", "-o", "out.xyz"], 2, "'.xyz'"),
         (["a.png", "inner/b.jpg", "-o", "notes.txt"], 2, "'notes.txt' is a file"),
-        (["a.png", "inner/b.jpg", "-o", "new.png"], 2, "'new.png' is named like a file"),
+        (["a.png", "inner/b.jpg", "-o", "new.png"], 2, "'new.png' has the name of a file"),
         (["a.png", "inner/a.png", "-o", "out"], 2, "would all become"),
         (["a.png", "--strength", "2"], 2, "--strength is 2"),
         (["a.png", "--strength", "nan"], 2, "--strength is nan"),
@@ -237,7 +237,7 @@ def test_a_reader_that_goes_away_ends_it_as_sigpipe_would(words: str, folder: Pa
 
 
 @pytest.mark.parametrize("words", ["list datasets", "run a.png"])
-def test_a_closed_stdout_is_no_fault(words: str, folder: Path, half: Path):
+def test_a_closed_stdout_is_not_an_error(words: str, folder: Path, half: Path):
     model = f"--model {half}" if words.startswith("run") else ""
     command = f"exec {sys.executable} -m unhaze {words} {model} >&-"
     done = subprocess.run(["bash", "-c", command], capture_output=True, cwd=folder, timeout=60)

@@ -98,7 +98,7 @@ def test_check_leaves_nothing(unhaze, work: Path):
     assert sorted(work.rglob("*")) == before
 
 
-def test_eval_goes_on_after_a_bad_picture(unhaze, work: Path):
+def test_eval_continues_after_a_bad_picture(unhaze, work: Path):
     bad = work / "pairs" / "hazy" / "2.png"
     whole = bad.read_bytes()
     bad.write_bytes(whole[:60])
@@ -253,10 +253,10 @@ def test_a_broken_recipe_is_still_listed(unhaze, work: Path):
         ("eval identity --data folders --root pairs --limit 0", "'--limit'"),
         ("eval fotoo --data folders --root pairs", "'fotoo'"),
         ("eval absent.safetensors --data folders --root pairs", "absent.safetensors"),
-        ("eval pairs --data folders --root pairs", "'pairs' is no run folder"),
+        ("eval pairs --data folders --root pairs", "'pairs' is not a run folder"),
         ("export", "Missing argument 'RUN|WEIGHTS|CHECKPOINT'."),
         ("export pairs", "Missing option '-o'"),
-        ("export pairs -o new.onnx", "'pairs' is no run folder"),
+        ("export pairs -o new.onnx", "'pairs' is not a run folder"),
         ("export recipes/tiny.toml -o new.onnx", "it is text and no weights"),
         ("list", "Missing argument 'KIND'."),
         ("list netz", "no list 'netz'; did you mean 'nets'?"),

@@ -114,6 +114,6 @@ def test_the_settings_of_a_prior_stand_behind_its_name():
         ("dcp:omega=much", "'omega' must be of type float"),
     ],
 )
-def test_settings_of_no_sense_are_said(name, says):
+def test_settings_without_meaning_are_reported(name, says):
     with pytest.raises(UnhazeError, match=says):
         open_model(name)

@@ -61,7 +61,7 @@ def pairs_problems(root: Path, **settings) -> list[Problem]:
     return [problem for problem in found if problem.error]
 
 
-def test_good_pairs_have_no_error_and_the_frame_is_said(good):
+def test_good_pairs_have_no_error_and_the_frame_is_reported(good):
     (border,) = check("folders", good / "pairs", border=FRAME)
     assert border.kind == "border" and not border.error
     assert "4 clear pictures have a frame: 10 px" in border.text
@@ -147,14 +147,14 @@ def test_a_psnr_that_haze_never_makes_is_found(root):
     assert not {file for _, file in kinds} - {"1_1.png", "1_2.png"}
 
 
-def test_wrong_counts_are_told_and_a_part_may_be_one(good):
+def test_wrong_counts_are_reported_and_a_part_may_be_one(good):
     found = [each for each in check("its", good / "pairs") if each.error]
     assert [problem.kind for problem in found] == ["count", "count"]
     assert "8 hazy pictures, published are 13,990" in found[0].text
     assert not [each for each in check("its", good / "pairs", partial=True) if each.error]
 
 
-def test_the_old_version_of_its_is_told(root):
+def test_the_old_version_of_its_is_reported(root):
     for path in sorted((root / "pairs/hazy").glob("4_*")):
         path.rename(path.with_name(path.name.replace("4_", "1400_")))
     (root / "pairs/clear/4.png").rename(root / "pairs/clear/1400.png")

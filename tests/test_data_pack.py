@@ -116,7 +116,7 @@ def test_the_limit_is_kept_and_nothing_left_behind(root, tmp_path):
 
 def test_nothing_is_overwritten_unasked(root, pack, tmp_path):
     (tmp_path / "pack").write_text("precious")
-    with pytest.raises(UnhazeError, match="exists; give another name"):
+    with pytest.raises(UnhazeError, match="exists; choose another name"):
         make_pack(root, tmp_path / "pack")
     assert (tmp_path / "pack").read_text() == "precious"
     make_pack(root, tmp_path / "pack", border=2, codec="webp", overwrite=True)
@@ -158,10 +158,10 @@ def test_what_cannot_be_read(root, pack, tmp_path):
     text.write_text("text")
     for path, arguments, message in (
         (tmp_path / "absent", {}, "cannot read pack '.*absent'"),
-        (text, {}, "is no pack; make one with `unhaze data pack`"),
+        (text, {}, "is not a pack; make one with `unhaze data pack`"),
         (empty, {}, "has no index.json"),
         (other, {}, "is 'unhaze pack 9'; this version reads 'unhaze pack 1'"),
-        (pack, {"scenes": (5, 9)}, "are none; it has 3"),
+        (pack, {"scenes": (5, 9)}, "select none; it has 3"),
         (pack, {"border": 10}, "was cut by 2 px, not by 10"),
     ):
         with pytest.raises(UnhazeError, match=message):
@@ -182,8 +182,8 @@ def test_a_damaged_pack_says_so(pack, tmp_path):
     [
         (None, "pack '.*' is cut off: its end is missing; copy it anew"),
         (b"", "is empty; expected a pack: copy it anew"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "is a git-LFS pointer .* and no pack"),
-        (b"\n<!DOCTYPE html><title>Sign in</title>", "is an HTML page and no pack"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a git-LFS pointer .* and not a pack"),
+        (b"\n<!DOCTYPE html><title>Sign in</title>", "is an HTML page and not a pack"),
     ],
 )
 def test_a_pack_that_did_not_arrive_whole_is_named(pack, tmp_path, content, message):

@@ -148,6 +148,28 @@ def test_a_path_may_be_a_video(half: Path, tmp_path: Path):
     assert abs(frame.to_ndarray(format="rgb24").astype(float).mean() - 100) < 4
 
 
+def test_a_video_is_seen_at_the_analysis_that_is_asked_for(tmp_path: Path, monkeypatch):
+    av = pytest.importorskip("av")
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 700, 16, "yuv420p"
+        grey = av.VideoFrame.from_ndarray(np.full((16, 700, 3), 120, np.uint8), format="rgb24")
+        container.mux([*stream.encode(grey), *stream.encode(None)])
+    from unhaze.restore.restorer import Restorer
+
+    seen, estimate = [], Restorer.estimate
+
+    def look(self: Restorer, pixels: np.ndarray, **facts: bool) -> np.ndarray:
+        seen.append(pixels.shape[1])
+        return estimate(self, pixels, **facts)
+
+    monkeypatch.setattr(Restorer, "estimate", look)
+    for analysis in (None, 690, 64):
+        unhaze.dehaze(path, model="dcp", analysis=analysis, overwrite=True)
+    assert seen == [640, 690, 64]
+
+
 def test_strength_zero_is_the_input(half: Path):
     hazy = (colours(20, 30, 3) * 255).astype(np.uint8)
     assert np.array_equal(unhaze.dehaze(hazy, model=half, strength=0), hazy)
@@ -161,7 +183,11 @@ def test_strength_zero_is_the_input(half: Path):
         (np.zeros((4, 4, 3), np.int32), {}, "int32"),
         (np.full((4, 4, 3), 255.0), {}, "from 255 to 255"),
         (np.full((4, 4, 3), np.nan), {}, "from nan to nan"),
-        (np.zeros((4, 4, 3), np.uint8), {"out": "b.png"}, "out is for a picture given by its path"),
+        (
+            np.zeros((4, 4, 3), np.uint8),
+            {"out": "b.png"},
+            "out is only for a picture given by its path",
+        ),
         (np.zeros((4, 4, 3), np.uint8), {"strength": 2}, "strength"),
         (np.zeros((4, 4, 3), np.uint8), {"strength": float("nan")}, "strength"),
         (np.zeros((4, 4, 3), np.uint8), {"model": "fotoo"}, "fotoo"),

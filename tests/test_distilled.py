@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 from torch.nn import functional
 
 from unhaze.config import LossPart, Optimizer, Part, Recipe, load_config
@@ -14,11 +15,12 @@ from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss
 from unhaze.methods.distilled import Distilled, digest
+from unhaze.methods.steps import Setup
 from unhaze.methods.supervised import Supervised
 from unhaze.nets import create_net
 from unhaze.tensors import load_tensors
 from unhaze.training import train
-from unhaze.weights import load_model, newest_state, save_weights
+from unhaze.weights import load_weights, newest_state, save_weights
 
 TINY = Path(__file__).parents[1] / "samples" / "tiny"
 TEACHER = Part("kddn-teacher", {"width": 8, "blocks": 6})
@@ -36,10 +38,8 @@ def teacher(tmp_path: Path) -> Path:
     return write_teacher(tmp_path / "teacher.safetensors")
 
 
-def build(teacher: Path, *, student: Part = STUDENT, losses=("l1",), **arguments) -> Distilled:
-    torch.manual_seed(2)
-    net = create_net(student.name, **student.arguments)
-    return Distilled(
+def setup_of(net: nn.Module, losses=("l1",)) -> Setup:
+    return Setup(
         fabric=Fabric(accelerator="cpu"),
         net=net,
         forward=net,
@@ -47,9 +47,13 @@ def build(teacher: Path, *, student: Part = STUDENT, losses=("l1",), **arguments
         weights=dict.fromkeys(losses, 1.0),
         optimizer=Optimizer(lr=1e-3),
         clip=0.0,
-        teacher=str(teacher),
-        **arguments,
     )
+
+
+def build(teacher: Path, *, student: Part = STUDENT, losses=("l1",), **arguments) -> Distilled:
+    torch.manual_seed(2)
+    net = create_net(student.name, **student.arguments)
+    return Distilled(setup_of(net, losses), teacher=str(teacher), **arguments)
 
 
 def batch() -> PairedBatch:
@@ -74,7 +78,7 @@ def test_terms_by_hand(teacher: Path):
     terms = method.measure(pair)
     with torch.no_grad():
         restored, seen = method.networks["restorer"](pair.hazy, features=True)
-        _, taught = load_model(teacher).net(pair.clear, features=True)
+        _, taught = load_weights(teacher).net(pair.clear, features=True)
     imitation = sum(functional.l1_loss(seen[k - 1], taught[k - 1]) for k in (1, 3, 6))
     torch.testing.assert_close(terms["imitation"], imitation)
     torch.testing.assert_close(terms["l1"], functional.l1_loss(restored, pair.clear))
@@ -125,7 +129,7 @@ def test_the_state_holds_the_student_alone(recipe: Recipe, tmp_path: Path):
     ]  # fmt: skip
     own = create_net(STUDENT.name, **STUDENT.arguments).state_dict()
     assert load_tensors(state, "restorer")[0].keys() == own.keys()
-    assert load_model(tmp_path / "run").part == STUDENT
+    assert load_weights(tmp_path / "run").part == STUDENT
 
 
 def test_resume_is_exact_and_wants_the_same_teacher(recipe: Recipe, tmp_path: Path):
@@ -141,7 +145,7 @@ def test_resume_is_exact_and_wants_the_same_teacher(recipe: Recipe, tmp_path: Pa
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
     write_teacher(tmp_path / "teacher.safetensors", seed=9)
-    with pytest.raises(UnhazeError, match="cannot go on: teacher_sha256 was .* give back"):
+    with pytest.raises(UnhazeError, match="cannot be resumed: teacher_sha256 was .* restore"):
         train(whole, resume=tmp_path / "parts")
 
 
@@ -172,16 +176,7 @@ def test_an_autoencoder_never_sees_haze():
     """Its loss on a clear batch is the same whatever the hazy side holds."""
     torch.manual_seed(2)
     net = create_net(TEACHER.name, **TEACHER.arguments)
-    method = Supervised(
-        fabric=Fabric(accelerator="cpu"),
-        net=net,
-        forward=net,
-        losses={"l1": create_loss("l1")},
-        weights={"l1": 1.0},
-        optimizer=Optimizer(),
-        clip=0.0,
-        input="clear",
-    )
+    method = Supervised(setup_of(net), input="clear")
     pair = batch()
     expected = functional.l1_loss(net(pair.clear), pair.clear)
     torch.testing.assert_close(method.measure(pair)["l1"], expected)
@@ -208,7 +203,7 @@ def test_mistakes_have_one_line_each(teacher: Path, arguments, message):
     assert "\n" not in str(raised.value)
 
 
-def test_a_teacher_that_is_none(tmp_path: Path):
+def test_a_teacher_that_does_not_exist(tmp_path: Path):
     other = write_teacher(tmp_path / "other.safetensors", part=Part("aecr", {"width": 8}))
     with pytest.raises(UnhazeError, match="set the teacher to a network that has"):
         build(other)

@@ -209,7 +209,7 @@ def test_overwriting_never_takes_what_is_not_an_evaluation(pairs, tmp_path):
     out = tmp_path / "holiday"
     out.mkdir()
     (out / "beach.jpg").write_bytes(b"precious")
-    with pytest.raises(UnhazeError, match=r"'beach.jpg', which is no part of the evaluation"):
+    with pytest.raises(UnhazeError, match=r"'beach.jpg', which is not part of the evaluation"):
         evaluate("identity", pairs, save=out, overwrite=True)
     assert files_in(out) == ["beach.jpg"]
 

@@ -62,10 +62,10 @@ def test_the_model_sees_the_other_size_and_the_truth_keeps_its_own(pair, monkeyp
         seen.append(hazy.shape)
         return hazy
 
-    from unhaze.evaluation.models import Model
+    from unhaze.evaluation.models import Subject
 
-    loaded = Model(look, 0, None, "here")
-    monkeypatch.setitem(evaluate.__globals__, "load", lambda *_: loaded)
+    loaded = Subject(look, 0, None, "here")
+    monkeypatch.setitem(evaluate.__globals__, "open_subject", lambda *_: loaded)
     own = evaluate("identity", [pair])
     half = evaluate("identity", [pair], rescale=0.5)
     twice = evaluate("identity", [pair], rescale=2, long_side=48)

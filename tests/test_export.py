@@ -11,10 +11,12 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from unhaze.config import Part
 from unhaze.errors import UnhazeError
 from unhaze.exporting import CHECKED_SIZES, export
+from unhaze.exporting.graph import to_onnx
 from unhaze.nets import NETS, Net, create_net
 from unhaze.restore import native
 from unhaze.restore.engine import Engine
@@ -260,3 +262,30 @@ def test_network_without_a_graph_says_so(tmp_path, monkeypatch):
     with pytest.raises(UnhazeError, match="net 'stubborn' cannot be exported") as raised:
         export(source, tmp_path / "model.onnx")
     assert "\n" not in str(raised.value)
+
+
+class InPlace(nn.Module):
+    """Writes where it read, as networks of others do."""
+
+    def forward(self, hazy: torch.Tensor) -> torch.Tensor:
+        brighter = 2 * hazy
+        brighter[:, :1] -= 0.25
+        return brighter.relu_()
+
+
+class Decomposed(nn.Module):
+    """Takes operators that ONNX lacks, and forms of operators that `DIRECT` lacks."""
+
+    def forward(self, hazy: torch.Tensor) -> torch.Tensor:
+        pooled = functional.adaptive_avg_pool2d(hazy, (1, 2)).mean(3, keepdim=True)
+        return torch.rsub(hazy, 1.5, alpha=0.5).square() + torch.fft.fft2(hazy).abs() * pooled
+
+
+@pytest.mark.parametrize("net", [InPlace(), Decomposed()])
+def test_what_onnx_lacks_is_decomposed(net: nn.Module):
+    hazy = torch.rand(1, 3, 13, 20)
+    expected = net(hazy)
+    file = to_onnx(net, "ours").SerializeToString()
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    [restored] = session.run(None, {"hazy": hazy.numpy()})
+    np.testing.assert_allclose(restored, expected, rtol=1e-4, atol=1e-4)

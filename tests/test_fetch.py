@@ -83,7 +83,7 @@ def test_dropped_connections_are_taken_up_again(site):
     assert site.requests == [None] + [f"bytes={k}00000-" for k in range(1, 8)]
 
 
-def test_next_run_goes_on_where_the_last_one_stopped(site):
+def test_next_run_continues_where_the_last_one_stopped(site):
     partial = fetch_module.cached_path(site.url, SHA256)
     partial = partial.with_name(partial.name + ".part")
     partial.parent.mkdir(parents=True)
@@ -109,7 +109,7 @@ def test_server_without_ranges_starts_over(site):
 
 def test_gives_up_when_no_bytes_come(site):
     site.drops, site.piece = 99, 0
-    with pytest.raises(UnhazeError, match="closed early; run again to go on"):
+    with pytest.raises(UnhazeError, match="closed early; run again to resume"):
         fetch(site.url, SHA256)
     assert len(site.requests) == fetch_module.ATTEMPTS
 
@@ -125,7 +125,7 @@ def test_wrong_checksum_leaves_nothing(site, tmp_path):
 def test_damaged_cached_file_is_named_and_kept(site):
     path = fetch(site.url, SHA256)
     path.write_bytes(b"damaged")
-    with pytest.raises(UnhazeError, match="delete it to download it anew"):
+    with pytest.raises(UnhazeError, match="delete it to download it again"):
         fetch(site.url, SHA256)
     assert path.read_bytes() == b"damaged"
 
@@ -141,7 +141,7 @@ def test_file_put_by_hand_needs_no_network(site):
 
 def test_not_found(site):
     url = site.url.replace("small", "large")
-    with pytest.raises(UnhazeError, match="the server answered 404") as error:
+    with pytest.raises(UnhazeError, match="the server returned status 404") as error:
         fetch(url, SHA256)
     assert url in str(error.value)
 

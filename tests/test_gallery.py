@@ -93,18 +93,20 @@ def test_by_default_dcp_and_every_shipped_model_and_what_is_added(photos, half, 
     assert table["models"] == ["dcp", "half", *(card.name for card in list_models())]
 
 
-def test_a_model_that_fails_is_said_and_the_others_are_shown(photos, half, tmp_path, monkeypatch):
-    from unhaze.evaluation.models import Model
+def test_a_model_that_fails_is_reported_and_the_others_are_shown(
+    photos, half, tmp_path, monkeypatch
+):
+    from unhaze.evaluation.models import Subject
 
     def fail(hazy: np.ndarray) -> np.ndarray:
         raise UnhazeError("not enough memory")
 
     answers = {
-        "fails": Model(fail, 0, None, "here"),
-        "nan": Model(lambda hazy: hazy * np.nan, 0, None, "here"),
-        "same": Model(lambda hazy: hazy, 0, None, "here"),
+        "fails": Subject(fail, 0, None, "here"),
+        "nan": Subject(lambda hazy: hazy * np.nan, 0, None, "here"),
+        "same": Subject(lambda hazy: hazy, 0, None, "here"),
     }
-    monkeypatch.setattr("unhaze.report.gallery.load", lambda name, device: answers[name])
+    monkeypatch.setattr("unhaze.report.gallery.open_subject", lambda name, device: answers[name])
     gallery = write_gallery(photos, tmp_path / "page", list(answers), limit=1)
     assert [each.model for each in gallery.entries[0].pictures] == ["hazy", "same"]
     assert [fault.partition("by ")[2].split(":")[0] for fault in gallery.faults] == ["fails", "nan"]
@@ -138,7 +140,9 @@ def test_what_is_in_the_way_stays(photos, half, tmp_path, capsys):
     again = write_gallery(photos, out, [str(half)], overwrite=True)
     assert len(again.entries) == 3
     (out / "precious.txt").write_text("mine")
-    with pytest.raises(UnhazeError, match=r"also holds 'precious.txt', which is no part of the ga"):
+    with pytest.raises(
+        UnhazeError, match=r"also holds 'precious.txt', which is not part of the ga"
+    ):
         write_gallery(photos, out, [str(half)], overwrite=True)
     assert (out / "precious.txt").exists()
 

@@ -166,7 +166,10 @@ def test_models_by_path(tmp_path):
         find_model("gone.onnx")
     (tmp_path / "weights.safetensors").touch()
     (tmp_path / "empty").mkdir()
-    reasons = {tmp_path / "weights.safetensors": "is empty", tmp_path / "empty": "is no run folder"}
+    reasons = {
+        tmp_path / "weights.safetensors": "is empty",
+        tmp_path / "empty": "is not a run folder",
+    }
     for other, reason in reasons.items():
         with pytest.raises(UnhazeError, match=reason):
             find_model(other)

@@ -54,7 +54,7 @@ def test_other_parameters_are_updated_as_by_adam():
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
 
-def test_it_learns_a_linear_map_and_its_state_goes_on_exactly():
+def test_it_learns_a_linear_map_and_its_state_continues_exactly():
     torch.manual_seed(0)
     target = torch.randn(12, 12)
     inputs = torch.randn(64, 12)

@@ -120,7 +120,10 @@ def test_compiled_equals_eager(name, preset):
     """One graph, forward and backward, running statistics included."""
     net = small_net(name, preset).train()
     twin = copy.deepcopy(net)
-    compiled = torch.compile(twin, fullgraph=True, backend="aot_eager")
+    # Two thirds of the time are AOT autograd's; it has to know what a network changes, and its
+    # own operators. All others have only PyTorch's.
+    own = name == "aecr" or any(True for _ in net.buffers())
+    compiled = torch.compile(twin, fullgraph=True, backend="aot_eager" if own else "eager")
     hazy = random_hazy(2, 13, 10)
     expected, restored = net(hazy), compiled(hazy)
     # 4KDehazing: bicubic enlargement is rounded otherwise when compiled (by 1e-6; both are as near

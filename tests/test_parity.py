@@ -16,7 +16,7 @@ import torch
 from unhaze import photo
 from unhaze.image.conversion import to_float
 from unhaze.published import import_weights
-from unhaze.weights import load_model
+from unhaze.weights import load_weights
 
 # Of 80 pictures, and of those the middle, to stay quick: from little haze to much.
 PICTURES = ("1400_2", "1419_5", "1431_9")
@@ -115,7 +115,7 @@ def test_official_weights_equal_the_reference_pipeline(
     net: str, file: str, reference: Callable, shared_data: Path, tmp_path: Path
 ):
     weights = shared_data / "weights" / file
-    own = load_model(import_weights(weights, tmp_path / "own.safetensors", net=net).path).net
+    own = load_weights(import_weights(weights, tmp_path / "own.safetensors", net=net).path).net
     folder = shared_data / "data" / "sots-indoor-part"
     for name in PICTURES:
         hazy = to_float(photo.read_rgb(folder / "hazy" / f"{name}.png"))

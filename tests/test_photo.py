@@ -170,7 +170,7 @@ def test_lossless_webp_stays_lossless(tmp_path):
     np.testing.assert_array_equal(photo.read(photo.encode(got, ".webp")).pixels, colours())
 
 
-def test_what_jpeg_cannot_hold_is_said(caplog):
+def test_what_jpeg_cannot_hold_is_reported(caplog):
     alpha = np.full((40, 60), 65535, np.uint16)
     alpha[:20] = 0
     got = photo.read(photo.encode(Photo(colours(dtype=np.uint16), alpha), ".jpg"))

@@ -100,7 +100,7 @@ def test_gdal_names_the_colours():
 def test_nothing_is_guessed():
     with pytest.raises(UnhazeError, match="7 channels and does not say which are red.*bands"):
         photo.read(seven())
-    with pytest.raises(UnhazeError, match="7 bands; there is no number 9"):
+    with pytest.raises(UnhazeError, match="7 bands; there is no band 9"):
         photo.read(seven(), bands=(8, 0, 1))
     for wrong in ("0,1,2", "1,2", "a", "3,2,1,4", ""):
         with pytest.raises(UnhazeError, match="three numbers from 1"):
@@ -115,7 +115,7 @@ def test_one_band_is_grey(restorer):
 
 
 @pytest.mark.parametrize("output", [{"format": "png"}, {"format": "tiff", "bit_depth": 16}])
-def test_where_they_cannot_stay_that_is_said(output, restorer, caplog):
+def test_where_they_cannot_stay_that_is_reported(output, restorer, caplog):
     got = restorer.restore_bytes(seven(), output=Output(bands="5,4,3", **output))
     assert photo.read(got).pixels.shape == (60, 80, 3)
     assert "4 further bands; left out" in caplog.text

@@ -62,7 +62,7 @@ GAIN_MAP = picture(jpeg.segment(0xE1, jpeg.XMP_SIGN + GAIN), height=12, width=16
 PREVIEW = picture(height=24, width=32)
 
 
-def test_the_table_says_where_the_gain_map_lies_anew(restorer, tmp_path, caplog):
+def test_the_table_says_where_the_gain_map_is_now(restorer, tmp_path, caplog):
     source = file_of(picture(), (0, GAIN_MAP), (0x010002, PREVIEW), video=MP4)
     assert parts_by_table(source)[1:] == [GAIN_MAP, PREVIEW]
     data = restored(source, "a.jpg", restorer, tmp_path)
@@ -74,13 +74,13 @@ def test_the_table_says_where_the_gain_map_lies_anew(restorer, tmp_path, caplog)
 
 
 @pytest.mark.parametrize("kind", [0, 0x020002])
-def test_a_second_view_goes_and_that_is_said(kind, restorer, tmp_path, caplog):
+def test_a_second_view_goes_and_that_is_reported(kind, restorer, tmp_path, caplog):
     data = restored(file_of(picture(), (kind, PREVIEW)), "a.jpg", restorer, tmp_path)
     assert f"left out: {inventory.VIEWS}" in caplog.text
     assert data.count(b"\xff\xd8\xff") == 1 and b"MPF\0" not in data
 
 
-def test_views_of_mpo_by_pillow_are_said(restorer, tmp_path, caplog):
+def test_views_of_mpo_by_pillow_are_reported(restorer, tmp_path, caplog):
     image = pytest.importorskip("PIL.Image")
     two = [image.fromarray(colours()), image.fromarray(255 - colours())]
     file = io.BytesIO()
@@ -113,7 +113,7 @@ def test_progressive_scans_do_not_end_the_picture(restorer, tmp_path):
     assert restored(source, "a.jpg", restorer, tmp_path).endswith(MP4)
 
 
-def test_losses_are_said_at_strength_0_too(restorer, tmp_path, caplog):
+def test_losses_are_reported_at_strength_0_too(restorer, tmp_path, caplog):
     source = picture(jpeg.segment(0xEB, b"JP\0\1\0\0\0\1" + b"jumb c2pa"))
     restored(source, "a.jpg", restorer, tmp_path, strength=0)
     assert f"left out: {inventory.CREDENTIALS}" in caplog.text
@@ -220,7 +220,7 @@ def test_a_result_has_no_more_readers_than_its_source(mask, source, wanted, rest
     assert (tmp_path / "out.png").stat().st_mode & 0o777 == wanted
 
 
-def test_a_folder_names_what_it_passes_over(unhaze, tmp_path, caplog):
+def test_a_folder_names_what_it_ignores(unhaze, tmp_path, caplog):
     photo.write(Photo(colours()), tmp_path / "a.png")
     for name in ("b.hdr", "c.SVG", "d.txt", ".e.dng"):
         (tmp_path / name).write_bytes(b"?")

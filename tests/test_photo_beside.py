@@ -120,7 +120,7 @@ def test_backgrounds_of_grey_and_palettes():
     assert png.about_of(io.BytesIO(broken)) is None
 
 
-def test_what_another_format_does_not_hold_is_said(caplog):
+def test_what_another_format_does_not_hold_is_reported(caplog):
     traits = Traits(metadata={ABOUT: png.chunk(b"tIME", TIME)})
     photo.encode(Photo(colours(), traits=traits), ".jpg")
     assert caplog.messages == ["'.jpg' holds no date and background of PNG; left out"]

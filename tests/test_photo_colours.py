@@ -317,7 +317,7 @@ def test_floats_of_the_range_of_integers_are_encoded(white, suffix, restorer, tm
 
 
 @pytest.mark.parametrize("native", [False, True])
-def test_infrared_is_no_transparency(native, tmp_path):
+def test_infrared_is_not_transparency(native, tmp_path):
     """An extra sample of no stated kind: it hides nothing, and stays what it is."""
     tifffile = pytest.importorskip("tifffile")
     restorer = Restorer("photo-fast", "cpu", threads=1, native=native)
@@ -368,7 +368,7 @@ def test_a_profile_that_only_reads_is_converted_and_said(dtype, restorer, tmp_pa
     traits = Traits(metadata={ICC: one_way_profile()})
     photo.write(Photo(swapped, traits=traits), tmp_path / "in.tif")
     restorer.restore_file(tmp_path / "in.tif", tmp_path / "out.tif")
-    assert caplog.text.count("only reads colours; converted to sRGB") == 1
+    assert caplog.text.count("has an input-only colour profile; converted to sRGB") == 1
     got = photo.read(tmp_path / "out.tif")
     assert ICC not in got.traits.metadata and got.pixels.dtype == dtype
     expected = restorer.restore_pixels(pixels)

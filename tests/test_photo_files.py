@@ -198,14 +198,14 @@ def test_a_crash_while_writing_leaves_nothing(tmp_path, kind, suffix, failure, c
     assert capfd.readouterr().err == ""
 
 
-def test_a_picture_that_ends_too_early_is_no_picture(tmp_path):
+def test_a_picture_that_ends_too_early_is_not_a_picture(tmp_path):
     short = replace(strips(), shape=(150, 70, 3))
     with pytest.raises(UnhazeError, match="cannot write"):
         photo.write(short, tmp_path / "out.png")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_libvips_says_against_writing_is_said(tmp_path):
+def test_what_libvips_says_against_writing_is_reported(tmp_path):
     wide = Stream(
         [np.zeros((1, 20_000, 3), np.uint8)] * 2, (2, 20_000, 3), np.dtype(np.uint8), Traits()
     )
@@ -233,11 +233,11 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, kind, suffix):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_target_that_is_no_regular_file_is_refused(tmp_path):
+def test_a_target_that_is_not_a_regular_file_is_refused(tmp_path):
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     for name in ("folder.png", "pipe.png"):
-        with pytest.raises(UnhazeError, match="no regular file"):
+        with pytest.raises(UnhazeError, match="not a regular file"):
             photo.write(Photo(colours()), tmp_path / name, overwrite=True)
 
 

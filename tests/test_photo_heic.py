@@ -73,13 +73,13 @@ def test_a_gain_map_goes_into_jpeg_as_phones_put_it_there(restorer, tmp_path, ca
         assert subprocess.check_output(words) == found.metadata[BEHIND]
 
 
-def test_a_picture_that_is_no_jpeg_says_that_it_lacks_the_gain_map(restorer, tmp_path, caplog):
+def test_a_picture_that_is_not_a_jpeg_says_that_it_lacks_the_gain_map(restorer, tmp_path, caplog):
     restorer.restore_bytes(with_beside(tmp_path, GAIN_MAP), ".png")
     assert caplog.messages == [f"'.png' holds no {inventory.GAIN_MAP}; left out"]
 
 
 @pytest.mark.parametrize("kind, words", [(DEPTH, inventory.DEPTH), (MASK, inventory.MASKS)])
-def test_what_else_stands_beside_is_said(kind, words, tmp_path, capsys):
+def test_what_else_stands_beside_is_reported(kind, words, tmp_path, capsys):
     from unhaze.cli import main
 
     (tmp_path / "b.heic").write_bytes(with_beside(tmp_path, kind))

@@ -155,7 +155,7 @@ def test_metadata_goes_from_every_format_into_every_other(here, there):
 
 
 @pytest.mark.parametrize("suffix", ALL)
-def test_iptc_is_kept_or_it_is_said(suffix, caplog):
+def test_iptc_is_kept_or_it_is_reported(suffix, caplog):
     source = hazy(".jpg", {IPTC: IN_JPEG})
     assert source.traits.metadata[IPTC] == IN_JPEG
     found = photo.read(photo.encode(source, suffix)).traits.metadata
@@ -231,7 +231,7 @@ def test_broken_exif_is_carried_and_harms_nothing(cut):
 
 
 @pytest.mark.parametrize("suffix", ALL)
-def test_blocks_that_are_too_large_are_said(suffix, caplog):
+def test_blocks_that_are_too_large_are_reported(suffix, caplog):
     blocks = {EXIF: exif.opaque(bytes(70_000)), XMP: PACKET + b" " * 70_000}
     written = photo.encode(Photo(colours(), traits=Traits(metadata=blocks)), suffix)
     found = photo.read(written).traits.metadata
@@ -298,7 +298,7 @@ def test_a_format_without_profiles_gets_srgb(caplog):
     assert "converted to sRGB" in caplog.text
 
 
-def test_texts_of_png_stay_as_they_are_and_elsewhere_it_is_said(caplog):
+def test_texts_of_png_stay_as_they_are_and_elsewhere_it_is_reported(caplog):
     from PIL.PngImagePlugin import PngInfo
 
     texts = PngInfo()
@@ -353,7 +353,7 @@ def format_of(suffix: str) -> str:
     return {".jpg": "jpeg", ".tif": "tiff"}.get(suffix, suffix[1:])
 
 
-def test_avif_is_turned_by_its_own_means_and_exif_is_told():
+def test_avif_is_turned_by_its_own_means_and_exif_is_reported():
     """libvips turns AVIF while reading; what EXIF says there is not for readers to follow."""
     traits = Traits(metadata={EXIF: block(orientation=6)}, format="avif")
     strips = photo.Stream([colours()], (40, 60, 3), np.dtype(np.uint8), traits)

@@ -114,7 +114,7 @@ def test_a_motion_video_stays_in_jpeg_and_goes_elsewhere_with_its_announcement(
     assert b'dc:format="kept"' in metadata(elsewhere)[XMP]
 
 
-def test_further_views_are_said(restorer, tmp_path, caplog):
+def test_further_views_are_reported(restorer, tmp_path, caplog):
     views = jpeg.segment(0xE2, jpeg.VIEWS_SIGN + b"II*\0" + bytes(40))
     data = restored(with_segments(views, behind=plain(".jpg")), ".jpg", restorer, tmp_path)
     assert f"left out: {inventory.VIEWS}" in caplog.text
@@ -227,7 +227,7 @@ def test_colour_numbers_of_avif_are_kept(restorer, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
-def test_content_credentials_go_and_that_is_said(suffix, restorer, tmp_path, caplog):
+def test_content_credentials_go_and_that_is_reported(suffix, restorer, tmp_path, caplog):
     if suffix == ".jpg":
         data = with_segments(jpeg.segment(0xEB, b"JP\0\1\0\0\0\1" + b"jumb c2pa"))
     elif suffix == ".png":
@@ -256,7 +256,7 @@ def test_no_density_is_invented_and_none_is_lost(suffix, restorer, tmp_path):
             assert (unit in ("None", "Unknown")) == (density is None)
 
 
-def test_frames_that_are_left_out_are_said(restorer, tmp_path, caplog):
+def test_frames_that_are_left_out_are_reported(restorer, tmp_path, caplog):
     pages = pyvips.Image.new_from_array(np.concatenate([colours(), 255 - colours()]))
     pages.set_type(pyvips.GValue.gint_type, "page-height", 48)
     pages.webpsave(str(tmp_path / "in.webp"))
@@ -279,7 +279,7 @@ def test_the_manual_has_the_table():
 
 
 def test_insert_moves_what_is_behind_block_by_block():
-    from unhaze.photo.inserting import insert
+    from unhaze.atomic import insert
 
     file = io.BytesIO(bytes(range(250)))
     insert(file, 7, b"new", block=16)

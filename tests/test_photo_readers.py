@@ -218,7 +218,7 @@ def test_a_header_that_promises_gigabytes_is_refused_before_they_are_taken():
         photo.read(b"PF\n19000 19000\n-1.0\n" + bytes(99))
 
 
-def test_further_frames_and_pages_are_said(tmp_path):
+def test_further_frames_and_pages_are_reported(tmp_path):
     frames = np.stack([scene(), 255 - scene()])
     animated = imagecodecs.jpegxl_encode(frames, photometric="rgb", lossless=True)
     assert photo.read(animated).traits.lost == ("all but the first frame",)

@@ -136,7 +136,7 @@ def test_depth_and_colours_of_animations_are_what_they_are(restorer):
         restorer.restore_bytes(animation("png"), output=Output(bit_depth=16))
 
 
-def test_without_pillow_the_first_frame_of_a_png_is_restored_and_it_is_said(
+def test_without_pillow_the_first_frame_of_a_png_is_restored_and_it_is_reported(
     restorer, tmp_path, caplog, monkeypatch
 ):
     (tmp_path / "a.png").write_bytes(animation("png"))

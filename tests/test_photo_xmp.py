@@ -121,7 +121,7 @@ def test_an_extension_becomes_part_of_the_packet_elsewhere(suffix, caplog):
     assert caplog.text == ""
 
 
-def test_half_an_extension_is_lost_and_that_is_said(caplog):
+def test_half_an_extension_is_lost_and_that_is_reported(caplog):
     written = photo.encode(photo.read(with_extension(complete=False)), ".png")
     names = names_in(photo.read(written).traits.metadata[XMP])
     assert "format" in names and not {"Big", "HasExtendedXMP"} & names

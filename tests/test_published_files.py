@@ -152,7 +152,7 @@ def test_files_without_tensors_say_so(tmp_path):
     loop["model"] = loop
     for content in ({"epoch": 3}, [torch.ones(2)], torch.ones(2), loop):
         torch.save(content, tmp_path / "weights.pth")
-        with pytest.raises(UnhazeError, match="no tensors by name"):
+        with pytest.raises(UnhazeError, match="no named tensors"):
             read_tensors(tmp_path / "weights.pth")
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from unhaze.nets import NETS
 from unhaze.published import import_weights
-from unhaze.weights import load_model
+from unhaze.weights import load_weights
 
 Names = dict[str, tuple[int, ...]]
 State = dict[str, Tensor]
@@ -350,7 +350,7 @@ def test_the_import_computes_what_the_published_network_computes(name, tmp_path,
     hazy = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = function(state, hazy)
-        restored = load_model(tmp_path / "own.safetensors").net(hazy)
+        restored = load_weights(tmp_path / "own.safetensors").net(hazy)
     assert expected.std() > 1e-3
     torch.testing.assert_close(restored, expected, rtol=1e-4, atol=1e-4 * expected.std().item())
 

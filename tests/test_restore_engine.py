@@ -95,7 +95,7 @@ def test_an_unknown_device(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")  # it is made up
-def test_auto_goes_on_with_the_cpu_and_says_so_where_a_device_does_not_start(
+def test_auto_continues_with_the_cpu_and_says_so_where_a_device_does_not_start(
     tmp_path, monkeypatch, caplog, capfd
 ):
     path = make_model(tmp_path / "m.onnx")
@@ -105,7 +105,7 @@ def test_auto_goes_on_with_the_cpu_and_says_so_where_a_device_does_not_start(
     assert engine.device == "cpu"
     np.testing.assert_array_equal(engine(picture()), picture())
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("device 'cuda' failed (") and line.endswith("; going on with the CPU")
+    assert line.startswith("device 'cuda' failed (") and line.endswith("; continuing on the CPU")
     assert "\n" not in line
     assert capfd.readouterr().out == ""
 
@@ -130,7 +130,7 @@ def test_openvino_gives_the_picture_of_onnx_runtime(card):
     np.testing.assert_allclose(other(hazy, found), usual(hazy, found), atol=0.01)
 
 
-def test_what_openvino_cannot_run_is_said_in_one_line(tmp_path):
+def test_what_openvino_cannot_run_is_reported_in_one_line(tmp_path):
     pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
     path = tmp_path / "m.onnx"
     path.write_bytes(b"no model")
@@ -156,7 +156,7 @@ def failing_engine(path: Path, error: Exception, *, free: bool) -> Engine:
     return engine
 
 
-def test_auto_goes_on_with_the_cpu_where_a_device_fails_at_work(tmp_path, caplog):
+def test_auto_continues_with_the_cpu_where_a_device_fails_at_work(tmp_path, caplog):
     path = make_model(tmp_path / "m.onnx")
     broken = RuntimeError("CUDA failure 700:\nillegal address")
     engine = failing_engine(path, broken, free=True)
@@ -200,7 +200,7 @@ def test_a_session_has_the_threads_that_were_asked_for(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x09" * 99])
 def test_a_file_that_is_no_model(tmp_path, content, capfd):
     (tmp_path / "bad.onnx").write_bytes(content)
-    with pytest.raises(UnhazeError, match="bad.onnx' is no usable ONNX model: [^\n]+$"):
+    with pytest.raises(UnhazeError, match="bad.onnx' is not a usable ONNX model: [^\n]+$"):
         Engine(tmp_path / "bad.onnx")
     assert capfd.readouterr().err == ""
 

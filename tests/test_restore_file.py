@@ -16,7 +16,7 @@ import pyvips
 from unhaze import photo
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze
-from unhaze.photo import Photo, Traits, opened
+from unhaze.photo import Photo, Traits, picture
 from unhaze.restore.analysis import analysis_image
 from unhaze.restore.restorer import Restorer
 
@@ -77,7 +77,7 @@ def load(path: Path) -> np.ndarray:
 def test_strips_give_what_the_whole_gives(tmp_path, monkeypatch, restorer, channels, dtype, suffix):
     hazy = samples(150, 200, channels, dtype)
     source, target = save(tmp_path / f"in{suffix}", hazy), tmp_path / f"out{suffix}"
-    monkeypatch.setattr(opened, "STRIP", 3000)
+    monkeypatch.setattr(picture, "STRIP", 3000)
     restorer.restore_file(source, target)
     restored = load(target)
     assert restored.dtype == dtype
@@ -209,13 +209,13 @@ def test_what_cannot_be_written_is_known_before_the_work(tmp_path):
     restorer = undoing()
     for target, said in (
         ("there.png", "exists"),
-        ("in.png", "original"),
+        ("in.png", "is the input"),
         ("out.bmp", "'.bmp'"),
         ("no/out.png", "no folder"),
     ):
         with pytest.raises(UnhazeError, match=said):
             restorer.restore_file(source, tmp_path / target, overwrite=target == "in.png")
-    with pytest.raises(UnhazeError, match="cannot make the folder"):
+    with pytest.raises(UnhazeError, match="cannot create the folder"):
         restorer.restore_file(source, tmp_path / "out.png", save_field=source)
     assert restorer.model.seen == []
     assert {each.name for each in tmp_path.iterdir()} == {"in.png", "there.png"}
@@ -227,7 +227,7 @@ def test_damage_found_while_writing_is_blamed_on_the_source(tmp_path, suffix, mo
     noise = np.random.default_rng(0).integers(0, 256, (400, 300, 3), dtype=np.uint8)
     whole = save(tmp_path / f"in{suffix}", noise).read_bytes()
     (tmp_path / f"in{suffix}").write_bytes(whole[: len(whole) * 2 // 3])
-    monkeypatch.setattr(opened, "STRIP", 3000)
+    monkeypatch.setattr(picture, "STRIP", 3000)
     with pytest.raises(UnhazeError, match=f"in{suffix}'") as caught:
         undoing().restore_file(tmp_path / f"in{suffix}", tmp_path / f"out{suffix}", strength=0)
     assert "write" not in str(caught.value)

@@ -103,7 +103,7 @@ def test_a_validation_pair_never_changes(root):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"border": 16}, "too small"), ({"scenes": (4, 9)}, "are none; it has 4")],
+    [({"border": 16}, "too small"), ({"scenes": (4, 9)}, "select none; it has 4")],
 )
 def test_wrong_settings_say_so(root, settings, message):
     with pytest.raises(UnhazeError, match=message):

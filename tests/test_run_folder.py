@@ -13,7 +13,7 @@ from unhaze.errors import UnhazeError
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path):
-    with runs.locked(tmp_path), pytest.raises(UnhazeError, match="another process trains in"):
+    with runs.locked(tmp_path), pytest.raises(UnhazeError, match="another process is training in"):
         runs.locked(tmp_path).__enter__()
     with runs.locked(tmp_path):
         pass

@@ -110,7 +110,10 @@ def test_clear_photos_that_shall_stay_get_psnr_and_harm(folders):
 
 
 def test_a_result_that_is_missing_or_of_another_shape_is_named(folders):
-    for name, shape in (("wood", "no restored picture named"), ("flat", "which does not become")):
+    for name, shape in (
+        ("wood", "no restored picture named"),
+        ("flat", "whose aspect ratio differs from"),
+    ):
         photo.write_rgb(folders / "hazy" / f"{name}.png", hazy_scene())
         if name == "flat":
             photo.write_rgb(folders / "done" / "flat.png", hazy_scene()[:100])

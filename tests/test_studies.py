@@ -74,7 +74,7 @@ class Machine:
         return 3 + 0.5 * number, 900.0
 
 
-def test_a_study_gives_equal_times_and_goes_on(tool, tmp_path, monkeypatch, capsys):
+def test_a_study_gives_equal_times_and_continues(tool, tmp_path, monkeypatch, capsys):
     machine = Machine()
     monkeypatch.setattr(tool, "run", machine)
     words = ["run_study", "table1", "--out", "runs", "--nyu", "n", "--pictures", "p", "--vgg", "v"]

@@ -22,7 +22,7 @@ from unhaze.tensors import load_tensors
 from unhaze.training import train
 from unhaze.training.loop import TrainResult
 from unhaze.training.steps import learning_rate
-from unhaze.weights import load_model, newest_state
+from unhaze.weights import load_weights, newest_state
 
 # Total loss of the six steps of `recipe`, recorded with PyTorch 2.13 on a CPU.
 GOLDEN = [0.75146, 0.74370, 0.71976, 0.76114, 0.69676, 0.69279]
@@ -92,11 +92,11 @@ def test_leaves_a_run_folder_that_rebuilds_the_net(recipe, tmp_path):
         "000000006.png",
     ]
     assert list(run.glob("events.*"))
-    weights = load_model(run)
+    weights = load_weights(run)
     assert weights.part == recipe.net
     assert weights.facts["step"] == 6
     pair = torch.rand(1, 3, 9, 7)
-    assert torch.equal(weights.net(pair), load_model(run / "best.safetensors").net(pair))
+    assert torch.equal(weights.net(pair), load_weights(run / "best.safetensors").net(pair))
 
 
 def test_first_losses_are_the_recorded_ones(recipe, tmp_path):
@@ -156,7 +156,7 @@ def test_sigterm_saves_and_leaves(recipe_file, tmp_path):
     process.terminate()
     process.join(60)
     assert process.exitcode == 0
-    assert load_model(run).facts["step"] == max(logged(run))
+    assert load_weights(run).facts["step"] == max(logged(run))
 
 
 def train_until_killed(recipe_file: Path, run: Path, moment: str) -> None:
@@ -272,7 +272,7 @@ def test_starts_from_the_weights_of_another_run(recipe, tmp_path):
     still = dataclasses.replace(recipe.optimizer, lr=0.0)
     fine = dataclasses.replace(recipe, start=str(tmp_path / "first"), optimizer=still)
     train(fine, out=tmp_path / "second")
-    first, second = (load_model(tmp_path / name).net for name in ("first", "second"))
+    first, second = (load_weights(tmp_path / name).net for name in ("first", "second"))
     assert torch.equal(first.up3.weight, second.up3.weight)
     other = dataclasses.replace(fine, net=Part("aecr", {"width": 16, "head": "haze"}))
     with pytest.raises(UnhazeError, match="the net needs"):

@@ -20,7 +20,7 @@ from unhaze.errors import UnhazeError
 from unhaze.methods.alarms import Alarm
 from unhaze.tensors import load_tensors
 from unhaze.training import train
-from unhaze.weights import load_model, newest_state
+from unhaze.weights import load_weights, newest_state
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -211,7 +211,7 @@ def test_two_processes_equal_one_with_the_same_pictures(recipe_file, tmp_path):
 
 
 def test_eval_export_and_run_take_the_restorer_only(run, scenes, tmp_path, capsys):
-    weights = load_model(run)
+    weights = load_weights(run)
     parameters = sum(each.numel() for each in weights.net.parameters())
     assert weights.part.name == "cddgan" and weights.net.head == "haze"
     pictures = ["--hazy", str(scenes / "clear"), "--clear", str(scenes / "clear")]

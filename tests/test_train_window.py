@@ -91,9 +91,9 @@ def test_a_window_ends_in_time_with_its_state_saved_and_status_0(recipe_file, tm
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(run)
     said = [line for line in done.stderr.splitlines() if line.startswith("unhaze: ")]
-    assert said[0] == f"unhaze: there is no run '{run}' yet; it is started"
+    assert said[0] == f"unhaze: there is no run '{run}' yet; starting it"
     assert "unhaze: 0.12 minutes are over at step " in said[-1]
-    assert f"`unhaze train --resume {run}` goes on" in said[-1]
+    assert f"continue with `unhaze train --resume {run}`" in said[-1]
     assert seconds > 60 * minutes - 1  # How much more depends on what else the machine does.
     step = int(newest_state(run).name.removeprefix("state-"))
     assert f"at step {step};" in said[-1]
@@ -123,7 +123,7 @@ def test_windows_on_several_machines_equal_one_run(recipe_file, tmp_path, capsys
     assert main([*again, *window]) == 0  # Nothing is left to do.
 
 
-def test_a_state_of_a_large_network_is_one_file_each_and_goes_on(recipe_file, tmp_path):
+def test_a_state_of_a_large_network_is_one_file_each_and_continues(recipe_file, tmp_path):
     """What was cut into parts of 16 MiB by version 0.1 is one file, whatever its size."""
     recipe = load_config(recipe_file, ["net.width=56", "schedule.steps=1"])
     run = train(recipe, out=tmp_path / "run").run
@@ -180,7 +180,7 @@ def test_the_clock_starts_with_the_process():
 
 @pytest.mark.parametrize("budget", [0, -1, math.nan, math.inf])
 def test_a_budget_that_is_none_ends_in_one_line(recipe_file, tmp_path, capsys, budget):
-    with pytest.raises(UnhazeError, match="expected a number above 0"):
+    with pytest.raises(UnhazeError, match="expected more than 0"):
         train(load_config(recipe_file), out=tmp_path / "run", budget_minutes=budget)
     words = ["train", str(recipe_file), "--budget-minutes", str(budget)]
     assert main([*words, "--out", str(tmp_path / "run")]) == 2

@@ -145,7 +145,7 @@ def test_running_numbers_are_no_pairs_unless_the_pictures_are(tmp_path):
 def test_one_scene_cannot_be_halved(tmp_path):
     write(tmp_path / "hazy", {"1_1": 100})
     write(tmp_path / "clear", {"1": 10})
-    with pytest.raises(UnhazeError, match="one scene only"):
+    with pytest.raises(UnhazeError, match="only one scene"):
         folders(tmp_path, same_scenes="halve")
 
 
@@ -222,7 +222,7 @@ def test_sides_of_a_side_must_be_pairs(scenes):
     inner = halves(scenes, [0, 2], [2, 4])
     table = {"name": "unpaired", **inner.arguments}
     side = {"name": "rgbd", "root": str(scenes)}
-    with pytest.raises(UnhazeError, match="'unpaired' is no paired dataset"):
+    with pytest.raises(UnhazeError, match="'unpaired' is not a paired dataset"):
         create_data(Part("unpaired", {"hazy": table, "clear": side}))
 
 

@@ -81,7 +81,7 @@ def test_vgg16_has_three_convolutions_in_its_third_block(tmp_path, image):
     reference = torchvision_features(state)
     for last, feature in zip((3, 15), features):
         torch.testing.assert_close(feature, reference[: last + 1](image), rtol=1e-4, atol=1e-5)
-    with pytest.raises(UnhazeError, match=r"hold 'features\.16', which vgg16 has not"):
+    with pytest.raises(UnhazeError, match=r"hold 'features\.16', which vgg16 does not have"):
         VGG(str(tmp_path / "vgg19.pth"), network="vgg16", taps=taps)
 
 

@@ -318,7 +318,7 @@ def test_grey_stays_grey(tmp_path: Path):
     assert report.notes == ()
 
 
-def test_interlaced_is_said(tmp_path: Path):
+def test_interlaced_is_reported(tmp_path: Path):
     flags = av.codec.context.Flags.interlaced_dct | av.codec.context.Flags.interlaced_me
     source = make_clip(tmp_path / "in.mkv", settings={"flags": flags, "field_order": 2})
     report = restore_video(source, tmp_path / "out.mkv", restorer=Fixed())

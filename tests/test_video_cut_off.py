@@ -47,7 +47,7 @@ def made(folder: Path, name: str) -> Path:
 
 @needs_ffmpeg
 @pytest.mark.parametrize("name", KINDS)
-def test_the_end_that_is_missing_is_said(name: str, tmp_path: Path):
+def test_the_end_that_is_missing_is_reported(name: str, tmp_path: Path):
     whole = made(tmp_path, name)
     assert missing_bytes(whole) == 0
     report = restore_video(whole, tmp_path / "whole.out.mkv", restorer=Fixed())
@@ -65,7 +65,7 @@ def test_the_end_that_is_missing_is_said(name: str, tmp_path: Path):
 
 
 @needs_ffmpeg
-def test_a_file_without_its_index_is_said_to_be_cut_off(tmp_path: Path):
+def test_a_file_without_its_index_is_reported_to_be_cut_off(tmp_path: Path):
     whole = make_clip(tmp_path / "in.mp4")
     part = tmp_path / "part.mp4"
     part.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])

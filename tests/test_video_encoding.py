@@ -150,7 +150,7 @@ def test_sound(audio: str, suffix: str, expected: list[str], noisy: Path, tmp_pa
         assert samples > 40_000 * min(2, 10)
 
 
-def test_hardware_that_is_not_there_is_said(noisy: Path, tmp_path: Path):
+def test_hardware_that_is_not_there_is_reported(noisy: Path, tmp_path: Path):
     wanted = Encoding(hw="vaapi")
     report = restore_video(noisy, tmp_path / "out.mp4", restorer=Fixed(), encoding=wanted, end=1)
     [note] = report.notes

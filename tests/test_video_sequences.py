@@ -202,7 +202,7 @@ def test_ten_bits_become_sixteen(tmp_path: Path):
         ("out/%d.png", {"encoding": Encoding(crf=20)}, "codec, crf and the like are of videos"),
         ("out/%d.png", {"start": 1.0}, "start and end are for videos"),
         ("out/%d.xyz", {}, ".xyz"),
-        ("in/%05d.png", {}, "is the original"),
+        ("in/%05d.png", {}, "is the input"),
         ("out.xyz", {}, "cannot write videos as '.xyz'"),
     ],
 )

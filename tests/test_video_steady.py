@@ -93,7 +93,7 @@ def test_without_smoothing_every_frame_stands_alone():
         assert np.array_equal(one, other)
 
 
-def test_a_cut_starts_anew():
+def test_a_cut_starts_again():
     first, second = hazy_scene(64, 48), hazy_scene(64, 48, seed=2)[:, ::-1] // 2
     hazy = [first] * 3 + [second] * 3
     steadiness = Steadiness(64, 0.9, 100)
@@ -197,7 +197,7 @@ def test_frames_come_one_by_one():
     assert given == [0, 1]
 
 
-def test_a_change_of_size_starts_anew():
+def test_a_change_of_size_starts_again():
     frames = [hazy_scene(64, 48), hazy_scene(48, 64), hazy_scene(64, 48)]
     restored = list(restore_frames(frames, Fixed()))
     assert [frame.shape for frame in restored] == [frame.shape for frame in frames]
@@ -212,7 +212,7 @@ def test_a_change_of_size_starts_anew():
         ("picture.png", "frame 1 is str"),
     ],
 )
-def test_what_is_no_frame_is_said(frame: object, said: str):
+def test_what_is_no_frame_is_reported(frame: object, said: str):
     with pytest.raises(UnhazeError, match=said):
         list(restore_frames([frame], Fixed()))
 
@@ -257,7 +257,7 @@ def test_frames_are_read_from_a_pipe(tmp_path: Path):
     assert done.stdout.decode().strip() == str([(48, 64, 3)] * 5)
 
 
-def test_what_cannot_be_opened_is_said(tmp_path: Path):
+def test_what_cannot_be_opened_is_reported(tmp_path: Path):
     with pytest.raises(UnhazeError, match="cannot read .*absent.mp4' as a video: No such file"):
         read_frames(tmp_path / "absent.mp4")
     with pytest.raises(UnhazeError, match="cannot read 'rtsp://"):

@@ -42,7 +42,7 @@ def restored(source: Path, suffix: str):
         (".ts", None, ["subtitles 1", "attachment stream 2"]),
     ],
 )
-def test_subtitles_and_fonts_are_kept_made_anew_or_said(
+def test_subtitles_and_fonts_are_kept_converted_or_reported(
     suffix: str, codec: str | None, left_out: list[str], tmp_path: Path
 ):
     words, source = tmp_path / "words.srt", tmp_path / "in.mkv"
@@ -103,7 +103,7 @@ def test_a_cover_is_kept_or_said(suffix: str, tmp_path: Path):
 @needs_ffmpeg
 @pytest.mark.parametrize("suffix", [".mpg", ".m2ts"])
 @pytest.mark.parametrize("target", [".mkv", ".mp4"])
-def test_joined_recordings_are_said_and_none_overlaps(suffix: str, target: str, tmp_path: Path):
+def test_joined_recordings_are_reported_and_none_overlaps(suffix: str, target: str, tmp_path: Path):
     one, source = tmp_path / f"one{suffix}", tmp_path / f"in{suffix}"
     ffmpeg(*PICTURES, *SOUND, "-c:a", "mp2", *(["-c:v", "mpeg2video"] * (suffix == ".mpg")), one)
     damaged = one.read_bytes()[: len(one.read_bytes()) * 2 // 3]
@@ -123,7 +123,7 @@ def packet(stream: int, stamp: int | None, kind: str = "audio") -> SimpleNamespa
     return SimpleNamespace(stream=where, **times)
 
 
-def test_sound_without_times_goes_on_and_subtitles_follow():
+def test_sound_without_times_continues_and_subtitles_follow():
     clock = Clock(broadcast=False, sparse=frozenset({2}))
     given = [packet(1, 5000), packet(1, None), packet(2, 5100), packet(1, 1000), packet(2, 1100)]
     for each in given:
@@ -158,7 +158,7 @@ def test_the_bottom_field_stays_first(tmp_path: Path):
         ),
     ],
 )
-def test_what_the_choice_of_a_codec_costs_is_said(words, source, said, tmp_path: Path):
+def test_what_the_choice_of_a_codec_costs_is_reported(words, source, said, tmp_path: Path):
     path = tmp_path / source
     ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=160x120:r=25:d=0.2,{words[0]}", *words[1:], path)
     report, _ = restored(path, path.suffix)

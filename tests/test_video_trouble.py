@@ -62,7 +62,7 @@ def test_a_truncated_file_gives_what_it_holds(tmp_path: Path):
         (b"no video at all, just words" * 9, "cannot read .* as a video"),
     ],
 )
-def test_what_is_no_video_is_said(content: bytes, said: str, tmp_path: Path):
+def test_what_is_no_video_is_reported(content: bytes, said: str, tmp_path: Path):
     source = tmp_path / "in.mp4"
     source.write_bytes(content)
     with pytest.raises(UnhazeError, match=said) as error:
@@ -99,7 +99,7 @@ def test_sound_alone_is_no_video(tmp_path: Path):
         ({"analysis": 8}, "analysis is 8; expected a whole number from 16"),
     ],
 )
-def test_wrong_settings_are_said_and_write_nothing(settings: dict, said: str, clip: Path):
+def test_wrong_settings_are_reported_and_write_nothing(settings: dict, said: str, clip: Path):
     with pytest.raises(UnhazeError, match=re.escape(said)) as error:
         restore_video(clip, clip.with_name("out.mp4"), restorer=Fixed(), **settings)
     one_line(error)
@@ -115,11 +115,11 @@ def test_native_is_for_photos(clip: Path):
 
 def test_originals_and_existing_files_stay(clip: Path, tmp_path: Path):
     before = clip.read_bytes()
-    with pytest.raises(UnhazeError, match="is the original, never touched"):
+    with pytest.raises(UnhazeError, match="is the input, which is never overwritten"):
         restore_video(clip, clip, restorer=Fixed(), overwrite=True)
     link = tmp_path / "link.mp4"
     link.symlink_to(clip)
-    with pytest.raises(UnhazeError, match="is the original, never touched"):
+    with pytest.raises(UnhazeError, match="is the input, which is never overwritten"):
         restore_video(clip, link, restorer=Fixed(), overwrite=True)
     other = tmp_path / "other.mp4"
     other.write_bytes(b"mine")

@@ -375,7 +375,7 @@ def test_a_removed_photo_at_work_is_gone(client, monkeypatch):
     assert client.get(f"/v1/photos/{item.id}/result").status_code == 404
 
 
-def test_lack_of_memory_and_room_is_said(client, monkeypatch):
+def test_lack_of_memory_and_room_is_reported(client, monkeypatch):
     def fail(error: BaseException):
         def raise_it(*_: object, **__: object) -> None:
             raise error

@@ -189,7 +189,7 @@ def test_the_command_serves_where_nothing_can_be_written(tmp_path):
         with urllib.request.urlopen(urllib.request.Request(url, photo), timeout=60) as answer:
             assert same_but_colours(photo, answer.read())
     assert not list((tmp_path / "tmp").glob("unhaze*"))  # stopped by a signal, it leaves nothing
-    assert "everyone who reaches this address" in process.stderr.read()
+    assert "anyone who can reach this address" in process.stderr.read()
 
 
 def test_a_broken_option_ends_in_one_line():

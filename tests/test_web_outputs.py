@@ -37,7 +37,7 @@ def test_depth_colours_and_metadata_are_as_asked(client):
         ({"quality": 101}, "quality"),
     ],
 )
-def test_what_makes_no_sense_is_422(client, asked, said):
+def test_what_is_contradictory_is_422(client, asked, said):
     answer = client.post("/v1/dehaze", content=hazy_photo(), params=asked | {"model": "dcp"})
     assert answer.status_code == 422 and said in answer.text
 

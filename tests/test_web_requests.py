@@ -99,14 +99,18 @@ def test_forms_that_are_wrong_are_refused_in_one_line(client, parts, words):
 @pytest.mark.parametrize(
     ("kind", "body", "words"),
     [
-        ("multipart/form-data; boundary=cut", b"--cut\r\n" + HEAD.encode(), "ends early"),
+        (
+            "multipart/form-data; boundary=cut",
+            b"--cut\r\n" + HEAD.encode(),
+            "the form is incomplete",
+        ),
         ("multipart/form-data; boundary=cut", b"no form", "cannot be read"),
         ("multipart/form-data", b"--cut--", ""),
         ("multipart/form-data; boundary=" + "x" * 500, b"--x--", "cannot be read"),
-        ("multipart/form-data; boundary=cut", b"--cut--\r\n", "no file came"),
+        ("multipart/form-data; boundary=cut", b"--cut--\r\n", "no file was sent"),
     ],
 )
-def test_forms_that_are_none_are_refused_in_one_line(client, kind, body, words):
+def test_forms_that_are_invalid_are_refused_in_one_line(client, kind, body, words):
     before = files_of(client)
     answer = client.post("/v1/dehaze", content=body, headers={"content-type": kind})
     assert (answer.status_code, words in answer.json()["detail"]) == (422, True), answer.text
@@ -330,7 +334,7 @@ def test_a_number_of_no_meaning_is_one_line(client, method, path, name, value):
         assert answer is not answers[0] or name in detail
 
 
-def test_what_a_video_lacks_is_told(client, tmp_path):
+def test_what_a_video_lacks_is_reported(client, tmp_path):
     clip = make_clip(tmp_path / "clip.mkv", sound="aac", count=30)
     content, query = clip.read_bytes(), {"name": "clip.mkv", "model": "dcp"}
     whole = client.post("/v1/videos", content=content, params=query).json()

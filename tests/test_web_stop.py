@@ -115,7 +115,7 @@ def test_workers_do_not_outlive_a_killed_server(tmp_path):
         (["--host", "203.0.113.7"], "assign"),
     ],
 )
-def test_what_cannot_work_is_said_at_the_start(tmp_path, words, says):
+def test_what_cannot_work_is_reported_at_the_start(tmp_path, words, says):
     command = [sys.executable, "-m", "unhaze", "serve", "--port", "0", *words]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)

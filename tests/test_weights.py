@@ -9,7 +9,7 @@ from unhaze.cli import main
 from unhaze.config import Part
 from unhaze.errors import UnhazeError
 from unhaze.nets import create_net
-from unhaze.weights import average, load_model, load_weights, save_weights
+from unhaze.weights import average, load_weights, save_weights
 
 SMALL = Part("aecr", {"width": 8, "head": "haze"})
 
@@ -62,9 +62,9 @@ def test_what_does_not_fit_is_refused(saved, tmp_path):
     with pytest.raises(UnhazeError, match="no file"):
         load_weights(tmp_path / "none.safetensors")
     with pytest.raises(UnhazeError, match="neither a .safetensors file nor a run folder"):
-        load_model(tmp_path / "model.pth")
-    with pytest.raises(UnhazeError, match="is no run folder"):
-        load_model(tmp_path)
+        load_weights(tmp_path / "model.pth")
+    with pytest.raises(UnhazeError, match="is not a run folder"):
+        load_weights(tmp_path)
 
 
 def test_an_average_lies_between_two_networks_of_one_kind(saved, tmp_path):
@@ -89,7 +89,7 @@ def test_an_average_may_go_further_than_its_networks(tmp_path):
     save_weights(tmp_path / "one.safetensors", net, part)
     words = ["weights", "average", *[str(tmp_path / "one.safetensors")] * 2]
     assert main([*words, "--strength", "1.5", "-o", str(tmp_path / "far.safetensors")]) == 0
-    far = load_model(tmp_path / "far.safetensors")
+    far = load_weights(tmp_path / "far.safetensors")
     assert far.part.arguments == {"width": 4, "strength": 1.5}
     hazy = torch.rand(1, 3, 20, 30)
     torch.testing.assert_close(far.net(hazy), hazy + 1.5 * (net(hazy) - hazy))
@@ -99,7 +99,7 @@ def test_only_networks_of_one_kind_are_averaged(saved, tmp_path):
     other = Part("aecr", {"width": 16, "head": "haze"})
     net = create_net(other.name, **other.arguments)
     save_weights(tmp_path / "other.safetensors", net, other)
-    with pytest.raises(UnhazeError, match="only one and the same can be averaged"):
+    with pytest.raises(UnhazeError, match="only equal networks can be averaged"):
         average(saved[1], tmp_path / "other.safetensors", 0.5)
     with pytest.raises(UnhazeError, match="share is 1.5; expected 0 to 1"):
         average(saved[1], saved[1], 1.5)
@@ -116,4 +116,4 @@ def test_the_command_writes_a_file_once(saved, tmp_path):
     assert out.read_bytes() == kept
     assert main([*words[:-1], str(tmp_path / "between.pt")]) == 2
     hazy = torch.rand(1, 3, 8, 8)
-    torch.testing.assert_close(load_model(out).net(hazy), saved[0](hazy))
+    torch.testing.assert_close(load_weights(out).net(hazy), saved[0](hazy))

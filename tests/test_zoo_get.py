@@ -84,7 +84,7 @@ def test_weights_are_fetched_with_their_licence_and_just_run(shelf, capsys):
     photo.write(Photo(hazy), shelf / "in" / "a.png")
     run = [str(shelf / "in" / "a.png"), "-o", str(shelf / "out.png"), "--model", "free-its"]
     assert main(run) == 2
-    assert "get it: unhaze zoo get free-its" in capsys.readouterr().err
+    assert "run: unhaze zoo get free-its" in capsys.readouterr().err
     DROPS.extend([1000, 2000])  # two connections end early
     assert main(["zoo", "get", "free-its"]) == 0
     printed = capsys.readouterr()
@@ -122,8 +122,8 @@ def test_on_a_terminal_consent_is_asked_for_once(shelf, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", Terminal("n\n"))
     assert main(["zoo", "get", "bare-its"]) == 2
     printed = capsys.readouterr()
-    assert "may not be allowed" in printed.err and "fetch them? [y/N]" in printed.err
-    assert printed.err.endswith("'bare-its' was not fetched\n") and printed.out == ""
+    assert "may not be permitted" in printed.err and "download them? [y/N]" in printed.err
+    assert printed.err.endswith("'bare-its' was not downloaded\n") and printed.out == ""
     assert not list((shelf / "cache").rglob("b.pth"))
     monkeypatch.setattr("sys.stdin", Terminal("y\n"))
     assert main(["zoo", "get", "bare-its"]) == 0
@@ -153,12 +153,12 @@ def test_parts_come_together_in_a_folder(shelf, capsys):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("drive", "must be got by hand: Drive folder 1x (https://github.com/a/drive;"),
+        ("drive", "get them by hand: Drive folder 1x (https://github.com/a/drive;"),
         ("free", "'free' is offered as free-its; name one of them"),
-        ("fre-its", "nothing called 'fre-its' here; did you mean 'free-its'"),
+        ("fre-its", "nothing is called 'fre-its' here; did you mean 'free-its'"),
     ],
 )
-def test_what_cannot_be_fetched_is_said_with_the_way(name, message, shelf, capsys):
+def test_what_cannot_be_fetched_is_reported_with_the_way(name, message, shelf, capsys):
     assert main(["zoo", "get", name]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
 

@@ -162,7 +162,7 @@ def test_a_safetensors_header_of_any_length_is_no_other_kind(opening, tmp_path):
     assert identify(tmp_path / "b.safetensors").kind == "incomplete"
 
 
-def test_a_part_that_fails_its_checksum_is_told(tmp_path):
+def test_a_part_that_fails_its_checksum_is_reported(tmp_path):
     """PyTorch itself loads the wrong numbers. Files without checksums are no damaged ones."""
     state = state_of("griddehazenet/slim")
     torch.save(state, tmp_path / "a.pth")

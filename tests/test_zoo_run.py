@@ -9,7 +9,7 @@ import torch
 
 from unhaze.cli import main
 from unhaze.errors import UnhazeError
-from unhaze.evaluation import models
+from unhaze.evaluation.models import open_subject
 from unhaze.exporting.facts import count_costs
 from unhaze.nets import NETS, create_net
 from unhaze.restore import checkpoints
@@ -37,7 +37,7 @@ def test_a_checkpoint_runs_as_a_model_and_is_made_into_onnx_once(published, capl
     assert Restorer(published, "cpu", analysis=200, threads=1).analysis == 200
     assert sum("aodnet (certain" in line for line in caplog.messages) == 1
     hazy = np.random.default_rng(0).random((1, 3, 40, 50), dtype=np.float32)
-    direct = models.load(str(published), "cpu")
+    direct = open_subject(str(published), "cpu")
     expected = direct.restore(hazy[0].transpose(1, 2, 0))
     np.testing.assert_allclose(restorer.model(hazy)[0].transpose(1, 2, 0), expected, atol=1e-5)
     key = checkpoints.key_of(published, None)
@@ -51,23 +51,23 @@ def test_without_pytorch_one_line_says_what_to_install(published, monkeypatch):
         ready(published)
 
 
-def test_a_file_that_is_no_checkpoint_is_named_by_what_it_is(published, capsys):
+def test_a_file_that_is_not_a_checkpoint_is_named_by_what_it_is(published, capsys):
     published.write_text("<!DOCTYPE html><html><title>Sign in</title></html>")
     assert main([str(published), "--model", str(published)]) == 2
     said = capsys.readouterr().err.splitlines()
     assert "it is a web page ('Sign in')" in said[-1]
 
 
-def test_what_is_named_onnx_and_is_none_is_named_by_what_it_is(tmp_path, capsys):
+def test_a_file_named_onnx_that_is_something_else_is_named_as_that(tmp_path, capsys):
     (tmp_path / "m.onnx").write_text("version https://git-lfs.github.com/spec/v1\nsize 1234567\n")
     assert main([str(tmp_path / "m.onnx"), "--model", str(tmp_path / "m.onnx")]) == 2
-    assert "no ONNX model: it is a git-LFS pointer to 1,234,567" in capsys.readouterr().err
+    assert "not an ONNX model: it is a git-LFS pointer to 1,234,567" in capsys.readouterr().err
 
 
 def test_net_is_for_checkpoints_only(published, capsys):
     assert checkpoint_of("photo") is None
     assert main([str(published), "--model", "photo", "--net", "aodnet"]) == 2
-    assert "--net says what a checkpoint is of; 'photo' is none" in capsys.readouterr().err
+    assert "--net is for checkpoints, and 'photo' is none" in capsys.readouterr().err
 
 
 class Slow:

@@ -16,7 +16,7 @@ from unhaze.config import Part
 from unhaze.data.catalog import find_pairs
 from unhaze.evaluation import evaluate, sha256, write_result
 from unhaze.exporting import export
-from unhaze.weights import load_model, save_weights
+from unhaze.weights import load_weights, save_weights
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "weights" / "aecr.safetensors"
@@ -51,7 +51,7 @@ def main() -> None:
 
 def write_weights(run: Path, step: int) -> None:
     """WEIGHTS in float16 but for the whitening, whose statistics do not bear it."""
-    net = load_model(run).net
+    net = load_weights(run).net
     for name, child in net.named_children():
         if name != "whitening":
             child.half()

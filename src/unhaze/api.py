@@ -70,15 +70,16 @@ def dehaze(
     restorer = restorer_for(str(model), device, analysis, native, use)
     restorer = restorer.controlled(Controls(protect_sky, lift_shadows, white_balance))
     if isinstance(picture, str | os.PathLike):
-        done = dehaze_file(Path(picture), out, overwrite, restorer, strength, output)
+        how: dict[str, Any] = {"strength": strength, "analysis": analysis, "output": output}
+        done = dehaze_file(Path(picture), out, overwrite, restorer, **how)
         as_given: Any = type(picture)  # str and pathlib's types are made of a path
         return as_given(done)
     if out is not None:
-        raise UnhazeError("out is for a picture given by its path; here the result is the answer")
+        raise UnhazeError("out is only for a picture given by its path; other results are returned")
     if isinstance(picture, bytes):
         return restorer.restore_bytes(picture, strength=strength, output=output)
     if output != AS_SOURCE:
-        raise UnhazeError("how a file is written is for paths and bytes; here there is no file")
+        raise UnhazeError("options of files are only for paths and bytes")
     clear = functools.partial(restorer.restore_pixels, strength=strength)
     return dehaze_pixels(picture, clear)
 
@@ -127,17 +128,16 @@ def dehaze_file(
     out: str | Path | None,
     overwrite: bool,
     restorer: "Restorer",
-    strength: float,
-    output: Output = AS_SOURCE,
+    **given: Any,
 ) -> Path:
-    """Writes the restored photo or video and returns where."""
+    """Writes the restored photo or video and returns its path. given: of `batch.Settings`."""
     from unhaze.batch import Settings, TargetExists, plan_files, restore_file
 
     if path.is_dir():
         raise UnhazeError(f"'{path}' is a folder; give one file, or use unhaze.batch for many")
     if not path.exists():
         raise UnhazeError(f"no file '{path}'")
-    settings = Settings(strength=strength, overwrite=True, output=output)
+    settings = Settings(overwrite=True, **given)
     [job] = plan_files([path], out, settings).jobs
     target = Path(job.target)
     try:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from unhaze.errors import UnhazeError
 
@@ -81,11 +82,13 @@ def check_target(path: Path, original: Path | None, overwrite: bool) -> None:
     except OSError as error:  # such as a name that is too long
         raise UnhazeError(f"cannot write '{path}': {error.strerror or error}") from error
     if is_original:
-        raise UnhazeError(f"'{path}' is the original, never touched; give another name")
+        raise UnhazeError(f"'{path}' is the input, which is never overwritten; choose another name")
     if not path.is_file():
-        raise UnhazeError(f"'{path}' is no regular file and cannot be replaced; give another name")
+        raise UnhazeError(
+            f"'{path}' is not a regular file and cannot be replaced; choose another name"
+        )
     if not overwrite:
-        raise UnhazeError(f"'{path}' exists; give another name or ask to overwrite it")
+        raise UnhazeError(f"'{path}' exists; choose another name or overwrite it")
 
 
 def make_folder(path: Path) -> None:
@@ -93,7 +96,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UnhazeError(f"cannot make the folder '{path}': {error.strerror}") from error
+        raise UnhazeError(f"cannot create the folder '{path}': {error.strerror}") from error
 
 
 def _nameless(folder: Path) -> int | None:
@@ -131,7 +134,21 @@ def _publish(partial: Path, path: Path, overwrite: bool) -> None:
     try:
         path.hardlink_to(partial)
     except FileExistsError as error:
-        raise UnhazeError(f"'{path}' exists; give another name or ask to overwrite it") from error
+        raise UnhazeError(f"'{path}' exists; choose another name or overwrite it") from error
     except OSError:  # no hard links on this file system: claim the name, then replace it
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         partial.replace(path)
+
+
+def insert(file: BinaryIO, at: int, data: bytes, *, block: int = 1 << 20) -> None:
+    """Inserts `data` into an open file at `at`; the rest moves, block by block from the end."""
+    end = file.seek(0, os.SEEK_END)
+    while data and end > at:
+        start = max(at, end - block)
+        file.seek(start)
+        moved = file.read(end - start)
+        file.seek(start + len(data))
+        file.write(moved)
+        end = start
+    file.seek(at)
+    file.write(data)

@@ -20,7 +20,8 @@ from unhaze.data import PairedBatch, PairedData, UnpairedBatch
 from unhaze.data.build import create_data
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss
-from unhaze.methods import METHOD_ARGUMENTS, find_method
+from unhaze.methods import find_method
+from unhaze.methods.steps import Setup
 from unhaze.nets import create_net, find_net
 from unhaze.validation import check_arguments, lookup
 from unhaze.weights import load_weights, save_weights
@@ -209,21 +210,14 @@ def method_contract(name: str, arguments: dict[str, Any]) -> Iterator[Check]:
     hazy = random_hazy(2, 32, 32)
     batch = entry.batch(hazy, (hazy - 0.3).clamp(0, 1))
     losses = {"l1": create_loss("l1")} if entry.batch is PairedBatch else {}
-    check_arguments(entry.build, arguments, f"method '{name}'", METHOD_ARGUMENTS)
+    check_arguments(entry.build, arguments, f"method '{name}'", ("setup",))
 
     def build() -> Any:
         torch.manual_seed(1)
         net = create_net(network, **find_net(network).tiny)
-        return entry.build(
-            fabric=fabric,
-            net=net,
-            forward=net,
-            losses=losses,
-            weights=dict.fromkeys(losses, 1.0),
-            optimizer=Optimizer(lr=1e-3),
-            clip=0.0,
-            **arguments,
-        )
+        weights = dict.fromkeys(losses, 1.0)
+        setup = Setup(fabric, net, net, losses, weights, Optimizer(lr=1e-3), clip=0.0)
+        return entry.build(setup, **arguments)
 
     def a_step_returns_terms_and_changes_the_restorer() -> None:
         method = build()
@@ -250,8 +244,8 @@ def method_contract(name: str, arguments: dict[str, Any]) -> Iterator[Check]:
 
     def facts_and_alarms_are_there() -> None:
         method = build()
-        expect(isinstance(method.facts, dict), "facts is no dict")
-        expect(isinstance(method.alarms, tuple), "alarms is no tuple")
+        expect(isinstance(method.facts, dict), "facts is not a dict")
+        expect(isinstance(method.alarms, tuple), "alarms is not a tuple")
         expect(isinstance(method.networks["restorer"], nn.Module), "no network 'restorer'")
 
     yield a_step_returns_terms_and_changes_the_restorer

@@ -57,15 +57,15 @@ def fetch(url: str, sha256: str) -> Path:
             if not found.startswith(sha256):
                 partial.unlink()
                 raise UnhazeError(
-                    f"{url} sent a file with sha256 {found}, expected {sha256}; it was thrown "
-                    "away, run again to download it anew"
+                    f"{url} sent a file with sha256 {found}, expected {sha256}; it was "
+                    "deleted; run again to download it again"
                 )
             partial.replace(path)
             return path
     found = digest(path)
     if not found.startswith(sha256):
         raise UnhazeError(
-            f"'{path}' has sha256 {found}, expected {sha256}; delete it to download it anew"
+            f"'{path}' has sha256 {found}, expected {sha256}; delete it to download it again"
         )
     return path
 
@@ -115,7 +115,9 @@ def download(url: str, partial: Path, path: Path) -> None:
                 return
             reason = "the connection closed early"
         except urllib.error.HTTPError as error:
-            raise UnhazeError(by_hand(url, path, f"the server answered {error.code}")) from error
+            raise UnhazeError(
+                by_hand(url, path, f"the server returned status {error.code}")
+            ) from error
         except UNREACHABLE as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
             if size(partial) == 0:
@@ -124,7 +126,7 @@ def download(url: str, partial: Path, path: Path) -> None:
             raise UnhazeError(f"cannot write '{partial}': {error.strerror}") from error
         failures = 0 if size(partial) > have else failures + 1
         time.sleep(PAUSE_SECONDS)
-    raise UnhazeError(by_hand(url, path, f"{reason}; run again to go on where it stopped"))
+    raise UnhazeError(by_hand(url, path, f"{reason}; run again to resume"))
 
 
 def size(partial: Path) -> int:

@@ -75,11 +75,15 @@ class Output:
         for name, value in asdict(self).items():
             check_option(name, value)
         if self.suffix is not None and not _is_part_of_a_name(self.suffix):
-            raise UnhazeError(f"suffix is '{self.suffix}'; expected a part of a file name: .clear")
+            raise UnhazeError(
+                f"suffix is '{self.suffix}'; expected part of a file name, such as .clear"
+            )
         if self.bands is not None and not re.fullmatch(BANDS, self.bands):
-            raise UnhazeError(f"bands are '{self.bands}'; expected three numbers from 1, as 4,3,2")
+            raise UnhazeError(
+                f"bands are '{self.bands}'; expected three numbers from 1, such as 4,3,2"
+            )
         if self.lossless and self.quality is not None:
-            raise UnhazeError("quality is of pictures with loss; leave out quality or lossless")
+            raise UnhazeError("quality is for lossy pictures; leave out quality or lossless")
         if self.format is not None:
             self.check(FORMATS[SUFFIXES[NAMED[self.format]]], strictly=True)
 
@@ -95,9 +99,9 @@ class Output:
                 f" formats that do: {', '.join(others)}"
             )
         if strictly and self.quality is not None and not target.quality:
-            raise UnhazeError(f"{target.name} has no quality to choose; leave it out")
+            raise UnhazeError(f"{target.name} has no quality setting; leave it out")
         if strictly and self.lossless and target.quality and not target.lossless:
-            raise UnhazeError(f"{target.name} is never lossless; choose another format")
+            raise UnhazeError(f"{target.name} cannot be lossless; choose another format")
 
     @property
     def channels(self) -> tuple[int, ...] | None:

@@ -130,7 +130,9 @@ def locked(folder: Path) -> Iterator[None]:
         except ImportError:  # Windows
             pass
         except BlockingIOError as error:
-            raise UnhazeError(f"another process trains in '{folder}'; wait for its end") from error
+            raise UnhazeError(
+                f"another process is training in '{folder}'; wait until it ends"
+            ) from error
         yield
 
 

@@ -5,8 +5,8 @@ from importlib.resources import files
 from typing import Any
 
 
-def read_tables(package: str, name: str) -> dict[str, dict[str, Any]]:
-    """The tables of file `name` in `package`, by their names, with tuples in place of lists."""
+def read_tables(package: str, name: str) -> dict[str, Any]:
+    """Returns the content of file `name` in `package`, with tuples in place of lists."""
     text = (files(package) / name).read_text(encoding="utf-8")
     return {key: _frozen(table) for key, table in tomllib.loads(text).items()}
 

@@ -24,27 +24,17 @@ class Weights:
     facts: dict[str, Any]
 
 
-def load_model(source: Path | str) -> Weights:
-    """The network of a `.safetensors` file or of a run folder (its newest averaged weights)."""
-    source = Path(source)
-    if source.is_dir():
-        return load_weights(newest_state(source) / "ema.safetensors")
-    if source.suffix != ".safetensors":
-        raise UnhazeError(f"'{source}' is neither a .safetensors file nor a run folder")
-    return load_weights(source)
+def load_weights(source: Path | str) -> Weights:
+    """Loads what `save_weights` wrote: a .safetensors file, or a run folder's newest averaged
+    weights. `published.open_weights` also loads the checkpoints of others.
 
-
-def newest_state(run: Path) -> Path:
-    """The newest complete `state-STEP` folder of a run; unfinished ones carry another name."""
-    states = sorted(run.glob("state-" + "[0-9]" * 9))
-    if not states:
-        raise UnhazeError(f"'{run}' is no run folder: it holds no state-* folder")
-    return states[-1]
-
-
-def load_weights(path: Path | str) -> Weights:
-    """Reads what `save_weights` wrote. UnhazeError for missing, damaged or foreign files."""
-    path = Path(path)
+    UnhazeError: neither of these, or the file is missing, damaged or not written by unhaze.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = newest_state(path) / "ema.safetensors"
+    if path.suffix != ".safetensors":
+        raise UnhazeError(f"'{path}' is neither a .safetensors file nor a run folder")
     tensors, facts = load_tensors(path.parent, path.stem)
     if "net" not in facts:
         raise UnhazeError(f"'{path}' does not say which network it is for; unhaze did not write it")
@@ -57,6 +47,14 @@ def load_weights(path: Path | str) -> Weights:
     net = create_net(part.name, **part.arguments)
     load_into(net, tensors, str(path))
     return Weights(net.eval(), part, facts)
+
+
+def newest_state(run: Path) -> Path:
+    """The newest complete `state-STEP` folder of a run; unfinished ones carry another name."""
+    states = sorted(run.glob("state-" + "[0-9]" * 9))
+    if not states:
+        raise UnhazeError(f"'{run}' is not a run folder: it contains no state-* folder")
+    return states[-1]
 
 
 def load_into(net: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
@@ -81,15 +79,15 @@ def average(
 
     Between a network and the one that it was fine-tuned from lie networks that keep strengths of
     both (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022). Sources are as for
-    `load_model`. UnhazeError: different networks, or a share outside [0,1].
+    `load_weights`. UnhazeError: different networks, or a share outside [0,1].
     """
     if not 0 <= share <= 1:
         raise UnhazeError(f"share is {share}; expected 0 to 1")
-    mixed, other = load_model(first), load_model(second)
+    mixed, other = load_weights(first), load_weights(second)
     if mixed.part != other.part:
         raise UnhazeError(
             f"'{first}' is {mixed.part.name} {mixed.part.arguments}, '{second}' is "
-            f"{other.part.name} {other.part.arguments}; only one and the same can be averaged"
+            f"{other.part.name} {other.part.arguments}; only equal networks can be averaged"
         )
     part = Part(mixed.part.name, mixed.part.arguments | (arguments or {}))
     net = create_net(part.name, **part.arguments)

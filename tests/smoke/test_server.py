@@ -28,7 +28,7 @@ def test_a_photo_comes_back_in_its_size(address: str):
     assert (restored != pixels).any()
 
 
-def test_what_is_no_picture_is_refused(address: str):
+def test_what_is_not_a_picture_is_refused(address: str):
     with pytest.raises(HTTPError) as refused:
         urlopen(Request(f"{address}/v1/dehaze", b"no picture"), timeout=60)
     assert 400 <= refused.value.code < 500

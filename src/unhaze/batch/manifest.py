@@ -148,8 +148,8 @@ def open_manifest(given: str, *, resume: bool, overwrite: bool) -> Iterator[Mani
         place, name, text, history = found.place, found.name, found.text, found.history
         if not (history.empty or resume or overwrite):
             raise UnhazeError(
-                f"'{given}' is of an earlier batch; --resume goes on with it, --overwrite begins"
-                " anew"
+                f"'{given}' belongs to an earlier batch; --resume continues it, --overwrite starts"
+                " again"
             )
         if not resume:
             text, history = b"", History({})
@@ -185,7 +185,7 @@ def locked(path: Path, given: str) -> Iterator[BinaryIO]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UnhazeError(
-                f"another batch writes '{given}'; wait for it, or give --manifest or --shard"
+                f"another batch is writing '{given}'; wait for it, or give --manifest or --shard"
             ) from error
         yield file
 
@@ -205,5 +205,5 @@ def read_history(text: bytes, given: str) -> History:
                 mark = Mark(int(entry["size"]), entry["stamp"])
                 done[entry["source"]] = (mark, entry["digest"])
         except (ValueError, KeyError, TypeError) as error:
-            raise UnhazeError(f"'{given}' is no manifest of a batch: line {number}") from error
+            raise UnhazeError(f"'{given}' is not the manifest of a batch: line {number}") from error
     return History(done, digest, began, empty)

@@ -59,7 +59,7 @@ def plan_files(
     if not inputs:
         raise UnhazeError("no input given; name a photo, a video, a folder or a glob")
     if any(isinstance(each, str) and not each.strip() for each in inputs):
-        raise UnhazeError("an input is an empty name; a dot means this folder")
+        raise UnhazeError("an input is an empty name; use a dot for this folder")
     found: dict[Path, Path] = {}
     problems: dict[str, str] = {}
     passed: dict[Path, str] = {}
@@ -225,7 +225,7 @@ def targets_of(
     if folder.exists() and not folder.is_dir():
         raise UnhazeError(f"'{out}' is a file; several inputs need a folder")
     if has_known_suffix(folder) and not folder.exists():
-        raise UnhazeError(f"'{out}' is named like a file; several inputs need a folder")
+        raise UnhazeError(f"'{out}' has the name of a file; several inputs need a folder")
     targets = targets_below(found.values(), output)
     return told_apart({source: folder / targets[below] for source, below in found.items()})
 
@@ -296,7 +296,7 @@ def clashes(
         mark = before[source]
         if mark is not None and mark.file in originals:
             problems[source] = (
-                f"'{target}' is an original, which is never touched; write results elsewhere"
+                f"'{target}' is an input, which is never overwritten; write results elsewhere"
             )
         elif len(rivals[source]) > 1:
             names = " and ".join(f"'{each}'" for each in sorted(rivals[source]))

@@ -46,7 +46,7 @@ def in_processes(
     """Does all jobs in `workers` processes and yields outcomes as they come; None: one is ready.
 
     When `stop` is set, photos at work are finished, videos end at their next frame, and nothing
-    else begins. UnhazeError: the model cannot be loaded, workers die before they are ready.
+    else begins. UnhazeError: the model cannot be loaded, workers exit before they are ready.
     """
     waiting, deaths, early = deque(jobs), Counter(), 0
     handles = [start(work) for _ in range(min(workers, len(jobs)))]
@@ -74,7 +74,7 @@ def in_processes(
                     early += not handle.ready
                     if early == HOPELESS:
                         code = handle.process.exitcode
-                        raise UnhazeError(f"workers die before they are ready (status {code})")
+                        raise UnhazeError(f"workers exit before they are ready (status {code})")
                     yield from lost(handle, waiting, deaths, work)
                     handles.remove(handle)
                     if waiting and not stop.is_set():

@@ -46,7 +46,7 @@ class ExecutorConfig:
             if isinstance(value, bool) or not isinstance(value, kinds) or not 0 <= value < math.inf:
                 raise UnhazeError(f"{name} is {value!r}; expected 0 (to choose) or more")
         if self.gpus and self.cluster is None:
-            raise UnhazeError("gpus of each worker are for Ray: give a cluster, such as 'local'")
+            raise UnhazeError("gpus is only for Ray; give a cluster, such as 'local'")
 
 
 THREADS, PROCESSES = ExecutorConfig(), ExecutorConfig(workers=0)

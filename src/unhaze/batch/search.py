@@ -133,7 +133,7 @@ def say_passed_over(folder: str | Path, passed: Mapping[str, str]) -> None:
             continue
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         parts.append(f"{', '.join(names[:NAMED])}{more} ({why})")
-    log.warning("passed over in '%s': %s", folder, "; ".join(parts))
+    log.warning("ignored in '%s': %s", folder, "; ".join(parts))
 
 
 def is_video(name: str | PurePath) -> bool:

@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def with_verb(words: list[str]) -> list[str]:
     """`unhaze photo.jpg` means `unhaze run photo.jpg`; a mistyped verb is not taken for a photo."""
     if not words:
-        raise click.UsageError("give a photo, a folder or a verb")
+        raise click.UsageError("give a photo, a folder or a command")
     if words[0] in VERBS or words[0] in ("-h", "--help", "--version"):
         return words
     if not Path(words[0]).exists():
@@ -91,7 +91,9 @@ def with_verb(words: list[str]) -> list[str]:
 
         close = get_close_matches(words[0], VERBS, n=1)
         if close:
-            raise click.UsageError(f"no verb and no file '{words[0]}'; did you mean '{close[0]}'?")
+            raise click.UsageError(
+                f"no command and no file '{words[0]}'; did you mean '{close[0]}'?"
+            )
     return ["run", *words]
 
 

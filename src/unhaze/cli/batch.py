@@ -22,7 +22,9 @@ def part(context: click.Context, option: click.Parameter, given: str | None) -> 
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", given)
     number, parts = map(int, found.groups()) if found else (0, 0)
     if not 1 <= number <= parts:
-        raise click.BadParameter(f"'{given}' is no shard; expected i/n with i from 1 to n, as 2/8")
+        raise click.BadParameter(
+            f"'{given}' is not a shard; expected i/n with i from 1 to n, such as 2/8"
+        )
     return number, parts
 
 

@@ -159,7 +159,9 @@ def check_source(
 ) -> None:
     """The pictures come from folders or from a dataset, not from both."""
     if unchanged and (hazy or clear or data or root):
-        raise click.UsageError("--unchanged stands alone: its pictures are input and truth")
+        raise click.UsageError(
+            "--unchanged excludes the other folders: its pictures are input and ground truth"
+        )
     if unchanged:
         return
     if (hazy or clear) and (data or root):
@@ -169,7 +171,7 @@ def check_source(
             "give --hazy DIR --clear DIR, or --data NAME --root DIR, or --unchanged DIR"
         )
     if data and not root:
-        raise click.UsageError(f"where is {data}? give --root DIR")
+        raise click.UsageError(f"give --root DIR, the folder of {data}")
 
 
 def pairs_of(

@@ -101,21 +101,9 @@ def given_in(context: click.Context) -> Given:
     if given.end is not None and given.end <= (given.start or 0):
         start = f"{given.start or 0:g}"
         raise click.UsageError(f"--end is {given.end:g} s; it must be after the start, {start} s")
-    return replace(given, model=ready_model(given.model, given.net))
+    from unhaze.restore.models import converted
 
-
-def ready_model(model: str, net: str | None) -> str:
-    """Returns the model to run: a checkpoint is converted to ONNX here, once for all workers."""
-    from unhaze.restore.models import checkpoint_of
-
-    checkpoint = checkpoint_of(model)
-    if checkpoint is not None:
-        from unhaze.restore.checkpoints import ready
-
-        return str(ready(checkpoint, net))
-    if net is not None:
-        raise UnhazeError(f"--net says what a checkpoint is of; '{model}' is none")
-    return model
+    return replace(given, model=str(converted(given.model, given.net)))
 
 
 def seconds(given: str) -> float:
@@ -125,7 +113,7 @@ def seconds(given: str) -> float:
     except ValueError:
         parts = [math.nan]
     if len(parts) > 3 or not all(0 <= part < math.inf for part in parts):
-        raise click.BadParameter(f"'{given}' is no time; expected seconds, 1:30 or 1:02:03.5")
+        raise click.BadParameter(f"'{given}' is not a time; expected seconds, 1:30 or 1:02:03.5")
     return sum(part * 60**power for power, part in enumerate(reversed(parts)))
 
 
@@ -133,7 +121,9 @@ def size(given: str) -> float:
     """500M or 4G -> bytes; a usage error for everything else."""
     number, unit = given[:-1], given[-1:].upper()
     if unit not in UNITS or not number.isdecimal() or not int(number):
-        raise click.BadParameter(f"'{given}' is no size; expected a number and M or G, as in 4G")
+        raise click.BadParameter(
+            f"'{given}' is not a size; expected a number and M or G, such as 4G"
+        )
     return int(number) * UNITS[unit]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from unhaze.cli.options import ready_model, seconds
+from unhaze.cli.options import seconds
 from unhaze.errors import UnhazeError
 from unhaze.restore.resources import DEVICES
 
@@ -42,12 +42,12 @@ def preview(
     if not video.exists():
         raise UnhazeError(f"no file '{video}'")
     if clip == 0:
-        raise click.UsageError("--clip is 0 s; give how long it is to be")
+        raise click.UsageError("--clip is 0 s; give a length above 0")
     require_av("a preview of a video")
     from unhaze.restore.video.previews import preview_clip, preview_frame
 
     out = out or video.with_name(f"{video.stem}.preview{'.jpg' if clip is None else '.mp4'}")
-    restorer = Restorer(ready_model(model, None), device, use="video")
+    restorer = Restorer(model, device, use="video")
     how = {"restorer": restorer, "at": at, "strength": strength, "overwrite": overwrite}
     if clip is None:
         preview_frame(video, out, **how)

@@ -82,7 +82,7 @@ class Teller:
         elif not self.files:
             click.echo(stats.manifest)
         if self.files and counts["skipped"] and not quiet:
-            say(f"{counts['skipped']} of {total} were done before")
+            say(f"{counts['skipped']} of {total} were already done")
         if self.files and counts["failed"] and total > 1:
             say(f"error: {counts['failed']} of {total} inputs failed")
         if not self.files and (counts["failed"] or not quiet):
@@ -90,7 +90,7 @@ class Teller:
             say(f"{words} of {total} in {stats.seconds:.1f} s: {rate(stats)}")
         if stopped:
             so_far = f"{counts['done'] + counts['skipped']} of {total} are done"
-            say(f"stopped; {so_far if self.files else '--resume goes on from here'}")
+            say(f"stopped; {so_far if self.files else '--resume continues from here'}")
             return 130
         return 1 if counts["failed"] else 0
 

@@ -139,11 +139,11 @@ def check_videos(plan: "Plan", settings: "Settings") -> None:
     for_videos = (settings.start, settings.end, settings.encoding) != (None, None, Encoding())
     if videos == 0 and for_videos:
         said = ", ".join(["--start", "--end", *map(option_name, CHOICES)])
-        raise click.UsageError(f"{said} are for videos, and there is none")
+        raise click.UsageError(f"{said} are for videos, and no input is one")
     if videos and (settings.compare or settings.save_field):
         if videos == plan.total:
-            raise click.UsageError("--compare and --save-field are for photos, and there is none")
-        click.echo("unhaze: --compare and --save-field leave out the videos", err=True)
+            raise click.UsageError("--compare and --save-field are for photos, and no input is one")
+        click.echo("unhaze: --compare and --save-field do not apply to the videos", err=True)
 
 
 def check_pipes(
@@ -154,11 +154,11 @@ def check_pipes(
         raise click.UsageError("- stands for one picture or video; give one INPUT")
     if only_files or settings.resume or settings.compare or settings.save_field:
         options = "--json, --dry-run, --files-from, --resume, --compare and --save-field"
-        raise click.UsageError(f"{options} are for files; they do not go with -")
+        raise click.UsageError(f"{options} are for files; they cannot be used with -")
     if out in (None, "-") and sys.stdout.isatty():
         raise click.UsageError("stdout is a terminal; redirect it or give -o FILE")
     if "-" in inputs and sys.stdin.isatty():
-        raise click.UsageError("stdin is a terminal; send a picture into it")
+        raise click.UsageError("stdin is a terminal; pipe a picture into it")
 
 
 def source_of(given: str) -> "tuple[str | Piped | BinaryIO, bytes]":
@@ -219,11 +219,11 @@ def streams_in(inputs: tuple[str, ...], out: str | None, streaming: Streaming) -
     urls = [each for each in words if scheme_of(each)]
     special = urls or any(is_sequence(each) for each in words)
     if special and len(inputs) != 1:
-        raise click.UsageError("a URL, or a sequence of pictures, goes alone; give one INPUT")
+        raise click.UsageError("a URL or a sequence of pictures must be the only INPUT")
     if urls and not streaming.allow_network:
         raise click.UsageError(f"'{urls[0]}' is a URL; --allow-network lets FFmpeg open it")
     if special and out is None:
-        raise click.UsageError(f"where to? give -o FILE for '{inputs[0]}', or -o - for stdout")
+        raise click.UsageError(f"give -o FILE for '{inputs[0]}', or -o - for stdout")
     to_stdout = out == "-" and len(inputs) == 1 and is_video(inputs[0])
     piped = "-" in words
     for name, value in asdict(streaming).items():

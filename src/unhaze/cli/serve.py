@@ -47,6 +47,10 @@ def whole(name: str, default: int | None, least: int, text: str = "") -> Callabl
     return option(name, type=click.IntRange(min=least), **shown)
 
 
+PLACES_HELP = "Workers and queue places for one client; 0: all. Default: half; locally, all."
+CONNECTIONS_HELP = (
+    "The same for one client; 0: all. Default: a quarter; locally and behind a proxy, all."
+)
 OPTIONS = (
     option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
     option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True),
@@ -64,24 +68,14 @@ OPTIONS = (
     ),
     whole("--workers", 0, 0, "Photos in parallel; 0: one per two cores."),
     whole("--queue", 8, 0, "Requests that may wait."),
-    whole(
-        "--client-places",
-        None,
-        0,
-        "Workers and queue places for one client; 0: all. Default: half; locally, all.",
-    ),
+    whole("--client-places", None, 0, PLACES_HELP),
     option("--models", default="", help="Models that clients may choose, as A,B; default: all."),
     number("--max-megabytes", 200, 0.001, "Size limit of an upload."),
     number("--max-megapixels", 120, 0.001, "Size limit of a photo."),
     number("--max-frame-megapixels", 9, 0.001, "Size limit of a video frame."),
     whole("--max-frames", 3000, 1, "Limit of the frames of a video."),
     whole("--max-connections", 1024, 1, "Limit of open connections."),
-    whole(
-        "--client-connections",
-        None,
-        0,
-        "The same for one client; 0: all. Default: a quarter; locally and behind a proxy, all.",
-    ),
+    whole("--client-connections", None, 0, CONNECTIONS_HELP),
     number("--upload-seconds", 120, 0.1, "Time limit for receiving a request body."),
     number("--work-seconds", 120, 1, "Time limit for one photo."),
     number("--video-seconds", 1800, 1, "Time limit for one video."),
@@ -215,7 +209,7 @@ def start(settings: "Settings", host: str, port: int, *, behind_proxy: bool) -> 
         config, port = server.listen(host, port)
         undo.pop_all()
     if host not in LOCAL and not settings.token:
-        click.echo("unhaze: everyone who reaches this address may use it; see --token", err=True)
+        click.echo("unhaze: anyone who can reach this address can use it; see --token", err=True)
     place = f"[{host}]" if ":" in host else host
     query = "?token=TOKEN" if settings.token else ""
     click.echo(f"unhaze: http://{place}:{port}/{query} (stop with Ctrl-C)", err=True)

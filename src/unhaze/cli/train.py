@@ -5,9 +5,20 @@ from pathlib import Path
 
 import click
 
+PATH = click.Path(path_type=Path)
+OVER_HELP = (
+    "Lay the settings of a file over the recipe's, such as recipes/overlays/*.toml. May be "
+    "repeated; --set wins."
+)
+RESUME_HELP = (
+    "Go on in a run folder; without RECIPE, with the recipe stored there. With RECIPE "
+    "and --budget-minutes, a folder that is not there yet is started."
+)
+OUT_HELP = "The new run folder. [default: runs/TITLE-DATE]"
+
 
 @click.command(short_help="Trains the network that a recipe describes.")
-@click.argument("recipe", required=False, type=click.Path(path_type=Path))
+@click.argument("recipe", required=False, type=PATH)
 @click.option(
     "--set",
     "settings",
@@ -15,22 +26,8 @@ import click
     metavar="A.B=V",
     help="Replace a setting of the recipe, as in schedule.steps=1000. May be repeated.",
 )
-@click.option(
-    "--over",
-    "overlays",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Lay the settings of a file over the recipe's, such as recipes/overlays/*.toml. May be "
-    "repeated; --set wins.",
-)
-@click.option(
-    "--resume",
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Go on in a run folder; without RECIPE, with the recipe stored there. With RECIPE "
-    "and --budget-minutes, a folder that is not there yet is started.",
-)
+@click.option("--over", "overlays", multiple=True, type=PATH, metavar="FILE", help=OVER_HELP)
+@click.option("--resume", type=PATH, metavar="RUN", help=RESUME_HELP)
 @click.option(
     "--budget-minutes",
     type=float,
@@ -38,12 +35,7 @@ import click
     help="Save the state and exit once M minutes have passed since the command started.",
 )
 @click.option("--check", is_flag=True, help="Validate everything and do one step; keeps nothing.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="The new run folder. [default: runs/TITLE-DATE]",
-)
+@click.option("--out", type=PATH, metavar="DIR", help=OUT_HELP)
 def train(
     recipe: Path | None,
     settings: tuple[str, ...],
@@ -60,10 +52,10 @@ def train(
     --budget-minutes M.
     """
     if resume is not None and out is not None:
-        raise click.UsageError("--resume goes on in its own folder; leave out --out")
+        raise click.UsageError("--resume continues in its own folder; leave out --out")
     windows = budget_minutes is not None  # Only then may a mistyped RUN not be one.
     if recipe and resume and windows and not resume.exists():
-        click.echo(f"unhaze: there is no run '{resume}' yet; it is started", err=True)
+        click.echo(f"unhaze: there is no run '{resume}' yet; starting it", err=True)
         out, resume = resume, None
 
     if recipe is None:
@@ -84,12 +76,12 @@ def train(
         gain = f"{result.hazy_psnr:.2f} dB hazy, {result.psnr:.2f} dB restored"
         click.echo(f"unhaze: step {result.step}: validation {gain}", err=True)
     if check:
-        click.echo("unhaze: checked: one step and one validation went well", err=True)
+        click.echo("unhaze: checked: one step and one validation succeeded", err=True)
         return 0
     click.echo(result.run)
     if result.finished:
         return 0
     why = f"{budget_minutes:g} minutes are over" if result.out_of_time else "stopped"
     go_on = f"unhaze train --resume {result.run}"
-    click.echo(f"unhaze: {why} at step {result.step}; `{go_on}` goes on", err=True)
+    click.echo(f"unhaze: {why} at step {result.step}; continue with `{go_on}`", err=True)
     return 0 if result.out_of_time else 130

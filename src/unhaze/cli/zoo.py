@@ -82,11 +82,11 @@ def check_consent(offer: "Offer", yes: bool) -> None:
 
     if yes:
         return
-    told = "without a licence you may not be allowed to use or pass these weights on"
+    told = "without a licence you may not be permitted to use or redistribute these weights"
     if not sys.stdin.isatty():
-        raise click.UsageError(f"'{offer.name}': {told}; give --yes if you may")
-    if not click.confirm(f"{told}; fetch them?", err=True):
-        raise UnhazeError(f"'{offer.name}' was not fetched")
+        raise click.UsageError(f"'{offer.name}': {told}; give --yes if you are")
+    if not click.confirm(f"{told}; download them?", err=True):
+        raise UnhazeError(f"'{offer.name}' was not downloaded")
 
 
 @zoo.command(short_help="Tells what files of weights are of.")

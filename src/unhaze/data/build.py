@@ -57,7 +57,9 @@ def create_data(part: Part) -> PairedData | UnpairedData:
                 f"data '{part.name}' has no argument '{name}'; {nearest(name, allowed)}"
             )
     if not dataset.has_clear:
-        raise UnhazeError(f"'{part.name}' has no clear pictures; it cannot be trained on in pairs")
+        raise UnhazeError(
+            f"'{part.name}' has no clear pictures; it cannot be used for paired training"
+        )
     if dataset.splits and "split" not in arguments:
         splits = ", ".join(f"'{name}'" for name in dataset.splits)
         raise UnhazeError(f"data '{part.name}' needs split: one of {splits} or 'all'")
@@ -110,7 +112,9 @@ def create_unpaired(arguments: dict[str, Any]) -> Unpaired:
         rest = dict(table)
         name = rest.pop("name")
         if str(name).startswith("unpaired"):
-            raise UnhazeError(f"data 'unpaired': '{name}' is no paired dataset; use such as rgbd")
+            raise UnhazeError(
+                f"data 'unpaired': '{name}' is not a paired dataset; use one such as rgbd"
+            )
         sides[side] = create_data(Part(name, rest))
     for name in arguments:
         raise UnhazeError(f"data 'unpaired' has no argument '{name}'; there are: hazy, clear")

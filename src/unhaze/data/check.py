@@ -331,5 +331,5 @@ def spread(scenes: list[Any], sample: int | None) -> Iterable[Any]:
     if sample is None or sample >= len(scenes):
         return scenes
     if sample < 1:
-        raise UnhazeError(f"sample is {sample}; expected a number of scenes from 1 up")
+        raise UnhazeError(f"sample is {sample}; expected at least 1 scene")
     return [scenes[place * len(scenes) // sample] for place in range(sample)]

@@ -78,7 +78,7 @@ def make_pack(
     if codec not in ("avif", "webp"):
         raise UnhazeError(f"pack codec '{codec}': expected 'avif' or 'webp'")
     if out.exists() and not overwrite:
-        raise UnhazeError(f"'{out}' exists; give another name or ask to overwrite it")
+        raise UnhazeError(f"'{out}' exists; choose another name or overwrite it")
     scenes = gather(encoded(find_scenes(root), border, codec, quality), limit)
     index = {
         "format": FORMAT,
@@ -189,7 +189,7 @@ def read_pack(
         names = [scene["name"] for scene in index["scenes"]]
         chosen = names[slice(*scenes)] if scenes else names
         if not chosen:
-            raise UnhazeError(f"scenes {scenes} of '{path}' are none; it has {len(names)}")
+            raise UnhazeError(f"scenes {scenes} of '{path}' select none; it has {len(names)}")
         codec = index["clear"]["codec"]
         members = [(f"clear/{name}.{codec}", f"depth/{name}.webp") for name in chosen]
         try:
@@ -234,7 +234,7 @@ def no_pack(path: Path) -> str:
     if start.startswith(b"PK\3\4"):
         return f"pack '{path}' is cut off: its end is missing; copy it anew"
     kind = kind_of(start)
-    found = "no pack" if kind is None else f"{kind} and no pack"
+    found = "not a pack" if kind is None else f"{kind} and not a pack"
     return f"'{path}' is {found}; make one with `unhaze data pack`"
 
 
@@ -243,7 +243,7 @@ def read_index(archive: zipfile.ZipFile, path: Path | str) -> dict[str, Any]:
     try:
         index = json.loads(archive.read("index.json"))
     except (KeyError, ValueError) as error:
-        raise UnhazeError(f"'{path}' is no pack: it has no index.json") from error
+        raise UnhazeError(f"'{path}' is not a pack: it has no index.json") from error
     if index.get("format") != FORMAT:
         raise UnhazeError(f"'{path}' is '{index.get('format')}'; this version reads '{FORMAT}'")
     return index

@@ -84,7 +84,7 @@ def read_scenes(
     files = {scene.name: scene for scene in find_scenes(root)}
     names = list(files)[slice(*scenes)] if scenes else list(files)
     if not names:
-        raise UnhazeError(f"scenes {scenes} of '{root}' are none; it has {len(files)}")
+        raise UnhazeError(f"scenes {scenes} of '{root}' select none; it has {len(files)}")
     with ThreadPoolExecutor() as pool:
         clear = list(pool.map(lambda name: read_u8(files[name].clear, border), names))
         depth = list(pool.map(lambda name: read_u8(files[name].depth, border)[:1], names))

@@ -33,7 +33,7 @@ def synthesize(
     root, out = Path(root), Path(out)
     law = law or HazeLaw()
     if each < 1:
-        raise UnhazeError(f"each is {each}; expected at least one hazy picture a scene")
+        raise UnhazeError(f"each is {each}; expected at least 1 hazy picture per scene")
     if out.exists():
         raise UnhazeError(f"'{out}' exists; choose another folder")
     scenes = find_scenes(root)[:limit]

@@ -106,7 +106,7 @@ class Unpaired:
             if both:
                 raise UnhazeError(
                     f"data 'unpaired': scene '{both[0]}' is hazy and clear, as are {len(both)} in"
-                    " all; set scenes of both sides apart"
+                    " all; choose different scenes for the two sides"
                 )
         self.hazy, self.clear = hazy, clear
 
@@ -170,7 +170,7 @@ def disjoint(
     hazy = [path for path in hazy if scene_of[path] not in second]
     clear = [path for name, path in by_scene.items() if name not in first]
     if not hazy or not clear:
-        raise UnhazeError("there is one scene only; unpaired data needs different ones")
+        raise UnhazeError("there is only one scene; unpaired data needs at least two")
     return hazy, clear
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from unhaze import photo
 from unhaze.data.catalog import PairFiles, fit_clear
 from unhaze.errors import UnhazeError
-from unhaze.evaluation.models import Model, load, sha256
+from unhaze.evaluation.models import Subject, open_subject, sha256
 from unhaze.evaluation.precomputed import read_precomputed
 from unhaze.evaluation.saving import (
     commit,
@@ -40,9 +40,10 @@ from unhaze.metrics.fog_density import fade
 from unhaze.metrics.side_effects import HARM, harm
 from unhaze.validation import lookup
 
-__all__ = ["Evaluation", "Model", "commit", "evaluate", "load", "sha256", "write_result"]
+__all__ = ["Evaluation", "commit", "evaluate", "sha256", "write_result"]
 
 MEANS = (*METRICS, "fade_hazy", "change", "luminance")  # over the pictures, of an Evaluation
+ORIGIN = ("recipe", "step", "training", "settings")  # of an Evaluation, from the weights
 SMALLEST = 16  # long side in pixels
 RESCALES = (0.05, 8.0)
 AT_ONCE = 3  # pictures: one that is restored, two that are read or measured
@@ -133,10 +134,10 @@ def evaluate(
     """
     check_sizes(long_side, rescale)
     pairs, metrics = check_request(pairs, protocol, metrics, limit, save)
-    loaded = load(str(model), device, net)
+    subject = open_subject(str(model), device, net)
     with nullcontext() if save is None else new_folder(Path(save), overwrite) as folder:
         measured = partial(
-            evaluate_pair, loaded, protocol=protocol, metrics=metrics, rescale=rescale
+            evaluate_pair, subject, protocol=protocol, metrics=metrics, rescale=rescale
         )
         rows, failed = evaluate_each(pairs, partial(measured, folder=folder), long_side, progress)
         evaluation = Evaluation(
@@ -148,11 +149,11 @@ def evaluate(
             compared_with=compared_with(pairs),
             long_side=long_side,
             rescale=float(rescale),
-            params=loaded.params,
+            params=subject.params,
             seconds=sum(row["seconds"] for row in rows),
-            weights_sha256=loaded.weights_sha256,
-            hardware=loaded.hardware,
-            **{name: loaded.facts.get(name) for name in ("recipe", "step", "training", "settings")},
+            weights_sha256=subject.weights_sha256,
+            hardware=subject.hardware,
+            **{name: subject.facts.get(name) for name in ORIGIN},
             version=version("unhaze"),
             commit=commit(),
             date=datetime.now(UTC).date().isoformat(),
@@ -256,7 +257,7 @@ def read_pair(pair: PairFiles, long_side: int | None) -> tuple[np.ndarray, np.nd
 
 
 def evaluate_pair(
-    model: Model,
+    subject: Subject,
     pair: PairFiles,
     pictures: tuple[np.ndarray, np.ndarray | None],
     protocol: str,
@@ -267,14 +268,14 @@ def evaluate_pair(
     """One row of the table, its pictures saved in `folder`. UnhazeError names the picture."""
     hazy, clear = pictures
     try:
-        if model.precomputed is not None:
-            restored = seen = read_precomputed(model.precomputed, pair, hazy)
+        if subject.precomputed is not None:
+            restored = seen = read_precomputed(subject.precomputed, pair, hazy)
             seconds = 0.0
         else:
-            with model.turn:
+            with subject.turn:
                 started = time.perf_counter()
                 seen = scaled(hazy, rescale)
-                restored = model.restore(seen)
+                restored = subject.restore(seen)
                 seconds = time.perf_counter() - started
         if seen.shape != hazy.shape:
             restored = resized(restored, *hazy.shape[:2])

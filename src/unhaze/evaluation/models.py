@@ -1,4 +1,4 @@
-"""Whatever may stand for a model, ready to restore whole pictures."""
+"""Opens all that can be evaluated: models, checkpoints, folders of restored pictures."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -16,11 +16,12 @@ from unhaze.image.conversion import channels_first
 
 
 @dataclass(frozen=True)
-class Model:
-    """restore: hazy (H,W,3) float32 in [0,1] -> restored, same shape, not clamped.
+class Subject:
+    """What is evaluated.
 
-    facts: what the file says of itself. precomputed: pictures that are restored already, by name,
-    in place of all that. turn: held while a picture is restored, as memory is for one at a time.
+    restore: hazy (H,W,3) float32 in [0,1] -> restored, same shape, not clamped. facts: from the
+    header of its file. precomputed: restored pictures by name, which are used in place of
+    `restore`. turn: held while a picture is restored, as memory is for one at a time.
     """
 
     restore: Callable[[np.ndarray], np.ndarray]
@@ -32,28 +33,31 @@ class Model:
     turn: Lock = field(default_factory=Lock)
 
 
-def load(model: str, device: str, network: str | None = None) -> Model:
-    """Whatever may stand for a model, ready to restore whole pictures on `device`.
+def open_subject(model: str, device: str, network: str | None = None) -> Subject:
+    """Opens `model` to restore whole pictures at full resolution on `device`.
 
-    network: what a checkpoint is of, in place of what its tensors tell.
+    A checkpoint runs in PyTorch (`published.open_weights`), everything else that can be run as it
+    does for users (`restore.models.open_model`); "identity" changes nothing, and a folder of
+    pictures stands for their results. network: of a checkpoint, if it is not recognised.
+    UnhazeError: none of these, or as for these functions.
     """
     if model == "identity":
-        return Model(lambda hazy: hazy, 0, None, describe_cpu())
+        return Subject(lambda hazy: hazy, 0, None, describe_cpu())
     precomputed = precomputed_in(Path(model))
     if precomputed:
-        return Model(no_restoring, None, None, describe_cpu(), precomputed=precomputed)
+        return Subject(no_restoring, None, None, describe_cpu(), precomputed=precomputed)
     from unhaze.restore.models import checkpoint_of, open_model
     from unhaze.restore.native import restore_whole
 
     checkpoint = checkpoint_of(model)
     if checkpoint is not None:
-        return load_torch(checkpoint, device, network)
+        return _open_checkpoint(checkpoint, device, network)
     if network is not None:
-        raise UnhazeError(f"--net says what a checkpoint is of; '{model}' is none")
+        raise UnhazeError(f"--net is for checkpoints, and '{model}' is none")
 
     opened = open_model(model, device)
     params = opened.card.get("params")
-    return Model(
+    return Subject(
         lambda hazy: restore_whole(opened, hazy),
         params if isinstance(params, int) else None,
         None if opened.path is None else sha256([opened.path]),
@@ -64,11 +68,11 @@ def load(model: str, device: str, network: str | None = None) -> Model:
 
 def no_restoring(hazy: np.ndarray) -> np.ndarray:
     """UnhazeError: pictures that are restored already are looked up by name."""
-    raise UnhazeError("a folder of restored pictures restores no other picture; give a model")
+    raise UnhazeError("a folder of restored pictures cannot restore other pictures; give a model")
 
 
-def load_torch(source: Path, device: str, network: str | None) -> Model:
-    """Loads what `open_weights` takes, with full float32 precision, also on a GPU."""
+def _open_checkpoint(source: Path, device: str, network: str | None) -> Subject:
+    """Opens what `open_weights` takes, with full float32 precision, also on a GPU."""
     import torch
 
     from unhaze.published import open_weights
@@ -99,7 +103,7 @@ def load_torch(source: Path, device: str, network: str | None) -> Model:
         files = files_of(file.parent, file.stem)
     params = sum(parameter.numel() for parameter in net.parameters())
     hardware = torch.cuda.get_device_name() if kind == "cuda" else describe_cpu()
-    return Model(restore, params, sha256(files), hardware, weights.facts)
+    return Subject(restore, params, sha256(files), hardware, weights.facts)
 
 
 def from_bchw(batch: np.ndarray) -> np.ndarray:

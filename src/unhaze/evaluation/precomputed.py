@@ -46,5 +46,7 @@ def read_precomputed(
     brought = fitted(restored, max(hazy.shape[:2]))
     if brought.shape != hazy.shape:
         sizes = [f"{each.shape[1]}x{each.shape[0]}" for each in (restored, hazy)]
-        raise UnhazeError(f"'{path}' is {sizes[0]}, which does not become {sizes[1]}, the input's")
+        raise UnhazeError(
+            f"'{path}' is {sizes[0]}, whose aspect ratio differs from {sizes[1]}, the input's"
+        )
     return brought

@@ -73,7 +73,7 @@ def check_replaceable(final: Path, overwrite: bool, parts: Sequence[str], whole:
     foreign = [name for name in found if name not in parts]
     if foreign:
         raise UnhazeError(
-            f"'{final}' also holds '{foreign[0]}', which is no part of the {whole}; choose "
+            f"'{final}' also holds '{foreign[0]}', which is not part of the {whole}; choose "
             "another folder"
         )
 

@@ -3,24 +3,21 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
-import onnxscript
 import torch
 from onnx_ir.passes import common as passes
 from onnxscript import ir, optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 from torch import nn
+from torch.export import ExportedProgram
 
 from unhaze.errors import UnhazeError
-from unhaze.nets import fsnet, multiscale
+from unhaze.exporting.operators import DIRECT, LAST, OPSET, OWN, Translations
 from unhaze.nets.deform_conv import ModulatedDeformConv2d
 
-# The first opset with DeformConv.
-OPSET = 19
 SMALL = 256  # values; fewer are not worth a node
 # Rewritings of the graph; each looks at one place.
 RULES = (
@@ -30,7 +27,6 @@ RULES = (
     rules.fuse_batchnorm_into_conv_rule,
     rules.fuse_batchnorm_into_conv_transpose_rule,
 )
-LAST = np.iinfo(np.int64).max  # as the end of a slice
 
 
 def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
@@ -45,26 +41,10 @@ def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
     example, free = torch.rand(2, 3, 37, 50), torch.export.Dim.DYNAMIC
     try:
         with quiet():
-            graph = torch.export.export(
+            traced = torch.export.export(
                 net, (example,), dynamic_shapes=({0: free, 2: free, 3: free},), strict=False
             )
-            program = torch.onnx.export(
-                graph,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["hazy"],
-                output_names=["restored"],
-                custom_translation_table={
-                    torch.ops.unhaze.deform_conv2d.default: deform_conv_node,
-                    torch.ops.unhaze.sized.default: lambda images, *_: images,
-                    fsnet.OPERATOR: sliding_mean_nodes,
-                    multiscale.OPERATOR: sum_of_taps_nodes,
-                },
-                verbose=False,
-                optimize=False,
-            )
-            if program is None:
-                raise RuntimeError("torch.onnx.export returned no program")
+            program = translate(traced)
             simplify(program.model)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
@@ -72,52 +52,39 @@ def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
     return tidy(program.model_proto)
 
 
-def deform_conv_node(features: Any, offset: Any, mask: Any, weight: Any, bias: Any) -> Any:
-    """ONNX `DeformConv` for `unhaze::deform_conv2d`: the same taps and channel order."""
-    kernel = [int(side) for side in weight.shape[2:]]
-    pads = [side // 2 for side in kernel] * 2
-    return onnxscript.opset19.DeformConv(
-        features, weight, offset, bias, mask, kernel_shape=kernel, pads=pads
+def translate(traced: ExportedProgram) -> torch.onnx.ONNXProgram:
+    """Returns the ONNX program of a traced network.
+
+    torch.onnx.export first decomposes every network into simpler operators, which traces it again
+    and takes longer than all else together. Only operators that ONNX lacks need that, and those
+    that write in place.
+    """
+    schemas = [getattr(node.target, "_schema", None) for node in traced.graph.nodes]
+    if not any(each is not None and each.is_mutable for each in schemas):
+        vars(traced)["run_decompositions"] = lambda _: traced
+        with contextlib.suppress(torch.onnx.OnnxExporterError):
+            return translate_operators(traced, OWN | DIRECT)
+        del vars(traced)["run_decompositions"]
+    return translate_operators(traced, OWN)
+
+
+def translate_operators(
+    traced: ExportedProgram, translations: Translations
+) -> torch.onnx.ONNXProgram:
+    """Returns the ONNX program of a traced network; OnnxExporterError for one that ONNX lacks."""
+    program = torch.onnx.export(
+        traced,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["hazy"],
+        output_names=["restored"],
+        custom_translation_table=translations,
+        verbose=False,
+        optimize=False,
     )
-
-
-def sum_of_taps_nodes(padded: Any, weights: Any, kernel: Sequence[int], dilation: int) -> Any:
-    """Three ONNX nodes a tap for `unhaze::sum_of_taps`: its window, times its weights, added."""
-    # Its calls trace nodes here; their types describe scripts, which are never run as Python.
-    opset: Any = onnxscript.opset19
-    total = None
-    pieces = opset.Split(weights, axis=1, num_outputs=kernel[0] * kernel[1])
-    for tap, piece in enumerate(pieces):
-        places = list(zip(divmod(tap, kernel[1]), kernel))
-        starts = [dilation * place for place, _ in places]
-        # From the other end; the last tap's window reaches it.
-        ends = [dilation * (place - side + 1) or LAST for place, side in places]
-        window = opset.Slice(
-            padded, *(opset.Constant(value_ints=each) for each in (starts, ends, [2, 3]))
-        )
-        term = opset.Mul(window, piece)
-        total = term if total is None else opset.Add(total, term)
-    return total
-
-
-def sliding_mean_nodes(features: Any, dim: int) -> Any:
-    """ONNX nodes for `unhaze::sliding_mean`: sums up to each place, and of these two subtracted."""
-    opset: Any = onnxscript.opset19
-    zero, one = (opset.Constant(value_ints=[each]) for each in (0, 1))
-    axis = opset.Constant(value_ints=[dim])
-    size = opset.Gather(opset.Shape(features), axis)
-    window = opset.Div(opset.Mul(size, opset.Constant(value_ints=[210])), [256])
-    window = opset.Max(window, one)
-    last = opset.Sub(size, window)
-    places = opset.Range(0, opset.Squeeze(size), 1)
-    start = opset.Sub(places, opset.Div(opset.Sub(window, one), [2]))
-    start = opset.Min(opset.Max(start, zero), last)
-    # Shifted by one place: the sum before each.
-    before = opset.CumSum(features, axis, exclusive=1)
-    total = opset.ReduceSum(features, axis)
-    sums = opset.Concat(before, total, axis=dim)
-    ends = [opset.Gather(sums, each, axis=dim) for each in (opset.Add(start, window), start)]
-    return opset.Div(opset.Sub(*ends), opset.CastLike(window, features))
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    return program
 
 
 def simplify(model: ir.Model) -> None:

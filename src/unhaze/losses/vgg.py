@@ -223,5 +223,6 @@ def refuse_others(layers: set[str], network: str) -> None:
     """The first blocks of both networks have the same shapes: what tells them apart comes later."""
     if layers:
         raise UnhazeError(
-            f"these VGG weights hold '{min(layers)}', which {network} has not; are they another's?"
+            f"these VGG weights hold '{min(layers)}', which {network} does not have; are they"
+            " for another network?"
         )

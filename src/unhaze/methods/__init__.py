@@ -16,12 +16,12 @@ from unhaze.methods.supervised import Supervised
 class Method:
     """One entry of `METHODS`.
 
-    build: called with `fabric`, `net`, `forward` (the net, perhaps compiled), `losses`, `weights`,
-        `optimizer`, `clip` and the method's own arguments. The result has `step(batches, lr)` and
-        holds `networks`, `optimizers` and `memories`, what a checkpoint holds. The network that is
-        evaluated and exported is `networks["restorer"]`; "hazer", if there is one, goes the other
-        way. `facts` are plain values that say what else it depends on; a run goes on only if they
-        are as they were. `alarms` say which terms the run is to watch (alarms.py).
+    build: called with a `steps.Setup` and the method's own arguments. The result has
+        `step(batches, lr)` and holds `networks`, `optimizers` and `memories`, what a checkpoint
+        holds. The network that is evaluated and exported is `networks["restorer"]`; "hazer", if
+        there is one, goes the other way. `facts` are plain values that say what else it depends on;
+        a run goes on only if they are as they were. `alarms` say which terms the run is to watch
+        (alarms.py).
     batch: the type of batch that it steps on. accumulates: whether a step takes several.
     """
 
@@ -31,9 +31,6 @@ class Method:
     batch: type = PairedBatch
     accumulates: bool = True
 
-
-# What `Method.build` gets beside the method's own arguments.
-METHOD_ARGUMENTS = ("fabric", "net", "forward", "losses", "weights", "optimizer", "clip")
 
 METHODS = {
     "supervised": Method(

@@ -5,12 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from unhaze import photo
-from unhaze.config import Optimizer
 from unhaze.data import PairedBatch
 from unhaze.data.folders import as_tensor
 from unhaze.data.unpaired import chosen, pictures_in
@@ -19,12 +17,7 @@ from unhaze.image.conversion import to_float
 from unhaze.losses.unpaired import sky_tint, tone
 from unhaze.methods.alarms import Alarm
 from unhaze.methods.memories import Memory
-from unhaze.methods.steps import (
-    build_optimizer,
-    require_losses,
-    step_by_pairs,
-    weigh,
-)
+from unhaze.methods.steps import Pairs, Setup
 
 SIDE = 256  # pixels to which photos are squeezed before crops of another size ask for theirs
 
@@ -40,21 +33,15 @@ class Adapted:
 
     def __init__(
         self,
+        setup: Setup,
         *,
-        fabric: Fabric,
-        net: nn.Module,
-        forward: nn.Module,
-        losses: dict[str, nn.Module],
-        weights: dict[str, float],
-        optimizer: Optimizer,
-        clip: float,
         photos: str,
         names: Sequence[str] = (),
         share: float = 0.5,
         tone: float = 0.3,
         sky: float = 0.3,
     ):
-        require_losses(losses)
+        self.pairs = Pairs(setup)
         self.priors = {"tone": tone, "sky": sky}
         if min(self.priors.values()) < 0 or not share > 0:
             raise UnhazeError(
@@ -63,27 +50,24 @@ class Adapted:
             )
         self.share = share
         self.photos = read_squeezed(chosen(pictures_in(Path(), photos), names))
-        self.fabric, self.losses, self.weights, self.clip = fabric, losses, weights, clip
         self.facts: dict[str, str] = {}
-        self.networks = {"restorer": net}
+        self.networks, self.optimizers = self.pairs.networks, self.pairs.optimizers
         self.drawing = Drawing()
         self.memories: dict[str, Memory] = {"drawing": self.drawing}
         self.alarms: tuple[Alarm, ...] = ()
-        self.restorer, wrapped = fabric.setup(forward, build_optimizer(net, optimizer))
-        self.optimizers = {"restorer": wrapped}
 
     def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
         """One optimizer step over `batches` (more than one: accumulated). Returns mean terms."""
-        return step_by_pairs(self, batches, lr)
+        return self.pairs.step(batches, lr, self.measure)
 
     def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
         """The losses of one batch, the terms of as many real photos as belong to it, "total"."""
         pairs = len(batch.hazy)
         real = self.drawing.draw(self.photos, max(1, round(self.share * pairs))).to(batch.hazy)
         real = functional.interpolate(real, batch.hazy.shape[-2:], mode="bilinear", antialias=True)
-        restored = self.restorer(torch.cat((batch.hazy, real)))
-        with self.fabric.autocast():
-            terms = weigh(self.losses, self.weights, restored[:pairs], batch)
+        restored = self.pairs.restorer(torch.cat((batch.hazy, real)))
+        with self.pairs.setup.fabric.autocast():
+            terms = self.pairs.weigh(restored[:pairs], batch)
             answers = restored[pairs:].float()
             priors = {"tone": tone(answers), "sky": sky_tint(answers, real)}
         total = terms["total"] + sum(self.priors[name] * priors[name] for name in priors)

@@ -21,6 +21,7 @@ from unhaze.methods.alarms import Alarm
 from unhaze.methods.contrast import TRAINED_NEGATIVES, Compared, Comparison, PatchContrast
 from unhaze.methods.memories import ImagePool, NegativeQueue
 from unhaze.methods.steps import (
+    Setup,
     added,
     apply_gradients,
     average_gradients,
@@ -67,14 +68,8 @@ class CDDGAN:
 
     def __init__(
         self,
+        setup: Setup,
         *,
-        fabric: Fabric,
-        net: nn.Module,
-        forward: nn.Module,
-        losses: dict[str, nn.Module],
-        weights: dict[str, float],
-        optimizer: Optimizer,
-        clip: float,
         adversarial: float = 1.0,
         contrast: float = 1.0,
         cycle: float = 10.0,
@@ -100,11 +95,12 @@ class CDDGAN:
         negatives_lr: float = 1.0,
         pool: int = 50,
     ):
-        net = check(net, forward, losses, exemplars, encoder)
+        net = check(setup, exemplars, encoder)
         self.weights = dict(adversarial=adversarial, contrast=contrast)
         self.weights |= dict(cycle=cycle, identity=identity)
         check_numbers(self.weights, diversity, momentum, critic_lr, negatives_lr)
-        self.fabric, self.clip, self.momentum, self.exemplars = fabric, clip, momentum, exemplars
+        self.fabric, self.clip = setup.fabric, setup.clip
+        self.momentum, self.exemplars = momentum, exemplars
         self.diversity, self.attached, self.encoder = diversity / dimension**0.5, attached, encoder
         self.layers, self.loss = tuple(layers) if contrast else (), lookup(ADVERSARIAL, gan, "gan")
         self.generators = {"restorer": net, "hazer": net.opposite()}
@@ -120,9 +116,9 @@ class CDDGAN:
         for name, part in self.contrasts.items():
             self.networks |= {f"{kind}-{name}": each for kind, each in part.networks().items()}
             self.memories[f"queue-{name}"] = part.queue
-        settle(self.networks, fabric.device)
+        settle(self.networks, self.fabric.device)
         self.groups = groups(self.networks, train_negatives=negatives in TRAINED_NEGATIVES)
-        self.optimizers = optimizers(fabric, self.groups, optimizer)
+        self.optimizers = optimizers(self.fabric, self.groups, setup.optimizer)
         self.shares = {"critics": critic_lr, "negatives": negatives_lr, "generators": 1.0}
         self.alarms, self.facts = alarms(self.loss.undecided), {}
 
@@ -273,14 +269,13 @@ def frozen(*parts: nn.Module) -> Iterator[None]:
             part.requires_grad_(True)
 
 
-def check(
-    net: nn.Module, forward: nn.Module, losses: dict[str, nn.Module], exemplars: str, encoder: str
-) -> CDDGenerator:
-    """`net`. UnhazeError for what this method cannot work with."""
+def check(setup: Setup, exemplars: str, encoder: str) -> CDDGenerator:
+    """Returns the net. UnhazeError for what this method cannot work with."""
+    net = setup.net
     one_of("method 'cddgan': exemplars", exemplars, EXEMPLARS)
     one_of("method 'cddgan': encoder", encoder, ENCODERS)
-    if losses:
-        given = ", ".join(losses)
+    if setup.losses:
+        given = ", ".join(setup.losses)
         raise UnhazeError(
             f"method 'cddgan' has no pairs for [losses] {given}; its terms are weighted in [method]"
         )
@@ -288,7 +283,7 @@ def check(
         raise UnhazeError("method 'cddgan' contrasts layers of its own net; set net.name = cddgan")
     if net.head == "veil":
         raise UnhazeError("net.head is 'veil', which adds haze; choose 'tanh' or 'haze'")
-    if forward is not net:
+    if setup.forward is not net:
         raise UnhazeError("method 'cddgan' cannot be compiled; set hardware.compile = none")
     return net
 

@@ -12,21 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.config import Optimizer
 from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.methods.alarms import Alarm
 from unhaze.methods.memories import Memory
-from unhaze.methods.steps import (
-    build_optimizer,
-    require_losses,
-    step_by_pairs,
-    weigh,
-)
+from unhaze.methods.steps import Pairs, Setup
 from unhaze.published import open_weights
 
 
@@ -48,20 +41,14 @@ class Distilled:
 
     def __init__(
         self,
+        setup: Setup,
         *,
-        fabric: Fabric,
-        net: nn.Module,
-        forward: nn.Module,
-        losses: dict[str, nn.Module],
-        weights: dict[str, float],
-        optimizer: Optimizer,
-        clip: float,
         teacher: str,
         imitation: float = 1.0,
         answers: float = 0.0,
         depths: Sequence[int] = (2, 4, 6),
     ):
-        require_losses(losses)
+        self.pairs = Pairs(setup)
         for name, weight in (("imitation", imitation), ("answers", answers)):
             if not 0 <= weight < math.inf:
                 raise UnhazeError(f"method 'distilled': {name} is {weight}, expected at least 0")
@@ -72,30 +59,27 @@ class Distilled:
                 f"method 'distilled': there is no teacher '{teacher}'; train one first, as "
                 "recipes/table1/kddn-teacher.toml does, or set method.teacher"
             )
-        self.fabric, self.losses, self.weights, self.clip = fabric, losses, weights, clip
         self.imitation, self.answers, self.depths = imitation, answers, tuple(depths)
-        self.teacher = open_weights(teacher).net.to(fabric.device).requires_grad_(False)
+        self.teacher = open_weights(teacher).net.to(setup.fabric.device).requires_grad_(False)
         if imitation:
-            check(net, self.teacher, self.depths, fabric.device)
+            check(setup.net, self.teacher, self.depths, setup.fabric.device)
         self.facts = {"teacher_sha256": digest(self.teacher)}
-        self.networks = {"restorer": net}
+        self.networks, self.optimizers = self.pairs.networks, self.pairs.optimizers
         self.memories: dict[str, Memory] = {}
         self.alarms: tuple[Alarm, ...] = ()
-        self.restorer, wrapped = fabric.setup(forward, build_optimizer(net, optimizer))
-        self.optimizers = {"restorer": wrapped}
 
     def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
         """One optimizer step over `batches` (more than one: accumulated). Returns mean terms."""
-        return step_by_pairs(self, batches, lr)
+        return self.pairs.step(batches, lr, self.measure)
 
     def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
         """The losses of one batch, what is asked of "imitation" and "answers", and "total"."""
         if self.imitation:
-            restored, features = self.restorer(batch.hazy, features=True)
+            restored, features = self.pairs.restorer(batch.hazy, features=True)
         else:
-            restored, features = self.restorer(batch.hazy), ()
-        with self.fabric.autocast():
-            terms = weigh(self.losses, self.weights, restored, batch)
+            restored, features = self.pairs.restorer(batch.hazy), ()
+        with self.pairs.setup.fabric.autocast():
+            terms = self.pairs.weigh(restored, batch)
             if self.imitation:
                 terms["imitation"] = self.imitated(features, batch.clear)
                 terms["total"] = terms["total"] + self.imitation * terms["imitation"]
@@ -127,7 +111,7 @@ def check(
         if "features" not in inspect.signature(net.forward).parameters:
             raise UnhazeError(
                 f"method 'distilled': {type(net).__name__} has no features to compare; set the "
-                f"{role} to a network that has, such as kddn and kddn-teacher"
+                f"{role} to a network that has them, such as kddn and kddn-teacher"
             )
         training = net.training
         with torch.no_grad():

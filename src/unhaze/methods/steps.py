@@ -1,8 +1,9 @@
 """The last part of every method's step: a checked, clipped, scheduled update."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -68,35 +69,58 @@ def accumulate(
     return sums
 
 
-class PairedMethod(Protocol):
-    """A method with one network, which learns from pairs."""
+@dataclass(frozen=True)
+class Setup:
+    """What every method is built from, beside its own arguments.
+
+    net: trained in place; the caller has moved it to the device. forward: the net, possibly
+    compiled; a method wraps it for several processes, so that its `networks` hold plain modules.
+    losses, weights: by name. clip: norm to which gradients are clipped; 0: not.
+    """
 
     fabric: Fabric
-    restorer: nn.Module
-    optimizers: dict[str, torch.optim.Optimizer]
+    net: nn.Module
+    forward: nn.Module
+    losses: dict[str, nn.Module]
+    weights: dict[str, float]
+    optimizer: Optimizer
     clip: float
 
-    def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
-        """The terms of a batch, among them "total"."""
-        ...
 
+class Pairs:
+    """One network that learns from pairs: `restorer` is called, `networks` and `optimizers` saved.
 
-def step_by_pairs(
-    method: PairedMethod, batches: Sequence[PairedBatch], lr: float
-) -> dict[str, Tensor]:
-    """One optimizer step; returns the mean terms. More than one of `batches`: accumulated."""
-    terms = accumulate(method.fabric, method.restorer, batches, method.measure)
-    optimizer = method.optimizers["restorer"]
-    apply_gradients(method.fabric, method.restorer, optimizer, lr=lr, clip=method.clip)
-    return terms
+    UnhazeError: the recipe has no loss.
+    """
 
+    def __init__(self, setup: Setup):
+        require_losses(setup.losses)
+        optimizer = build_optimizer(setup.net, setup.optimizer)
+        self.setup = setup
+        self.restorer, wrapped = setup.fabric.setup(setup.forward, optimizer)
+        self.networks = {"restorer": setup.net}
+        self.optimizers = {"restorer": wrapped}
 
-def weigh(
-    losses: dict[str, nn.Module], weights: dict[str, float], restored: Tensor, batch: PairedBatch
-) -> dict[str, Tensor]:
-    """Each loss and, as "total", the sum of weight * loss."""
-    terms = {name: loss(restored, batch.clear, batch.hazy) for name, loss in losses.items()}
-    return terms | {"total": added(weights[name] * value for name, value in terms.items())}
+    def step(
+        self,
+        batches: Sequence[PairedBatch],
+        lr: float,
+        measure: Callable[[PairedBatch], dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        """One optimizer step over `batches` (more than one: accumulated). Returns mean terms.
+
+        measure: returns the terms of one batch; "total" is minimised.
+        """
+        fabric, optimizer = self.setup.fabric, self.optimizers["restorer"]
+        terms = accumulate(fabric, self.restorer, batches, measure)
+        apply_gradients(fabric, self.restorer, optimizer, lr=lr, clip=self.setup.clip)
+        return terms
+
+    def weigh(self, restored: Tensor, batch: PairedBatch) -> dict[str, Tensor]:
+        """Returns each loss and, as "total", the sum of weight * loss."""
+        losses, weights = self.setup.losses, self.setup.weights
+        terms = {name: loss(restored, batch.clear, batch.hazy) for name, loss in losses.items()}
+        return terms | {"total": added(weights[name] * value for name, value in terms.items())}
 
 
 def added(terms: Iterable[Tensor]) -> Tensor:

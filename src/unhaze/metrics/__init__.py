@@ -36,10 +36,10 @@ class Metric:
     """
 
     title: str
-    unit: str
-    lower_is_better: bool
-    needs_clear: bool
     source: str
+    unit: str = ""
+    lower_is_better: bool = False
+    needs_clear: bool = True
     function: Callable[..., float] | None = None
 
 
@@ -74,28 +74,21 @@ METRICS = {
     "psnr": Metric(
         "peak signal-to-noise ratio; 100 for equal pictures",
         unit="dB",
-        lower_is_better=False,
-        needs_clear=True,
         source="10 log10(1 / MSE) by protocol; over pictures the mean of the PSNRs",
     ),
     "ssim": Metric(
         "structural similarity",
-        unit="",
-        lower_is_better=False,
-        needs_clear=True,
         source="Wang et al., IEEE TIP 13(4), 2004, by protocol",
     ),
     "ciede2000": Metric(
         "mean colour difference",
         unit="Delta E",
         lower_is_better=True,
-        needs_clear=True,
         source="Sharma et al., Color Research and Application 30(1), 2005; sRGB, D65",
         function=ciede2000,
     ),
     "fade": Metric(
         "perceptual fog density; depends on the picture's size, rewards over-enhancement",
-        unit="",
         lower_is_better=True,
         needs_clear=False,
         source="Choi, You, Bovik, IEEE TIP 24(11), 2015",
@@ -103,17 +96,11 @@ METRICS = {
     ),
     "vi": Metric(
         "visibility index of BeDDE: dark channel and gradients; the clear day may be another",
-        unit="",
-        lower_is_better=False,
-        needs_clear=True,
         source="Zhao, Zhang et al., IEEE TIP 29, 2020; the whole picture, no mask",
         function=visibility_index,
     ),
     "ri": Metric(
         "realness index of BeDDE: phase congruency and chroma",
-        unit="",
-        lower_is_better=False,
-        needs_clear=True,
         source="Zhao, Zhang et al., IEEE TIP 29, 2020; the whole picture, no mask",
         function=realness_index,
     ),

@@ -40,18 +40,21 @@ def sized(images: Tensor, rows: int, columns: int) -> Tensor:
     For it sizes are formulas, and those of one level would go into those of the next, which takes
     it minutes or for ever in networks of many levels.
     """
-    return torch.ops.unhaze.sized(images, rows, columns) if is_exporting() else images
+    return SIZED(images, rows, columns) if is_exporting() else images
 
 
 @torch.library.custom_op("unhaze::sized", mutates_args=())
 def _sized_operator(images: Tensor, rows: int, columns: int) -> Tensor:
-    """As one graph node, which exporting/graph.py translates to none."""
+    """As one graph node, which exporting/operators.py translates to none."""
     return images.clone()
 
 
 @_sized_operator.register_fake
 def _(images: Tensor, rows: int, columns: int) -> Tensor:
     return images.new_empty(*images.shape[:2], rows, columns)
+
+
+SIZED = torch.ops.unhaze.sized.default
 
 
 def plain_size(size: int, least: int) -> int:

@@ -33,7 +33,7 @@ class ModulatedDeformConv2d(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         predicted = self.offset_and_mask(features)
         offset, mask = predicted[:, :18], torch.sigmoid(predicted[:, 18:])
-        operator = torch.ops.unhaze.deform_conv2d if self.as_one_node else deform_conv2d
+        operator = OPERATOR if self.as_one_node else deform_conv2d
         return operator(features, offset, mask, self.weight, self.bias)
 
     def as_plain(self, features: Tensor) -> Tensor:
@@ -99,10 +99,13 @@ def multiply_taps(
 def _deform_conv2d_operator(
     features: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
-    """The same as one graph node, which `export.py` translates to ONNX `DeformConv`."""
+    """As one graph node, which exporting/operators.py translates to ONNX `DeformConv`."""
     return deform_conv2d(features, offset, mask, weight, bias).contiguous()
 
 
 @_deform_conv2d_operator.register_fake
 def _(features: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return features.new_empty(features.shape[0], weight.shape[0], *features.shape[2:])
+
+
+OPERATOR = torch.ops.unhaze.deform_conv2d.default

@@ -198,7 +198,7 @@ def sliding_mean(features: Tensor, dim: int) -> Tensor:
 
 @torch.library.custom_op("unhaze::sliding_mean", mutates_args=())
 def _sliding_mean_operator(features: Tensor, dim: int) -> Tensor:
-    """The same as one graph node, which exporting/graph.py translates: by its formulas of sizes
+    """The same as one graph node, which exporting/operators.py translates: by its formulas of sizes
     torch.export would take a minute."""
     return sliding_mean(features, dim).contiguous()
 

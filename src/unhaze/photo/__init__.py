@@ -2,10 +2,9 @@
 atomically.
 """
 
-from unhaze.photo.converting import widened
-from unhaze.photo.opened import Opened
-from unhaze.photo.picture import Photo, Stream, Traits, as_stored, upright
-from unhaze.photo.reading import open_photo, read, read_rgb, whole
+from unhaze.photo.converting import whole, widened
+from unhaze.photo.picture import Opened, Photo, Stream, Traits, as_stored, upright
+from unhaze.photo.reading import open_photo, read, read_rgb
 from unhaze.photo.savers import SAVERS
 from unhaze.photo.series import encode_series, open_series, usual_suffix, write_series
 from unhaze.photo.writing import (

@@ -94,7 +94,7 @@ def bands_of(
     extra = numbers_of(file, exif.EXTRA_SAMPLES)
     chosen = asked or (None if is_rgb else _by_roles(file))
     if chosen is not None and max(chosen) >= image.bands:
-        raise UnhazeError(f"{name} has {image.bands} bands; there is no number {max(chosen) + 1}")
+        raise UnhazeError(f"{name} has {image.bands} bands; there is no band {max(chosen) + 1}")
     if chosen is None and image.bands <= 4:
         return None
     if chosen is None and is_rgb:
@@ -103,7 +103,7 @@ def bands_of(
     if chosen is None:
         raise UnhazeError(
             f"{name} has {image.bands} channels and does not say which are red, green and blue;"
-            " the option bands does, as 4,3,2"
+            " give the option bands, such as 4,3,2"
         )
     dtype = SAMPLES.get(str(image.format), np.dtype(np.float32))
     return Bands(chosen, image.bands, dtype, is_rgb, extra, reopen)

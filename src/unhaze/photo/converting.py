@@ -1,5 +1,8 @@
-"""Converts a stream to other colours or another depth, or removes its metadata."""
+"""Converts a stream to other colours or another depth, to one upright picture, or removes its
+metadata.
+"""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +13,18 @@ import pyvips
 from unhaze.errors import UnhazeError
 from unhaze.image.conversion import to_float
 from unhaze.outputs import Output
-from unhaze.photo import exif, profile
-from unhaze.photo.picture import COLOURS, EXIF, ICC, NUMBERS, Stream, Traits
+from unhaze.photo import behind, exif, inventory, profile
+from unhaze.photo.picture import (
+    COLOURS,
+    EXIF,
+    ICC,
+    NUMBERS,
+    XMP,
+    Photo,
+    Stream,
+    Traits,
+    upright,
+)
 
 D65, D50 = profile.D65, profile.D50
 # Chromaticities of red, green, blue and white, and the curve to linear light.
@@ -41,7 +54,9 @@ def converted(stream: Stream, output: Output, format: str) -> Stream:
     if floats and (format in ONLY_SRGB or (bits is not None and bits < 32)):
         stream, floats = _rounded_floats(stream), False
     if floats and space is not None:
-        raise UnhazeError("floats keep their colour space; --bit-depth 16 with --color-space")
+        raise UnhazeError(
+            "floating-point pictures keep their colour space; use --bit-depth 16 with --color-space"
+        )
     if space is not None:
         stream = _in_space(stream, space)
     if format in LINEAR or bits == 32:
@@ -156,3 +171,41 @@ def _rounded_floats(stream: Stream) -> Stream:
 
     seen_by = traits.metadata.get(ICC)
     return _each(stream, np.uint16, samples, top=None, profile=seen_by)
+
+
+def whole(stream: Stream) -> Photo:
+    """Returns all strips as one upright picture, with the orientation in EXIF and XMP reset."""
+    samples = np.empty(stream.shape, stream.dtype)
+    start = 0
+    for strip in stream.strips:
+        samples[start : start + len(strip)] = strip
+        start += len(strip)
+    samples = upright(samples, stream.traits.orientation)
+    grey = stream.traits.grey
+    pixels = np.repeat(samples[..., :1], 3, axis=2) if grey else samples[..., :3]
+    alpha = np.ascontiguousarray(samples[..., -1]) if samples.shape[2] in (2, 4) else None
+    return Photo(np.ascontiguousarray(pixels), alpha, _turned(stream.traits))
+
+
+def _turned(traits: Traits) -> Traits:
+    if traits.orientation == 1:
+        return traits
+    metadata = dict(traits.metadata)
+    if EXIF in metadata:
+        metadata[EXIF] = exif.edited(metadata[EXIF], 1, traits.orientation > 4, None)
+    if XMP in metadata:
+        tag = rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)[1-8]"
+        metadata[XMP] = re.sub(tag, rb"\g<1>1", metadata[XMP])
+    pictures = tuple(each for each in traits.held if each != inventory.VIDEO)
+    if pictures:
+        metadata = behind.without_pictures(metadata)
+    if pictures and XMP in metadata:
+        pictures += inventory.correct_xmp(metadata, pictures)
+    lost, held = traits.lost + pictures, tuple(each for each in traits.held if each not in pictures)
+    density = traits.density
+    if density is not None and traits.orientation > 4:
+        density = density[::-1]
+    if traits.bands is not None:
+        lost += (traits.bands.words,)
+    changed = {"metadata": metadata, "density": density, "lost": lost, "held": held, "bands": None}
+    return replace(traits, orientation=1, **changed)

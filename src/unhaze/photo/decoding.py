@@ -135,12 +135,12 @@ def rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
         image = image.cast("float")
     if image.format not in SAMPLES:
         raise UnhazeError(
-            f"{name} has '{image.format}' samples; expected 8 or 16 bits, or floats of 32:"
+            f"{name} has '{image.format}' samples; expected 8 or 16 bits, or 32-bit floats;"
             " convert it first"
         )
     if image.bands > 4:
         raise UnhazeError(
-            f"{name} has {image.bands} channels; expected grey or RGB, with alpha or not"
+            f"{name} has {image.bands} channels; expected grey or RGB, with or without alpha"
         )
     return image
 

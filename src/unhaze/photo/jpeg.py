@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from unhaze.atomic import insert
 from unhaze.photo import xmp
-from unhaze.photo.inserting import insert
 
 START, END, SCAN, COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
 APP = 0xE0

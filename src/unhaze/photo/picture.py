@@ -1,9 +1,9 @@
-"""The types of a photo: pixels, whole or in strips, and the metadata to keep."""
+"""The types of a photo: opened, in strips or decoded, and the metadata to keep."""
 
 import errno
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
+from unhaze.photo import kinds
 
 if TYPE_CHECKING:
     from unhaze.photo.bands import Bands
@@ -33,6 +34,15 @@ GAIN_MAP_SIGN = "jpeg-gain-map-sign"  # the whole segment that announces one (IS
 COLOURS = "png-colours"  # whole chunks: cICP, gAMA, cHRM, sRGB, mDCV, cLLI
 ABOUT = "png-about"  # whole chunks: tIME, and bKGD in RGB of 16 bits
 NUMBERS = "colour-numbers"  # primaries and transfer of AVIF's nclx, two bytes each
+
+
+# Names of `Traits.metadata` in messages.
+WORDS = {EXIF: "EXIF", XMP: "XMP", ICC: "ICC profile", IPTC: "IPTC", TEXTS: "texts"}
+WORDS |= {ABOUT: "date or background"}
+WORDS |= {SEGMENTS: "comments", COLOURS: "colour tags", NUMBERS: "colour tags"}
+WORDS |= {BEHIND: "gain map or video"}
+STRIP = 1 << 18  # pixels decoded at once
+CELL = 8  # pixels along a block of JPEG, which stores its mean
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,60 @@ class Stream:
     dtype: np.dtype
     traits: Traits
     preview: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture of which only the header has been read; its pixels can be read repeatedly.
+
+    `shape` (H,W,channels) as stored: grey or RGB, then alpha if there is one. `image()`: the
+    picture, not decoded yet, to be read from its first row to its last. `guess`: why that may fail.
+    `cells`: the same by means of CELL x CELL pixels, which is faster to decode; None if the format
+    has none.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    traits: Traits
+    image: Callable[[], pyvips.Image]
+    guess: str = kinds.DAMAGED
+    cells: Callable[[], pyvips.Image] | None = None
+
+    def stream(self) -> Stream:
+        """Returns the rows as stored. Reading them raises UnhazeError if the file is damaged or
+        truncated.
+        """
+        return Stream(self._strips(), self.shape, self.dtype, self.traits)
+
+    def to_shrink(self, long_side: int) -> pyvips.Image:
+        """`image()`, or the same in cells where nothing of what `long_side` pixels show is lost."""
+        short, long = sorted(self.shape[:2])
+        large = long >= CELL * long_side and short >= CELL
+        return self.cells() if large and self.cells else self.image()
+
+    def words(self) -> list[str]:
+        """Returns size, depth and metadata in words."""
+        height, width, channels = self.shape
+        bits = 8 * self.dtype.itemsize
+        depth = f"{bits}-bit floats" if self.dtype.kind == "f" else f"{bits} bits"
+        found = [f"{width} x {height}", depth] + ["transparency"] * (channels in (2, 4))
+        return found + [WORDS[key] for key in WORDS if key in self.traits.metadata]
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Turns libvips' errors inside the block into one line that names the picture."""
+        return one_line_errors(f"cannot read {self.name}", self.guess)
+
+    def _strips(self) -> Iterator[np.ndarray]:
+        height, width, channels = self.shape
+        rows = max(1, STRIP // width)
+        with self.reading():
+            region = pyvips.Region.new(self.image())
+        for start in range(0, height, rows):
+            count = min(rows, height - start)
+            with self.reading():
+                data = region.fetch(0, start, width, count)
+            yield np.frombuffer(data, self.dtype).reshape(count, width, channels)
 
 
 def upright(samples: np.ndarray, orientation: int) -> np.ndarray:

@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
+from unhaze.atomic import insert
 from unhaze.photo import iptc
-from unhaze.photo.inserting import insert
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")

@@ -19,6 +19,7 @@ from unhaze import formats
 from unhaze.errors import UnhazeError
 from unhaze.photo import exif, headers, kinds, pages, png, profile
 from unhaze.photo.bands import Bands, bands_of
+from unhaze.photo.converting import whole
 from unhaze.photo.decoding import (
     COMPUTED,
     LOADERS,
@@ -33,16 +34,16 @@ from unhaze.photo.decoding import (
     profile_of,
     rgb_or_grey,
 )
-from unhaze.photo.opened import CELL, Opened
 from unhaze.photo.picture import (
+    CELL,
     EXIF,
     ICC,
+    Opened,
     Photo,
     Traits,
     one_line_errors,
 )
 from unhaze.photo.readers import decode
-from unhaze.photo.turning import whole
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ def _warn_of_conversion(image: pyvips.Image, name: str) -> None:
     elif image.interpretation in COMPUTED:
         log.warning("%s is %s; converted to 16-bit sRGB", name, image.interpretation)
     elif only_reads(image):
-        log.warning("%s has a profile that only reads colours; converted to sRGB", name)
+        log.warning("%s has an input-only colour profile; converted to sRGB", name)
 
 
 def _traits(
@@ -252,7 +253,7 @@ def _opened_by_reader(
         if (needed := width * height * pixel) > HELD and not os.environ.get("UNHAZE_MAX_PIXELS"):
             raise UnhazeError(
                 f"{name} says it has {width} x {height} pixels, which take {needed / 1e9:.1f} GB;"
-                " set UNHAZE_MAX_PIXELS to their number if it is genuine"
+                " set UNHAZE_MAX_PIXELS to their number if that is right"
             )
 
     kind = pages.hindrance(file) if key == "tiff" else None
@@ -311,5 +312,5 @@ def _check_size(width: int, height: int, name: str, max_pixels: int | None) -> N
     if width * height > limit:
         raise UnhazeError(
             f"{name} says it has {width} x {height} pixels, over the limit of {limit};"
-            " set UNHAZE_MAX_PIXELS higher if it is genuine"
+            " set UNHAZE_MAX_PIXELS higher if that is right"
         )

@@ -95,8 +95,8 @@ def _check_size(name: str, shape: tuple[int, int, int], count: int) -> None:
     size = int(np.prod(shape)) * count
     if size > MOST:
         raise UnhazeError(
-            f"{name} has {count} frames, which take {size / 1e9:.1f} GB; at most"
-            f" {MOST / 1e9:.1f} are held: make it a video first"
+            f"{name} has {count} frames, which take {size / 1e9:.1f} GB; the limit"
+            f" is {MOST / 1e9:.1f} GB: convert it to a video first"
         )
 
 
@@ -181,7 +181,7 @@ def encode_series(series: Series, suffix: str, output: Output) -> bytes:
     """Returns the bytes of an animation in the format of the suffix; consumes `series.frames`."""
     key = SUFFIXES[suffix.lower()]
     if output.bit_depth not in (None, 8) or output.color_space not in (None, "srgb"):
-        raise UnhazeError("animations have 8 bits a channel, and keep their colour space")
+        raise UnhazeError("animations have 8 bits per channel and keep their colour space")
     metadata = {} if output.strip_metadata else series.metadata
     if output.strip_metadata and ICC in series.metadata:
         metadata = {ICC: series.metadata[ICC]}

@@ -6,7 +6,7 @@ import io
 import struct
 from typing import BinaryIO
 
-from unhaze.photo.inserting import insert
+from unhaze.atomic import insert
 
 HAS_ALPHA, HAS_EXIF = 0x10, 0x08
 EXTENDED = 18  # bytes of the chunk that lists the file's content

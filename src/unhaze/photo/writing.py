@@ -18,7 +18,7 @@ from unhaze.formats import FORMATS
 from unhaze.image.conversion import to_u8
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo import fields, metadata
-from unhaze.photo.converting import converted
+from unhaze.photo.converting import converted, whole
 from unhaze.photo.picture import (
     EXIF,
     ICC,
@@ -30,7 +30,6 @@ from unhaze.photo.picture import (
     one_line_errors,
 )
 from unhaze.photo.pipe import save_through_pipe
-from unhaze.photo.reading import whole
 from unhaze.photo.savers import SAVERS, Saver
 
 log = logging.getLogger(__name__)
@@ -131,7 +130,7 @@ def _ready(stream: Stream, saver: Saver, output: Output) -> Stream:
     kind = FORMATS[saver.format]
     output.check(kind)
     if output.lossless and kind.quality and not kind.lossless:
-        log.warning("%s is never lossless; written with loss", kind.name)
+        log.warning("%s cannot be lossless; written with loss", kind.name)
     turned = saver.format != stream.traits.format or output.strip_metadata
     if stream.traits.orientation != 1 and turned:
         stream = _as_stream(whole(stream))

@@ -16,7 +16,7 @@ from unhaze.published.files import read_safetensors_facts
 from unhaze.published.identify import Found, find_network
 from unhaze.published.layouts import replaced
 from unhaze.validation import lookup
-from unhaze.weights import Weights, check_weights_target, load_model, save_weights
+from unhaze.weights import Weights, check_weights_target, load_weights, save_weights
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def open_weights(source: Path | str, *, net: str | None = None) -> Weights:
 
     The source is a run folder, a .safetensors file of this project, or a published checkpoint,
     which is recognised by its tensors (`find_network`) and named on stderr. `net`: "name" or
-    "name/preset", overrides the recognition. UnhazeError: as for `load_model` and `find_network`.
+    "name/preset", overrides the recognition. UnhazeError: as for `load_weights` and `find_network`.
     """
     source = Path(source)
     parts = sorted(source.parent.glob(f"{source.stem}-[0-9]*.safetensors"))
@@ -50,12 +50,12 @@ def open_weights(source: Path | str, *, net: str | None = None) -> Weights:
     run = source.is_dir() and any(source.glob("state-*"))
     if run or ours or "net" in read_safetensors_facts(source):
         if net is not None:
-            raise UnhazeError(f"'{source}' says itself which network it is for; leave out --net")
-        return load_model(source)
+            raise UnhazeError(f"'{source}' already states its network; leave out --net")
+        return load_weights(source)
     if not source.exists():
         raise UnhazeError(f"no file '{source}'")
     if source.is_dir() and not any(each.is_file() for each in source.iterdir()):
-        return load_model(source)  # raises an error that it is not a run folder
+        return load_weights(source)  # raises an error that it is not a run folder
     found = find_network(source, net)
     logger.warning("'%s' is %s", source, found.sentence())
     return filled(source, found)
@@ -79,7 +79,7 @@ def import_weights(
     source, out = Path(source), Path(out)
     if preset is not None:
         if net is None:
-            raise UnhazeError(f"preset '{preset}' is given without the net that it is of")
+            raise UnhazeError(f"preset '{preset}' needs the net that it belongs to")
         lookup(lookup(NETS, net, "net").presets, preset, f"preset of {net}")
         net = f"{net}/{preset}"
     elif net is not None:

@@ -54,7 +54,7 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
     """
     found = state_of(read_any(Path(path)))
     if not found:
-        raise UnhazeError(f"'{path}' holds no tensors by name; expected a state dictionary")
+        raise UnhazeError(f"'{path}' contains no named tensors; expected a state dictionary")
     return without_prefixes(found)
 
 
@@ -171,7 +171,7 @@ def check_sums(path: Path) -> None:
     if wrong and len(wrong) < len(members):
         raise ValueError(
             f"of its {len(members)} parts {len(wrong)} (first '{wrong[0]}') fail their checksum:"
-            " it is damaged, fetch it anew"
+            " it is damaged; download it again"
         )
 
 

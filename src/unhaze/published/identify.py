@@ -141,7 +141,7 @@ def no_tensors(source: Path, loaded: Any) -> str:
     """Returns the message for a file without named tensors."""
     if isinstance(loaded, dict) and "param_groups" in loaded:
         return f"'{source}' holds the state of an optimizer and no weights; give the network's file"
-    return f"'{source}' holds no tensors by name; expected a state dictionary"
+    return f"'{source}' contains no named tensors; expected a state dictionary"
 
 
 def no_network(source: Path, states: list[State], variants: list[Variant], net: str | None) -> str:

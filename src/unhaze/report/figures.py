@@ -10,7 +10,7 @@ import pyvips
 from unhaze import photo
 from unhaze.data.catalog import PairFiles, fit_clear
 from unhaze.errors import UnhazeError
-from unhaze.evaluation import load
+from unhaze.evaluation.models import open_subject
 from unhaze.image.conversion import to_float, to_u8
 from unhaze.metrics import measure
 from unhaze.report.paper import Row, by_authors
@@ -68,7 +68,7 @@ def write_strips(
 
     Pictures of one row keep their size; UnhazeError if they are too different to be stacked.
     """
-    loaded = {name: load(name, device) for name in models}
+    loaded = {name: open_subject(name, device) for name in models}
     rows = []
     for pair in pairs:
         hazy = to_float(photo.read_rgb(pair.hazy))

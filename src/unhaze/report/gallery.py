@@ -20,7 +20,7 @@ import numpy as np
 from unhaze import photo
 from unhaze.data.pairing import list_pictures
 from unhaze.errors import UnhazeError
-from unhaze.evaluation.models import Model, load
+from unhaze.evaluation.models import Subject, open_subject
 from unhaze.evaluation.saving import new_folder, without_nan
 from unhaze.image.conversion import to_float, to_u8
 from unhaze.image.resize import fitted
@@ -119,14 +119,14 @@ def write_gallery(
     return gallery
 
 
-def load_all(names: Sequence[str], device: str) -> dict[str, Model]:
+def load_all(names: Sequence[str], device: str) -> dict[str, Subject]:
     """Models by the label that stands under their pictures; those of one label get a number."""
-    loaded: dict[str, Model] = {}
+    loaded: dict[str, Subject] = {}
     for name in dict.fromkeys(names):
         plain = label = Path(name).stem if Path(name).suffix else Path(name).name
         while label in loaded or label == "hazy":
             label = f"{plain} ({len(loaded) + 1})"
-        loaded[label] = load(name, device)
+        loaded[label] = open_subject(name, device)
     return loaded
 
 
@@ -135,7 +135,9 @@ def shrunk(picture_hwc: np.ndarray, long_side: int) -> np.ndarray:
     return fitted(picture_hwc, long_side) if 0 < long_side < max(picture_hwc.shape) else picture_hwc
 
 
-def show(place: int, name: str, hazy: np.ndarray, models: dict[str, Model], folder: Path) -> Entry:
+def show(
+    place: int, name: str, hazy: np.ndarray, models: dict[str, Subject], folder: Path
+) -> Entry:
     """Restores one photo with each model and saves its pictures and its strip below `folder`."""
     faults, pictures, cells = [], [], []
 
@@ -152,7 +154,7 @@ def show(place: int, name: str, hazy: np.ndarray, models: dict[str, Model], fold
         try:
             restored, seconds = timed(model.restore, hazy)
             if not np.isfinite(restored).all():
-                raise UnhazeError("its answer has values that are NaN or infinite")
+                raise UnhazeError("its result has values that are NaN or infinite")
             add(label, restored, seconds)
         except UnhazeError as error:
             faults.append(f"'{name}' by {label}: {error}")

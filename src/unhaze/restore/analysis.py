@@ -11,7 +11,7 @@ import pyvips
 
 from unhaze.image.resize import as_image, size_within
 from unhaze.photo import Photo, Traits
-from unhaze.photo.opened import STRIP
+from unhaze.photo.picture import STRIP
 from unhaze.restore.field_kernel import kernel, shrink_rows
 from unhaze.restore.managed import filled
 

@@ -62,12 +62,12 @@ def convert(source: Path, net: str | None, made: Path) -> None:
 
     if importlib.util.find_spec("torch") is None:
         raise UnhazeError(
-            f"'{source}' is no ONNX file, and making it one, once, needs PyTorch:"
+            f"'{source}' is not an ONNX file; converting it, once, needs PyTorch:"
             ' pip install "unhaze[train]"'
         )
     command = [sys.executable, "-m", "unhaze", "export", str(source), "-o", str(made)]
     command += ["--tolerance", str(TOLERANCE), *(["--net", net] if net else [])]
-    logger.warning("making '%s' into ONNX, once", source)
+    logger.warning("converting '%s' to ONNX, once", source)
     done = subprocess.run(command, capture_output=True, text=True)
     said = [line for line in done.stderr.splitlines() if line.startswith("unhaze: ")]
     if done.returncode == 0:
@@ -76,4 +76,6 @@ def convert(source: Path, net: str | None, made: Path) -> None:
         return
     errors = [line.removeprefix(MARK) for line in said if line.startswith(MARK)]
     reason = errors[-1] if errors else " ".join(done.stderr.split())[-300:]
-    raise UnhazeError(reason or f"'{source}' was not made into ONNX: status {done.returncode}")
+    raise UnhazeError(
+        reason or f"'{source}' could not be converted to ONNX: status {done.returncode}"
+    )

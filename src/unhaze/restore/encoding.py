@@ -137,7 +137,9 @@ class Encoding:
         given = [name for name in SIZES if getattr(self, name) is not None]
         if len(given) > 1:
             names = " and ".join(given)
-            raise UnhazeError(f"{names} are given; each says by itself how large the result is")
+            raise UnhazeError(
+                f"{names} are given; each sets the size of the result; give one of them"
+            )
 
     @property
     def plain(self) -> bool:

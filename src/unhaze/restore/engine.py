@@ -86,7 +86,7 @@ class Engine:
                 f"'{self.path}' answered {restored.shape} to {hazy.shape};"
                 " expected the same size (export it with `unhaze export`)"
             )
-        _check_finite(restored, f"the answer of '{self.path}'")
+        _check_finite(restored, f"the output of '{self.path}'")
         return restored
 
     def pools(
@@ -176,7 +176,7 @@ class Engine:
                 return self._start(model)
             if self.device == "cpu":
                 raise UnhazeError(
-                    f"'{self.path}' is no usable ONNX model: {_reason(error)}"
+                    f"'{self.path}' is not a usable ONNX model: {_reason(error)}"
                 ) from error
             raise UnhazeError(
                 f"device '{self.device}' does not start: {_reason(error)}; use --device cpu"
@@ -190,7 +190,7 @@ class Engine:
         if self.device == "cpu" or not self.device_is_free:
             return False
         logger.warning(
-            "device '%s' failed (%s); going on with the CPU", self.device, _reason(error)
+            "device '%s' failed (%s); continuing on the CPU", self.device, _reason(error)
         )
         self.device = "cpu"
         self.sessions.clear()
@@ -295,7 +295,7 @@ def _check_finite(values: np.ndarray, what: str) -> None:
     if wrong:
         raise UnhazeError(
             f"{what} holds {wrong} of {values.size} values that are NaN or infinite;"
-            " the model is broken or the picture is"
+            " the model or the picture is broken"
         )
 
 

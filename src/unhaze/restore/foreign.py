@@ -122,7 +122,7 @@ class ForeignModel:
         if restored.shape != hazy.shape:
             raise UnhazeError(f"'{self.path}' answered {restored.shape} to {hazy.shape}")
         if not np.isfinite(restored).all():
-            raise UnhazeError(f"the answer of '{self.path}' holds values that are NaN or infinite")
+            raise UnhazeError(f"the output of '{self.path}' holds values that are NaN or infinite")
         return restored
 
     def _outputs(self, hazy: np.ndarray, how: Conventions) -> dict[str, np.ndarray]:
@@ -174,7 +174,7 @@ class ForeignModel:
             except ORT_ERRORS:
                 continue
         raise UnhazeError(
-            f"'{self.path}' gives back no picture of the size it is given, in multiples of"
+            f"'{self.path}' returns no picture of the size of its input, in multiples of"
             f" {', '.join(map(str, MULTIPLES))} pixels"
         )
 

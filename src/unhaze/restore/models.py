@@ -207,13 +207,11 @@ def find_model(
 
         kind = kind_of(path)
         if kind is not None:
-            raise UnhazeError(f"'{name}' is no ONNX model: {kind.reason}")
+            raise UnhazeError(f"'{name}' is not an ONNX model: {kind.reason}")
         return path
-    checkpoint = checkpoint_of(name)
-    if checkpoint is not None:
-        from unhaze.restore.checkpoints import ready
-
-        return ready(checkpoint)
+    onnx = converted(name)
+    if onnx != name:
+        return Path(onnx)
     cards = {card.name: card for card in list_models(folder)}
     if str(name) == "auto":
         card = pick_card(list(cards.values()), device, picture_size, use)
@@ -230,6 +228,22 @@ def find_model(
         known = ["auto", *cards, *PRIORS, *zoo.list_offers()]
         raise UnhazeError(f"no model '{name}'; {nearest(str(name), known)}")
     return _checked(folder / card.file, card)
+
+
+def converted(name: str | Path, net: str | None = None) -> str | Path:
+    """Returns the ONNX file of a checkpoint, which the first call creates; any other name as it is.
+
+    net: network of the checkpoint, if it is not recognised. UnhazeError: `net` is given and `name`
+    is no checkpoint; errors of `checkpoint_of` and `checkpoints.ready`.
+    """
+    checkpoint = checkpoint_of(name)
+    if checkpoint is not None:
+        from unhaze.restore.checkpoints import ready
+
+        return ready(checkpoint, net)
+    if net is not None:
+        raise UnhazeError(f"--net is for checkpoints, and '{name}' is none")
+    return name
 
 
 def checkpoint_of(name: str | Path) -> Path | None:
@@ -267,9 +281,7 @@ def pick_card(
     for card in cards:
         if any(rule.holds(use, device, megapixels) for rule in card.auto):
             return card
-    raise UnhazeError(
-        "no model that comes with this copy of unhaze is for this; give a .onnx file as model"
-    )
+    raise UnhazeError("no shipped model fits; give a .onnx file as model")
 
 
 @cache

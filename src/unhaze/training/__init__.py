@@ -20,7 +20,8 @@ from unhaze.data.folders import PairedFolders
 from unhaze.data.unpaired import UnpairedFolders
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss, find_loss
-from unhaze.methods import METHOD_ARGUMENTS, find_method
+from unhaze.methods import find_method
+from unhaze.methods.steps import Setup
 from unhaze.nets import create_net, find_net
 from unhaze.published import open_weights
 from unhaze.restore.resources import keep_freed_memory
@@ -50,7 +51,7 @@ def train(
     SLURM all processes call this. UnhazeError for whatever the user can mend, before step 0.
     """
     if budget_minutes is not None and not 0 < budget_minutes < math.inf:
-        raise UnhazeError(f"a budget of {budget_minutes} minutes; expected a number above 0")
+        raise UnhazeError(f"budget is {budget_minutes} minutes; expected more than 0")
     keep_freed_memory()
     recipe = fitted(recipe)
     fabric = make_fabric(recipe)
@@ -147,14 +148,14 @@ def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, n
     }
     entry = find_method(recipe.method.name)
     owner = f"method '{recipe.method.name}'"
-    check_arguments(entry.build, recipe.method.arguments, owner, METHOD_ARGUMENTS)
+    check_arguments(entry.build, recipe.method.arguments, owner, ("setup",))
     mode = recipe.hardware.compile
     layout = torch.channels_last if recipe.hardware.channels_last else torch.contiguous_format
     # PyTorch's overloads lack memory_format.
     net = net.to(fabric.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
     ema = copy.deepcopy(net).eval().requires_grad_(False)
     try:
-        method = entry.build(
+        setup = Setup(
             fabric=fabric,
             net=net,
             forward=compiled(net, mode),
@@ -162,8 +163,8 @@ def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, n
             weights={name: part.weight for name, part in recipe.losses.items()},
             optimizer=recipe.optimizer,
             clip=recipe.schedule.clip,
-            **recipe.method.arguments,
         )
+        method = entry.build(setup, **recipe.method.arguments)
     except ValueError as error:
         raise UnhazeError(f"method '{recipe.method.name}': {error}") from error
     return method, ema
@@ -198,7 +199,9 @@ def check_facts(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             change = f"{name} was {before.get(name)} and is {now.get(name)}"
-            raise UnhazeError(f"'{run}' cannot go on: {change}; give back what it started with")
+            raise UnhazeError(
+                f"'{run}' cannot be resumed: {change}; restore what it was started with"
+            )
 
 
 def compiled(module: nn.Module, mode: str) -> nn.Module:

@@ -59,9 +59,9 @@ class Form:
     def close(self) -> None:
         """Checks that the form is complete. UnhazeError: something is missing."""
         if not self.complete:
-            raise UnhazeError("the form ends early")
+            raise UnhazeError("the form is incomplete")
         if not self.has_file:
-            raise UnhazeError(f"no file came; send it in the field '{FILE}'")
+            raise UnhazeError(f"no file was sent; send it in the field '{FILE}'")
 
     def _begin(self) -> None:
         self._disposition, self._field, self._is_file = b"", "", False

@@ -96,7 +96,7 @@ def check_container(source: Path) -> None:
     mp4 = head[4:8] == b"ftyp" or (head[:1] == b"\0" and head[4:8] in QUICKTIME)
     avi = head[:4] == b"RIFF" and head[8:] == b"AVI "
     if not (mp4 or avi or head.startswith(MATROSKA)):
-        raise UnhazeError("this is no video that is taken here; expected MP4, MOV, MKV, WebM, AVI")
+        raise UnhazeError("this is not a supported video; expected MP4, MOV, MKV, WebM, AVI")
 
 
 def restore_kept(

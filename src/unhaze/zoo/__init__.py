@@ -107,13 +107,14 @@ def find_offers(name: str) -> list[Offer]:
     if name in offers or parts:
         return parts or [offers[name]]
     if name not in networks:
-        raise UnhazeError(f"nothing called '{name}' here; {nearest(name, [*offers, *networks])}")
+        raise UnhazeError(f"nothing is called '{name}' here; {nearest(name, [*offers, *networks])}")
     network = networks[name]
     own = [offer.name for offer in offers.values() if offer.network == name]
     if own:
         raise UnhazeError(f"'{name}' is offered as {', '.join(own)}; name one of them")
     raise UnhazeError(
-        f"the weights of '{name}' are no plain files and must be got by hand: {network.weights}"
+        f"the weights of '{name}' cannot be downloaded by unhaze; get them by hand:"
+        f" {network.weights}"
         f" (https://github.com/{network.repository}; licence: {network.licence});"
         " then: unhaze photo.jpg --model FILE"
     )
@@ -152,6 +153,6 @@ def file_of(name: str) -> Path:
         consent = "" if offers[0].has_licence else f"; licence: {offers[0].licence}"
         size = sum(offer.bytes for offer in offers) / 1e6
         raise UnhazeError(
-            f"'{name}' is not here yet; get it: unhaze zoo get {name} ({size:.1f} MB{consent})"
+            f"'{name}' has not been downloaded; run: unhaze zoo get {name} ({size:.1f} MB{consent})"
         )
     return get(name)

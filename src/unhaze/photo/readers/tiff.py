@@ -50,7 +50,7 @@ def _decoded(data: bytes, check: Check) -> Decoded:
         if kind not in READ or page.samplesperpixel > most:
             raise UnhazeError(
                 f"it has {page.samplesperpixel} channels as {kind};"
-                " expected grey or RGB, with alpha or not"
+                " expected grey or RGB, with or without alpha"
             )
         tags = {key: page.tags.valueof(tag) for key, tag in ((XMP, XMP_TAG), (ICC, ICC_TAG))}
         samples = READ[kind](page, tags)

@@ -131,7 +131,7 @@ def open_prior(name: str) -> PriorModel:
     for each in filter(None, given.split(",")):
         key, equals, value = each.partition("=")
         if not equals or key in settings:
-            raise UnhazeError(f"'{name}': '{each}'; expected each setting once, as omega=0.8")
+            raise UnhazeError(f"'{name}': '{each}'; expected each setting once, such as omega=0.8")
         settings[key] = number_or_word(value)
     return create_prior(prior, **settings)
 
