@@ -113,7 +113,7 @@ def test_no_target_is_the_original_of_another(tmp_path: Path):
     names = planned(tmp_path, "one", "three", "two/a.png", "two/b.png", out="two")
     assert names.pop("three/c.png") == "two/c.png"
     assert len(names) == 4
-    assert all("is an original" in name for name in names.values()), names
+    assert all("is an input" in name for name in names.values()), names
 
 
 def test_links_in_a_circle_end(tmp_path: Path):

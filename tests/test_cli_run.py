@@ -147,7 +147,7 @@ def test_the_original_is_never_touched(unhaze, folder: Path, half: Path, words: 
     before = {name: (folder / name).read_bytes() for name in files_in(folder)}
     done = unhaze(*words, "--model", half, "--overwrite", cwd=folder)
     assert done.returncode == 2
-    assert "is an original" in said(done)
+    assert "is an input" in said(done)
     assert {name: (folder / name).read_bytes() for name in files_in(folder)} == before
 
 
