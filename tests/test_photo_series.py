@@ -116,6 +116,20 @@ def test_the_field_is_steady(restorer):
     assert steps[0] < steps[1]
 
 
+@pytest.mark.parametrize("given, seen", [(None, 640), (800, 800), (64, 64)])
+def test_the_network_sees_frames_at_the_given_size(given: int | None, seen: int, monkeypatch):
+    asked = Restorer("dcp", analysis=given)
+    sizes, estimate = [], asked.estimate
+    monkeypatch.setattr(
+        asked, "estimate", lambda small: sizes.append(max(small.shape[:2])) or estimate(small)
+    )
+    wide = [PIL.fromarray(each).resize((900, 60)) for each in frames()[:2]]
+    file = io.BytesIO()
+    wide[0].save(file, "png", save_all=True, append_images=wide[1:])
+    asked.restore_bytes(file.getvalue())
+    assert sizes == [seen, seen]
+
+
 def test_into_another_format(restorer, tmp_path, caplog):
     (tmp_path / "a.gif").write_bytes(animation("gif"))
     restorer.restore_file(tmp_path / "a.gif", tmp_path / "b.webp")

@@ -55,6 +55,7 @@ class Restorer:
         self.device = device
         self.use = use
         self.controls = AS_MODEL
+        self.given_analysis = analysis
         self.analysis = analysis or analysis_of(self.model)
         self.native = native
         self.threads = threads

@@ -15,7 +15,7 @@ from unhaze.restore.video.temporal import Steadiness, next_moment
 if TYPE_CHECKING:
     from unhaze.restore.restorer import Restorer
 
-ANALYSIS, SMOOTHING = 640, 0.8
+ANALYSIS, SMOOTHING = 640, 0.8  # where the user gives none, as for videos
 
 
 def restored_series(series: Series, restorer: "Restorer", strength: float) -> Series:
@@ -32,7 +32,7 @@ def restored_series(series: Series, restorer: "Restorer", strength: float) -> Se
 def _restored(
     frames: Iterator[np.ndarray], restorer: "Restorer", strength: float
 ) -> Iterator[np.ndarray]:
-    side = min(ANALYSIS, restorer.analysis)
+    side = restorer.given_analysis or min(ANALYSIS, restorer.analysis)
     steadiness, moment = Steadiness(side, SMOOTHING, 1), None
     for pixels in frames:
         image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
