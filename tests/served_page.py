@@ -45,7 +45,7 @@ def opening_served(browser: Browser, server: Running) -> Iterator[Callable[..., 
         context.close()
     elsewhere = [url for url in asked if not url.startswith((server.url, f"blob:{server.url}"))]
     assert (elsewhere, errors) == ([], [])
-    assert asked
+    assert asked or not contexts  # a test that skips opens none
 
 
 def files(**named: bytes) -> list[dict]:

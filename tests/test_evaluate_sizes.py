@@ -117,7 +117,7 @@ def test_the_command(pair, tmp_path, capsys, monkeypatch):
     facts = json.loads((tmp_path / "r.json").read_text())
     assert (facts["compared_with"], facts["long_side"], facts["psnr"]) == ("input", 32, 100.0)
     assert main(["eval", "identity", "--unchanged", ".", "--hazy", "."]) == 2
-    assert "--unchanged stands alone" in capsys.readouterr().err
+    assert "--unchanged excludes the other folders" in capsys.readouterr().err
     for wrong in (["--rescale", "nan"], ["--rescale", "big"], ["--long-side", "3"]):
         assert main(["eval", "identity", "--unchanged", ".", *wrong]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -225,7 +225,7 @@ def test_a_folder_names_what_it_ignores(unhaze, tmp_path, caplog):
     for name in ("b.hdr", "c.SVG", "d.txt", ".e.dng"):
         (tmp_path / name).write_bytes(b"?")
     done = unhaze("run", tmp_path, "-o", tmp_path / "out", "--model", "dcp")
-    lines = [line for line in caplog.messages if "passed over" in line]
+    lines = [line for line in caplog.messages if "ignored" in line]
     assert done.returncode == 0 and len(lines) == 1
     assert "b.hdr, c.SVG (of a format that is not read)" in lines[0]
     assert "d.txt (no picture)" in lines[0] and "1 hidden" in lines[0]

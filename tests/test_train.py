@@ -289,7 +289,7 @@ def test_resume_refuses_another_recipe_before_it_loads_data(recipe, tmp_path, mo
     with pytest.raises(UnhazeError, match="exists; resume it"):
         train(recipe, out=tmp_path / "run")
     monkeypatch.undo()
-    with pytest.raises(UnhazeError, match="no run folder"):
+    with pytest.raises(UnhazeError, match="is not a run folder"):
         (tmp_path / "empty").mkdir()
         runs.create_run(recipe, tmp_path / "empty")
         train(recipe, resume=tmp_path / "empty")

@@ -167,8 +167,8 @@ def test_two_passes_need_a_file_to_read_and_one_to_write(tmp_path: Path):
     [
         (["http://127.0.0.1:9/a.mp4", "-o", "a.mp4"], "--allow-network lets FFmpeg open it"),
         (["in.mkv", "-o", "rtmp://127.0.0.1:9/a"], "--allow-network lets FFmpeg open it"),
-        (["udp://127.0.0.1:9", "--allow-network"], "where to?"),
-        (["in.mkv", "udp://127.0.0.1:9", "--allow-network"], "goes alone"),
+        (["udp://127.0.0.1:9", "--allow-network"], "give -o FILE"),
+        (["in.mkv", "udp://127.0.0.1:9", "--allow-network"], "must be the only INPUT"),
         (["ftp://127.0.0.1/a.mp4", "-o", "a.mp4", "--allow-network"], "expected a file, or a URL"),
         (["in.mkv", "-o", "http://127.0.0.1/a", "--allow-network"], "expected a file, or a URL"),
         (["srt://127.0.0.1:9", "-o", "a.mkv", "--allow-network"], "srt"),

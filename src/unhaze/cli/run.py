@@ -91,9 +91,10 @@ def run(
     """
     given = given_in(context)
     if len(inputs) == 1 and is_photo(Path(inputs[0])) and not given.dry_run:
-        from unhaze.restore.models import open_ahead
+        from unhaze.restore.models import begun, open_ahead
 
         open_ahead(given.model, given.device, threads=given.threads or 0)
+        context.call_on_close(begun.clear)
     from unhaze.batch import BatchStats, ExecutorConfig, plan_files, read_list, restore_files
     from unhaze.restore.video.streams import is_video_head
 

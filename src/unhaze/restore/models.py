@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -142,8 +143,7 @@ def open_ahead(name: str | Path, device: str = "auto", *, threads: int = 0) -> N
     of a tiny photo's time. The thread gets a heap of its own, since it would wait at that of the
     others: a photo of 12 megapixels takes 5 % more memory.
     """
-    import unhaze.restore.engine  # noqa: F401  # here, since two threads that import are slower
-
+    import_module("unhaze.restore.engine")  # here, since two threads that import are slower
     share_heaps(2)
     arguments = (str(name), device, threads, None, "photo")
     thread = ThreadPoolExecutor(1)
