@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.nets.blocks import FABlock, bias_of, pad_to_multiple
+from unhaze.nets.blocks import FABlock, bias_of, full_precision, pad_to_multiple
 from unhaze.nets.deform_conv import ModulatedDeformConv2d
 from unhaze.processes import summed
 from unhaze.validation import one_of
@@ -140,7 +140,7 @@ class WhitenedConv2d(nn.Module):
         self.register_buffer("running_whitening", torch.eye(27))
 
     def forward(self, image: Tensor) -> Tensor:
-        with torch.autocast(image.device.type, enabled=False):
+        with full_precision(image):
             image = image.float()
             mean, whitening = self.statistics(image)
             weight = self.conv.weight.flatten(1) @ whitening

@@ -1,6 +1,7 @@
 """Pieces that several networks share."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +69,13 @@ def plain_size(size: int, least: int) -> int:
     plain = torch.full((1,), size).item()
     torch._check(plain >= least)
     return plain  # pyright: ignore[reportReturnType]  # an integer, of a tensor of integers
+
+
+def full_precision(images: Tensor) -> AbstractContextManager[object]:
+    """Context without autocast, which an exporter, that has none, would make a graph of its own."""
+    if is_exporting():
+        return nullcontext()
+    return torch.autocast(images.device.type, enabled=False)
 
 
 def is_exporting() -> bool:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unhaze.nets import deform_kernel
-from unhaze.nets.blocks import bias_of
+from unhaze.nets.blocks import bias_of, full_precision
 
 
 class ModulatedDeformConv2d(nn.Module):
@@ -76,14 +76,14 @@ def multiply_taps(
     height, width = features.shape[-2:]
     size = weight.shape[-1]
     precision = torch.promote_types(features.dtype, torch.float32)
-    with torch.autocast(features.device.type, enabled=False):
+    with full_precision(features):
         offset, mask = offset.to(precision), mask.to(precision)
         rows = torch.arange(height, device=features.device, dtype=precision)[:, None]
         columns = torch.arange(width, device=features.device, dtype=precision)
         sampled_from = features.to(precision)
     total = bias.view(1, -1, 1, 1)
     for tap in range(size * size):
-        with torch.autocast(features.device.type, enabled=False):
+        with full_precision(features):
             row = rows + (tap // size - size // 2) + offset[:, 2 * tap]
             column = columns + (tap % size - size // 2) + offset[:, 2 * tap + 1]
             # The unnormalised form of align_corners=False: it is defined for a side of one pixel.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.nets.blocks import bias_of
+from unhaze.nets.blocks import bias_of, full_precision
 from unhaze.validation import one_of
 
 # The grey of MATLAB's rgb2gray, which the authors' script ranks and guides by.
@@ -61,6 +61,8 @@ class DehazeNet(nn.Module):
         self.mapping5 = nn.Conv2d(4, 16, 5)
         self.mapping7 = nn.Conv2d(4, 16, 7)
         self.last = nn.Conv2d(48, 1, last_kernel)
+        self.grey: Tensor
+        self.register_buffer("grey", torch.tensor(GREY).view(3, 1, 1), persistent=False)
         for conv in (self.features, self.mapping3, self.mapping5, self.mapping7, self.last):
             nn.init.normal_(conv.weight, std=0.001)
             nn.init.zeros_(bias_of(conv))
@@ -69,9 +71,9 @@ class DehazeNet(nn.Module):
             nn.init.constant_(bias_of(self.last), 0.5)
 
     def forward(self, hazy: Tensor) -> Tensor:
-        with torch.autocast(hazy.device.type, enabled=False):
+        with full_precision(hazy):
             hazy = hazy.float()
-            grey = (hazy * torch.tensor(GREY, device=hazy.device).view(3, 1, 1)).sum(1, True)
+            grey = (hazy * self.grey).sum(1, True)
             transmission = self.transmission(hazy)
             airlight = torch.ones_like(hazy[:, :, :1, :1])
             if self.airlight_rule == "brightest":
