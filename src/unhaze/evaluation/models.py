@@ -46,15 +46,13 @@ def open_subject(model: str, device: str, network: str | None = None) -> Subject
     precomputed = precomputed_in(Path(model))
     if precomputed:
         return Subject(no_restoring, None, None, describe_cpu(), precomputed=precomputed)
-    from unhaze.restore.models import checkpoint_of, open_model
+    from unhaze.restore.models import checkpoint_of, open_model, refuse_net
     from unhaze.restore.native import restore_whole
 
     checkpoint = checkpoint_of(model)
     if checkpoint is not None:
         return _open_checkpoint(checkpoint, device, network)
-    if network is not None:
-        raise UnhazeError(f"--net is for checkpoints, and '{model}' is none")
-
+    refuse_net(model, network)
     opened = open_model(model, device)
     params = opened.card.get("params")
     return Subject(

@@ -241,9 +241,14 @@ def converted(name: str | Path, net: str | None = None) -> str | Path:
         from unhaze.restore.checkpoints import ready
 
         return ready(checkpoint, net)
+    refuse_net(name, net)
+    return name
+
+
+def refuse_net(name: str | Path, net: str | None) -> None:
+    """UnhazeError: a network is given for `name`, which is no checkpoint."""
     if net is not None:
         raise UnhazeError(f"--net is for checkpoints, and '{name}' is none")
-    return name
 
 
 def checkpoint_of(name: str | Path) -> Path | None:

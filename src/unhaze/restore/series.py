@@ -10,12 +10,11 @@ import pyvips
 from unhaze.photo.series import Series
 from unhaze.restore.analysis import analysis_image
 from unhaze.restore.field import apply_field
+from unhaze.restore.video.frames import ANALYSIS, SMOOTHING
 from unhaze.restore.video.temporal import Steadiness, next_moment
 
 if TYPE_CHECKING:
     from unhaze.restore.restorer import Restorer
-
-ANALYSIS, SMOOTHING = 640, 0.8  # where the user gives none, as for videos
 
 
 def restored_series(series: Series, restorer: "Restorer", strength: float) -> Series:
