@@ -12,8 +12,8 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
-from serving import serving
 
+from tests.smoke.serving import serving
 from unhaze import photo
 
 ROOT = Path(__file__).parents[2]
