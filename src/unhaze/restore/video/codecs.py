@@ -220,8 +220,8 @@ def choose_layout(
     """Returns the pixel format of a codec that loses least of `source`, and notes on what is lost.
 
     Most players decode no lossy codec but in 4:2:0. Of sources that are not YUV as videos are, such
-    as RGB and JPEG pictures, no more is kept. `encoder`: in hardware. `wanted`: that format. UnhazeError: the encoder cannot encode this size
-    at all, or not as `wanted`.
+    as RGB and JPEG pictures, no more is kept. `encoder`: in hardware. `wanted`: that format.
+    UnhazeError: the encoder cannot encode this size at all, or not as `wanted`.
     """
     encoder = encoder or CODECS[name]
     usable = usable_layouts(encoder, width, height)
