@@ -83,6 +83,7 @@ def test_what_a_kill_left_is_removed_at_the_next_start(tmp_path: Path, half: Pat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced(places):
     source, target, words = places
     manifest = target / "unhaze-manifest.jsonl"
@@ -97,6 +98,7 @@ def test_a_killed_worker_is_replaced(places):
     assert len({line["worker"] for line in lines}) >= 2
 
 
+@pytest.mark.slow
 def test_a_killed_driver_takes_its_workers_along_and_is_resumed(places):
     source, target, words = places
     manifest = target / "unhaze-manifest.jsonl"
@@ -122,6 +124,7 @@ def test_a_killed_driver_takes_its_workers_along_and_is_resumed(places):
     assert {path: after[path] for path in before} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_is_clean(places, number: signal.Signals):
     source, target, words = places

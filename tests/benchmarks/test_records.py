@@ -85,6 +85,7 @@ def test_a_dip_is_as_deep_as_its_lower_side():
     assert drawn.dip(np.array([1.0, 2.0, 5.0, 2.0])) == 0
 
 
+@pytest.mark.slow
 def test_networks_by_engine(run):
     model = min(list_models(), key=lambda card: card.macs_per_pixel).name
     words = ["--sizes", "256", "--runs", "1", "--threads", "1", "--models", model]
@@ -104,6 +105,7 @@ def test_what_is_too_large_or_too_slow_says_so(run):
     assert large["ms"] is None and "--patience is 0.0001" in large["skipped"]
 
 
+@pytest.mark.slow
 def test_deformable_convolution(run):
     words = ["--shapes", "4x6x7", "--runs", "1", "--threads", "1"]
     ways = ["--ways", "ours", "onnxruntime", "torchvision"]
@@ -117,6 +119,7 @@ def test_deformable_convolution(run):
             assert row["ms"] > 0
 
 
+@pytest.mark.slow
 def test_training_steps(run):
     ways = ["--ways", "eager float32", "channels-last"]
     tiny = ["--set", "augment.crop=16", "schedule.batch=2", "--peak-tflops", "0.1"]
@@ -126,6 +129,7 @@ def test_training_steps(run):
     assert plain["share_of_peak"] == pytest.approx(plain["tflops"] / 0.1, abs=0.002)
 
 
+@pytest.mark.slow
 def test_metrics(run):
     record = run("metrics", "--megapixels", "0.005", "--runs", "1")
     rows = {row["metric"]: row for row in record["rows"]}
@@ -134,6 +138,7 @@ def test_metrics(run):
     assert rows["psnr"]["ratio"] > 0
 
 
+@pytest.mark.slow
 def test_startup(run):
     rows = {row["command"]: row for row in run("startup", "--runs", "1")["rows"]}
     assert rows["unhaze --help"]["ms"] < rows["unhaze run TINY"]["ms"]
@@ -242,6 +247,7 @@ def test_the_table_of_speed_says_what_stands_in_the_records():
     ]
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_measured_as_a_whole(run, half):
     record = run("evaluation", "samples/tiny/clear", "--model", str(half), "--runs", "1")
     [row] = record["rows"]

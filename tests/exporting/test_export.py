@@ -84,6 +84,7 @@ def test_any_batch_and_size_equals_pytorch(exported, size):
     np.testing.assert_allclose(restored, expected, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_weights_in_half_precision_halve_the_file_and_compute_in_float32(tmp_path, export_of):
     net, source, report = export_of("haze")
     half = export(source, tmp_path / "half.onnx", half=True).path

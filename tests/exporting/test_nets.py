@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import torch
 
-from tests.nets.variants import EVERY_NET
+from tests.nets.variants import EVERY_NET_SLOWLY
 from unhaze.config import Part
 from unhaze.exporting import export
 from unhaze.nets import NETS, create_net
@@ -20,7 +20,7 @@ PARTS_LESS: dict[tuple[str, str | None], dict[str, Any]] = {
 }
 
 
-@EVERY_NET
+@EVERY_NET_SLOWLY
 def test_exports(name: str, preset: str | None, tmp_path: Path):
     """`export` itself compares with PyTorch at sizes from 1x1 up; away from the starting values."""
     torch.manual_seed(11)

@@ -314,6 +314,7 @@ def test_contract(name, pictures):
     assert half.item() == pytest.approx(value.item(), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [

@@ -102,6 +102,7 @@ def test_it_is_built_once_into_the_cache_of_the_user(monkeypatch, tmp_path):
         deform_kernel.library.cache_clear()
 
 
+@pytest.mark.slow
 def test_tiny_numbers_of_the_process_stay():
     """A library linked by -ffast-math sets the processor to flush subnormal numbers to zero."""
     code = "from unhaze.nets import deform_kernel; deform_kernel.library(); print(5e-324 * 1.0 > 0)"

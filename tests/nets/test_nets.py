@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.nets.variants import EVERY_NET, VARIANTS
+from tests.nets.variants import EVERY_NET, EVERY_NET_SLOWLY
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze
 from unhaze.nets import NETS, create_net
@@ -108,14 +108,7 @@ def test_bf16_autocast_is_finite_and_near(name, preset):
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-# Those of so many layers that tracing them takes longer than ten seconds.
-DEEP = ("4kdehazing", "convir", "fsnet")
-
-
-@pytest.mark.parametrize(
-    ("name", "preset"),
-    [pytest.param(*each, marks=pytest.mark.slow if each[0] in DEEP else ()) for each in VARIANTS],
-)
+@EVERY_NET_SLOWLY
 def test_compiled_equals_eager(name, preset):
     """One graph, forward and backward, running statistics included."""
     net = small_net(name, preset).train()

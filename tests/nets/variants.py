@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.quick import slow_but
 from unhaze.nets import NETS
 
 _distinct = {
@@ -11,3 +12,8 @@ _distinct = {
 }
 VARIANTS = sorted(_distinct.values(), key=str)
 EVERY_NET = pytest.mark.parametrize("name, preset", VARIANTS)
+# For what takes seconds with most of them.
+EVERY_NET_SLOWLY = pytest.mark.parametrize(
+    "name, preset",
+    slow_but([("aodnet", None), ("light-dehazenet", "paper"), ("aecr", "slim")], VARIANTS),
+)

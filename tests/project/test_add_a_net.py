@@ -48,6 +48,7 @@ def pytest_command() -> list[str]:
     return ["-m", "pytest", "-n0", "-p", "no:cacheprovider", *arguments]
 
 
+@pytest.mark.slow
 def test_the_tests_of_every_network_find_it_and_pass(copy: Path):
     record = copy / "tests/data/golden_nets.json"
     assert "sketch/None" not in json.loads(record.read_text())
@@ -58,6 +59,7 @@ def test_the_tests_of_every_network_find_it_and_pass(copy: Path):
     assert "sketch/None" in json.loads(record.read_text())
 
 
+@pytest.mark.slow
 def test_they_notice_mistakes(copy: Path, tmp_path: Path):
     """No crop at the end, a parameter without use, another start: each has a test that fails."""
     broken = tmp_path / "broken"

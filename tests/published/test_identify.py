@@ -194,6 +194,7 @@ def test_net_overrides_and_says_what_fits_instead(tmp_path):
         open_weights(tmp_path / "a.pth", net="griddehaze")
 
 
+@pytest.mark.slow
 def test_the_nearest_is_named_where_nothing_fits(tmp_path):
     state = state_of("griddehazenet/slim")
     state.pop("attention")

@@ -24,6 +24,8 @@ from unhaze.metrics import psnr
 from unhaze.outputs import CONTROLS, Controls
 from unhaze.restore.restorer import Restorer
 
+pytestmark = pytest.mark.slow
+
 CHOSEN = {"protect_sky": 0.7, "lift_shadows": 0.5, "white_balance": 0.9}
 
 

@@ -25,6 +25,8 @@ from unhaze.image.conversion import to_float
 from unhaze.metrics import psnr
 from unhaze.photo.picture import EXIF, ICC
 
+pytestmark = pytest.mark.slow
+
 
 def ten_bits() -> bytes:
     import pyvips

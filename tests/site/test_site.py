@@ -70,6 +70,7 @@ def test_the_download_is_what_the_command_line_writes(page, name):
         assert np.array_equal(found.alpha, right.alpha)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lossy.webp", "p3.webp"])
 def test_without_threads_webp_is_as_near_to_the_pixels_as_the_command_lines(open_page, name):
     """Two encoders that lose something differ by more than either loses."""
@@ -87,6 +88,7 @@ def test_without_threads_webp_is_as_near_to_the_pixels_as_the_command_lines(open
     assert psnr(by_page, by_python) >= 41
 
 
+@pytest.mark.slow
 def test_ten_photos_queue_reload_and_come_as_zip(page):
     choose(page, *(given(f"{n}.jpg", CASES["full-chroma.jpg"]()) for n in range(10)))
     state = page.locator("#list .state")
@@ -111,6 +113,7 @@ def test_ten_photos_queue_reload_and_come_as_zip(page):
     expect(page.locator("#start")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_work_is_cancelled_tried_again_and_removed(open_page):
     page = open_page("photo")
     valley = VALLEY.read_bytes()
@@ -129,6 +132,7 @@ def test_work_is_cancelled_tried_again_and_removed(open_page):
     wait_until_shown(page, "photo")
 
 
+@pytest.mark.slow
 def test_photos_are_pasted_and_shared_by_other_apps(page, site):
     page.evaluate(
         "content => { const data = new DataTransfer();"
@@ -149,6 +153,7 @@ def test_photos_are_pasted_and_shared_by_other_apps(page, site):
     assert page.url == site
 
 
+@pytest.mark.slow
 def test_all_works_without_the_network_after_the_first_visit(open_page):
     page = open_page(offline=True)
     page.evaluate(
@@ -198,6 +203,7 @@ def test_the_policy_lets_nothing_out(open_page):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1280, 860), (320, 640)], ids=["desktop", "small"])
 def test_axe_finds_no_serious_fault(open_page, screenshots, size):
     viewport = {"width": size[0], "height": size[1]}

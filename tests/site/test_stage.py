@@ -20,6 +20,8 @@ from unhaze import photo
 from unhaze.outputs import Controls
 from unhaze.restore.restorer import Restorer
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_move_of_the_slider_mixes_what_was_seen(open_page):
     """No texture is sent or read, the photo is not sampled again: one triangle a pane."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.quick import slow_but
 from tests.training.forks import ranks, start, together
 from unhaze import runs
 from unhaze.config import LossPart, Part, Recipe, load_config
@@ -198,7 +199,7 @@ train(load_config(sys.argv[1]), out=sys.argv[2])
 """
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "two nodes", "SLURM"])
+@pytest.mark.parametrize("launcher", slow_but(["SLURM"], ["torchrun", "two nodes", "SLURM"]))
 def test_two_processes_equal_one(launcher, recipe_file, tmp_path):
     two = tmp_path / "two"
     if launcher == "torchrun":

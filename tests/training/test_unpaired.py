@@ -210,6 +210,7 @@ def test_two_processes_equal_one_with_the_same_pictures(recipe_file, tmp_path):
                 torch.testing.assert_close(one[key], two[key], rtol=1e-3, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_eval_export_and_run_take_the_restorer_only(run, scenes, tmp_path, capsys):
     weights = load_weights(run)
     parameters = sum(each.numel() for each in weights.net.parameters())
@@ -283,6 +284,7 @@ def test_a_paired_method_refuses_unpaired_data(recipe, tmp_path):
         train(pairs, check=True)
 
 
+@pytest.mark.slow
 def test_the_tiny_recipe_soon_beats_the_hazy_input(tmp_path, monkeypatch):
     monkeypatch.chdir(RECIPES.parent)
     result = train(load_config(RECIPES / "tiny_unpaired.toml"), out=tmp_path / "run")

@@ -75,6 +75,7 @@ def states_equal(one: Path, other: Path) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_window_ends_in_time_with_its_state_saved_and_status_0(recipe_file, tmp_path):
     """The process has a life of its own, so the budget counts from its start, imports included."""
     run, minutes = tmp_path / "run", 0.12

@@ -56,6 +56,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_worker_that_takes_too_long_too_much_or_dies_is_replaced():
     workers = Workers(Settings(worker_bytes=600_000_000, **COMMON))
     never = threading.Event()

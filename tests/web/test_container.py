@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
 from click.testing import CliRunner
 
@@ -176,6 +177,7 @@ def is_healthy(port: int) -> bool:
     return subprocess.run(words, capture_output=True, timeout=20).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_command_serves_where_nothing_can_be_written(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -36,6 +36,7 @@ def server() -> Iterator[Running]:
         yield running
 
 
+@pytest.mark.slow
 def test_every_answer_is_documented(server: Running):
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     operations = [each.ok() for each in schema.get_all_operations()]

@@ -116,6 +116,7 @@ def test_the_border_follows_mouse_and_keys(open_page):
     assert abs((line["x"] + line["width"] / 2 - box["x"]) / box["width"] - 0.47) < 0.02
 
 
+@pytest.mark.slow
 def test_full_size_shows_one_pixel_as_one_and_moves(open_page):
     page = open_page()
     hazy = hazy_photo(".png", size=(1000, 1400))
@@ -153,6 +154,7 @@ def test_full_size_shows_one_pixel_as_one_and_moves(open_page):
     expect(page.locator("#fit")).to_have_attribute("aria-pressed", "false")
 
 
+@pytest.mark.slow
 def test_many_photos_a_broken_one_and_all_as_zip(open_page, server):
     page = open_page()
     photos = {"first__jpg": hazy_photo(), "second__png": hazy_photo(".png", kind="uint16")}
@@ -182,6 +184,7 @@ def test_many_photos_a_broken_one_and_all_as_zip(open_page, server):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_models_are_compared_side_by_side(open_page):
     page = open_page()
     choose(page, a__jpg=hazy_photo(size=(120, 160)))
@@ -199,6 +202,7 @@ def test_models_are_compared_side_by_side(open_page):
     expect(page.locator("#purpose")).to_contain_text("Dark channel")
 
 
+@pytest.mark.slow
 def test_a_reload_brings_everything_back(open_page):
     page = open_page()
     choose(page, a__jpg=hazy_photo(size=(120, 160)), b__png=hazy_photo(".png", seed=1))
@@ -212,6 +216,7 @@ def test_a_reload_brings_everything_back(open_page):
     assert press_and_save(page, "#download")[0] == "a.unhazed.jpg"
 
 
+@pytest.mark.slow
 def test_what_waits_can_be_cancelled_and_tried_again(open_page, server):
     page = open_page()
     held = []
@@ -226,6 +231,7 @@ def test_what_waits_can_be_cancelled_and_tried_again(open_page, server):
     expect(page.locator("#list .state")).to_have_text(["cleared", "cancelled"])
 
 
+@pytest.mark.slow
 def test_everything_is_reached_by_keys(open_page):
     page = open_page()
     choose(page, a__jpg=hazy_photo(), b__jpg=hazy_photo(seed=1))
@@ -252,6 +258,7 @@ def test_everything_is_reached_by_keys(open_page):
     assert unnamed == []
 
 
+@pytest.mark.slow
 def test_formats_that_browsers_do_not_read_are_shown_by_the_server(open_page):
     page = open_page()
     hazy = hazy_photo(".tif", size=(120, 160), kind="uint16")
@@ -263,6 +270,7 @@ def test_formats_that_browsers_do_not_read_are_shown_by_the_server(open_page):
     assert same_but_colours(hazy, content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE, SMALL], ids=["desktop", "phone", "small"])
 def test_it_fits_the_screen_light_and_dark(open_page, screenshots, size, scheme):
@@ -289,6 +297,7 @@ def test_it_fits_the_screen_light_and_dark(open_page, screenshots, size, scheme)
     page.screenshot(path=screenshots / f"{kind}.png", full_page=True)
 
 
+@pytest.mark.slow
 def test_what_needs_the_server_goes_there_by_one_button(open_page):
     if not (PAGE / "runtime").is_dir():
         pytest.skip("the runtime for browsers is not built; run `make site` (it needs Node)")

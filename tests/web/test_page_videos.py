@@ -15,6 +15,8 @@ from tests.web.test_hostile import wait_until
 from unhaze import photo
 from unhaze.web import Settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:

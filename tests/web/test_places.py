@@ -26,6 +26,7 @@ def test_the_packed_page_is_that_of_the_sources():
     assert sum(each.stat().st_size for each in small) < 1_000_000
 
 
+@pytest.mark.slow
 def test_a_server_that_allows_one_model_offers_that_one(browser: Browser):
     settings = Settings(device="cpu", workers=1, analysis=64, models=("dcp",))
     with serving(settings) as server:
@@ -37,6 +38,7 @@ def test_a_server_that_allows_one_model_offers_that_one(browser: Browser):
         page.close()
 
 
+@pytest.mark.slow
 def test_a_place_is_chosen_and_kept(browser: Browser, server: Running):
     if not (TARGET / "runtime").is_dir():
         pytest.skip("the runtime for browsers is not installed; run `make site`")

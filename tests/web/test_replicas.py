@@ -66,6 +66,7 @@ def is_up(url: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="no nginx here; apt-get install nginx")
 @pytest.mark.parametrize("how", ["kill", "terminate"])
 def test_no_picture_is_lost_when_a_replica_goes(tmp_path, how):

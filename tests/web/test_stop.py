@@ -67,6 +67,7 @@ def children(process: subprocess.Popen) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_stop_under_work_is_short_and_clean(tmp_path):
     body = hazy_photo(size=(1200, 1600))
     with command(folder=tmp_path) as (process, url), ThreadPoolExecutor(3) as pool:

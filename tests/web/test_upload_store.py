@@ -112,6 +112,7 @@ def send_from(address: str, server: Running, body: bytes) -> int:
         time.sleep(int(answer.headers["retry-after"]))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux answers on all of 127.0.0.0/8")
 @pytest.mark.parametrize("kept", [4_000_000_000, 3_000_000], ids=["roomy", "crowded"])
 def test_forty_photos_come_back_while_another_client_sends_forty(browser: Browser, kept: int):
@@ -141,6 +142,7 @@ def test_forty_photos_come_back_while_another_client_sends_forty(browser: Browse
         assert same_but_colours(hazy, results[f"{key.partition('__')[0]}.unhazed.jpg"])
 
 
+@pytest.mark.slow
 def test_dropped_text_is_not_met_with_silence(browser: Browser):
     with serving(Settings(device="cpu", workers=1, analysis=64)) as server:
         page = browser.new_page()

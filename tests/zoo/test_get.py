@@ -78,6 +78,7 @@ def shelf(monkeypatch, tmp_path) -> Iterator[Path]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_weights_are_fetched_with_their_licence_and_just_run(shelf, capsys):
     Path(shelf / "in").mkdir()
     hazy = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)

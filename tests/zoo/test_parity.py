@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tests.zoo.fill import filled, formula_image, kinds_of, write_reference
+from tests.zoo.variants import slow_if_large
 from unhaze.nets import NETS, create_net
 from unhaze.published import open_weights
 
@@ -20,7 +21,7 @@ SCALES = {"output": -1, "output_quarter": 0, "output_half": 1}
 OWN = Path(__file__).parents[1] / "data" / "zoo"
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=slow_if_large(CASES))
 def variant(request) -> str:
     """The tests of one variant come together: its network is built once."""
     return request.param

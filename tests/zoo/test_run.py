@@ -96,6 +96,7 @@ def test_heavy_models_say_their_cost_once(monkeypatch, caplog):
     assert "for each megapixel" in caplog.messages[1]
 
 
+@pytest.mark.slow
 def test_what_a_network_costs_whatever_the_picture_is_not_multiplied(monkeypatch, caplog):
     """4KDehazing's U-net sees 256 x 256 of any picture; ConvIR makes small ones 256 x 256."""
     monkeypatch.setattr(cost, "told", set())

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.zoo.variants import NETWORKS, slow_if_large
 from unhaze.nets import NETS, create_net
 from unhaze.published.identify import identify
-from unhaze.zoo import list_networks
 
-HERE = {name: each for name, each in list_networks().items() if each.net in NETS}
+HERE = {name: each for name, each in NETWORKS.items() if each.net in NETS}
 # Those whose names and shapes another one has, too.
 TWINS = ("fsnet-its", "fsnet-ots", "dmphn", "dmshn")
 
@@ -40,7 +40,7 @@ def zeros(name: str, preset: str | None) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", slow_if_large(HERE))
 def test_a_published_variant_is_told_in_each_layout(name, tmp_path):
     network = HERE[name]
     (tmp_path / name).mkdir()  # words of the path tell twins apart

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.quick import slow_but
 from tests.video_clips import Fixed, make_clip, needs_ffmpeg
 from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
@@ -46,7 +47,7 @@ def made(folder: Path, name: str) -> Path:
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", slow_but(["in.mkv", "in.mp4", "in.ts"], KINDS))
 def test_the_end_that_is_missing_is_reported(name: str, tmp_path: Path):
     whole = made(tmp_path, name)
     assert missing_bytes(whole) == 0

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.quick import slow_but
 from tests.video_clips import Fixed, frames_of, make_clip
 from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
@@ -90,14 +91,14 @@ def test_a_small_crf_is_better_and_larger(noisy: Path, tmp_path: Path):
     assert sizes[0] > 1.5 * sizes[1] > 2.2 * sizes[2]
 
 
-@pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp9"])
+@pytest.mark.parametrize("codec", slow_but(["h264"], ["h264", "h265", "av1", "vp9"]))
 def test_a_bit_rate_is_kept(codec: str, noisy: Path, tmp_path: Path):
     wanted = Encoding(codec=codec, bitrate="600k", audio="none")
     restore_video(noisy, tmp_path / "out.mkv", restorer=Fixed(), encoding=wanted)
     assert encoded_bytes(tmp_path / "out.mkv") * 8 / 10 == pytest.approx(600_000, rel=0.3)
 
 
-@pytest.mark.parametrize("codec", ["h264", "h265"])
+@pytest.mark.parametrize("codec", slow_but(["h264"], ["h264", "h265"]))
 def test_two_passes_reach_a_size(codec: str, noisy: Path, tmp_path: Path):
     calls = []
     wanted = Encoding(codec=codec, target_size=500_000)

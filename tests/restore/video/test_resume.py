@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks.killed import encoded
+from tests.quick import slow_but
 from tests.video_clips import Fixed, frames_of, hazy_scene, make_clip, packets_of
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.video import journal, restore_video
@@ -57,8 +58,8 @@ def times_of(path: Path) -> list[float]:
     return [round(frame.time, 3) for frame in frames_of(path)]
 
 
-@pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp9", "ffv1"])
-@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("codec", slow_but(["h264"], ["h264", "h265", "av1", "vp9", "ffv1"]))
+@pytest.mark.parametrize("suffix", slow_but([".mp4"], [".mkv", ".mp4"]))
 def test_the_result_is_whole(codec: str, suffix: str, clip: Path, tmp_path: Path):
     if (codec, suffix) == ("ffv1", ".mp4"):
         pytest.skip("MP4 holds no FFV1")
@@ -91,6 +92,7 @@ def test_the_result_is_whole(codec: str, suffix: str, clip: Path, tmp_path: Path
     assert target.stat().st_size == pytest.approx(whole.stat().st_size, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_journal_of_something_else_is_not_used(clip: Path, tmp_path: Path):
     target = tmp_path / "out.mp4"
     with pytest.raises(Stopped):
@@ -100,7 +102,7 @@ def test_a_journal_of_something_else_is_not_used(clip: Path, tmp_path: Path):
     assert len(frames_of(target)) == COUNT
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+@pytest.mark.parametrize("damage", slow_but(["flipped"], ["cut", "flipped", "empty"]))
 def test_a_damaged_journal_costs_what_is_damaged(damage: str, clip: Path, tmp_path: Path):
     """As a full disk or the loss of power leaves it."""
     target = tmp_path / "out.mp4"
@@ -135,6 +137,7 @@ def test_short_videos_and_parts_keep_nothing(clip: Path, tmp_path: Path, monkeyp
     assert not seen
 
 
+@pytest.mark.slow
 def test_kill_9(tmp_path: Path, half: Path):
     """The real thing: a process that dies in its last third, and the same command again."""
     path = tmp_path / "long.mp4"
