@@ -96,7 +96,6 @@ def test_sound_alone_is_no_video(tmp_path: Path):
         ({"smoothing": 1}, "smoothing is 1; expected 0"),
         ({"hold": 0}, "hold is 0; expected a whole number from 1"),
         ({"hold": 2.5}, "hold is 2.5"),
-        ({"analysis": 8}, "analysis is 8; expected a whole number from 16"),
     ],
 )
 def test_wrong_settings_are_reported_and_write_nothing(settings: dict, said: str, clip: Path):
@@ -258,7 +257,7 @@ def test_without_pyav_one_line_says_what_to_install(clip: Path):
         "sys.modules['av'] = None\n"
         "from unhaze.errors import UnhazeError\n"
         "from unhaze.restore.video import read_frames, restore_video, VIDEO_SUFFIXES\n"
-        "class Restorer: native, analysis, threads = False, 64, 1\n"
+        "class Restorer: native, frame_analysis, threads = False, 64, 1\n"
         "for call in (lambda: restore_video(sys.argv[1], sys.argv[2], restorer=Restorer()),\n"
         "             lambda: read_frames(sys.argv[1])):\n"
         "    try:\n"

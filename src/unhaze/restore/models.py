@@ -22,6 +22,7 @@ from unhaze.validation import nearest, one_of
 FOLDER = Path(__file__).parents[1] / "models"
 USES = ("photo", "video")
 ANALYSIS = 1024  # pixels, if the model's card states none
+FRAME_ANALYSIS = 640  # of videos and animations: frames are many, and change little
 HEAVY = 300e9  # multiplications per picture from which on a model is heavy
 TIMED = (96, 128)  # height and width of the picture for timing
 MEGAPIXEL = 1_000_000

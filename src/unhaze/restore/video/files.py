@@ -17,7 +17,6 @@ from unhaze.restore.field import check_strength
 from unhaze.restore.video.ahead import Ahead
 from unhaze.restore.video.containers import CONTAINERS, FILE_DEMUXERS
 from unhaze.restore.video.frames import (
-    ANALYSIS,
     HOLD,
     SMOOTHING,
     check_estimates,
@@ -68,7 +67,6 @@ def restore_video(
     encoding: Encoding | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
-    analysis: int = ANALYSIS,
     smoothing: float = SMOOTHING,
     hold: int = HOLD,
     demuxers: str = FILE_DEMUXERS,
@@ -86,8 +84,8 @@ def restore_video(
     `start`, `end`: seconds; only that part. `codec`: of `encoding.CODEC_NAMES`; default: as the
     source, or the nearest. `encoding`: codec and all other settings of the result. `progress`:
     called with frames done, total frames or None (for two passes, of both), and seconds.
-    `analysis`: long side of the network's input, at most the restorer's. `smoothing` in [0,1):
-    share of the field kept from frame to frame. `hold`: frames that one estimate may serve.
+    `smoothing` in [0,1): share of the field kept from frame to frame. `hold`: frames that one
+    estimate may serve. The long side of the network's input is `restorer.frame_analysis`.
     `demuxers`, `max_pixels`: limits of what is opened, as for `reading.open_container`.
     The target is complete or absent. On Ctrl-C the part done becomes name.partial.suffix, until a
     later run succeeds, and KeyboardInterrupt is raised. UnhazeError: PyAV is missing, `target`
@@ -111,7 +109,7 @@ def restore_video(
         encoding=encoding,
         overwrite=overwrite,
         progress=progress,
-        how=Steadiness(analysis, smoothing, hold),
+        how=Steadiness(smoothing, hold),
         container=container,
         reconnect=reconnect,
         original=original,
@@ -241,7 +239,7 @@ def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> 
         "strength": work.strength,
         "controls": asdict(work.restorer.controls),
         "how": asdict(work.how),
-        "analysis": work.restorer.analysis,
+        "analysis": work.restorer.frame_analysis,
         "chosen": chosen.facts(),
         "pixel_format": work.encoding.pixel_format,
     }

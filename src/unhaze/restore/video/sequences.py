@@ -31,7 +31,7 @@ from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.resources import count_threads
 from unhaze.restore.video.files import Progress, restore_opened
-from unhaze.restore.video.frames import ANALYSIS, HOLD, SMOOTHING, check_estimates, follow
+from unhaze.restore.video.frames import HOLD, SMOOTHING, check_estimates, follow
 from unhaze.restore.video.outcome import VideoReport
 from unhaze.restore.video.streams import NUMBER, is_sequence
 from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
@@ -113,7 +113,6 @@ def restore_sequence(
     output: Output = AS_SOURCE,
     overwrite: bool = False,
     progress: Progress | None = None,
-    analysis: int = ANALYSIS,
     smoothing: float = SMOOTHING,
     hold: int = HOLD,
 ) -> VideoReport:
@@ -126,7 +125,7 @@ def restore_sequence(
     """
     check_strength(strength)
     check_estimates(restorer)
-    how = Steadiness(analysis, smoothing, hold)
+    how = Steadiness(smoothing, hold)
     if not isinstance(source, str | Path) or not is_sequence(source):
         _check_pictures(Path(target), fps, encoding)
         work = _Work(restorer, strength, how, output, overwrite, progress)
