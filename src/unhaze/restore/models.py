@@ -249,7 +249,7 @@ def converted(name: str | Path, net: str | None = None) -> str | Path:
 def refuse_net(name: str | Path, net: str | None) -> None:
     """UnhazeError: a network is given for `name`, which is no checkpoint."""
     if net is not None:
-        raise UnhazeError(f"--net is for checkpoints, and '{name}' is none")
+        raise UnhazeError(f"--net is only for checkpoints, but '{name}' is not one; leave it out")
 
 
 def checkpoint_of(name: str | Path) -> Path | None:

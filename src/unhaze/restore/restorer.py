@@ -75,7 +75,7 @@ class Restorer:
             return self
         if self.native:
             names = ", ".join(CONTROLS)
-            raise UnhazeError(f"{names} need the field; leave out native")
+            raise UnhazeError(f"{names} cannot be combined with native; leave it out")
         other = copy(self)
         other.controls = controls
         return other

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STOPPED = "stopped by Ctrl-C, which is the end of the result"
+STOPPED = "stopped by Ctrl-C; the result ends there"
 # Called with frames done, total frames (None: unknown), seconds since the start.
 Progress = Callable[[int, int | None, float], None]
 
@@ -207,7 +207,9 @@ def _pass_on(work: Work, sink: Sink, progress: Progress | None) -> VideoReport:
         name = sink.name_for(reading.container.format.name)
         chosen = choose(reading, name, work.encoding, strength=work.strength)
         if chosen.passes == 2:
-            raise UnhazeError("target_size needs two passes, and a file to write; give a bitrate")
+            raise UnhazeError(
+                "target_size requires two passes, so the target must be a file; give a bitrate"
+            )
         output = open_output(file, name, reading, chosen, work.encoding, sink=sink)
         if _convert(reading, output, work, tally, progress):
             output.notes.append(STOPPED)
@@ -217,7 +219,7 @@ def _pass_on(work: Work, sink: Sink, progress: Progress | None) -> VideoReport:
 def _check_passes(work: Work, chosen: "Chosen") -> None:
     """Raises UnhazeError for two passes over a source that cannot be read twice."""
     if chosen.passes == 2 and work.original is None:
-        raise UnhazeError("target_size needs two passes, and a source that is a file")
+        raise UnhazeError("target_size requires two passes, so the source must be a file")
 
 
 def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> "Journal | None":
@@ -307,7 +309,7 @@ def _keep_partial(file: TargetFile, target: Path, tally: Tally) -> None:
     if tally.frames:
         name = _partial_name(target)
         file.copy(name)
-        log.warning("stopped after %d frames; what is done is '%s'", tally.frames, name)
+        log.warning("stopped after %d frames; they are in '%s'", tally.frames, name)
 
 
 def _partial_name(target: Path) -> Path:

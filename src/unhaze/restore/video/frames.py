@@ -89,7 +89,7 @@ def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
 def check_estimates(restorer: "Restorer") -> None:
     """Raises UnhazeError for a restorer that works without a field."""
     if restorer.native:
-        raise UnhazeError("native is for photos; a video needs the field: leave native out")
+        raise UnhazeError("native works only for photos; leave it out for videos")
 
 
 def read_frames(

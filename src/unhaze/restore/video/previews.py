@@ -73,7 +73,9 @@ def preview_clip(
     """
     target = Path(target)
     if target.suffix.lower() not in CLIP_SUFFIXES:
-        raise UnhazeError(f"a clip is one of {', '.join(CLIP_SUFFIXES)}, not '{target.suffix}'")
+        raise UnhazeError(
+            f"cannot write clips as '{target.suffix}'; expected {', '.join(CLIP_SUFFIXES)}"
+        )
     check_target(target, Path(source), overwrite)
     with (
         open_container(source) as container,

@@ -80,9 +80,9 @@ def find_pictures(pattern: str | Path, start_number: int | None = None) -> Pictu
     if not kept:
         if found:
             most = f"its numbers are {min(found)} to {max(found)}"
-            raise UnhazeError(f"'{pattern}' has none from {start_number} on; {most}")
+            raise UnhazeError(f"no file of '{pattern}' has a number from {start_number} on; {most}")
         raise UnhazeError(
-            f"no file is named like '{pattern}', as {named(pattern, 1).name} would be"
+            f"no file matches '{pattern}'; expected names such as {named(pattern, 1).name}"
         )
     return Pictures(pattern, {number: pattern.with_name(found[number]) for number in kept})
 
@@ -139,7 +139,7 @@ def restore_sequence(
         return _joined(pictures, target, restorer, fps or FPS, settings, progress)
     _check_pictures(Path(target), fps, encoding)
     if (start, end) != (None, None):
-        raise UnhazeError("start and end are for videos; of a sequence give the start number")
+        raise UnhazeError("start and end are only for videos; give the start number of a sequence")
     return _each(
         pictures, Path(target), _Work(restorer, strength, how, output, overwrite, progress)
     )
@@ -160,9 +160,11 @@ class _Work:
 def _check_pictures(target: Path, fps: float | None, encoding: Encoding | None) -> None:
     photo.check_suffix(target.suffix)
     if fps is not None:
-        raise UnhazeError("fps is of a sequence that becomes a video; leave it out")
+        raise UnhazeError("fps is only for a sequence that becomes a video; leave it out")
     if encoding not in (None, Encoding()):
-        raise UnhazeError("codec, crf and the like are of videos; the result are pictures")
+        raise UnhazeError(
+            "settings of videos, such as codec, do not apply to pictures; leave them out"
+        )
     make_folder(target.parent)
 
 
@@ -221,8 +223,8 @@ def _split(
                 settings = {"overwrite": work.overwrite, "output": work.output}
                 writers.add(functools.partial(photo.write, shown, goal, **settings))
         if not writers.done:
-            raise UnhazeError("no picture could be decoded in the wanted part")
-        notes = (f"{reading.damage.places} damaged places were passed over",) * (
+            raise UnhazeError("no frame could be decoded in the requested part")
+        notes = (f"skipped {reading.damage.places} damaged places in the source",) * (
             reading.damage.places > 0
         )
         return _report(
