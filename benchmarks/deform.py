@@ -7,14 +7,13 @@ Torchvision needs a Python of its own where its wheel does not go with the PyTor
 """
 
 import argparse
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import ROOT, Row, repeated, row_alone, table, with_ratios, write_record
+from benchmarks.measure import Row, repeated, table, write_record
 from benchmarks.peers import ADVICE, add_peer_options, peer_of, python_with
+from benchmarks.rows import given_options, row_alone, with_ratios
 from unhaze.restore.resources import usable_cores
 
 WAYS = ("ours", "ours compiled", "torchvision", "onnxruntime", "plain convolution")
@@ -31,14 +30,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     add_peer_options(parser)
-    parser.add_argument("--result", type=Path, default=ROOT / "results" / "benchmark-deform.json")
-    parser.add_argument("--row", type=json.loads, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.row:
-        print(json.dumps(measure(given.row)))
-        return
+    given = given_options(parser, measure, result="deform")
     peer = peer_of(given)
-    threads, load = given.threads or usable_cores(), os.getloadavg()[0]
+    threads = given.threads or usable_cores()
     ways = given.ways or [way for way in WAYS if given.device == "cuda" or way != "ours compiled"]
     rows = []
     for shape in given.shapes:
@@ -55,8 +49,8 @@ def main() -> None:
     for row in rows:
         row["ratio_to"] = "torchvision"
     print(table(rows))
-    numbers = {"rows": rows, "runs": given.runs, "threads": threads, "load_before": load}
-    write_record(given.result, "deform", numbers | {"device": given.device})
+    numbers = {"rows": rows, "runs": given.runs, "threads": threads, "device": given.device}
+    write_record(given.result, "deform", numbers | {"load_before": given.load_before})
 
 
 def read_shape(shape: str) -> list[int]:

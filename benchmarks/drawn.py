@@ -20,8 +20,8 @@ import torch
 
 from benchmarks.measure import ROOT, Row, table, write_record
 from unhaze import photo
-from unhaze.data.hazing import patches
 from unhaze.data.pairing import list_pictures
+from unhaze.data.transforms import patches
 from unhaze.evaluation import sha256
 from unhaze.haze import add_haze
 from unhaze.image.conversion import to_float

@@ -7,7 +7,6 @@ against eager PyTorch. Takes five minutes on two cores; `--sizes 256 --runs 1` t
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -16,17 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import (
-    ROOT,
-    Row,
-    Times,
-    repeated,
-    row_alone,
-    table,
-    with_ratios,
-    write_record,
-)
+from benchmarks.measure import Row, Times, repeated, table, write_record
 from benchmarks.peers import ADVICE, add_peer_options, peer_of, python_with
+from benchmarks.rows import given_options, row_alone, with_ratios
 from unhaze.restore.models import FOLDER, list_models
 from unhaze.restore.resources import DEVICES, free_memory, has_openvino, usable_cores
 
@@ -48,22 +39,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--patience", type=float, default=30, help="seconds that a run may take")
     add_peer_options(parser)
-    parser.add_argument("--result", type=Path, default=ROOT / "results" / "benchmark-engines.json")
-    parser.add_argument("--row", type=json.loads, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.row:
-        print(json.dumps(measure(given.row)))
-        return
+    given = given_options(parser, measure, result="engines")
     peer = peer_of(given)
     threads = given.threads or usable_cores()
-    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         rows = []
         for candidate in candidates(given.models, Path(folder)):
             rows += rows_of(candidate, given, threads, peer)
     print(table(rows))
-    numbers = {"rows": rows, "runs": given.runs, "threads": threads, "load_before": load}
-    write_record(given.result, "engines", numbers)
+    numbers = {"rows": rows, "runs": given.runs, "threads": threads}
+    write_record(given.result, "engines", numbers | {"load_before": given.load_before})
 
 
 def candidates(names: Sequence[str] | None, folder: Path) -> list[Row]:

@@ -21,7 +21,7 @@ from benchmarks.programs import pan
 from unhaze.restore.video.journal import HEAD, RECORD, journal_of
 
 RATE = 25
-SAID = re.compile(r"(\d+) frames were there from an earlier run")
+SAID = re.compile(r"(\d+) frames of an earlier run")
 
 
 def main() -> None:

@@ -99,13 +99,6 @@ def compile_modules() -> None:
     compileall.compile_dir(ROOT / "src", quiet=1)
 
 
-def row_alone(module: str, row: Row, *, program: Path | str = sys.executable) -> Row:
-    """What `python -m MODULE --row ROW` prints last, a JSON table, and its peak memory in MB."""
-    path = {"PYTHONPATH": str(ROOT / "src")}  # another Python finds this project by it
-    measured = python("-m", module, "--row", json.dumps(row), program=program, **path)
-    return json.loads(measured.stdout.splitlines()[-1]) | {"peak_mb": round(measured.peak_mb, 1)}
-
-
 def repeated(work: Callable[[], object], runs: int, *, patience: float = 10.0) -> Times:
     """`runs` calls after a first one that warms up.
 
@@ -122,17 +115,6 @@ def repeated(work: Callable[[], object], runs: int, *, patience: float = 10.0) -
     middle = statistics.median(seconds)
     spread = (max(seconds) - min(seconds)) / middle if middle else 0.0
     return Times(middle, statistics.median(processor), spread, min(seconds))
-
-
-def with_ratios(rows: Sequence[Row], column: str, peer: Callable[[Row], bool]) -> list[Row]:
-    """`rows`, with "ratio": how many times the peer's `column` this one's is smaller (1: the peer);
-    None where either has none.
-    """
-    base = next((row[column] for row in rows if peer(row) and row.get(column)), None)
-    return [
-        row | {"ratio": round(base / row[column], 2) if base and row.get(column) else None}
-        for row in rows
-    ]
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -6,15 +6,13 @@ minute.
 """
 
 import argparse
-import json
-import os
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import ROOT, Row, repeated, row_alone, table, write_record
+from benchmarks.measure import Row, repeated, table, write_record
+from benchmarks.rows import given_options, row_alone
 
 Measure = Callable[[np.ndarray, np.ndarray], object]
 
@@ -23,17 +21,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megapixels", type=float, default=1.0)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--result", type=Path, default=ROOT / "results" / "benchmark-metrics.json")
-    parser.add_argument("--row", type=json.loads, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.row:
-        print(json.dumps(measure(given.row)))
-        return
-    load = os.getloadavg()[0]
+    given = given_options(parser, measure, result="metrics")
     rows = [row_of(name, given) for name in ours()]
     print(table(rows))
     numbers = {"rows": rows, "megapixels": given.megapixels, "runs": given.runs}
-    write_record(given.result, "metrics", numbers | {"load_before": load})
+    write_record(given.result, "metrics", numbers | {"load_before": given.load_before})
 
 
 def row_of(name: str, given: argparse.Namespace) -> Row:

@@ -9,8 +9,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from benchmarks.measure import ROOT, Row, python, table, with_ratios, write_record
+from benchmarks.measure import ROOT, Row, python, table, write_record
 from benchmarks.pictures import write_picture
+from benchmarks.rows import with_ratios
 
 TINY = 64 * 48 / 1e6  # megapixels
 

@@ -11,12 +11,11 @@ tap by tap ("before") and by the CPU's kernel; four minutes.
 
 import argparse
 import dataclasses
-import json
-import os
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import ROOT, Row, repeated, row_alone, table, with_ratios, write_record
+from benchmarks.measure import ROOT, Row, repeated, table, write_record
+from benchmarks.rows import given_options, row_alone, with_ratios
 from unhaze.restore.resources import usable_cores
 
 # By name: precision, layout, compilation.
@@ -51,13 +50,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--peak-tflops", type=float, help="of the device, in bf16 and float32")
     parser.add_argument("--aecr", action="store_true", help="AECR-Net at its published size")
-    parser.add_argument("--result", type=Path)
-    parser.add_argument("--row", type=json.loads, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.row:
-        print(json.dumps(measure(given.row)))
-        return
-    threads, load = given.threads or usable_cores(), os.getloadavg()[0]
+    given = given_options(parser, measure)
+    threads = given.threads or usable_cores()
     task = {"recipe": str(given.recipe), "changes": given.changes, "steps": given.steps}
     task |= {"threads": threads, "peak": given.peak_tflops}
     if given.aecr:
@@ -68,7 +62,7 @@ def main() -> None:
         rows = with_ratios(rows, "ms", lambda row: row["way"] == "eager float32")
     print(table(rows))
     numbers: Row = {"recipe": given.recipe.name, "changes": given.changes, "steps": given.steps}
-    numbers |= {"rows": rows, "threads": threads, "load_before": load}
+    numbers |= {"rows": rows, "threads": threads, "load_before": given.load_before}
     name = "benchmark-train-aecr.json" if given.aecr else "benchmark-train.json"
     write_record(given.result or ROOT / "results" / name, "train", numbers)
 
@@ -90,14 +84,14 @@ def measure(row: Row) -> Row:
     import torch
 
     from unhaze.exporting.facts import count_macs
-    from unhaze.nets import create_net, deform_kernel
+    from unhaze.nets import create_net, deform_conv
 
     torch.set_num_threads(row["threads"])
     if row["way"] in AECR_WAYS:
         kernel, mode = AECR_WAYS[row["way"]]
         way = ("bf16-mixed", True, mode)
         if not kernel:
-            deform_kernel.built = lambda: False
+            deform_conv.built = lambda: False
     else:
         way = WAYS[row["way"]]
     device = "cuda" if torch.cuda.is_available() else "cpu"

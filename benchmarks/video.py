@@ -25,9 +25,10 @@ from benchmarks.measure import ROOT, Measured, python, write_record
 from unhaze.evaluation import sha256
 from unhaze.image.filters import LUMA
 from unhaze.restore.field import apply_field, fit_field
+from unhaze.restore.models import FRAME_ANALYSIS
 from unhaze.restore.restorer import Restorer, analysis_image
 from unhaze.restore.video import read_frames, restore_frames
-from unhaze.restore.video.frames import ANALYSIS, HOLD, SMOOTHING
+from unhaze.restore.video.frames import HOLD, SMOOTHING
 
 RATE = 25
 NOISE = 6.0  # standard deviation in levels of 255
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--model", default="auto")
     parser.add_argument("--size", default="1920x1080")
     parser.add_argument("--frames", type=int, default=100)
-    parser.add_argument("--analysis", type=int, default=ANALYSIS)
+    parser.add_argument("--analysis", type=int, default=FRAME_ANALYSIS)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--before", type=Path, help="src/ of another version, to compare with")
     parser.add_argument("--codec", default="h264")
@@ -50,7 +51,7 @@ def main() -> None:
     given = parser.parse_args()
     width, height = (int(side) for side in given.size.split("x"))
     load = os.getloadavg()[0]
-    restorer = Restorer(given.model, use="video")
+    restorer = Restorer(given.model, analysis=given.analysis, use="video")
     path = restorer.model.path
     if given.what == "speed":
         measured = measure_speed(given, (width, height), restorer)
@@ -95,7 +96,7 @@ def measure_speed(
                 whole = python("-m", "unhaze", *words, "--strength", strength, PYTHONPATH=str(path))
                 share = target.stat().st_size / source.stat().st_size
                 found[name].append(facts_of(whole) | {"size_of_source": round(share, 2)})
-        alone = measure_parts(source, restorer, given.analysis)
+        alone = measure_parts(source, restorer)
     middle = {name: sorted(each, key=by_rate)[len(each) // 2] for name, each in found.items()}
     return middle.pop("now") | {"alone": alone} | middle
 
@@ -118,11 +119,11 @@ def facts_of(whole: Measured) -> dict[str, Any]:
     }
 
 
-def measure_parts(source: Path, restorer: Restorer, analysis: int) -> dict[str, float]:
+def measure_parts(source: Path, restorer: Restorer) -> dict[str, float]:
     """Milliseconds of one run of the network, one fit and one application of the field, alone."""
     with av.open(str(source)) as container:
         pixels = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    small = analysis_image(pixels, analysis)
+    small = analysis_image(pixels, restorer.frame_analysis)
     maps = restorer.estimate(small)
     estimate = best_of(lambda: restorer.estimate(small))
     fit = best_of(lambda: fit_field(small, small, threads=restorer.threads))
@@ -148,9 +149,8 @@ def measure_flicker(
     with tempfile.TemporaryDirectory() as folder:
         write_clip(Path(folder, "in.mp4"), still(photo, size, given.frames), CHEAP)
         hazy = list(read_frames(Path(folder, "in.mp4")))
-    analysis = given.analysis
-    alone = restore_frames(hazy, restorer, analysis=analysis, smoothing=0, hold=1)
-    steady = restore_frames(hazy, restorer, analysis=analysis)
+    alone = restore_frames(hazy, restorer, smoothing=0, hold=1)
+    steady = restore_frames(hazy, restorer)
     return {"hazy": flicker(hazy), "frame_by_frame": flicker(alone), "smoothed": flicker(steady)}
 
 

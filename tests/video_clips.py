@@ -25,7 +25,7 @@ class Fixed:
     """A restorer whose field is the same everywhere: restored = gain * hazy + offset."""
 
     native = False
-    analysis = 1024
+    frame_analysis = 640
     threads = 1
     controls = AS_MODEL
 

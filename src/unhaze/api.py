@@ -70,7 +70,7 @@ def dehaze(
     restorer = restorer_for(str(model), device, analysis, native, use)
     restorer = restorer.controlled(Controls(protect_sky, lift_shadows, white_balance))
     if isinstance(picture, str | os.PathLike):
-        how: dict[str, Any] = {"strength": strength, "analysis": analysis, "output": output}
+        how: dict[str, Any] = {"strength": strength, "output": output}
         done = dehaze_file(Path(picture), out, overwrite, restorer, **how)
         as_given: Any = type(picture)  # str and pathlib's types are made of a path
         return as_given(done)

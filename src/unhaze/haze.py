@@ -73,19 +73,9 @@ class HazeLaw:
     dust: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, (low, high), largest in (
-            ("beta", self.beta, 100.0),
-            ("airlight", self.airlight, 1.0),
-            ("airlight_at_one", (self.airlight_at_one, self.airlight_at_one), 1.0),
-            ("airlight_tint", (self.airlight_tint, self.airlight_tint), 1.0),
-            ("clear_share", (self.clear_share, self.clear_share), 1.0),
-            ("uneven", (self.uneven, self.uneven), 1.0),
-            ("camera", (self.camera, self.camera), 1.0),
-            ("dusty", (self.dusty, self.dusty), 1.0),
-            ("patchy", (self.patchy, self.patchy), 1.0),
-            ("veiled", (self.veiled, self.veiled), 1.0),
-            ("dust", (self.dust, self.dust), 1.0),
-        ):
+        for name, value in vars(self).items():
+            low, high = value if isinstance(value, tuple) else (value, value)
+            largest = 100 if name == "beta" else 1
             if not 0 <= low <= high <= largest:
                 given = low if low == high else f"{low} {high}"
-                raise UnhazeError(f"{name} is {given}; expected low <= high, in [0, {largest:g}]")
+                raise UnhazeError(f"{name} is {given}; expected low <= high, in [0, {largest}]")

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import compare, drawn, measure
 from benchmarks.peers import python_with
+from benchmarks.rows import with_ratios
 from unhaze.errors import UnhazeError
 from unhaze.report.speed import KINDS, read_records, speed_table
 from unhaze.restore.models import list_models
@@ -57,7 +58,7 @@ def test_repeated_calls_stop_when_patience_ends():
 
 def test_ratios_are_against_the_peer():
     rows = [{"way": "ours", "ms": 2.0}, {"way": "peer", "ms": 6.0}, {"way": "none", "ms": None}]
-    found = measure.with_ratios(rows, "ms", lambda row: row["way"] == "peer")
+    found = with_ratios(rows, "ms", lambda row: row["way"] == "peer")
     assert [row["ratio"] for row in found] == [3.0, 1.0, None]
 
 

@@ -67,7 +67,7 @@ def test_memory_is_kept_to(unhaze, folder: Path, half: Path):
     words = ("large.png", "--native", "--model", half, "--memory")
     done = unhaze(*words, "1M", cwd=folder)
     assert done.returncode == 1
-    assert b"1 MB may be used" in done.stderr
+    assert b"only 1 MB are available" in done.stderr
     assert unhaze(*words, "1500M", cwd=folder).returncode == 0
 
 

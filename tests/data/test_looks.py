@@ -8,9 +8,9 @@ import torch
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
 from unhaze.data.collage import collage_batch, drawn_mask, sharp
-from unhaze.data.hazing import haze_batch
 from unhaze.data.mixed import Camera, Mixed
 from unhaze.data.spoiling import Spoiling, spoiled
+from unhaze.data.transforms import haze_batch
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
 from unhaze.losses import create_loss

@@ -10,10 +10,9 @@ from unhaze import photo
 from unhaze.config import Augment, Part
 from unhaze.data import PairedBatch
 from unhaze.data.build import create_data
-from unhaze.data.hazing import haze_batch
 from unhaze.data.mixed import Camera, cosine_basis, jpeg, photograph
 from unhaze.data.outdoor import LAW, Outdoor, pseudo_depth
-from unhaze.data.transforms import generator_for
+from unhaze.data.transforms import generator_for, haze_batch
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
 

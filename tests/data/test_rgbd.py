@@ -7,9 +7,8 @@ import torch
 from unhaze import photo
 from unhaze.config import Augment, Part
 from unhaze.data.build import create_data
-from unhaze.data.hazing import draw_haze
 from unhaze.data.rgbd import RGBD
-from unhaze.data.transforms import crop_batch, generator_for
+from unhaze.data.transforms import crop_batch, draw_haze, generator_for
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
 

@@ -15,8 +15,7 @@ from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.losses import create_loss
 from unhaze.methods.distilled import Distilled, digest
-from unhaze.methods.steps import Setup
-from unhaze.methods.supervised import Supervised
+from unhaze.methods.steps import Setup, Supervised
 from unhaze.nets import create_net
 from unhaze.tensors import load_tensors
 from unhaze.training import train

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tests.nets.test_deform_conv import output_and_gradients, random_inputs
-from unhaze.nets import deform_kernel
+from unhaze.nets import deform_conv
 from unhaze.nets.deform_conv import deform_conv2d, multiply_columns, multiply_taps
 
-pytestmark = pytest.mark.skipif(not deform_kernel.built(), reason="no C compiler here")
+pytestmark = pytest.mark.skipif(not deform_conv.built(), reason="no C compiler here")
 
 
 @pytest.mark.parametrize("size, spread", [((9, 8), 0.7), ((16, 5), 4.0), ((1, 7), 30.0)])
@@ -59,8 +59,8 @@ def test_channels_last_is_sampled_without_a_copy(monkeypatch):
     inputs = random_inputs(channels=(8, 8), size=(6, 6))
     last = inputs[0].contiguous(memory_format=torch.channels_last)
     seen = []
-    monkeypatch.setattr(deform_kernel, "in_parts", lambda work, count: seen.append(count))
-    deform_kernel.sample_columns(last.permute(0, 2, 3, 1), inputs[1], inputs[2], 3)
+    monkeypatch.setattr(deform_conv, "in_parts", lambda work, count: seen.append(count))
+    deform_conv.sample_columns(last.permute(0, 2, 3, 1), inputs[1], inputs[2], 3)
     assert last.permute(0, 2, 3, 1).is_contiguous()
     assert seen == [12]
 
@@ -75,36 +75,36 @@ def test_operators_are_sound():
 def test_without_a_compiler_the_plain_way_serves(compiler, monkeypatch, tmp_path):
     monkeypatch.setenv("CC", compiler)
     monkeypatch.setenv("UNHAZE_CACHE", str(tmp_path))
-    deform_kernel.library.cache_clear()
+    deform_conv.library.cache_clear()
     try:
         inputs = random_inputs()
-        assert not deform_kernel.usable(inputs[0])
+        assert not deform_conv.usable(inputs[0])
         torch.testing.assert_close(deform_conv2d(*inputs), multiply_taps(*inputs))
         assert list(tmp_path.rglob("*.so")) == []
     finally:
         monkeypatch.undo()
-        deform_kernel.library.cache_clear()
-    assert deform_kernel.usable(inputs[0])
+        deform_conv.library.cache_clear()
+    assert deform_conv.usable(inputs[0])
 
 
 def test_it_is_built_once_into_the_cache_of_the_user(monkeypatch, tmp_path):
     monkeypatch.setenv("UNHAZE_CACHE", str(tmp_path))
-    deform_kernel.library.cache_clear()
+    deform_conv.library.cache_clear()
     try:
-        assert deform_kernel.library() is not None
+        assert deform_conv.library() is not None
         (built,) = tmp_path.rglob("*.so")
         written = built.stat().st_mtime_ns
-        deform_kernel.library.cache_clear()
-        assert deform_kernel.library() is not None
+        deform_conv.library.cache_clear()
+        assert deform_conv.library() is not None
         assert built.stat().st_mtime_ns == written
     finally:
         monkeypatch.undo()
-        deform_kernel.library.cache_clear()
+        deform_conv.library.cache_clear()
 
 
 @pytest.mark.slow
 def test_tiny_numbers_of_the_process_stay():
     """A library linked by -ffast-math sets the processor to flush subnormal numbers to zero."""
-    code = "from unhaze.nets import deform_kernel; deform_kernel.library(); print(5e-324 * 1.0 > 0)"
+    code = "from unhaze.nets import deform_conv; deform_conv.library(); print(5e-324 * 1.0 > 0)"
     done = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert done.strip() == "True"

@@ -113,7 +113,7 @@ def test_auto_continues_with_the_cpu_and_says_so_where_a_device_does_not_start(
 @pytest.mark.filterwarnings("ignore:Specified provider")  # it is made up
 def test_a_device_that_was_asked_for_is_not_replaced(tmp_path, monkeypatch):
     offer(monkeypatch, "cuda", "cpu")
-    with pytest.raises(UnhazeError, match="device 'cuda' does not start: .*; use --device cpu$"):
+    with pytest.raises(UnhazeError, match="cannot use device 'cuda': .*; use --device cpu$"):
         Engine(make_model(tmp_path / "m.onnx"), "cuda")
 
 
@@ -134,7 +134,7 @@ def test_what_openvino_cannot_run_is_reported_in_one_line(tmp_path):
     pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
     path = tmp_path / "m.onnx"
     path.write_bytes(b"no model")
-    with pytest.raises(UnhazeError, match="device 'openvino' does not start: [^\n]+$"):
+    with pytest.raises(UnhazeError, match="cannot use device 'openvino': [^\n]+$"):
         Engine(path, "openvino")
 
 
@@ -163,7 +163,7 @@ def test_auto_continues_with_the_cpu_where_a_device_fails_at_work(tmp_path, capl
     np.testing.assert_array_equal(engine(picture()), picture())
     assert engine.device == "cpu"
     assert "device 'cuda' failed (CUDA failure 700: illegal address)" in caplog.text
-    with pytest.raises(UnhazeError, match="failed on 7 x 5 pixels: CUDA failure 700"):
+    with pytest.raises(UnhazeError, match="on 7 x 5 pixels failed: CUDA failure 700"):
         failing_engine(path, broken, free=False)(picture())
 
 
@@ -228,7 +228,7 @@ def test_a_model_with_another_interface(tmp_path, wrong, message):
 
 def test_answers_are_checked(tmp_path, capfd):
     engine = Engine(make_model(tmp_path / "log.onnx", operator="Log"))
-    with pytest.raises(UnhazeError, match=r"log.onnx' holds 3 of 105 values that are NaN"):
+    with pytest.raises(UnhazeError, match=r"3 of 105 values of the output of '.*log.onnx' are NaN"):
         hazy = picture()
         hazy[0, :, 2, 2] = -1
         engine(hazy)
@@ -236,7 +236,7 @@ def test_answers_are_checked(tmp_path, capfd):
     with pytest.raises(UnhazeError, match=r"answered \(1, 3, 4, 6\) to \(1, 3, 5, 7\)"):
         Engine(shrinking)(picture())
     failing = make_model(tmp_path / "pool9.onnx", operator="MaxPool", kernel_shape=[9, 9])
-    with pytest.raises(UnhazeError, match="failed on 7 x 5 pixels: [^\n]+$"):
+    with pytest.raises(UnhazeError, match="on 7 x 5 pixels failed: [^\n]+$"):
         Engine(failing)(picture())
     assert capfd.readouterr().err == ""
 
@@ -253,5 +253,5 @@ def test_wrong_tensors_are_refused(tmp_path, wrong):
 def test_a_picture_with_nan_is_refused(tmp_path):
     hazy = picture()
     hazy[0, 0, 0, 0] = np.nan
-    with pytest.raises(UnhazeError, match="the picture holds 1 of 105 values"):
+    with pytest.raises(UnhazeError, match="1 of 105 values of the picture are NaN"):
         Engine(make_model(tmp_path / "m.onnx"))(hazy)

@@ -141,7 +141,7 @@ def test_a_toml_beside_it_says_what_cannot_be_found(tmp_path, caplog):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ('chanels = "bgr"', "has a key 'chanels'; did you mean 'channels'"),
+        ('chanels = "bgr"', "unknown key 'chanels' in .*; did you mean 'channels'"),
         ('channels = "gbr"', "channels is 'gbr'; it must be one of rgb, bgr"),
         ("multiple = 0", "multiple is 0; expected 1 to 1024"),
         ('output = "depth"', "is 'depth'; it must be one of clean"),
@@ -165,5 +165,5 @@ def test_a_model_that_gives_no_picture_is_refused(tmp_path):
     )
     opset = [onnx.helper.make_opsetid("", 19)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "c.onnx")
-    with pytest.raises(UnhazeError, match="gives no picture of the size of its input"):
+    with pytest.raises(UnhazeError, match="no output of .* has the size of its input"):
         open_onnx(tmp_path / "c.onnx", "cpu", threads=1)

@@ -242,7 +242,7 @@ def test_little_memory_means_tiles_and_the_same_picture(local, monkeypatch):
 
 def test_memory_is_what_is_free_on_the_cpu_and_unknown_elsewhere(local, monkeypatch):
     monkeypatch.setattr(native, "free_memory", lambda: 1e7)
-    with pytest.raises(UnhazeError, match="in small tiles needs about .* and 7 MB may be used"):
+    with pytest.raises(UnhazeError, match="in small tiles needs about .* only 7 MB are available"):
         restore_whole(local, np.zeros((3000, 3000, 3), np.uint8))
     assert side_taken(Shy(0), 3000, 3000, None) is None
 

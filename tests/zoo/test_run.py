@@ -67,7 +67,7 @@ def test_a_file_named_onnx_that_is_something_else_is_named_as_that(tmp_path, cap
 def test_net_is_for_checkpoints_only(published, capsys):
     assert checkpoint_of("photo") is None
     assert main([str(published), "--model", "photo", "--net", "aodnet"]) == 2
-    assert "--net is for checkpoints, and 'photo' is none" in capsys.readouterr().err
+    assert "--net is only for checkpoints, but 'photo' is not one" in capsys.readouterr().err
 
 
 class Slow:

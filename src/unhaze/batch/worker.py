@@ -206,8 +206,8 @@ def restore_file(
 ) -> "VideoReport | None":
     """Writes `target`, whole or not at all. UnhazeError, before any work, if it must stay.
 
-    Of `settings`, controls are the Restorer's. `progress` hears of a video's frames; what it raises
-    ends the work, and comes out here.
+    Of `settings`, controls and analysis are the Restorer's. `progress` hears of a video's frames;
+    what it raises ends the work, and comes out here.
     """
     if target.exists() and not settings.overwrite:
         raise TargetExists(f"'{target}' exists")
@@ -216,8 +216,6 @@ def restore_file(
     if is_video(source):
         from unhaze.restore.video import restore_video
 
-        if settings.analysis is not None:
-            how["analysis"] = settings.analysis
         how |= {"start": settings.start, "end": settings.end, "encoding": settings.encoding}
         return restore_video(source, target, restorer=restorer, progress=progress, **how)
     compare = target.with_name(f"{target.name}.compare.jpg") if settings.compare else None

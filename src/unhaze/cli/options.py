@@ -95,7 +95,7 @@ def given_in(context: click.Context) -> Given:
         raise click.UsageError("--analysis and --native exclude each other")
     if given.native and controls != Controls():
         said = ", ".join(map(option_name, CONTROLS))
-        raise click.UsageError(f"{said} need the field; leave out --native")
+        raise click.UsageError(f"{said} cannot be combined with --native")
     if not 0 <= given.strength <= 1:
         raise click.UsageError(f"--strength is {given.strength:g}; it must be from 0 to 1")
     if given.end is not None and given.end <= (given.start or 0):

@@ -287,8 +287,6 @@ def _restored(
         "overwrite": settings.overwrite,
         "progress": watch,
     }
-    if settings.analysis is not None:
-        how["analysis"] = settings.analysis
     how |= {"start": settings.start, "end": settings.end, "encoding": settings.encoding}
     if is_sequence(source) or is_sequence(out):
         numbers = {"fps": streaming.fps, "start_number": streaming.start_number}

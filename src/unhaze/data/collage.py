@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unhaze.data import PairedBatch
-from unhaze.data.hazing import adjusted, draw_haze, tinted
+from unhaze.data.transforms import adjusted, draw_haze, tinted
 from unhaze.haze import HazeLaw, add_haze, transmission
 
 LAYERS = 4  # before the background

@@ -19,9 +19,8 @@ from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
 from unhaze.data.collage import collage_batch
 from unhaze.data.folders import as_tensor
-from unhaze.data.hazing import haze_batch
 from unhaze.data.pairing import list_pictures
-from unhaze.data.transforms import crop_batch, generator_for
+from unhaze.data.transforms import crop_batch, generator_for, haze_batch
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
 from unhaze.image.conversion import narrowed, to_float, to_u8

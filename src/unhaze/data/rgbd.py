@@ -11,10 +11,9 @@ from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
 from unhaze.data.folders import as_tensor
-from unhaze.data.hazing import haze_batch
 from unhaze.data.pack import cut, is_pack, read_pack
 from unhaze.data.pairing import find_scenes
-from unhaze.data.transforms import crop_batch, generator_for
+from unhaze.data.transforms import crop_batch, generator_for, haze_batch
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
 from unhaze.image.conversion import narrowed

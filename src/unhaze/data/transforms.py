@@ -1,4 +1,4 @@
-"""Crops, flips and rotations drawn for a whole batch: the same for every tensor of a pair."""
+"""What is drawn for a whole batch, where the training runs: crops, flips, rotations and haze."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,9 @@ from torch.nn import functional
 
 from unhaze.config import Augment
 from unhaze.errors import UnhazeError
+from unhaze.haze import HazeLaw, add_haze, tint, transmission
+
+GRID = 4  # random values a side from which a smooth map of haze is made
 
 
 def generator_for(seed: int, step: int) -> torch.Generator:
@@ -101,3 +104,105 @@ def _draw(
 
 def _integer(limit: int, generator: torch.Generator) -> int:
     return int(torch.randint(limit, (), generator=generator))
+
+
+def haze_batch(law: HazeLaw, clear: Tensor, depth: Tensor, generator: torch.Generator) -> Tensor:
+    """clear (B,3,H,W) and depth (B,1,H,W), both in [0,1] -> hazy (B,3,H,W).
+
+    `generator` is on the CPU, so that all devices draw the same haze.
+    """
+    beta, airlight = draw_haze(law, len(clear), generator)
+    device = clear.device
+    if law.clear_share:
+        beta = beta * (torch.rand(len(clear), 1, 1, 1, generator=generator) >= law.clear_share)
+    if law.uneven:
+        depth = depth * (1 + law.uneven * smooth_maps(clear, generator))
+        swing = law.uneven / 2 * smooth_maps(clear, generator)
+        airlight = (airlight.to(device) * (1 + swing)).clamp(0, 1)
+    beta, airlight = beta.to(device), airlight.to(device)
+    lit = tinted(law, clear, airlight, beta, generator)
+    if law.dust:
+        airlight = dusty_airlight(law.dust, airlight, generator)
+    through = transmission(depth, beta)
+    if law.veiled:
+        through = veiled(law.veiled, through, generator)
+    if law.patchy:
+        through = through * patches(law.patchy, clear, generator)
+    hazy = add_haze(lit, through, airlight)
+    if law.camera:
+        hazy = adjusted(hazy, clear, law.camera * torch.rand(len(clear), 2, generator=generator))
+    return hazy
+
+
+def tinted(
+    law: HazeLaw, clear: Tensor, airlight: Tensor, beta: Tensor, generator: torch.Generator
+) -> Tensor:
+    """clear (B,3,H,W) in the light that comes through dust: `law.dusty` of its colour at most."""
+    if not law.dusty:
+        return clear
+    share = law.dusty * torch.rand(len(clear), 1, 1, 1, generator=generator).to(clear.device)
+    colour = airlight / airlight.amax(1, keepdim=True).clamp(min=1e-3)
+    return clear * colour ** (share * (1 - transmission(torch.ones_like(beta), beta)))
+
+
+def dusty_airlight(share: float, airlight: Tensor, generator: torch.Generator) -> Tensor:
+    """`airlight` (B,3,H,W), in `share` of the pictures that of dust, yellow to orange."""
+    drawn, light, strength, green = torch.rand(4, len(airlight), 1, 1, 1, generator=generator)
+    lost = 0.15 + 0.4 * strength
+    shares = torch.cat((torch.ones_like(lost), 1 - lost * (0.35 + 0.2 * green), 1 - lost), 1)
+    dust = ((0.65 + 0.35 * light) * shares).to(airlight.device)
+    return torch.where((drawn < share).to(airlight.device), dust, airlight)
+
+
+def veiled(share: float, through: Tensor, generator: torch.Generator) -> Tensor:
+    """`through` (B,1,H,W), in `share` of the pictures one number: optical depths from 0 to 4."""
+    drawn, depth = torch.rand(2, len(through), 1, 1, 1, generator=generator).to(through.device)
+    return torch.where(drawn < share, torch.exp(-4 * depth), through)
+
+
+def patches(share: float, images: Tensor, generator: torch.Generator) -> Tensor:
+    """(B,1,H,W) in (0,1]: what smoke in drifting patches lets through, 1 in all but `share`.
+
+    Its optical depth is turbulence: waves of several sizes, each half as strong as the next larger.
+    """
+    size, count = tuple(images.shape[-2:]), len(images)
+    density = torch.zeros(count, 1, *size)
+    for cells in (3, 5, 9, 17, 33):
+        coarse = 2 * torch.rand(count, 1, cells, cells, generator=generator) - 1
+        wave = functional.interpolate(coarse, size=size, mode="bicubic", align_corners=False)
+        density += 3 / (cells - 1) * wave
+    level, thickness, drawn = torch.rand(3, count, 1, 1, 1, generator=generator)
+    density = (density + 1.5 * level - 0.5).clamp(0, 1) * (0.5 + 2 * thickness)
+    return torch.exp(-density * (drawn < share)).to(images.device)
+
+
+def adjusted(hazy: Tensor, clear: Tensor, shares: Tensor) -> Tensor:
+    """hazy (B,3,H,W) as a camera takes it that wants the mean colour of `clear`.
+
+    shares (B,2) in [0,1] of exposure and of white balance; both multiply each channel by a number.
+    """
+    colour = hazy.mean((2, 3), keepdim=True).clamp(min=1e-3)
+    wanted = clear.mean((2, 3), keepdim=True).clamp(min=1e-3)
+    exposure = wanted.mean(1, keepdim=True) / colour.mean(1, keepdim=True)
+    balance = wanted / colour / exposure
+    first, second = shares.to(hazy.device)[:, :, None, None].split(1, dim=1)
+    return (hazy * exposure**first * balance**second).clamp(0, 1)
+
+
+def draw_haze(law: HazeLaw, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """beta (size,1,1,1) and airlight (size,3,1,1)."""
+    low, high = law.beta
+    beta = low + (high - low) * torch.rand(size, 1, 1, 1, generator=generator)
+    low, high = law.airlight
+    airlight = low + (high - low) * torch.rand(size, 1, 1, 1, generator=generator)
+    at_one = torch.rand(size, 1, 1, 1, generator=generator) < law.airlight_at_one
+    airlight = torch.where(at_one, 1.0, airlight)
+    warm, green = (2 * torch.rand(2, size, 1, 1, 1, generator=generator) - 1).unbind()
+    return beta, (airlight + torch.cat(tint(law.airlight_tint, warm, green), 1)).clamp(0, 1)
+
+
+def smooth_maps(images: Tensor, generator: torch.Generator) -> Tensor:
+    """One for each of `images` (B,3,H,W), where they lie: (B,1,H,W) in [-1,1], without edges."""
+    coarse = 2 * torch.rand(len(images), 1, GRID, GRID, generator=generator) - 1
+    size = tuple(images.shape[-2:])
+    return functional.interpolate(coarse.to(images.device), size=size, mode="bicubic").clamp(-1, 1)

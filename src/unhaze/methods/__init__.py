@@ -9,7 +9,7 @@ from unhaze.data import PairedBatch, UnpairedBatch
 from unhaze.methods.adapted import Adapted
 from unhaze.methods.cddgan import CDDGAN
 from unhaze.methods.distilled import Distilled
-from unhaze.methods.supervised import Supervised
+from unhaze.methods.steps import Supervised
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class Method:
     """One entry of `METHODS`.
 
     build: called with a `steps.Setup` and the method's own arguments. The result has
-        `step(batches, lr)` and holds `networks`, `optimizers` and `memories`, what a checkpoint
-        holds. The network that is evaluated and exported is `networks["restorer"]`; "hazer", if
-        there is one, goes the other way. `facts` are plain values that say what else it depends on;
-        a run goes on only if they are as they were. `alarms` say which terms the run is to watch
-        (alarms.py).
+        `step(batches, lr)` and holds `networks`, `optimizers` and, if it has any, `memories`: what
+        a checkpoint holds. The network that is evaluated and exported is `networks["restorer"]`;
+        "hazer", if there is one, goes the other way. It may have `facts`, plain values that say
+        what else it depends on (a run goes on only if they are as they were), and `alarms`, which
+        say which terms the run is to watch (alarms.py).
     batch: the type of batch that it steps on. accumulates: whether a step takes several.
     """
 

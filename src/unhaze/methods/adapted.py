@@ -15,8 +15,6 @@ from unhaze.data.unpaired import chosen, pictures_in
 from unhaze.errors import UnhazeError
 from unhaze.image.conversion import to_float
 from unhaze.losses.unpaired import contrast_lacking, sky_tint, tone
-from unhaze.methods.alarms import Alarm
-from unhaze.methods.memories import Memory
 from unhaze.methods.steps import Pairs, Setup
 
 SIDE = 256  # pixels to which photos are squeezed before crops of another size ask for theirs
@@ -55,11 +53,9 @@ class Adapted:
             )
         self.share = share
         self.photos = read_squeezed(chosen(pictures_in(Path(), photos), names))
-        self.facts: dict[str, str] = {}
         self.networks, self.optimizers = self.pairs.networks, self.pairs.optimizers
         self.drawing = Drawing()
-        self.memories: dict[str, Memory] = {"drawing": self.drawing}
-        self.alarms: tuple[Alarm, ...] = ()
+        self.memories = {"drawing": self.drawing}
 
     def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
         """One optimizer step over `batches` (more than one: accumulated). Returns mean terms."""

@@ -17,8 +17,6 @@ from torch.nn import functional
 
 from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
-from unhaze.methods.alarms import Alarm
-from unhaze.methods.memories import Memory
 from unhaze.methods.steps import Pairs, Setup
 from unhaze.published import open_weights
 
@@ -65,8 +63,6 @@ class Distilled:
             check(setup.net, self.teacher, self.depths, setup.fabric.device)
         self.facts = {"teacher_sha256": digest(self.teacher)}
         self.networks, self.optimizers = self.pairs.networks, self.pairs.optimizers
-        self.memories: dict[str, Memory] = {}
-        self.alarms: tuple[Alarm, ...] = ()
 
     def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
         """One optimizer step over `batches` (more than one: accumulated). Returns mean terms."""

@@ -1,4 +1,4 @@
-"""The last part of every method's step: a checked, clipped, scheduled update."""
+"""Supervised training, and the update of every method: checked, clipped, scheduled."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.methods.muon import Muon
 from unhaze.processes import share_of
-from unhaze.validation import lookup
+from unhaze.validation import lookup, one_of
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
 
@@ -121,6 +121,30 @@ class Pairs:
         losses, weights = self.setup.losses, self.setup.weights
         terms = {name: loss(restored, batch.clear, batch.hazy) for name, loss in losses.items()}
         return terms | {"total": added(weights[name] * value for name, value in terms.items())}
+
+
+class Supervised:
+    """total = sum of weight * loss(restored, clear, hazy); one network, one optimizer.
+
+    input: what the network restores from, "hazy", or "clear" for an autoencoder such as KDDN's
+        teacher.
+    """
+
+    def __init__(self, setup: Setup, *, input: str = "hazy"):
+        self.pairs = Pairs(setup)
+        one_of("method 'supervised': input", input, ("hazy", "clear"))
+        self.input = input
+        self.networks, self.optimizers = self.pairs.networks, self.pairs.optimizers
+
+    def step(self, batches: Sequence[PairedBatch], lr: float) -> dict[str, Tensor]:
+        """One optimizer step over `batches` (more than one: accumulated). Returns mean terms."""
+        return self.pairs.step(batches, lr, self.measure)
+
+    def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
+        """The losses of one batch and their weighted sum, "total"."""
+        restored = self.pairs.restorer(batch.clear if self.input == "clear" else batch.hazy)
+        with self.pairs.setup.fabric.autocast():
+            return self.pairs.weigh(restored, batch)
 
 
 def added(terms: Iterable[Tensor]) -> Tensor:

@@ -4,11 +4,16 @@ arXiv:2005.05999. Reproduces: NH-HAZE 16.94 dB / 0.6177 (DMPHN), 5,424,393 param
 shapes are those of the six published files (diptamath/Nonhomogeneous_Image_Dehazing), joined.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from unhaze.nets.blocks import pad_to_multiple, sized
+
+Level = TypeVar("Level", bound=nn.Module)
 
 
 class DMPHN(nn.Module):
@@ -20,16 +25,10 @@ class DMPHN(nn.Module):
     width: channels at full size, doubled at each of two halvings.
     """
 
-    encoder_lv1: "Encoder"
-    encoder_lv2: "Encoder"
-    encoder_lv3: "Encoder"
-    decoder_lv1: "Decoder"
-    decoder_lv2: "Decoder"
-    decoder_lv3: "Decoder"
-
     def __init__(self, *, width: int = 32):
         super().__init__()
-        add_levels(self, width)
+        self.encoder_lv1, self.encoder_lv2, self.encoder_lv3 = levels(Encoder, width)
+        self.decoder_lv1, self.decoder_lv2, self.decoder_lv3 = levels(Decoder, width)
 
     def forward(self, hazy: Tensor) -> Tensor:
         height, width = hazy.shape[-2:]
@@ -62,17 +61,11 @@ class DMSHN(nn.Module):
     The authors' test uses those of level 2 again, and so does False: then level 1 has no influence.
     """
 
-    encoder_lv1: "Encoder"
-    encoder_lv2: "Encoder"
-    encoder_lv3: "Encoder"
-    decoder_lv1: "Decoder"
-    decoder_lv2: "Decoder"
-    decoder_lv3: "Decoder"
-
     def __init__(self, *, width: int = 32, own_level1: bool = False):
         super().__init__()
         self.own_level1 = own_level1
-        add_levels(self, width)
+        self.encoder_lv1, self.encoder_lv2, self.encoder_lv3 = levels(Encoder, width)
+        self.decoder_lv1, self.decoder_lv2, self.decoder_lv3 = levels(Decoder, width)
 
     def forward(self, hazy: Tensor) -> Tensor:
         height, width = hazy.shape[-2:]
@@ -93,13 +86,11 @@ class DMSHN(nn.Module):
         return (decoder(features) + 0.5)[..., :height, :width]
 
 
-def add_levels(net: nn.Module, width: int) -> None:
-    """Three encoders and three decoders, level 1 the finest, named as in the published files."""
+def levels(kind: Callable[[int], Level], width: int) -> tuple[Level, Level, Level]:
+    """One for each level, 1 the finest; attributes are named as in the published files."""
     if width < 1:
         raise ValueError(f"width is {width}; it must be at least 1")
-    for kind, name in ((Encoder, "encoder"), (Decoder, "decoder")):
-        for level in (1, 2, 3):
-            net.add_module(f"{name}_lv{level}", kind(width))
+    return kind(width), kind(width), kind(width)
 
 
 def split(images: Tensor, dim: int, size: int) -> list[Tensor]:
@@ -130,14 +121,11 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.layer1(image)
-        features = self.layer2(features) + features
-        features = self.layer3(features) + features
+        features = residual(features, self.layer2, self.layer3)
         features = self.layer5(features)
-        features = self.layer6(features) + features
-        features = self.layer7(features) + features
+        features = residual(features, self.layer6, self.layer7)
         features = self.layer9(features)
-        features = self.layer10(features) + features
-        return self.layer11(features) + features
+        return residual(features, self.layer10, self.layer11)
 
 
 class Decoder(nn.Module):
@@ -156,19 +144,23 @@ class Decoder(nn.Module):
         self.layer24 = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        features = self.layer13(features) + features
-        features = self.layer14(features) + features
+        features = residual(features, self.layer13, self.layer14)
         features = self.layer16(features)
-        features = self.layer17(features) + features
-        features = self.layer18(features) + features
+        features = residual(features, self.layer17, self.layer18)
         features = self.layer20(features)
-        features = self.layer21(features) + features
-        features = self.layer22(features) + features
+        features = residual(features, self.layer21, self.layer22)
         return self.layer24(features)
 
 
+def residual(features: Tensor, *pairs: nn.Module) -> Tensor:
+    """Each of `pairs` in turn, added to what came in."""
+    for each in pairs:
+        features = each(features) + features
+    return features
+
+
 def pair(channels: int) -> nn.Sequential:
-    """Convolution, ReLU, convolution; what calls it adds them to what came in."""
+    """Convolution, ReLU, convolution."""
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, padding=1),
         nn.ReLU(),

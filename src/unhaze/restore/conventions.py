@@ -76,7 +76,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         raise UnhazeError(f"'{sidecar}' is not valid TOML: {error}") from error
     for key in given:
         if key not in KEYS:
-            raise UnhazeError(f"'{sidecar}' has a key '{key}'; {nearest(key, KEYS)}")
+            raise UnhazeError(f"unknown key '{key}' in '{sidecar}'; {nearest(key, KEYS)}")
     allowed = {"layout": LAYOUTS, "channels": CHANNELS, "range_in": RANGES, "range_out": RANGES}
     for key, values in allowed.items():
         if key in given:

@@ -138,7 +138,7 @@ class Encoding:
         if len(given) > 1:
             names = " and ".join(given)
             raise UnhazeError(
-                f"{names} are given; each sets the size of the result; give one of them"
+                f"{names} exclude each other, since each sets the size of the result; give one"
             )
 
     @property
@@ -167,7 +167,7 @@ def read_encoding(given: Mapping[str, Any], file: Path | None = None) -> Encodin
     table = dict(read_toml(file)) if file else {}
     for name in table:
         if name not in CHOICES:
-            raise UnhazeError(f"'{file}' has '{name}'; {nearest(name, CHOICES)}")
+            raise UnhazeError(f"unknown key '{name}' in '{file}'; {nearest(name, CHOICES)}")
     said = {name: value for name, value in given.items() if value is not None}
     if said.keys() & set(SIZES):  # a value in the call replaces the file's related values as well
         table = {name: value for name, value in table.items() if name not in SIZES}

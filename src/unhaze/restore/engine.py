@@ -83,7 +83,7 @@ class Engine:
         restored = self._run(hazy, pools)[0]
         if restored.shape != hazy.shape:
             raise UnhazeError(
-                f"'{self.path}' answered {restored.shape} to {hazy.shape};"
+                f"'{self.path}' returned {restored.shape} for an input of {hazy.shape};"
                 " expected the same size (export it with `unhaze export`)"
             )
         _check_finite(restored, f"the output of '{self.path}'")
@@ -108,7 +108,7 @@ class Engine:
         """Returns the output of the model and, with a `part`, the means over it."""
         if hazy.dtype != np.float32 or hazy.ndim != 4 or hazy.shape[:2] != (1, 3):
             raise UnhazeError(
-                f"the model got {hazy.dtype} {hazy.shape}; expected float32 (1, 3, H, W)"
+                f"the model's input is {hazy.dtype} {hazy.shape}; expected float32 (1, 3, H, W)"
             )
         _check_finite(hazy, "the picture")
         # A closed model has one picture as input and one as output; only tiles need an opened one.
@@ -130,7 +130,7 @@ class Engine:
             if self._falls_back(error):
                 return self._run(hazy, pools, part)
             raise UnhazeError(
-                f"'{self.path}' failed on {width} x {height} pixels: {_reason(error)}"
+                f"running '{self.path}' on {width} x {height} pixels failed: {_reason(error)}"
             ) from error
 
     def _feeds(self, pools: Sequence[np.ndarray], part: Part | None) -> dict[str, np.ndarray]:
@@ -179,7 +179,7 @@ class Engine:
                     f"'{self.path}' is not a usable ONNX model: {_reason(error)}"
                 ) from error
             raise UnhazeError(
-                f"device '{self.device}' does not start: {_reason(error)}; use --device cpu"
+                f"cannot use device '{self.device}': {_reason(error)}; use --device cpu"
             ) from error
         return session
 
@@ -262,7 +262,7 @@ def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> None:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1:
         raise UnhazeError(f"'{path}' takes {len(inputs)} inputs; expected one picture")
-    for given, what in ((inputs[0], "takes"), (outputs[0], "gives")):
+    for given, what in ((inputs[0], "takes"), (outputs[0], "returns")):
         shape = given.shape
         if given.type != "tensor(float)" or len(shape) != 4:
             raise UnhazeError(
@@ -294,8 +294,8 @@ def _check_finite(values: np.ndarray, what: str) -> None:
     wrong = values.size - int(np.isfinite(values).sum())
     if wrong:
         raise UnhazeError(
-            f"{what} holds {wrong} of {values.size} values that are NaN or infinite;"
-            " the model or the picture is broken"
+            f"{wrong} of {values.size} values of {what} are NaN or infinite;"
+            " the model or the picture is damaged"
         )
 
 

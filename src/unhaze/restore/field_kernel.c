@@ -24,6 +24,17 @@ static void locate(int64_t pixel, int64_t size, int64_t count, int64_t *before, 
     *share = (float)(centre - *before);
 }
 
+/* The map pixels on both sides of `count` pixels of a row from `begin` on, and the share of the right ones. */
+static void locate_columns(int64_t begin, int64_t count, int64_t width, int64_t map_width, int32_t *left,
+                           int32_t *right, float *share) {
+    for (int64_t i = 0; i < count; i++) {
+        int64_t before;
+        locate(begin + i, width, map_width, &before, share + i);
+        left[i] = (int32_t)before;
+        right[i] = (int32_t)(before + 1 < map_width ? before + 1 : before);
+    }
+}
+
 /* `high` rows of `wide` means of cells, from rows of 8 bits; where cells reach beyond these, the last repeats. */
 int shrink_rows(const uint8_t *in, float *out, int64_t rows, int64_t width, int64_t channels, int64_t cell,
                 int64_t high, int64_t wide) {
@@ -114,12 +125,7 @@ int apply_rows(const Apply *a, const void *in, void *out, int64_t first, int64_t
     if (!w) return 1;
     for (int64_t begin = 0; begin < a->width; begin += TILE) {
         const int64_t count = a->width - begin < TILE ? a->width - begin : TILE;
-        for (int64_t i = 0; i < count; i++) {
-            int64_t before;
-            locate(begin + i, a->width, a->map_width, &before, w->share + i);
-            w->left[i] = (int32_t)before;
-            w->right[i] = (int32_t)(before + 1 < a->map_width ? before + 1 : before);
-        }
+        locate_columns(begin, count, a->width, a->map_width, w->left, w->right, w->share);
         int64_t current = -1;
         float(*upper)[4 * TILE] = w->rows[0], (*lower)[4 * TILE] = w->rows[1];
         for (int64_t row = 0; row < rows; row++) {
@@ -364,12 +370,7 @@ int apply_yuv(const Yuv *v, int64_t first, int64_t last) {
     if (!b) return 1;
     for (int64_t begin = 0; begin < v->width; begin += PART) {
         const int64_t count = v->width - begin < PART ? v->width - begin : PART;
-        for (int64_t i = 0; i < count; i++) {
-            int64_t before;
-            locate(begin + i, v->width, v->map_width, &before, b->share + i);
-            b->left[i] = (int32_t)before;
-            b->right[i] = (int32_t)(before + 1 < v->map_width ? before + 1 : before);
-        }
+        locate_columns(begin, count, v->width, v->map_width, b->left, b->right, b->share);
         int64_t current = -1;
         float(*upper)[PART] = b->rows[0], (*lower)[PART] = b->rows[1];
         for (int64_t row = first; row < last; row++) {

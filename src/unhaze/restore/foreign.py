@@ -91,7 +91,7 @@ class ForeignModel:
                 path, options, providers=[(entry.provider, entry.options)], enable_fallback=0
             )
         except ORT_ERRORS as error:
-            raise UnhazeError(f"'{path}' does not start on '{self.device}': {error}") from error
+            raise UnhazeError(f"cannot load '{path}' on device '{self.device}': {error}") from error
         self.conventions = self._probed(shaped(self.session, path, given), given)
         self.card: dict[str, Any] = {"context": None, "multiple": 1, "title": path.name}
 
@@ -118,11 +118,16 @@ class ForeignModel:
             height, width = hazy.shape[2:]
             if isinstance(error, MemoryError) or "allocate" in str(error):
                 raise OutOfMemory(f"not enough memory for {width} x {height} pixels") from error
-            raise UnhazeError(f"'{self.path}' failed on {width} x {height} pixels") from error
+            raise UnhazeError(
+                f"running '{self.path}' on {width} x {height} pixels failed"
+            ) from error
         if restored.shape != hazy.shape:
-            raise UnhazeError(f"'{self.path}' answered {restored.shape} to {hazy.shape}")
+            raise UnhazeError(
+                f"'{self.path}' returned {restored.shape} for an input of {hazy.shape};"
+                " expected the same size"
+            )
         if not np.isfinite(restored).all():
-            raise UnhazeError(f"the output of '{self.path}' holds values that are NaN or infinite")
+            raise UnhazeError(f"some values of the output of '{self.path}' are NaN or infinite")
         return restored
 
     def _outputs(self, hazy: np.ndarray, how: Conventions) -> dict[str, np.ndarray]:
@@ -157,7 +162,7 @@ class ForeignModel:
         tried = list(self._tries(how, given, hazy, clear))
         if not tried:
             raise UnhazeError(
-                f"'{self.path}' gives no picture of the size of its input; expected (1,3,H,W)"
+                f"no output of '{self.path}' has the size of its input; expected (1,3,H,W)"
             )
         return min(tried, key=lambda each: each.error).how
 
@@ -174,8 +179,8 @@ class ForeignModel:
             except ORT_ERRORS:
                 continue
         raise UnhazeError(
-            f"'{self.path}' returns no picture of the size of its input, in multiples of"
-            f" {', '.join(map(str, MULTIPLES))} pixels"
+            f"no output of '{self.path}' has the size of its input; tried were sides that are"
+            f" multiples of {', '.join(map(str, MULTIPLES))} pixels"
         )
 
     def _tries(
@@ -191,7 +196,9 @@ class ForeignModel:
             try:
                 outputs = self._outputs(hazy, tried)
             except ORT_ERRORS as error:
-                raise UnhazeError(f"'{self.path}' fails on {hazy.shape}: {error}") from error
+                raise UnhazeError(
+                    f"running '{self.path}' on an input of {hazy.shape} failed: {error}"
+                ) from error
             if len(outputs) > 1:  # The scaled input itself is not a restored picture.
                 outputs = {name: each for name, each in outputs.items() if not is_copy(each, hazy)}
             for name, restored in outputs.items():

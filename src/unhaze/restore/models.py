@@ -22,6 +22,7 @@ from unhaze.validation import nearest, one_of
 FOLDER = Path(__file__).parents[1] / "models"
 USES = ("photo", "video")
 ANALYSIS = 1024  # pixels, if the model's card states none
+FRAME_ANALYSIS = 640  # of videos and animations: frames are many, and change little
 HEAVY = 300e9  # multiplications per picture from which on a model is heavy
 TIMED = (96, 128)  # height and width of the picture for timing
 MEGAPIXEL = 1_000_000
@@ -248,7 +249,7 @@ def converted(name: str | Path, net: str | None = None) -> str | Path:
 def refuse_net(name: str | Path, net: str | None) -> None:
     """UnhazeError: a network is given for `name`, which is no checkpoint."""
     if net is not None:
-        raise UnhazeError(f"--net is for checkpoints, and '{name}' is none")
+        raise UnhazeError(f"--net is only for checkpoints, but '{name}' is not one; leave it out")
 
 
 def checkpoint_of(name: str | Path) -> Path | None:

@@ -155,7 +155,7 @@ def _largest_side(model: Model, height: int, width: int, memory: float | None) -
     way = "as a whole, which this model must see," if context is None else "in small tiles"
     raise UnhazeError(
         f"running the model on {width} x {height} pixels {way} needs about {needed / 1e6:,.0f} MB,"
-        f" and {memory / 1e6:,.0f} MB may be used; leave out --native, or choose a smaller"
+        f" but only {memory / 1e6:,.0f} MB are available; leave out --native, or choose a smaller"
         " --analysis"
     )
 

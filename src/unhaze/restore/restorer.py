@@ -20,7 +20,14 @@ from unhaze.restore.analysis import analysis_image, where_data_is, whole_image, 
 from unhaze.restore.controlling import CAST_STAYS, controlled, keeps_cast
 from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
-from unhaze.restore.models import Model, analysis_of, find_model, open_model, tell_cost
+from unhaze.restore.models import (
+    FRAME_ANALYSIS,
+    Model,
+    analysis_of,
+    find_model,
+    open_model,
+    tell_cost,
+)
 from unhaze.restore.native import restore_pixels, restore_whole
 from unhaze.restore.preview import Preview, comparison, field_pictures
 
@@ -43,10 +50,10 @@ class Restorer:
     ) -> None:
         """`model`: a shipped name, "auto", a .onnx file or a prior such as "dcp". `device`: "auto",
         "cpu", "cuda" ... `analysis`: long side in pixels of the network's input; None: as stated in
-        the model's card, else 1024. `native`: run on every pixel instead. `threads`: 0 for one per
-        core. `memory`: bytes that the network may use; None: the free memory. `use`: "photo" or
-        "video", on which "auto" depends as well. UnhazeError: unknown model or device, analysis <
-        16.
+        the model's card, else 1024, and at most 640 for frames of videos and animations. `native`:
+        run on every pixel instead. `threads`: 0 for one per core. `memory`: bytes that the network
+        may use; None: the free memory. `use`: "photo" or "video", on which "auto" depends as well.
+        UnhazeError: unknown model or device, analysis < 16.
         """
         if analysis is not None and (not isinstance(analysis, int) or analysis < 16):
             raise UnhazeError(f"analysis is {analysis!r} pixels; expected at least 16")
@@ -58,8 +65,8 @@ class Restorer:
         self.device = device
         self.use = use
         self.controls = AS_MODEL
-        self.given_analysis = analysis
         self.analysis = analysis or analysis_of(self.model)
+        self.frame_analysis = analysis or min(FRAME_ANALYSIS, self.analysis)
         self.native = native
         self.threads = threads
         self.memory = memory
@@ -71,7 +78,7 @@ class Restorer:
             return self
         if self.native:
             names = ", ".join(CONTROLS)
-            raise UnhazeError(f"{names} need the field; leave out native")
+            raise UnhazeError(f"{names} cannot be combined with native; leave it out")
         other = copy(self)
         other.controls = controls
         return other

@@ -10,7 +10,7 @@ import pyvips
 from unhaze.photo.series import Series
 from unhaze.restore.analysis import analysis_image
 from unhaze.restore.field import apply_field
-from unhaze.restore.video.frames import ANALYSIS, SMOOTHING
+from unhaze.restore.video.frames import SMOOTHING
 from unhaze.restore.video.temporal import Steadiness, next_moment
 
 if TYPE_CHECKING:
@@ -31,11 +31,10 @@ def restored_series(series: Series, restorer: "Restorer", strength: float) -> Se
 def _restored(
     frames: Iterator[np.ndarray], restorer: "Restorer", strength: float
 ) -> Iterator[np.ndarray]:
-    side = restorer.given_analysis or min(ANALYSIS, restorer.analysis)
-    steadiness, moment = Steadiness(side, SMOOTHING, 1), None
+    steadiness, moment = Steadiness(SMOOTHING, hold=1), None
     for pixels in frames:
         image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
-        small = analysis_image(image.copy(interpretation="srgb"), side)
+        small = analysis_image(image.copy(interpretation="srgb"), restorer.frame_analysis)
         moment = next_moment(moment, small, restorer.estimate, steadiness)
         colours = np.ascontiguousarray(pixels[..., :3])
         done = apply_field(moment.maps, colours, strength=strength, threads=restorer.threads)

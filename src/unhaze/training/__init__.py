@@ -25,7 +25,7 @@ from unhaze.methods.steps import Setup
 from unhaze.nets import create_net, find_net
 from unhaze.published import open_weights
 from unhaze.restore.resources import keep_freed_memory
-from unhaze.training.loop import Trainer, TrainResult
+from unhaze.training.loop import Trainer, TrainResult, saved_networks
 from unhaze.training.machine import fitted
 from unhaze.training.steps import batches_from
 from unhaze.validation import check_arguments
@@ -74,12 +74,13 @@ def train(
     first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit ends here.
     check_batches(recipe, first)
     run: Path | None = None
-    progress = {"step": 0, "best": -math.inf, "seconds": 0.0, "facts": method.facts}
+    facts: dict[str, Any] = getattr(method, "facts", {})
+    progress = {"step": 0, "best": -math.inf, "seconds": 0.0, "facts": facts}
     if resume is not None:
         run = Path(resume)
-        networks = method.networks | method.memories | {"ema": ema}
+        networks = saved_networks(method, ema)
         progress = runs.load_state(newest_state(run), networks, method.optimizers)
-        check_facts(progress.setdefault("facts", {}), method.facts, run)
+        check_facts(progress.setdefault("facts", {}), facts, run)
     elif not check and fabric.is_global_zero:
         run = runs.create_run(recipe, Path(out) if out else None)
     run = fabric.broadcast(run)

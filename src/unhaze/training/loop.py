@@ -60,7 +60,7 @@ class Trainer:
     ):
         self.recipe, self.fabric, self.method, self.ema = recipe, fabric, method, ema
         self.data, self.validation, self.run = data, validation, run
-        self.watcher = Watcher(method.alarms)
+        self.watcher = Watcher(getattr(method, "alarms", ()))
 
     @property
     def folder(self) -> Path:
@@ -227,7 +227,7 @@ class Trainer:
     def save(self, progress: dict[str, Any]) -> None:
         """The state of this step; only the first process writes."""
         if self.fabric.is_global_zero:
-            networks = self.method.networks | self.method.memories | {"ema": self.ema}
+            networks = saved_networks(self.method, self.ema)
             optimizers = self.method.optimizers
             net = self.recipe.net
             facts = {"net": net.name, "arguments": net.arguments}
@@ -263,3 +263,8 @@ def psnr(image_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
 def as_hwc(image: torch.Tensor) -> np.ndarray:
     """(3,H,W) tensor -> (H,W,3)."""
     return image.permute(1, 2, 0).numpy()
+
+
+def saved_networks(method: Any, ema: nn.Module) -> dict[str, Any]:
+    """All that a checkpoint holds by state dict, apart from optimizers, by name."""
+    return method.networks | getattr(method, "memories", {}) | {"ema": ema}

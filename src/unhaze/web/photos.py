@@ -4,7 +4,7 @@ import asyncio
 import time
 import zipfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -65,15 +65,9 @@ async def send_photo(
 ) -> PhotoEntry:
     """Receives a photo as the body, keeps it for a while, and computes its field."""
     clearer: Clearer = request.app.state.clearer
-    client = client_of(request)
-    with clearer.desk.place(client), ExitStack() as undo:
-        clearer.settings.chosen(query.model, clearer.settings.analysis)
-        item = clearer.uploads.new(query.name, "photo", client)
-        undo.callback(clearer.uploads.remove, item.id)
-        given = await clearer.receive(request, item, query)
-        chosen = clearer.settings.chosen(given.model, clearer.settings.analysis)
-        await clearer.work(lambda stop: clearer.look(item, chosen, stop), item, request)
-        undo.pop_all()
+    with clearer.desk.place(client_of(request)):
+        async with clearer.received(request, query, "photo") as (item, _, model):
+            await clearer.work(lambda stop: clearer.look(item, model, stop), item, request)
     return entry(item)
 
 

@@ -1,6 +1,5 @@
 """Routes for programs: one picture in, one picture out; models; health."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Event
 from typing import Annotated
@@ -116,22 +115,16 @@ async def dehaze(request: Request, query: Annotated[parameters.Dehaze, Query()])
     metadata and bit depth.
     """
     clearer: Clearer = request.app.state.clearer
-    client = client_of(request)
     wanted = wanted_formats(request.headers.get("accept", ""))
-    with clearer.desk.place(client), ExitStack() as undo:
-        clearer.settings.chosen(query.model, query.analysis)  # before the body is complete
-        item = clearer.uploads.new(query.name, "request", client)
-        undo.callback(clearer.uploads.remove, item.id)
-        given = await clearer.receive(request, item, query)
-        chosen = clearer.settings.chosen(given.model, given.analysis)
-        order = Order(given.strength, output_of(given), wanted, controls_of(given))
+    with clearer.desk.place(client_of(request)):
+        async with clearer.received(request, query, "request") as (item, given, model):
+            order = Order(given.strength, output_of(given), wanted, controls_of(given))
 
-        def clear(stop: Event) -> None:
-            clearer.clear(item, chosen, given.analysis, order, stop)
+            def clear(stop: Event) -> None:
+                clearer.clear(item, model, given.analysis, order, stop)
 
-        await clearer.work(clear, item, request)
-        item.state = "done"
-        undo.pop_all()
+            await clearer.work(clear, item, request)
+            item.state = "done"
     return FileResponse(
         item.folder / f"result{item.suffix}",
         media_type=media_type(item.suffix),

@@ -22,6 +22,7 @@ from unhaze.photo.savers import SAVERS
 from unhaze.restore.analysis import analysis_image
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
+from unhaze.restore.models import FRAME_ANALYSIS
 from unhaze.restore.preview import Preview
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video.containers import SERVICE_DEMUXERS
@@ -215,6 +216,7 @@ def clear_video(
     from unhaze.restore.video import restore_video
 
     settings = models.settings
+    analysis = min(FRAME_ANALYSIS, settings.analysis)
     frames = check_video(models, item.source)
     models.tell(0, frames, 0.0)
     passes = 2 if encoding is not None and encoding.target_size else 1
@@ -227,7 +229,7 @@ def clear_video(
     report = restore_video(
         item.source,
         item.folder / f"result{suffix}",
-        restorer=models.restorer(model, settings.analysis, use="video").controlled(controls),
+        restorer=models.restorer(model, analysis, use="video").controlled(controls),
         strength=strength,
         encoding=encoding,
         progress=watch,

@@ -56,28 +56,17 @@ async def send_video(
     """Receives a video as the body and starts to restore it; its state shows the progress."""
     clearer: Clearer = request.app.state.clearer
     with ExitStack() as undo:
-        client = client_of(request)
-        undo.enter_context(clearer.video_desk.place(client))
-        clearer.settings.chosen(query.model, clearer.settings.analysis)
+        undo.enter_context(clearer.video_desk.place(client_of(request)))
         parameters.encoding_of(query)
-        item = clearer.uploads.new(query.name, "video", client)
-        with ExitStack() as forget:
-            forget.callback(clearer.uploads.remove, item.id)
-            given = await clearer.receive(request, item, query)
-            chosen = clearer.settings.chosen(given.model, clearer.settings.analysis)
-            how = (
-                given.strength,
-                parameters.encoding_of(given),
-                parameters.controls_of(given),
-            )
+        async with clearer.received(request, query, "video") as (item, given, model):
+            how = given.strength, parameters.encoding_of(given), parameters.controls_of(given)
             check_container(item.source)
-            forget.pop_all()
         place = undo.pop_all()
 
     async def restore() -> None:
         with place, suppress(Stopping):
             await clearer.video_desk.work(
-                lambda stop: restore_kept(clearer, item, chosen, how, stop)
+                lambda stop: restore_kept(clearer, item, model, how, stop)
             )
 
     task = asyncio.create_task(restore())

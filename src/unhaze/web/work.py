@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -20,6 +20,9 @@ from unhaze.web.settings import Settings
 from unhaze.web.upload_store import Kept, UploadStore
 from unhaze.web.uploads import NoRoom, save
 from unhaze.web.workers import Dropped, Workers
+
+if TYPE_CHECKING:
+    from unhaze.web.parameters import Asked
 
 Result = TypeVar("Result")
 
@@ -102,17 +105,30 @@ class Clearer:
             raise Missing(f"no such {kind}; it is kept for a while only, send it again")
         return item
 
-    async def receive(self, request: Request, item: Kept, given: Given) -> Given:
-        """Writes the file of a request to the item's source and sets its name; returns all
-        parameters, those `given` in the query and those of a form. UnhazeError: they are invalid,
-        or there is no file.
+    @asynccontextmanager
+    async def received(
+        self, request: Request, query: Given, kind: str
+    ) -> AsyncIterator[tuple[Kept, Given, str]]:
+        """Receives the file of a request. Yields its item, all parameters (of the query and of a
+        form) and the model; the item is removed if the context fails.
+
+        UnhazeError: a parameter is invalid, the model is not available, or there is no file.
         """
-        with (item.folder / "upload").open("wb", buffering=0) as target:
-            fields, file_name = await save(request, target)
-        given = with_fields(given, fields, file_name)
-        item.name = given.name
-        (item.folder / "upload").rename(item.source)
-        return given
+        self.model_for(query)  # before the body is complete
+        item = self.uploads.new(query.name, kind, client_of(request))
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.uploads.remove, item.id)
+            with (item.folder / "upload").open("wb", buffering=0) as target:
+                fields, file_name = await save(request, target)
+            given = with_fields(query, fields, file_name)
+            item.name = given.name
+            (item.folder / "upload").rename(item.source)
+            yield item, given, self.model_for(given)
+            undo.pop_all()
+
+    def model_for(self, given: "Asked") -> str:
+        """Returns the name of the model that parameters ask for, as `Settings.chosen`."""
+        return self.settings.chosen(given.model, getattr(given, "analysis", self.settings.analysis))
 
     async def work(
         self, job: Callable[[threading.Event], Result], item: Kept, request: Request | None = None

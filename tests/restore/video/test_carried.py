@@ -53,7 +53,7 @@ def test_the_light_of_hdr10_is_kept_or_said(suffix: str, codec: str, kept: bool,
     report = restore_video(source, target, restorer=Fixed(), codec=codec)
     held = frames_of(target)[0].side_data
     assert (held.get(Type.MASTERING_DISPLAY_METADATA) is not None) == kept
-    said = f"this {codec} does not keep the display it was graded on, how bright it gets"
+    said = f"this {codec} does not keep the mastering display of HDR, the light level of HDR"
     assert (said in report.notes) == (not kept)
 
 

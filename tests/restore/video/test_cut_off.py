@@ -52,7 +52,7 @@ def test_the_end_that_is_missing_is_reported(name: str, tmp_path: Path):
     whole = made(tmp_path, name)
     assert missing_bytes(whole) == 0
     report = restore_video(whole, tmp_path / "whole.out.mkv", restorer=Fixed())
-    assert not any("pictures end" in note or "cut off" in note for note in report.notes)
+    assert not any("video ends" in note or "cut off" in note for note in report.notes)
     for share in (0.95, 0.6):
         content = whole.read_bytes()
         part = whole.with_stem(f"part{share}")
@@ -62,7 +62,7 @@ def test_the_end_that_is_missing_is_reported(name: str, tmp_path: Path):
         found = restore_video(part, part.with_suffix(".out.mkv"), restorer=Fixed())
         assert found.frames < report.frames or share > 0.9
         (said,) = [note for note in found.notes if "the source is cut off" in note]
-        assert "that it declares are missing; the pictures end at" in said
+        assert "declared bytes are missing; the video ends at" in said
 
 
 @needs_ffmpeg
@@ -70,7 +70,7 @@ def test_a_file_without_its_index_is_reported_to_be_cut_off(tmp_path: Path):
     whole = make_clip(tmp_path / "in.mp4")
     part = tmp_path / "part.mp4"
     part.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    with pytest.raises(UnhazeError, match="part.mp4.*it is cut off, .* bytes or more") as error:
+    with pytest.raises(UnhazeError, match="part.mp4.*it is cut off: at least .* bytes") as error:
         restore_video(part, tmp_path / "out.mp4", restorer=Fixed())
     assert "\n" not in str(error.value)
 

@@ -36,7 +36,7 @@ def scenes_of(frames: list[np.ndarray]) -> int:
     moment = None
     for frame in frames:
         estimate = np.zeros((3, 2, *frame.shape[:2]), np.float32)
-        moment = next_moment(moment, frame, lambda _, maps=estimate: maps, Steadiness(640, 0.8, 4))
+        moment = next_moment(moment, frame, lambda _, maps=estimate: maps, Steadiness(0.8, 4))
     return moment.scenes
 
 

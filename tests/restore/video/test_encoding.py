@@ -131,7 +131,7 @@ def test_the_codec_of_the_source_and_its_other_name(tmp_path: Path):
     )
     assert Encoding(codec="hevc") == Encoding(codec="h265")
     old = make_clip(tmp_path / "old.mkv", codec="mpeg4", count=3)
-    with pytest.raises(UnhazeError, match="the codec of the source is mpeg4, which is none of"):
+    with pytest.raises(UnhazeError, match="cannot write mpeg4, the codec of the source"):
         restore_video(old, tmp_path / "b.mkv", restorer=Fixed(), encoding=same)
 
 
@@ -179,7 +179,7 @@ def test_hardware_that_works_encodes(noisy: Path, tmp_path: Path, monkeypatch):
         ({"target_size": 0}, "target_size is 0; expected bytes, as in 700M"),
         ({"audio": "mp3"}, "audio is 'mp3'; expected copy, aac, opus, none"),
         ({"preset": "a b"}, "preset is 'a b'; expected a preset"),
-        ({"crf": 0, "bitrate": "1M"}, "crf and bitrate are given"),
+        ({"crf": 0, "bitrate": "1M"}, "crf and bitrate exclude each other"),
     ],
 )
 def test_values_of_no_meaning(values: dict, message: str):
@@ -192,11 +192,11 @@ def test_values_of_no_meaning(values: dict, message: str):
     ("values", "message"),
     [
         ({"preset": "slowest"}, "libx264 has no preset 'slowest'; did you mean 'slow"),
-        ({"crf": 60}, "the quality of libx264 goes to 51"),
-        ({"codec": "ffv1", "crf": 20}, "the quality of ffv1 cannot be chosen"),
-        ({"codec": "prores", "bitrate": "5M"}, "prores has no choice of bits a second"),
-        ({"pixel_format": "yuv420p12"}, "libx264 does not encode 320 x 192 pixels as"),
-        ({"target_size": 10_000}, "10 s with this sound need"),
+        ({"crf": 60}, "crf is 60; for libx264, expected at most 51"),
+        ({"codec": "ffv1", "crf": 20}, "crf is 20; for ffv1, leave it out"),
+        ({"codec": "prores", "bitrate": "5M"}, "prores has no adjustable bitrate"),
+        ({"pixel_format": "yuv420p12"}, "libx264 cannot encode 320 x 192 pixels as"),
+        ({"target_size": 10_000}, "10 s with this audio need"),
     ],
 )
 def test_what_an_encoder_cannot(values: dict, message: str, noisy: Path, tmp_path: Path):

@@ -161,7 +161,7 @@ def test_kill_9(tmp_path: Path, half: Path):
     assert process.wait() == -signal.SIGKILL, "it was done before it could be killed"
     assert not target.exists()
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    assert "frames were there from an earlier run" in done.stderr
+    assert "frames of an earlier run" in done.stderr
     assert times_of(target) == [round(number / 10, 3) for number in range(700)]
     assert sorted(each.name for each in tmp_path.iterdir() if each.is_file()) == [
         "long.mp4",

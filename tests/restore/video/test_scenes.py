@@ -31,7 +31,7 @@ def scenes_of(frames: list[np.ndarray], seed: int = 0) -> list[int]:
     for frame in frames:
         noisy = frame + random.normal(0, NOISE, frame.shape)
         noisy = np.clip(noisy, 0, 1).astype(np.float32)
-        moment = next_moment(moment, noisy, flat_field, Steadiness(640, 0.8, 4))
+        moment = next_moment(moment, noisy, flat_field, Steadiness(0.8, 4))
         found.append(moment.scenes)
     return found
 

@@ -56,7 +56,7 @@ def test_a_still_scene_flickers_less_with_smoothing(hold: int):
 def test_the_light_of_a_still_scene_changes_later_than_its_parts():
     """As where the grain of another key frame is answered by another mean light."""
     small = hazy_scene(64, 48).astype(np.float32) / 255
-    steadiness, offset = Steadiness(64, 0.8, 1), np.zeros((3, 1, 64), np.float32)
+    steadiness, offset = Steadiness(0.8, 1), np.zeros((3, 1, 64), np.float32)
     moment, maps = None, np.zeros((3, 2, 48, 64), np.float32)
     maps[:, 0] = 1
 
@@ -96,7 +96,7 @@ def test_without_smoothing_every_frame_stands_alone():
 def test_a_cut_starts_again():
     first, second = hazy_scene(64, 48), hazy_scene(64, 48, seed=2)[:, ::-1] // 2
     hazy = [first] * 3 + [second] * 3
-    steadiness = Steadiness(64, 0.9, 100)
+    steadiness = Steadiness(0.9, 100)
     moment, moments = None, []
     for frame in hazy:
         moment = next_moment(moment, frame.astype(np.float32) / 255, Nervous().estimate, steadiness)
@@ -165,7 +165,7 @@ def test_what_changes_is_taken_up_at_once():
 
     moment = None
     for frame in (*[scene] * 20, after):
-        moment = next_moment(moment, frame, estimate, Steadiness(64, 0.9, 1))
+        moment = next_moment(moment, frame, estimate, Steadiness(0.9, 1))
     assert np.allclose(moment.maps[0, 0, 24:40, 24:40], 0.3)
     assert np.allclose(moment.maps[0, 0, :16, :16], 0.03, atol=1e-4)
 

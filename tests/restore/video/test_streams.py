@@ -139,7 +139,7 @@ def test_sound_that_the_target_cannot_hold_is_encoded_and_said(
     video = "wmv2" if path.suffix == ".wmv" else "mpeg4"
     ffmpeg(*PICTURES, *SOUND, "-c:v", video, "-c:a", codec, path)
     report, result = restored(path, target)
-    said = f"'{target}' does not hold the sound track 1 ({codec}); encoded as {made}"
+    said = f"'{target}' files cannot contain audio track 1 ({codec}); encoded as {made}"
     assert report.notes == (said,)
     with av.open(str(result)) as container:
         assert container.streams.audio[0].codec_context.codec.canonical_name == made

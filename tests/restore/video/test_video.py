@@ -286,7 +286,7 @@ def test_other_containers_and_wrong_suffixes(clip: Path, tmp_path: Path):
     assert restore_video(source, tmp_path / "out.mkv", restorer=Fixed()).frames == 3
     with pytest.raises(UnhazeError, match=r"cannot write videos as '.avi'; expected one of .mp4"):
         restore_video(clip, tmp_path / "out.avi", restorer=Fixed())
-    with pytest.raises(UnhazeError, match=r"'.mp4' does not hold ffv1; choose a codec of h264"):
+    with pytest.raises(UnhazeError, match=r"'.mp4' files cannot contain ffv1; choose one of h264"):
         restore_video(clip, tmp_path / "out.mp4", restorer=Fixed(), codec="ffv1")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.avi", "out.mkv"]
 
@@ -302,7 +302,7 @@ def test_odd_sizes_are_kept(codec: str, tmp_path: Path):
 
 def test_codecs_say_that_they_hold_no_odd_size(tmp_path: Path):
     source = make_clip(tmp_path / "in.mkv", codec="ffv1", size=(63, 47), count=2)
-    with pytest.raises(UnhazeError, match="av1 cannot encode 63 x 47 pixels, it needs even"):
+    with pytest.raises(UnhazeError, match="av1 cannot encode 63 x 47 pixels, since both must"):
         restore_video(source, tmp_path / "out.mkv", restorer=Fixed(), codec="av1")
     with pytest.raises(UnhazeError, match="prores cannot encode 63 x 47 pixels .* another codec"):
         restore_video(source, tmp_path / "out.mkv", restorer=Fixed(), codec="prores")

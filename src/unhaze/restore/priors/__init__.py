@@ -108,10 +108,10 @@ class PriorModel:
         """
         if hazy.dtype != np.float32 or hazy.ndim != 4 or hazy.shape[:2] != (1, 3) or not hazy.size:
             raise UnhazeError(
-                f"the prior got {hazy.dtype} {hazy.shape}; expected float32 (1, 3, H, W)"
+                f"the prior's input is {hazy.dtype} {hazy.shape}; expected float32 (1, 3, H, W)"
             )
         if not np.isfinite(hazy).all():
-            raise UnhazeError("the picture holds NaN or infinite values; expected [0, 1]")
+            raise UnhazeError("some values of the picture are NaN or infinite; expected [0, 1]")
         found = self.estimator.estimate(hazy[0])
         return remove_haze(hazy, found.transmission, found.airlight[:, None, None])
 

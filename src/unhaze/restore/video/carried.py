@@ -11,13 +11,13 @@ SMALL = 16  # pixels along a side
 # For each kind of FFmpeg's side data: its name for users, and the encoders that write it.
 CARRIED: dict[Type, tuple[str, tuple[str, ...]]] = {
     Type.A53_CC: ("closed captions", ("libx264",)),
-    Type.STEREO3D: ("which halves of the picture are for which eye", ("libx264",)),
-    Type.SPHERICAL: ("that it is a view all around (360 degrees)", ()),
-    Type.MASTERING_DISPLAY_METADATA: ("the display it was graded on", ("libx265",)),
-    Type.CONTENT_LIGHT_LEVEL: ("how bright it gets", ("libx265",)),
-    Type.DYNAMIC_HDR_PLUS: ("the scenes of HDR10+", ()),
-    Type.DYNAMIC_HDR_VIVID: ("the scenes of HDR Vivid", ()),
-    Type.DOVI_METADATA: ("the scenes of Dolby Vision", ()),
+    Type.STEREO3D: ("the layout of stereo 3D", ("libx264",)),
+    Type.SPHERICAL: ("the mark as a 360-degree video", ()),
+    Type.MASTERING_DISPLAY_METADATA: ("the mastering display of HDR", ("libx265",)),
+    Type.CONTENT_LIGHT_LEVEL: ("the light level of HDR", ("libx265",)),
+    Type.DYNAMIC_HDR_PLUS: ("the metadata of HDR10+", ()),
+    Type.DYNAMIC_HDR_VIVID: ("the metadata of HDR Vivid", ()),
+    Type.DOVI_METADATA: ("the metadata of Dolby Vision", ()),
 }
 # Codecs of still pictures, by FFmpeg's names. They have only ICC profiles, for which side data
 # must not be read frame by frame in PyAV 18 (see `attached`).

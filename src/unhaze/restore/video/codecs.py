@@ -77,8 +77,8 @@ def choose_encoder(
         options[encoder.quality], bit_rate = encoder.near, None
     if encoding.crf is not None:
         if encoder.quality is None or encoding.crf > encoder.worst:
-            most = f"goes to {encoder.worst}" if encoder.quality else "cannot be chosen"
-            raise UnhazeError(f"crf is {encoding.crf:g}; the quality of {encoder.encoder} {most}")
+            most = f"expected at most {encoder.worst}" if encoder.quality else "leave it out"
+            raise UnhazeError(f"crf is {encoding.crf:g}; for {encoder.encoder}, {most}")
         options[encoder.quality] = f"{encoding.crf:g}"
         if "qp_i" in options:
             options["qp_i"] = options["qp_p"]
@@ -92,7 +92,9 @@ def choose_encoder(
         options[encoder.speed] = encoding.preset
     passes = 1 if encoding.target_size is None else encoder.passes
     if encoding.target_size is not None and passes == 1:
-        notes.append(f"{encoder.encoder} is held to the size in one pass: it may miss it a little")
+        notes.append(
+            f"{encoder.encoder} has only one pass, so the size may differ a little from target_size"
+        )
     return Chosen(codec, encoder, options, bit_rate, passes, tuple(notes))
 
 
@@ -101,17 +103,17 @@ def _bit_rate(encoding: Encoding, codec: str, encoder: Codec, source: Source) ->
     wanted = encoding.bitrate
     if encoding.target_size is not None:
         if not source.seconds:
-            raise UnhazeError("target_size needs a source that says how long it is; give a bitrate")
+            raise UnhazeError("target_size requires a source of known duration; give a bitrate")
         sound = 0 if encoding.audio == "none" else source.sound_rate
         wanted = round(OVERHEAD * 8 * encoding.target_size / source.seconds - sound)
         if wanted < LEAST_RATE:
             least = (LEAST_RATE + sound) * source.seconds / OVERHEAD / 8e6
             raise UnhazeError(
                 f"target_size is {encoding.target_size / 1e6:g} MB;"
-                f" {source.seconds:.0f} s with this sound need {least:.2g} MB at least"
+                f" {source.seconds:.0f} s with this audio need at least {least:.2g} MB"
             )
     if wanted is not None and not encoder.averages:
-        raise UnhazeError(f"{codec} has no choice of bits a second; leave bitrate and size out")
+        raise UnhazeError(f"{codec} has no adjustable bitrate; leave out bitrate and target_size")
     rate = source.rate or 0
     told = rate >= LEAST_RATE  # less is the size of a playlist itself
     if wanted is None and encoding.crf is None and told and encoder.averages:
@@ -175,7 +177,7 @@ def choose_codec(wanted: str | None, family: str, suffix: str) -> str:
     claimed = CONTAINERS[suffix].codecs
     held = [name for name in claimed if CODECS[name].encoder in codecs_available]
     if not held:
-        raise UnhazeError(f"this FFmpeg encodes none of {', '.join(claimed)}; install PyAV's wheel")
+        raise UnhazeError(f"this FFmpeg cannot encode {', '.join(claimed)}; install PyAV's wheel")
     if wanted is None:
         nearest_one = FAMILIES.get(family, "h264")
         return nearest_one if nearest_one in held else held[0]
@@ -183,15 +185,13 @@ def choose_codec(wanted: str | None, family: str, suffix: str) -> str:
         wanted = _own_codec(family)
         if wanted is None:
             names = ", ".join(CODECS)
-            raise UnhazeError(f"the codec of the source is {family}, which is none of {names}")
+            raise UnhazeError(f"cannot write {family}, the codec of the source; expected {names}")
     lookup(CODECS, wanted, "codec")
     if wanted in claimed and wanted not in held:
-        raise UnhazeError(
-            f"this FFmpeg does not encode {wanted}; choose a codec of {', '.join(held)}"
-        )
+        raise UnhazeError(f"this FFmpeg cannot encode {wanted}; expected one of {', '.join(held)}")
     if wanted not in held:
         raise UnhazeError(
-            f"'{suffix}' does not hold {wanted}; choose a codec of {', '.join(held)},"
+            f"'{suffix}' files cannot contain {wanted}; choose one of {', '.join(held)},"
             " or another suffix such as .mkv"
         )
     return wanted
@@ -203,9 +203,9 @@ def losses(video: VideoStream, family: str, codec: str) -> Iterator[str]:
         yield f"{family} becomes {codec}"
         lossless = FAMILIES[family] == "ffv1" or video.format.name.startswith(("rgb", "gbr", "bgr"))
         if lossless and codec != "ffv1":
-            yield f"{codec} keeps not every value; .mkv holds ffv1, which does"
+            yield f"{codec} is lossy; ffv1 in .mkv is lossless"
     if video.metadata.get("alpha_mode", video.metadata.get("ALPHA_MODE")) == "1":
-        yield f"the transparency of {family} in this container is not read, and is lost"
+        yield f"the transparency of {family} in this container cannot be read, and is lost"
 
 
 def choose_layout(
@@ -228,13 +228,13 @@ def choose_layout(
     if wanted is not None:
         if wanted not in usable:
             raise UnhazeError(
-                f"{encoder.encoder} does not encode {width} x {height} pixels as '{wanted}';"
+                f"{encoder.encoder} cannot encode {width} x {height} pixels as '{wanted}';"
                 f" {nearest(wanted, usable)}"
             )
         usable = [wanted]
     if not usable:
         raise UnhazeError(
-            f"{name} cannot encode {width} x {height} pixels, it needs even numbers;"
+            f"{name} cannot encode {width} x {height} pixels, since both must be even;"
             " choose h264 or another codec, and a suffix such as .mkv"
         )
     as_video = source in usable or source.startswith(("yuv4", "yuva"))
@@ -251,7 +251,7 @@ def choose_layout(
         del lost[PixFmtLoss.RESOLUTION]
     notes = [f"{name} does not keep {words}" for flag, words in lost.items() if loss & flag]
     if encoder.averages and not _fits("yuv420p", width, height):
-        notes.append(f"{name} holds an odd size as {layout.name}, which some players do not play")
+        notes.append(f"{name} stores an odd size as {layout.name}, which some players cannot play")
     return layout.name, notes
 
 

@@ -185,7 +185,7 @@ def open_track(
     `audio`: as in `Encoding`; a codec encodes all sound again that is not in it yet.
     """
     target = CONTAINERS[suffix]
-    form, refused = target.form, f"'{suffix}' does not hold {words_for(stream)}"
+    form, refused = target.form, f"'{suffix}' files cannot contain {words_for(stream)}"
     if stream.type == "audio" and audio == "none":
         return None
     asked = stream.type == "audio" and audio not in ("copy", _codec_of(stream))
@@ -193,7 +193,7 @@ def open_track(
         notes.append(f"{refused}; left out")
         return None
     if asked and not _is_encoded(form, stream, SOUND_ENCODERS[audio]):
-        raise UnhazeError(f"{words_for(stream)} does not become {audio} in '{suffix}'")
+        raise UnhazeError(f"cannot convert {words_for(stream)} to {audio} in a '{suffix}' file")
     if asked and isinstance(stream, AudioStream):
         return Sound(container, stream, SOUND_ENCODERS[audio])
     base = _copied_base(form, stream)
@@ -306,10 +306,10 @@ def is_cover(stream: Stream) -> bool:
 
 def words_for(stream: Stream) -> str:
     """Returns the name of a stream for messages."""
-    kind = {"audio": "the sound track", "subtitle": "the subtitles", "video": "another video"}
-    what = kind.get(stream.type, f"the {stream.type} stream")
+    kind = {"audio": "audio track", "subtitle": "subtitle track", "video": "video track"}
+    what = kind.get(stream.type, f"{stream.type} stream")
     if is_cover(stream):
-        what = "the cover picture"
+        what = "cover picture"
     return f"{what} {stream.index} ({_codec_of(stream) or 'unknown'})"
 
 

@@ -17,7 +17,6 @@ from unhaze.restore.field import check_strength
 from unhaze.restore.video.ahead import Ahead
 from unhaze.restore.video.containers import CONTAINERS, FILE_DEMUXERS
 from unhaze.restore.video.frames import (
-    ANALYSIS,
     HOLD,
     SMOOTHING,
     check_estimates,
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STOPPED = "stopped by Ctrl-C, which is the end of the result"
+STOPPED = "stopped by Ctrl-C; the result ends there"
 # Called with frames done, total frames (None: unknown), seconds since the start.
 Progress = Callable[[int, int | None, float], None]
 
@@ -68,7 +67,6 @@ def restore_video(
     encoding: Encoding | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
-    analysis: int = ANALYSIS,
     smoothing: float = SMOOTHING,
     hold: int = HOLD,
     demuxers: str = FILE_DEMUXERS,
@@ -86,8 +84,8 @@ def restore_video(
     `start`, `end`: seconds; only that part. `codec`: of `encoding.CODEC_NAMES`; default: as the
     source, or the nearest. `encoding`: codec and all other settings of the result. `progress`:
     called with frames done, total frames or None (for two passes, of both), and seconds.
-    `analysis`: long side of the network's input, at most the restorer's. `smoothing` in [0,1):
-    share of the field kept from frame to frame. `hold`: frames that one estimate may serve.
+    `smoothing` in [0,1): share of the field kept from frame to frame. `hold`: frames that one
+    estimate may serve. The long side of the network's input is `restorer.frame_analysis`.
     `demuxers`, `max_pixels`: limits of what is opened, as for `reading.open_container`.
     The target is complete or absent. On Ctrl-C the part done becomes name.partial.suffix, until a
     later run succeeds, and KeyboardInterrupt is raised. UnhazeError: PyAV is missing, `target`
@@ -111,7 +109,7 @@ def restore_video(
         encoding=encoding,
         overwrite=overwrite,
         progress=progress,
-        how=Steadiness(analysis, smoothing, hold),
+        how=Steadiness(smoothing, hold),
         container=container,
         reconnect=reconnect,
         original=original,
@@ -209,7 +207,9 @@ def _pass_on(work: Work, sink: Sink, progress: Progress | None) -> VideoReport:
         name = sink.name_for(reading.container.format.name)
         chosen = choose(reading, name, work.encoding, strength=work.strength)
         if chosen.passes == 2:
-            raise UnhazeError("target_size needs two passes, and a file to write; give a bitrate")
+            raise UnhazeError(
+                "target_size requires two passes, so the target must be a file; give a bitrate"
+            )
         output = open_output(file, name, reading, chosen, work.encoding, sink=sink)
         if _convert(reading, output, work, tally, progress):
             output.notes.append(STOPPED)
@@ -219,7 +219,7 @@ def _pass_on(work: Work, sink: Sink, progress: Progress | None) -> VideoReport:
 def _check_passes(work: Work, chosen: "Chosen") -> None:
     """Raises UnhazeError for two passes over a source that cannot be read twice."""
     if chosen.passes == 2 and work.original is None:
-        raise UnhazeError("target_size needs two passes, and a source that is a file")
+        raise UnhazeError("target_size requires two passes, so the source must be a file")
 
 
 def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> "Journal | None":
@@ -241,7 +241,7 @@ def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> 
         "strength": work.strength,
         "controls": asdict(work.restorer.controls),
         "how": asdict(work.how),
-        "analysis": work.restorer.analysis,
+        "analysis": work.restorer.frame_analysis,
         "chosen": chosen.facts(),
         "pixel_format": work.encoding.pixel_format,
     }
@@ -309,7 +309,7 @@ def _keep_partial(file: TargetFile, target: Path, tally: Tally) -> None:
     if tally.frames:
         name = _partial_name(target)
         file.copy(name)
-        log.warning("stopped after %d frames; what is done is '%s'", tally.frames, name)
+        log.warning("stopped after %d frames; they are in '%s'", tally.frames, name)
 
 
 def _partial_name(target: Path) -> Path:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unhaze.restore.restorer import Restorer
     from unhaze.restore.video.reading import Reading
 
-ANALYSIS, SMOOTHING, HOLD = 640, 0.8, 4
+SMOOTHING, HOLD = 0.8, 4
 
 
 def restore_frames(
@@ -30,17 +30,16 @@ def restore_frames(
     restorer: "Restorer",
     *,
     strength: float = 1.0,
-    analysis: int = ANALYSIS,
     smoothing: float = SMOOTHING,
     hold: int = HOLD,
 ) -> Iterator[np.ndarray]:
     """Yields restored frames (H,W,3), uint8, uint16 or float32 in [0,1], one by one as they come.
 
-    Each result is a new array of the type and size of its frame. `analysis`, `smoothing`, `hold`:
-    as for `restore_video`. UnhazeError: a setting out of range, or not such a frame.
+    Each result is a new array of the type and size of its frame. `smoothing`, `hold`: as for
+    `restore_video`. UnhazeError: a setting out of range, or not such a frame.
     """
     check_strength(strength)
-    steadiness = Steadiness(analysis, smoothing, hold)
+    steadiness = Steadiness(smoothing, hold)
     check_estimates(restorer)
     return _restored(frames, restorer, strength, steadiness)
 
@@ -68,7 +67,7 @@ def follow(
 
     `profile`: ICC profile by which the network sees it; None: sRGB.
     """
-    small = _shrunk(pixels, min(steadiness.analysis, restorer.analysis))
+    small = _shrunk(pixels, restorer.frame_analysis)
     seen = {"grey": grey} | ({} if profile is None else {"profile": profile})
     estimate = functools.partial(restorer.estimate, **seen)
     return next_moment(before, small, estimate, steadiness)
@@ -90,7 +89,7 @@ def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
 def check_estimates(restorer: "Restorer") -> None:
     """Raises UnhazeError for a restorer that works without a field."""
     if restorer.native:
-        raise UnhazeError("native is for photos; a video needs the field: leave native out")
+        raise UnhazeError("native works only for photos; leave it out for videos")
 
 
 def read_frames(

@@ -92,7 +92,9 @@ class Journal:
         found = hashlib.sha256(extradata or b"").hexdigest()
         if self.until is not None and (found, base) != (self.extradata, self.base):
             self.remove()
-            raise UnhazeError("what an earlier run has kept does not fit any more; run it again")
+            raise UnhazeError(
+                "the part kept by an earlier run does not match any more; run the command again"
+            )
 
 
 def journal_of(target: Path) -> Path:

@@ -74,30 +74,30 @@ def report_of(
 
 def _resume_note(output: "Output") -> tuple[str, ...]:
     kept = 0 if output.journal is None else output.journal.kept
-    return (f"{kept} frames were there from an earlier run",) if kept else ()
+    return (f"reused {kept} frames of an earlier run",) if kept else ()
 
 
 def _damage_notes(reading: "Reading", tally: Tally, path: Path | None) -> Iterator[str]:
     """`path`: of the source; None if it is not a file, whose duration would be known."""
     damage = reading.damage
     if damage.places:
-        yield f"{damage.places} damaged places in the source were passed over"
+        yield f"skipped {damage.places} damaged places in the source"
     if reading.clock.leaps:
-        yield f"the clock of the source leaps {reading.clock.leaps} times; its parts were joined"
+        yield f"the timestamps of the source jump {reading.clock.leaps} times; parts were joined"
     if reading.clock.wild:
-        yield f"{reading.clock.wild} times in the source mean nothing; they were passed over"
+        yield f"ignored {reading.clock.wild} invalid timestamps of the source"
     if damage.returns:
-        yield f"the source was lost {damage.returns} times and came back"
+        yield f"the source was lost {damage.returns} times and reconnected"
     if reading.pace is not None and reading.pace.left_out:
-        yield f"{reading.pace.left_out} frames came too late to be restored, and were left out"
+        yield f"dropped {reading.pace.left_out} frames that came too late to be restored"
     if damage.end is not None:
         yield f"reading the source ended at {tally.last:.1f} s: {damage.end}"
     reached = reading.reached.get(reading.video.index, 0.0)
     missing = 0 if path is None or reached >= (reading.end or math.inf) else missing_bytes(path)
-    ends = f"the pictures end at {tally.last:.1f} s"
+    ends = f"the video ends at {tally.last:.1f} s"
     if reading.lacks > (SHORT if missing else MISSING):
-        ends += f" of the {reading.duration:.1f} s that the source claims"
+        ends += f" of the {reading.duration:.1f} s that the source declares"
     if missing:
-        yield f"the source is cut off, {missing} bytes or more that it declares are missing; {ends}"
+        yield f"the source is cut off: at least {missing} declared bytes are missing; {ends}"
     elif reading.lacks > MISSING and damage.end is None:
         yield ends

@@ -67,13 +67,12 @@ def pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) -> 
     from unhaze.restore.video.writing import write
 
     frames = read(reading, output.copies)
-    analysis = min(work.how.analysis, work.restorer.analysis)
     pictures = to_pictures(
         frames,
         reading.size,
         tally.stages,
         in_rgb=work.strength > 0,
-        analysis=analysis,
+        analysis=work.restorer.frame_analysis,
         wanted=_again(reading, output),
     )
     live, large = reading.pace is not None, math.prod(reading.size) > LARGE

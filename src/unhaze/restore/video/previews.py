@@ -17,7 +17,7 @@ from unhaze.photo import Photo
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.preview import comparison
 from unhaze.restore.video.encoders import CODECS
-from unhaze.restore.video.frames import ANALYSIS, HOLD, SMOOTHING, check_estimates, follow
+from unhaze.restore.video.frames import HOLD, SMOOTHING, check_estimates, follow
 from unhaze.restore.video.pixels import Picture, profile_of, to_pictures
 from unhaze.restore.video.reading import Reading, find_video, open_container, read
 from unhaze.restore.video.target import target_file
@@ -73,7 +73,9 @@ def preview_clip(
     """
     target = Path(target)
     if target.suffix.lower() not in CLIP_SUFFIXES:
-        raise UnhazeError(f"a clip is one of {', '.join(CLIP_SUFFIXES)}, not '{target.suffix}'")
+        raise UnhazeError(
+            f"cannot write clips as '{target.suffix}'; expected {', '.join(CLIP_SUFFIXES)}"
+        )
     check_target(target, Path(source), overwrite)
     with (
         open_container(source) as container,
@@ -125,7 +127,7 @@ def _sides(
     check_strength(strength)
     check_estimates(restorer)
     moment: Moment | None = None
-    steadiness = Steadiness(ANALYSIS, SMOOTHING, HOLD)
+    steadiness = Steadiness(SMOOTHING, HOLD)
     with closing(to_pictures(read(reading), reading.size, {})) as pictures:
         for picture in pictures:
             if not isinstance(picture, Picture) or picture.pixels is None:

@@ -168,14 +168,14 @@ def open_container(
     except (FFmpegError, OSError, ValueError) as error:
         why = reason(error)
         if local and format is None and isinstance(error, ArgumentError):
-            why = "it is of no kind that holds a video in itself, such as a playlist"
+            why = "files that refer to others, such as playlists, are not opened"
         if isinstance(error, ExitError):
             why = f"no answer within {timeout:g} s"
         if isinstance(error, ProtocolNotFoundError) and not local:
             why = missing_protocol(str(source))
         missing = missing_bytes(Path(source)) if local and isinstance(source, str | Path) else 0
         if missing:
-            why += f"; it is cut off, {missing} bytes or more that it declares are missing"
+            why += f"; it is cut off: at least {missing} declared bytes are missing"
         raise UnhazeError(f"cannot read '{name_of(source)}' as a video: {why}") from error
 
 
@@ -190,14 +190,16 @@ def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> Vid
     best = container.streams.best("video")
     video = next((each for each in videos if each is best), next(iter(videos), None))
     if video is None:
-        raise UnhazeError(f"'{name_of(source)}' holds no video; expected one with moving pictures")
+        raise UnhazeError(f"'{name_of(source)}' contains no video")
     if video.codec_context is None:
         raise UnhazeError(f"no decoder for the video in '{name_of(source)}'; convert it first")
     width, height = video.codec_context.width, video.codec_context.height
     limit = container.options.get("max_pixels")
     if limit is not None:
         if width * height > int(limit):
-            raise UnhazeError(f"{width} x {height} pixels are over the limit of {limit}")
+            raise UnhazeError(
+                f"frames of {width} x {height} pixels exceed the limit of {limit} pixels"
+            )
         video.codec_context.options = {"max_pixels": limit}
     video.thread_type = "AUTO"
     return video

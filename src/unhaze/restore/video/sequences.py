@@ -31,7 +31,7 @@ from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.resources import count_threads
 from unhaze.restore.video.files import Progress, restore_opened
-from unhaze.restore.video.frames import ANALYSIS, HOLD, SMOOTHING, check_estimates, follow
+from unhaze.restore.video.frames import HOLD, SMOOTHING, check_estimates, follow
 from unhaze.restore.video.outcome import VideoReport
 from unhaze.restore.video.streams import NUMBER, is_sequence
 from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
@@ -80,9 +80,9 @@ def find_pictures(pattern: str | Path, start_number: int | None = None) -> Pictu
     if not kept:
         if found:
             most = f"its numbers are {min(found)} to {max(found)}"
-            raise UnhazeError(f"'{pattern}' has none from {start_number} on; {most}")
+            raise UnhazeError(f"no file of '{pattern}' has a number from {start_number} on; {most}")
         raise UnhazeError(
-            f"no file is named like '{pattern}', as {named(pattern, 1).name} would be"
+            f"no file matches '{pattern}'; expected names such as {named(pattern, 1).name}"
         )
     return Pictures(pattern, {number: pattern.with_name(found[number]) for number in kept})
 
@@ -113,7 +113,6 @@ def restore_sequence(
     output: Output = AS_SOURCE,
     overwrite: bool = False,
     progress: Progress | None = None,
-    analysis: int = ANALYSIS,
     smoothing: float = SMOOTHING,
     hold: int = HOLD,
 ) -> VideoReport:
@@ -126,7 +125,7 @@ def restore_sequence(
     """
     check_strength(strength)
     check_estimates(restorer)
-    how = Steadiness(analysis, smoothing, hold)
+    how = Steadiness(smoothing, hold)
     if not isinstance(source, str | Path) or not is_sequence(source):
         _check_pictures(Path(target), fps, encoding)
         work = _Work(restorer, strength, how, output, overwrite, progress)
@@ -140,7 +139,7 @@ def restore_sequence(
         return _joined(pictures, target, restorer, fps or FPS, settings, progress)
     _check_pictures(Path(target), fps, encoding)
     if (start, end) != (None, None):
-        raise UnhazeError("start and end are for videos; of a sequence give the start number")
+        raise UnhazeError("start and end are only for videos; give the start number of a sequence")
     return _each(
         pictures, Path(target), _Work(restorer, strength, how, output, overwrite, progress)
     )
@@ -161,9 +160,11 @@ class _Work:
 def _check_pictures(target: Path, fps: float | None, encoding: Encoding | None) -> None:
     photo.check_suffix(target.suffix)
     if fps is not None:
-        raise UnhazeError("fps is of a sequence that becomes a video; leave it out")
+        raise UnhazeError("fps is only for a sequence that becomes a video; leave it out")
     if encoding not in (None, Encoding()):
-        raise UnhazeError("codec, crf and the like are of videos; the result are pictures")
+        raise UnhazeError(
+            "settings of videos, such as codec, do not apply to pictures; leave them out"
+        )
     make_folder(target.parent)
 
 
@@ -222,8 +223,8 @@ def _split(
                 settings = {"overwrite": work.overwrite, "output": work.output}
                 writers.add(functools.partial(photo.write, shown, goal, **settings))
         if not writers.done:
-            raise UnhazeError("no picture could be decoded in the wanted part")
-        notes = (f"{reading.damage.places} damaged places were passed over",) * (
+            raise UnhazeError("no frame could be decoded in the requested part")
+        notes = (f"skipped {reading.damage.places} damaged places in the source",) * (
             reading.damage.places > 0
         )
         return _report(

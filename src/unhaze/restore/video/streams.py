@@ -192,7 +192,7 @@ def sink_of(target: str | Path | IO[bytes], container: str | None) -> Sink | Non
         return Sink(target, FORMS[container] if container else suffix, form)
     if isinstance(target, str | Path):
         if container is not None:
-            raise UnhazeError("a file's container is told by its suffix; leave container out")
+            raise UnhazeError("the suffix of a file sets its container; leave container out")
         return None
     return Sink(target, FORMS[container] if container else None)
 

@@ -38,22 +38,19 @@ Estimate = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Steadiness:
-    """Settings of the temporal smoothing. `analysis`: long side in pixels of the network's input.
+    """Settings of the temporal smoothing.
 
     `smoothing` in [0,1): the share of the old field that is kept, where nothing changed, from one
     estimate to the next; 0 turns it off. `hold`: number of frames that one estimate may serve.
     """
 
-    analysis: int
     smoothing: float
     hold: int
 
     def __post_init__(self) -> None:
         """Raises UnhazeError for a value out of range or of a wrong type."""
-        for name, least in (("analysis", 16), ("hold", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise UnhazeError(f"{name} is {value!r}; expected a whole number from {least}")
+        if not isinstance(self.hold, int) or self.hold < 1:
+            raise UnhazeError(f"hold is {self.hold!r}; expected a whole number from 1")
         if not isinstance(self.smoothing, int | float) or not 0 <= self.smoothing < 1:
             raise UnhazeError(f"smoothing is {self.smoothing!r}; expected 0 (none) to below 1")
 

@@ -52,8 +52,11 @@ def write(
                 waiting.clear()
     if layout is None:
         length = "" if reading.duration is None else f" of its {reading.duration:g} s"
-        piped = "; from a pipe MP4 needs its index first, Matroska does not" * reading.piped
-        raise UnhazeError(f"no picture could be decoded in the wanted part{length}{piped}")
+        piped = (
+            "; from a pipe, MP4 must begin with its index; Matroska has no such limit"
+            * reading.piped
+        )
+        raise UnhazeError(f"no frame could be decoded in the requested part{length}{piped}")
     with timed(seconds, "write"):
         _finish(output)
 
@@ -124,11 +127,13 @@ def _finish(output: Output) -> None:
         _mux_copies(output, track.take(None))
     lost = sum(track.lost for track in output.copies.values() if isinstance(track, Sound))
     if lost:
-        output.notes.append(f"{lost} damaged places in the sound were passed over")
+        output.notes.append(f"skipped {lost} damaged places in the audio")
     if said := left_out(output.carried, output.chosen.encoder.encoder, output.codec):
         output.notes.append(said)
     if output.refused:
-        output.notes.append(f"{output.refused} packets of copied streams did not fit and were lost")
+        output.notes.append(
+            f"lost {output.refused} packets of copied streams, which the container refused"
+        )
     output.container.close()
 
 
