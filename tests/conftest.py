@@ -10,13 +10,13 @@ from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
 import pytest
-from halving import write_model
-from rgbd_scenes import draw_scenes
 
+from tests.halving import write_model
+from tests.rgbd_scenes import draw_scenes
 from unhaze.cli import main
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
     from unhaze.restore.restorer import Restorer
 
@@ -78,42 +78,6 @@ def browser() -> "Iterator[Browser]":
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
         browser.close()
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    """The address of the page that `make site` has built; skips without it."""
-    from site_page import serving_site
-
-    with serving_site() as url:
-        yield url
-
-
-@pytest.fixture
-def open_page(browser: "Browser", site: str) -> "Iterator[Callable[..., Page]]":
-    """Opens that page, as often as called."""
-    from site_page import opening
-
-    with opening(browser, site) as open_it:
-        yield open_it
-
-
-@pytest.fixture(scope="module")
-def kept_page(browser: "Browser", site: str) -> "Iterator[Page]":
-    """That page with threads, opened once: loading the network takes longer than most tests."""
-    from site_page import opening
-
-    with opening(browser, site) as open_it:
-        yield open_it(offline=True)
-
-
-@pytest.fixture
-def page(kept_page: "Page") -> "Iterator[Page]":
-    """`kept_page` without photos."""
-    from site_page import empty
-
-    yield kept_page
-    empty(kept_page)
 
 
 @pytest.fixture

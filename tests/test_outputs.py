@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pyvips
-from test_photo_readers import difference, dng, scene
 
 import unhaze as package
+from tests.photo.test_readers import difference, dng, scene
 from unhaze import formats, photo
 from unhaze.errors import UnhazeError
 from unhaze.outputs import OPTIONS, Output

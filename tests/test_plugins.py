@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.quick import slow_but
 from unhaze import plugins
 from unhaze.config import Part
 from unhaze.contracts import main as check_contract
@@ -57,7 +58,9 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=everything | environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("page", ["add-a-loss", "add-a-dataset", "add-a-method"])
+@pytest.mark.parametrize(
+    "page", slow_but(["add-a-loss"], ["add-a-loss", "add-a-dataset", "add-a-method"])
+)
 def test_the_page_is_enough(page: str, outside: Path):
     (command,) = blocks(page, "sh")
     done = run(*command.split()[1:])
@@ -71,6 +74,7 @@ def test_the_page_is_enough(page: str, outside: Path):
     assert (outside / "run" / "best.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_network_from_outside_is_trained_resumed_and_exported(outside: Path):
     net = ["--set", "net.name=my_nets:Sketch", "--over", "brief.toml"]
     recipe = '[net]\nname = "my_nets:Sketch"\nwidth = 8\n'

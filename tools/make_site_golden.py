@@ -1,7 +1,7 @@
 """Writes the golden pictures and fields by which the browser's arithmetic is checked (site/tests).
 
 Run after a change of the mathematics of `unhaze.restore.field` or of the analysis picture:
-`python tools/make_site_golden.py`. `tests/test_site_golden.py` says when that is due.
+`python tools/make_site_golden.py`. `tests/site/test_golden.py` says when that is due.
 """
 
 import base64

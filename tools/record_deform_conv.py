@@ -1,4 +1,4 @@
-"""Records values and gradients of torchvision's operator for tests/test_deform_conv.py.
+"""Records values and gradients of torchvision's operator for tests/nets/test_deform_conv.py.
 
 Run once, in an environment of its own that has torchvision (the project's needs none):
 

@@ -12,8 +12,9 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
-from serving import serving
 
+from tests.quick import slow_but
+from tests.smoke.serving import serving
 from unhaze import photo
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +69,7 @@ def left(desk: Path) -> list[str]:
     return [name for name in files if name not in kernels]
 
 
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("entry", slow_but(["command"], ENTRIES))
 def test_an_inference_leaves_nothing_behind(desk: Path, entry: str):
     start(desk, *ENTRIES[entry])
     assert left(desk) == []
@@ -110,7 +111,7 @@ def test_workers_on_ray_leave_nothing_of_onnx_runtime(desk: Path):
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here; apt-get install strace")
-@pytest.mark.parametrize("device", ["cpu", "openvino"])
+@pytest.mark.parametrize("device", slow_but(["cpu"], ["cpu", "openvino"]))
 def test_no_name_is_resolved_and_nobody_called(desk: Path, device: str):
     if device == "openvino" and find_spec("openvino") is None:
         pytest.skip("needs the extra openvino")

@@ -6,8 +6,8 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
-from serving import serving
 
+from tests.smoke.serving import serving
 from unhaze import photo
 
 pytest.importorskip("fastapi", reason="needs the extra web")

@@ -12,7 +12,7 @@ pytest.importorskip("av", reason="needs the extra video")
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
 def test_every_frame_and_the_sound_come_back(tmp_path: Path, suffix: str):
-    from video_clips import make_clip, packets_of, rgb_of
+    from tests.video_clips import make_clip, packets_of, rgb_of
 
     clip = make_clip(tmp_path / f"in{suffix}", count=25, sound="aac")
     target = tmp_path / f"out{suffix}"

@@ -38,7 +38,7 @@ HEAD = """# The zoo: published networks
 All facts are those stated by the authors at the linked commit. Scores are theirs (dB / SSIM, with
 their own protocol). Licences apply to their code and weights; with "none stated", ask the authors.
 Their weights are not part of this project. `parity`: the network here reproduces the reference
-outputs of the authors' code (tests/test_zoo*.py). Speed is measured on two CPU cores with the ONNX
+outputs of the authors' code (tests/zoo). Speed is measured on two CPU cores with the ONNX
 file, at 256 x 256 and 1024 x 1024; \\* marks measurements beside other programs. `measured` is the
 score of their published weights here, on 80 pairs of SOTS indoor (protocol `aecr`; all protocols
 are in [results.md](results.md)). [zoo-pictures.md](zoo-pictures.md) shows their results on a

@@ -24,7 +24,7 @@ class Network:
 
     net, preset: in `NETS`. licence: of code and weights, as stated at `commit`. weights: where
     their authors offer them. scores: dataset -> "dB / SSIM", seen at `scores_source`.
-    parity: our network gives the reference outputs of theirs, proven by tests/test_zoo*.py.
+    parity: our network gives the reference outputs of theirs, proven by tests/zoo.
     """
 
     name: str

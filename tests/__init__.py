@@ -1,0 +1,1 @@
+"""The tests of unhaze, in folders that mirror src/unhaze."""

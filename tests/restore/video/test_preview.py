@@ -1,0 +1,54 @@
+"""`unhaze preview`: one frame before and after, or a clip of split screens."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.video_clips import Fixed, frames_of, make_clip, rgb_of
+from unhaze import photo
+from unhaze.errors import UnhazeError
+from unhaze.restore.video.previews import preview_clip, preview_frame
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return make_clip(tmp_path / "clip.mp4", size=(160, 120), count=20, sound="aac")
+
+
+def test_a_frame(clip: Path, tmp_path: Path):
+    preview_frame(clip, tmp_path / "look.png", restorer=Fixed(0.5), at=0.7)
+    pixels = photo.read_rgb(tmp_path / "look.png").astype(int)
+    hazy, restored = pixels[:, :160], pixels[:, -160:]
+    assert pixels.shape == (120, 322, 3)
+    assert np.abs(hazy - rgb_of(clip)[7]).mean() < 2
+    assert np.abs(restored - hazy / 2).mean() < 1
+
+
+def test_a_clip(clip: Path, tmp_path: Path):
+    target = tmp_path / "look.mp4"
+    assert preview_clip(clip, target, restorer=Fixed(0.5), seconds=0.6, at=1.0) == 6
+    shown, source = rgb_of(target).astype(int), rgb_of(clip).astype(int)
+    assert [round(frame.time, 2) for frame in frames_of(target)] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert np.abs(shown[:, :, :70] - source[10:16, :, :70]).mean() < 6
+    assert np.abs(shown[:, :, 90:] - source[10:16, :, 90:] / 2).mean() < 6
+    assert shown[:, :, 80].mean() > 220, "the line between"
+
+
+def test_the_command(clip: Path, half: Path, unhaze):
+    done = unhaze("preview", clip, "--model", half)
+    assert done.stdout.decode().strip() == str(clip.with_name("clip.preview.jpg"))
+    done = unhaze("preview", clip, "--model", half, "--clip", "1")
+    assert len(frames_of(clip.with_name("clip.preview.mp4"))) == 10
+    done = unhaze("preview", clip, "--model", half)
+    assert done.returncode != 0 and b"exists" in done.stderr
+
+
+def test_what_cannot_be_shown(clip: Path, tmp_path: Path):
+    with pytest.raises(UnhazeError, match="has no frame at 9 s"):
+        preview_frame(clip, tmp_path / "a.png", restorer=Fixed(), at=9)
+    with pytest.raises(UnhazeError, match="has no frame from 9 s on"):
+        preview_clip(clip, tmp_path / "a.mp4", restorer=Fixed(), seconds=1, at=9)
+    with pytest.raises(UnhazeError, match="a clip is one of"):
+        preview_clip(clip, tmp_path / "a.gif", restorer=Fixed(), seconds=1)
+    assert not list(tmp_path.glob("a.*"))
