@@ -1,5 +1,6 @@
 """Skies as they are, lighter shadows, no cast: in pictures, from Python and from the command."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from unhaze.cli import main
 from unhaze.errors import UnhazeError
 from unhaze.image.filters import LUMA
 from unhaze.outputs import CONTROLS, Controls
-from unhaze.restore.controlling import cast_of, controlled, shade_of, sky_of
+from unhaze.restore.controlling import cast_of, controlled, keeps_cast, shade_of, sky_of
 from unhaze.restore.models import open_model
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "valley.jpg"
@@ -65,6 +66,41 @@ def test_white_balance_takes_the_cast_and_keeps_the_light():
     cast = [np.log(each[..., 0].mean() / each[..., 2].mean()) for each in (dusty, half)]
     assert cast[1] == pytest.approx(cast[0] / 2, rel=0.02)
     np.testing.assert_allclose(cast_of(grey), 1, atol=0.01)
+
+
+DUST, GREY = (0.9, 0.72, 0.48), (0.8, 0.8, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("airlight", "through", "stays"),
+    [(DUST, 0.5, True), (DUST, 1.0, False), (GREY, 0.5, False), (DUST[::-1], 0.5, False)],
+)
+def test_coloured_haze_is_told_from_grey_haze_and_none(airlight, through, stays):
+    hazy = through * landscape() + (1 - through) * np.float32(airlight)
+    assert keeps_cast(hazy, hazy) is stays
+    assert not keeps_cast(hazy, landscape())  # a model that removes the cast
+
+
+def test_a_warm_scene_without_haze_has_dark_shadows():
+    warm = landscape()[48:] * np.float32((1.2, 0.9, 0.5))
+    assert not keeps_cast(warm, warm)
+    assert keeps_cast(0.5 * warm + 0.5 * np.float32(DUST), warm)
+
+
+def test_the_command_says_that_a_cast_stays(tmp_path, capfd):
+    hazy = 0.5 * landscape() + np.float32(0.5) * np.float32(DUST)
+    source = tmp_path / "dust.png"
+    Image.fromarray(np.rint(255 * hazy).astype(np.uint8)).save(source)
+    assert main(["run", str(source), "--json", "-o", str(tmp_path / "as-it-is.png")]) == 0
+    assert any("white balance" in each for each in notes(capfd))
+    balanced = ["--white-balance", "1", "-o", str(tmp_path / "balanced.png")]
+    assert main(["run", str(source), "--json", *balanced]) == 0
+    assert notes(capfd) == []
+
+
+def notes(capfd) -> list[str]:
+    (restored,) = json.loads(capfd.readouterr().out)["files"]
+    return restored["notes"]
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.5, "much", True, float("nan")])

@@ -1,5 +1,6 @@
 """Restores photos: the effect of the network on a small analysis image is applied to the photo."""
 
+import logging
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -16,12 +17,14 @@ from unhaze.outputs import AS_MODEL, AS_SOURCE, CONTROLS, Controls, Output
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, upright
 from unhaze.photo.series import Series
 from unhaze.restore.analysis import analysis_image, where_data_is, whole_image, with_data_only
-from unhaze.restore.controlling import controlled
+from unhaze.restore.controlling import CAST_STAYS, controlled, keeps_cast
 from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
 from unhaze.restore.models import Model, analysis_of, find_model, open_model, tell_cost
 from unhaze.restore.native import restore_pixels, restore_whole
 from unhaze.restore.preview import Preview, comparison, field_pictures
+
+logger = logging.getLogger(__name__)
 
 
 class Restorer:
@@ -247,6 +250,8 @@ class Restorer:
         """
         hazy, stored, maps = self._fit_in(colours, small, size)
         restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
+        if not self.controls.white_balance and keeps_cast(hazy, restored):
+            logger.warning(CAST_STAYS)
         return Preview(hazy, restored, maps, colours)
 
     def _fit_in(

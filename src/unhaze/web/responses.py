@@ -65,7 +65,7 @@ FACTS = {
     "Unhaze-Seconds": ("The work on it.", "number"),
     "Unhaze-Size": ("WIDTHxHEIGHT in pixels.", "string"),
     "Unhaze-Lost": (
-        "What the upload held and the result does not, if anything.",
+        "What the result lacks of the upload, and a cast that stays; without either not sent.",
         "string",
     ),
 }

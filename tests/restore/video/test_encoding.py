@@ -13,6 +13,7 @@ from tests.video_clips import Fixed, frames_of, make_clip
 from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
 from unhaze.restore.video import restore_video
+from unhaze.restore.video.codecs import choose_layout
 from unhaze.restore.video.encoders import CODECS, HARDWARE
 from unhaze.restore.video.planned import plan_video
 
@@ -255,3 +256,22 @@ def test_command_and_batch_do_as_they_are_told(noisy: Path, tmp_path: Path, half
             assert not container.streams.audio
     manifest = (tmp_path / "out" / "unhaze-manifest.jsonl").read_text()
     assert json.loads(manifest.splitlines()[0])["settings"]["encoding"]["crf"] == 30
+
+
+@pytest.mark.parametrize(
+    ("source", "layout", "lost"),
+    [
+        ("rgb24", "yuv420p", True),
+        ("rgb48le", "yuv420p10le", True),
+        ("yuvj422p", "yuv420p", True),
+        ("yuv444p", "yuv444p", False),  # a video that somebody made so
+        ("yuv422p10le", "yuv422p10le", False),
+        ("gray", "gray", False),
+    ],
+)
+def test_pictures_become_what_players_decode(source, layout, lost):
+    chosen, notes = choose_layout("h264", source, 64, 48)
+    assert chosen == layout
+    assert any("colour resolution" in each for each in notes) is lost
+    assert choose_layout("h264", source, 64, 48, wanted="yuv444p")[0] == "yuv444p"
+    assert choose_layout("h264", "rgb24", 63, 48)[0] == "yuv444p"  # 4:2:0 needs even numbers

@@ -219,8 +219,9 @@ def choose_layout(
 ) -> tuple[str, list[str]]:
     """Returns the pixel format of a codec that loses least of `source`, and notes on what is lost.
 
-    `encoder`: in hardware. `wanted`: that format. UnhazeError: the encoder cannot encode this size
-    at all, or not as `wanted`.
+    Most players decode no lossy codec but in 4:2:0. Of sources that are not YUV as videos are, such
+    as RGB and JPEG pictures, no more is kept. `encoder`: in hardware. `wanted`: that format.
+    UnhazeError: the encoder cannot encode this size at all, or not as `wanted`.
     """
     encoder = encoder or CODECS[name]
     usable = usable_layouts(encoder, width, height)
@@ -236,6 +237,9 @@ def choose_layout(
             f"{name} cannot encode {width} x {height} pixels, it needs even numbers;"
             " choose h264 or another codec, and a suffix such as .mkv"
         )
+    as_video = source in usable or source.startswith(("yuv4", "yuva"))
+    if encoder.averages and wanted is None and not as_video:
+        usable = [each for each in usable if each.startswith("yuv420")] or usable
     layout, loss = find_best_pix_fmt_of_list(usable, source.replace("yuvj", "yuv"), True)
     assert layout is not None  # None only of an empty list
     lost = {
