@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, e
 
 from tests.web.files import ACME
 from unhaze import dehaze, photo
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.photo import profile
 from unhaze.photo.picture import EXIF, ICC
 from unhaze.restore.managed import colours_by

@@ -22,7 +22,7 @@ from tests.site.page import (
     wide_gamut,
 )
 from unhaze import dehaze, photo
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.metrics import psnr
 from unhaze.photo.picture import EXIF, ICC
 

@@ -26,7 +26,7 @@ from tests.site.page import (
     wait_until_shown,
 )
 from unhaze import dehaze, photo
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.metrics import psnr
 from unhaze.photo.picture import EXIF, ICC
 from unhaze.restore.restorer import Restorer
