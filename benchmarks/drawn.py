@@ -24,8 +24,7 @@ from unhaze.data.pairing import list_pictures
 from unhaze.data.transforms import patches
 from unhaze.evaluation import sha256
 from unhaze.haze import add_haze
-from unhaze.image.conversion import to_float
-from unhaze.image.resize import fitted
+from unhaze.image import fitted, to_float
 from unhaze.outputs import Controls
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video import restore_frames

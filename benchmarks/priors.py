@@ -17,7 +17,7 @@ import numpy as np
 from unhaze import photo
 from unhaze.data.catalog import find_pairs, fit_clear
 from unhaze.haze import remove_haze
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.metrics import measure
 from unhaze.restore.priors.dark_channel import DarkChannelPrior
 

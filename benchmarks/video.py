@@ -23,7 +23,7 @@ import pyvips
 
 from benchmarks.measure import ROOT, Measured, python, write_record
 from unhaze.evaluation import sha256
-from unhaze.image.filters import LUMA
+from unhaze.image import LUMA
 from unhaze.restore.field import apply_field, fit_field
 from unhaze.restore.models import FRAME_ANALYSIS
 from unhaze.restore.restorer import Restorer, analysis_image

@@ -20,3 +20,9 @@ def draw_scenes(root: Path, width: int = 48) -> Path:
         for kind, picture in (("clear", ramp * 255), ("depth", depth)):
             photo.write_rgb(root / kind / f"{index}.png", picture[:, :width].astype(np.uint8))
     return root
+
+
+def ramp(blue: int, down: int) -> np.ndarray:
+    """(32,40,3) uint8: red is 6 times the column, green `down` times the row, blue the same."""
+    rows, columns = np.mgrid[0:32, 0:40].astype(np.uint8)
+    return np.stack([columns * 6, rows * down, np.full_like(rows, blue)], -1)

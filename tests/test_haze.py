@@ -8,7 +8,7 @@ from unhaze import photo
 from unhaze.data.catalog import find_pairs
 from unhaze.data.pairing import find_scenes
 from unhaze.haze import add_haze, remove_haze, transmission
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 
 SOTS_PSNR = 11.975  # of the 500 hazy inputs of SOTS indoor, as published
 

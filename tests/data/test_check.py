@@ -11,7 +11,7 @@ from unhaze.data.check import Problem, check, structure_of
 from unhaze.data.pack import make_pack
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze, transmission
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 
 SCENES = 4
 FRAME = 10

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.rgbd_scenes import ramp
 from unhaze import photo
 from unhaze.config import Augment, Part
 from unhaze.data.build import create_data
@@ -22,11 +23,10 @@ SCENES = 7
 def root(tmp_path_factory):
     """Seven 40x32 pairs: blue is 30 times the scene, hazy is half as bright, clear has a frame."""
     root = tmp_path_factory.mktemp("pairs")
-    rows, columns = np.mgrid[0:32, 0:40].astype(np.uint8)
     for kind in ("hazy", "clear"):
         (root / kind).mkdir()
     for scene in range(SCENES):
-        clear = np.stack([columns * 6, rows * 6, np.full_like(rows, 30 * scene)], -1)
+        clear = ramp(30 * scene, down=6)
         photo.write_rgb(root / "hazy" / f"{scene}_1.png", clear // 2)
         framed = np.pad(clear, ((FRAME, FRAME), (FRAME, FRAME), (0, 0)), constant_values=255)
         photo.write_rgb(root / "clear" / f"{scene}.png", framed)

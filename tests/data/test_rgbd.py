@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.rgbd_scenes import ramp
 from unhaze import photo
 from unhaze.config import Augment, Part
 from unhaze.data.build import create_data
@@ -19,13 +20,12 @@ CPU = torch.device("cpu")
 def root(tmp_path_factory):
     """Four 40x32 scenes: red is the column, green the row, and depth the row."""
     root = tmp_path_factory.mktemp("scenes")
-    rows, columns = np.mgrid[0:32, 0:40].astype(np.uint8)
+    depth = np.arange(32, dtype=np.uint8)[:, None, None] * np.full((1, 40, 3), 5, np.uint8)
     for kind in ("clear", "depth"):
         (root / kind).mkdir()
     for index in range(4):
-        clear = np.stack([columns * 6, rows * 8, np.full_like(rows, 40 * index)], -1)
-        photo.write_rgb(root / "clear" / f"{index}.png", clear)
-        photo.write_rgb(root / "depth" / f"{index}.png", np.repeat((rows * 5)[..., None], 3, 2))
+        photo.write_rgb(root / "clear" / f"{index}.png", ramp(40 * index, down=8))
+        photo.write_rgb(root / "depth" / f"{index}.png", depth)
     return root
 
 

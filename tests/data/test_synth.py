@@ -9,7 +9,7 @@ from unhaze.data.check import check
 from unhaze.data.synth import synthesize
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw, add_haze
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 
 
 @pytest.fixture(scope="module")

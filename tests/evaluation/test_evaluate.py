@@ -18,7 +18,7 @@ from unhaze.data.catalog import PairFiles, find_pairs
 from unhaze.errors import UnhazeError
 from unhaze.evaluation import evaluate, sha256, write_result
 from unhaze.haze import add_haze
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.metrics import measure
 from unhaze.nets import create_net
 from unhaze.weights import save_weights

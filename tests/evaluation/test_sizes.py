@@ -11,8 +11,7 @@ from unhaze.cli import main
 from unhaze.data.catalog import PairFiles
 from unhaze.errors import UnhazeError
 from unhaze.evaluation import evaluate
-from unhaze.image.conversion import to_float
-from unhaze.image.resize import fitted, resized, scaled
+from unhaze.image import fitted, resized, scaled, to_float
 
 
 def soft(seed: int, height: int, width: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from scipy.ndimage import convolve
 from unhaze import photo
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze, transmission
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.metrics import fade_kernel
 from unhaze.metrics.fog_density import (
     blur,

@@ -8,7 +8,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab, rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from unhaze.errors import UnhazeError
-from unhaze.image.resize import bicubic
+from unhaze.image import bicubic
 from unhaze.metrics import METRICS, PROTOCOLS, WITH_CLEAR, measure
 from unhaze.metrics.color_difference import difference, lab_from_srgb
 from unhaze.metrics.psnr_ssim import average_pool

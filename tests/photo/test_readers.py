@@ -13,7 +13,7 @@ import pyvips
 from benchmarks.camera_files import dng
 from unhaze import formats, photo
 from unhaze.errors import UnhazeError
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.metrics.color_difference import lab_from_srgb
 from unhaze.photo import Photo, Traits, exif
 from unhaze.photo.picture import EXIF, ICC, XMP

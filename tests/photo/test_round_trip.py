@@ -8,7 +8,7 @@ import pytest
 import pyvips
 
 from unhaze import photo
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.photo import Photo, Traits
 
 

@@ -252,7 +252,7 @@ def test_every_module_is_found_where_its_name_says():
     [
         "unhaze.api.dehaze_array",
         "unhaze.cli.train.train",
-        "unhaze.image.resize.fitted",
+        "unhaze.image.fitted",
         "unhaze.exporting.graph.to_onnx",
         "unhaze.losses.contrastive.Contrastive",
         "unhaze.metrics.color_difference.ciede2000",

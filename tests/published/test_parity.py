@@ -14,7 +14,7 @@ import scipy.io
 import torch
 
 from unhaze import photo
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.published import import_weights
 from unhaze.weights import load_weights
 

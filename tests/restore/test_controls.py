@@ -10,7 +10,7 @@ from PIL import Image
 from unhaze import dehaze
 from unhaze.cli import main
 from unhaze.errors import UnhazeError
-from unhaze.image.filters import LUMA
+from unhaze.image import LUMA
 from unhaze.outputs import CONTROLS, Controls
 from unhaze.restore.controlling import cast_of, controlled, keeps_cast, shade_of, sky_of
 from unhaze.restore.models import open_model

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from unhaze import photo
-from unhaze.image.conversion import to_float
-from unhaze.image.resize import fitted
+from unhaze.image import fitted, to_float
 from unhaze.metrics.side_effects import harm
 from unhaze.restore.restorer import Restorer
 

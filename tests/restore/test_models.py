@@ -23,17 +23,19 @@ from unhaze.restore.priors import PRIORS
 
 onnx = pytest.importorskip("onnx")
 
+COMMON = """\
+data = "NYU depth"
+budget = "a minute"
+hardware = "one core"
+licence = "Apache-2.0"
+"""
 CARDS = """
 [swift]
 file = "swift.onnx"
 sha256 = "{sha256}"
 net = "quarter"
 recipe = "recipes/photo/fast.toml"
-data = "NYU depth"
-budget = "a minute"
-hardware = "one core"
-licence = "Apache-2.0"
-params = 3
+{common}params = 3
 macs_per_pixel = 14000
 purpose = "Video."
 limits = "Fog."
@@ -45,11 +47,7 @@ sha256 = "{sha256}"
 net = "aecr"
 arguments = {{ width = 16 }}
 recipe = "recipes/aecr/its.toml"
-data = "NYU depth"
-budget = "a minute"
-hardware = "one core"
-licence = "Apache-2.0"
-params = 4
+{common}params = 4
 macs_per_pixel = 700000
 purpose = "Photos."
 limits = "Fog."
@@ -61,11 +59,7 @@ file = "special.onnx"
 sha256 = "{sha256}"
 net = "aecr"
 recipe = "recipes/aecr/its.toml"
-data = "NYU depth"
-budget = "a minute"
-hardware = "one core"
-licence = "Apache-2.0"
-params = 4
+{common}params = 4
 macs_per_pixel = 44000
 purpose = "On request."
 limits = "Fog."
@@ -92,7 +86,9 @@ def shelf(tmp_path) -> Path:
     for name in ("swift", "thorough", "special"):
         identity(tmp_path / f"{name}.onnx")
     digest = hashlib.sha256((tmp_path / "swift.onnx").read_bytes()).hexdigest()
-    (tmp_path / "models.toml").write_text(CARDS.format(sha256=digest), encoding="utf-8")
+    (tmp_path / "models.toml").write_text(
+        CARDS.format(sha256=digest, common=COMMON), encoding="utf-8"
+    )
     return tmp_path
 
 

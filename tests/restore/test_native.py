@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from unhaze.errors import UnhazeError
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.restore import native
 from unhaze.restore.engine import Engine, OutOfMemory
 from unhaze.restore.native import restore_strips, restore_whole

@@ -11,7 +11,7 @@ import pyvips
 from unhaze import photo
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.photo import Photo, Traits
 from unhaze.restore import analysis, field, field_kernel, models, restorer
 from unhaze.restore.restorer import Restorer, analysis_image

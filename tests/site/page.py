@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, expect
 
 from tests.web.files import ACME
-from unhaze import photo
-from unhaze.image.conversion import to_float
+from unhaze import dehaze, photo
+from unhaze.image import to_float
 from unhaze.photo import profile
 from unhaze.photo.picture import EXIF, ICC
 from unhaze.restore.managed import colours_by
@@ -207,3 +207,13 @@ CASES: dict[str, Callable[[], bytes]] = {
     "lossless-alpha.webp": lambda: encoded(".webp", lossless=True, format="webp", alpha=slope()),
     "p3.webp": lambda: encoded(".webp", quality=90, format="webp", **wide_gamut()),
 }
+
+
+def expected_and_saved(page: Page, name: str, content: bytes) -> tuple[bytes, bytes]:
+    """What Python makes of a photo, and what the page saves of it, under the name of results."""
+    expected = dehaze(content, model="photo-fast")
+    choose(page, given(name, content))
+    wait_until_shown(page)
+    saved, result = save(page)
+    assert saved == f"{Path(name).stem}.unhazed{Path(name).suffix}"
+    return expected, result

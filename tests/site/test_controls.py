@@ -19,7 +19,7 @@ from tests.site.page import (
     wide_gamut,
 )
 from unhaze import dehaze, photo
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.metrics import psnr
 from unhaze.outputs import CONTROLS, Controls
 from unhaze.restore.restorer import Restorer

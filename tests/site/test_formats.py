@@ -13,6 +13,7 @@ from tests.site.page import (
     TURNED,
     choose,
     encoded,
+    expected_and_saved,
     given,
     save,
     scene,
@@ -21,7 +22,7 @@ from tests.site.page import (
     wide_gamut,
 )
 from unhaze import dehaze, photo
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.metrics import psnr
 from unhaze.photo.picture import EXIF, ICC
 
@@ -54,11 +55,7 @@ LEAST = {".gif": 40, ".avif": 43}
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_download_is_what_the_command_line_writes(page, name):
     content = FORMATS[name]()
-    expected = dehaze(content, model="photo-fast")
-    choose(page, given(name, content))
-    wait_until_shown(page)
-    saved, result = save(page)
-    assert saved == f"{Path(name).stem}.unhazed{Path(name).suffix}"
+    expected, result = expected_and_saved(page, name, content)
     with photo.open_photo(expected) as by_python, photo.open_photo(result) as by_page:
         for trait in ("format", "orientation", "lossless", "full_chroma", "grey", "density"):
             assert getattr(by_page.traits, trait) == getattr(by_python.traits, trait), trait

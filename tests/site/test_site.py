@@ -20,12 +20,13 @@ from tests.site.page import (
     VALLEY,
     choose,
     empty,
+    expected_and_saved,
     given,
     save,
     wait_until_shown,
 )
 from unhaze import dehaze, photo
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.metrics import psnr
 from unhaze.photo.picture import EXIF, ICC
 from unhaze.restore.restorer import Restorer
@@ -44,11 +45,7 @@ def screenshots(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("name", CASES)
 def test_the_download_is_what_the_command_line_writes(page, name):
     content = CASES[name]()
-    expected = dehaze(content, model="photo-fast")
-    choose(page, given(name, content))
-    wait_until_shown(page)
-    saved, result = save(page)
-    assert saved == f"{Path(name).stem}.unhazed{Path(name).suffix}"
+    expected, result = expected_and_saved(page, name, content)
     with photo.open_photo(expected) as by_python, photo.open_photo(result) as by_page:
         assert by_page.shape == by_python.shape
         assert by_page.dtype == by_python.dtype

@@ -29,11 +29,7 @@ from unhaze.weights import load_weights, newest_state
 GOLDEN = [0.75146, 0.74370, 0.71976, 0.76114, 0.69676, 0.69279]
 
 
-@pytest.fixture(scope="module")
-def recipe_file(scenes, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("recipe") / "small.toml"
-    path.write_text(
-        f"""
+RECIPE = """
 title = "small"
 seed = 3
 [net]
@@ -64,13 +60,6 @@ validate_every = 6
 validate_limit = 2
 save_every = 3
 """
-    )
-    return path
-
-
-@pytest.fixture
-def recipe(recipe_file) -> Recipe:
-    return load_config(recipe_file)
 
 
 def logged(run: Path, key: str = "total") -> dict[int, float]:

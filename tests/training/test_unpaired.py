@@ -15,7 +15,7 @@ from tests.rgbd_scenes import draw_scenes
 from tests.training.forks import ranks, together
 from unhaze import photo
 from unhaze.cli import main
-from unhaze.config import Recipe, load_config
+from unhaze.config import load_config
 from unhaze.errors import UnhazeError
 from unhaze.methods.alarms import Alarm
 from unhaze.tensors import load_tensors
@@ -25,11 +25,7 @@ from unhaze.weights import load_weights, newest_state
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
-@pytest.fixture(scope="module")
-def recipe_file(scenes, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("recipe") / "small.toml"
-    path.write_text(
-        f"""
+RECIPE = """
 title = "small"
 seed = 3
 [net]
@@ -71,13 +67,6 @@ pictures_every = 2
 validate_every = 4
 save_every = 2
 """
-    )
-    return path
-
-
-@pytest.fixture
-def recipe(recipe_file) -> Recipe:
-    return load_config(recipe_file)
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,12 @@ import os
 import re
 import time
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 
 from tests.web.files import hazy_photo, same_but_colours
 from tests.web.served_page import (
@@ -24,27 +23,12 @@ from tests.web.served_page import (
     choose,
     drop,
     mean_colour,
-    opening_served,
     press_and_save,
     set_range,
     wait_for_picture,
 )
-from tests.web.server import Running, serving
 from unhaze import photo
-from unhaze.web import Settings
 from unhaze.web.app import PAGE
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Running]:
-    with serving(Settings(device="cpu", workers=1, analysis=256)) as running:
-        yield running
-
-
-@pytest.fixture
-def open_page(browser: Browser, server: Running) -> Iterator[Callable[..., Page]]:
-    with opening_served(browser, server) as open_it:
-        yield open_it
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +37,7 @@ def screenshots(tmp_path_factory) -> Path:
     return Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
 
 
-def test_drop_blend_and_download_what_the_api_answers(open_page, server):
+def test_drop_blend_and_download_what_the_api_answers(open_page, page_server):
     hazy = hazy_photo(".jpg", size=(300, 400))
     page = open_page()
     drop(page, "my valley.jpg", hazy)
@@ -92,7 +76,7 @@ def test_drop_blend_and_download_what_the_api_answers(open_page, server):
         ({"white_balance": 0.9}, balanced),
     ):
         query = {"analysis": 256, "model": "photo"} | wishes
-        answer = httpx2.post(f"{server.url}/v1/dehaze", content=hazy, params=query, timeout=30)
+        answer = httpx2.post(f"{page_server.url}/v1/dehaze", content=hazy, params=query, timeout=30)
         assert saved == answer.content
 
 
@@ -155,7 +139,7 @@ def test_full_size_shows_one_pixel_as_one_and_moves(open_page):
 
 
 @pytest.mark.slow
-def test_many_photos_a_broken_one_and_all_as_zip(open_page, server):
+def test_many_photos_a_broken_one_and_all_as_zip(open_page, page_server):
     page = open_page()
     photos = {"first__jpg": hazy_photo(), "second__png": hazy_photo(".png", kind="uint16")}
     choose(page, **photos, broken__jpg=b"no picture")
@@ -178,7 +162,7 @@ def test_many_photos_a_broken_one_and_all_as_zip(open_page, server):
     expect(page.locator("#viewer")).to_be_hidden()
     deadline = time.monotonic() + 10
     while {"first.jpg", "second.png"} & {
-        each.name for each in server.clearer.uploads.items.values()
+        each.name for each in page_server.clearer.uploads.items.values()
     }:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -217,7 +201,7 @@ def test_a_reload_brings_everything_back(open_page):
 
 
 @pytest.mark.slow
-def test_what_waits_can_be_cancelled_and_tried_again(open_page, server):
+def test_what_waits_can_be_cancelled_and_tried_again(open_page, page_server):
     page = open_page()
     held = []
     page.route("**/v1/photos?*", lambda route: held.append(route))

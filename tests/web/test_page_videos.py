@@ -1,33 +1,18 @@
 """Videos in the page of `unhaze serve`: sent, seen before and after, changed, saved."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.video_clips import make_clip, rgb_of
-from tests.web.served_page import choose, opening_served, press_and_save, set_range
-from tests.web.server import Running, serving
+from tests.web.served_page import choose, press_and_save, set_range
 from tests.web.test_hostile import wait_until
 from unhaze import photo
-from unhaze.web import Settings
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Running]:
-    with serving(Settings(device="cpu", workers=1, analysis=256)) as running:
-        yield running
-
-
-@pytest.fixture
-def open_page(browser: Browser, server: Running) -> Iterator[Callable[..., Page]]:
-    with opening_served(browser, server) as open_it:
-        yield open_it
 
 
 def test_a_short_video(open_page, tmp_path):

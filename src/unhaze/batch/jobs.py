@@ -90,7 +90,7 @@ class Settings:
     exist and are not older than their source are kept and count as done. compare, save_field: write
     the comparison or the field of a photo beside its target. start, end: the part of a video, in
     seconds. encoding: how videos are written. analysis: long side in pixels of the network's input
-    (default: the model's, for videos that of restore_video). output: how photos are written.
+    (default: that of `Restorer`). output: how photos are written.
     controls: the user's corrections of the model's result.
     """
 

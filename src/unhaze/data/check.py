@@ -15,7 +15,7 @@ from unhaze.data.catalog import Dataset, find_dataset, find_files, fit_clear
 from unhaze.data.pack import is_pack, open_pack, read_index
 from unhaze.data.pairing import Found, PairFiles, SceneFiles, match_scenes
 from unhaze.errors import UnhazeError
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.validation import check_arguments
 
 # Measured on 100 NYU scenes. Under the thickest haze of RESIDE (beta 1.8, A 1), and under a denser

@@ -16,7 +16,7 @@ from unhaze.data.check import size_of
 from unhaze.data.pairing import PairFiles
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
-from unhaze.image.conversion import channels_first, to_float
+from unhaze.image import channels_first, to_float
 
 
 class PairedFolders:

@@ -23,9 +23,7 @@ from unhaze.data.pairing import list_pictures
 from unhaze.data.transforms import crop_batch, generator_for, haze_batch
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
-from unhaze.image.conversion import narrowed, to_float, to_u8
-from unhaze.image.filters import grey, guided_filter, window_minimum
-from unhaze.image.resize import lanczos
+from unhaze.image import grey, guided_filter, lanczos, narrowed, to_float, to_u8, window_minimum
 from unhaze.metrics.fog_density import fade
 
 LONG_SIDE = 800  # pixels; larger photos are shrunk, so that all of them fit in memory

@@ -19,8 +19,7 @@ from unhaze import photo
 from unhaze.atomic import made_aside
 from unhaze.data.pairing import SceneFiles, find_scenes
 from unhaze.errors import UnhazeError
-from unhaze.image.conversion import to_float, to_u8
-from unhaze.image.resize import cell_means
+from unhaze.image import cell_means, to_float, to_u8
 from unhaze.photo.kinds import HEAD, kind_of
 
 if TYPE_CHECKING:

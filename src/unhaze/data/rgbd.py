@@ -16,7 +16,7 @@ from unhaze.data.pairing import find_scenes
 from unhaze.data.transforms import crop_batch, generator_for, haze_batch
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
-from unhaze.image.conversion import narrowed
+from unhaze.image import narrowed
 
 LAW = HazeLaw(beta=(0.5, 1.8), airlight_at_one=0.5)
 

@@ -10,7 +10,7 @@ from unhaze.data.pack import cut
 from unhaze.data.pairing import SceneFiles, find_scenes
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw, add_haze, tint, transmission
-from unhaze.image.conversion import to_float, to_u8
+from unhaze.image import to_float, to_u8
 
 
 def synthesize(

@@ -32,9 +32,7 @@ from unhaze.evaluation.saving import (
     write_result,
     write_tables,
 )
-from unhaze.image.conversion import to_float
-from unhaze.image.filters import LUMA
-from unhaze.image.resize import fitted, resized, scaled
+from unhaze.image import LUMA, fitted, resized, scaled, to_float
 from unhaze.metrics import METRICS, PROTOCOLS, WITH_CLEAR, measure
 from unhaze.metrics.fog_density import fade
 from unhaze.metrics.side_effects import HARM, harm

@@ -12,7 +12,7 @@ import numpy as np
 from unhaze.errors import UnhazeError
 from unhaze.evaluation.precomputed import precomputed_in
 from unhaze.hardware import describe_cpu
-from unhaze.image.conversion import channels_first
+from unhaze.image import channels_first
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ import numpy as np
 from unhaze import photo
 from unhaze.data.pairing import PairFiles, list_pictures
 from unhaze.errors import UnhazeError
-from unhaze.image.conversion import to_float
-from unhaze.image.resize import fitted
+from unhaze.image import fitted, to_float
 
 ENDING = ".unhazed"  # of what `unhaze` itself writes beside its inputs
 

@@ -16,7 +16,7 @@ import numpy as np
 from unhaze import photo
 from unhaze.atomic import made_aside
 from unhaze.errors import UnhazeError
-from unhaze.image.conversion import to_u8
+from unhaze.image import to_u8
 
 if TYPE_CHECKING:
     from unhaze.evaluation import Evaluation

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unhaze.image.filters import LUMA
+from unhaze.image import LUMA
 
 PATCH = 15  # pixels, in which a sky is flat
 # Of 119 clear photos, means over each: luminance is over 0.29 for nine in ten; red less blue, and

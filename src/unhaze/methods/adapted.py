@@ -13,7 +13,7 @@ from unhaze.data import PairedBatch
 from unhaze.data.folders import as_tensor
 from unhaze.data.unpaired import chosen, pictures_in
 from unhaze.errors import UnhazeError
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.losses.unpaired import contrast_lacking, sky_tint, tone
 from unhaze.methods.steps import Pairs, Setup
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.image.resize import bicubic
+from unhaze.image import bicubic
 from unhaze.metrics.color_difference import ciede2000
 from unhaze.metrics.fog_density import fade
 from unhaze.metrics.psnr_ssim import (

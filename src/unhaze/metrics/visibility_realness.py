@@ -15,8 +15,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.image.filters import window_minimum
-from unhaze.image.resize import cell_means
+from unhaze.image import cell_means, window_minimum
 from unhaze.metrics.psnr_ssim import eight_bits
 
 BT601 = np.array([0.299, 0.587, 0.114])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unhaze.image.filters import LUMA
+from unhaze.image import LUMA
 
 BORDER = "replicate"  # zeros draw a frame around flat skies
 EPSILON = 3e-3  # variance of luma (contrast of 14/255) under which t is the same on both sides

@@ -11,7 +11,7 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.outputs import Output
 from unhaze.photo import behind, exif, inventory, profile
 from unhaze.photo.picture import (

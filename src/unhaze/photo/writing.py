@@ -15,7 +15,7 @@ from unhaze.atomic import new_file
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
 from unhaze.formats import FORMATS
-from unhaze.image.conversion import to_u8
+from unhaze.image import to_u8
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo import fields, metadata
 from unhaze.photo.converting import converted, whole

@@ -11,7 +11,7 @@ from unhaze import photo
 from unhaze.data.catalog import PairFiles, fit_clear
 from unhaze.errors import UnhazeError
 from unhaze.evaluation.models import open_subject
-from unhaze.image.conversion import to_float, to_u8
+from unhaze.image import to_float, to_u8
 from unhaze.metrics import measure
 from unhaze.report.paper import Row, by_authors
 

@@ -22,8 +22,7 @@ from unhaze.data.pairing import list_pictures
 from unhaze.errors import UnhazeError
 from unhaze.evaluation.models import Subject, open_subject
 from unhaze.evaluation.saving import new_folder, without_nan
-from unhaze.image.conversion import to_float, to_u8
-from unhaze.image.resize import fitted
+from unhaze.image import fitted, to_float, to_u8
 from unhaze.metrics.fog_density import SMALLEST, fade
 from unhaze.report.figures import strip
 from unhaze.restore.models import list_models

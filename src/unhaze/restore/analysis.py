@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import pyvips
 
-from unhaze.image.resize import as_image, size_within
+from unhaze.image import as_image, size_within
 from unhaze.photo import Photo, Traits
 from unhaze.photo.picture import STRIP
 from unhaze.restore.field_kernel import kernel, shrink_rows

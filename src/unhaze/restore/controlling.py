@@ -7,7 +7,7 @@ previews, strips, animations and videos. `strength` is applied afterwards.
 
 import numpy as np
 
-from unhaze.image.filters import LUMA, guided_filter
+from unhaze.image import LUMA, guided_filter
 from unhaze.outputs import AS_MODEL, Controls
 
 GRID = 128  # cells along the longer side for the search for sky

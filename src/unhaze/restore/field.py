@@ -18,7 +18,7 @@ from numbers import Real
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.image.filters import LUMA, window_sum
+from unhaze.image import LUMA, window_sum
 from unhaze.restore import field_kernel
 from unhaze.restore.resources import count_threads
 

@@ -24,15 +24,17 @@ static void locate(int64_t pixel, int64_t size, int64_t count, int64_t *before, 
     *share = (float)(centre - *before);
 }
 
-/* The map pixels on both sides of `count` pixels of a row from `begin` on, and the share of the right ones. */
-static void locate_columns(int64_t begin, int64_t count, int64_t width, int64_t map_width, int32_t *left,
-                           int32_t *right, float *share) {
+/* Map pixels left and right of at most `most` columns from `begin` on, and the share of the right; the count. */
+static int64_t locate_columns(int64_t begin, int64_t most, int64_t width, int64_t map_width, int32_t *left,
+                              int32_t *right, float *share) {
+    const int64_t count = width - begin < most ? width - begin : most;
     for (int64_t i = 0; i < count; i++) {
         int64_t before;
         locate(begin + i, width, map_width, &before, share + i);
         left[i] = (int32_t)before;
         right[i] = (int32_t)(before + 1 < map_width ? before + 1 : before);
     }
+    return count;
 }
 
 /* `high` rows of `wide` means of cells, from rows of 8 bits; where cells reach beyond these, the last repeats. */
@@ -124,8 +126,7 @@ int apply_rows(const Apply *a, const void *in, void *out, int64_t first, int64_t
     Wide *w = malloc(sizeof(Wide));
     if (!w) return 1;
     for (int64_t begin = 0; begin < a->width; begin += TILE) {
-        const int64_t count = a->width - begin < TILE ? a->width - begin : TILE;
-        locate_columns(begin, count, a->width, a->map_width, w->left, w->right, w->share);
+        const int64_t count = locate_columns(begin, TILE, a->width, a->map_width, w->left, w->right, w->share);
         int64_t current = -1;
         float(*upper)[4 * TILE] = w->rows[0], (*lower)[4 * TILE] = w->rows[1];
         for (int64_t row = 0; row < rows; row++) {
@@ -369,8 +370,7 @@ int apply_yuv(const Yuv *v, int64_t first, int64_t last) {
     Band *b = malloc(sizeof(Band));
     if (!b) return 1;
     for (int64_t begin = 0; begin < v->width; begin += PART) {
-        const int64_t count = v->width - begin < PART ? v->width - begin : PART;
-        locate_columns(begin, count, v->width, v->map_width, b->left, b->right, b->share);
+        const int64_t count = locate_columns(begin, PART, v->width, v->map_width, b->left, b->right, b->share);
         int64_t current = -1;
         float(*upper)[PART] = b->rows[0], (*lower)[PART] = b->rows[1];
         for (int64_t row = first; row < last; row++) {

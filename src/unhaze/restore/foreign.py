@@ -10,8 +10,7 @@ import numpy as np
 import onnxruntime
 
 from unhaze.errors import UnhazeError
-from unhaze.image.conversion import channels_first
-from unhaze.image.resize import lanczos
+from unhaze.image import channels_first, lanczos
 from unhaze.restore.conventions import (
     RANGES,
     TYPES,

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyvips
 
-from unhaze.image.conversion import to_float
-from unhaze.image.filters import window_mean
+from unhaze.image import to_float, window_mean
 from unhaze.photo import Traits
 from unhaze.photo.picture import ICC
 from unhaze.restore.field import apply_to_strips

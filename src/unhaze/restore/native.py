@@ -18,8 +18,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.image.conversion import channels_first, to_float
-from unhaze.image.filters import LUMA
+from unhaze.image import LUMA, channels_first, to_float
 from unhaze.restore.engine import EVERYTHING, OutOfMemory, Part
 from unhaze.restore.models import Model
 from unhaze.restore.resources import free_memory

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unhaze.image.conversion import to_u8
-from unhaze.image.filters import LUMA, window_mean
+from unhaze.image import LUMA, to_u8, window_mean
 from unhaze.restore.managed import Colours
 
 DIVIDER = 0.004  # width of the line between before and after, as a share of the longer side

@@ -12,7 +12,7 @@ import numpy as np
 from unhaze import photo as photos
 from unhaze.atomic import check_target, make_folder
 from unhaze.errors import UnhazeError
-from unhaze.image.conversion import check_pixels, to_float, to_u8
+from unhaze.image import check_pixels, to_float, to_u8
 from unhaze.outputs import AS_MODEL, AS_SOURCE, CONTROLS, Controls, Output
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, upright
 from unhaze.photo.series import Series

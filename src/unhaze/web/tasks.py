@@ -14,7 +14,7 @@ import pyvips
 from unhaze import photo as photos
 from unhaze.errors import UnhazeError
 from unhaze.formats import NAMED
-from unhaze.image.conversion import to_u8
+from unhaze.image import to_u8
 from unhaze.outputs import AS_MODEL, SAME, Controls, Output
 from unhaze.photo.inventory import noted
 from unhaze.photo.picture import ICC

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from unhaze.image.filters import guided_filter, window_mean, window_minimum
-from unhaze.image.resize import cell_means
+from unhaze.image import cell_means, guided_filter, window_mean, window_minimum
 from unhaze.restore.priors import airlight, haze_lines, smoothing
 from unhaze.restore.priors.airlight_votes import vote_for_airlight
 from unhaze.restore.priors.estimate import scaled, scaled_patch

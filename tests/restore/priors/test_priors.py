@@ -11,7 +11,7 @@ from unhaze.data.catalog import find_pairs
 from unhaze.errors import UnhazeError
 from unhaze.evaluation import evaluate
 from unhaze.haze import add_haze
-from unhaze.image.conversion import to_float
+from unhaze.image import to_float
 from unhaze.restore.priors import PRIORS, create_prior
 from unhaze.restore.priors.color_attenuation import attenuation_depth
 from unhaze.restore.priors.contrast import block_cost

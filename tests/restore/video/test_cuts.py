@@ -8,7 +8,7 @@ import pytest
 import pyvips
 
 from unhaze import photo
-from unhaze.image.filters import LUMA
+from unhaze.image import LUMA
 from unhaze.restore.video.temporal import Steadiness, next_moment
 
 SIZE = (160, 240)  # rows and columns of the frames

@@ -216,7 +216,7 @@ def test_a_file_holds_the_same_and_the_call_wins(tmp_path: Path):
         codec="av1", bitrate=2_000_000, audio="none"
     )
     file.write_text("quality = 3\n")
-    with pytest.raises(UnhazeError, match="has 'quality'"):
+    with pytest.raises(UnhazeError, match="unknown key 'quality'"):
         read_encoding({}, file)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.video_clips import Fixed, hazy_scene, make_clip, rgb_of
 from unhaze.errors import UnhazeError
-from unhaze.image.filters import LUMA
+from unhaze.image import LUMA
 from unhaze.restore.video import read_frames, restore_frames, restore_video
 from unhaze.restore.video.temporal import Steadiness, find_motion, is_cut, next_moment
 

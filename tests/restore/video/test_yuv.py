@@ -11,7 +11,7 @@ from av.video.reformatter import VideoReformatter
 from tests.video_clips import Fixed, frames_of, hazy_scene, make_clip
 from unhaze.restore.field import apply_field
 from unhaze.restore.video import pixels, restore_video
-from unhaze.restore.video.yuv import restore_yuv, takes
+from unhaze.restore.video.pixels import restore_yuv, takes
 
 BT709, BT601, BT2020 = 1, 6, 9
 LIMITED, FULL = 1, 2

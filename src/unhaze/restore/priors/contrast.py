@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unhaze.image.filters import grey, guided_filter
+from unhaze.image import grey, guided_filter
 from unhaze.restore.priors.airlight import quad_tree
 from unhaze.restore.priors.estimate import Estimate, check_settings, scaled
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unhaze.image.filters import grey, guided_filter, window_minimum
+from unhaze.image import grey, guided_filter, window_minimum
 from unhaze.restore.priors.airlight import brightest_of
 from unhaze.restore.priors.estimate import Estimate, check_settings, scaled, scaled_patch
 from unhaze.restore.priors.matting import soft_matting

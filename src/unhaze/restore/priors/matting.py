@@ -6,8 +6,7 @@ Matting", CVPR 2006; its use for transmissions is eq. 14 and 15 of He, Sun and T
 
 import numpy as np
 
-from unhaze.image.filters import symmetric_inverse, window_sum
-from unhaze.image.resize import cell_means
+from unhaze.image import cell_means, symmetric_inverse, window_sum
 from unhaze.restore.priors.solver import conjugate_gradient, double
 
 EPSILON = 1e-6  # over the 9 pixels of a window: keeps flat windows solvable

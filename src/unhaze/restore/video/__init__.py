@@ -12,11 +12,11 @@ from unhaze.restore.video.containers import TARGET_SUFFIXES, VIDEO_SUFFIXES
 if TYPE_CHECKING:
     from unhaze.restore.video.files import restore_video
     from unhaze.restore.video.frames import read_frames, restore_frames
-    from unhaze.restore.video.outcome import VideoReport
+    from unhaze.restore.video.pipeline import VideoReport
 
 # Name: the module that defines it, loaded on first use.
 LATER = {
-    "VideoReport": "outcome",
+    "VideoReport": "pipeline",
     "read_frames": "frames",
     "restore_frames": "frames",
     "restore_video": "files",

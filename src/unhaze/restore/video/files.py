@@ -22,8 +22,7 @@ from unhaze.restore.video.frames import (
     check_estimates,
     require_av,
 )
-from unhaze.restore.video.outcome import VideoReport, report_of
-from unhaze.restore.video.pipeline import Tally, Work, pipeline
+from unhaze.restore.video.pipeline import Tally, VideoReport, Work, pipeline, report_of
 from unhaze.restore.video.streams import (
     RECONNECT,
     Pace,

@@ -11,8 +11,7 @@ import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
-from unhaze.image.conversion import check_pixels, to_float
-from unhaze.image.resize import lanczos, size_within
+from unhaze.image import check_pixels, lanczos, size_within, to_float
 from unhaze.restore.analysis import analysis_image
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.video.ahead import Ahead

@@ -161,9 +161,7 @@ def open_output(
             video.metadata.update(true_still(stream.metadata))
             video.disposition = stream.disposition
             if reading.start and video.metadata.pop("timecode", None):
-                notes.append(
-                    "the timecode is that of the whole video, so a part is written without it"
-                )
+                notes.append("the timecode is that of the whole video, so a part has none")
         elif not is_made_anew(stream, chapters):
             track = open_track(container, stream, suffix, notes, audio=encoding.audio)
             if track is not None:

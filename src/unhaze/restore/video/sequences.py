@@ -32,7 +32,7 @@ from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.resources import count_threads
 from unhaze.restore.video.files import Progress, restore_opened
 from unhaze.restore.video.frames import HOLD, SMOOTHING, check_estimates, follow
-from unhaze.restore.video.outcome import VideoReport
+from unhaze.restore.video.pipeline import VideoReport
 from unhaze.restore.video.streams import NUMBER, is_sequence
 from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
 from unhaze.scratch import scratch_folder

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.image.filters import LUMA, window_mean
-from unhaze.image.resize import cell_means
+from unhaze.image import LUMA, cell_means, window_mean
 
 CELL = 4  # analysis pixels along the side of a cell, in which change is measured
 STILL, CHANGED = 0.015, 0.06  # change of a cell's luma that is noise; that is other content
