@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.quick import slow_but
 from unhaze.config import load_config
 from unhaze.data import PairedBatch
 from unhaze.data.build import create_data
@@ -43,7 +44,12 @@ OFFLINE = "losses.contrastive.weights=random"
 QUICK = "losses.contrastive.layer_weights=[0.5, 1, 0, 0, 0]"
 
 
-@pytest.mark.parametrize("name", NETS)
+EVERY_NET_SLOWLY = pytest.mark.parametrize(
+    "name", slow_but(["aodnet", "aecr", "ffanet", "kddn"], NETS)
+)
+
+
+@EVERY_NET_SLOWLY
 def test_any_network_by_two_lines(name: str, tmp_path: Path):
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE.replace("NAME", name) + TWO_LINES)
@@ -56,7 +62,7 @@ def test_any_network_by_two_lines(name: str, tmp_path: Path):
     assert result.step == 1
 
 
-@pytest.mark.parametrize("name", NETS)
+@EVERY_NET_SLOWLY
 def test_at_the_start_it_is_one_of_several_and_not_all(name: str):
     """With the guard, the gradient of 0.1 CR is at most a few times that of L1."""
     torch.manual_seed(5)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.quick import slow_but
 from unhaze.config import LossPart, Part, Recipe, load_config, to_table
 from unhaze.data.catalog import DATASETS
 from unhaze.nets import NETS, create_net
@@ -209,7 +210,10 @@ def tiny_teacher(path: Path, student: Part, imitates: bool) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("path", ALL, ids=name_of)
+QUICK = [path for path in ALL if path.parent.name in ("recipes", "aecr", "table2")]
+
+
+@pytest.mark.parametrize("path", slow_but(QUICK, ALL), ids=name_of)
 def test_builds_and_does_one_step(path: Path, tmp_path: Path, monkeypatch):
     """With its own data, losses, method and schedule in kind; the network tiny, the data small."""
     monkeypatch.chdir(ROOT)

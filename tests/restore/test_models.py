@@ -155,6 +155,7 @@ def test_damaged_and_missing_shipped_models(shelf):
         find_model("swift", folder=shelf)
 
 
+@pytest.mark.slow
 def test_models_by_path(tmp_path):
     path = identity(tmp_path / "mine.onnx")
     assert find_model(path) == find_model(str(path)) == path

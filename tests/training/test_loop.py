@@ -137,6 +137,7 @@ def train_until_stopped(recipe_file: Path, out: Path) -> None:
     assert not result.finished and result.step > 0
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_leaves(recipe_file, tmp_path):
     run = tmp_path / "run"
     process = start(train_until_stopped, recipe_file, run)

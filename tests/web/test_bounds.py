@@ -341,6 +341,7 @@ def test_a_fault_of_ours_is_a_json_500(running, monkeypatch):
     assert running.clearer.desk.taken == 0
 
 
+@pytest.mark.slow
 def test_a_large_body_that_is_refused_leaves_nothing_behind(monkeypatch):
     """Hypercorn hands a body over in ten pieces of 64 kB; more would wait for ever, and be kept."""
     stand_in(monkeypatch, 4)

@@ -64,6 +64,7 @@ def test_one_client_may_hold_only_so_many_connections():
         assert "unhaze_connections 1.0" in numbers
 
 
+@pytest.mark.slow
 def test_all_together_may_hold_only_so_many_and_idle_ones_make_room(monkeypatch):
     monkeypatch.setattr(server, "IDLE_SECONDS", 4)
     with serving(Settings(max_connections=6, **COMMON)) as running:

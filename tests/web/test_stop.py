@@ -93,6 +93,7 @@ def test_a_stop_under_work_is_short_and_clean(tmp_path):
     assert not list(tmp_path.glob("unhaze*"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the processes")
 def test_workers_do_not_outlive_a_killed_server(tmp_path):
     with command(folder=tmp_path) as (process, url), ThreadPoolExecutor(1) as pool:

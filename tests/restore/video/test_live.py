@@ -16,6 +16,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.quick import slow_but
 from tests.video_clips import Fixed, make_clip, needs_ffmpeg
 from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
@@ -228,6 +229,7 @@ def test_a_file_opens_no_url(port: int, tmp_path: Path):
             server.accept()
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 def test_a_live_source_ends_when_it_stays_away(port: int, tmp_path: Path):
     url, target = f"udp://127.0.0.1:{port}", tmp_path / "out.mkv"
@@ -240,6 +242,7 @@ def test_a_live_source_ends_when_it_stays_away(port: int, tmp_path: Path):
     assert np.mean(shown) < 100
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 def test_a_lost_source_comes_back(port: int, tmp_path: Path):
     url, target = f"tcp://127.0.0.1:{port}", tmp_path / "out.mkv"
@@ -266,7 +269,7 @@ def test_a_lost_source_comes_back(port: int, tmp_path: Path):
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize("scheme", ["udp", "tcp", "rtmp", "rtsp"])
+@pytest.mark.parametrize("scheme", slow_but(["tcp"], ["udp", "tcp", "rtmp", "rtsp"]))
 def test_a_url_is_written_to(scheme: str, port: int, tmp_path: Path):
     source, kept = make_clip(tmp_path / "in.mkv", count=50, sound="aac"), tmp_path / "kept.mkv"
     url = f"{scheme}://127.0.0.1:{port}" + ("/live/a" if scheme in ("rtmp", "rtsp") else "")

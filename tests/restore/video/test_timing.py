@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import pytest
 
+from tests.quick import slow_but
 from tests.restore.video.flash_and_beep import RATE, make_flash_and_beep, picture_before_sound
 from tests.video_clips import Fixed, needs_ffmpeg, packets_of
 from unhaze.restore.video import restore_video
@@ -16,24 +17,24 @@ REORDERED = ("-c:v", "libx264", "-bf", "3")
 EXPERIMENTAL = ("-strict", "-2")
 
 
-@pytest.mark.parametrize(
-    ("name", "words", "suffix"),
-    [
-        ("in.avi", (*PLAIN, "-c:a", "pcm_s16le"), ".mkv"),
-        ("in.avi", (*REORDERED, "-c:a", "libmp3lame"), ".mkv"),
-        ("in.avi", (*REORDERED, "-c:a", "libmp3lame"), ".mp4"),
-        ("in.avi", ("-c:v", "mpeg4", "-bf", "2", "-c:a", "libmp3lame"), ".ts"),
-        ("in.mkv", (*PLAIN, "-c:a", "truehd", *EXPERIMENTAL), ".mkv"),
-        ("in.mkv", (*REORDERED, "-c:a", "libopus"), ".mov"),
-        ("in.mp4", (*REORDERED, "-c:a", "aac"), ".mp4"),
-        ("in.mp4", (*REORDERED, "-c:a", "aac", "-use_editlist", "0"), ".ts"),
-        ("in.mov", (*REORDERED, "-c:a", "pcm_s24le"), ".mp4"),
-        ("in.ts", ("-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"), ".mkv"),
-        ("in.flv", (*REORDERED, "-c:a", "aac"), ".mkv"),
-        ("in.wmv", ("-c:v", "wmv2", "-c:a", "wmav2"), ".mkv"),
-        ("in.mpg", ("-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"), ".mp4"),
-    ],
-)
+FILES = [
+    ("in.avi", (*PLAIN, "-c:a", "pcm_s16le"), ".mkv"),
+    ("in.avi", (*REORDERED, "-c:a", "libmp3lame"), ".mkv"),
+    ("in.avi", (*REORDERED, "-c:a", "libmp3lame"), ".mp4"),
+    ("in.avi", ("-c:v", "mpeg4", "-bf", "2", "-c:a", "libmp3lame"), ".ts"),
+    ("in.mkv", (*PLAIN, "-c:a", "truehd", *EXPERIMENTAL), ".mkv"),
+    ("in.mkv", (*REORDERED, "-c:a", "libopus"), ".mov"),
+    ("in.mp4", (*REORDERED, "-c:a", "aac"), ".mp4"),
+    ("in.mp4", (*REORDERED, "-c:a", "aac", "-use_editlist", "0"), ".ts"),
+    ("in.mov", (*REORDERED, "-c:a", "pcm_s24le"), ".mp4"),
+    ("in.ts", ("-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"), ".mkv"),
+    ("in.flv", (*REORDERED, "-c:a", "aac"), ".mkv"),
+    ("in.wmv", ("-c:v", "wmv2", "-c:a", "wmav2"), ".mkv"),
+    ("in.mpg", ("-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"), ".mp4"),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "suffix"), slow_but(FILES[::6], FILES))
 def test_the_flash_comes_with_the_beep(name: str, words: tuple, suffix: str, tmp_path: Path):
     """As far apart as in the source, as ffmpeg decodes both."""
     source = make_flash_and_beep(tmp_path / name, *words)
