@@ -13,7 +13,7 @@ from unhaze.evaluation.models import open_subject
 from unhaze.exporting.facts import count_costs
 from unhaze.nets import NETS, create_net
 from unhaze.restore import checkpoints
-from unhaze.restore import models as cost
+from unhaze.restore import resources as cost
 from unhaze.restore.checkpoints import ready
 from unhaze.restore.models import checkpoint_of
 from unhaze.restore.restorer import Restorer

@@ -28,7 +28,6 @@ from unhaze.metrics.fog_density import fade
 
 LONG_SIDE = 800  # pixels; larger photos are shrunk, so that all of them fit in memory
 PATCH = 15  # of the dark channel, as in the paper
-CUES = 5  # channels: height, aerial perspective, and the three of the flattened colours
 LAW = HazeLaw(
     beta=(0.1, 2.5),
     airlight=(0.6, 1.0),

@@ -14,7 +14,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from unhaze.restore.engine import Engine
-from unhaze.restore.models import TIMED
+from unhaze.restore.resources import TIMED
 
 COUNTED = 128  # side in pixels of the picture on which strides are counted
 MEASURED = (256, 320)  # height and width of the picture on which memory is measured

@@ -62,8 +62,6 @@ MASKS = "masks of what is where"
 VIEWS = "further pictures of the file"
 CREDENTIALS = "content credentials (C2PA), which are void once pixels change"
 EXTENDED = "extended XMP"
-COMMENTS = "comments"
-THERMAL = "thermal data"
 
 # What XMP states about parts that a restored file lacks: names, and items of a list.
 ANNOUNCED: dict[str, tuple[xmp.Names, bytes]] = {

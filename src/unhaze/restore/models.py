@@ -1,9 +1,7 @@
 """Shipped models, and how a model name or file becomes a model that runs."""
 
 import hashlib
-import logging
 import math
-import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,14 +21,9 @@ FOLDER = Path(__file__).parents[1] / "models"
 USES = ("photo", "video")
 ANALYSIS = 1024  # pixels, if the model's card states none
 FRAME_ANALYSIS = 640  # of videos and animations: frames are many, and change little
-HEAVY = 300e9  # multiplications per picture from which on a model is heavy
-TIMED = (96, 128)  # height and width of the picture for timing
-MEGAPIXEL = 1_000_000
 # Speed classes: each holds models below this number of multiplications per pixel.
 SPEEDS = {"fast": 20_000, "medium": 200_000, "slow": math.inf}
 
-logger = logging.getLogger(__name__)
-told: set[tuple[str, int | None]] = set()  # models and sizes
 begun: "dict[tuple[object, ...], Future[Model]]" = {}  # by the arguments of `open_model`
 
 
@@ -319,44 +312,3 @@ def _sha256(path: Path, size: int, changed: int) -> str:
     """Computed once for each state of the file, because "auto" needs it for every picture."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def tell_cost(model: Model, analysis: int, *, native: bool) -> None:
-    """Writes one line to stderr, once per model and size, if a picture takes long.
-
-    Seconds follow from a run on a small picture, multiplications and memory from the model's card.
-    `analysis`: long side in pixels of the network's input, taken as 4:3; `native`: per megapixel.
-    """
-    each = model.card.get("macs_per_pixel")
-    pixels = MEGAPIXEL if native else analysis * analysis * 3 // 4
-    key = (str(model.path), None if native else analysis)
-    if not isinstance(each, int) or key in told:
-        return
-    macs = each * pixels + model.card.get("macs_fixed", 0)
-    if macs < HEAVY:
-        return
-    told.add(key)
-    seconds = time_of(model) * macs / model.card.get("macs_small", each * TIMED[0] * TIMED[1])
-    memory = model.card.get("bytes_per_pixel")
-    needed = f" and {memory * pixels / 1e9:.1f} GB of memory" if isinstance(memory, int) else ""
-    size = "for each megapixel" if native else f"for each picture, at {analysis} pixels"
-    logger.warning(
-        "this network is heavy: about %.0f s%s %s (%.0f GMAC, on %s); a smaller --analysis or"
-        " another --device is quicker",
-        max(seconds, 1),
-        needed,
-        size,
-        macs / 1e9,
-        model.device,
-    )
-
-
-def time_of(model: Model) -> float:
-    """Returns the seconds for a picture of `TIMED`; the first run, which prepares, does not
-    count.
-    """
-    hazy = np.full((1, 3, *TIMED), 0.5, np.float32)
-    model(hazy)
-    started = time.perf_counter()
-    model(hazy)
-    return time.perf_counter() - started

@@ -20,16 +20,10 @@ from unhaze.restore.analysis import analysis_image, where_data_is, whole_image, 
 from unhaze.restore.controlling import CAST_STAYS, controlled, keeps_cast
 from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
-from unhaze.restore.models import (
-    FRAME_ANALYSIS,
-    Model,
-    analysis_of,
-    find_model,
-    open_model,
-    tell_cost,
-)
+from unhaze.restore.models import FRAME_ANALYSIS, Model, analysis_of, find_model, open_model
 from unhaze.restore.native import restore_pixels, restore_whole
 from unhaze.restore.preview import Preview, comparison, field_pictures
+from unhaze.restore.resources import tell_cost
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +150,7 @@ class Restorer:
             return photos.encode(restored, suffix, output=output)
 
     def _restored_series(self, series: Series, strength: float) -> Series:
-        from unhaze.restore.series import restored_series  # photos do without
+        from unhaze.restore.video.frames import restored_series  # photos do without
 
         return restored_series(series, self, strength)
 

@@ -4,6 +4,7 @@ import functools
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -11,13 +12,14 @@ import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
-from unhaze.image import check_pixels, lanczos, size_within, to_float
+from unhaze.image import as_image, check_pixels, lanczos, size_within, to_float
 from unhaze.restore.analysis import analysis_image
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.video.ahead import Ahead
 from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
 
 if TYPE_CHECKING:
+    from unhaze.photo.series import Series
     from unhaze.restore.restorer import Restorer
     from unhaze.restore.video.reading import Reading
 
@@ -51,6 +53,30 @@ def _restored(
         check_pixels(pixels, f"frame {number} is")
         moment = follow(moment, pixels, restorer, steadiness)
         yield apply_field(moment.maps, pixels, strength=strength, threads=restorer.threads)
+
+
+def restored_series(series: "Series", restorer: "Restorer", strength: float) -> "Series":
+    """Returns an animation with frames that are restored on demand; pixels hidden by alpha have no
+    influence.
+
+    Every frame is analysed, because animations are short and change abruptly.
+    """
+    if strength == 0:
+        return series
+    return replace(series, frames=_restored_frames(series.frames, restorer, strength))
+
+
+def _restored_frames(
+    frames: Iterator[np.ndarray], restorer: "Restorer", strength: float
+) -> Iterator[np.ndarray]:
+    steadiness, moment = Steadiness(SMOOTHING, hold=1), None
+    for pixels in frames:
+        image = as_image(pixels).copy(interpretation="srgb")
+        small = analysis_image(image, restorer.frame_analysis)
+        moment = next_moment(moment, small, restorer.estimate, steadiness)
+        colours = np.ascontiguousarray(pixels[..., :3])
+        done = apply_field(moment.maps, colours, strength=strength, threads=restorer.threads)
+        yield np.concatenate([done, pixels[..., 3:]], axis=2)
 
 
 def follow(

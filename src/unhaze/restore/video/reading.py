@@ -197,9 +197,7 @@ def find_video(container: InputContainer, source: str | Path | IO[bytes]) -> Vid
     limit = container.options.get("max_pixels")
     if limit is not None:
         if width * height > int(limit):
-            raise UnhazeError(
-                f"frames of {width} x {height} pixels exceed the limit of {limit} pixels"
-            )
+            raise UnhazeError(f"frames of {width} x {height} pixels exceed the limit of {limit}")
         video.codec_context.options = {"max_pixels": limit}
     video.thread_type = "AUTO"
     return video
