@@ -1,7 +1,8 @@
 """`python -m benchmarks.deform`: our modulated deformable convolution against others.
 
-Ours in plain PyTorch, torchvision's operator, ONNX Runtime's DeformConv and, as the floor of them
-all, a plain convolution of the same shape; forwards, and, where there are gradients, backwards too.
+Ours, torchvision's operator, ONNX Runtime's DeformConv and, as the floor of them all, a plain
+convolution of the same shape; forwards, and, where there are gradients, backwards too. In bf16, the
+precision of training, ours and the plain one.
 Torchvision needs a Python of its own where its wheel does not go with the PyTorch that is here:
 `--make-peer FOLDER` makes one (5 GB), `--peer-python PATH` uses one. A minute on two cores.
 """
@@ -19,12 +20,15 @@ from unhaze.restore.resources import usable_cores
 WAYS = ("ours", "ours compiled", "torchvision", "onnxruntime", "plain convolution")
 # Channels, height and width: AECR-Net at 256 x 256; its slim sister at the usual analysis size.
 SHAPES = ("256x64x64", "64x192x256")
+BF16 = ("256x32x32", "256x64x64")  # of crops of 128 and 256
+BF16_WAYS = ("ours", "plain convolution")
 TAPS = 9
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="CxHxW")
+    parser.add_argument("--shapes", nargs="*", default=SHAPES, metavar="CxHxW")
+    parser.add_argument("--bf16-shapes", nargs="*", default=BF16, metavar="CxHxW")
     parser.add_argument("--ways", nargs="+", choices=WAYS, help="default: compiled only on cuda")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)
@@ -34,23 +38,26 @@ def main() -> None:
     peer = peer_of(given)
     threads = given.threads or usable_cores()
     ways = given.ways or [way for way in WAYS if given.device == "cuda" or way != "ours compiled"]
+    fixed = {"runs": given.runs, "threads": threads, "device": given.device}
     rows = []
-    for shape in given.shapes:
-        sides = read_shape(shape)
-        for passes in ("forward", "backward"):
-            task = {"shape": sides, "passes": passes, "runs": given.runs, "threads": threads}
-            task |= {"device": given.device}
-            some = [
-                {"shape": shape, "passes": passes, "way": way} | row_of(task | {"way": way}, peer)
-                for way in ways
-                if passes == "forward" or way != "onnxruntime"
-            ]
-            rows += with_ratios(some, "ms", lambda row: row["way"] == "torchvision")
-    for row in rows:
-        row["ratio_to"] = "torchvision"
+    for precision, shapes, some, base in (
+        ("float32", given.shapes, ways, "torchvision"),
+        ("bf16", given.bf16_shapes, [way for way in ways if way in BF16_WAYS], BF16_WAYS[1]),
+    ):
+        for shape in shapes:
+            for passes in ("forward", "backward"):
+                what = {"precision": precision, "passes": passes}
+                task = fixed | what | {"shape": read_shape(shape)}
+                alike = [
+                    {"shape": shape, "way": way} | what | row_of(task | {"way": way}, peer)
+                    for way in some
+                    if passes == "forward" or way != "onnxruntime"
+                ]
+                alike = with_ratios(alike, "ms", lambda row, base=base: row["way"] == base)
+                rows += [row | {"ratio_to": base} for row in alike]
     print(table(rows))
-    numbers = {"rows": rows, "runs": given.runs, "threads": threads, "device": given.device}
-    write_record(given.result, "deform", numbers | {"load_before": given.load_before})
+    numbers = {"rows": rows, "load_before": given.load_before}
+    write_record(given.result, "deform", fixed | numbers)
 
 
 def read_shape(shape: str) -> list[int]:
@@ -77,7 +84,7 @@ def measure(row: Row) -> Row:
     import torch
 
     torch.set_num_threads(row["threads"])
-    given = inputs(*row["shape"], device=row["device"])
+    given = inputs(*row["shape"], device=row["device"], precision=row["precision"])
     if row["way"] == "onnxruntime":
         return repeated(in_onnxruntime(given, row["threads"]), row["runs"]).facts()
     operator = WAYS_IN_TORCH[row["way"]]()
@@ -97,8 +104,10 @@ def measure(row: Row) -> Row:
         return repeated(call, row["runs"]).facts()
 
 
-def inputs(channels: int, height: int, width: int, *, device: str = "cpu") -> dict[str, Any]:
-    """Random arguments of the operator, by name."""
+def inputs(
+    channels: int, height: int, width: int, *, device: str = "cpu", precision: str = "float32"
+) -> dict[str, Any]:
+    """Random arguments of the operator, by name, channels last; where samples lie is float32."""
     import torch
 
     torch.manual_seed(0)
@@ -110,7 +119,11 @@ def inputs(channels: int, height: int, width: int, *, device: str = "cpu") -> di
         "bias": (channels,),
     }
     given = {name: torch.randn(shape, device=device) for name, shape in shapes.items()}
-    return given | {"mask": given["mask"].sigmoid()}
+    given["mask"] = given["mask"].sigmoid()
+    if precision == "bf16":
+        given |= {name: given[name].bfloat16() for name in ("features", "weight", "bias")}
+    given["features"] = given["features"].to(memory_format=torch.channels_last)
+    return given
 
 
 def in_onnxruntime(given: dict[str, Any], threads: int) -> Callable[[], object]:

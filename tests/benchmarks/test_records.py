@@ -108,10 +108,13 @@ def test_what_is_too_large_or_too_slow_says_so(run):
 
 @pytest.mark.slow
 def test_deformable_convolution(run):
-    words = ["--shapes", "4x6x7", "--runs", "1", "--threads", "1"]
+    words = ["--shapes", "4x6x7", "--bf16-shapes", "4x5x5", "--runs", "1", "--threads", "1"]
     ways = ["--ways", "ours", "onnxruntime", "torchvision"]
     record = run("deform", *words, *ways)
-    rows = {(row["passes"], row["way"]): row for row in record["rows"]}
+    *rows, _, _ = record["rows"]
+    assert [row["precision"] for row in record["rows"]] == 5 * ["float32"] + 2 * ["bf16"]
+    assert all(row["ms"] > 0 for row in record["rows"][5:])
+    rows = {(row["passes"], row["way"]): row for row in rows}
     assert len(rows) == 5 and ("backward", "onnxruntime") not in rows
     for (_, way), row in rows.items():
         if python_with("torchvision", None) is None and way == "torchvision":

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 
 def pytest_command() -> list[str]:
     (command,) = blocks("sh")
-    program, *arguments = command.split()
+    program, *arguments = shlex.split(command)
     assert program == "pytest"
     return ["-m", "pytest", "-n0", "-p", "no:cacheprovider", *arguments]
 

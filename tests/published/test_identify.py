@@ -12,10 +12,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from unhaze.cli import main
+from unhaze.config import Part
 from unhaze.errors import UnhazeError
 from unhaze.nets import NETS, create_net
 from unhaze.published import open_weights
 from unhaze.published.identify import identify
+from unhaze.weights import load_weights, save_weights
 
 # name/preset of small networks, and the file names that authors could have given them.
 VARIANTS = ("griddehazenet/slim", "ffanet/slim", "aodnet", "kddn/slim", "quarter/slim")
@@ -226,3 +228,16 @@ def test_a_network_in_parts_is_read_from_a_folder(tmp_path):
     assert (weights.part.name, len(list((tmp_path / "dmshn").iterdir()))) == ("dmshn", 6)
     for name, tensor in weights.net.state_dict().items():
         assert torch.equal(tensor, state[name]), name
+
+
+def test_own_weights_are_what_their_header_states(tmp_path):
+    part = Part("quarter", {"preset": "fast", "guided": 8, "one_airlight": True, "width": 8})
+    save_weights(tmp_path / "own.safetensors", create_net(part.name, **part.arguments), part)
+    found = identify(tmp_path / "own.safetensors")
+    assert (found.net, found.preset, found.certain) == ("quarter", "fast", True)
+    assert "guided 8" in found.told and "unhaze wrote it" in found.told
+    tensors = load_weights(tmp_path / "own.safetensors").net.state_dict()
+    tensors.popitem()
+    header = {"unhaze": json.dumps({"net": part.name, "arguments": part.arguments})}
+    save_file(dict(tensors), tmp_path / "short.safetensors", metadata=header)
+    assert not identify(tmp_path / "short.safetensors").certain

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -62,10 +63,33 @@ def translate(traced: ExportedProgram) -> torch.onnx.ONNXProgram:
     schemas = [getattr(node.target, "_schema", None) for node in traced.graph.nodes]
     if not any(each is not None and each.is_mutable for each in schemas):
         vars(traced)["run_decompositions"] = lambda _: traced
-        with contextlib.suppress(torch.onnx.OnnxExporterError):
+        with contextlib.suppress(torch.onnx.OnnxExporterError), values_known(traced):
             return translate_operators(traced, OWN | DIRECT)
         del vars(traced)["run_decompositions"]
     return translate_operators(traced, OWN)
+
+
+@contextlib.contextmanager
+def values_known(traced: ExportedProgram) -> Iterator[None]:
+    """Whoever interprets the graph gets the values that tracing found, unless a node has changed.
+
+    torch.onnx.export interprets it to see which Python numbers have to become tensors, with
+    symbolic sizes; to compute them all again would be a quarter of the whole export.
+    """
+    known = {
+        node: (node.args, node.meta["val"]) for node in traced.graph.nodes if "val" in node.meta
+    }
+    compute = torch.fx.Interpreter.run_node
+
+    def run_node(interpreter: torch.fx.Interpreter, n: torch.fx.Node) -> Any:
+        args, value = known.get(n, (None, None))
+        return value if n.args is args else compute(interpreter, n)
+
+    torch.fx.Interpreter.run_node = run_node
+    try:
+        yield
+    finally:
+        torch.fx.Interpreter.run_node = compute
 
 
 def translate_operators(

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from unhaze.published.signatures import (
     variants_of,
 )
 from unhaze.validation import lookup
+from unhaze.weights import load_weights
 from unhaze.zoo.kinds import kind_of
 
 # Below this share of tensors in common with a network, a file does not belong to any
@@ -210,6 +211,8 @@ def identify(path: Path | str, net: str | None = None) -> Identity:
         return Identity(str(path), kind.name, kind.reason)
     if path.suffix == ".onnx":
         return Identity(str(path), "ONNX", "an ONNX file: unhaze photo.jpg --model runs it")
+    if net is None and (own := written_here(path)) is not None:
+        return own
     try:
         found = find_network(path, net)
     except UnhazeError as error:
@@ -226,6 +229,19 @@ def identify(path: Path | str, net: str | None = None) -> Identity:
         found.state.where,
         not found.others,
     )
+
+
+def written_here(path: Path) -> Identity | None:
+    """Returns what the header of unhaze's own weights states, if the tensors fit it."""
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        name, arguments = astuple(load_weights(path).part)
+    except UnhazeError:
+        return None
+    given = "".join(f", {key} {value}" for key, value in arguments.items())
+    told = f"{name}{given} (certain: unhaze wrote it, and all tensors fit its header)"
+    return Identity(str(path), "checkpoint", told, name, arguments.get("preset"), certain=True)
 
 
 def kind_of_failure(message: str) -> str:
