@@ -18,6 +18,7 @@ from unhaze.batch.plan import find_sources, plan_folder
 from unhaze.batch.search import is_video
 from unhaze.batch.worker import Watch, Worker, faulted
 from unhaze.errors import UnhazeError
+from unhaze.restore.models import ANALYSIS
 from unhaze.restore.native import BYTES_PER_PIXEL
 from unhaze.restore.resources import choose_device, count_threads, free_memory
 
@@ -222,7 +223,7 @@ def shares(photos: int, at_once: int, work: Work) -> tuple[int, int]:
     """
     cores = count_threads(work.threads)
     room = free_memory() if work.memory is None else work.memory
-    fitting = int(min(cores, room / ((work.settings.analysis or 1024) ** 2 * BYTES_PER_PIXEL)))
+    fitting = int(min(cores, room / ((work.settings.analysis or ANALYSIS) ** 2 * BYTES_PER_PIXEL)))
     at_once = max(1, min(at_once or fitting, photos))
     return at_once, work.threads if at_once == 1 else max(1, cores // at_once)
 

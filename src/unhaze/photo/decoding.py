@@ -9,7 +9,7 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import behind, exif, headers, inventory, jpeg, kinds, png, profile
+from unhaze.photo import behind, exif, fields, headers, inventory, jpeg, kinds, png, profile
 from unhaze.photo.picture import (
     ABOUT,
     COLOURS,
@@ -41,7 +41,7 @@ def orientation_of(image: pyvips.Image, metadata: dict[str, bytes], loader: str)
     the pixels.
     """
     found = exif.orientation_of(metadata[EXIF]) if loader == "png" and EXIF in metadata else None
-    return found or field_of(image, "orientation", 1)
+    return found or fields.value_of(image, "orientation", 1)
 
 
 def profile_of(image: pyvips.Image, metadata: dict[str, bytes]) -> bytes | None:
@@ -148,14 +148,14 @@ def rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
 def only_reads(image: pyvips.Image) -> bool:
     """Returns whether the profile can convert colours from its space but not to it."""
     integers = image.format in ("uchar", "ushort") and image.bands >= 3
-    return integers and profile.only_reads(field_of(image, ICC, b""))
+    return integers and profile.only_reads(fields.value_of(image, ICC, b""))
 
 
 def metadata_of(
     image: pyvips.Image, file: BinaryIO, loader: str
 ) -> tuple[dict[str, bytes], tuple[str, ...], tuple[str, ...]]:
     """Returns metadata by the keys of `picture`, and the texts of `Traits.lost` and `.held`."""
-    found = {key: field_of(image, key, None) for key in (EXIF, XMP, ICC, IPTC)}
+    found = {key: fields.value_of(image, key, None) for key in (EXIF, XMP, ICC, IPTC)}
     lost: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     if found[EXIF] is not None:
@@ -190,11 +190,3 @@ def metadata_of(
     if found[XMP] and lost:
         lost += inventory.correct_xmp(found, lost)
     return {key: value for key, value in found.items() if value is not None}, lost, held
-
-
-def field_of(image: pyvips.Image, key: str, default: Any) -> Any:
-    """A libvips field, or `default` where it is absent or not UTF-8."""
-    try:
-        return image.get(key) if image.get_typeof(key) else default
-    except UnicodeDecodeError:
-        return default

@@ -17,7 +17,7 @@ import pyvips
 
 from unhaze import formats
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif, headers, kinds, pages, png, profile
+from unhaze.photo import exif, fields, headers, kinds, pages, png, profile
 from unhaze.photo.bands import Bands, bands_of
 from unhaze.photo.converting import whole
 from unhaze.photo.decoding import (
@@ -26,7 +26,6 @@ from unhaze.photo.decoding import (
     SAMPLES,
     decoder,
     encoded_white,
-    field_of,
     loader_of,
     metadata_of,
     only_reads,
@@ -181,7 +180,7 @@ def _traits(
     """Returns the metadata of `image`, whose pixels are `converted`; `again`: from the start."""
     loader = LOADERS[loader_of(image)]
     metadata, lost, held = metadata_of(converted, file, loader)
-    frames = field_of(image, "n-pages", png.count_frames(file) if loader == "png" else 1)
+    frames = fields.value_of(image, "n-pages", png.count_frames(file) if loader == "png" else 1)
     overviews = pages.count_overviews(file) if loader == "tiff" and frames > 1 else 0
     if frames - overviews > 1:
         lost += (f"all but the first of {frames - overviews} pages or frames",)
@@ -202,9 +201,9 @@ def _traits(
         lost=lost,
         held=held,
         format=loader,
-        full_chroma=field_of(image, "jpeg-chroma-subsample", "4:4:4") == "4:4:4",
+        full_chroma=fields.value_of(image, "jpeg-chroma-subsample", "4:4:4") == "4:4:4",
         density=(image.xres, image.yres) if has_density else None,
-        inches=field_of(image, "resolution-unit", "in") == "in",
+        inches=fields.value_of(image, "resolution-unit", "in") == "in",
         tile=pages.tiling(file) if loader == "tiff" else None,
         overviews=overviews > 0,
         missing=pages.missing_data(metadata.get(EXIF)) if loader == "tiff" else None,

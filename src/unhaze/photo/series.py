@@ -108,12 +108,12 @@ def _may_be_animated(head: bytes, key: str) -> bool:
 
 def _by_libvips(data: bytes, key: str, name: str) -> Series:
     image = pyvips.Image.new_from_buffer(data, "", n=-1, fail_on="error", access="sequential")
-    height = fields.number_of(image, "page-height", image.height)
+    height = fields.value_of(image, "page-height", image.height)
     count = image.height // height
     _check_size(name, (height, image.width, image.bands), count)
-    delays = fields.numbers_of(image, "delay") or [100] * count
+    delays = fields.value_of(image, "delay", None) or [100] * count
     image = image.colourspace("srgb") if image.interpretation != "srgb" else image
-    given = {each: fields.bytes_of(image, each) for each in (EXIF, XMP, ICC)}
+    given = {each: fields.value_of(image, each, None) for each in (EXIF, XMP, ICC)}
     metadata = {each: value for each, value in given.items() if value is not None}
     if EXIF in metadata:
         metadata[EXIF] = metadata[EXIF].removeprefix(b"Exif\0\0")
@@ -125,7 +125,7 @@ def _by_libvips(data: bytes, key: str, name: str) -> Series:
                 fetched = region.fetch(0, number * height, image.width, height)
             yield np.frombuffer(fetched, np.uint8).reshape(height, image.width, image.bands)
 
-    plays = fields.number_of(image, "loop", 1)
+    plays = fields.value_of(image, "loop", 1)
     shape = (height, image.width, image.bands)
     lossless = key == "webp" and b"VP8L" in data[:4096]
     return Series(frames(), shape, list(delays)[:count], plays, metadata, lossless)

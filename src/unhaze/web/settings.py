@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from unhaze.errors import UnhazeError
-from unhaze.restore.models import list_models
+from unhaze.restore.models import ANALYSIS, list_models
 from unhaze.restore.priors import PRIORS
 from unhaze.restore.resources import usable_cores
 from unhaze.validation import one_of
@@ -70,7 +70,7 @@ class Settings:
     models: tuple[str, ...] = ()
     access_log: str = "off"
     device: str = "auto"
-    analysis: int = 1024
+    analysis: int = ANALYSIS
 
     def __post_init__(self) -> None:
         for name in (*POSITIVE, *NOT_NEGATIVE):
