@@ -61,36 +61,35 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     "page", slow_but(["add-a-loss"], ["add-a-loss", "add-a-dataset", "add-a-method"])
 )
-def test_the_page_is_enough(page: str, outside: Path):
+def test_the_page_is_enough(page: str, outside: Path, unhaze):
     (command,) = blocks(page, "sh")
     done = run(*command.split()[1:])
     assert done.returncode == 0 and "FAILED" not in done.stdout, done.stdout + done.stderr
     assert done.stdout.count("passed") >= 3
     (outside / "mine.toml").write_text(blocks(page, "toml")[0], encoding="utf-8")
-    words = ["train", "mine.toml", "--over", "brief.toml", "--out", "run"]
-    done = run("-c", "import sys; from unhaze.cli import main; sys.exit(main())", *words)
+    done = unhaze("train", "mine.toml", "--over", "brief.toml", "--out", "run")
     assert done.returncode == 0, done.stderr
     assert "my_" in (outside / "run" / "recipe.toml").read_text(encoding="utf-8")
     assert (outside / "run" / "best.safetensors").exists()
 
 
 @pytest.mark.slow
-def test_a_network_from_outside_is_trained_resumed_and_exported(outside: Path):
+def test_a_network_from_outside_is_trained_resumed_and_exported(outside: Path, unhaze):
     net = ["--set", "net.name=my_nets:Sketch", "--over", "brief.toml"]
     recipe = '[net]\nname = "my_nets:Sketch"\nwidth = 8\n'
     (outside / "net.toml").write_text(recipe, encoding="utf-8")
     done = run("-m", "unhaze.contracts", "net", "my_nets:Sketch", "width=8")
     assert done.returncode == 0 and done.stdout.count("passed") == 5, done.stdout
     words = ["train", "tiny_paired.toml", "--over", "net.toml", *net[2:], "--out", "run"]
-    done = run("-m", "unhaze", *words)
+    done = unhaze(*words)
     assert done.returncode == 0, done.stderr
-    refused = run("-m", "unhaze", "export", "run", "-o", "sketch.onnx")
-    assert refused.returncode == 2 and "set UNHAZE_PLUGINS=my_nets" in refused.stderr
+    refused = unhaze("export", "run", "-o", "sketch.onnx")
+    assert refused.returncode == 2 and b"set UNHAZE_PLUGINS=my_nets" in refused.stderr
     done = run("-m", "unhaze", "export", "run", "-o", "sketch.onnx", UNHAZE_PLUGINS="my_nets")
     assert done.returncode == 0, done.stderr
     hazy = str(ROOT / "samples" / "tiny" / "clear" / "00.png")
     hazy = hazy if Path(hazy).exists() else str(next((ROOT / "samples/tiny/clear").iterdir()))
-    done = run("-m", "unhaze", hazy, "--model", "sketch.onnx", "-o", "out.png")
+    done = unhaze(hazy, "--model", "sketch.onnx", "-o", "out.png")
     assert done.returncode == 0, done.stderr
 
 

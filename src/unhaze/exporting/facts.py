@@ -69,6 +69,8 @@ def count_costs(net: nn.Module) -> dict[str, int]:
 
 def measure_strides(model: onnx.ModelProto, values: list[str]) -> list[int]:
     """Pixels of the picture for each row of the inner `values`, which are (1,C,h,w)."""
+    if not values:
+        return []
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
     opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in values)
@@ -76,7 +78,7 @@ def measure_strides(model: onnx.ModelProto, values: list[str]) -> list[int]:
         opened.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     hazy = np.full((1, 3, COUNTED, COUNTED), 0.5, np.float32)
-    found = session.run(values, {"hazy": hazy}) if values else []
+    found = session.run(values, {"hazy": hazy})
     return [max(1, COUNTED // np.asarray(each).shape[2]) for each in found]
 
 

@@ -54,8 +54,8 @@ def stop_at(number: int):
     return progress
 
 
-def times_of(path: Path) -> list[float]:
-    return [round(frame.time, 3) for frame in frames_of(path)]
+def times_of(frames: list[av.VideoFrame]) -> list[float]:
+    return [round(frame.time, 3) for frame in frames]
 
 
 @pytest.mark.parametrize("codec", slow_but(["h264"], ["h264", "h265", "av1", "vp9", "ffv1"]))
@@ -74,8 +74,9 @@ def test_the_result_is_whole(codec: str, suffix: str, clip: Path, tmp_path: Path
     assert journal_of(target).exists() and not target.exists()
     again = Named(1.2, -0.1)
     report = restore_video(clip, target, restorer=again, encoding=wanted)
-    assert (report.frames, len(frames_of(target))) == (COUNT, COUNT)
-    assert times_of(target) == times_of(whole)
+    frames, expected = frames_of(target), frames_of(whole)
+    assert (report.frames, len(frames)) == (COUNT, COUNT)
+    assert times_of(frames) == times_of(expected)
     assert packets_of(target, "audio") == packets_of(whole, "audio")
     assert not journal_of(target).exists()
     [note] = [each for each in report.notes if "earlier run" in each]
@@ -83,10 +84,9 @@ def test_the_result_is_whole(codec: str, suffix: str, clip: Path, tmp_path: Path
     assert kept >= (30 if codec in ("av1", "vp9") else 200)
     # The network looks again at what is new, and a little before it; not at what is kept.
     assert len(again.seen) <= (COUNT - kept) / 4 + journal.WARM * RATE / 4 + 3
-    pairs = zip(frames_of(target), frames_of(whole), strict=True)
     worst = max(
         np.abs(one.to_ndarray(format="rgb24").astype(int) - other.to_ndarray(format="rgb24")).mean()
-        for one, other in pairs
+        for one, other in zip(frames, expected, strict=True)
     )
     assert worst < 4
     assert target.stat().st_size == pytest.approx(whole.stat().st_size, rel=0.1)
@@ -117,7 +117,7 @@ def test_a_damaged_journal_costs_what_is_damaged(damage: str, clip: Path, tmp_pa
         kept.clear()
     journal_of(target).write_bytes(kept)
     restore_video(clip, target, restorer=Named(1.2))
-    assert times_of(target) == [round(number / RATE, 3) for number in range(COUNT)]
+    assert times_of(frames_of(target)) == [round(number / RATE, 3) for number in range(COUNT)]
 
 
 def test_two_runs_at_once_do_not_share(clip: Path, tmp_path: Path):
@@ -162,7 +162,7 @@ def test_kill_9(tmp_path: Path, half: Path):
     assert not target.exists()
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     assert "frames of an earlier run" in done.stderr
-    assert times_of(target) == [round(number / 10, 3) for number in range(700)]
+    assert times_of(frames_of(target)) == [round(number / 10, 3) for number in range(700)]
     assert sorted(each.name for each in tmp_path.iterdir() if each.is_file()) == [
         "long.mp4",
         "out.mp4",
