@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from onnxscript import ir, optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 from torch import nn
 from torch.export import ExportedProgram
+from torch.fx.experimental import proxy_tensor
 
 from unhaze.errors import UnhazeError
 from unhaze.exporting.operators import DIRECT, LAST, OPSET, OWN, Translations
@@ -42,9 +43,13 @@ def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
     example, free = torch.rand(2, 3, 37, 50), torch.export.Dim.DYNAMIC
     try:
         with quiet():
-            traced = torch.export.export(
-                net, (example,), dynamic_shapes=({0: free, 2: free, 3: free},), strict=False
-            )
+            with (
+                replaced(torch.fx.config, "do_not_emit_stack_traces", True),
+                replaced(proxy_tensor, "_extract_tensor_metadata", lambda *_: None),
+            ):
+                traced = torch.export.export(
+                    net, (example,), dynamic_shapes=({0: free, 2: free, 3: free},), strict=False
+                )
             program = translate(traced)
             simplify(program.model)
     except RuntimeError as error:
@@ -63,17 +68,17 @@ def translate(traced: ExportedProgram) -> torch.onnx.ONNXProgram:
     schemas = [getattr(node.target, "_schema", None) for node in traced.graph.nodes]
     if not any(each is not None and each.is_mutable for each in schemas):
         vars(traced)["run_decompositions"] = lambda _: traced
-        with contextlib.suppress(torch.onnx.OnnxExporterError), values_known(traced):
+        known = replaced(torch.fx.Interpreter, "run_node", known_values(traced))
+        with contextlib.suppress(torch.onnx.OnnxExporterError), known:
             return translate_operators(traced, OWN | DIRECT)
         del vars(traced)["run_decompositions"]
     return translate_operators(traced, OWN)
 
 
-@contextlib.contextmanager
-def values_known(traced: ExportedProgram) -> Iterator[None]:
-    """Whoever interprets the graph gets the values that tracing found, unless a node has changed.
+def known_values(traced: ExportedProgram) -> Callable[..., Any]:
+    """`Interpreter.run_node` with the values that tracing found, unless a node has changed.
 
-    torch.onnx.export interprets it to see which Python numbers have to become tensors, with
+    torch.onnx.export interprets the graph to see which Python numbers have to become tensors, with
     symbolic sizes; to compute them all again would be a quarter of the whole export.
     """
     known = {
@@ -85,11 +90,21 @@ def values_known(traced: ExportedProgram) -> Iterator[None]:
         args, value = known.get(n, (None, None))
         return value if n.args is args else compute(interpreter, n)
 
-    torch.fx.Interpreter.run_node = run_node
+    return run_node
+
+
+@contextlib.contextmanager
+def replaced(owner: object, name: str, value: Any) -> Iterator[None]:
+    """Gives an attribute of PyTorch another value; nothing where this version has none."""
+    before = getattr(owner, name, None)
+    if before is None:
+        yield
+        return
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        torch.fx.Interpreter.run_node = compute
+        setattr(owner, name, before)
 
 
 def translate_operators(
