@@ -80,7 +80,7 @@ def test_the_result_is_whole(codec: str, suffix: str, clip: Path, tmp_path: Path
     assert packets_of(target, "audio") == packets_of(whole, "audio")
     assert not journal_of(target).exists()
     [note] = [each for each in report.notes if "earlier run" in each]
-    kept = int(note.split()[0])
+    kept = int(note.split()[1])
     assert kept >= (30 if codec in ("av1", "vp9") else 200)
     # The network looks again at what is new, and a little before it; not at what is kept.
     assert len(again.seen) <= (COUNT - kept) / 4 + journal.WARM * RATE / 4 + 3
