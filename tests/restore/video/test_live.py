@@ -229,13 +229,17 @@ def test_a_file_opens_no_url(port: int, tmp_path: Path):
             server.accept()
 
 
+def as_camera(seconds: int) -> list[str]:
+    """FFmpeg's words for pictures sent as a camera sends them: in real time, without delay."""
+    pictures = ["-re", "-f", "lavfi", "-i", f"testsrc2=s=160x120:r=25:d={seconds}"]
+    return [*pictures, "-c:v", "libx264", "-tune", "zerolatency", "-g", "12", "-f", "mpegts"]
+
+
 @pytest.mark.slow
 @needs_ffmpeg
 def test_a_live_source_ends_when_it_stays_away(port: int, tmp_path: Path):
     url, target = f"udp://127.0.0.1:{port}", tmp_path / "out.mkv"
-    pictures = ["-re", "-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=3"]
-    coded = ["-c:v", "libx264", "-tune", "zerolatency", "-g", "12", "-f", "mpegts"]
-    with sending(*pictures, *coded, f"{url}?pkt_size=1316"):
+    with sending(*as_camera(seconds=3), f"{url}?pkt_size=1316"):
         report = restore_video(url, target, restorer=Fixed(0.5), reconnect=0.5)
     shown = frames_in(str(target))
     assert len(shown) == report.frames > 20
@@ -246,9 +250,7 @@ def test_a_live_source_ends_when_it_stays_away(port: int, tmp_path: Path):
 @needs_ffmpeg
 def test_a_lost_source_comes_back(port: int, tmp_path: Path):
     url, target = f"tcp://127.0.0.1:{port}", tmp_path / "out.mkv"
-    pictures = ["-re", "-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=2"]
-    coded = ["-c:v", "libx264", "-tune", "zerolatency", "-g", "12", "-f", "mpegts"]
-    listening = [*pictures, *coded, f"{url}?listen=1&listen_timeout=20000"]
+    listening = [*as_camera(seconds=2), f"{url}?listen=1&listen_timeout=20000"]
 
     def send_twice() -> None:
         for _ in range(2):
