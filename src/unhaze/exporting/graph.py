@@ -14,6 +14,7 @@ from onnxscript import ir, optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 from torch import nn
 from torch.export import ExportedProgram
+from torch.fx import config as tracing
 from torch.fx.experimental import proxy_tensor
 
 from unhaze.errors import UnhazeError
@@ -44,7 +45,7 @@ def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
     try:
         with quiet():
             with (
-                replaced(torch.fx.config, "do_not_emit_stack_traces", True),
+                replaced(tracing, "do_not_emit_stack_traces", True),
                 replaced(proxy_tensor, "_extract_tensor_metadata", lambda *_: None),
             ):
                 traced = torch.export.export(
