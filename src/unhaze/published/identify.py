@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -236,12 +236,13 @@ def written_here(path: Path) -> Identity | None:
     if path.suffix != ".safetensors":
         return None
     try:
-        name, arguments = astuple(load_weights(path).part)
+        part = load_weights(path).part
     except UnhazeError:
         return None
-    given = "".join(f", {key} {value}" for key, value in arguments.items())
-    told = f"{name}{given} (certain: unhaze wrote it, and all tensors fit its header)"
-    return Identity(str(path), "checkpoint", told, name, arguments.get("preset"), certain=True)
+    given = "".join(f", {key} {value}" for key, value in part.arguments.items())
+    told = f"{part.name}{given} (certain: unhaze wrote it, and all tensors fit its header)"
+    preset = part.arguments.get("preset")
+    return Identity(str(path), "checkpoint", told, part.name, preset, certain=True)
 
 
 def kind_of_failure(message: str) -> str:
