@@ -17,6 +17,7 @@ from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
 from unhaze.formats import FORMATS as FORMATS_OF_FILES
 from unhaze.formats import SUFFIXES, key_of
+from unhaze.image import check_process
 from unhaze.outputs import Output
 from unhaze.photo import fields, webp
 from unhaze.photo.picture import EXIF, ICC, XMP, one_line_errors
@@ -52,8 +53,9 @@ def open_series(source: Path | bytes, suffix: str) -> Series | None:
     """Opens all frames of an animation; None if it is none, or if the target format cannot hold
     one.
 
-    UnhazeError: too many frames to hold, damaged, or Pillow is missing.
+    UnhazeError: too many frames to hold, damaged, Pillow is missing, or a forked process.
     """
+    check_process()
     if SUFFIXES.get(suffix.lower()) not in FORMATS:
         return None
     name = "the given bytes" if isinstance(source, bytes) else f"'{source}'"
