@@ -148,6 +148,8 @@ def test_a_path_may_be_a_video(half: Path, tmp_path: Path):
     with av.open(str(tmp_path / "clip.unhazed.mkv")) as container:
         [frame] = container.decode(video=0)
     assert abs(frame.to_ndarray(format="rgb24").astype(float).mean() - 100) < 4
+    with pytest.raises(UnhazeError, match="quality, strip_metadata: only for photos"):
+        unhaze.dehaze(path, quality=50, strip_metadata=True)
 
 
 def test_a_video_is_seen_at_the_analysis_that_is_asked_for(tmp_path: Path, monkeypatch):
