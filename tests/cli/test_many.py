@@ -180,7 +180,7 @@ def test_photos_and_videos_in_one_folder(unhaze, folder: Path, half: Path):
         (["clip.mp4", "--end", "-1"], "'-1' is not a time"),
         (["clip.mp4", "--start", "1:00", "--end", "60"], "--end is 60 s; it must be after"),
         (["-", "--compare"], "cannot be used with -"),
-        (["-", "--resume"], "cannot be used with -"),
+        (["-", "--resume", "--dry-run"], "--resume, --dry-run cannot be used with -, a URL or"),
         (["-", "--files-from", "empty.txt"], "cannot be used with -"),
     ],
 )

@@ -109,9 +109,10 @@ def run(
     work = given.work()
     settings, streamed = work.settings, streams_in(inputs, out, streaming)
     if streamed or "-" in inputs or out == "-":
-        only_files = given.dry_run or files_from is not None
-        as_json = given.as_json and (not streamed or out == "-")
-        check_pipes(inputs, out, settings, only_files=only_files or as_json)
+        refused = [name for name in ("resume", "compare", "save_field") if getattr(settings, name)]
+        refused += ["dry_run"] * given.dry_run + ["files_from"] * (files_from is not None)
+        refused += ["json"] * (given.as_json and (not streamed or out == "-"))
+        check_pipes(inputs, out, refused)
         source, head = source_of(inputs[0])
         use = "video" if streamed or is_video_head(head) else "photo"
         pictures = use == "photo" or is_sequence(out or "-")
@@ -157,15 +158,13 @@ def check_kinds(settings: "Settings", *, photos: int, videos: int) -> None:
         say("--compare and --save-field do not apply to the videos")
 
 
-def check_pipes(
-    inputs: tuple[str, ...], out: str | None, settings: "Settings", *, only_files: bool
-) -> None:
-    """stdin and stdout each carry one picture or video and nothing else."""
+def check_pipes(inputs: tuple[str, ...], out: str | None, refused: list[str]) -> None:
+    """stdin and stdout each carry one picture or video and nothing else. refused: options given."""
     if len(inputs) != 1:
         raise click.UsageError("- stands for one picture or video; give one INPUT")
-    if only_files or settings.resume or settings.compare or settings.save_field:
-        options = "--json, --dry-run, --files-from, --resume, --compare and --save-field"
-        raise click.UsageError(f"{options} are for files; they cannot be used with -")
+    if refused:
+        said = ", ".join(map(option_name, refused))
+        raise click.UsageError(f"{said} cannot be used with -, a URL or a sequence")
     if out in (None, "-") and sys.stdout.isatty():
         raise click.UsageError("stdout is a terminal; redirect it or give -o FILE")
     if "-" in inputs and sys.stdin.isatty():
@@ -298,10 +297,9 @@ def _restored(
         "progress": watch,
     }
     how |= {"start": settings.start, "end": settings.end, "encoding": settings.encoding}
+    how["container"], target = streaming.container, sys.stdout.buffer if out == "-" else out
     if is_sequence(source) or is_sequence(out):
         numbers = {"fps": streaming.fps, "start_number": streaming.start_number}
-        return restore_sequence(source, out, output=settings.output, **numbers, **how)
+        return restore_sequence(source, target, output=settings.output, **numbers, **how)
     how["reconnect"] = RECONNECT if streaming.reconnect is None else streaming.reconnect
-    if out != "-" or streaming.container:
-        how["container"] = streaming.container
-    return restore_video(source, sys.stdout.buffer if out == "-" else out, **how)
+    return restore_video(source, target, **how)
