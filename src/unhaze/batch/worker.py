@@ -20,7 +20,7 @@ from unhaze.batch.jobs import DONE, FAILED, Job, Outcome, Settings, Work
 from unhaze.batch.places import open_place, reason, store_errors
 from unhaze.batch.search import is_video
 from unhaze.errors import UnhazeError, printable
-from unhaze.photo.inventory import noted
+from unhaze.outputs import noted
 from unhaze.restore.resources import share_heaps
 from unhaze.restore.restorer import Restorer
 from unhaze.scratch import remove_leftovers, scratch_folder
