@@ -33,6 +33,7 @@ from unhaze.weights import load_into, newest_state
 
 # Names of SLURM jobs that are shells: a training started there by hand is one process.
 INTERACTIVE = ("bash", "interactive")
+SLACK = 0.01  # of the range of pictures: what rounding may do
 
 
 def train(
@@ -194,6 +195,13 @@ def check_batches(recipe: Recipe, batches: Sequence[Batch]) -> None:
         advice = "paired data, or method.name = cddgan" if pairs else "data.name = unpaired"
         given = f"data '{recipe.data.name}' does not draw"
         raise UnhazeError(f"method '{name}' learns from {kind}, which {given}; use {advice}")
+    for side in (batches[0].hazy, batches[0].clear):
+        low, high = side.min().item(), side.max().item()
+        pictures = side.ndim == 4 and side.shape[1] == 3 and side.is_floating_point()
+        if not pictures or low < -SLACK or high > 1 + SLACK:
+            drawn = f"{tuple(side.shape)} {side.dtype} from {low:g} to {high:g}"
+            expected = "expected (B,3,H,W) of floats in [0,1]"
+            raise UnhazeError(f"data '{recipe.data.name}' draws {drawn}; {expected}")
 
 
 def check_facts(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
