@@ -26,11 +26,11 @@ docs:
 	mkdocs build --strict
 
 tables:
-	unhaze report readme
-	unhaze report formats
+	python -m tools.report readme
+	python -m tools.report formats
 	unhaze report paper --markdown > docs/paper.md
-	unhaze report models > docs/models.md
-	unhaze report zoo > docs/zoo.md
+	python -m tools.report models > docs/models.md
+	python -m tools.report zoo > docs/zoo.md
 
 # RUN: a run folder of AECR-Net, STEP: all its steps, PICTURES: a folder of hazy/ and clear/.
 ship-aecr:

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import ROOT, Row, repeated, table, write_record
+from tools.report.readme import fill
 from unhaze.hardware import describe_cpu
-from unhaze.report.readme import fill
 from unhaze.report.results import markdown
 from unhaze.restore.models import list_models, open_model
 from unhaze.restore.resources import usable_cores

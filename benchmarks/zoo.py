@@ -20,11 +20,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.measure import ROOT, repeated, write_record
+from tools.report.zoo import BESIDE
 from unhaze.config import Part
 from unhaze.exporting import export
 from unhaze.exporting.facts import count_macs
 from unhaze.nets import NETS, create_net
-from unhaze.report.zoo import BESIDE, RESULTS
+from unhaze.report.zoo import RESULTS
 from unhaze.restore.engine import Engine
 from unhaze.weights import save_weights
 from unhaze.zoo import Network, list_networks

@@ -69,6 +69,8 @@ def dehaze(
     use = use_of(picture)
     restorer = restorer_for(str(model), device, analysis, native, use)
     restorer = restorer.controlled(Controls(protect_sky, lift_shadows, white_balance))
+    if use == "video" and output.for_photos:
+        raise UnhazeError(f"{', '.join(output.for_photos)}: only for photos; leave it out")
     if isinstance(picture, str | os.PathLike):
         how: dict[str, Any] = {"strength": strength, "output": output}
         done = dehaze_file(Path(picture), out, overwrite, restorer, **how)

@@ -16,7 +16,8 @@ class Format:
     reader: libvips, this program, or the module that has to be installed (`unhaze.extras` knows
     how). becomes: suffix of a result, if such files are only read. depths: bits a channel that can
     be written, none if it is only read; 32 are floats. quality: whether it has one to choose.
-    lossless: whether it can be told to be. writer: the module that has to be installed to write.
+    lossless: whether it can be told to be. animated: whether it can hold an animation. writer: the
+    module that has to be installed to write.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Format:
     depths: tuple[int, ...] = ()
     quality: bool = False
     lossless: bool = False
+    animated: bool = False
     writer: str = LIBVIPS
 
 
@@ -48,11 +50,21 @@ PNM_SIGNS = tuple((0, b"P" + bytes([kind])) for kind in b"123456fF")
 
 FORMATS = {
     "jpeg": Format("JPEG", (".jpg", ".jpeg"), ((0, b"\xff\xd8\xff"),), depths=(8,), quality=True),
-    "png": Format("PNG", (".png",), ((0, b"\x89PNG\r\n\x1a\n"),), depths=(8, 16)),
-    "webp": Format("WebP", (".webp",), ((8, b"WEBP"),), depths=(8,), quality=True, lossless=True),
-    "avif": Format("AVIF", (".avif",), depths=(8, 10, 12), quality=True, lossless=True),
+    "png": Format("PNG", (".png",), ((0, b"\x89PNG\r\n\x1a\n"),), depths=(8, 16), animated=True),
+    "webp": Format(
+        "WebP",
+        (".webp",),
+        ((8, b"WEBP"),),
+        depths=(8,),
+        quality=True,
+        lossless=True,
+        animated=True,
+    ),
+    "avif": Format(
+        "AVIF", (".avif",), depths=(8, 10, 12), quality=True, lossless=True, animated=True
+    ),
     "tiff": Format("TIFF", (".tif", ".tiff"), TIFF_SIGNS, depths=(8, 16, 32)),
-    "gif": Format("GIF", (".gif",), ((0, b"GIF8"),), depths=(8,)),
+    "gif": Format("GIF", (".gif",), ((0, b"GIF8"),), depths=(8,), animated=True),
     "heic": Format("HEIC", (".heic", ".heif", ".hif"), reader="pi_heif", becomes=".jpg"),
     "raw": Format("camera raw", RAW_SUFFIXES, RAW_SIGNS, reader="rawpy", becomes=".tif"),
     "jxl": Format(
@@ -99,6 +111,7 @@ BRANDS = {
     "avif": {b"avif", b"avis"},
 }
 GENERAL_BRANDS = {b"mif1", b"msf1", b"mif2"}  # of HEIF, whatever the pictures are coded with
+HEAD = 1 << 16  # bytes at the start that tell the format
 TGA_FOOTER = b"TRUEVISION-XFILE."
 
 
@@ -139,3 +152,9 @@ def kept_suffix(name: PurePath) -> str | None:
     """The suffix of the result of a picture file: its own, or that of the format it becomes."""
     found = format_of(name)
     return None if found is None else found.becomes or name.suffix
+
+
+def usual_suffix(data: bytes) -> str:
+    """The usual suffix of files with this content; empty if the format is not known."""
+    key = key_of(data[:HEAD])
+    return FORMATS[key].suffixes[0] if key else ""

@@ -2,13 +2,17 @@
 
 `OPTIONS` says how files are written; an `Output` holds a choice of each. `CONTROLS` says what a
 person wants otherwise than the model, and `Controls` holds that; `unhaze.restore.controlling` does
-it.
+it. `noted` collects what is logged about a result.
 """
 
+import logging
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from numbers import Real
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from unhaze.errors import UnhazeError
@@ -109,6 +113,11 @@ class Output:
         return tuple(int(each) - 1 for each in self.bands.split(",")) if self.bands else None
 
     @property
+    def for_photos(self) -> list[str]:
+        """The options given that do not apply to videos."""
+        return [name for name, value in asdict(self).items() if value and name != "suffix"]
+
+    @property
     def named_suffix(self) -> str | None:
         """The ending of results in the format that is asked for; None: as the source."""
         return NAMED[self.format] if self.format else None
@@ -163,3 +172,30 @@ class Controls:
 
 
 AS_MODEL = Controls()
+
+
+@contextmanager
+def noted(source: Path) -> Iterator[list[str]]:
+    """Yields a list of the warnings that this thread logs inside the block, such as what is lost.
+
+    For other listeners the name of the file is added.
+    """
+    notes: list[str] = []
+    thread = threading.get_ident()
+
+    def collect(record: logging.LogRecord) -> bool:
+        if record.thread == thread:
+            said = record.getMessage()
+            notes.append(said)
+            if str(source) not in said:
+                record.msg, record.args = "'%s': %s", (source, said)
+        return False
+
+    collector = logging.Handler(logging.WARNING)
+    collector.addFilter(collect)
+    logger = logging.getLogger("unhaze")
+    logger.addHandler(collector)
+    try:
+        yield notes
+    finally:
+        logger.removeHandler(collector)

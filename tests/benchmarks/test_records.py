@@ -13,8 +13,8 @@ import pytest
 from benchmarks import compare, drawn, measure
 from benchmarks.peers import python_with
 from benchmarks.rows import with_ratios
+from tools.report.speed import KINDS, read_records, speed_table
 from unhaze.errors import UnhazeError
-from unhaze.report.speed import KINDS, read_records, speed_table
 from unhaze.restore.models import list_models
 
 ROOT = Path(__file__).parents[2]

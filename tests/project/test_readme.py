@@ -10,9 +10,9 @@ import click
 import pytest
 
 import unhaze
+from tools.report.formats import update_page
+from tools.report.readme import update_tables
 from unhaze.cli import command_of, main, with_verb
-from unhaze.report.formats import update_page
-from unhaze.report.readme import update_tables
 
 ROOT = Path(__file__).parents[2]
 ABOUT = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")

@@ -10,11 +10,9 @@ from unhaze.cli import main
 from unhaze.config import LossPart, Part, Recipe
 from unhaze.errors import UnhazeError
 from unhaze.report.paper import Row, budget, on_set, paper_rows, table_of
-from unhaze.report.readme import results_table, with_tables
 from unhaze.report.results import aligned, markdown, read_results
 from unhaze.resolved import resolved
 
-MARKS = ("models", "results", "speed")
 MEASURED = {
     "data": "sots-indoor-part",
     "protocol": "aecr",
@@ -184,29 +182,6 @@ def test_pictures_of_different_widths_make_no_strip(tmp_path, capsys):
     ]
     assert main(command) == 2
     assert "differ in width" in capsys.readouterr().err
-
-
-def test_the_readme_is_rewritten_only_where_it_is_stale(project, capsys):
-    readme = project / "README.md"
-    marks = [f"<!-- {name}:{end} -->" for name in MARKS for end in ("start", "end")]
-    readme.write_text("before\n{}\n{}\nbetween\n{}\n{}\n{}\n{}\nafter\n".format(*marks))
-    where = ["--readme", str(readme), "--results", str(project / "results")]
-    assert main(["report", "readme", *where, "--check"]) == 1
-    assert main(["report", "readme", *where]) == 0
-    assert main(["report", "readme", *where, "--check"]) == 0
-    text = readme.read_text()
-    assert text.startswith("before\n") and text.endswith("\nafter\n") and "\nbetween\n" in text
-    assert "(../results/full.json)" in text and "study" not in text  # studies have their own tables
-    with pytest.raises(UnhazeError, match="none of the markers <!-- models:start -->"):
-        with_tables("no markers here", [], [])
-
-
-def test_results_table_links_its_files():
-    hazy = MEASURED | {"model": "identity", "psnr": 11.975, "params": 0, "file": "hazy.json"}
-    hazy |= {"data": "sots"}
-    assert results_table([hazy]).splitlines()[2] == (
-        "| [hazy input](../results/hazy.json) | sots | 80 | aecr | 11.97 | 0.8000 | - | - |"
-    )
 
 
 def test_tables_keep_their_columns():

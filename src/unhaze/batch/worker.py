@@ -20,7 +20,7 @@ from unhaze.batch.jobs import DONE, FAILED, Job, Outcome, Settings, Work
 from unhaze.batch.places import open_place, reason, store_errors
 from unhaze.batch.search import is_video
 from unhaze.errors import UnhazeError, printable
-from unhaze.photo.inventory import noted
+from unhaze.outputs import noted
 from unhaze.restore.resources import share_heaps
 from unhaze.restore.restorer import Restorer
 from unhaze.scratch import remove_leftovers, scratch_folder
@@ -217,7 +217,9 @@ def restore_file(
         from unhaze.restore.video import restore_video
 
         how |= {"start": settings.start, "end": settings.end, "encoding": settings.encoding}
-        return restore_video(source, target, restorer=restorer, progress=progress, **how)
+        report = restore_video(source, target, restorer=restorer, progress=progress, **how)
+        kept = ("the metadata is kept: strip_metadata is for photos",)
+        return replace(report, notes=report.notes + kept * settings.output.strip_metadata)
     compare = target.with_name(f"{target.name}.compare.jpg") if settings.compare else None
     how |= {"compare": compare, "save_field": target.parent if settings.save_field else None}
     restorer.restore_file(source, target, output=settings.output, **how)

@@ -1,4 +1,4 @@
-"""`unhaze report`: the paper's tables, figures and the README's tables, from what was measured."""
+"""`unhaze report`: the paper's tables and figures, strips and galleries, from your own runs."""
 
 import json
 from dataclasses import asdict
@@ -67,27 +67,6 @@ def echo_studies(results: Path, as_markdown: bool) -> None:
             click.echo(f"## {title}\n\n{remark}\n\n{markdown(HEAD, cells)}")
         elif cells:
             click.echo(f"{title}\n{remark}\n\n{aligned(HEAD, cells)}")
-
-
-@report.command("zoo")
-def zoo_table() -> None:
-    """Prints docs/zoo.md: the published networks, their terms, weights, scores and speed."""
-    from unhaze.report.zoo import zoo_page
-
-    click.echo(zoo_page(), nl=False)
-
-
-@report.command()
-@click.option("--page", type=PATH, default="docs/use.md", show_default=True, metavar="FILE")
-@click.option("--check", is_flag=True, help="Write nothing; status 1 if it is out of date.")
-def formats(page: Path, check: bool) -> int:
-    """Writes the tables of formats and of options for results into docs/use.md."""
-    from unhaze.report.formats import update_page
-
-    stale = update_page(page, check=check)
-    if stale and check:
-        click.echo(f"{page} is not what the code says; run `unhaze report formats`", err=True)
-    return 1 if stale and check else 0
 
 
 @report.command()
@@ -185,63 +164,3 @@ def gallery(
         click.echo(f"unhaze: error: {' '.join(fault.split())}", err=True)
     click.echo(out / "index.html")
     return 1 if made.faults else 0
-
-
-@report.command()
-@results_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def plane(results: Path, as_json: bool) -> None:
-    """Prints FADE on hazy photos against PSNR on clear ones, of `eval --long-side 640`."""
-    from unhaze.report.plane import ELSEWHERE, plane_points, plane_table
-    from unhaze.report.results import read_results
-
-    points = plane_points(read_results(results))
-    if as_json:
-        rows = [asdict(each) | {"passes": each.passes} for each in (*points, *ELSEWHERE)]
-        click.echo(json.dumps(rows, indent=2))
-        return
-    click.echo(plane_table(points), nl=False)
-
-
-@report.command()
-@results_option
-def sizes(results: Path) -> None:
-    """Prints what `eval --rescale` measured: PSNR where the network sees other sizes."""
-    from unhaze.report.plane import sizes_table
-    from unhaze.report.results import read_results
-
-    click.echo(sizes_table(read_results(results)), nl=False)
-
-
-@report.command()
-@results_option
-def models(results: Path) -> None:
-    """Prints the page of the shipped models: cards, plane, sizes (docs/models.md)."""
-    from unhaze.report.cards import models_page
-    from unhaze.report.results import read_results
-    from unhaze.restore.models import list_models
-
-    click.echo(models_page(list_models(), read_results(results)), nl=False)
-
-
-@report.command()
-@click.option(
-    "--readme",
-    "pages",
-    type=PATH,
-    multiple=True,
-    default=("README.md", "docs/results.md"),
-    show_default=True,
-    metavar="FILE",
-    help="Page with the markers of tables. May be repeated.",
-)
-@results_option
-@click.option("--check", is_flag=True, help="Write nothing; status 1 if one is out of date.")
-def readme(pages: tuple[Path, ...], results: Path, check: bool) -> int:
-    """Writes the tables of README.md and of docs/results.md."""
-    from unhaze.report.readme import update_tables
-
-    stale = [page for page in pages if update_tables(page, results, check=check)]
-    for page in stale if check else ():
-        click.echo(f"{page} is not what {results} says; run `unhaze report readme`", err=True)
-    return 1 if stale and check else 0

@@ -6,7 +6,7 @@ from unhaze.photo.converting import whole, widened
 from unhaze.photo.picture import Opened, Photo, Stream, Traits, as_stored, upright
 from unhaze.photo.reading import open_photo, read, read_rgb
 from unhaze.photo.savers import SAVERS
-from unhaze.photo.series import encode_series, open_series, usual_suffix, write_series
+from unhaze.photo.series import encode_series, open_series, write_series
 from unhaze.photo.writing import (
     SUFFIXES,
     check_suffix,
@@ -33,7 +33,6 @@ __all__ = [
     "read",
     "read_rgb",
     "upright",
-    "usual_suffix",
     "whole",
     "widened",
     "write",

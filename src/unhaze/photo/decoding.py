@@ -9,7 +9,7 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import behind, exif, fields, headers, inventory, jpeg, kinds, png, profile
+from unhaze.photo import avif, behind, exif, inventory, jpeg, kinds, png, profile, webp
 from unhaze.photo.picture import (
     ABOUT,
     COLOURS,
@@ -20,6 +20,7 @@ from unhaze.photo.picture import (
     SEGMENTS,
     TEXTS,
     XMP,
+    value_of,
 )
 
 SIDE, FAR_ABOVE = 64, 10  # of the picture, by which the range of floats is detected; above white
@@ -41,7 +42,7 @@ def orientation_of(image: pyvips.Image, metadata: dict[str, bytes], loader: str)
     the pixels.
     """
     found = exif.orientation_of(metadata[EXIF]) if loader == "png" and EXIF in metadata else None
-    return found or fields.value_of(image, "orientation", 1)
+    return found or value_of(image, "orientation", 1)
 
 
 def profile_of(image: pyvips.Image, metadata: dict[str, bytes]) -> bytes | None:
@@ -148,14 +149,14 @@ def rgb_or_grey(image: pyvips.Image, name: str) -> pyvips.Image:
 def only_reads(image: pyvips.Image) -> bool:
     """Returns whether the profile can convert colours from its space but not to it."""
     integers = image.format in ("uchar", "ushort") and image.bands >= 3
-    return integers and profile.only_reads(fields.value_of(image, ICC, b""))
+    return integers and profile.only_reads(value_of(image, ICC, b""))
 
 
 def metadata_of(
     image: pyvips.Image, file: BinaryIO, loader: str
 ) -> tuple[dict[str, bytes], tuple[str, ...], tuple[str, ...]]:
     """Returns metadata by the keys of `picture`, and the texts of `Traits.lost` and `.held`."""
-    found = {key: fields.value_of(image, key, None) for key in (EXIF, XMP, ICC, IPTC)}
+    found = {key: value_of(image, key, None) for key in (EXIF, XMP, ICC, IPTC)}
     lost: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     if found[EXIF] is not None:
@@ -169,14 +170,14 @@ def metadata_of(
         by_xmp = b"hdrgm:" in (found[XMP] or b"")
         rest = behind.read(file, segments, by_xmp or bool(segments.gain_map_sign))
         found |= rest.metadata
-        lost, held = inventory.lost_in_jpeg(segments) + rest.lost, rest.held
+        lost, held = jpeg.lost_in(segments) + rest.lost, rest.held
     elif loader == "tiff":  # libvips reads no EXIF here, and a quarter of IPTC
         found[EXIF], found[IPTC] = exif.from_tiff(file)
     elif loader == "avif":
         if found[EXIF] is not None:  # libvips has turned the picture, whatever EXIF states
             found[EXIF] = exif.edited(found[EXIF], 1, False, None)
-        found[NUMBERS] = headers.colour_numbers(file)
-        lost = inventory.lost_in_boxes(file)
+        found[NUMBERS] = avif.colour_numbers(file)
+        lost = avif.lost_in(file)
     elif loader == "png":
         found[TEXTS], found[IPTC] = png.texts_of(file)
         chunks = png.chunks_of(file, (*png.COLOURS, b"eXIf"))
@@ -184,9 +185,30 @@ def metadata_of(
         found[ABOUT] = png.about_of(file)
         whole_chunks = b"".join(png.chunk(kind, data) for kind, data in chunks.items())
         found[COLOURS] = whole_chunks or None
-        lost = inventory.lost_in_png(file)
+        lost = png.lost_in(file)
     elif loader == "webp":
-        lost = inventory.lost_in_webp(file)
+        lost = webp.lost_in(file)
     if found[XMP] and lost:
         lost += inventory.correct_xmp(found, lost)
     return {key: value for key, value in found.items() if value is not None}, lost, held
+
+
+def encoding_of(file: BinaryIO, head: bytes, loader: str, *, density: bool) -> dict[str, Any]:
+    """Returns some of `Traits` that libvips does not report: how the pixels are encoded.
+
+    `head`: the first kilobytes of `file`. `density`: also return that of JPEG.
+    """
+    if loader == "jpeg":
+        return jpeg.encoding_of(file, density=density)
+    if loader == "webp":
+        return webp.encoding_of(head)
+    return avif.encoding_of(head) if loader == "avif" else {}
+
+
+def has_density(file: BinaryIO, loader: str, exif_says: bool) -> bool:
+    """Returns whether the file itself states pixels per inch or centimetre."""
+    if loader == "png":
+        return png.chunks_of(file, (b"pHYs",)).get(b"pHYs", b"\0")[-1] == 1
+    if loader == "tiff":
+        return exif.has_resolution(file)
+    return loader == "jpeg" and exif_says  # libvips does not report that of JFIF

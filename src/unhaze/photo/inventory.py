@@ -4,17 +4,10 @@
 and docs/use.md shows it.
 """
 
-import logging
-import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from unhaze.photo import png, xmp
-from unhaze.photo.jpeg import APP, Segments
+from unhaze.photo import xmp
 from unhaze.photo.picture import XMP
 
 KEPT, CONVERTED, LEFT_OUT, NONE = "kept", "converted", "left out", "-"
@@ -73,37 +66,6 @@ ANNOUNCED: dict[str, tuple[xmp.Names, bytes]] = {
 }
 
 
-def lost_in_jpeg(found: Segments) -> tuple[str, ...]:
-    """Returns names of what no restored JPEG holds, except for what is `behind` the picture."""
-    is_signed = any(marker == APP + 11 and sign.startswith(b"JP") for marker, sign in found.signs)
-    return (CREDENTIALS,) if is_signed else ()
-
-
-def lost_in_boxes(file: BinaryIO) -> tuple[str, ...]:
-    """Returns what is lost of AVIF: credentials in a box, a derived gain map, a motion track."""
-    file.seek(0)
-    data = file.read(1 << 20)
-    names = {b"tmap": GAIN_MAP, b"c2pa": CREDENTIALS, b"jumb": CREDENTIALS}
-    names |= {b"auxiliary:depth": DEPTH, b"hevc:2015:auxid:2": DEPTH}
-    return tuple(dict.fromkeys(words for kind, words in names.items() if kind in data))
-
-
-def lost_in_png(file: BinaryIO) -> tuple[str, ...]:
-    """Returns credentials; libvips counts frames."""
-    return (CREDENTIALS,) if png.has_chunk(file, b"caBX") else ()
-
-
-def lost_in_webp(file: BinaryIO) -> tuple[str, ...]:
-    """Returns credentials in a RIFF chunk."""
-    file.seek(12)
-    while len(head := file.read(8)) == 8:
-        kind, size = head[:4], struct.unpack("<I", head[4:])[0]
-        if kind == b"C2PA":
-            return (CREDENTIALS,)
-        file.seek(size + size % 2, 1)
-    return ()
-
-
 def correct_xmp(metadata: dict[str, Any], lost: tuple[str, ...]) -> tuple[str, ...]:
     """Corrects XMP so that it no longer mentions what is lost; if it cannot be corrected, it is
     removed and its name is returned.
@@ -124,30 +86,3 @@ def without_announcements(packet: bytes, lost: tuple[str, ...]) -> bytes | None:
         if corrected is not None:
             corrected = xmp.without(corrected, names, semantics)
     return corrected
-
-
-@contextmanager
-def noted(source: Path) -> Iterator[list[str]]:
-    """Yields a list of the warnings that this thread logs inside the block: what a photo loses.
-
-    For other listeners the name of the file is added.
-    """
-    notes: list[str] = []
-    thread = threading.get_ident()
-
-    def collect(record: logging.LogRecord) -> bool:
-        if record.thread == thread:
-            said = record.getMessage()
-            notes.append(said)
-            if str(source) not in said:
-                record.msg, record.args = "'%s': %s", (source, said)
-        return False
-
-    collector = logging.Handler(logging.WARNING)
-    collector.addFilter(collect)
-    logger = logging.getLogger("unhaze")
-    logger.addHandler(collector)
-    try:
-        yield notes
-    finally:
-        logger.removeHandler(collector)

@@ -4,10 +4,12 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
 
 from unhaze.atomic import insert
-from unhaze.photo import xmp
+from unhaze.photo import inventory, xmp
 
 START, END, SCAN, COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
 APP = 0xE0
@@ -20,6 +22,7 @@ VIEWS_SIGN, GAIN_MAP_SIGN = b"MPF\0", b"urn:iso:std:iso:ts:21496:-1\0"
 # profile, views, C2PA (JUMBF), Adobe's colour transform.
 REBUILT = {APP, APP + 2, APP + 11, APP + 14}
 LARGEST_MAIN = 1 << 26  # total bytes of segments that are read
+INCH, CENTIMETRE = 1, 2  # units of JFIF's density
 
 
 @dataclass
@@ -62,6 +65,46 @@ def read_segments(file: BinaryIO) -> Segments:
         elif marker == COMMENT or (APP < marker < APP + 16 and marker not in REBUILT):
             found.kept += segment(marker, data)
     return found
+
+
+def lost_in(found: Segments) -> tuple[str, ...]:
+    """Returns names of what no restored JPEG holds, except for what is `behind` the picture."""
+    is_signed = any(marker == APP + 11 and sign.startswith(b"JP") for marker, sign in found.signs)
+    return (inventory.CREDENTIALS,) if is_signed else ()
+
+
+def encoding_of(file: BinaryIO, *, density: bool) -> dict[str, Any]:
+    """Returns the quality, estimated, and with `density` that of JFIF, as in `Traits`."""
+    found: dict[str, Any] = {}
+    file.seek(2)
+    while len(marker := file.read(2)) == 2 and marker[0] == 0xFF and marker[1] != 0xDA:
+        length = file.read(2)
+        if len(length) < 2:
+            break
+        segment = file.read(max(0, struct.unpack(">H", length)[0] - 2))
+        if density and segment.startswith(b"JFIF\0") and len(segment) >= 12:
+            unit, across, down = struct.unpack(">BHH", segment[7:12])
+            per_mm = {INCH: 1 / 25.4, CENTIMETRE: 0.1}.get(unit)
+            if per_mm and across and down:
+                found |= {"density": (across * per_mm, down * per_mm), "inches": unit == INCH}
+        elif marker[1] == 0xDB and (quality := _quality(segment)) is not None:
+            found["quality"] = quality
+    return found
+
+
+def _quality(tables: bytes) -> int | None:
+    """Returns 1-100, from the scale of the luminance table (JPEG, annex K.1: the standard sums to
+    3694).
+    """
+    if len(tables) >= 129 and tables[0] == 0x10:
+        table = np.frombuffer(tables[1:129], ">u2")
+    elif len(tables) >= 65 and tables[0] == 0:
+        table = np.frombuffer(tables[1:65], "u1")
+    else:
+        return None
+    percent = 100 * float(table.sum()) / 3694
+    quality = 5000 / percent if percent > 100 else (200 - percent) / 2
+    return int(np.clip(round(quality), 1, 100))
 
 
 def extended_xmp(kept: bytes, packet: bytes) -> bytes | None:

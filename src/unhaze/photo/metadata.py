@@ -18,10 +18,9 @@ import pyvips
 
 from unhaze.errors import UnhazeError
 from unhaze.photo import (
-    avif_colour,
+    avif,
     behind,
     exif,
-    fields,
     inventory,
     iptc,
     jpeg,
@@ -45,6 +44,7 @@ from unhaze.photo.picture import (
     XMP,
     Stream,
     Traits,
+    set_bytes,
 )
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def attach(image: pyvips.Image, found: dict[str, bytes], saver: str) -> pyvips.I
     image = image.copy()
     for key in by_libvips(found, saver):
         block = _placeholder(len(found[key])) if key == EXIF else found[key]
-        fields.set_bytes(image, key, block)
+        set_bytes(image, key, block)
     return image
 
 
@@ -209,7 +209,7 @@ def _complete_avif(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> N
     if EXIF in found:
         _replace_placeholder(file, found[EXIF])
     if NUMBERS in found:
-        avif_colour.replace_profile(file, found[NUMBERS])
+        avif.replace_profile(file, found[NUMBERS])
 
 
 COMPLETED = {
@@ -243,7 +243,7 @@ def _placeholder(size: int) -> bytes:
 def _overhead() -> int:
     """Returns the bytes that libvips makes of the smallest placeholder, token included."""
     image = pyvips.Image.black(1, 1)
-    fields.set_bytes(image, EXIF, exif.opaque(TOKEN))
+    set_bytes(image, EXIF, exif.opaque(TOKEN))
     encoded = io.BytesIO(image.jpegsave_buffer(keep=pyvips.ForeignKeep.EXIF))
     _, token = _find_placeholder(encoded)
     return token + len(TOKEN)

@@ -1,4 +1,7 @@
-"""The types of a photo: opened, in strips or decoded, and the metadata to keep."""
+"""The types of a photo: opened, in strips or decoded, and the metadata to keep.
+
+Also the fields of libvips images.
+"""
 
 import errno
 import logging
@@ -6,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyvips
@@ -197,3 +200,17 @@ def one_line_errors(doing: str, guess: str) -> Iterator[None]:
         if error.errno == errno.EINVAL:  # an invalid offset, read from the file itself
             raise UnhazeError(f"{doing}: {guess}") from error
         raise UnhazeError(f"{doing}: {error.strerror or error}") from error
+
+
+def value_of(image: pyvips.Image, name: str, default: Any) -> Any:
+    """A field, or `default` where it is absent or not UTF-8."""
+    try:
+        return image.get(name) if image.get_typeof(name) else default
+    except UnicodeDecodeError:
+        return default
+
+
+def set_bytes(image: pyvips.Image, name: str, value: bytes) -> None:
+    """Sets a field of bytes, such as an ICC profile, in place."""
+    # pyvips takes bytes here; its type stubs leave them out.
+    image.set_type(pyvips.GValue.blob_type, name, value)  # pyright: ignore[reportArgumentType]

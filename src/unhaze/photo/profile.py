@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pyvips
 
-from unhaze.photo import fields
-from unhaze.photo.picture import ICC
+from unhaze.photo.picture import ICC, set_bytes
 
 D65, D50 = (0.3127, 0.3290), (0.3457, 0.3585)
 # x and y of red, green, blue and white.
@@ -149,14 +148,14 @@ def only_reads(profile: bytes) -> bool:
     probe = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(36, 6, 3)
     image = pyvips.Image.new_from_array(probe).copy(interpretation="rgb16")
     options: dict[str, Any] = {"intent": "relative", "embedded": True}
-    fields.set_bytes(image, ICC, profile)
+    set_bytes(image, ICC, profile)
     try:
         there = image.icc_import(**options).copy_memory()
     except pyvips.Error:
         return False
     try:
         exported = there.icc_export(depth=16, intent="relative").copy()
-        fields.set_bytes(exported, ICC, profile)
+        set_bytes(exported, ICC, profile)
         back = exported.icc_import(**options).numpy()
     except pyvips.Error:
         return True

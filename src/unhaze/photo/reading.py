@@ -17,7 +17,8 @@ import pyvips
 
 from unhaze import formats
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif, fields, headers, kinds, pages, png, profile
+from unhaze.image import check_process
+from unhaze.photo import exif, kinds, pages, png, profile
 from unhaze.photo.bands import Bands, bands_of
 from unhaze.photo.converting import whole
 from unhaze.photo.decoding import (
@@ -26,6 +27,8 @@ from unhaze.photo.decoding import (
     SAMPLES,
     decoder,
     encoded_white,
+    encoding_of,
+    has_density,
     loader_of,
     metadata_of,
     only_reads,
@@ -33,15 +36,7 @@ from unhaze.photo.decoding import (
     profile_of,
     rgb_or_grey,
 )
-from unhaze.photo.picture import (
-    CELL,
-    EXIF,
-    ICC,
-    Opened,
-    Photo,
-    Traits,
-    one_line_errors,
-)
+from unhaze.photo.picture import CELL, EXIF, ICC, Opened, Photo, Traits, one_line_errors, value_of
 from unhaze.photo.readers import decode
 
 log = logging.getLogger(__name__)
@@ -64,8 +59,9 @@ def open_photo(
     UNHAZE_MAX_PIXELS, else 400 million). CMYK, Lab and floating-point RGB are converted, which is
     logged. `bands`: for TIFF files, numbers from 0 of red, green and blue, or of one grey band;
     None: as the file declares. UnhazeError: missing, no regular file, no picture, damaged, too
-    large, or more than four channels without a declaration of the colours.
+    large, more than four channels without a declaration of the colours, or a forked process.
     """
+    check_process()
     name = "the given bytes" if isinstance(source, bytes) else f"'{source}'"
     with one_line_errors(f"cannot read {name}", "damaged or cut off"):
         file = _open(source)
@@ -180,7 +176,7 @@ def _traits(
     """Returns the metadata of `image`, whose pixels are `converted`; `again`: from the start."""
     loader = LOADERS[loader_of(image)]
     metadata, lost, held = metadata_of(converted, file, loader)
-    frames = fields.value_of(image, "n-pages", png.count_frames(file) if loader == "png" else 1)
+    frames = value_of(image, "n-pages", png.count_frames(file) if loader == "png" else 1)
     overviews = pages.count_overviews(file) if loader == "tiff" and frames > 1 else 0
     if frames - overviews > 1:
         lost += (f"all but the first of {frames - overviews} pages or frames",)
@@ -189,7 +185,7 @@ def _traits(
         top = encoded_white(again())
         seen_by = None if top else seen_by
     by_exif = exif.has_resolution(io.BytesIO(metadata.get(EXIF, b"")))
-    has_density = headers.has_density(file, loader, by_exif)
+    stated = has_density(file, loader, by_exif)
     traits = Traits(
         grey=converted.bands <= 2,
         metadata=metadata,
@@ -201,14 +197,14 @@ def _traits(
         lost=lost,
         held=held,
         format=loader,
-        full_chroma=fields.value_of(image, "jpeg-chroma-subsample", "4:4:4") == "4:4:4",
-        density=(image.xres, image.yres) if has_density else None,
-        inches=fields.value_of(image, "resolution-unit", "in") == "in",
+        full_chroma=value_of(image, "jpeg-chroma-subsample", "4:4:4") == "4:4:4",
+        density=(image.xres, image.yres) if stated else None,
+        inches=value_of(image, "resolution-unit", "in") == "in",
         tile=pages.tiling(file) if loader == "tiff" else None,
         overviews=overviews > 0,
         missing=pages.missing_data(metadata.get(EXIF)) if loader == "tiff" else None,
     )
-    return replace(traits, **headers.encoding(file, head, density=not has_density))
+    return replace(traits, **encoding_of(file, head, loader, density=not stated))
 
 
 def _key(head: bytes, file: BinaryIO, path: Path | None, name: str) -> str | None:

@@ -15,11 +15,11 @@ import pyvips
 from unhaze.atomic import new_file
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
-from unhaze.formats import FORMATS as FORMATS_OF_FILES
 from unhaze.formats import SUFFIXES, key_of
+from unhaze.image import check_process
 from unhaze.outputs import Output
-from unhaze.photo import fields, webp
-from unhaze.photo.picture import EXIF, ICC, XMP, one_line_errors
+from unhaze.photo import webp
+from unhaze.photo.picture import EXIF, ICC, XMP, one_line_errors, set_bytes, value_of
 from unhaze.photo.readers import one_line
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,6 @@ HEAD = 1 << 16  # bytes at the start that mark an animation
 MOST = 1_500_000_000  # bytes of all frames
 BY_LIBVIPS = {"gif", "webp"}
 BY_PILLOW = {"png": "PNG", "avif": "AVIF"}
-FORMATS = {*BY_LIBVIPS, *BY_PILLOW}
 AV1_SPEED = 9  # of 10
 
 
@@ -48,14 +47,12 @@ class Series:
     quality: int | None = None
 
 
-def open_series(source: Path | bytes, suffix: str) -> Series | None:
-    """Opens all frames of an animation; None if it is none, or if the target format cannot hold
-    one.
+def open_series(source: Path | bytes) -> Series | None:
+    """Opens all frames of an animation; None if it is none.
 
-    UnhazeError: too many frames to hold, damaged, or Pillow is missing.
+    UnhazeError: too many frames to hold, damaged, Pillow is missing, or a forked process.
     """
-    if SUFFIXES.get(suffix.lower()) not in FORMATS:
-        return None
+    check_process()
     name = "the given bytes" if isinstance(source, bytes) else f"'{source}'"
     with one_line_errors(f"cannot read {name}", "damaged or cut off"):
         if isinstance(source, bytes):
@@ -66,7 +63,7 @@ def open_series(source: Path | bytes, suffix: str) -> Series | None:
         else:
             return None
         key = key_of(head)
-        if key not in FORMATS or not _may_be_animated(head, key):
+        if key is None or not _may_be_animated(head, key):
             return None
         if key == "png" and not _has_pillow(name):
             return None
@@ -103,17 +100,17 @@ def _check_size(name: str, shape: tuple[int, int, int], count: int) -> None:
 def _may_be_animated(head: bytes, key: str) -> bool:
     """Checks the first bytes; for GIF only the whole file shows it."""
     signs = {"webp": b"ANIM", "png": b"acTL", "avif": b"avis", "gif": b"GIF"}
-    return signs[key] in head
+    return key in signs and signs[key] in head
 
 
 def _by_libvips(data: bytes, key: str, name: str) -> Series:
     image = pyvips.Image.new_from_buffer(data, "", n=-1, fail_on="error", access="sequential")
-    height = fields.value_of(image, "page-height", image.height)
+    height = value_of(image, "page-height", image.height)
     count = image.height // height
     _check_size(name, (height, image.width, image.bands), count)
-    delays = fields.value_of(image, "delay", None) or [100] * count
+    delays = value_of(image, "delay", None) or [100] * count
     image = image.colourspace("srgb") if image.interpretation != "srgb" else image
-    given = {each: fields.value_of(image, each, None) for each in (EXIF, XMP, ICC)}
+    given = {each: value_of(image, each, None) for each in (EXIF, XMP, ICC)}
     metadata = {each: value for each, value in given.items() if value is not None}
     if EXIF in metadata:
         metadata[EXIF] = metadata[EXIF].removeprefix(b"Exif\0\0")
@@ -125,7 +122,7 @@ def _by_libvips(data: bytes, key: str, name: str) -> Series:
                 fetched = region.fetch(0, number * height, image.width, height)
             yield np.frombuffer(fetched, np.uint8).reshape(height, image.width, image.bands)
 
-    plays = fields.value_of(image, "loop", 1)
+    plays = value_of(image, "loop", 1)
     shape = (height, image.width, image.bands)
     lossless = key == "webp" and b"VP8L" in data[:4096]
     return Series(frames(), shape, list(delays)[:count], plays, metadata, lossless)
@@ -171,12 +168,6 @@ def write_series(
         file.write(encoded)
 
 
-def usual_suffix(data: bytes) -> str:
-    """Returns the usual suffix of a file by its signature; empty if unknown."""
-    key = key_of(data[:HEAD])
-    return FORMATS_OF_FILES[key].suffixes[0] if key else ""
-
-
 def encode_series(series: Series, suffix: str, output: Output) -> bytes:
     """Returns the bytes of an animation in the format of the suffix; consumes `series.frames`."""
     key = SUFFIXES[suffix.lower()]
@@ -200,7 +191,7 @@ def _save_by_libvips(
     tall.set_type(pyvips.GValue.gint_type, "loop", series.plays)
     for each, value in metadata.items():
         if each != EXIF:
-            fields.set_bytes(tall, each, value)
+            set_bytes(tall, each, value)
     if key == "gif":
         return tall.gifsave_buffer(dither=1.0)
     lossless = output.lossless or (series.lossless and output.quality is None)

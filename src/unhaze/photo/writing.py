@@ -3,9 +3,12 @@
 import functools
 import io
 import logging
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import BinaryIO
 
 import numpy as np
@@ -17,7 +20,7 @@ from unhaze.extras import explain_missing
 from unhaze.formats import FORMATS
 from unhaze.image import to_u8
 from unhaze.outputs import AS_SOURCE, Output
-from unhaze.photo import fields, metadata
+from unhaze.photo import metadata, png
 from unhaze.photo.converting import converted, whole
 from unhaze.photo.picture import (
     EXIF,
@@ -28,13 +31,14 @@ from unhaze.photo.picture import (
     Stream,
     Traits,
     one_line_errors,
+    set_bytes,
 )
-from unhaze.photo.pipe import save_through_pipe
 from unhaze.photo.savers import SAVERS, Saver
 
 log = logging.getLogger(__name__)
 
 
+BLOCK = 1 << 20
 SUFFIXES = tuple(SAVERS)  # suffixes that can be written, all of which can be read
 
 
@@ -174,10 +178,44 @@ def _save(
         options = saver.options(stream.traits, image, output)
         pyvips.Operation.call(saver.operation, image, target, keep=keep, **options)
 
-    save_through_pipe(stream, save)
+    _save_through_pipe(stream, save)
     return functools.partial(
         metadata.complete, found=found, traits=stream.traits, saver=saver.format
     )
+
+
+def _save_through_pipe(stream: Stream, save: Callable[[pyvips.Image], None]) -> None:
+    """Calls `save` with the picture, to be read once from its first row to its last.
+
+    Strips go through a pipe, as uncompressed PNG, the only format that libvips reads strip by strip
+    from one. Saving runs in a thread of its own: the main thread, the only one that Ctrl-C reaches,
+    stays outside libvips meanwhile. Errors of the strips are raised unchanged, otherwise those of
+    `save`. Floats, which PNG does not support, are collected first.
+    """
+    if stream.dtype == np.float32:
+        save(pyvips.Image.new_from_array(np.concatenate(list(stream.strips))))
+        return
+    reading_end, writing_end = os.pipe()
+    ended = Event()
+    # The pipe is closed before the thread is joined, so that it ends after an error or Ctrl-C.
+    with ThreadPoolExecutor(1) as thread, os.fdopen(writing_end, "wb") as pipe:
+        saved = thread.submit(_save_from, reading_end, save, ended)
+        for piece in png.uncompressed(stream):
+            if ended.is_set():
+                break
+            pipe.write(piece)
+    saved.result()
+
+
+def _save_from(reading_end: int, save: Callable[[pyvips.Image], None], ended: Event) -> None:
+    try:
+        source = pyvips.Source.new_from_descriptor(reading_end)
+        save(pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error"))
+    finally:
+        ended.set()
+        while os.read(reading_end, BLOCK):  # or the other end would wait for ever
+            pass
+        os.close(reading_end)
 
 
 def _with_bands(stream: Stream, saver: Saver, suffix: str) -> Stream:
@@ -220,7 +258,7 @@ def _fitted(image: pyvips.Image, stream: Stream, saver: Saver) -> pyvips.Image:
         image = (image / 257).rint().cast("uchar").copy(interpretation=space[False])
     profile = stream.traits.metadata.get(ICC)
     if profile and ICC not in saver.holds:
-        fields.set_bytes(image, ICC, profile)
+        set_bytes(image, ICC, profile)
         image = image.icc_transform("srgb", embedded=True)
     across, down = stream.traits.density or (1.0, 1.0)  # 1: unknown
     image = image.copy(xres=across, yres=down)

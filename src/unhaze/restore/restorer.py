@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from unhaze import formats
 from unhaze import photo as photos
 from unhaze.atomic import check_target, make_folder
 from unhaze.errors import UnhazeError
@@ -109,10 +110,9 @@ class Restorer:
         for path in (target, *extra):
             photos.check_suffix(path.suffix)
             check_target(path, source, overwrite)
-        series = None if self.native else photos.open_series(source, target.suffix)
+        series = self._restored_series(source, target.suffix, strength)
         if series is not None:
-            frames = self._restored_series(series, strength)
-            photos.write_series(frames, target, source, overwrite=overwrite, output=output)
+            photos.write_series(series, target, source, overwrite=overwrite, output=output)
         if series is None or extra:
             seen = seen if output.bands is None else None  # the bands may differ
             with photos.open_photo(source, bands=output.channels) as hazy:
@@ -140,16 +140,22 @@ class Restorer:
         it can only be read.
         """
         check_strength(strength)
-        asked = suffix or output.named_suffix or photos.usual_suffix(encoded)
-        series = None if self.native else photos.open_series(encoded, asked)
+        asked = suffix or output.named_suffix or formats.usual_suffix(encoded)
+        series = self._restored_series(encoded, asked, strength)
         if series is not None:
-            return photos.encode_series(self._restored_series(series, strength), asked, output)
+            return photos.encode_series(series, asked, output)
         with photos.open_photo(encoded, bands=output.channels) as hazy:
             restored, _ = self._restore_opened(hazy, strength, output=output)
             suffix = suffix or output.named_suffix or photos.kept_suffix(hazy.traits)
             return photos.encode(restored, suffix, output=output)
 
-    def _restored_series(self, series: Series, strength: float) -> Series:
+    def _restored_series(self, source: Path | bytes, suffix: str, strength: float) -> Series | None:
+        """Returns the restored frames; None: it is no animation, or `suffix` holds none."""
+        target = formats.of_suffix(suffix)
+        if self.native or target is None or not target.animated:
+            return None
+        if (series := photos.open_series(source)) is None:
+            return None
         from unhaze.restore.video.frames import restored_series  # photos do without
 
         return restored_series(series, self, strength)
@@ -226,9 +232,7 @@ class Restorer:
         return apply_field(maps, pixels, strength=strength, threads=self.threads)
 
     def look(self, opened: Opened) -> Preview:
-        """Returns the fully restored small photo and its field, for previews and for
-        `restore_file`.
-        """
+        """Returns the small photo, fully restored, and its field; also for `restore_file`."""
         traits = opened.traits
         with opened.reading():
             image = opened.to_shrink(self.analysis)
@@ -246,9 +250,7 @@ class Restorer:
         return self._look(small, opened.shape[:2], colours_of(traits, opened.dtype, small, most))
 
     def _look(self, small: np.ndarray, size: tuple[int, int], colours: Colours) -> Preview:
-        """Returns the Preview of an upright analysis image in the photo's encoding; `size`: the
-        photo's.
-        """
+        """Returns the Preview of an upright analysis image of a photo of this `size`."""
         hazy, stored, maps = self._fit_in(colours, small, size)
         restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
         if not self.controls.white_balance and keeps_cast(hazy, restored):
@@ -285,8 +287,9 @@ class Restorer:
             colours = colours_by(Traits(grey=grey, profile=profile))
             small = analysis_image(pixels, self.analysis)
             return self._fit_in(colours, small, pixels.shape[:2])[2]
-        model = self._model_for(*pixels.shape[:2])
-        return self._field(model, analysis_image(pixels, self.analysis), grey)
+        hazy = analysis_image(pixels, self.analysis)
+        restored = self._clear(self._model_for(*pixels.shape[:2]), hazy)
+        return fit_field(hazy, restored, grey=grey, threads=self.threads)
 
     def _model_for(self, height: int, width: int) -> Model:
         """Returns the loaded model, or, for "auto", the one for a picture of this size."""
@@ -299,10 +302,6 @@ class Restorer:
         if path not in self.others:
             self.others[path] = open_model(path, self.device, threads=self.threads)
         return self.others[path]
-
-    def _field(self, model: Model, hazy: np.ndarray, grey: bool) -> np.ndarray:
-        restored = self._clear(model, hazy)
-        return fit_field(hazy, restored, grey=grey, threads=self.threads)
 
     def _clear(self, model: Model, hazy: np.ndarray) -> np.ndarray:
         restored = restore_whole(model, hazy, memory=self.memory)

@@ -15,8 +15,7 @@ from unhaze import photo as photos
 from unhaze.errors import UnhazeError
 from unhaze.formats import NAMED
 from unhaze.image import to_u8
-from unhaze.outputs import AS_MODEL, SAME, Controls, Output
-from unhaze.photo.inventory import noted
+from unhaze.outputs import AS_MODEL, SAME, Controls, Output, noted
 from unhaze.photo.picture import ICC
 from unhaze.photo.savers import SAVERS
 from unhaze.restore.analysis import analysis_image

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pyvips
 
-from unhaze.photo import behind, exif, fields, inventory, profile
-from unhaze.photo.picture import BEHIND, EXIF, ICC, VIEWS, XMP
+from unhaze.photo import behind, exif, inventory, profile
+from unhaze.photo.picture import BEHIND, EXIF, ICC, VIEWS, XMP, set_bytes
 from unhaze.photo.readers.decoded import Check, Decoded
 
 ROWS = 16
@@ -88,7 +88,7 @@ def _gain_map(primary: Any, info: dict[str, Any], data: bytes) -> dict[str, byte
         return {}
     grey = pyvips.Image.new_from_array(samples).copy(interpretation="b-w")
     packets = (each for each in PACKET.findall(data) if b"HDRGainMap" in each)
-    fields.set_bytes(grey, XMP, next(packets, GAIN_MAP_XMP))
+    set_bytes(grey, XMP, next(packets, GAIN_MAP_XMP))
     encoded = bytes(grey.jpegsave_buffer(Q=GAIN_MAP_QUALITY, keep=pyvips.ForeignKeep.XMP))
     return {BEHIND: encoded, VIEWS: behind.VIEW.pack(0, len(encoded), 0)}
 

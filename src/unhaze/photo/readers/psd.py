@@ -11,8 +11,8 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif, fields
-from unhaze.photo.picture import EXIF, ICC, IPTC, XMP
+from unhaze.photo import exif
+from unhaze.photo.picture import EXIF, ICC, IPTC, XMP, set_bytes
 from unhaze.photo.readers.decoded import Check, Decoded
 
 GREY, RGB, CMYK, LAB = 1, 3, 4, 9  # modes
@@ -100,7 +100,7 @@ def _to_srgb(image: pyvips.Image, icc: bytes | None, bits: int) -> pyvips.Image:
     """Converts to sRGB; Photoshop stores inks inverted."""
     image = image.extract_band(0, n=4).invert().copy(interpretation="cmyk")
     if icc:
-        fields.set_bytes(image, ICC, icc)
+        set_bytes(image, ICC, icc)
     embedded = bool(icc)
     return image.icc_transform("srgb", embedded=embedded, input_profile="cmyk", depth=bits)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif, fields
+from unhaze.photo import exif
 from unhaze.photo.pages import count_overviews
-from unhaze.photo.picture import EXIF, ICC, IPTC, XMP
+from unhaze.photo.picture import EXIF, ICC, IPTC, XMP, set_bytes
 from unhaze.photo.readers import ycbcr
 from unhaze.photo.readers.decoded import Check, Decoded, with_channels
 
@@ -94,7 +94,7 @@ def _from_inks(page: "TiffPage", tags: dict[str, bytes | None]) -> np.ndarray:
     image = pyvips.Image.new_from_array(_plain(page, tags)).copy(interpretation="cmyk")
     icc = tags.pop(ICC)
     if icc:
-        fields.set_bytes(image, ICC, bytes(icc))
+        set_bytes(image, ICC, bytes(icc))
     depth = 16 if image.format == "ushort" else 8
     options = {"embedded": bool(icc), "input_profile": "cmyk", "depth": depth}
     return image.icc_transform("srgb", **options).numpy()

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tools.report.__main__ import main as report
+from tools.report.plane import ELSEWHERE, Point, plane_points, plane_table, sizes_table
+from tools.report.readme import results_table
 from unhaze import photo
 from unhaze.cli import main
-from unhaze.report.plane import ELSEWHERE, Point, plane_points, plane_table, sizes_table
-from unhaze.report.readme import results_table
 from unhaze.report.results import read_results
 from unhaze.restore.models import FOLDER, list_models
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def record(**facts: object) -> dict[str, object]:
@@ -92,23 +93,23 @@ def test_from_pictures_to_the_plane(tmp_path, capsys, monkeypatch, half):
         words = ["eval", str(half), option, kind, "--long-side", "640"]
         assert main([*words, "--result", f"results/{kind}.json", "--device", "cpu"]) == 0
     capsys.readouterr()
-    assert main(["report", "plane", "--json"]) == 0
+    assert report(["plane", "--json"]) == 0
     point = json.loads(capsys.readouterr().out)[0]
     assert (point["model"], point["source"]) == ("half.onnx", "foggy (2) / clear (2)")
     assert point["luminance"] == pytest.approx(-0.5, abs=1e-6)
     assert point["psnr"] == pytest.approx(20 * np.log10(2 / 0.64), abs=1.0)
     assert point["fade"] != point["fade_input"] and point["passes"] is False
-    assert main(["report", "plane"]) == 0
+    assert report(["plane"]) == 0
     assert capsys.readouterr().out.count("half.onnx") == 1
     facts = json.loads((tmp_path / "results" / "foggy.json").read_text())
     assert (facts["long_side"], facts["rescale"], facts["compared_with"]) == (640, 1.0, None)
-    assert main(["report", "sizes"]) == 0
+    assert report(["sizes"]) == 0
     assert capsys.readouterr().out == "Nothing yet.\n"
 
 
 def test_the_page_of_the_models_is_up_to_date(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    assert main(["report", "models"]) == 0
+    assert report(["models"]) == 0
     page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     assert capsys.readouterr().out == page, "make tables"
     for card in list_models():

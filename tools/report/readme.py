@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tools.report.speed import read_records, speed_summary, speed_table
 from unhaze.errors import UnhazeError
 from unhaze.report.results import markdown, number, read_results
-from unhaze.report.speed import read_records, speed_summary, speed_table
 from unhaze.restore.models import ModelCard, list_models, pick_card
 
 

@@ -1,13 +1,40 @@
-"""The colour box of AVIF (`colr` of type `nclx`, ISO/IEC 14496-12, 12.1.5), unknown to libvips."""
+"""AVIF files (ISO/IEC 14496-12): what libvips does not report, and colours as numbers (12.1.5)."""
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from unhaze.photo.inventory import CREDENTIALS, DEPTH, GAIN_MAP
 
 HOLDERS = (b"iprp", b"ipco")  # boxes that contain only boxes
+HEADER = 1 << 16  # size limit of item descriptions
 LARGEST = 1 << 24  # size limit of the box that describes all pictures
 BT601, FULL = 6, 0x80  # libheif's default
 PROFILES = (b"prof", b"rICC")  # kinds of colr that hold an ICC profile
+
+
+def encoding_of(head: bytes) -> dict[str, Any]:
+    """Returns full_chroma, as in `Traits`; `head`: the first kilobytes of a file."""
+    at = head.find(b"av1C")
+    known = at > 0 and len(head) > at + 6
+    return {"full_chroma": not head[at + 6] & 0x0C} if known else {}  # chroma_subsampling_x and _y
+
+
+def colour_numbers(file: BinaryIO) -> bytes | None:
+    """Returns primaries and transfer, two bytes each, of the first nclx box."""
+    file.seek(0)
+    head = file.read(HEADER)
+    at = head.find(b"colrnclx")
+    return None if at < 0 else head[at + 8 : at + 12]
+
+
+def lost_in(file: BinaryIO) -> tuple[str, ...]:
+    """Returns names of what no restored AVIF holds: credentials, a gain map, depth."""
+    file.seek(0)
+    data = file.read(1 << 20)
+    names = {b"tmap": GAIN_MAP, b"c2pa": CREDENTIALS, b"jumb": CREDENTIALS}
+    names |= {b"auxiliary:depth": DEPTH, b"hevc:2015:auxid:2": DEPTH}
+    return tuple(dict.fromkeys(words for kind, words in names.items() if kind in data))
 
 
 def replace_profile(file: BinaryIO, numbers: bytes) -> None:

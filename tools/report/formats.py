@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from tools.report.readme import fill
 from unhaze.errors import UnhazeError
 from unhaze.extras import EXTRAS
 from unhaze.formats import FORMATS, LIBVIPS, OWN, Format
 from unhaze.outputs import OPTIONS, Option
 from unhaze.photo.inventory import FATES
-from unhaze.report.readme import fill
 from unhaze.report.results import markdown
 
 DEFAULT_INSTALL = {LIBVIPS, OWN}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unhaze.report.plane import (
+from tools.report.plane import (
     BAR_FADE,
     BAR_LUMINANCE,
     BAR_PSNR,
@@ -20,7 +20,7 @@ from unhaze.restore.models import FOLDER, ModelCard
 INTRODUCTION = """\
 # Shipped models
 
-`unhaze report models` writes this page from `src/unhaze/models/models.toml` and `results/`.
+`make tables` writes this page from `src/unhaze/models/models.toml` and `results/`.
 `--model auto` checks the list from the top. `unhaze report gallery photos/` shows all models and
 the dark channel prior on photos of your own, with FADE and time.
 """
@@ -37,7 +37,7 @@ with less than {-100 * BAR_LUMINANCE:g} % of luminance lost.
 ```sh
 unhaze eval photo-fast --hazy hazy/ --long-side {LONG_SIDE} --result results/hazy-{LONG_SIDE}.json
 unhaze eval photo-fast --unchanged clear/ --long-side {LONG_SIDE} --result results/clear.json
-unhaze report plane
+python -m tools.report plane
 ```
 
 Rows measured elsewhere are of other photos; compare them only roughly.
@@ -51,7 +51,7 @@ would mean that the network depends on the scale of its input.
 
 ```sh
 unhaze eval photo-fast --hazy test/hazy --clear test/clear --rescale 0.5 --result results/half.json
-unhaze report sizes
+python -m tools.report sizes
 ```
 """
 
