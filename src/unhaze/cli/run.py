@@ -133,12 +133,13 @@ def is_photo(path: Path) -> bool:
 def check_videos(plan: "Plan", settings: "Settings") -> None:
     """A usage error if options for videos, or for photos, have none to work on."""
     from unhaze.batch import is_video
-    from unhaze.restore.encoding import CHOICES, Encoding
+    from unhaze.batch.jobs import PLAIN
+    from unhaze.restore.encoding import CHOICES
 
     names = [job.source for job in (*plan.jobs, *(each.job for each in plan.known))]
     videos = sum(is_video(name) for name in names)
-    for_videos = (settings.start, settings.end, settings.encoding) != (None, None, Encoding())
-    if videos == 0 and for_videos:
+    given, none = ((each.start, each.end, each.encoding) for each in (settings, PLAIN))
+    if videos == 0 and given != none:
         said = ", ".join(["--start", "--end", *map(option_name, CHOICES)])
         raise click.UsageError(f"{said} are for videos, and no input is one")
     if videos and (settings.compare or settings.save_field):
