@@ -1,5 +1,7 @@
 """`unhaze.dehaze` answers in the type it was given."""
 
+import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +148,8 @@ def test_a_path_may_be_a_video(half: Path, tmp_path: Path):
     with av.open(str(tmp_path / "clip.unhazed.mkv")) as container:
         [frame] = container.decode(video=0)
     assert abs(frame.to_ndarray(format="rgb24").astype(float).mean() - 100) < 4
+    with pytest.raises(UnhazeError, match="quality, strip_metadata: only for photos"):
+        unhaze.dehaze(path, quality=50, strip_metadata=True)
 
 
 def test_a_video_is_seen_at_the_analysis_that_is_asked_for(tmp_path: Path, monkeypatch):
@@ -271,3 +275,27 @@ def test_errors_can_be_printed_and_speak_python(half: Path, tmp_path: Path):
     unhaze.dehaze(source, model=half)
     with pytest.raises(UnhazeError, match=r"exists; overwrite=True replaces it$"):
         unhaze.dehaze(source, model=half)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on Windows")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_is_told_instead_of_waiting_for_ever(half: Path, tmp_path: Path):
+    hazy = (colours(20, 30, 3) * 255).astype(np.uint8)
+    source = tmp_path / "a.png"
+    photo.write(photo.Photo(hazy), source)
+    unhaze.dehaze(hazy, model=half)
+    context = multiprocessing.get_context("fork")
+    told = context.SimpleQueue()
+
+    def dehaze_all() -> None:
+        for picture in (hazy, source, source.read_bytes()):
+            with pytest.raises(UnhazeError) as caught:
+                unhaze.dehaze(picture, model=half)
+            told.put(str(caught.value))
+
+    process = context.Process(target=dehaze_all, daemon=True)
+    process.start()
+    process.join(20)
+    process.kill()
+    assert process.exitcode == 0
+    assert all("get_context('spawn')" in told.get() for _ in range(3))

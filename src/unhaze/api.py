@@ -47,18 +47,16 @@ def dehaze(
     """Clears `picture`, and returns it in its type, size and number range.
 
     path (str or Path) of a photo or video: writes `out`, or photo.unhazed.jpg beside photo.jpg, and
-    returns that path. bytes of an image file: bytes in the same format, or in what that becomes
-    where it is only read.
+    returns that path. bytes of an image file: bytes in the same format, or one that can be written.
     NumPy (H,W), (H,W,3), (H,W,4: alpha is kept) or (B,H,W,3 or 4), RGB, uint8, uint16 or float in
     [0,1]. PIL image of 8 bits a channel: one of mode L, LA, RGB or RGBA, with the same `info`, seen
     by the ICC profile in that; of 16 bits: one of mode I;16, or I if it was (there, values up to
     255 are of 8 bits). PyTorch (3,H,W) or (B,3,H,W), uint8, uint16 or float in [0,1], on any
     device. What alpha hides, or the mask of a masked array, has no influence.
-    strength: 0 changes nothing, 1 clears fully. protect_sky, lift_shadows, white_balance: from 0
-    (as the model has it) to 1, as `unhaze.outputs.CONTROLS` has it; model, device,
-    analysis, native: as for Restorer, which is kept for later calls with the same ones.
-    format ... bands: how files are read and written, as `unhaze.outputs.OPTIONS` has it, with the
-    choices for each; for paths and bytes only.
+    strength: 0 changes nothing, 1 clears fully. protect_sky, lift_shadows, white_balance: 0 (as the
+    model has it) to 1, see `unhaze.outputs.CONTROLS`. model, device, analysis, native: as for
+    Restorer, which is kept for later calls with the same ones. format ... bands: how files are read
+    and written, see `unhaze.outputs.OPTIONS`; for paths and bytes only.
     UnhazeError for everything else, and for an `out` that exists without `overwrite`.
     """
     given = {"device": device, "analysis": analysis, "native": native, "overwrite": overwrite}
@@ -69,6 +67,8 @@ def dehaze(
     use = use_of(picture)
     restorer = restorer_for(str(model), device, analysis, native, use)
     restorer = restorer.controlled(Controls(protect_sky, lift_shadows, white_balance))
+    if use == "video" and output.for_photos:
+        raise UnhazeError(f"{', '.join(output.for_photos)}: only for photos; leave it out")
     if isinstance(picture, str | os.PathLike):
         how: dict[str, Any] = {"strength": strength, "output": output}
         done = dehaze_file(Path(picture), out, overwrite, restorer, **how)

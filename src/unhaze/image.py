@@ -3,6 +3,7 @@
 Sizes change by libvips' Lanczos-3, by bicubic interpolation, or by means of cells.
 """
 
+import os
 from functools import reduce
 from typing import Any, Literal
 
@@ -13,6 +14,20 @@ from unhaze.errors import UnhazeError
 
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
 Border = Literal["edge", "constant"]
+processes: set[int] = set()  # in which libvips was used: this one, and any that it was forked from
+
+
+def check_process() -> None:
+    """UnhazeError in a process forked from one that has used libvips; call it before using that.
+
+    libvips' threads are not copied by a fork, which would wait for them for ever.
+    """
+    processes.add(os.getpid())
+    if len(processes) > 1:
+        raise UnhazeError(
+            "this process was forked from one that has read or restored pictures, whose threads it"
+            " lacks; start it with multiprocessing.get_context('spawn')"
+        )
 
 
 def to_float(pixels: np.ndarray) -> np.ndarray:

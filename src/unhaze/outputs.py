@@ -113,6 +113,11 @@ class Output:
         return tuple(int(each) - 1 for each in self.bands.split(",")) if self.bands else None
 
     @property
+    def for_photos(self) -> list[str]:
+        """The options given that do not apply to videos."""
+        return [name for name, value in asdict(self).items() if value and name != "suffix"]
+
+    @property
     def named_suffix(self) -> str | None:
         """The ending of results in the format that is asked for; None: as the source."""
         return NAMED[self.format] if self.format else None

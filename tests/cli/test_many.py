@@ -150,9 +150,11 @@ def test_part_of_a_video(unhaze, folder: Path, half: Path):
 def test_photos_and_videos_in_one_folder(unhaze, folder: Path, half: Path):
     write_clip(folder / "clip.mkv", 3)
     (folder / "broken.mp4").write_bytes(b"no video")
-    done = unhaze(folder, "-o", folder.parent / "out", "--model", half, "--jobs", 2)
+    words = ("--model", half, "--jobs", 2, "--strip-metadata")
+    done = unhaze(folder, "-o", folder.parent / "out", *words)
     assert done.returncode == 1
     assert b"broken.mp4" in done.stderr
+    assert b"clip.mkv: the metadata is kept" in done.stderr
     expected = [*(f"{number}.png" for number in range(5)), "clip.mkv"]
     assert files_in(folder.parent / "out") == expected
 
@@ -167,16 +169,18 @@ def test_photos_and_videos_in_one_folder(unhaze, folder: Path, half: Path):
         (["0.png", "--memory", "-1G"], "'-1G' is not a size"),
         (["0.png", "--files-from", "absent.txt"], "absent.txt"),
         (["--files-from", "empty.txt"], "no input given"),
-        (["0.png", "--start", "1"], "for videos, and no input is one"),
-        (["0.png", "--codec", "h264"], "for videos, and no input is one"),
-        (["clip.mp4", "--compare"], "for photos, and no input is one"),
+        (["0.png", "--start", "1"], "--start: for videos, and no input is one"),
+        (["0.png", "--codec", "h264", "--crf", "9"], "--codec, --crf: for videos, and no input"),
+        (["clip.mp4", "--compare"], "--compare: for photos, and no input is one"),
+        (["clip.mp4", "--strip-metadata"], "--strip-metadata: for photos, and no input is one"),
+        (["clip.mp4", "-o", "-", "--quality", "9"], "--quality: for photos, and no input is one"),
         (["clip.mp4", "--start", "soon"], "'soon' is not a time"),
         (["clip.mp4", "--start", "1:2:3:4"], "'1:2:3:4' is not a time"),
         (["clip.mp4", "--end", "nan"], "'nan' is not a time"),
         (["clip.mp4", "--end", "-1"], "'-1' is not a time"),
         (["clip.mp4", "--start", "1:00", "--end", "60"], "--end is 60 s; it must be after"),
         (["-", "--compare"], "cannot be used with -"),
-        (["-", "--resume"], "cannot be used with -"),
+        (["-", "--resume", "--dry-run"], "--resume, --dry-run cannot be used with -, a URL or"),
         (["-", "--files-from", "empty.txt"], "cannot be used with -"),
     ],
 )

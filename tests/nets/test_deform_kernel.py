@@ -59,10 +59,14 @@ def test_channels_last_is_sampled_without_a_copy(monkeypatch):
     inputs = random_inputs(channels=(8, 8), size=(6, 6))
     last = inputs[0].contiguous(memory_format=torch.channels_last)
     seen = []
-    monkeypatch.setattr(deform_conv, "in_parts", lambda work, count: seen.append(count))
+
+    class Kernel:
+        def sample_columns(self, shape, features, *others):
+            seen.append(features)
+
+    monkeypatch.setattr(deform_conv, "kernel", Kernel)
     deform_conv.sample_columns(last.permute(0, 2, 3, 1), inputs[1], inputs[2], 3)
-    assert last.permute(0, 2, 3, 1).is_contiguous()
-    assert seen == [12]
+    assert seen == [last.data_ptr()]
 
 
 def test_operators_are_sound():
@@ -85,6 +89,23 @@ def test_without_a_compiler_the_plain_way_serves(compiler, monkeypatch, tmp_path
         monkeypatch.undo()
         deform_conv.library.cache_clear()
     assert deform_conv.usable(inputs[0])
+
+
+def test_a_compiler_without_openmp_serves(monkeypatch, tmp_path):
+    compiler = tmp_path / "cc"
+    lines = ("#!/bin/sh", 'case "$*" in *-fopenmp*) exit 1;; esac', 'exec cc "$@"')
+    compiler.write_text("\n".join(lines) + "\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    monkeypatch.setenv("UNHAZE_CACHE", str(tmp_path / "cache"))
+    deform_conv.library.cache_clear()
+    try:
+        inputs = random_inputs()
+        torch.testing.assert_close(multiply_columns(*inputs), multiply_taps(*inputs))
+        assert len(list((tmp_path / "cache").rglob("*.so"))) == 1
+    finally:
+        monkeypatch.undo()
+        deform_conv.library.cache_clear()
 
 
 def test_it_is_built_once_into_the_cache_of_the_user(monkeypatch, tmp_path):

@@ -217,7 +217,9 @@ def restore_file(
         from unhaze.restore.video.files import restore_video
 
         how |= {"start": settings.start, "end": settings.end, "encoding": settings.encoding}
-        return restore_video(source, target, restorer=restorer, progress=progress, **how)
+        report = restore_video(source, target, restorer=restorer, progress=progress, **how)
+        kept = ("the metadata is kept: strip_metadata is for photos",)
+        return replace(report, notes=report.notes + kept * settings.output.strip_metadata)
     compare = target.with_name(f"{target.name}.compare.jpg") if settings.compare else None
     how |= {"compare": compare, "save_field": target.parent if settings.save_field else None}
     restorer.restore_file(source, target, output=settings.output, **how)

@@ -18,7 +18,7 @@ from unhaze.errors import UnhazeError
 from unhaze.formats import SUFFIXES
 
 if TYPE_CHECKING:
-    from unhaze.batch import Plan, Settings
+    from unhaze.batch import Settings
     from unhaze.restore.restorer import Restorer
     from unhaze.restore.video import VideoReport
     from unhaze.restore.video.streams import Piped
@@ -95,17 +95,27 @@ def run(
 
         open_ahead(given.model, given.device, threads=given.threads or 0)
         context.call_on_close(begun.clear)
-    from unhaze.batch import BatchStats, ExecutorConfig, plan_files, read_list, restore_files
-    from unhaze.restore.video.streams import is_video_head
+    from unhaze.batch import (
+        BatchStats,
+        ExecutorConfig,
+        is_video,
+        plan_files,
+        read_list,
+        restore_files,
+    )
+    from unhaze.restore.video.streams import is_sequence, is_video_head
 
     work = given.work()
     settings, streamed = work.settings, streams_in(inputs, out, streaming)
     if streamed or "-" in inputs or out == "-":
-        only_files = given.dry_run or files_from is not None
-        as_json = given.as_json and (not streamed or out == "-")
-        check_pipes(inputs, out, settings, only_files=only_files or as_json)
+        refused = [name for name in ("resume", "compare", "save_field") if getattr(settings, name)]
+        refused += ["dry_run"] * given.dry_run + ["files_from"] * (files_from is not None)
+        refused += ["json"] * (given.as_json and (not streamed or out == "-"))
+        check_pipes(inputs, out, refused)
         source, head = source_of(inputs[0])
         use = "video" if streamed or is_video_head(head) else "photo"
+        pictures = use == "photo" or is_sequence(out or "-")
+        check_kinds(settings, photos=pictures, videos=use == "video")
         restorer = work.restorer(use)
         if use == "photo":
             return restore_pipe(inputs[0], head, out or "-", restorer, settings)
@@ -113,7 +123,9 @@ def run(
         return restore_stream(source, out or "-", restorer, settings, streaming, **said)
     listed = read_list(files_from.read()) if files_from else []
     plan = plan_files([*inputs, *listed], out, settings)
-    check_videos(plan, settings)
+    names = [job.source for job in (*plan.jobs, *(each.job for each in plan.known))]
+    videos = sum(map(is_video, names))
+    check_kinds(settings, photos=len(names) - videos, videos=videos)
     if given.dry_run:
         return tell_plan(plan, work, as_json=given.as_json)
     teller, stats = Teller(given, files=True), BatchStats()
@@ -130,33 +142,30 @@ def is_photo(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def check_videos(plan: "Plan", settings: "Settings") -> None:
-    """A usage error if options for videos, or for photos, have none to work on."""
-    from unhaze.batch import is_video
+def check_kinds(settings: "Settings", *, photos: int, videos: int) -> None:
+    """A usage error if options for photos, or for videos, have none to work on."""
     from unhaze.batch.jobs import PLAIN
-    from unhaze.restore.encoding import CHOICES
 
-    names = [job.source for job in (*plan.jobs, *(each.job for each in plan.known))]
-    videos = sum(is_video(name) for name in names)
-    given, none = ((each.start, each.end, each.encoding) for each in (settings, PLAIN))
-    if videos == 0 and given != none:
-        said = ", ".join(["--start", "--end", *map(option_name, CHOICES)])
-        raise click.UsageError(f"{said} are for videos, and no input is one")
+    for_photos = [name for name in ("compare", "save_field") if getattr(settings, name)]
+    for_photos += settings.output.for_photos
+    plain, wanted = asdict(PLAIN.encoding), asdict(settings.encoding)
+    for_videos = [name for name in ("start", "end") if getattr(settings, name) is not None]
+    for_videos += [name for name in wanted if wanted[name] != plain[name]]
+    for kind, names, count in (("photos", for_photos, photos), ("videos", for_videos, videos)):
+        if names and not count:
+            said = ", ".join(map(option_name, names))
+            raise click.UsageError(f"{said}: for {kind}, and no input is one")
     if videos and (settings.compare or settings.save_field):
-        if videos == plan.total:
-            raise click.UsageError("--compare and --save-field are for photos, and no input is one")
-        click.echo("unhaze: --compare and --save-field do not apply to the videos", err=True)
+        say("--compare and --save-field do not apply to the videos")
 
 
-def check_pipes(
-    inputs: tuple[str, ...], out: str | None, settings: "Settings", *, only_files: bool
-) -> None:
-    """stdin and stdout each carry one picture or video and nothing else."""
+def check_pipes(inputs: tuple[str, ...], out: str | None, refused: list[str]) -> None:
+    """stdin and stdout each carry one picture or video and nothing else. refused: options given."""
     if len(inputs) != 1:
         raise click.UsageError("- stands for one picture or video; give one INPUT")
-    if only_files or settings.resume or settings.compare or settings.save_field:
-        options = "--json, --dry-run, --files-from, --resume, --compare and --save-field"
-        raise click.UsageError(f"{options} are for files; they cannot be used with -")
+    if refused:
+        said = ", ".join(map(option_name, refused))
+        raise click.UsageError(f"{said} cannot be used with -, a URL or a sequence")
     if out in (None, "-") and sys.stdout.isatty():
         raise click.UsageError("stdout is a terminal; redirect it or give -o FILE")
     if "-" in inputs and sys.stdin.isatty():
@@ -289,10 +298,9 @@ def _restored(
         "progress": watch,
     }
     how |= {"start": settings.start, "end": settings.end, "encoding": settings.encoding}
+    how["container"], target = streaming.container, sys.stdout.buffer if out == "-" else out
     if is_sequence(source) or is_sequence(out):
         numbers = {"fps": streaming.fps, "start_number": streaming.start_number}
-        return restore_sequence(source, out, output=settings.output, **numbers, **how)
+        return restore_sequence(source, target, output=settings.output, **numbers, **how)
     how["reconnect"] = RECONNECT if streaming.reconnect is None else streaming.reconnect
-    if out != "-" or streaming.container:
-        how["container"] = streaming.container
-    return restore_video(source, sys.stdout.buffer if out == "-" else out, **how)
+    return restore_video(source, target, **how)

@@ -3,7 +3,9 @@
    Features and columns are channels-last, (pixels, channels) and (pixels, taps, channels), float32 or,
    with bf16 != 0, bfloat16 (the upper half of a float32). Offsets (batch, 2 * taps, height, width) in
    pixels, dy before dx, and masks (batch, taps, height, width) are float32. Outside is zero.
-   The caller divides the work among threads: forwards by rows, backwards by channels. */
+   Work is divided among the threads of OpenMP, PyTorch's own where both use one library: other
+   threads would wait while PyTorch's spin. Forwards by rows; backwards by images, and where there are
+   fewer of these than threads, by blocks of channels as well. */
 
 #include <math.h>
 #include <stdint.h>
@@ -77,38 +79,38 @@ ALWAYS void find_corners(const Shape *s, const Sample *sample, int64_t at[4], fl
     }
 }
 
-ALWAYS void sample_rows(const Shape *s, const void *restrict features, const float *offset,
-                        const float *mask, void *restrict columns, int64_t first, int64_t last, int bf16) {
+ALWAYS void sample_row(const Shape *s, const void *restrict features, const float *offset,
+                       const float *mask, void *restrict columns, int64_t row, int bf16) {
     const int64_t taps = s->size * s->size, channels = s->channels;
-    for (int64_t row = first; row < last; row++)
-        for (int64_t x = 0; x < s->width; x++)
-            for (int64_t tap = 0; tap < taps; tap++) {
-                const Sample sample = locate(s, offset, mask, row / s->height, row % s->height, x, tap);
-                const int64_t column = ((row * s->width + x) * taps + tap) * channels;
-                int64_t at[4];
-                float weight[4];
-                find_corners(s, &sample, at, weight);
-                for (int64_t c = 0; c < channels; c++) {
-                    const float top = weight[0] * get(features, at[0] + c, bf16) +
-                                      weight[1] * get(features, at[1] + c, bf16);
-                    const float bottom = weight[2] * get(features, at[2] + c, bf16) +
-                                         weight[3] * get(features, at[3] + c, bf16);
-                    set(columns, column + c, top + bottom, bf16);
-                }
+    for (int64_t x = 0; x < s->width; x++)
+        for (int64_t tap = 0; tap < taps; tap++) {
+            const Sample sample = locate(s, offset, mask, row / s->height, row % s->height, x, tap);
+            const int64_t column = ((row * s->width + x) * taps + tap) * channels;
+            int64_t at[4];
+            float weight[4];
+            find_corners(s, &sample, at, weight);
+            for (int64_t c = 0; c < channels; c++) {
+                const float top = weight[0] * get(features, at[0] + c, bf16) +
+                                  weight[1] * get(features, at[1] + c, bf16);
+                const float bottom = weight[2] * get(features, at[2] + c, bf16) +
+                                     weight[3] * get(features, at[3] + c, bf16);
+                set(columns, column + c, top + bottom, bf16);
             }
+        }
 }
 
-ALWAYS void spread_channels(const Shape *s, const void *restrict features, const float *offset,
-                            const float *mask, const void *restrict arriving, float *restrict to_features,
-                            float *restrict to_offset, float *restrict to_mask, int64_t first, int64_t last,
-                            int bf16) {
+/* Of one image, the channels first <= c < last. */
+ALWAYS void spread_image(const Shape *s, const void *restrict features, const float *offset,
+                         const float *mask, const void *restrict arriving, float *restrict to_features,
+                         float *restrict to_offset, float *restrict to_mask, int64_t image, int64_t first,
+                         int64_t last, int bf16) {
     const int64_t taps = s->size * s->size, area = s->height * s->width;
-    for (int64_t row = 0; row < s->batch * s->height; row++)
+    for (int64_t y = 0; y < s->height; y++)
         for (int64_t x = 0; x < s->width; x++)
             for (int64_t tap = 0; tap < taps; tap++) {
-                const int64_t image = row / s->height, y = row % s->height;
                 const Sample sample = locate(s, offset, mask, image, y, x, tap);
-                const int64_t column = ((row * s->width + x) * taps + tap) * s->channels;
+                const int64_t here = y * s->width + x;
+                const int64_t column = ((image * area + here) * taps + tap) * s->channels;
                 int64_t at[4];
                 float weight[4], dot[4];
                 find_corners(s, &sample, at, weight);
@@ -123,7 +125,6 @@ ALWAYS void spread_channels(const Shape *s, const void *restrict features, const
                     dot[corner] = sum;
                 }
                 const float d = sample.down, r = sample.right;
-                const int64_t here = y * s->width + x;
                 float *moved = to_offset + (image * 2 * taps + 2 * tap) * area + here;
                 moved[0] += sample.mask * ((1 - r) * (dot[2] - dot[0]) + r * (dot[3] - dot[1]));
                 moved[area] += sample.mask * ((1 - d) * (dot[1] - dot[0]) + d * (dot[3] - dot[2]));
@@ -132,22 +133,31 @@ ALWAYS void spread_channels(const Shape *s, const void *restrict features, const
             }
 }
 
-/* Columns of the rows first <= row < last of all images, counted through the batch. */
+/* What all taps see, of all images. */
 void sample_columns(const Shape *s, const void *features, const float *offset, const float *mask,
-                    void *columns, int64_t first, int64_t last) {
-    if (s->bf16)
-        sample_rows(s, features, offset, mask, columns, first, last, 1);
-    else
-        sample_rows(s, features, offset, mask, columns, first, last, 0);
+                    void *columns, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t row = 0; row < s->batch * s->height; row++)
+        if (s->bf16)
+            sample_row(s, features, offset, mask, columns, row, 1);
+        else
+            sample_row(s, features, offset, mask, columns, row, 0);
 }
 
-/* Adds the share of the channels first <= c < last to the gradients, all float32: of features
-   (pixels, channels), offset and mask, shaped as these. */
+/* Adds to the gradients, all float32: of features (pixels, channels), and, a part for each of `blocks`
+   blocks of channels, of offset (blocks, ...) and mask (blocks, ...), shaped as these. */
 void sample_columns_backward(const Shape *s, const void *features, const float *offset, const float *mask,
                              const void *arriving, float *to_features, float *to_offset, float *to_mask,
-                             int64_t first, int64_t last) {
-    if (s->bf16)
-        spread_channels(s, features, offset, mask, arriving, to_features, to_offset, to_mask, first, last, 1);
-    else
-        spread_channels(s, features, offset, mask, arriving, to_features, to_offset, to_mask, first, last, 0);
+                             int64_t blocks, int threads) {
+    const int64_t places = s->batch * s->size * s->size * s->height * s->width;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t part = 0; part < s->batch * blocks; part++) {
+        const int64_t image = part / blocks, block = part % blocks;
+        const int64_t first = s->channels * block / blocks, last = s->channels * (block + 1) / blocks;
+        float *moved = to_offset + block * 2 * places, *masked = to_mask + block * places;
+        if (s->bf16)
+            spread_image(s, features, offset, mask, arriving, to_features, moved, masked, image, first, last, 1);
+        else
+            spread_image(s, features, offset, mask, arriving, to_features, moved, masked, image, first, last, 0);
+    }
 }

@@ -6,10 +6,8 @@ The C kernel is built at first use. Where there is no compiler, or tensors are o
 
 import ctypes
 import functools
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +18,7 @@ from unhaze.nets.blocks import bias_of, full_precision
 
 SOURCE = Path(__file__).with_suffix(".c")
 WIDE = (*FLAGS, "-mprefer-vector-width=512")
-T = TypeVar("T")
+THREADED = (*WIDE, "-fopenmp")  # not every compiler has it; without, the kernel takes one thread
 KINDS = (torch.float32, torch.bfloat16)
 
 
@@ -156,9 +154,8 @@ def sample_columns(features: Tensor, offset: Tensor, mask: Tensor, size: int) ->
     features, offset, mask = features.contiguous(), offset.contiguous(), mask.contiguous()
     batch, height, width, channels = features.shape
     columns = features.new_empty(batch, height, width, size * size, channels)
-    inputs = shape_of(features, size), *map(Tensor.data_ptr, (features, offset, mask, columns))
-    run = kernel().sample_columns
-    in_parts(lambda first, last: run(*inputs, first, last), batch * height)
+    pointers = map(Tensor.data_ptr, (features, offset, mask, columns))
+    kernel().sample_columns(shape_of(features, size), *pointers, torch.get_num_threads())
     return columns
 
 
@@ -175,19 +172,13 @@ def sample_columns_backward(
     """Gradients of features, offset and mask from that of the columns; float32."""
     features, offset, mask = features.contiguous(), offset.contiguous(), mask.contiguous()
     arriving = arriving.contiguous()
+    threads = torch.get_num_threads()
+    blocks = min(-(-threads // features.shape[0]), features.shape[-1])
     to_features = torch.zeros(features.shape)
-
-    def run(first: int, last: int) -> tuple[Tensor, Tensor]:
-        # Each thread has gradients of its own where the channels are summed over.
-        part = torch.zeros(offset.shape), torch.zeros(mask.shape)
-        inputs = map(Tensor.data_ptr, (features, offset, mask, arriving, to_features, *part))
-        kernel().sample_columns_backward(shape_of(features, size), *inputs, first, last)
-        return part
-
-    (to_offset, to_mask), *others = in_parts(run, features.shape[-1])
-    for offset_part, mask_part in others:
-        to_offset, to_mask = to_offset + offset_part, to_mask + mask_part
-    return to_features, to_offset, to_mask
+    parts = torch.zeros(blocks, *offset.shape), torch.zeros(blocks, *mask.shape)
+    pointers = map(Tensor.data_ptr, (features, offset, mask, arriving, to_features, *parts))
+    kernel().sample_columns_backward(shape_of(features, size), *pointers, blocks, threads)
+    return to_features, parts[0].sum(0), parts[1].sum(0)
 
 
 @sample_columns_backward.register_fake
@@ -223,25 +214,18 @@ def shape_of(features: Tensor, size: int) -> Shape:
     return Shape(batch, channels, height, width, size, features.dtype == torch.bfloat16)
 
 
-def in_parts(work: Callable[[int, int], T], count: int) -> list[T]:
-    """work(first, last) over 0..count, in as many equal parts as PyTorch has threads."""
-    threads = max(1, min(torch.get_num_threads(), count))
-    edges = [count * part // threads for part in range(threads + 1)]
-    if threads == 1:
-        return [work(0, count)]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, edges, edges[1:]))
-
-
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The built kernel; None where there is no compiler, or it fails."""
-    loaded = load_kernel(SOURCE, WIDE)
+    loaded = load_kernel(SOURCE, THREADED) or load_kernel(SOURCE, WIDE)
     if loaded is None:
         return None
-    for function, arrays in ((loaded.sample_columns, 4), (loaded.sample_columns_backward, 7)):
-        pointers = [ctypes.c_void_p] * arrays
-        function.argtypes = [ctypes.POINTER(Shape), *pointers, ctypes.c_int64, ctypes.c_int64]
+    pointer, count = ctypes.c_void_p, ctypes.c_int64
+    for function, numbers in (
+        (loaded.sample_columns, [pointer] * 4),
+        (loaded.sample_columns_backward, [pointer] * 7 + [count]),
+    ):
+        function.argtypes = [ctypes.POINTER(Shape), *numbers, ctypes.c_int]
         function.restype = None
     return loaded
 

@@ -17,6 +17,7 @@ import pyvips
 
 from unhaze import formats
 from unhaze.errors import UnhazeError
+from unhaze.image import check_process
 from unhaze.photo import exif, kinds, pages, png, profile
 from unhaze.photo.bands import Bands, bands_of
 from unhaze.photo.converting import whole
@@ -58,8 +59,9 @@ def open_photo(
     UNHAZE_MAX_PIXELS, else 400 million). CMYK, Lab and floating-point RGB are converted, which is
     logged. `bands`: for TIFF files, numbers from 0 of red, green and blue, or of one grey band;
     None: as the file declares. UnhazeError: missing, no regular file, no picture, damaged, too
-    large, or more than four channels without a declaration of the colours.
+    large, more than four channels without a declaration of the colours, or a forked process.
     """
+    check_process()
     name = "the given bytes" if isinstance(source, bytes) else f"'{source}'"
     with one_line_errors(f"cannot read {name}", "damaged or cut off"):
         file = _open(source)

@@ -16,6 +16,7 @@ from unhaze.atomic import new_file
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
 from unhaze.formats import SUFFIXES, key_of
+from unhaze.image import check_process
 from unhaze.outputs import Output
 from unhaze.photo import webp
 from unhaze.photo.picture import EXIF, ICC, XMP, one_line_errors, set_bytes, value_of
@@ -49,8 +50,9 @@ class Series:
 def open_series(source: Path | bytes) -> Series | None:
     """Opens all frames of an animation; None if it is none.
 
-    UnhazeError: too many frames to hold, damaged, or Pillow is missing.
+    UnhazeError: too many frames to hold, damaged, Pillow is missing, or a forked process.
     """
+    check_process()
     name = "the given bytes" if isinstance(source, bytes) else f"'{source}'"
     with one_line_errors(f"cannot read {name}", "damaged or cut off"):
         if isinstance(source, bytes):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import pyvips
 
-from unhaze.image import as_image, size_within
+from unhaze.image import as_image, check_process, size_within
 from unhaze.photo import Photo, Traits
 from unhaze.photo.picture import STRIP
 from unhaze.restore.field_kernel import kernel, shrink_rows
@@ -25,8 +25,9 @@ def analysis_image(picture: np.ndarray | pyvips.Image, long_side: int) -> np.nda
     `picture`: (H,W,3) uint8, uint16 or float32, or a libvips picture of these types, not decoded
     yet, grey or RGB. Pixels hidden by alpha take colours of visible ones. Floats of a libvips
     picture are not clamped. Shrinks by means of whole cells, then by libvips' Lanczos-3 on floats,
-    so that 8-bit pictures gain the precision of the mean.
+    so that 8-bit pictures gain the precision of the mean. UnhazeError: a forked process.
     """
+    check_process()
     if isinstance(picture, pyvips.Image) and picture.hasalpha():
         return _visible_image(picture, long_side)
     image = picture if isinstance(picture, pyvips.Image) else as_image(picture)

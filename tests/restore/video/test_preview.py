@@ -25,6 +25,15 @@ def test_a_frame(clip: Path, tmp_path: Path):
     assert np.abs(restored - hazy / 2).mean() < 1
 
 
+@pytest.mark.parametrize(("count", "at", "number"), [(3, 0.29, 2), (3, 0.15, 1), (1, None, 0)])
+def test_a_frame_is_shown_until_the_next(count: int, at: float | None, number: int, tmp_path: Path):
+    clip = make_clip(tmp_path / "short.mkv", codec="ffv1", count=count)
+    preview_frame(clip, tmp_path / "look.png", restorer=Fixed(0.5), at=at)
+    hazy = photo.read_rgb(tmp_path / "look.png").astype(int)
+    expected = rgb_of(clip)[number]
+    assert np.abs(hazy[:, : expected.shape[1]] - expected).mean() < 2
+
+
 def test_a_clip(clip: Path, tmp_path: Path):
     target = tmp_path / "look.mp4"
     assert preview_clip(clip, target, restorer=Fixed(0.5), seconds=0.6, at=1.0) == 6

@@ -1,5 +1,6 @@
 """Sequences of pictures, as frames/%05d.png: in and out, with gaps, 16 bits and what files hold."""
 
+import io
 import json
 import subprocess
 import sys
@@ -216,6 +217,19 @@ def test_what_a_sequence_cannot(target: str, settings: dict, message: str, tmp_p
     with pytest.raises(UnhazeError, match=message):
         restore_sequence(pattern, tmp_path / target, restorer=Fixed(), **settings)
     assert {each: each.read_bytes() for each in (tmp_path / "in").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "form"), [((), "matroska,webm"), (("--container", "y4m"), "yuv4mpegpipe")]
+)
+def test_a_sequence_goes_to_stdout(
+    unhaze, half: Path, tmp_path: Path, words: tuple[str, ...], form: str
+):
+    pattern = make_pictures(tmp_path / "in", [1, 2])
+    done = unhaze(pattern, "-o", "-", *words, "--model", half)
+    assert done.returncode == 0, done.stderr
+    with av.open(io.BytesIO(done.stdout)) as made:
+        assert (made.format.name, len([*made.decode(video=0)])) == (form, 2)
 
 
 def test_a_broken_picture_is_named(unhaze, half: Path, tmp_path: Path):

@@ -12,6 +12,7 @@ import pytest
 from tests.video_clips import Fixed, make_clip, needs_ffmpeg
 from unhaze.restore.video import restore_video
 from unhaze.restore.video.reading import Clock
+from unhaze.restore.video.streams import Piped
 
 PICTURES = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=2")
 SOUND = ("-f", "lavfi", "-i", "sine=d=2")
@@ -191,3 +192,11 @@ def test_the_source_of_the_tests_is_no_special_case(tmp_path: Path):
     source = make_clip(tmp_path / "in.mkv", count=5)
     _, target = restored(source)
     assert frames_and_end(target) == frames_and_end(source)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts"])
+def test_part_of_a_pipe(tmp_path: Path, suffix: str):
+    source = make_clip(tmp_path / f"in{suffix}", count=20, sound="aac")
+    with source.open("rb") as file:
+        report = restore_video(Piped(file), tmp_path / "out.mkv", restorer=Fixed(), start=1.5)
+    assert report.frames == 5

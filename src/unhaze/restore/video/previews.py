@@ -16,6 +16,7 @@ from unhaze.errors import UnhazeError
 from unhaze.photo import Photo
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.preview import comparison
+from unhaze.restore.video.clock import frame_rate
 from unhaze.restore.video.encoders import CODECS
 from unhaze.restore.video.frames import HOLD, SMOOTHING, check_estimates, follow
 from unhaze.restore.video.pixels import Picture, profile_of, to_pictures
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 LINE = 0.003  # width of the line between the sides of a split screen, as a share of its width
 CLIP_SUFFIXES = (".mp4", ".mkv", ".mov")
 TICKS = Fraction(1, 90_000)  # of a second
+TICK = 1e-6  # seconds, FFmpeg's own
 
 
 def preview_frame(
@@ -49,12 +51,13 @@ def preview_frame(
     check_target(target, Path(source), overwrite)
     with open_container(source) as container:
         video = find_video(container, source)
-        middle = (Reading(container, video).duration or 0) / 2
-        reading = Reading(container, video, middle if at is None else at)
+        at = (Reading(container, video).duration or 0) / 2 if at is None else at
+        lasting = float(1 / frame_rate(video))  # of a frame, which may have begun before
+        reading = Reading(container, video, max(0.0, at - lasting + TICK))
         for _, hazy, restored in _sides(reading, restorer, strength):
             photo.write(Photo(comparison(hazy, restored)), target, overwrite=overwrite)
             return
-        raise UnhazeError(f"'{source}' has no frame at {reading.start:g} s")
+        raise UnhazeError(f"'{source}' has no frame at {at:g} s")
 
 
 def preview_clip(

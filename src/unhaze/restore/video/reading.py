@@ -266,11 +266,11 @@ def _set_time(frame: VideoFrame, last: int | None, rate: Fraction) -> int:
 
 
 def _seek(reading: Reading) -> None:
-    if not reading.start:
-        return
+    if not reading.start or reading.piped:
+        return  # FFmpeg would read a pipe to its end to find the place
     early = LEAD if reading.container.format.name in UNINDEXED else 0.0
     offset = max(0.0, reading.start - early) + reading.origin
-    # A source that cannot seek, such as a pipe, is read from here on instead.
+    # A source that cannot seek is read from here on instead.
     with contextlib.suppress(FFmpegError):
         reading.container.seek(int(offset * MICRO))
 

@@ -33,7 +33,7 @@ from unhaze.restore.resources import count_threads
 from unhaze.restore.video.files import Progress, restore_opened
 from unhaze.restore.video.frames import HOLD, SMOOTHING, check_estimates, follow
 from unhaze.restore.video.pipeline import VideoReport
-from unhaze.restore.video.streams import NUMBER, is_sequence
+from unhaze.restore.video.streams import NUMBER, is_sequence, name_of
 from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
 from unhaze.scratch import scratch_folder
 
@@ -101,12 +101,13 @@ def _parts(pattern: Path) -> tuple[str, int, str]:
 
 def restore_sequence(
     source: str | Path | IO[bytes],
-    target: str | Path,
+    target: str | Path | IO[bytes],
     *,
     restorer: "Restorer",
     strength: float = 1.0,
     fps: float | None = None,
     start_number: int | None = None,
+    container: str | None = None,
     start: float | None = None,
     end: float | None = None,
     encoding: Encoding | None = None,
@@ -120,29 +121,26 @@ def restore_sequence(
 
     `fps`: of a sequence that becomes a video. `start_number`: the first number of the source; for a
     video's frames that of the first one, default 1; a sequence keeps its numbers. `output`: of
-    pictures; `encoding`: of a video; other arguments as for `restore_video`. UnhazeError: no such
-    files, a result exists without `overwrite`, a setting out of range.
+    pictures; `encoding`, `container`: of a video; all else as for `restore_video`. UnhazeError: no
+    such files, a result exists without `overwrite`, a setting out of range.
     """
     check_strength(strength)
     check_estimates(restorer)
     how = Steadiness(smoothing, hold)
     if not isinstance(source, str | Path) or not is_sequence(source):
-        _check_pictures(Path(target), fps, encoding)
+        goal = _check_pictures(target, fps, encoding)
         work = _Work(restorer, strength, how, output, overwrite, progress)
-        return _split(
-            source, Path(target), work, 1 if start_number is None else start_number, start, end
-        )
+        return _split(source, goal, work, 1 if start_number is None else start_number, start, end)
     pictures = find_pictures(source, start_number)
     if not is_sequence(target):
         settings = {"strength": strength, "how": how, "part": (start, end)}
         settings |= {"encoding": encoding or Encoding(), "overwrite": overwrite}
+        settings["container"] = container
         return _joined(pictures, target, restorer, fps or FPS, settings, progress)
-    _check_pictures(Path(target), fps, encoding)
+    goal = _check_pictures(target, fps, encoding)
     if (start, end) != (None, None):
         raise UnhazeError("start and end are only for videos; give the start number of a sequence")
-    return _each(
-        pictures, Path(target), _Work(restorer, strength, how, output, overwrite, progress)
-    )
+    return _each(pictures, goal, _Work(restorer, strength, how, output, overwrite, progress))
 
 
 @dataclass(frozen=True)
@@ -157,15 +155,19 @@ class _Work:
     progress: Progress | None
 
 
-def _check_pictures(target: Path, fps: float | None, encoding: Encoding | None) -> None:
-    photo.check_suffix(target.suffix)
+def _check_pictures(
+    target: str | Path | IO[bytes], fps: float | None, encoding: Encoding | None
+) -> Path:
+    goal = Path(name_of(target))
+    photo.check_suffix(goal.suffix)
     if fps is not None:
         raise UnhazeError("fps is only for a sequence that becomes a video; leave it out")
     if encoding not in (None, Encoding()):
         raise UnhazeError(
             "settings of videos, such as codec, do not apply to pictures; leave them out"
         )
-    make_folder(target.parent)
+    make_folder(goal.parent)
+    return goal
 
 
 def _each(pictures: Pictures, target: Path, work: _Work) -> VideoReport:
@@ -263,7 +265,7 @@ def _shown(
 
 def _joined(
     pictures: Pictures,
-    target: str | Path,
+    target: str | Path | IO[bytes],
     restorer: "Restorer",
     fps: float,
     settings: dict[str, Any],

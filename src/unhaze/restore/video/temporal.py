@@ -20,8 +20,10 @@ CELL = 4  # analysis pixels along the side of a cell, in which change is measure
 STILL, CHANGED = 0.015, 0.06  # change of a cell's luma that is noise; that is other content
 WORN = 0.02  # share of changed cells at which the network has to run again
 # So many times slower than the field its mean light changes where the picture does not: a network
-# answers to the grain of a compressed video, which is another one after each key frame.
-LIGHT = 5
+# reacts to the grain of a compressed video, which is another one after each key frame. By that it
+# errs by half a level (standard deviation); beyond GRAIN the light follows as the field does, as
+# when a cloud comes or goes.
+LIGHT, GRAIN = 5, 2 / 255
 # Two frames show different scenes if their details do not correlate. Overall luma is no criterion:
 # all hazy scenes become brighter towards the sky. Of the 60 cuts between the photos of the
 # benchmark none exceeds a correlation of 0.15, and no hand-held pan is below 0.4.
@@ -99,6 +101,7 @@ def next_moment(
         return replace(first, **counts)
     now = _moved_moment(before, motion)
     worn = np.mean(change(now.target_luma, luma) > CHANGED) > WORN
+    worn = worn or abs(_lighter(now.target, luma - now.target_luma)) > GRAIN
     if now.age >= steadiness.hold or worn:
         estimates = before.estimates + 1
         now = replace(now, target=estimate(small), target_luma=luma, age=0, estimates=estimates)
@@ -110,7 +113,9 @@ def next_moment(
     maps = _between(now.maps, now.target, share)
     if young < weight < 1:  # with no smoothing nothing is still
         still = (1 - share) / (1 - least)
-        maps[:, 1] -= still * ((1 - 1 / LIGHT) * _light_change(now.maps, maps, luma, still))
+        change_of_light = _light_change(now.maps, maps, luma, still)
+        grain = change_of_light.clip(-weight * GRAIN, weight * GRAIN)
+        maps[:, 1] -= still * ((1 - 1 / LIGHT) * grain)
     return replace(now, luma=luma, maps=maps, maps_luma=_between(now.maps_luma, luma, share))
 
 
@@ -201,6 +206,12 @@ def _carried(values: np.ndarray, motion: tuple[float, float]) -> np.ndarray:
     ]
     margins = ((max(0, down), max(0, -down)), (max(0, right), max(0, -right)))
     return np.pad(stays, ((0, 0),) * (values.ndim - 2) + margins, "edge")
+
+
+def _lighter(maps: np.ndarray, change: np.ndarray) -> float:
+    """Returns how much lighter a field (3,2,h,w) makes a picture whose luma changes by (h,w)."""
+    gain = maps[:, 0, ::CELL, ::CELL].mean(0)
+    return float((gain * change[::CELL, ::CELL]).mean())
 
 
 def _light_change(
