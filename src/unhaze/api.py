@@ -196,10 +196,14 @@ def _dehaze_masked(picture: "np.ma.MaskedArray", clear: Clear) -> "np.ma.MaskedA
 
 def check_range(samples: "np.ndarray") -> None:
     """UnhazeError unless uint8, uint16, or float in [0,1]."""
+    import numpy as np
+
     if samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
         return
     if samples.dtype.kind != "f":
         raise UnhazeError(f"the array is {samples.dtype}; expected uint8, uint16 or float in [0,1]")
+    if not np.isfinite(samples).all():
+        raise UnhazeError("the array has values that are no finite numbers; expected [0,1]")
     low, high = float(samples.min()), float(samples.max())
     if not (low >= 0 and high <= 1):
         raise UnhazeError(f"the array has values from {low:g} to {high:g}; expected [0,1]")
