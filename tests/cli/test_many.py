@@ -16,8 +16,8 @@ from tests.halving import files_in, is_halved, picture
 from unhaze import photo
 from unhaze.batch import BatchStats, Job, Outcome
 from unhaze.cli.progress import Teller, follow_video
-from unhaze.restore import video
 from unhaze.restore.restorer import Restorer
+from unhaze.restore.video import files
 
 
 @pytest.fixture
@@ -174,6 +174,8 @@ def test_photos_and_videos_in_one_folder(unhaze, folder: Path, half: Path):
         (["clip.mp4", "--compare"], "--compare: for photos, and no input is one"),
         (["clip.mp4", "--strip-metadata"], "--strip-metadata: for photos, and no input is one"),
         (["clip.mp4", "-o", "-", "--quality", "9"], "--quality: for photos, and no input is one"),
+        (["0.png", "-o", "clip"], "'clip' is a file; expected a folder, or for one input"),
+        (["clip.mp4", "--encoding", "absent.toml"], "cannot read encoding 'absent.toml'"),
         (["clip.mp4", "--start", "soon"], "'soon' is not a time"),
         (["clip.mp4", "--start", "1:2:3:4"], "'1:2:3:4' is not a time"),
         (["clip.mp4", "--end", "nan"], "'nan' is not a time"),
@@ -186,6 +188,7 @@ def test_photos_and_videos_in_one_folder(unhaze, folder: Path, half: Path):
 )
 def test_wrong_use(unhaze, folder: Path, half: Path, words: list[str], message: str):
     (folder / "clip.mp4").touch()
+    (folder / "clip").touch()
     (folder / "empty.txt").touch()
     done = unhaze(*words, "--model", half, cwd=folder)
     assert (done.returncode, done.stdout) == (2, b"")
@@ -200,7 +203,7 @@ def test_a_fault_of_this_program_costs_one_file(
 ):
     write_clip(folder / "a.mkv", 2)
     write_clip(folder / "b.mkv", 2)
-    restore_photo, restore_clip = Restorer.restore_file, video.restore_video
+    restore_photo, restore_clip = Restorer.restore_file, files.restore_video
 
     def faulty(restorer: Restorer, source: Path, target: Path, **rest: object) -> None:
         assert source.name != "1.png", "three\nlines\nof it"
@@ -210,7 +213,7 @@ def test_a_fault_of_this_program_costs_one_file(
         return restore_clip(source, target, **rest) if source.name != "a.mkv" else {}["no key"]
 
     monkeypatch.setattr(Restorer, "restore_file", faulty)
-    monkeypatch.setattr(video, "restore_video", faulty_clip)
+    monkeypatch.setattr(files, "restore_video", faulty_clip)
     if log:
         caplog.set_level(log, "unhaze")
     done = unhaze(folder, "--model", half, "--json")

@@ -22,18 +22,21 @@ from unhaze.batch.jobs import (
     UNKNOWN,
     History,
     Job,
+    Mark,
     Outcome,
     Plan,
     Settings,
 )
-from unhaze.batch.places import Folder, Mark, Place, overlap
-from unhaze.batch.search import (
+from unhaze.batch.places import (
     MARK,
+    Folder,
+    Place,
     complaint,
     expand,
     has_known_suffix,
     is_source,
     is_video,
+    overlap,
     say_passed_over,
 )
 from unhaze.errors import UnhazeError
@@ -223,7 +226,9 @@ def targets_of(
             )
         return {source: folder}
     if folder.exists() and not folder.is_dir():
-        raise UnhazeError(f"'{out}' is a file; several inputs need a folder")
+        raise UnhazeError(
+            f"'{out}' is a file; expected a folder, or for one input a file with a suffix"
+        )
     if has_known_suffix(folder) and not folder.exists():
         raise UnhazeError(f"'{out}' has the name of a file; several inputs need a folder")
     targets = targets_below(found.values(), output)

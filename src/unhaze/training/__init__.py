@@ -178,7 +178,8 @@ def check_names(recipe: Recipe) -> None:
     find_method(recipe.method.name)
     for name, part in recipe.losses.items():
         build = find_loss(part.name or name).build
-        check_arguments(build, part.arguments, f"loss '{part.name or name}'")
+        owner = f"loss '{part.name or name}'"
+        check_arguments(build, part.arguments, owner, beside=("weight", "name"))
 
 
 def check_batches(recipe: Recipe, batches: Sequence[Batch]) -> None:
