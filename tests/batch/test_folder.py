@@ -15,9 +15,9 @@ from tests.batch.runs import done_twice, lines_of, write_photos
 from tests.halving import files_in, is_halved
 from unhaze import UnhazeError
 from unhaze.batch import Settings, Work, processes, restore_folder
-from unhaze.batch.jobs import DONE, FAILED, History, Job, Outcome
+from unhaze.batch.jobs import DONE, FAILED, History, Job, Mark, Outcome
 from unhaze.batch.manifest import open_manifest, read_history
-from unhaze.batch.places import Mark, open_place
+from unhaze.batch.places import open_place
 from unhaze.batch.plan import find_sources, plan_folder
 from unhaze.batch.worker import Worker
 

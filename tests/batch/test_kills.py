@@ -25,7 +25,7 @@ from tests.batch.runs import (
 from tests.halving import files_in, is_halved
 from unhaze import UnhazeError, photo
 from unhaze.batch import Job, Work
-from unhaze.batch.places import Mark
+from unhaze.batch.jobs import Mark
 from unhaze.batch.processes import WorkerHandle, in_processes, lost
 from unhaze.batch.worker import Worker
 from unhaze.scratch import scratch_folder

@@ -14,10 +14,11 @@ from tests.halving import is_halved, picture
 from unhaze import UnhazeError, photo
 from unhaze.batch import ExecutorConfig, Settings, Work, manifest, restore_folder
 from unhaze.batch import worker as workers
-from unhaze.batch.jobs import DONE, FAILED, History, Job, Outcome
+from unhaze.batch.jobs import DONE, FAILED, History, Job, Mark, Outcome
 from unhaze.batch.manifest import open_manifest, read_history
-from unhaze.batch.places import Folder, Mark, Store, mark_of, open_place, seconds_of
+from unhaze.batch.places import Folder, open_place
 from unhaze.batch.plan import find_sources, plan_folder
+from unhaze.batch.stores import Store, mark_of, seconds_of
 from unhaze.batch.worker import Worker
 
 RUNS = threading.Event()  # never set: nothing is to stop

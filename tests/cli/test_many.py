@@ -16,8 +16,8 @@ from tests.halving import files_in, is_halved, picture
 from unhaze import photo
 from unhaze.batch import BatchStats, Job, Outcome
 from unhaze.cli.progress import Teller, follow_video
-from unhaze.restore import video
 from unhaze.restore.restorer import Restorer
+from unhaze.restore.video import files
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_a_fault_of_this_program_costs_one_file(
 ):
     write_clip(folder / "a.mkv", 2)
     write_clip(folder / "b.mkv", 2)
-    restore_photo, restore_clip = Restorer.restore_file, video.restore_video
+    restore_photo, restore_clip = Restorer.restore_file, files.restore_video
 
     def faulty(restorer: Restorer, source: Path, target: Path, **rest: object) -> None:
         assert source.name != "1.png", "three\nlines\nof it"
@@ -213,7 +213,7 @@ def test_a_fault_of_this_program_costs_one_file(
         return restore_clip(source, target, **rest) if source.name != "a.mkv" else {}["no key"]
 
     monkeypatch.setattr(Restorer, "restore_file", faulty)
-    monkeypatch.setattr(video, "restore_video", faulty_clip)
+    monkeypatch.setattr(files, "restore_video", faulty_clip)
     if log:
         caplog.set_level(log, "unhaze")
     done = unhaze(folder, "--model", half, "--json")

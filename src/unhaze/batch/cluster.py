@@ -20,8 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from unhaze.batch.jobs import Job, Outcome, Work
-from unhaze.batch.places import Mark
+from unhaze.batch.jobs import Job, Mark, Outcome, Work
 from unhaze.batch.worker import Worker, faulted
 from unhaze.errors import UnhazeError
 

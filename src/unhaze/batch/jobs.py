@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from unhaze.batch.places import Mark
 from unhaze.outputs import AS_MODEL, AS_SOURCE, Controls, Output
 from unhaze.restore.encoding import Encoding
 
@@ -15,6 +14,23 @@ if TYPE_CHECKING:
     from unhaze.restore.video import VideoReport
 
 DONE, SKIPPED, FAILED = STATES = ("done", "skipped", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Identifies one state of a file: size in bytes, and its modification time or etag.
+
+    changed: seconds since 1970, None where the store does not say. A date in the future, as of a
+    camera whose clock is wrong, tells nothing: then that of its entry in the file system. file: the
+    same for two names of one file.
+    """
+
+    size: int
+    stamp: str
+    changed: float | None = field(default=None, compare=False)
+    file: str | tuple[int, int] = field(default="", compare=False)
+
+
 UNKNOWN = Mark(0, "")
 
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from unhaze.batch.jobs import DONE, History, Outcome
-from unhaze.batch.places import Folder, Mark, Store, open_place, reason, store_errors
+from unhaze.batch.jobs import DONE, History, Mark, Outcome
+from unhaze.batch.places import Folder, open_place
+from unhaze.batch.stores import Store, reason, store_errors
 from unhaze.errors import UnhazeError
 from unhaze.scratch import scratch_folder
 

@@ -1,53 +1,38 @@
-"""Where a batch reads and writes: a folder of this computer, or one behind a URL (fsspec)."""
+"""Where a batch reads and writes: folders of this computer, what is found in them, and stores."""
 
 import functools
+import itertools
+import logging
 import os
 import re
-import sys
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from glob import has_magic
+from pathlib import Path, PurePath, PurePosixPath
 
-from unhaze.batch.search import search
+from unhaze import formats
+from unhaze.batch.jobs import Mark
+from unhaze.batch.stores import Store
 from unhaze.errors import UnhazeError
+from unhaze.restore.video import VIDEO_SUFFIXES
 
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
+log = logging.getLogger(__name__)
 
+MARK = ".unhazed"
+PHOTO_SUFFIXES = tuple(formats.SUFFIXES)
+# Pictures that programs leave in folders, and that nothing here reads.
+UNREAD_SUFFIXES = {".hdr", ".jxr", ".wdp", ".svg", ".ai", ".eps", ".pdf", ".xcf", ".kra", ".ico"}
+URL_SCHEMES = ("http:", "https:", "ftp:", "rtsp:", "rtmp:", "rtmps:", "udp:", "srt:", "file:")
+NAMED = 8  # of files passed over, in one line
+HEAD = 64  # bytes by which a file is known
+
+HIDDEN, RESULT = "hidden", "an earlier result"
+UNREAD, NO_PICTURE = "of a format that is not read", "no picture"
+BY_CONTENT = "{} by its content, not by its name; it is restored if given by name"
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::|://)")
 HERE = ("file://", "local://")
-# Stores in which an upload appears whole or not at all; elsewhere it is renamed when complete.
-OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "memory"}
-# What stores call the state of an object, and the moment of its last change.
-STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
-MOMENTS = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
-# Errors of stores that are no OSError: module, class. Looked up only where the module is loaded.
-FOREIGN_ERRORS = (
-    ("botocore.exceptions", "BotoCoreError"),
-    ("botocore.exceptions", "ClientError"),
-    ("aiohttp", "ClientError"),
-    ("gcsfs.retry", "HttpError"),
-    ("google.auth.exceptions", "GoogleAuthError"),
-    ("azure.core.exceptions", "AzureError"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Identifies one state of a file: size in bytes, and its modification time or etag.
-
-    changed: seconds since 1970, None where the store does not say. A date in the future, as of a
-    camera whose clock is wrong, tells nothing: then that of its entry in the file system. file: the
-    same for two names of one file.
-    """
-
-    size: int
-    stamp: str
-    changed: float | None = field(default=None, compare=False)
-    file: str | tuple[int, int] = field(default="", compare=False)
 
 
 def open_place(given: str | Path) -> "Place":
@@ -57,12 +42,6 @@ def open_place(given: str | Path) -> "Place":
         if given.startswith(scheme):
             return Folder(given.removeprefix(scheme))
     return Store(given) if URL.match(given) else Folder(given)
-
-
-def store_errors() -> tuple[type[BaseException], ...]:
-    """Returns the exceptions of reading and writing places after which a retry may succeed."""
-    loaded = [(sys.modules.get(module), name) for module, name in FOREIGN_ERRORS]
-    return (OSError, EOFError, *(getattr(module, name) for module, name in loaded if module))
 
 
 class Folder:
@@ -132,113 +111,7 @@ class Folder:
         return path.read_bytes() if path.is_file() else None
 
 
-class Store:
-    """A folder behind a URL, as `Folder`. Files pass through a temporary folder, one at a time."""
-
-    remote = True
-
-    def __init__(self, given: str) -> None:
-        self.given = given.rstrip("/")
-        self.system, self.root = open_system(given)
-        self.root = self.root.rstrip("/")
-        self.unreadable: dict[str, str] = {}
-        self.passed: dict[str, str] = {}
-
-    def files(self) -> dict[str, Mark]:
-        """Every file below; hidden ones and results are left to the plan. UnhazeError: none."""
-        try:
-            found = self.system.find(self.root, detail=True)
-        except FileNotFoundError:
-            found = {}
-        except store_errors() as error:
-            raise UnhazeError(f"cannot list '{self.given}': {reason(error)}") from error
-        start = self.root + "/" if self.root else ""
-        names = ((path, path.removeprefix(start).lstrip("/")) for path in found)
-        return {
-            name: mark_of(found[path], self.full(name))
-            for path, name in names
-            if path.startswith(start)
-        }
-
-    def mark(self, name: str) -> Mark | None:
-        """The state of a file, None if there is none."""
-        try:
-            return mark_of(self.system.info(self._path(name)))
-        except FileNotFoundError:
-            return None
-
-    def full(self, name: str) -> str:
-        """The URL of a file."""
-        return f"{self.given}/{name}"
-
-    def ignores_case(self, name: str) -> bool:
-        """Returns False: stores distinguish case."""
-        return False
-
-    def fetch(self, name: str, scratch: Path) -> Path:
-        """A copy in `scratch`."""
-        copy = scratch / "source" / Path(name).name
-        copy.parent.mkdir(exist_ok=True)
-        self.system.get_file(self._path(name), str(copy))
-        return copy
-
-    def room(self, name: str, scratch: Path) -> Path:
-        """Returns the path to write a result to before it is published."""
-        (scratch / "target").mkdir(exist_ok=True)
-        return scratch / "target" / Path(name).name
-
-    def publish(self, name: str, written: Path) -> None:
-        """Uploads `written` as `name`, after what lies beside it (strips, fields)."""
-        folder = name.rpartition("/")[0]
-        for each in sorted(written.parent.iterdir(), key=lambda path: path == written):
-            self._upload(each, f"{folder}/{each.name}".lstrip("/"))
-
-    def read(self, name: str) -> bytes | None:
-        """The bytes of a small file, None if there is none."""
-        try:
-            content = self.system.cat_file(self._path(name))
-        except FileNotFoundError:
-            return None
-        assert isinstance(content, bytes)  # nothing asked for it as text
-        return content
-
-    def write(self, name: str, content: bytes) -> None:
-        """Writes a small file, over any that is there."""
-        self.system.pipe_file(self._path(name), content)
-
-    def _path(self, name: str) -> str:
-        return f"{self.root}/{name}"
-
-    def _upload(self, file: Path, name: str) -> None:
-        path = self._path(name)
-        names = self.system.protocol
-        if OBJECT_STORES & ({names} if isinstance(names, str) else set(names)):
-            self.system.put_file(str(file), path)
-            return
-        folder = path.rpartition("/")[0]
-        partial = f"{folder}/.{os.urandom(8).hex()}.part"
-        self.system.makedirs(folder, exist_ok=True)
-        self.system.put_file(str(file), partial)
-        self.system.mv(partial, path)
-
-
 Place = Folder | Store
-
-
-def open_system(url: str) -> "tuple[AbstractFileSystem, str]":
-    """fsspec's file system for a URL, and the path in it. UnhazeError: none, or not installed."""
-    from fsspec.core import url_to_fs
-    from fsspec.registry import known_implementations
-
-    scheme = url.partition(":")[0]
-    try:
-        # Without its cache of listings: other processes write here, too.
-        return url_to_fs(url, use_listings_cache=False)
-    except ImportError as error:
-        package = known_implementations[scheme]["class"].partition(".")[0]
-        raise UnhazeError(f"'{url}' needs {package}: pip install {package}") from error
-    except (ValueError, TypeError, *store_errors()) as error:
-        raise UnhazeError(f"'{url}' cannot be opened: {reason(error)}") from error
 
 
 @functools.cache
@@ -262,31 +135,6 @@ def marked(facts: os.stat_result) -> Mark:
     return Mark(facts.st_size, str(facts.st_mtime_ns), next(dates, 0.0), identity)
 
 
-def mark_of(info: dict[str, Any], file: str = "") -> Mark:
-    """Returns the mark of a file from fsspec's info."""
-    stamps = (str(info[key]) for key in STAMPS if info.get(key))
-    moments = (seconds_of(info[key]) for key in MOMENTS if info.get(key))
-    return Mark(int(info.get("size") or 0), next(stamps, ""), next(moments, None), file)
-
-
-def seconds_of(moment: object) -> float | None:
-    """A date, a number or a text in ISO format -> seconds since 1970."""
-    if isinstance(moment, str):
-        try:
-            moment = datetime.fromisoformat(moment)
-        except ValueError:
-            return None
-    if isinstance(moment, datetime):
-        return moment.timestamp()
-    return float(moment) if isinstance(moment, int | float) else None
-
-
-def reason(error: BaseException) -> str:
-    """Its words in one line, or its name where it has none."""
-    said = error.strerror if isinstance(error, OSError) else None
-    return " ".join(str(said or error).split()) or type(error).__name__
-
-
 def overlap(source: Place, target: Place) -> Iterator[str]:
     """Yields the reasons why results of `source` cannot be written to `target`."""
     one, other = (place.full("").rstrip("/") for place in (source, target))
@@ -297,3 +145,136 @@ def overlap(source: Place, target: Place) -> Iterator[str]:
             f"DST '{target.given}' lies in SRC '{source.given}', where results would be taken for"
             " photos; give a folder outside"
         )
+
+
+@dataclass
+class Found:
+    """files: to restore. unreadable: folders, with why. passed: other files, with why."""
+
+    files: list[Path] = field(default_factory=list)
+    unreadable: dict[Path, str] = field(default_factory=dict)
+    passed: dict[Path, str] = field(default_factory=dict)
+
+
+def read_list(text: bytes) -> list[str]:
+    """File names from a list: one a line, or, as from `find -print0`, ended by zero bytes each."""
+    names = text.split(b"\0") if b"\0" in text else text.splitlines()
+    return [os.fsdecode(name) for name in names if name]
+
+
+def expand(
+    given: Path, out: Path | None, mark: str | None, passed: dict[Path, str]
+) -> tuple[list[tuple[Path, Path]], dict[Path, str]]:
+    """[(file, its path below the given folder)] for all that an INPUT names, and what failed.
+
+    `mark`: by which names of results end, past which folders are searched. `passed`: takes the
+    files of a folder that are not restored, each with why.
+    """
+    if given.is_dir():
+        found = search(given, out, mark)
+        names = {str(file.relative_to(given)): why for file, why in found.passed.items()}
+        say_passed_over(given, names)
+        passed.update(found.passed)
+        return [(file, file.relative_to(given)) for file in found.files], found.unreadable
+    if given.exists():
+        return [(given, Path(given.name))], {}
+    try:
+        matches = sorted(Path(given.anchor).glob(str(given.relative_to(given.anchor))))
+    except (ValueError, NotImplementedError):  # No pattern that pathlib takes: it matches nothing.
+        return [], {}
+    fixed = Path(*itertools.takewhile(lambda part: not has_magic(part), given.parts))
+    return [(file, file.relative_to(fixed)) for file in matches if is_input(file)], {}
+
+
+def search(folder: Path, out: Path | None, mark: str | None = None) -> Found:
+    """Searches `folder` recursively, without `out`, which holds earlier results.
+
+    mark: by which names of earlier results end, beside `MARK`. Links to folders are not followed.
+    """
+    found, errors = Found(), list[OSError]()
+    for parent, folders, names in os.walk(folder, onerror=errors.append):
+        inner = [Path(parent, name) for name in sorted(folders) if not name.startswith(".")]
+        folders[:] = [each.name for each in inner if not (out and same(each, out))]
+        for path in (Path(parent, name) for name in sorted(names)):
+            why = passed_over(path, mark)
+            if why is None:
+                found.files.append(path)
+            else:
+                found.passed[path] = why
+    found.unreadable = {
+        Path(error.filename): f"cannot read folder '{error.filename}': {error.strerror}"
+        for error in errors
+    }
+    return found
+
+
+def passed_over(path: Path, mark: str | None = None) -> str | None:
+    """Returns why a file of a folder is not an input, or None if it is one."""
+    if path.name.startswith("."):
+        return HIDDEN
+    if MARK in path.suffixes or (mark and path.stem.endswith(mark)):
+        return RESULT
+    if has_known_suffix(path):
+        return None if path.is_file() else NO_PICTURE
+    if path.suffix.lower() in UNREAD_SUFFIXES:
+        return UNREAD
+    try:
+        with path.open("rb") as file:
+            key = formats.key_of(file.read(HEAD)) if path.is_file() else None
+    except OSError:
+        return NO_PICTURE
+    sure = key is not None and key not in ("pnm", "pfm", "bmp")  # whose signs are two letters
+    return BY_CONTENT.format(formats.FORMATS[key].name) if sure and key else NO_PICTURE
+
+
+def is_input(file: Path) -> bool:
+    """A file that is neither hidden nor a result: photo.unhazed.jpg, and what lies beside it."""
+    return not file.name.startswith(".") and MARK not in file.suffixes and file.is_file()
+
+
+def is_source(name: str) -> bool:
+    """Returns whether it is named like a photo or video, not hidden and not an earlier result."""
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not hidden and MARK not in path.suffixes and has_known_suffix(path)
+
+
+def say_passed_over(folder: str | Path, passed: Mapping[str, str]) -> None:
+    """One line on what is not restored, with the names of some; none where all is restored."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, why in passed.items():
+        groups[why].append(name)
+    if not groups.keys() - {HIDDEN, RESULT}:
+        return
+    parts = []
+    for why, names in groups.items():
+        if why in (HIDDEN, RESULT):
+            parts.append(f"{len(names)} {why}")
+            continue
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        parts.append(f"{', '.join(names[:NAMED])}{more} ({why})")
+    log.warning("ignored in '%s': %s", folder, "; ".join(parts))
+
+
+def is_video(name: str | PurePath) -> bool:
+    """Returns whether a file is named like a video."""
+    return PurePath(name).suffix.lower() in VIDEO_SUFFIXES
+
+
+def has_known_suffix(file: PurePath) -> bool:
+    """Returns whether `file` is named like a photo or a video."""
+    return file.suffix.lower() in PHOTO_SUFFIXES or is_video(file)
+
+
+def same(one: Path, other: Path) -> bool:
+    """Returns whether both are the same file or folder; `other` need not exist."""
+    return other.exists() and one.samefile(other)
+
+
+def complaint(path: Path) -> str:
+    """Returns why an INPUT names nothing that can be restored."""
+    if path.parts and path.parts[0].lower() in URL_SCHEMES:
+        return f"'{path}' is a URL; inputs are files: download it first"
+    if path.is_dir():
+        return f"no photos or videos in '{path}'"
+    return f"no photo matches '{path}'" if has_magic(str(path)) else f"no file '{path}'"

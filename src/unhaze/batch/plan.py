@@ -22,18 +22,21 @@ from unhaze.batch.jobs import (
     UNKNOWN,
     History,
     Job,
+    Mark,
     Outcome,
     Plan,
     Settings,
 )
-from unhaze.batch.places import Folder, Mark, Place, overlap
-from unhaze.batch.search import (
+from unhaze.batch.places import (
     MARK,
+    Folder,
+    Place,
     complaint,
     expand,
     has_known_suffix,
     is_source,
     is_video,
+    overlap,
     say_passed_over,
 )
 from unhaze.errors import UnhazeError

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from unhaze.batch.jobs import FAILED, Job, Outcome, Work
-from unhaze.batch.search import is_video
+from unhaze.batch.places import is_video
 from unhaze.batch.worker import Worker, faulted
 from unhaze.errors import UnhazeError
 

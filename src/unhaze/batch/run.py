@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from unhaze.batch.jobs import DONE, SKIPPED, STATES, History, Job, Outcome, Plan, Work
-from unhaze.batch.places import Mark, Place, open_place
+from unhaze.batch.jobs import DONE, SKIPPED, STATES, History, Job, Mark, Outcome, Plan, Work
+from unhaze.batch.places import Place, is_video, open_place
 from unhaze.batch.plan import find_sources, plan_folder
-from unhaze.batch.search import is_video
 from unhaze.batch.worker import Watch, Worker, faulted
 from unhaze.errors import UnhazeError
 from unhaze.restore.models import ANALYSIS

@@ -17,8 +17,8 @@ from pyvips.voperation import concurrency_set
 
 from unhaze import photo
 from unhaze.batch.jobs import DONE, FAILED, Job, Outcome, Settings, Work
-from unhaze.batch.places import open_place, reason, store_errors
-from unhaze.batch.search import is_video
+from unhaze.batch.places import is_video, open_place
+from unhaze.batch.stores import reason, store_errors
 from unhaze.errors import UnhazeError, printable
 from unhaze.outputs import noted
 from unhaze.restore.resources import share_heaps
@@ -214,7 +214,7 @@ def restore_file(
     target.parent.mkdir(parents=True, exist_ok=True)
     how: dict[str, Any] = {"strength": settings.strength, "overwrite": settings.overwrite}
     if is_video(source):
-        from unhaze.restore.video import restore_video
+        from unhaze.restore.video.files import restore_video
 
         how |= {"start": settings.start, "end": settings.end, "encoding": settings.encoding}
         report = restore_video(source, target, restorer=restorer, progress=progress, **how)

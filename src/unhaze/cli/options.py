@@ -58,8 +58,10 @@ class Given:
         from unhaze.batch import Settings, Work
         from unhaze.restore.encoding import read_encoding
 
-        given: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(Settings)}
-        given["encoding"] = read_encoding(self.encoding, self.encoding_file)
+        names = [each.name for each in fields(Settings) if each.name != "encoding"]
+        given: dict[str, Any] = {name: getattr(self, name) for name in names}
+        if self.encoding or self.encoding_file:
+            given["encoding"] = read_encoding(self.encoding, self.encoding_file)
         return Work(
             source,
             target,
@@ -82,7 +84,7 @@ def given_in(context: click.Context) -> Given:
     """The shared options of this call. A usage error if two of them do not go together."""
     values = dict(context.meta[GIVEN])
     output = Output(**{name: values.pop(name) for name in OUTPUTS})
-    encoding = {name: values.pop(name) for name in CHOICES}
+    encoding = {name: value for name in CHOICES if (value := values.pop(name)) is not None}
     controls = Controls(**{name: values.pop(name) for name in CONTROLS})
     given = Given(**values, output=output, encoding=encoding, controls=controls)
     if given.quiet and given.verbose:

@@ -16,7 +16,6 @@ from unhaze.cli.options import given_in, option_name, shared_options
 from unhaze.cli.progress import Teller, follow_video, say, stopped_by, tell_plan
 from unhaze.errors import UnhazeError
 from unhaze.formats import SUFFIXES
-from unhaze.restore.encoding import Encoding
 
 if TYPE_CHECKING:
     from unhaze.batch import Settings
@@ -145,9 +144,11 @@ def is_photo(path: Path) -> bool:
 
 def check_kinds(settings: "Settings", *, photos: int, videos: int) -> None:
     """A usage error if options for photos, or for videos, have none to work on."""
+    from unhaze.batch.jobs import PLAIN
+
     for_photos = [name for name in ("compare", "save_field") if getattr(settings, name)]
     for_photos += settings.output.for_photos
-    plain, wanted = asdict(Encoding()), asdict(settings.encoding)
+    plain, wanted = asdict(PLAIN.encoding), asdict(settings.encoding)
     for_videos = [name for name in ("start", "end") if getattr(settings, name) is not None]
     for_videos += [name for name in wanted if wanted[name] != plain[name]]
     for kind, names, count in (("photos", for_photos, photos), ("videos", for_videos, videos)):

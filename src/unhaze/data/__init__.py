@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairedBatch:
-    """hazy and clear (B,3,H,W) in [0,1], the same scene at the same index."""
+    """hazy and clear (B,3,H,W) in [0,1], showing the same scene at the same index."""
 
     hazy: "Tensor"
     clear: "Tensor"
@@ -20,7 +20,7 @@ class PairedBatch:
 
 @dataclass(frozen=True)
 class UnpairedBatch:
-    """hazy and clear (B,3,H,W) in [0,1], never the same scene."""
+    """hazy and clear (B,3,H,W) in [0,1], of different scenes."""
 
     hazy: "Tensor"
     clear: "Tensor"
@@ -49,7 +49,7 @@ class PairedData(Protocol):
     def draw(
         self, seed: int, step: int, *, size: int, augment: "Augment", device: "torch.device"
     ) -> PairedBatch:
-        """The batch of `size` pairs of this seed and step: a pure function of its arguments."""
+        """Returns the `size` pairs of this seed and step: a pure function of its arguments."""
         ...
 
 
@@ -61,5 +61,5 @@ class UnpairedData(Protocol):
     def draw(
         self, seed: int, step: int, *, size: int, augment: "Augment", device: "torch.device"
     ) -> UnpairedBatch:
-        """`size` hazy and `size` clear pictures of this seed and step: a pure function."""
+        """Returns `size` hazy and `size` clear pictures of this seed and step: a pure function."""
         ...

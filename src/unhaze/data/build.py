@@ -1,4 +1,4 @@
-"""From a recipe's [data] table to the dataset it names."""
+"""Builds the dataset of a recipe's [data] table."""
 
 import inspect
 from collections.abc import Callable
@@ -21,11 +21,11 @@ from unhaze.validation import check_arguments, nearest
 
 
 def create_data(part: Part) -> PairedData | UnpairedData:
-    """The dataset `part.name` of `DATASETS`, its files found (and those of `rgbd` decoded).
+    """Builds the dataset `part.name` of `DATASETS`: finds its files (and decodes those of `rgbd`).
 
     Arguments are those of the dataset's `find` (of `RGBD` for `rgbd`), `root`, and `cache`.
     UnhazeError: unknown name or argument, no such folder, files without a partner, no clear
-    pictures, or a dataset with splits and no `split`, since to train on the test set is no default.
+    pictures, or no `split` for a dataset with splits, so that the test set is not trained on.
     """
     dataset = find_dataset(part.name)
     arguments = dict(part.arguments)
@@ -48,7 +48,7 @@ def create_data(part: Part) -> PairedData | UnpairedData:
     if part.name == "unpaired-folders":
         check_arguments(UnpairedFolders, arguments, "data 'unpaired-folders'")
         return UnpairedFolders(**arguments)
-    assert dataset.find is not None  # all that find no pairs have been built above
+    assert dataset.find is not None  # datasets without `find` have been built above
     own = inspect.signature(dataset.find).parameters
     allowed = ["root", "cache", *(name for name in own if name not in ("dataset", "root"))]
     for name in arguments:
@@ -68,9 +68,9 @@ def create_data(part: Part) -> PairedData | UnpairedData:
 
 
 def law_of(build: Callable[..., Any], arguments: dict[str, Any], owner: str) -> HazeLaw:
-    """The law of `build` by default, changed by the `arguments` that are its fields.
+    """Returns the default law of `build`, changed by the `arguments` that are its fields.
 
-    These are taken out of `arguments`; all are checked.
+    They are removed from `arguments`; all arguments are checked.
     """
     names = [each.name for each in fields(HazeLaw)]
     own = {name: arguments.pop(name) for name in names if name in arguments}
@@ -81,8 +81,8 @@ def law_of(build: Callable[..., Any], arguments: dict[str, Any], owner: str) -> 
 
 
 def create_mixed(arguments: dict[str, Any]) -> Mixed:
-    """`parts`: a list of tables, each a [data] table with its `share`; `spoiling`: a table of
-    `Spoiling`; the rest is the camera."""
+    """`parts`: a list of [data] tables, each with its `share`; `spoiling`: a table of
+    `Spoiling`; the other arguments are those of `Camera`."""
     tables = arguments.pop("parts", None)
     if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
         raise UnhazeError(f"data 'mixed' has parts = {tables!r}; expected a list of tables")
@@ -103,7 +103,7 @@ def create_mixed(arguments: dict[str, Any]) -> Mixed:
 
 
 def create_unpaired(arguments: dict[str, Any]) -> Unpaired:
-    """`hazy` and `clear`: each the [data] table of a paired dataset."""
+    """`hazy` and `clear`: [data] tables of paired datasets."""
     sides = {}
     for side in ("hazy", "clear"):
         table = arguments.pop(side, None)

@@ -1,4 +1,4 @@
-"""The published dehazing datasets: their layout on disk, how files pair, how many there are."""
+"""Published dehazing datasets: their layout on disk, the pairing and the number of files."""
 
 import re
 from collections.abc import Callable
@@ -28,10 +28,10 @@ Array = TypeVar("Array", "np.ndarray", "torch.Tensor")
 
 
 def find_pairs(name: str, root: Path | str = ".", **arguments: Any) -> list[PairFiles]:
-    """The pairs of dataset `name` under `root`, in natural order of their names.
+    """Returns the pairs of dataset `name` under `root`, in natural order of their names.
 
     UnhazeError for an unknown name or argument, a missing folder, or any file without a partner:
-    nothing is dropped silently. Where the set has no clear pictures, `clear` is None.
+    nothing is dropped silently. If the dataset has no clear pictures, `clear` is None.
     """
     found = find_files(name, root, **arguments)
     alone = found.hazy_alone or ([] if arguments.get("partial") else found.clear_alone)
@@ -49,7 +49,7 @@ def find_pairs(name: str, root: Path | str = ".", **arguments: Any) -> list[Pair
 
 
 def find_files(name: str, root: Path | str = ".", **arguments: Any) -> Found:
-    """Like `find_pairs`, but returns files without a partner too instead of raising."""
+    """Like `find_pairs`, but also returns files without a partner instead of raising."""
     dataset = find_dataset(name)
     if dataset.find is None:
         raise UnhazeError(f"'{name}' has no pairs of files: its batches are drawn in training")
@@ -63,18 +63,18 @@ def find_files(name: str, root: Path | str = ".", **arguments: Any) -> Found:
 
 
 def find_dataset(name: str) -> Dataset:
-    """The entry `name` of `DATASETS`, of an entry point, or at "package.module:Class"."""
+    """Returns dataset `name`: from `DATASETS`, an entry point, or "package.module:Class"."""
     return plugins.find(DATASETS, name, "dataset", dataset_of)
 
 
 def dataset_of(name: str, build: Callable[..., Any]) -> Dataset:
-    """The entry of a class from elsewhere."""
+    """Wraps a class of another package."""
     title, where = name.rpartition(":")[2], f"from {build.__module__}"
     return Dataset(title, paper="", source=where, terms="its own", pairing=where, build=build)
 
 
 def fit_clear(pair: PairFiles, clear: Array, hazy: Array) -> Array:
-    """`clear` (H,W,C) cut to the size of `hazy`: only by the declared border, never resized."""
+    """Crops `clear` (H,W,C) to the size of `hazy`: only by the declared border, never resized."""
     rows, columns = (clear.shape[side] - hazy.shape[side] for side in (0, 1))
     if rows == columns == 0:
         return clear
@@ -105,7 +105,7 @@ TERMS = {
 
 
 def entry(facts: dict[str, Any]) -> Dataset:
-    """A table of catalog.toml as an entry of `DATASETS`."""
+    """Turns a table of catalog.toml into an entry of `DATASETS`."""
     find = FINDERS[facts["find"]] if "find" in facts else None
     terms = TERMS.get(facts["terms"], facts["terms"])
     if mark := facts.get("clear_mark"):

@@ -1,4 +1,4 @@
-"""Finds what is wrong with a dataset on disk before it costs weeks: names, sizes, scenes, files."""
+"""Finds problems of a dataset on disk before training: names, sizes, scenes, files."""
 
 import re
 import zipfile
@@ -18,19 +18,19 @@ from unhaze.errors import UnhazeError
 from unhaze.image import to_float
 from unhaze.validation import check_arguments
 
-# Measured on 100 NYU scenes. Under the thickest haze of RESIDE (beta 1.8, A 1), and under a denser
-# one with noise (t at most 0.1), the lowest likeness to the own clear picture is 0.54, the highest
+# Measured on 100 NYU scenes. In the densest haze of RESIDE (beta 1.8, A 1), and in a denser one
+# with noise (t at most 0.1), the lowest similarity to its own clear picture is 0.54, the highest
 # to any other 0.14; the lowest PSNR is 3.9 dB.
 LIKENESS = 0.2
 LOWEST_PSNR = 3.0
 SWAPPED = 0.75  # share of pairs
-GREY = 0.1  # a lossy codec tints greys a little
+GREY = 0.1  # lossy codecs tint greys slightly
 
 
 @dataclass(frozen=True)
 class Problem:
     """kind: unpaired, count, version, corrupt, size, small, identical, psnr, scene, swapped, depth;
-    or border, which is for information only and no error."""
+    or border, which is for information only."""
 
     kind: str
     file: Path
@@ -40,9 +40,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Looked:
-    """One scene: its problems, its clear picture's structure, and the hazy pictures unlike it.
+    """One scene: its problems, its clear picture's structure, and dissimilar hazy pictures.
 
-    hazier: of each pair, whether the clear picture has more haze than the hazy one.
+    hazier: for each pair, whether the clear picture has more haze than the hazy one.
     """
 
     problems: list[Problem]
@@ -55,11 +55,11 @@ class Looked:
 def check(
     name: str, root: Path | str, *, sample: int | None = None, crop: int = 0, **arguments: Any
 ) -> list[Problem]:
-    """Every problem of dataset `name` under `root`; all of its files are decoded in full.
+    """Returns every problem of dataset `name` under `root`; all of its files are decoded in full.
 
-    sample: decode so many scenes only, evenly spread; names and counts are always checked whole.
-    crop: what training will cut out, in pixels; pictures with a shorter side are a problem.
-    arguments: as of `find_pairs`; a set with splits is checked whole unless `split` is given.
+    sample: number of scenes to decode, evenly spread; names and counts are always checked fully.
+    crop: crop size of the training, in pixels; pictures with a shorter side are a problem.
+    arguments: as for `find_pairs`; without `split`, all parts of a dataset are checked.
     UnhazeError: unknown name or argument, or nothing there that looks like the dataset.
     """
     dataset = find_dataset(name)
@@ -83,13 +83,13 @@ def check(
 
 
 def check_sizes(files: Iterable[Path], crop: int) -> list[Problem]:
-    """Pictures too small for a crop, by their headers."""
+    """Finds pictures that are smaller than the crop, by their headers."""
     problems = []
     for file in dict.fromkeys(files) if crop else ():
         try:
             width, height = size_of(file)
         except UnhazeError:
-            continue  # decoding says what is wrong with it
+            continue  # decoding reports the problem
         if min(width, height) < crop:
             text = f"{width}x{height}, too small for a crop of {crop}"
             problems.append(Problem("small", file, text))
@@ -97,14 +97,14 @@ def check_sizes(files: Iterable[Path], crop: int) -> list[Problem]:
 
 
 def size_of(file: Path) -> tuple[int, int]:
-    """(width, height) by the header. UnhazeError: no picture."""
+    """Returns (width, height) from the header. UnhazeError: not a picture."""
     with photo.open_photo(file) as opened:
         height, width = opened.shape[:2]
         return width, height
 
 
 def check_names(found: Found, partial: bool) -> list[Problem]:
-    """Files without a partner; in a part of a set, clear ones may well be alone."""
+    """Finds files without a partner; in a part of a dataset, clear ones may have none."""
     problems = [
         Problem("unpaired", path, "no clear picture has its name or the start of it")
         for path in found.hazy_alone
@@ -116,7 +116,7 @@ def check_names(found: Found, partial: bool) -> list[Problem]:
 
 
 def check_counts(dataset: Dataset, found: Found, root: Path, split: str) -> list[Problem]:
-    """Against the published numbers of files, those of `split` where a set has halves."""
+    """Compares with the published numbers of files, or those of `split`."""
     problems = []
     published = dataset.hazy_counts, dataset.clear_counts
     if dataset.half_counts:
@@ -135,7 +135,7 @@ def check_counts(dataset: Dataset, found: Found, root: Path, split: str) -> list
 
 
 def check_version(name: str, found: Found, root: Path) -> list[Problem]:
-    """Tells the ITS of RESIDE-v0 by its scene numbers, whatever the number of files."""
+    """Recognises the ITS of RESIDE-v0 by its scene numbers, for any number of files."""
     digits = [re.match(r"\d+", pair.name) for pair in found.pairs]
     if name != "its" or max((int(each[0]) for each in digits if each), default=0) <= 1399:
         return []
@@ -147,7 +147,7 @@ def check_version(name: str, found: Found, root: Path) -> list[Problem]:
 
 
 def check_pictures(scenes: list[list[PairFiles]]) -> list[Problem]:
-    """Decodes all pictures in threads; a hazy one unlike its partner is held against the others."""
+    """Decodes all pictures in threads; compares a dissimilar hazy one with all other scenes."""
     with ThreadPoolExecutor() as pool:
         looked = list(pool.map(look_at, scenes))
     problems = [problem for each in looked for problem in each.problems if problem.error]
@@ -179,7 +179,7 @@ def check_pictures(scenes: list[list[PairFiles]]) -> list[Problem]:
 
 
 def look_at(pairs: list[PairFiles]) -> Looked:
-    """One clear picture (or none) and all hazy ones of it."""
+    """Checks one clear picture (or none) and all of its hazy ones."""
     problems: list[Problem] = []
     path = pairs[0].clear
     clear = decode(path, problems) if path else None
@@ -209,7 +209,7 @@ def look_at(pairs: list[PairFiles]) -> Looked:
 def has_less_haze(one: np.ndarray, other: np.ndarray) -> bool:
     """Returns whether `one` is darker in its darkest channels and has more contrast.
 
-    Haze does the opposite of both. Neither alone is enough: night is dark, and noise is contrast.
+    Haze does the opposite. Neither is sufficient alone: night is dark, and noise is contrast.
     """
     pixels = to_float(one), to_float(other)
     darkest = [each.min(axis=2).mean() for each in pixels]
@@ -218,7 +218,7 @@ def has_less_haze(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def compare(pair: PairFiles, hazy: np.ndarray, clear: np.ndarray) -> list[Problem]:
-    """Haze changes a picture, and only so much."""
+    """Checks that hazy and clear picture differ, but not too much."""
     if np.array_equal(hazy, clear):
         text = f"the very same picture as '{pair.partner.name}'"
         return [Problem("identical", pair.hazy, text)]
@@ -230,7 +230,7 @@ def compare(pair: PairFiles, hazy: np.ndarray, clear: np.ndarray) -> list[Proble
 
 
 def decode(path: Path, problems: list[Problem]) -> np.ndarray | None:
-    """The pixels, or None and a problem added."""
+    """Returns the pixels; on failure adds a problem and returns None."""
     try:
         return photo.read_rgb(path)
     except UnhazeError as error:
@@ -239,11 +239,11 @@ def decode(path: Path, problems: list[Problem]) -> np.ndarray | None:
 
 
 def structure_of(pixels: np.ndarray) -> np.ndarray:
-    """Unit vector of the directions of edges in the 64x48 miniature of a picture.
+    """Returns a unit vector of edge directions in the 64x48 miniature of a picture.
 
-    The product of two is their likeness. Haze flattens slopes, differently from place to place, so
-    each is divided by its own steepness (plus the median one); and where something far is brighter
-    than the airlight it turns slopes round, so angles are doubled: both ways count as one.
+    The product of two is their similarity. Haze reduces gradients, differently in each place, so
+    each is divided by its own magnitude (plus the median); where something distant is brighter
+    than the airlight it inverts gradients, so angles are doubled: opposite directions are equal.
     """
     grey = to_float(pixels).mean(axis=2)
     miniature = average(average(grey, 48).T, 64).T
@@ -257,7 +257,7 @@ def structure_of(pixels: np.ndarray) -> np.ndarray:
 
 
 def average(grey: np.ndarray, rows: int) -> np.ndarray:
-    """Means over `rows` bands of equal height; a picture with fewer rows has them repeated."""
+    """Means over `rows` bands of equal height; with fewer rows, they are repeated."""
     if len(grey) < rows:
         grey = np.repeat(grey, -(-rows // len(grey)), axis=0)
     edges = np.linspace(0, len(grey), rows + 1).astype(int)
@@ -265,7 +265,7 @@ def average(grey: np.ndarray, rows: int) -> np.ndarray:
 
 
 def check_scenes(root: Path, sample: int | None = None) -> list[Problem]:
-    """Clear pictures with depth: a folder, or a pack of one."""
+    """Checks clear pictures with depth: a folder, or a pack."""
     if is_pack(root):
         return check_pack(root, sample)
     if not root.exists():
@@ -285,7 +285,7 @@ def check_scenes(root: Path, sample: int | None = None) -> list[Problem]:
 
 
 def look_at_scene(scene: SceneFiles) -> list[Problem]:
-    """Decodes both; sizes and depth must make sense."""
+    """Decodes picture and depth, and checks sizes and depth."""
     problems: list[Problem] = []
     clear, depth = decode(scene.clear, problems), decode(scene.depth, problems)
     if clear is not None and depth is not None and clear.shape != depth.shape:
@@ -295,7 +295,7 @@ def look_at_scene(scene: SceneFiles) -> list[Problem]:
 
 
 def check_depth(depth: np.ndarray, path: Path) -> list[Problem]:
-    """A depth map is grey and not flat; without distance there is no haze to draw."""
+    """A depth map must be grey and not constant."""
     if depth.min() == depth.max():
         return [Problem("depth", path, f"the depth is {depth.max()} everywhere")]
     if np.ptp(to_float(depth), axis=2).max() > GREY:
@@ -304,7 +304,7 @@ def check_depth(depth: np.ndarray, path: Path) -> list[Problem]:
 
 
 def check_pack(path: Path, sample: int | None) -> list[Problem]:
-    """Every picture of a pack is there, whole, and of the size that its index says."""
+    """Checks that every picture of a pack exists, decodes, and has the size stated in the index."""
     problems: list[Problem] = []
     with open_pack(path) as archive:
         index = read_index(archive, path)
@@ -327,7 +327,7 @@ def check_pack(path: Path, sample: int | None) -> list[Problem]:
 
 
 def spread(scenes: list[Any], sample: int | None) -> Iterable[Any]:
-    """All, or `sample` of them at equal distances."""
+    """Returns all, or `sample` of them, evenly spread."""
     if sample is None or sample >= len(scenes):
         return scenes
     if sample < 1:

@@ -1,9 +1,9 @@
-"""Scenes made of layers whose depth ends exactly where the picture does: sky, ridges, towers.
+"""Layered scenes with exact depth edges: sky, ridges, towers.
 
-Depth that was measured or guessed is ragged along edges, and who learns from it paints glows beside
-towers. Here parts of clear photos are laid over each other, each at a depth of its own, by masks
-that are known to a fraction of a pixel. What is blended is the hazy layers, never their depths. Sky
-is drawn in front of nothing: it is infinitely far, shows the light of the haze, and stays as it is.
+Measured or estimated depth is inexact along edges, and a network that learns from it produces glows
+beside towers. Here parts of clear photos are laid over each other, each at its own depth, with
+masks that are exact to a fraction of a pixel. The hazy layers are blended, not their depths. Sky is
+infinitely far, shows the light of the haze, and is the same in the target.
 """
 
 import math
@@ -18,14 +18,14 @@ from unhaze.haze import HazeLaw, add_haze, transmission
 
 LAYERS = 4  # before the background
 SKIES = 0.6  # share of scenes with sky
-# Colours over the heads of people: clear, overcast, dusk.
+# Colours of the zenith: clear, overcast, dusk.
 ZENITHS = ((0.25, 0.45, 0.8), (0.45, 0.6, 0.85), (0.7, 0.72, 0.75), (0.5, 0.45, 0.55))
 
 
 def collage_batch(
     law: HazeLaw, clear: Tensor, depth: Tensor, generator: torch.Generator
 ) -> PairedBatch:
-    """Scenes from photos (B,3,H,W) and their depth (B,1,H,W), both in [0,1].
+    """Makes scenes from photos (B,3,H,W) and their depth (B,1,H,W), both in [0,1].
 
     The photo is the ground or the background; layers are parts of the other photos of the batch.
     """
@@ -46,7 +46,7 @@ def collage_batch(
         hazy, target = (torch.lerp(each, sky, behind) for each in (hazy, target))
     for number in range(1, LAYERS + 1):
         mask = drawn_mask(clear, generator)
-        # Later is nearer, so that what hides is before what it hides.
+        # Later layers are nearer and hide earlier ones.
         nearness = number / LAYERS
         distance = uniform(0.0, 1.0) * (1.1 - nearness) + uniform(-0.1, 0.1) * depth
         through = transmission(distance.clamp(0, 1), beta)
@@ -61,7 +61,7 @@ def collage_batch(
 
 
 def sky_of(airlight: Tensor, like: Tensor, generator: torch.Generator) -> Tensor:
-    """(B,3,H,W): the airlight (B,3,1,1) at the horizon, going over into a colour above, clouds."""
+    """(B,3,H,W): the airlight (B,3,1,1) at the horizon, fading into a colour above, and clouds."""
     count, _, height, _ = like.shape
     chosen = torch.randint(len(ZENITHS), (count,), generator=generator)
     zenith = torch.tensor(ZENITHS)[chosen].view(count, 3, 1, 1).to(like.device)
@@ -75,7 +75,7 @@ def sky_of(airlight: Tensor, like: Tensor, generator: torch.Generator) -> Tensor
 
 
 def ridge(like: Tensor, generator: torch.Generator) -> Tensor:
-    """(B,1,H,W) in [0,1]: 1 under a horizon, from smooth hills to tree tops."""
+    """(B,1,H,W) in [0,1]: 1 below a horizon, from smooth hills to tree tops."""
     count, _, height, width = like.shape
     line, rough = torch.rand(2, count, 1, 1, 1, generator=generator).to(like.device)
     tops = turbulence(
@@ -86,25 +86,25 @@ def ridge(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def drawn_mask(like: Tensor, generator: torch.Generator) -> Tensor:
-    """(B,1,H,W) in [0,1], 1 inside: a blob, a tower, a pole or wire, or foliage, of one kind."""
+    """(B,1,H,W) in [0,1], 1 inside: a blob, a tower, a pole or wire, or foliage; one kind each."""
     kinds = (blob, tower, pole, foliage)
     return kinds[int(torch.randint(len(kinds), (), generator=generator))](like, generator)
 
 
 def blob(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Returns a mask of where a smooth random height is above a level."""
+    """Returns a mask of the places where a smooth random height is above a level."""
     return sharp(turbulence(like, generator, octaves=3) - 0.25)
 
 
 def foliage(like: Tensor, generator: torch.Generator) -> Tensor:
-    """A blob with holes as between leaves."""
+    """A blob with holes like those between leaves."""
     inside = turbulence(like, generator, octaves=3) - 0.15
     leaves = turbulence(like, generator, octaves=7, fading=0.9)
     return sharp(torch.minimum(inside, leaves + 0.35))
 
 
 def tower(like: Tensor, generator: torch.Generator) -> Tensor:
-    """A rectangle that stands on the lower edge, a little askew."""
+    """A slightly tilted rectangle on the lower edge."""
     across, down = coordinates(like)
     height, width = like.shape[-2:]
     place, breadth, top, lean = torch.rand(4, len(like), 1, 1, 1, generator=generator).to(
@@ -136,8 +136,8 @@ def coordinates(like: Tensor) -> tuple[Tensor, Tensor]:
 def turbulence(
     like: Tensor, generator: torch.Generator, *, octaves: int, fading: float = 0.5
 ) -> Tensor:
-    """(B,1,H,W) about 0, mostly in [-1,1]: noise of 2, 4, 8 ... waves a side, each `fading` times
-    as strong as the one before.
+    """(B,1,H,W) around 0, mostly in [-1,1]: noise of 2, 4, 8 ... waves per side, each `fading`
+    times as strong as the previous one.
     """
     size = tuple(like.shape[-2:])
     total = torch.zeros(len(like), 1, *size, device=like.device)
@@ -152,7 +152,7 @@ def turbulence(
 
 
 def sharp(level: Tensor) -> Tensor:
-    """(B,1,H,W) in [0,1]: 1 where `level` is over 0, with an edge one pixel wide."""
+    """(B,1,H,W) in [0,1]: 1 where `level` is above 0, with an edge one pixel wide."""
     down = functional.pad(level[..., 1:, :] - level[..., :-1, :], (0, 0, 0, 1))
     across = functional.pad(level[..., :, 1:] - level[..., :, :-1], (0, 1))
     slope = (down**2 + across**2).sqrt().clamp(min=1e-4)

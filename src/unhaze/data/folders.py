@@ -1,4 +1,4 @@
-"""Pairs of hazy and clear files: each seen once an epoch, in an order that seed and step decide."""
+"""Pairs of hazy and clear files: each used once per epoch, in an order given by seed and step."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -20,9 +20,9 @@ from unhaze.image import channels_first, to_float
 
 
 class PairedFolders:
-    """PairedData over files; a clear picture is cut by its declared border and never resized.
+    """PairedData over files; a clear picture is cropped by its declared border and never resized.
 
-    cache: keep what was decoded in memory (H*W*3 bytes a picture, 16-bit ones the double).
+    cache: keep decoded pictures in memory (H*W*3 bytes each, twice that for 16 bits).
     """
 
     def __init__(self, pairs: list[PairFiles], *, cache: bool = False):
@@ -42,7 +42,7 @@ class PairedFolders:
         check_crop([pair.hazy for pair in self.pairs], crop)
 
     def pair(self, index: int) -> Pair:
-        """Pair `index` in full."""
+        """Returns pair `index` at full size."""
         hazy, clear = self.pixels(index)
         name = self.pairs[index].name
         return Pair(name, as_tensor(to_float(hazy)), as_tensor(to_float(clear)))
@@ -57,9 +57,9 @@ class PairedFolders:
         device: torch.device,
         own: slice = slice(None),
     ) -> PairedBatch:
-        """The next `size` pairs of the endless row of shuffled epochs, decoded in threads.
+        """Returns the next `size` pairs of the sequence of shuffled epochs, decoded in threads.
 
-        own: which of them are read and returned, drawn as if all were.
+        own: those that are read and returned; the random numbers are the same for any `own`.
         """
         indices = [pair_at(seed, step * size + place, len(self)) for place in range(size)]
         with ThreadPoolExecutor(min(size, 16)) as pool:
@@ -69,14 +69,14 @@ class PairedFolders:
         return PairedBatch(*crop_batch(images, augment, generator_for(seed, step), device))
 
     def pixels(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """hazy and clear of pair `index`, (H,W,3) as decoded, of one size."""
+        """Returns hazy and clear of pair `index`, (H,W,3) as decoded, of equal size."""
         pair = self.pairs[index]
         hazy, clear = self.decode(pair.hazy), self.decode(pair.partner)
         return hazy, fit_clear(pair, clear, hazy)
 
 
 def check_crop(files: list[Path], crop: int) -> None:
-    """UnhazeError for pictures that a crop of so many pixels does not fit, by their headers."""
+    """Raises UnhazeError for pictures smaller than the crop, by their headers."""
     with ThreadPoolExecutor(16) as pool:
         sizes = list(pool.map(size_of, files))
     small_ones = [place for place, size in enumerate(sizes) if min(size) < crop]
@@ -90,21 +90,21 @@ def check_crop(files: list[Path], crop: int) -> None:
 
 
 def pair_at(seed: int, place: int, count: int) -> int:
-    """The pair at `place` in the endless row of epochs; each epoch is a permutation of `count`."""
+    """Returns the pair at `place` in the sequence of epochs, each a permutation of `count`."""
     epoch, within = divmod(place, count)
     return permutation(seed, epoch, count)[within]
 
 
 @lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, count: int) -> list[int]:
-    """The order in which epoch `epoch` takes the `count` pairs."""
-    # Not the generator of any step, or the first crop would follow from the order.
+    """Returns the order of the `count` pairs in epoch `epoch`."""
+    # Not the generator of a step, or the first crop would depend on the order.
     generator = generator_for(~seed, epoch)
     return torch.randperm(count, generator=generator).tolist()
 
 
 def small(pixels: np.ndarray) -> np.ndarray:
-    """8-bit pixels as they are, a quarter of float32; 16-bit ones as float32 in [0, 1]."""
+    """8-bit pixels unchanged, a quarter of float32; 16-bit ones as float32 in [0, 1]."""
     return pixels if pixels.dtype == np.uint8 else to_float(pixels)
 
 

@@ -1,4 +1,4 @@
-"""How a dataset lies on disk: the record that says so, and the ways to list its files."""
+"""Layouts of datasets on disk: their description, and functions that list the files."""
 
 import itertools
 import re
@@ -28,15 +28,14 @@ LISTS = ("pairs", "hazy_alone", "clear_alone")  # of Found
 class Dataset:
     """One entry of `DATASETS`.
 
-    find: lists the files of a root; its keyword arguments are the recipe's `[data]` keys. build: of
-        a data set that is no list of files, makes the whole of it (data.PairedData) of them.
-    inside: folders under the root where the set may lie; hazy, clear: names of its two folders
-        (upper and lower case are the same). flat: hazy and clear may share one folder, told apart
-        by `_hazy` and `_GT`.
+    find: lists the files of a root; its keyword arguments are the recipe's `[data]` keys. build:
+        for a dataset that is no list of files, builds it (data.PairedData) from them.
+    inside: folders under the root that may contain it; hazy, clear: names of its two folders (in
+        any case). flat: hazy and clear may share one folder, distinguished by `_hazy` and `_GT`.
     hazy_counts, clear_counts: published numbers of files, alternatives where copies differ.
-    half_counts: the same, (hazy, clear), of each half of a set in folders `train` and `test`.
+    half_counts: the same, (hazy, clear), for each half of a dataset in folders `train` and `test`.
     border: frame of the clear pictures in pixels. splits: first and last scene number.
-    clear_mark: what ends the name of a clear picture and does not count in pairing.
+    clear_mark: suffix of the names of clear pictures that is ignored in pairing.
     """
 
     title: str
@@ -60,10 +59,10 @@ class Dataset:
 
 
 def find_published(dataset: Dataset, root: Path, *, partial: bool = False) -> Found:
-    """A set with a hazy and a clear folder.
+    """A dataset with a hazy and a clear folder.
 
-    partial (here and below, heeded by `find_pairs` and by the check): only a part of the published
-    files is here, so clear pictures without a hazy one are left out and nothing is counted.
+    partial (here and below; used by `find_pairs` and by the check): only a part of the published
+    files exists, so clear pictures without a hazy one are left out and nothing is counted.
     """
     return match_files(*locate(dataset, root), dataset.border, dataset.clear_mark)
 
@@ -71,9 +70,9 @@ def find_published(dataset: Dataset, root: Path, *, partial: bool = False) -> Fo
 def find_halves(
     dataset: Dataset, root: Path, *, split: str = "test", partial: bool = False
 ) -> Found:
-    """A set in folders `train` and `test`; split "all" has those of both that are there.
+    """A dataset in folders `train` and `test`; split "all" has the existing ones of both.
 
-    Names in "all" are `train-NAME` and `test-NAME`, since the halves may use a name twice.
+    Names in "all" are `train-NAME` and `test-NAME`, because the halves may share names.
     """
     if split != "all":
         lookup(dataset.half_counts, split, "split (beside 'all')")
@@ -97,7 +96,7 @@ def find_halves(
 
 
 def find_cities(dataset: Dataset, root: Path, *, partial: bool = False) -> Found:
-    """A set of folders, a place each, with hazy pictures and one clear picture in two folders."""
+    """A dataset with one folder per place, each with hazy pictures and one clear picture."""
     hazy: list[Path] = []
     clear: list[Path] = []
     for base in filter(None, (resolve(root, inside) for inside in dataset.inside)):
@@ -120,7 +119,7 @@ def find_split(
     test: list[int] | None = None,
     partial: bool = False,
 ) -> Found:
-    """A set whose split is a range of scene numbers; `train`, `test` = [first, last] replace it."""
+    """A dataset split by scene numbers; `train`, `test` = [first, last] replace the ranges."""
     splits = dict(dataset.splits)
     for name, given in (("train", train), ("test", test)):
         if given is not None and (len(given) != 2 or given[0] > given[1]):
@@ -152,7 +151,7 @@ def find_folders(
 
 
 def find_hazy_only(dataset: Dataset, root: Path, *, partial: bool = False) -> Found:
-    """A set of hazy pictures that nobody has seen clear."""
+    """A dataset of hazy pictures without clear ones."""
     folder = find_folder(root, dataset.inside, dataset.hazy)
     pairs = [PairFiles(path.stem, path, None) for path in list_pictures(folder)] if folder else []
     if pairs:
@@ -161,7 +160,7 @@ def find_hazy_only(dataset: Dataset, root: Path, *, partial: bool = False) -> Fo
 
 
 def locate(dataset: Dataset, root: Path) -> tuple[list[Path], list[Path]]:
-    """The hazy and the clear files of the first layout that `root` has."""
+    """Returns the hazy and the clear files of the first layout that `root` has."""
     for inside, hazy, clear in itertools.product(dataset.inside, dataset.hazy, dataset.clear):
         folders = resolve(root, inside, hazy), resolve(root, inside, clear)
         if folders[0] and folders[1]:

@@ -1,4 +1,4 @@
-"""Several datasets in one batch, seen through a camera: what a model for photos learns from."""
+"""Several datasets in one batch, through a simulated camera: training data for photo models."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from unhaze.data.spoiling import Spoiling, spoiled
 from unhaze.data.transforms import generator_for
 from unhaze.errors import UnhazeError
 
-# Luminance table of JPEG (ITU-T T.81, annex K.1); for colour the same table is coarse enough.
+# Luminance table of JPEG (ITU-T T.81, annex K.1), which is used for chroma as well.
 TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
@@ -29,8 +29,8 @@ TABLE = (
 
 @dataclass(frozen=True)
 class Camera:
-    """The camera's processing. gamma: range of the exponent that both hazy and
-    clear get; noise: largest standard deviation, of 1; jpeg: lowest quality, 100 for no JPEG.
+    """The camera's processing. gamma: range of the exponent, applied to hazy and clear;
+    noise: largest standard deviation, on [0,1]; jpeg: lowest quality, 100 for no JPEG.
     """
 
     gamma: tuple[float, float] = (1.0, 1.0)
@@ -39,7 +39,7 @@ class Camera:
 
 
 class Mixed:
-    """PairedData that fills every batch from `parts`, in the shares `shares`."""
+    """PairedData that draws every batch from `parts`, in proportion to `shares`."""
 
     def __init__(
         self,
@@ -58,13 +58,13 @@ class Mixed:
         return len(self.parts) * min(len(part) for part in self.parts)
 
     def pair(self, index: int) -> Pair:
-        """The parts take turns; the camera changes nothing here."""
+        """The parts alternate; the camera is not applied."""
         return self.parts[index % len(self.parts)].pair(index // len(self.parts))
 
     def draw(
         self, seed: int, step: int, *, size: int, augment: Augment, device: torch.device
     ) -> PairedBatch:
-        """Every sample's part is drawn, then each part's samples, then what the camera does."""
+        """Draws the part of each sample, then the samples of each part, then the camera."""
         generator = generator_for(seed, step)
         chosen = torch.multinomial(self.shares, size, replacement=True, generator=generator)
         batches = [
@@ -83,7 +83,7 @@ class Mixed:
 def photograph(
     hazy: Tensor, clear: Tensor, camera: Camera, generator: torch.Generator
 ) -> PairedBatch:
-    """Both (B,3,H,W) in [0,1] through the camera; noise and JPEG harm the hazy one alone."""
+    """Both (B,3,H,W) in [0,1] through the camera; noise and JPEG affect the hazy one only."""
     low, high = camera.gamma
     drawn = torch.rand(len(hazy), 3, 1, 1, generator=generator).to(hazy.device)
     gamma, noise, strength = drawn.split(1, dim=1)
@@ -98,8 +98,8 @@ def photograph(
 
 
 def grain(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Normal random numbers, as many as `image` has, drawn where it lies: a GPU would wait for the
-    CPU's millions, so each kind of device has its own."""
+    """Normal random numbers in the shape of `image`, drawn on its device: transfers from the CPU
+    would be slow, so each kind of device has its own numbers."""
     if image.device.type == "cpu":
         return torch.randn(image.shape, generator=generator)
     own = torch.Generator(image.device)
@@ -110,8 +110,8 @@ def grain(image: Tensor, generator: torch.Generator) -> Tensor:
 def jpeg(image: Tensor, quality: Tensor) -> Tensor:
     """Quantises 8x8 blocks of (B,3,H,W) like JPEG; `quality` (B,1,1,1) from 1 to 100.
 
-    The colour transform is JPEG's, its chroma subsampling is left out. Edges that fill no block are
-    kept as they are.
+    With JPEG's colour transform, without chroma subsampling. Incomplete blocks at the border are
+    not changed.
     """
     height, width = (side // 8 * 8 for side in image.shape[-2:])
     inner = image[..., :height, :width]

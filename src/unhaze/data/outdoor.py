@@ -1,9 +1,9 @@
-"""Outdoor photos without depth: an assumed one, drawn anew for each sample, carries the haze.
+"""Outdoor photos without depth: haze is drawn with a random pseudo-depth for each sample.
 
-A pseudo-depth is an assumption and no measurement. Three cues that are true of many outdoor
-pictures are mixed in random shares: what stands higher in the picture is farther off, up to a
-horizon; what the photo's own aerial perspective veils is farther (its dark channel: He, Sun and
-Tang, CVPR 2009); and regions of one colour lie at one distance. Sky is as far as can be.
+The pseudo-depth is an assumption, not a measurement. It mixes, in random proportions, three cues
+that hold in many outdoor pictures: points higher in the picture are farther, up to a horizon;
+points with more aerial perspective are farther (by the dark channel: He, Sun and Tang, CVPR 2009);
+regions of one colour have one distance. Sky is at the largest distance.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from unhaze.haze import HazeLaw
 from unhaze.image import grey, guided_filter, lanczos, narrowed, to_float, to_u8, window_minimum
 from unhaze.metrics.fog_density import fade
 
-LONG_SIDE = 800  # pixels; larger photos are shrunk, so that all of them fit in memory
+LONG_SIDE = 800  # pixels; larger photos are shrunk, so that all fit into memory
 PATCH = 15  # of the dark channel, as in the paper
 LAW = HazeLaw(
     beta=(0.1, 2.5),
@@ -39,13 +39,13 @@ LAW = HazeLaw(
 
 
 class Outdoor:
-    """PairedData over folders of clear photos (`roots`), held in memory with the cues of depth.
+    """PairedData over folders of clear photos (`roots`), held in memory with their depth cues.
 
-    law: of the haze; in recipes, its fields are keys beside the others.
+    law: of the haze; in recipes, its fields are keys of the same table.
     collage: share of samples that are scenes of layers (`data/collage.py`).
     pictures: first and last-plus-one index in the list of all photos, for held-out splits.
-    haziest: photos of more FADE than this are left out, as they have haze of their own; FADE is
-        taken at long side 400.
+    haziest: photos with more FADE than this are left out, because they contain haze; FADE is
+        measured at long side 400.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Outdoor:
         return len(self.files)
 
     def pair(self, index: int) -> Pair:
-        """Photo `index` in full, with depth and haze that belong to this index for good."""
+        """Returns photo `index` at full size, with depth and haze that depend on the index only."""
         generator = generator_for(index, 0)
         clear, cues = (each[None].float() / 255 for each in self.images[index])
         hazy = haze_batch(self.law, clear, pseudo_depth(cues, generator), generator)
@@ -108,7 +108,7 @@ class Outdoor:
 
 
 def pseudo_depth(cues: Tensor, generator: torch.Generator) -> Tensor:
-    """(B,1,H,W) in [0,1] from cues (B,5,H,W); horizon and shares are drawn for each picture."""
+    """(B,1,H,W) in [0,1] from cues (B,5,H,W); horizon and shares are random per picture."""
     count = len(cues)
 
     def uniform(low: float, high: float, channels: int = 1) -> Tensor:
@@ -133,7 +133,7 @@ def read_shrunk(path: Path, long_side: int) -> np.ndarray:
 
 
 def own_haze(path: Path) -> float:
-    """FADE of a photo as it is."""
+    """Returns the FADE of a photo."""
     return fade(to_float(read_shrunk(path, LONG_SIDE // 2)))
 
 

@@ -1,7 +1,7 @@
-"""The training pack: a clear + depth folder as one small file, for a machine far away.
+"""The training pack: a clear + depth folder as one small file, for transfer to another machine.
 
-It is an uncompressed zip that any tool opens: clear/NAME.avif (or .webp), depth/NAME.webp at half
-size, and index.json, which says how each was made.
+It is an uncompressed zip file: clear/NAME.avif (or .webp), depth/NAME.webp at half size, and
+index.json, which describes how each was made.
 """
 
 import json
@@ -32,7 +32,7 @@ DEPTH_QUALITY = 90
 
 @dataclass(frozen=True)
 class PackReport:
-    """The written pack: sizes in bytes, of the file and of a scene on average."""
+    """The written pack: sizes in bytes, of the file and per scene on average."""
 
     path: Path
     scenes: int
@@ -44,7 +44,7 @@ class PackReport:
 
 @dataclass(frozen=True)
 class PackedScene:
-    """One scene, encoded. deepest: largest depth of the original as a share of its range."""
+    """One encoded scene. deepest: largest depth of the original as a share of its range."""
 
     name: str
     size: tuple[int, int]
@@ -68,9 +68,9 @@ def make_pack(
 
     border: pixels cut from every side first (10 for NYU). codec: "avif" or "webp" for the clear
     pictures; AVIF is smaller for the same error and ten times slower to write. source: a note on
-    where the scenes are from. limit: largest size in bytes; past it nothing is left behind.
-    Depth is divided by its largest value in the picture (so its 8 bits span each scene, and haze by
-    the law of RESIDE needs no more), halved by averaging and stored lossy.
+    the origin of the scenes. limit: maximum size in bytes; if exceeded, no file is left behind.
+    Depth is divided by its maximum in the picture (so its 8 bits span each scene, which suffices
+    for haze as in RESIDE), halved by averaging and stored lossily.
     UnhazeError: no scenes, scenes of several sizes, constant depth, file exists, pack over limit.
     """
     root, out = Path(root), Path(out)
@@ -117,7 +117,7 @@ def gather(scenes: Iterator[PackedScene], limit: int) -> list[PackedScene]:
 
 
 def check_limit(size: int, limit: int, scenes: int) -> None:
-    """UnhazeError once the pack is larger than it may be."""
+    """Raises UnhazeError if the pack is larger than `limit`."""
     if size > limit:
         raise UnhazeError(
             f"{scenes} scenes take {size / 2**20:.1f} MiB already, over the limit of"
@@ -128,7 +128,7 @@ def check_limit(size: int, limit: int, scenes: int) -> None:
 def encoded(
     files: list[SceneFiles], border: int, codec: str, quality: int
 ) -> Iterator[PackedScene]:
-    """The scenes in order, encoded in threads, a few at a time so that memory stays small."""
+    """Yields the scenes in order, encoded in threads, a few at a time to save memory."""
     rest = iter(files)
     with ThreadPoolExecutor() as pool:
         while some := list(islice(rest, 16)):
@@ -136,7 +136,7 @@ def encoded(
 
 
 def encode(files: SceneFiles, border: int, codec: str, quality: int) -> PackedScene:
-    """Reads, cuts and encodes one scene."""
+    """Reads, crops and encodes one scene."""
     import pyvips
 
     clear = cut(photo.read_rgb(files.clear), border, files.clear)
@@ -151,7 +151,7 @@ def encode(files: SceneFiles, border: int, codec: str, quality: int) -> PackedSc
     image = pyvips.Image.new_from_array(clear)
     bare = pyvips.ForeignKeep.NONE
     if codec == "avif":
-        # Full chroma: half a decibel better than 4:2:0 of the same size.
+        # Full chroma: half a decibel better than 4:2:0 at the same file size.
         packed = image.heifsave_buffer(
             keep=bare, Q=quality, compression="av1", effort=4, subsample_mode="off"
         )
@@ -163,7 +163,7 @@ def encode(files: SceneFiles, border: int, codec: str, quality: int) -> PackedSc
 
 
 def cut(pixels: np.ndarray, border: int, path: Path) -> np.ndarray:
-    """`border` pixels off every side."""
+    """Crops `border` pixels on every side."""
     height, width = pixels.shape[:2]
     if min(height, width) <= 2 * border:
         raise UnhazeError(f"'{path}' is {width}x{height}, too small for a border of {border}")
@@ -173,11 +173,11 @@ def cut(pixels: np.ndarray, border: int, path: Path) -> np.ndarray:
 def read_pack(
     path: Path | str, *, scenes: tuple[int, int] | None = None, border: int = 0
 ) -> "tuple[list[str], Tensor, Tensor]":
-    """(names, clear (N,3,H,W) uint8, depth (N,1,h,w) uint8 at half size, 255 the deepest).
+    """Returns names, clear (N,3,H,W) uint8, and depth (N,1,h,w) uint8 at half size, 255 deepest.
 
-    scenes: first and last-plus-one index, to decode only those. border: what a reader of the
-    folder would cut; it was cut in packing, so it must be the pack's own, or 0.
-    UnhazeError for a file that is no pack, is damaged, has no such scenes or another border.
+    scenes: first and last-plus-one index, to decode only those. border: crop of a reader of
+    the folder; a pack is already cropped, so this must be the pack's border, or 0.
+    UnhazeError for a file that is not a pack, is damaged, lacks these scenes or has another border.
     """
     import torch
 
@@ -215,7 +215,7 @@ def is_pack(path: Path | str) -> bool:
 
 
 def open_pack(path: Path | str) -> zipfile.ZipFile:
-    """The container; UnhazeError if it cannot be read or is none."""
+    """Opens the container; UnhazeError if it cannot be read or is not a pack."""
     try:
         return zipfile.ZipFile(path)
     except OSError as error:
@@ -238,7 +238,7 @@ def no_pack(path: Path) -> str:
 
 
 def read_index(archive: zipfile.ZipFile, path: Path | str) -> dict[str, Any]:
-    """The index.json of an open pack."""
+    """Returns the index.json of an open pack."""
     try:
         index = json.loads(archive.read("index.json"))
     except (KeyError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Which hazy file belongs to which clear one: one rule of names for every dataset."""
+"""Pairs hazy and clear files by name, with one rule for every dataset."""
 
 import itertools
 import os
@@ -13,16 +13,16 @@ PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp"}
 HAZY_MARK = re.compile(r"_(hazy|haze)$", re.IGNORECASE)
 NO_MARK = re.compile(r"(?!)")
 CLEAR_MARK = re.compile(r"_(gt|clear|clean)$", re.IGNORECASE)
-# Only where names do not go together with them: "clear_sky" may be the name of a scene.
+# Only if names do not pair with it: "clear_sky" may be the name of a scene.
 HAZY_FRONT = re.compile(r"^(hazy|haze)[_-]", re.IGNORECASE)
 CLEAR_FRONT = re.compile(r"^(gt|clear|clean)[_-]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class PairFiles:
-    """One hazy picture and its clear one (None where a set has none).
+    """One hazy picture and its clear one (None if the dataset has none).
 
-    border: pixels that the clear picture may have more on each side; `fit_clear` cuts them off.
+    border: pixels by which the clear picture may be larger on each side; `fit_clear` crops them.
     """
 
     name: str
@@ -32,7 +32,7 @@ class PairFiles:
 
     @property
     def partner(self) -> Path:
-        """The file of the clear picture. UnhazeError where there is none."""
+        """The file of the clear picture. UnhazeError if there is none."""
         if self.clear is None:
             raise UnhazeError(f"'{self.hazy}' has no clear picture")
         return self.clear
@@ -40,7 +40,7 @@ class PairFiles:
 
 @dataclass(frozen=True)
 class Found:
-    """The files of a dataset. Those `alone` have no partner; counts are before any split."""
+    """The files of a dataset. `alone` have no partner; counts are before any split."""
 
     pairs: list[PairFiles]
     hazy_alone: list[Path] = field(default_factory=list)
@@ -64,11 +64,11 @@ def match_files(
     border: int,
     clear_mark: re.Pattern[str] = CLEAR_MARK,
 ) -> Found:
-    """Pairs by name, a `_hazy` or `_GT` (`clear_mark`) at the end not counted.
+    """Pairs files by name, ignoring `_hazy` or `_GT` (`clear_mark`) at the end.
 
-    The clear partner is named as the hazy file or as the longest part of it that ends before an
-    underscore: `1400_3` goes with `1400`, `1_2_0.90179` with `1`. A hazy file that finds none so
-    is looked for without `hazy_` before its name: `hazy_a` goes with `clear_a` or `a`.
+    The clear partner has the name of the hazy file or its longest prefix that ends before an
+    underscore: `1400_3` pairs with `1400`, `1_2_0.90179` with `1`. If there is none, `hazy_` at
+    the start of the name is ignored: `hazy_a` pairs with `clear_a` or `a`.
     """
     clear_by_name = by_name(clear_files, clear_mark)
     fronts = {CLEAR_FRONT.sub("", name): name for name in clear_by_name}
@@ -88,7 +88,7 @@ def match_files(
 
 
 def by_name(files: list[Path], mark: re.Pattern[str] = NO_MARK) -> dict[str, Path]:
-    """Files by stem without `mark`; two files of one name are an error, since either could pair."""
+    """Files by stem without `mark`; two files with the same stem are an error."""
     names: dict[str, Path] = {}
     for path in files:
         name = mark.sub("", path.stem)
@@ -106,7 +106,7 @@ def prefixes(name: str) -> Iterable[str]:
 
 
 def scene_number(pair: PairFiles) -> int:
-    """The number that the name of a pair starts with."""
+    """Returns the number at the start of a pair's name."""
     digits = re.match(r"\d+", pair.name)
     if digits is None:
         raise UnhazeError(f"'{pair.hazy}': expected a name that starts with the scene's number")
@@ -114,7 +114,7 @@ def scene_number(pair: PairFiles) -> int:
 
 
 def find_scenes(root: Path) -> list[SceneFiles]:
-    """The scenes of `root`/clear and `root`/depth, paired by name; UnhazeError if one is alone."""
+    """Returns the scenes of `root`/clear and `root`/depth; UnhazeError for files without pair."""
     clear, depth = match_scenes(root)
     missing = sorted(clear.keys() ^ depth.keys())
     if not clear or missing:
@@ -124,14 +124,14 @@ def find_scenes(root: Path) -> list[SceneFiles]:
 
 
 def match_scenes(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """The files of `root`/clear and of `root`/depth by name."""
+    """Returns the files of `root`/clear and of `root`/depth by name."""
     folders = resolve(root, "clear"), resolve(root, "depth")
     clear, depth = (list_pictures(folder) if folder else [] for folder in folders)
     return by_name(clear), by_name(depth)
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """Every picture under `folder` (large sets come in parts), hidden files left out."""
+    """Returns every picture under `folder` (large datasets come in parts) except hidden files."""
     pictures = []
     for where, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -148,7 +148,7 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
 
 
 def find_folder(root: Path, inside: Iterable[str], names: Iterable[str]) -> Path | None:
-    """The first folder of these names in one of the folders `inside` of `root`."""
+    """Returns the first folder with one of these names in the folders `inside` of `root`."""
     for middle, name in itertools.product(inside, names):
         folder = resolve(root, middle, name)
         if folder is not None:
@@ -157,7 +157,7 @@ def find_folder(root: Path, inside: Iterable[str], names: Iterable[str]) -> Path
 
 
 def resolve(root: Path, *parts: str) -> Path | None:
-    """The folder `root/parts`, whatever its case; None where there is none."""
+    """Returns the folder `root/parts`, in any case; None if there is none."""
     if not root.is_dir():
         return None
     for part in Path(*parts).parts:

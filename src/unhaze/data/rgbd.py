@@ -1,4 +1,4 @@
-"""Clear pictures with depth: the haze is drawn anew at every step, on whatever device trains."""
+"""Clear pictures with depth: haze is drawn at every step, on the training device."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,10 +26,10 @@ class RGBD:
 
     root: a folder with clear/ and depth/ (8 or 16 bit, larger is farther), or a pack of one.
     law: of the haze, for depth divided by its maximum in the picture; in recipes, its fields are
-        keys beside the others.
+        keys of the same table.
     border: pixels cut from every side (NYU has a white frame of 10).
     scenes: first and last-plus-one index in the sorted list of scenes, for held-out splits.
-    resident: keep the scenes on the training device, so that no step waits for a copy.
+    resident: keep the scenes on the training device, so that no step waits for transfers.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class RGBD:
         self.resident = resident
         if is_pack(root):
             self.names, self.clear, self.depth = unpack(Path(root), border, scenes)
-            self.deepest = torch.ones(len(self.names))  # a pack's depth is scaled already
+            self.deepest = torch.ones(len(self.names))  # the depth of a pack is already scaled
         else:
             self.names, self.clear, self.depth = read_scenes(Path(root), border, scenes)
             self.deepest = torch.stack([depth.max() for depth in self.depth]).float() / 255
@@ -54,7 +54,7 @@ class RGBD:
         return len(self.names)
 
     def pair(self, index: int) -> Pair:
-        """Scene `index` in full, with haze that belongs to this index for good."""
+        """Returns scene `index` at full size, with haze that depends on the index only."""
         generator = generator_for(index, 0)
         clear = self.clear[index].float() / 255
         depth = self.depth[index].float() / 255 / self.deepest[index]
@@ -79,7 +79,7 @@ class RGBD:
 def read_scenes(
     root: Path, border: int, scenes: tuple[int, int] | None
 ) -> tuple[list[str], list[Tensor], list[Tensor]]:
-    """Names, clear (3,H,W) uint8 and depth (1,H,W) uint8 of the scenes under `root`."""
+    """Returns names, clear (3,H,W) uint8 and depth (1,H,W) uint8 of the scenes under `root`."""
     files = {scene.name: scene for scene in find_scenes(root)}
     names = list(files)[slice(*scenes)] if scenes else list(files)
     if not names:
@@ -98,7 +98,7 @@ def read_scenes(
 def unpack(
     pack: Path, border: int, scenes: tuple[int, int] | None
 ) -> tuple[list[str], list[Tensor], list[Tensor]]:
-    """Like `read_scenes`, from a pack, whose depth is half as large and is upsampled."""
+    """Like `read_scenes`, from a pack, whose depth has half the size and is upsampled."""
     names, clear, depth = read_pack(pack, scenes=scenes, border=border)
     size = clear.shape[-2:]
     full = [

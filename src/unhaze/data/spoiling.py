@@ -1,7 +1,7 @@
 """Imperfections of photos: frames, stamps, blown skies, grey, night, flat fog.
 
-A network that never met a white frame takes it for haze. Each of these is done to the hazy and to
-the clear picture alike, so that the network learns to leave it alone.
+A network that was never trained on white frames mistakes them for haze. Hazy and clear picture are
+modified in the same way, so that the network learns to leave these parts unchanged.
 """
 
 from dataclasses import dataclass, fields
@@ -19,7 +19,7 @@ class Spoiling:
 
     framed: a white, black or grey border, or one or two strips of it. stamped: a date or a logo.
     blown: a part overexposed to white. grey: no colours. dark: under-exposed, by up to two and a
-    half stops. flat: nothing but fog of one colour.
+    half stops. flat: fog of one colour only.
     """
 
     framed: float = 0.0
@@ -37,12 +37,12 @@ class Spoiling:
                 )
 
     def any(self) -> bool:
-        """Is there anything to do?"""
+        """Whether any share is above 0."""
         return any(getattr(self, each.name) for each in fields(self))
 
 
 def spoiled(batch: PairedBatch, spoiling: Spoiling, generator: torch.Generator) -> PairedBatch:
-    """The batch with what `spoiling` draws for each of its pictures."""
+    """Returns the batch, with each picture modified as `spoiling` draws."""
     count, device = len(batch.hazy), batch.hazy.device
     pictures = torch.stack((batch.hazy, batch.clear))  # (2,B,3,H,W)
 
@@ -76,7 +76,7 @@ def spoiled(batch: PairedBatch, spoiling: Spoiling, generator: torch.Generator) 
 
 
 def blown(pictures: Tensor, rows: Tensor, light: Tensor) -> Tensor:
-    """(2,B,3,H,W): more and more light upwards from a row, in half of them at once; cut at 1."""
+    """(2,B,3,H,W): rising brightness from a row upwards, in half of them at once; clipped at 1."""
     height = pictures.shape[-2]
     above = torch.linspace(1, 0, height, device=pictures.device).view(1, 1, 1, height, 1)
     edge = (above - 0.25 - 0.75 * rows) * torch.where(light < 0.5, 3, 1000)
@@ -84,7 +84,7 @@ def blown(pictures: Tensor, rows: Tensor, light: Tensor) -> Tensor:
 
 
 def stamped(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """(2,B,3,H,W): a row of small bright blocks, as digits are, near a corner."""
+    """(2,B,3,H,W): a row of small bright blocks, like digits, near a corner."""
     height, width = pictures.shape[-2:]
     size = max(2, min(height, width) // 20)
     digits = (torch.rand(5, 8 * 4, generator=generator) < 0.5).float()
@@ -107,7 +107,7 @@ def framed(pictures: Tensor, generator: torch.Generator) -> Tensor:
     """(2,B,3,H,W): borders of up to a tenth of the side; strips are broader, up to a quarter."""
     count, (height, width) = pictures.shape[1], pictures.shape[-2:]
     sides = torch.rand(4, count, generator=generator) < 0.7
-    strip = torch.rand(count, generator=generator) < 0.3  # one broad side alone
+    strip = torch.rand(count, generator=generator) < 0.3  # a single broad side
     one = torch.randint(4, (count,), generator=generator)
     sides = torch.where(strip, torch.arange(4)[:, None] == one, sides)
     breadth = torch.where(strip, 0.25, 0.1) * torch.rand(count, generator=generator)

@@ -1,4 +1,4 @@
-"""Hazy files from clear pictures with depth, for those who want a dataset of pairs on disk."""
+"""Writes hazy pictures, from clear ones with depth, as a dataset of pairs."""
 
 from pathlib import Path
 
@@ -25,9 +25,9 @@ def synthesize(
 ) -> int:
     """Writes `out`/hazy/SCENE_K_A_BETA.png and `out`/clear/SCENE.png; returns how many hazy ones.
 
-    `root` holds clear/ and depth/ (8 or 16 bit, larger is farther). each: hazy pictures a scene.
-    border: pixels cut from every side first. limit: only the first so many scenes. The haze of a
-    picture depends on `seed`, its scene's name and K alone. `out` appears whole at the end.
+    `root` holds clear/ and depth/ (8 or 16 bit, larger is farther). each: hazy pictures per
+    scene. border: pixels cut from every side first. limit: number of scenes, from the first. The
+    haze of a picture depends only on `seed`, scene name and K. `out` appears when it is complete.
     UnhazeError: no scenes, depth that is zero or of another size, `out` exists.
     """
     root, out = Path(root), Path(out)
@@ -48,7 +48,7 @@ def synthesize(
 def synthesize_scene(
     scene: SceneFiles, out: Path, *, law: HazeLaw, each: int, seed: int, border: int
 ) -> None:
-    """One clear picture and its hazy ones."""
+    """Writes one clear picture and its hazy ones."""
     clear_u8 = cut(photo.read_rgb(scene.clear), border, scene.clear)
     clear = to_float(clear_u8)
     depth = to_float(cut(photo.read_rgb(scene.depth), border, scene.depth)[..., :1])
@@ -66,7 +66,7 @@ def synthesize_scene(
 
 
 def draw(law: HazeLaw, random: np.random.Generator) -> tuple[float, np.ndarray]:
-    """beta, and airlight (3,) in [0,1]."""
+    """Draws beta, and airlight (3,) in [0,1]."""
     beta = float(random.uniform(*law.beta))
     grey = random.uniform(*law.airlight)
     at_one = random.random() < law.airlight_at_one

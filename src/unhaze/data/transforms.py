@@ -1,4 +1,4 @@
-"""What is drawn for a whole batch, where the training runs: crops, flips, rotations and haze."""
+"""Random transforms of whole batches, on the training device: crops, flips, rotations and haze."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from unhaze.config import Augment
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw, add_haze, tint, transmission
 
-GRID = 4  # random values a side from which a smooth map of haze is made
+GRID = 4  # random values per side from which a smooth map of haze is interpolated
 
 
 def generator_for(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one training step, independent of every other step's."""
+    """Returns the random generator of one training step, independent of all others."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
 
 
@@ -26,12 +26,11 @@ def crop_batch(
 ) -> list[Tensor]:
     """Aligned random crops: `images[k]` are the tensors (C_k,H,W) of sample k, of one H and W.
 
-    None in place of them is a sample of another process: drawn, and left out.
+    None stands for a sample of another process: its numbers are drawn, and it is left out.
 
-    Returns one (B,C_k,crop,crop) tensor a position, uint8 becoming float32 in [0,1], moved to
-    `device` before the arithmetic. One scale is drawn for the whole batch, the rest per sample.
-    What is done sample by sample is resizing (`augment.resize`), cutting out and turning, in 8
-    bits; the rest is done at once.
+    Returns one (B,C_k,crop,crop) tensor per position; uint8 becomes float32 in [0,1] on `device`.
+    One scale is drawn for the whole batch, the rest per sample. Resizing (`augment.resize`),
+    cropping and rotation are done per sample, in 8 bits; the rest for the whole batch.
     """
     crop = augment.crop
     low, high = augment.scale
@@ -45,7 +44,7 @@ def crop_batch(
         if augment.resize != (0, 0):
             tensors = [resized(tensor, augment.resize) for tensor in tensors]
         height, width = tensors[0].shape[-2:]
-        # A scale under 1 needs a window larger than the crop; it shrinks to what the image has.
+        # A scale below 1 needs a window larger than the crop, limited by the image.
         window = min(max(round(crop / scale), 1), height, width)
         if min(height, width) < crop and low == high == 1:
             raise UnhazeError(
@@ -63,8 +62,8 @@ def crop_batch(
 def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
     """(C,H,W) -> (C,height,width) of the same type, for `size` = (height, width) in pixels.
 
-    Bilinear, antialiased where it shrinks; uint8 is rounded. A side of 0 follows from the other by
-    the aspect ratio, at least 1; with both 0 the image is returned as it is.
+    Bilinear, antialiased when shrinking; uint8 is rounded. A side of 0 follows from the other by
+    the aspect ratio, at least 1; with both 0 the image is returned unchanged.
     """
     height, width = image.shape[-2:]
     factor = size[0] / height if size[0] else size[1] / width
@@ -81,7 +80,7 @@ def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _batch(pieces: list[Tensor], crop: int, device: torch.device) -> Tensor:
-    """Square pieces (C,side,side), mostly of one side -> (B,C,crop,crop) float32 on `device`."""
+    """Square pieces (C,side,side), mostly of equal sides -> (B,C,crop,crop) float32 on `device`."""
     if len({piece.shape[-1] for piece in pieces}) > 1:
         return torch.cat([_batch([piece], crop, device) for piece in pieces])
     stacked = torch.stack(pieces).to(device)
@@ -95,8 +94,8 @@ def _batch(pieces: list[Tensor], crop: int, device: torch.device) -> Tensor:
 def _draw(
     tops: int, lefts: int, augment: Augment, generator: torch.Generator
 ) -> tuple[int, int, bool, int]:
-    """A place of so many rows and columns, flip and quarter turns. Takes as many random numbers,
-    whatever the limits are."""
+    """Draws a position within these rows and columns, a flip and quarter turns. The number of
+    random numbers used does not depend on the limits."""
     top, left = _integer(tops, generator), _integer(lefts, generator)
     flip = augment.flip and _integer(2, generator) == 1
     return top, left, flip, _integer(4, generator) if augment.rotate else 0
@@ -137,7 +136,7 @@ def haze_batch(law: HazeLaw, clear: Tensor, depth: Tensor, generator: torch.Gene
 def tinted(
     law: HazeLaw, clear: Tensor, airlight: Tensor, beta: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """clear (B,3,H,W) in the light that comes through dust: `law.dusty` of its colour at most."""
+    """clear (B,3,H,W) in light coloured by dust, with at most `law.dusty` of its colour."""
     if not law.dusty:
         return clear
     share = law.dusty * torch.rand(len(clear), 1, 1, 1, generator=generator).to(clear.device)
@@ -146,7 +145,7 @@ def tinted(
 
 
 def dusty_airlight(share: float, airlight: Tensor, generator: torch.Generator) -> Tensor:
-    """`airlight` (B,3,H,W), in `share` of the pictures that of dust, yellow to orange."""
+    """`airlight` (B,3,H,W), in `share` of the pictures replaced by that of dust."""
     drawn, light, strength, green = torch.rand(4, len(airlight), 1, 1, 1, generator=generator)
     lost = 0.15 + 0.4 * strength
     shares = torch.cat((torch.ones_like(lost), 1 - lost * (0.35 + 0.2 * green), 1 - lost), 1)
@@ -155,15 +154,16 @@ def dusty_airlight(share: float, airlight: Tensor, generator: torch.Generator) -
 
 
 def veiled(share: float, through: Tensor, generator: torch.Generator) -> Tensor:
-    """`through` (B,1,H,W), in `share` of the pictures one number: optical depths from 0 to 4."""
+    """`through` (B,1,H,W), constant in `share` of the pictures: optical depths from 0 to 4."""
     drawn, depth = torch.rand(2, len(through), 1, 1, 1, generator=generator).to(through.device)
     return torch.where(drawn < share, torch.exp(-4 * depth), through)
 
 
 def patches(share: float, images: Tensor, generator: torch.Generator) -> Tensor:
-    """(B,1,H,W) in (0,1]: what smoke in drifting patches lets through, 1 in all but `share`.
+    """(B,1,H,W) in (0,1]: transmission of patches of smoke; 1 in all pictures but `share`.
 
-    Its optical depth is turbulence: waves of several sizes, each half as strong as the next larger.
+    Its optical depth is turbulence: waves of several scales, each half as strong as the next
+    larger one.
     """
     size, count = tuple(images.shape[-2:]), len(images)
     density = torch.zeros(count, 1, *size)
@@ -177,9 +177,9 @@ def patches(share: float, images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def adjusted(hazy: Tensor, clear: Tensor, shares: Tensor) -> Tensor:
-    """hazy (B,3,H,W) as a camera takes it that wants the mean colour of `clear`.
+    """hazy (B,3,H,W) as taken by a camera that aims at the mean colour of `clear`.
 
-    shares (B,2) in [0,1] of exposure and of white balance; both multiply each channel by a number.
+    shares (B,2) in [0,1] of exposure and white balance; both are factors per channel.
     """
     colour = hazy.mean((2, 3), keepdim=True).clamp(min=1e-3)
     wanted = clear.mean((2, 3), keepdim=True).clamp(min=1e-3)
@@ -202,7 +202,7 @@ def draw_haze(law: HazeLaw, size: int, generator: torch.Generator) -> tuple[Tens
 
 
 def smooth_maps(images: Tensor, generator: torch.Generator) -> Tensor:
-    """One for each of `images` (B,3,H,W), where they lie: (B,1,H,W) in [-1,1], without edges."""
+    """One smooth map for each of `images` (B,3,H,W), on their device: (B,1,H,W) in [-1,1]."""
     coarse = 2 * torch.rand(len(images), 1, GRID, GRID, generator=generator) - 1
     size = tuple(images.shape[-2:])
     return functional.interpolate(coarse.to(images.device), size=size, mode="bicubic").clamp(-1, 1)

@@ -1,4 +1,4 @@
-"""Hazy and clear pictures of different scenes, which is checked before any training."""
+"""Hazy and clear pictures of different scenes; this is checked before training."""
 
 import hashlib
 from collections import defaultdict
@@ -27,19 +27,18 @@ LOOKED_AT = 32  # pairs of one name, at most
 
 
 class UnpairedFolders:
-    """UnpairedData over files; each picture is seen once in its epoch.
+    """UnpairedData over files; each picture is used once per epoch.
 
     hazy, clear: a folder or a list of folders, absolute or under `root`.
     hazy_names: names (without suffix) of the hazy pictures to train on; by default all.
     same_scenes: what to do if hazy and clear pictures pair by name as in a paired dataset (a hazy
-        `1400_3` with a clear `1400`): "refuse", or "halve", which takes the hazy pictures of the
-        first half of these scenes and the clear ones of the second, or "keep", which takes all,
-        because the names mean nothing. Running numbers (trainA/0.jpg, trainB/0.jpg) of pictures
-        that do not show one scene are kept as well. Files with the same bytes on both sides are
-        always refused.
+        `1400_3` with a clear `1400`): "refuse"; "halve", which uses the hazy pictures of the first
+        half of these scenes and the clear ones of the second; or "keep", which uses all, if names
+        mean nothing. Running numbers (trainA/0.jpg, trainB/0.jpg) of pictures of different
+        scenes are kept as well. Files with the same bytes on both sides are always refused.
     border: pixels cut from every side of the clear pictures (ITS has a white frame of 10).
-    short_side: pixels to which the short side is resized before the crop, aspect kept; 0: as it is.
-    cache: keep what was decoded in memory (H*W*3 bytes a picture).
+    short_side: pixels to which the short side is resized before the crop, aspect kept; 0: never.
+    cache: keep decoded pictures in memory (H*W*3 bytes each).
     """
 
     def __init__(
@@ -76,9 +75,9 @@ class UnpairedFolders:
     def draw(
         self, seed: int, step: int, *, size: int, augment: Augment, device: torch.device
     ) -> UnpairedBatch:
-        """The next `size` of the endless rows of shuffled epochs, one row a side."""
+        """Returns the next `size` pictures of the sequence of shuffled epochs of each side."""
         sides = []
-        # Two seeds: the order, the crops and the flips of one side say nothing of the other's.
+        # Two seeds, so that order, crops and flips of the two sides are independent.
         for files, own_seed, border in (
             (self.hazy, seed, 0),
             (self.clear, ~seed, self.border),
@@ -92,7 +91,7 @@ class UnpairedFolders:
         return UnpairedBatch(*sides)
 
     def read(self, file: Path, border: int) -> Tensor:
-        """(3,H,W), uint8 if nothing was resized."""
+        """Returns (3,H,W), uint8 unless resized."""
         picture = as_tensor(small(cut(photo.read_rgb(file), border, file)))
         return with_short_side(picture, self.short_side) if self.short_side else picture
 
@@ -134,7 +133,7 @@ def pictures_in(root: Path, folders: str | Sequence[str]) -> list[Path]:
 
 
 def chosen(files: list[Path], names: Sequence[str]) -> list[Path]:
-    """Those of `files` that are named; UnhazeError for a name that none of them has."""
+    """Returns the `files` with these names; UnhazeError for an unknown name."""
     if not names:
         return files
     known = by_name(files)
@@ -147,7 +146,7 @@ def chosen(files: list[Path], names: Sequence[str]) -> list[Path]:
 def disjoint(
     hazy: list[Path], clear: list[Path], same_scenes: str
 ) -> tuple[list[Path], list[Path]]:
-    """Both lists without a scene that is in both, by the rule of names of paired datasets."""
+    """Returns both lists without common scenes, by the naming rule of paired datasets."""
     if same_scenes == "keep":
         return hazy, clear
     by_scene = {CLEAR_MARK.sub("", path.stem): path for path in clear}
@@ -177,7 +176,7 @@ def disjoint(
 def only_numbered(hazy: list[Path], clear: list[Path], shared: list[str]) -> bool:
     """Returns whether the `shared` names are just running numbers, of unrelated pictures.
 
-    Looks at up to `LOOKED_AT` of them. Haze leaves a picture like its clear one (`data.check`).
+    Compares up to `LOOKED_AT` of them by structure, which haze preserves (`data.check`).
     """
     sides = [{path.stem: path for path in side} for side in (hazy, clear)]
     if not all(name.isdecimal() and name in sides[0] for name in shared):
@@ -190,7 +189,7 @@ def only_numbered(hazy: list[Path], clear: list[Path], shared: list[str]) -> boo
 
 
 def refuse_copies(hazy: list[Path], clear: list[Path]) -> None:
-    """UnhazeError if the bytes of a file are on both sides; reads only files of equal sizes."""
+    """Raises UnhazeError if a file is on both sides; reads only files of equal sizes."""
     sizes: dict[int, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
     for side, files in enumerate((hazy, clear)):
         for path in files:
@@ -204,7 +203,7 @@ def refuse_copies(hazy: list[Path], clear: list[Path]) -> None:
 
 
 def with_short_side(picture: Tensor, length: int) -> Tensor:
-    """(3,H,W), uint8 or float in [0,1], resized with its aspect kept; float32 in [0,1]."""
+    """(3,H,W), uint8 or float in [0,1], resized with aspect kept -> float32 in [0,1]."""
     height, width = picture.shape[-2:]
     scale = length / min(height, width)
     size = [max(round(height * scale), length), max(round(width * scale), length)]

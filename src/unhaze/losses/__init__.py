@@ -1,4 +1,4 @@
-"""The table of losses and the one way to build them."""
+"""The table of losses, and the function that builds one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from unhaze.validation import check_arguments
 class Loss:
     """One entry of `LOSSES`.
 
-    build: class whose keyword arguments are the keys of the recipe's `[losses.NAME]`; its
-        forward(restored, clear, hazy) takes (B,3,H,W) un-normalised, clear and hazy in [0,1] and
-        restored perhaps outside, and returns a scalar.
+    build: class whose keyword arguments are the keys of the recipe's `[losses.NAME]`. Its
+        forward(restored, clear, hazy) takes (B,3,H,W), not normalised, clear and hazy in [0,1]
+        (restored may exceed that range), and returns a scalar.
     """
 
     build: Callable[..., nn.Module]
@@ -51,19 +51,19 @@ LOSSES = {
 
 
 def find_loss(name: str) -> Loss:
-    """The entry `name` of `LOSSES`, of an entry point, or at "package.module:Class"."""
+    """Returns the loss `name`: from `LOSSES`, an entry point, or "package.module:Class"."""
     return plugins.find(LOSSES, name, "loss", loss_of)
 
 
 def loss_of(name: str, build: Callable[..., nn.Module]) -> Loss:
-    """The entry of a class from elsewhere."""
+    """Wraps a class of another package."""
     return Loss(build, title=name.rpartition(":")[2], source=build.__module__)
 
 
 def create_loss(name: str, **arguments: Any) -> nn.Module:
     """Builds loss `name`; UnhazeError for an unknown name, argument, value or weight file.
 
-    A loss holds no parameters and an empty state dict: nothing of it trains or is saved.
+    A loss has no parameters and an empty state dict: nothing in it is trained or saved.
     """
     loss = find_loss(name)
     check_arguments(loss.build, arguments, f"loss '{name}'")

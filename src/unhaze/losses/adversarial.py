@@ -12,9 +12,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """critic(real scores, made scores) and generator(made scores) -> scalar.
+    """critic(real scores, generated scores) and generator(generated scores) -> scalar.
 
-    undecided: what the critic's loss is where it cannot tell real from made.
+    undecided: the critic's loss where it cannot distinguish real from generated pictures.
     """
 
     critic: Callable[[Tensor, Tensor], Tensor]
@@ -49,8 +49,8 @@ ADVERSARIAL = {
 
 
 def reconstruction(again: Tensor, image: Tensor) -> Tensor:
-    """Mean |again - image| of pictures scaled to [-1,1], for which the published weights are.
+    """Mean |again - image| of pictures scaled to [-1,1], as the published loss weights assume.
 
-    again: `image` (B,3,H,W) there and back (cycle), or made into its own domain (identity).
+    again: `image` (B,3,H,W) translated and back (cycle), or to its own domain (identity).
     """
     return 2 * (again.float() - image.float()).abs().mean()

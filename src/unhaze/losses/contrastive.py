@@ -20,22 +20,23 @@ class Contrastive(nn.Module):
     """Sum over VGG layers of weight * d(restored, clear) / d(restored, hazy).
 
     d is the mean absolute difference of features over the whole batch. restored is the anchor and
-    alone receives gradients, through numerator and denominator.
+    the only input with gradients, through numerator and denominator.
 
-    positives, negatives: how many clear and how many hazy images each anchor is compared with, its
-        own first, then those of the next samples of the batch (sample i's k-th is sample
-        (i+k) mod B: the batch is random already, and the loss stays a function of it). The batch is
-        that of all processes together, and so are the means: several equal one. Distances
-        are averaged over them. The rates of Table 4: 1:r is negatives=r, r:1 positives=r. No
-        negatives is CR* of Table 2: the sum of weight * d(restored, clear).
-    weights, normalize: see VGG. layer_weights: of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1; a
-        0 skips a layer, and the network ends at the last one used.
+    positives, negatives: number of clear and hazy images that each anchor is compared with: first
+        its own, then those of the next samples of the batch (the k-th of sample i is sample
+        (i+k) mod B: the batch is random, and the loss stays a function of it). Distances are
+        averaged over them. Batch and means are those of all processes together, so several
+        processes equal one. In Table 4, 1:r is negatives=r and r:1 is positives=r. negatives=0
+        is CR* of Table 2: the sum of weight * d(restored, clear).
+    weights, normalize: see VGG. layer_weights: of relu1_1, relu2_1, relu3_1, relu4_1, relu5_1;
+        0 skips a layer, and the network ends at the last layer used.
     epsilon: added to the denominator, as in the authors' code.
-    floor: Differs: the authors have none. The denominator is at least floor * d(clear, hazy): a
-        network that starts as the identity has d(restored, hazy) = 0, and the bare ratio explodes.
-        In a layer where the floor holds, the gradient pulls towards the clear image only. At rate
-        1:1 it holds, by the triangle inequality, in no layer where d(restored, clear) is below
-        (1 - floor) * d(clear, hazy); there the loss is the authors'. 0 switches it off.
+    floor: Differs: the authors have none. The denominator is at least floor * d(clear, hazy),
+        because a network that starts as the identity has d(restored, hazy) = 0, and the ratio is
+        unbounded. In a layer where the floor applies, the gradient only pulls towards the clear
+        image. At 1:1, by the triangle inequality, it does not apply in layers where
+        d(restored, clear) is below (1 - floor) * d(clear, hazy); there the loss is the authors'.
+        0 turns it off.
     """
 
     def __init__(
@@ -85,8 +86,8 @@ class Contrastive(nn.Module):
         return torch.stack(terms).sum()
 
     def term(self, anchor: Tensor, clear: Tensor, hazy: Tensor | None = None) -> Tensor:
-        """One layer's share, from features (B,C,H,W) of this process, those of clear and hazy ones
-        with what `with_following` adds."""
+        """Returns the term of one layer, from features (B,C,H,W) of this process; those of clear
+        and hazy images include what `with_following` adds."""
         to_positive = distance(anchor, clear, self.positives)
         if hazy is None:
             return to_positive
@@ -101,8 +102,8 @@ class Contrastive(nn.Module):
 def distance(anchor: Tensor, others: Tensor, count: int) -> Tensor:
     """Mean |anchor - other| over all elements of the whole batch, in float32.
 
-    others: (B,...), of which the k-th of a sample is the one k places on, cyclic; or, from several
-    processes, (B+count-1,...) in order.
+    others: (B,...), where the k-th of a sample is k places further on, cyclically; or, from
+    several processes, (B+count-1,...) in order.
     """
     size = len(anchor)
     total = torch.zeros((), device=anchor.device)
@@ -112,14 +113,14 @@ def distance(anchor: Tensor, others: Tensor, count: int) -> Tensor:
 
 
 def kth(others: Tensor, k: int, size: int) -> Tensor:
-    """The k-th other of each of `size` samples."""
+    """Returns the k-th other image of each of `size` samples."""
     if len(others) > size:
         return others[k : k + size]
     return others.roll(-k, 0) if k else others
 
 
 def checked_layer_weights(layer_weights: Sequence[float]) -> tuple[float, ...]:
-    """One weight a tap, none negative, without the zeros at the end."""
+    """Returns one weight per tap, without trailing zeros; an error if one is negative."""
     given = tuple(layer_weights)
     if len(given) != len(TAPS) or min(given) < 0 or max(given) <= 0:
         raise ValueError(

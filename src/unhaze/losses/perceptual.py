@@ -20,9 +20,9 @@ GRIDDEHAZENET = {"relu1_2": 1 / 3, "relu2_2": 1 / 3, "relu3_3": 1 / 3}
 class Perceptual(nn.Module):
     """Sum over VGG layers of weight * mean distance of features ("l1" or squared, "l2").
 
-    network, layers: "vgg16" or "vgg19", and the weights of its layers by name, such as relu3_3. As
-        they are, GridDehazeNet's; KDDN takes relu1_1 to relu5_1 of VGG-19 by "l1".
-    weights, normalize: see VGG. Not a ratio: its size depends on which weights are used.
+    network, layers: "vgg16" or "vgg19", and weights by layer name, such as relu3_3. The defaults
+        are GridDehazeNet's; KDDN uses relu1_1 to relu5_1 of VGG-19 with "l1".
+    weights, normalize: see VGG. The loss is no ratio: its magnitude depends on the VGG weights.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Perceptual(nn.Module):
 
 
 def checked_layers(layers: Mapping[str, float], network: str) -> dict[str, float]:
-    """The layers of positive weight in the order of the network."""
+    """Returns the layers with positive weight, in the order of the network."""
     order = [name.replace("conv", "relu") for name in convolutions_of(network)]
     for name, weight in layers.items():
         one_of(f"loss 'perceptual': layer of {network}", name, order)

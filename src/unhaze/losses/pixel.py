@@ -22,8 +22,8 @@ class L2(nn.Module):
 class SmoothL1(nn.Module):
     """Mean of d^2 / (2 beta) where |d| < beta, else |d| - beta/2, with d = restored - clear.
 
-    beta: 1 is the setting of GridDehazeNet (arXiv:1908.03245), where, for images in [0,1], all of
-    it is the squared branch.
+    beta: GridDehazeNet (arXiv:1908.03245) uses 1, where images in [0,1] never leave the squared
+    branch.
     """
 
     def __init__(self, *, beta: float = 1.0):
@@ -37,10 +37,10 @@ class SmoothL1(nn.Module):
 
 
 class Gradient(nn.Module):
-    """Mean |difference of neighbours in restored - the same in clear|, across and down.
+    """Mean |gradient of restored - gradient of clear|, horizontal and vertical.
 
-    Glows beside edges and contrast that is missing far away are what a mean of |restored - clear|
-    forgives most easily. As the gradient terms of DCPDN (Zhang and Patel, CVPR 2018), on pictures.
+    L1 hardly penalises glows beside edges and missing contrast in the distance. Like the gradient
+    terms of DCPDN (Zhang and Patel, CVPR 2018), but on pictures.
     """
 
     def forward(self, restored: Tensor, clear: Tensor, hazy: Tensor) -> Tensor:
@@ -53,11 +53,11 @@ class Gradient(nn.Module):
 class Pinball(nn.Module):
     """Mean of 2 q |clear - restored| where restored is darker than clear, of 2 (1 - q) |...| else.
 
-    q, of a picture whose mean |hazy - clear| is h: 0.5 + (quantile - 0.5) exp(-h / haze). So where
-    there is little haze to clear, dark errors weigh more: a network that cannot tell white things
-    from haze leaves clear pictures alone, and is not held back in haze. At 0.5, L1. quantile in
-    (0,1), haze in parts of 1. The loss of quantile regression (Koenker and Bassett, 1978); the
-    rest is ours.
+    For a picture whose mean |hazy - clear| is h, q = 0.5 + (quantile - 0.5) exp(-h / haze). Errors
+    towards dark thus weigh more where there is little haze: a network that cannot distinguish
+    white objects from haze leaves clear pictures unchanged, and still removes haze. q = 0.5 is
+    L1. quantile in (0,1); haze > 0, in units of the range [0,1]. The loss is that of quantile
+    regression (Koenker and Bassett, 1978); the dependence on h is ours.
     """
 
     def __init__(self, *, quantile: float = 0.75, haze: float = 0.05):

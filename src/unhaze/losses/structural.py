@@ -1,4 +1,4 @@
-"""Losses on structure and on the spectrum of the restored image."""
+"""Losses on the structure and the spectrum of the restored image."""
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +8,8 @@ from torch.nn import functional
 class SSIM(nn.Module):
     """1 - SSIM, Wang et al., IEEE TIP 13(4), 2004: 11x11 Gaussian of sigma 1.5, each channel.
 
-    Borders are padded with zeros, so that images of any size give a map of their own size; the
-    range is 1. Between 0 and 2; as a loss since Zhao et al., arXiv:1511.08861.
+    Borders are padded with zeros, so the map has the size of the image; the data range is 1.
+    The loss is between 0 and 2. Used as a loss since Zhao et al., arXiv:1511.08861.
     """
 
     def forward(self, restored: Tensor, clear: Tensor, hazy: Tensor) -> Tensor:
@@ -39,11 +39,11 @@ class Frequency(nn.Module):
     """Mean absolute difference of the real and of the imaginary parts of both spectra.
 
     The multi-scale frequency reconstruction loss of MIMO-UNet (Cho et al., arXiv:2108.05054), at
-    full size; FSNet, ConvIR and OKNet weigh it 0.1 beside L1. The transform is not normalised:
-    its values grow with the crop.
+    full size; FSNet, ConvIR and OKNet add it to L1 with weight 0.1. The transform is not
+    normalised: its values grow with the crop.
     """
 
     def forward(self, restored: Tensor, clear: Tensor, hazy: Tensor) -> Tensor:
-        # The transform is linear, and takes no half precision.
+        # The transform is linear, and does not support half precision.
         spectrum = torch.fft.fft2(restored.float() - clear.float())
         return torch.view_as_real(spectrum).abs().mean()

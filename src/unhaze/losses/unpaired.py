@@ -1,9 +1,9 @@
 """Losses of restored real photos without ground truth.
 
-Priors: weak alone, as each is met by wrong pictures too. Beside training by pairs they tell what
-pairs leave open: how light a picture is to be, whose colours it is to have, and how much contrast.
-The last is for networks that clear by windows (nets/clearing.py): one that tells every pixel its
-own transmission can put patterns into the fog. So it did for the dark channel, which is not here.
+These are priors, which wrong pictures can satisfy as well. Together with pairs they determine what
+pairs leave open: brightness, colours and contrast. The contrast term is for networks that estimate
+transmission in windows (nets/clearing.py): one that estimates it per pixel can put patterns into
+the fog, as happened with a loss on the dark channel, which was removed.
 """
 
 import torch
@@ -13,20 +13,20 @@ from torch.nn import functional
 from unhaze.image import LUMA
 
 PATCH = 15  # pixels, in which a sky is flat
-# Of 119 clear photos, means over each: luminance is over 0.29 for nine in ten; red less blue, and
-# green less the mean of both, as parts of the luminance, lie within these for seven in ten.
+# Means over each of 119 clear photos: luminance is above 0.29 for nine in ten; red minus blue, and
+# green minus the mean of both, relative to luminance, are within these ranges for seven in ten.
 LEAST_LIGHT = 0.32
 CONTRAST = 0.3  # standard deviation over mean; 0.25 in clear photos, 0.13 in hazy ones
-FLAT = 0.01  # standard deviation under which there is hardly anything to see
+FLAT = 0.01  # standard deviation below which hardly anything is visible
 WARM = (-0.2, 0.4)
 GREEN = (-0.05, 0.12)
 
 
 def tone(restored: Tensor) -> Tensor:
-    """Scalar: by how much the mean colours of (B,3,H,W) leave those that clear photos have.
+    """Returns how far the mean colours of (B,3,H,W) are outside those of clear photos, a scalar.
 
-    Darkness counts twice. After exposure control and colour constancy of Zero-DCE (Guo et al.,
-    CVPR 2020), but with ranges, so that a night may be dark and an evening red.
+    Darkness counts twice. Based on exposure control and colour constancy of Zero-DCE (Guo et al.,
+    CVPR 2020), with ranges, so that a night may be dark and an evening red.
     """
     mean = restored.clamp(0, 1).mean((2, 3))
     light = (mean * mean.new_tensor(LUMA)).sum(1)
@@ -41,7 +41,7 @@ def tone(restored: Tensor) -> Tensor:
 
 
 def sky_tint(restored: Tensor, hazy: Tensor) -> Tensor:
-    """Scalar: how green or violet the skies of (B,3,H,W) are; blue and red ones exist."""
+    """Returns how green or violet the skies of (B,3,H,W) are, a scalar; blue and red may occur."""
     return (differences(restored.clamp(0, 1))[1].abs() * sky(hazy)).mean()
 
 
@@ -54,10 +54,10 @@ def sky(hazy: Tensor) -> Tensor:
 
 
 def contrast_lacking(restored: Tensor, hazy: Tensor) -> Tensor:
-    """Scalar: by how much local contrast in (B,3,H,W) falls short of CONTRAST, where there is any.
+    """Returns how far local contrast in (B,3,H,W) is below CONTRAST where there is some, a scalar.
 
-    The standard deviation of luma over its mean, in windows: neither darker nor lighter pictures
-    have more of it, clearer ones do. Skies and what is flat in `hazy` do not count.
+    Contrast is the standard deviation of luma over its mean, in windows: it rises with clarity,
+    not with brightness. Skies and flat parts of `hazy` do not count.
     """
     mean, deviation = luma_in_windows(restored.clamp(0, 1))
     lacking = torch.relu(CONTRAST - deviation / (mean + 0.05))
@@ -74,17 +74,17 @@ def luma_in_windows(pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def window_mean(planes: Tensor) -> Tensor:
-    """Means over PATCH x PATCH pixels, at the border over those that are there."""
+    """Means over PATCH x PATCH pixels, at the border over the existing ones."""
     return functional.avg_pool2d(planes, PATCH, 1, PATCH // 2, count_include_pad=False)
 
 
 def differences(colours: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns, of (B,3,H,W), red less blue and green less the mean of both; (B,1,H,W) each."""
+    """Returns red minus blue, and green minus the mean of both, of (B,3,H,W); (B,1,H,W) each."""
     red, green, blue = colours.split(1, dim=1)
     return red - blue, green - (red + blue) / 2
 
 
 def beyond(values: Tensor, limits: tuple[float, float]) -> Tensor:
-    """By how much each value leaves [low, high]."""
+    """Returns how far each value is outside [low, high]."""
     low, high = limits
     return torch.relu(values - high) + torch.relu(low - values)

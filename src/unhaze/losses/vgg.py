@@ -30,11 +30,11 @@ PUBLISHED = {
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-# What contrastive regularization looks at.
+# Layers that contrastive regularization compares.
 TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 Tensors = dict[str, tuple[Tensor, Tensor]]
-# What reading a damaged file raises.
+# Exceptions raised while reading a damaged file.
 BROKEN = (
     OSError,
     RuntimeError,
@@ -67,19 +67,19 @@ def convolutions_of(network: str) -> dict[str, Convolution]:
 class VGG(nn.Module):
     """image (B,3,H,W) in [0,1] -> the features at `taps`, such as relu3_1 after conv3_1 and ReLU.
 
-    Features of block k, from 1, are (B,C_k,H//2^(k-1),W//2^(k-1)), so that the smallest side is 16
-    pixels for block 5. Images may leave [0,1]; nothing is clamped or resized.
+    Features of block k, from 1, are (B,C_k,H//2^(k-1),W//2^(k-1)), so block 5 needs sides of at
+    least 16 pixels. Images may exceed [0,1]; nothing is clamped or resized.
 
     network: "vgg16" or "vgg19".
     weights: "torchvision" (published, 550 MB, downloaded once), or a .pth or .safetensors file in
         torchvision's layout, which may lack the classifier and the later blocks; or "random" (He
         initialisation, always the same), for tests and for trying a recipe without any file.
     taps: in the order of the network.
-    normalize: subtract ImageNet's mean and divide by its deviation first, as the network was
-        trained. The dehazing papers that use VGG do not.
+    normalize: subtract ImageNet's mean and divide by its standard deviation first, as in the
+        network's training. The dehazing papers that use VGG do not.
 
-    Holds no parameters: its tensors are buffers outside the state dict, hence in no checkpoint and
-    in no optimizer, and gradients reach the image only.
+    It has no parameters: its tensors are buffers outside the state dict, so that no checkpoint and
+    no optimizer contains them. Gradients reach the image only.
     """
 
     mean: Tensor
@@ -128,7 +128,7 @@ class VGG(nn.Module):
 
 
 class FrozenConv2d(nn.Module):
-    """3x3 convolution and ReLU; kernel (O,I,3,3) and bias (O,) never train and are never saved."""
+    """3x3 convolution and ReLU; kernel (O,I,3,3) and bias (O,) are neither trained nor saved."""
 
     kernel: Tensor
     bias: Tensor
@@ -143,7 +143,7 @@ class FrozenConv2d(nn.Module):
 
 
 def load(weights: str, network: str, names: Sequence[str]) -> Tensors:
-    """Kernel (O,I,3,3) and bias (O,) of each convolution, for RGB input (image - mean) / std."""
+    """Returns kernel (O,I,3,3) and bias (O,) of each convolution; input: (image - mean) / std."""
     if weights == "random":
         return random_tensors(network, names)
     path = fetch(*PUBLISHED[network]) if weights == "torchvision" else Path(weights).expanduser()
@@ -167,7 +167,7 @@ def load(weights: str, network: str, names: Sequence[str]) -> Tensors:
 
 
 def check_shapes(tensors: Tensors, network: str, path: Path) -> None:
-    """UnhazeError unless every kernel and bias has the shape that `network` needs."""
+    """Raises UnhazeError unless every kernel and bias has the shape that `network` needs."""
     inputs = 3
     for name, (kernel, bias) in tensors.items():
         outputs = convolutions_of(network)[name].channels
@@ -181,7 +181,7 @@ def check_shapes(tensors: Tensors, network: str, path: Path) -> None:
 
 
 def random_tensors(network: str, names: Sequence[str]) -> Tensors:
-    """He initialisation from its own seed: equal everywhere, the global generator untouched."""
+    """He initialisation from its own seed, always the same; the global generator is not used."""
     generator = torch.Generator().manual_seed(19)
     tensors, inputs = {}, 3
     for name in names:
@@ -193,7 +193,7 @@ def random_tensors(network: str, names: Sequence[str]) -> Tensors:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Names and tensors of a PyTorch or safetensors file; runs no pickled code."""
+    """Returns names and tensors of a PyTorch or safetensors file; runs no pickled code."""
     kind = "safetensors" if path.suffix == ".safetensors" else "PyTorch"
     try:
         if kind == "safetensors":
@@ -207,7 +207,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def pick(state: dict[str, Tensor], network: str, names: Sequence[str]) -> Tensors:
-    """torchvision's layout: `features.0.weight`, `features.0.bias`, `features.2.weight` ..."""
+    """Selects torchvision's `features.0.weight`, `features.0.bias`, `features.2.weight` ..."""
     indices = {name: each.index for name, each in convolutions_of(network).items()}
     found = {key.rpartition(".")[0] for key in state if key.startswith("features.")}
     refuse_others(found - {f"features.{index}" for index in indices.values()}, network)
@@ -220,7 +220,7 @@ def pick(state: dict[str, Tensor], network: str, names: Sequence[str]) -> Tensor
 
 
 def refuse_others(layers: set[str], network: str) -> None:
-    """The first blocks of both networks have the same shapes: what tells them apart comes later."""
+    """Refuses the other network: the first blocks are the same, later ones differ."""
     if layers:
         raise UnhazeError(
             f"these VGG weights hold '{min(layers)}', which {network} does not have; are they"

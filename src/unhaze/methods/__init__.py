@@ -17,12 +17,12 @@ class Method:
     """One entry of `METHODS`.
 
     build: called with a `steps.Setup` and the method's own arguments. The result has
-        `step(batches, lr)` and holds `networks`, `optimizers` and, if it has any, `memories`: what
-        a checkpoint holds. The network that is evaluated and exported is `networks["restorer"]`;
-        "hazer", if there is one, goes the other way. It may have `facts`, plain values that say
-        what else it depends on (a run goes on only if they are as they were), and `alarms`, which
-        say which terms the run is to watch (alarms.py).
-    batch: the type of batch that it steps on. accumulates: whether a step takes several.
+        `step(batches, lr)` and the attributes `networks`, `optimizers` and optionally `memories`,
+        which a checkpoint saves. The network that is evaluated and exported is
+        `networks["restorer"]`; "hazer", if there is one, translates from clear to hazy. Optional:
+        `facts`, plain values that must be the same when a run is resumed, and `alarms`, the terms
+        to watch (alarms.py).
+    batch: the type of its batches. accumulates: whether a step takes several batches.
     """
 
     build: Callable[..., Any]
@@ -55,10 +55,10 @@ METHODS = {
 
 
 def find_method(name: str) -> Method:
-    """The entry `name` of `METHODS`, of an entry point, or at "package.module:Class"."""
+    """Returns the method `name`: from `METHODS`, an entry point, or "package.module:Class"."""
     return plugins.find(METHODS, name, "method", method_of)
 
 
 def method_of(name: str, build: Callable[..., Any]) -> Method:
-    """The entry of a class from elsewhere, which learns from pairs; others give a `Method`."""
+    """Wraps a class of another package that learns from pairs; other methods pass a `Method`."""
     return Method(build, title=name.rpartition(":")[2], source=build.__module__)

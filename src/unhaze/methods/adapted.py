@@ -1,4 +1,4 @@
-"""Training by pairs, and by real hazy photos whose clear pictures nobody has."""
+"""Training on pairs, and on real hazy photos without ground truth."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ from unhaze.image import to_float
 from unhaze.losses.unpaired import contrast_lacking, sky_tint, tone
 from unhaze.methods.steps import Pairs, Setup
 
-SIDE = 256  # pixels to which photos are squeezed before crops of another size ask for theirs
+SIDE = 256  # initial size of photos in pixels, until the crop size is known
 
 
 class Adapted:
@@ -26,10 +26,10 @@ class Adapted:
     `share` times as many real photos.
 
     photos: folder of real hazy photos; names: those (without suffix) to train on, by default all.
-    Each is seen whole, squeezed to the size of the crops, as tone is a matter of the whole picture;
-    half of the time mirrored. The first three terms: losses/unpaired.py. steadiness: mean
-    |difference| below the upper quarter between a photo restored with that quarter made white, as a
-    blown sky is, and restored as it is.
+    Each photo is resized as a whole to the size of the crops, because tone concerns the whole
+    picture, and mirrored with probability 1/2. losses/unpaired.py has the first three terms.
+    steadiness: mean |difference|, below the upper quarter, between the restored photo and the
+    restored photo with a white upper quarter (a blown sky).
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Adapted:
         return self.pairs.step(batches, lr, self.measure)
 
     def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
-        """The losses of one batch, the terms of as many real photos as belong to it, "total"."""
+        """Returns the losses of one batch, the terms of its share of real photos, and "total"."""
         pairs = len(batch.hazy)
         real = self.drawing.draw(self.photos, max(1, round(self.share * pairs))).to(batch.hazy)
         real = functional.interpolate(real, batch.hazy.shape[-2:], mode="bilinear", antialias=True)
@@ -76,14 +76,14 @@ class Adapted:
             if self.priors["contrast"]:
                 priors["contrast"] = contrast_lacking(answers, real)
             if len(blown):
-                # Both sides learn. With one held fixed, the other's pull makes all pictures darker.
+                # Both sides get gradients. With one side fixed, all pictures become darker.
                 priors["steady"] = (under - answers)[..., top:, :].abs().mean()
         total = terms["total"] + sum(self.priors[name] * priors[name] for name in priors)
         return terms | priors | {"total": total}
 
 
 class Drawing:
-    """Which photos come next; a Memory, so that a run that goes on draws what it would have."""
+    """Random choice of photos; a Memory, so that a resumed run draws the same photos."""
 
     def __init__(self) -> None:
         self.generator = torch.Generator().manual_seed(0)

@@ -1,12 +1,12 @@
-"""Alarms of a training method: a term that stays out of its range for long is reported."""
+"""Alarms of a training method: a term that stays out of its range is reported."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """term: of those that `step` returns. It is reported after `patience` steps in a row outside
-    [low, high], with `advice`: what that means and what to do."""
+    """term: one that `step` returns. It is reported after `patience` consecutive steps outside
+    [low, high], with `advice`, which states the meaning and what to do."""
 
     term: str
     low: float
@@ -24,7 +24,7 @@ class Watcher:
         self.reported: set[Alarm] = set()
 
     def look(self, step: int, terms: dict[str, float]) -> list[str]:
-        """One line for each alarm that is due at `step`."""
+        """Returns one line for each alarm that is due at `step`."""
         lines = []
         for alarm in self.alarms:
             value = terms.get(alarm.term)

@@ -14,15 +14,15 @@ from unhaze.methods.steps import follow
 from unhaze.nets.cddgan import FreeNegatives, NegativeGenerators, ProjectionHeads
 from unhaze.validation import one_of
 
-# "patches" are real ones of the source, the others made; of these, some are trained.
+# "patches" are real patches of the source, the others are generated; some of these are trained.
 NEGATIVES = ("adversarial", "frozen", "free", "patches")
 TRAINED_NEGATIVES = ("adversarial", "free")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Features to compare: (B,C,h,w), one a layer, of a source (keys), of its translation
-    (queries) and perhaps of a clear picture, whose patches are further positives (exemplars).
+    """Features to compare, (B,C,h,w) for each layer: of a source (keys), of its translation
+    (queries) and optionally of a clear picture, whose patches are further positives (exemplars).
 
     direction: the generator that translated. seer: the generator whose encoder saw the queries.
     """
@@ -80,7 +80,7 @@ class PatchContrast:
             raise ValueError("layers is empty; name some, or set contrast = 0")
         self.patches, self.temperature, self.one_exemplar = patches, temperature, one_exemplar
         self.heads = ProjectionHeads(channels, dimension=dimension)
-        # Copies from the start; NEGCUT starts them apart, which 0.9 forgets in fifty steps.
+        # Initially copies; NEGCUT's other initialisation is forgotten after fifty steps at 0.9.
         self.momentum_heads = copy.deepcopy(self.heads).requires_grad_(False)
         self.generators: nn.Module | None = None
         if negatives == "free":
@@ -92,17 +92,17 @@ class PatchContrast:
         self.queue = NegativeQueue(len(channels), queue)
 
     def networks(self) -> dict[str, nn.Module]:
-        """By kind: all that a checkpoint holds of them."""
+        """Returns the networks that a checkpoint saves, by kind."""
         heads = {"heads": self.heads, "momentum-heads": self.momentum_heads}
         return heads | ({"negatives": self.generators} if self.generators is not None else {})
 
     def compare(
         self, given: Comparison, *, query_heads: ProjectionHeads, attached: bool
     ) -> Compared:
-        """The contrast of `given`, with negatives of fresh noise.
+        """Returns the contrast of `given`, with negatives of new noise.
 
-        Gradients go to the queries, the heads and the generators of negatives, as far as they are
-        not frozen; if `attached`, also to the keys by way of the negatives. Otherwise keys and
+        Gradients go to the queries, the heads and the negative generators, unless they are
+        frozen; if `attached`, also to the keys through the negatives. Otherwise keys and
         exemplars are constants. query_heads: those of the encoder that saw the queries.
         """
         contrasts, spreads, made = [], [], []
@@ -145,7 +145,7 @@ class PatchContrast:
         """(B,M,D), from the mean of the source's projected features (B,C,h,w)."""
         everywhere = key_map.flatten(2).transpose(1, 2)
         context = self.momentum_heads(everywhere, layer).mean(1)
-        assert self.generators is not None  # with the negatives of patches nobody asks
+        assert self.generators is not None  # not needed if the negatives are patches
         return self.generators(context, layer)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Training by pairs and a teacher: its features are imitated, or its answers.
+"""Training on pairs and a teacher, whose features or outputs are imitated.
 
 Features: Distilling Image Dehazing with Heterogeneous Task Imitation (Hong et al., CVPR 2020).
 Answers: Distilling the Knowledge in a Neural Network (Hinton et al., arXiv:1503.02531), for
@@ -26,15 +26,16 @@ class Distilled:
     mean |student(hazy) - teacher(clear)|, features of the same depth, + answers * mean
     |student(hazy) - teacher(hazy)|, restored pictures.
 
-    teacher: weights file or run folder of a trained teacher. It is frozen and no part of the state;
-        `facts` hold the sha256 of its weights, so that no run goes on with another teacher.
-    imitation: the weight of features. The paper's is unknown to us; 1 as in a third party's port.
-    answers: the weight of answers; KDDN's teacher, an autoencoder, has none to give.
+    teacher: weights file or run folder of a trained teacher. It is frozen and not part of the
+        state; `facts` holds the sha256 of its weights, so that a run cannot be resumed with
+        another teacher.
+    imitation: weight of the features. The paper's value is unknown; 1 as in a third party's port.
+    answers: weight of the outputs; 0 for KDDN's teacher, which is an autoencoder.
     depths: which of the networks' outputs are compared, counted from 1: by default the last of each
-        third of six. Differs from the port, whose third pair is never compared and whose teacher
-        goes on training.
+        third of six. Differs: the port never compares the third pair, and keeps training the
+        teacher.
 
-    For imitation both answer (restored, features) when called with `features=True`, as KDDN does.
+    For imitation both return (restored, features) when called with `features=True`, as KDDN.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Distilled:
         return self.pairs.step(batches, lr, self.measure)
 
     def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
-        """The losses of one batch, what is asked of "imitation" and "answers", and "total"."""
+        """Returns the losses of one batch, "imitation" and "answers" if used, and "total"."""
         if self.imitation:
             restored, features = self.pairs.restorer(batch.hazy, features=True)
         else:
@@ -87,7 +88,7 @@ class Distilled:
         return terms
 
     def imitated(self, features: Sequence[Tensor], clear: Tensor) -> Tensor:
-        """The distance of the student's features to the teacher's of `clear`, summed."""
+        """Returns the summed distance of the student's features to the teacher's of `clear`."""
         with torch.no_grad():
             taught = self.teacher(clear, features=True)[1]
         return torch.stack(
@@ -101,7 +102,7 @@ class Distilled:
 def check(
     student: nn.Module, teacher: nn.Module, depths: Sequence[int], device: torch.device
 ) -> None:
-    """UnhazeError unless both have features of one shape at all `depths`."""
+    """Raises UnhazeError unless both have features of the same shape at all `depths`."""
     shapes = []
     for role, net in (("student", student), ("teacher", teacher)):
         if "features" not in inspect.signature(net.forward).parameters:
@@ -127,7 +128,7 @@ def check(
 
 
 def digest(net: nn.Module) -> str:
-    """sha256 of names and values of all tensors of `net`."""
+    """Returns the sha256 of names and values of all tensors of `net`."""
     summed = hashlib.sha256()
     for name, tensor in net.state_dict().items():
         summed.update(name.encode())

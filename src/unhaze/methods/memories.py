@@ -15,9 +15,9 @@ class Memory(Protocol):
 
 
 class ImagePool:
-    """The last `size` made pictures, so that critics also judge older ones (arXiv:1612.07828).
+    """The last `size` generated pictures, so that critics also see older ones (arXiv:1612.07828).
 
-    They are kept in half precision: exact to 1/4096, and half a checkpoint.
+    They are stored in half precision: exact to 1/4096, and half the size in checkpoints.
     """
 
     def __init__(self, size: int):
@@ -27,8 +27,8 @@ class ImagePool:
         self.images: list[Tensor] = []
 
     def exchange(self, made: Tensor) -> Tensor:
-        """For each picture of `made` (B,3,H,W), itself or, half of the time, an older one for which
-        it then lies here. While the pool fills, each is itself."""
+        """Returns each picture of `made` (B,3,H,W) or, with probability 1/2, an older one from the
+        pool, which it replaces. While the pool fills, each picture itself."""
         shown = []
         for image in made.detach():
             if len(self.images) < self.size:
@@ -58,7 +58,7 @@ class NegativeQueue:
         self.layers: list[Tensor | None] = [None] * layers
 
     def extend(self, negatives: Tensor, layer: int) -> Tensor:
-        """`negatives` (B,M,D) and those of earlier steps, (B,M+earlier,D)."""
+        """Returns `negatives` (B,M,D) and those of earlier steps, (B,M+earlier,D)."""
         earlier = self.layers[layer]
         if earlier is None:
             return negatives
@@ -66,7 +66,7 @@ class NegativeQueue:
         return torch.cat((negatives, earlier), 1)
 
     def push(self, negatives: Tensor, layer: int) -> None:
-        """Keeps `negatives` (B,M,D) and forgets as many of the oldest."""
+        """Stores `negatives` (B,M,D) and drops as many of the oldest."""
         if self.length:
             earlier = self.layers[layer]
             fresh = negatives.detach().flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Muon: momentum whose update of each convolution or matrix is made orthogonal; Adam elsewhere."""
+"""Muon: momentum with orthogonalised updates of convolutions and matrices; Adam elsewhere."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Layers that face the picture, or have one channel a group, are no matrices worth orthogonalising.
+# Layers at the picture and depthwise layers have too few input channels to orthogonalise.
 FEWEST_CHANNELS = 5
 # Newton-Schulz: the quintic of Jordan et al., whose slope at zero is steep.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon (Jordan et al., 2024) with Adam for the parameters that are no wide matrices.
+    """Muon (Jordan et al., 2024), with Adam for parameters that are not wide matrices.
 
     A weight of two or more dimensions with at least five rows and five input channels is flattened
-    to (out, in * k * k); its update is momentum 0.95 with Nesterov's look ahead, made orthogonal by
-    five Newton-Schulz steps in bfloat16 and scaled by lr * 0.2 * sqrt(max(out, in * k * k)), so
-    that its root mean square equals that of Adam (Liu et al., arXiv:2502.16982). All others, among
-    them the first and the last layer of a restoring network, are updated by Adam at the same lr.
+    to (out, in * k * k); its update is Nesterov momentum 0.95, orthogonalised by five
+    Newton-Schulz steps in bfloat16 and scaled by lr * 0.2 * sqrt(max(out, in * k * k)), so
+    that its root mean square equals that of Adam (Liu et al., arXiv:2502.16982). All others,
+    including the first and last layer of a restoring network, are updated by Adam at the same lr.
 
-    betas: of Adam. weight_decay: decoupled, in both. torch.optim.Muon takes two dimensions only.
+    betas: of Adam. weight_decay: decoupled, in both. torch.optim.Muon supports two dimensions only.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ def is_wide_matrix(parameter: Tensor) -> bool:
 
 
 def orthogonal_update(gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
-    """The update of one matrix, before the learning rate; keeps its momentum in `state`."""
+    """Returns the update of one matrix, without learning rate; stores its momentum in `state`."""
     if not state:
         state["momentum"] = torch.zeros_like(gradient)
     state["momentum"].lerp_(gradient, 1 - group["momentum"])
@@ -97,7 +97,7 @@ def orthogonalise(matrix: Tensor, *, steps: int = 5) -> Tensor:
 
 
 def adam_update(gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
-    """The update of Adam, before the learning rate; keeps its two moments in `state`."""
+    """Returns the update of Adam, without learning rate; stores its two moments in `state`."""
     if not state:
         state["steps"] = torch.zeros(())
         state["mean"] = torch.zeros_like(gradient)

@@ -1,4 +1,4 @@
-"""Supervised training, and the update of every method: checked, clipped, scheduled."""
+"""Supervised training, and the update step of every method: checked, clipped, scheduled."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon
 
 
 class NonFiniteLoss(ArithmeticError):
-    """A loss was NaN or infinite; the weights are as they were before the update."""
+    """A loss was NaN or infinite; the weights have not been updated."""
 
 
 def build_optimizer(net: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
@@ -51,18 +51,18 @@ def accumulate(
     batches: Sequence[PairedBatch],
     measure: Callable[[PairedBatch], dict[str, Tensor]],
 ) -> dict[str, Tensor]:
-    """Gradients of the mean over `batches` of `measure(batch)["total"]`; returns the mean terms.
+    """Computes gradients of the mean `measure(batch)["total"]`; returns the mean terms.
 
-    `measure` is to call `module`, which is in step with other processes' after the last batch.
+    `measure` must call `module`, whose gradients are synchronised after the last batch.
     """
     sums: dict[str, Tensor] = {}
     for index, batch in enumerate(batches):
         last = index == len(batches) - 1
-        # Fabric takes what its own `setup_module` returns, and keeps that type private.
+        # Fabric's type for this is private.
         with fabric.no_backward_sync(module, enabled=not last):  # pyright: ignore[reportArgumentType]
             terms = measure(batch)
             require_finite(terms)
-            # Processes of uneven parts count by their samples.
+            # Uneven parts of processes are weighted by their number of samples.
             fabric.backward(terms["total"] * (share_of(len(batch.hazy)) / len(batches)))
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.detach() / len(batches)
@@ -71,11 +71,11 @@ def accumulate(
 
 @dataclass(frozen=True)
 class Setup:
-    """What every method is built from, beside its own arguments.
+    """Arguments of every method, in addition to its own.
 
-    net: trained in place; the caller has moved it to the device. forward: the net, possibly
-    compiled; a method wraps it for several processes, so that its `networks` hold plain modules.
-    losses, weights: by name. clip: norm to which gradients are clipped; 0: not.
+    net: trained in place; already on the device. forward: the net, possibly compiled; a method
+    wraps it for several processes, so that its `networks` contains plain modules.
+    losses, weights: by name. clip: norm to which gradients are clipped; 0: no clipping.
     """
 
     fabric: Fabric
@@ -141,25 +141,25 @@ class Supervised:
         return self.pairs.step(batches, lr, self.measure)
 
     def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
-        """The losses of one batch and their weighted sum, "total"."""
+        """Returns the losses of one batch and their weighted sum, "total"."""
         restored = self.pairs.restorer(batch.clear if self.input == "clear" else batch.hazy)
         with self.pairs.setup.fabric.autocast():
             return self.pairs.weigh(restored, batch)
 
 
 def added(terms: Iterable[Tensor]) -> Tensor:
-    """The sum of at least one term, from the first to the last."""
+    """Returns the sum of at least one term, from the first to the last."""
     return reduce(torch.add, terms)
 
 
 def require_losses(losses: dict[str, nn.Module]) -> None:
-    """UnhazeError if there is none."""
+    """Raises UnhazeError if there are none."""
     if not losses:
         raise UnhazeError("the recipe has no loss; add for example [losses.l1]")
 
 
 def require_finite(terms: dict[str, Tensor]) -> None:
-    """Raises NonFiniteLoss, naming the values, before anything has touched the weights."""
+    """Raises NonFiniteLoss with the values, before the weights are updated."""
     if not all(torch.isfinite(value).all() for value in terms.values()):
         values = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in terms.items())
         raise NonFiniteLoss(values)
@@ -168,7 +168,7 @@ def require_finite(terms: dict[str, Tensor]) -> None:
 def apply_gradients(
     fabric: Fabric, net: nn.Module, optimizer: torch.optim.Optimizer, *, lr: float, clip: float
 ) -> None:
-    """One optimizer step at learning rate `lr`, gradients clipped to the norm `clip` (0: not)."""
+    """One optimizer step at learning rate `lr`, gradients clipped to norm `clip` (0: off)."""
     for group in optimizer.param_groups:
         group["lr"] = lr
     if clip:
@@ -178,7 +178,7 @@ def apply_gradients(
 
 
 def gather(fabric: Fabric, tensor: Tensor) -> Tensor:
-    """(B,...) of all processes in order, (processes * B,...); in one process `tensor` itself."""
+    """Concatenates (B,...) of all processes; in one process returns `tensor` itself."""
     if fabric.world_size == 1:
         return tensor
     gathered = fabric.all_gather(tensor)
@@ -189,7 +189,7 @@ def gather(fabric: Fabric, tensor: Tensor) -> Tensor:
 def average_gradients(fabric: Fabric, net: nn.Module) -> None:
     """Makes each gradient the mean over all processes.
 
-    For methods with several networks and passes a step, whose order no wrapper has to guess.
+    For methods with several networks and passes per step, without a wrapper.
     """
     if fabric.world_size > 1:
         for parameter in net.parameters():
@@ -202,6 +202,6 @@ def average_gradients(fabric: Fabric, net: nn.Module) -> None:
 @torch.no_grad()
 def follow(slow: nn.Module, fast: nn.Module, share: float) -> None:
     """Moves each parameter of `slow` by `share` of the way to that of `fast`."""
-    # What torch.optim's own averages call; PyTorch gives it no public name.
+    # torch.optim's own averages use it; it has no public name.
     lerp = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
     lerp(list(slow.parameters()), list(fast.parameters()), share)

@@ -1,7 +1,7 @@
 """Image quality: the table of metrics, and the protocols of papers.
 
-Numbers of different protocols cannot be compared: the same picture has an SSIM of 0.67 by one and
-0.90 by another. NumPy only.
+Numbers of different protocols are not comparable: the same picture has an SSIM of 0.67 under one
+and 0.90 under another. NumPy only.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,8 +31,8 @@ from unhaze.validation import lookup
 class Metric:
     """One entry of `METRICS`.
 
-    function: (restored_hwc) or, where needs_clear, (restored_hwc, clear_hwc) -> number; None where
-        the protocol says which function.
+    function: (restored_hwc) or, if needs_clear, (restored_hwc, clear_hwc) -> number; None if
+        the protocol selects the function.
     """
 
     title: str
@@ -47,9 +47,9 @@ class Metric:
 class Protocol:
     """One entry of `PROTOCOLS`: PSNR and SSIM of (H,W,3) floats clamped to [0,1].
 
-    ssim: the variant. luma: both are taken on BT.601 luma instead of all three channels together.
-    size: (height, width) in pixels to which both pictures are brought first, None: as they are.
-    rounded: pictures, and luma, are rounded to uint8 as if they had been files.
+    ssim: the variant. luma: both are computed on BT.601 luma instead of all three channels.
+    size: (height, width) in pixels to which both pictures are resized first; None: unchanged.
+    rounded: pictures, and luma, are rounded to uint8, as in files.
     """
 
     title: str
@@ -60,7 +60,7 @@ class Protocol:
     rounded: bool = False
 
     def prepared(self, picture_hwc: np.ndarray) -> np.ndarray:
-        """Returns the input of PSNR and SSIM: float (H,W,3) in [0,1], or (H,W,1) of luma."""
+        """Returns the input of PSNR and SSIM: float (H,W,3) in [0,1], or luma (H,W,1)."""
         if self.size is not None:
             picture_hwc = bicubic(picture_hwc, self.size)
         if self.rounded:
@@ -159,7 +159,7 @@ def measure(
     *,
     metrics: Sequence[str] = WITH_CLEAR,
 ) -> dict[str, float]:
-    """Each of `metrics` by the rules of `protocol`, from (H,W,3) floats; both are clamped to [0,1].
+    """Measures `metrics` by `protocol`, from (H,W,3) floats; both are clamped to [0,1].
 
     clear_hwc may be None if no metric needs it. UnhazeError: unknown names, sizes that differ, NaN
     or infinity, no float type, a picture that is too small for the protocol's window.
@@ -187,7 +187,7 @@ def measure(
 
 
 def checked(role: str, picture: np.ndarray) -> np.ndarray:
-    """`picture` clamped; UnhazeError unless it is a finite (H,W,3) array of floats with a pixel."""
+    """Returns `picture` clamped; UnhazeError unless non-empty, finite floats (H,W,3)."""
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
         raise UnhazeError(f"the {role} picture has shape {picture.shape}; expected (H, W, 3)")
     if picture.dtype.kind != "f":

@@ -1,6 +1,6 @@
-"""CIEDE2000: the mean colour difference between two pictures as people see it. Lower is better.
+"""CIEDE2000: the mean perceived colour difference between two pictures. Lower is better.
 
-CIE 142-2001 as written down by Sharma, Wu, Dalal, "The CIEDE2000 Color-Difference Formula",
+CIE 142-2001, as given by Sharma, Wu, Dalal, "The CIEDE2000 Color-Difference Formula",
 Color Research and Application 30(1), 2005; all parametric factors are 1.
 """
 
@@ -20,7 +20,7 @@ ROWS = 64
 
 def ciede2000(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
     """Mean over pixels of the CIEDE2000 difference of two (H,W,3) sRGB pictures in [0,1]."""
-    # A few rows at a time: the formula needs some thirty planes, which then stay in the cache.
+    # A few rows at a time, so that the formula's thirty intermediate planes fit into the cache.
     total = 0.0
     for top in range(0, clear_hwc.shape[0], ROWS):
         restored, clear = (
@@ -35,7 +35,7 @@ def lab_from_srgb(picture_hwc: np.ndarray) -> np.ndarray:
     encoded = picture_hwc.astype(np.float64)
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     relative = linear @ (XYZ_FROM_RGB / WHITE[:, None]).T
-    # Below (6/29)^3 the cube root gives way to its tangent.
+    # Below (6/29)^3 the cube root is replaced by its tangent.
     root = np.where(
         relative > (6 / 29) ** 3, np.cbrt(relative), relative * (29 / 6) ** 2 / 3 + 4 / 29
     )
@@ -89,14 +89,14 @@ def difference(lab_one: np.ndarray, lab_two: np.ndarray) -> np.ndarray:
 
 
 def hue_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The angle of colours, 0 to 2 pi."""
+    """Returns the hue angle of colours, 0 to 2 pi."""
     angle = np.arctan2(b, a)
     angle += np.where(angle < 0, 2 * np.pi, 0)
     return angle
 
 
 def length(across: np.ndarray, down: np.ndarray) -> np.ndarray:
-    """Of vectors; np.hypot takes ten times as long for a care that these numbers do not need."""
+    """Returns the length of vectors; np.hypot, which avoids overflow, takes ten times as long."""
     return np.sqrt(across * across + down * down)
 
 

@@ -1,4 +1,4 @@
-"""The compiled convolutions of FADE, where they can be had; `fog_density.py` has them in NumPy."""
+"""The compiled convolutions of FADE, if there is a compiler; `fog_density.py` has them in NumPy."""
 
 import ctypes
 import functools
@@ -9,14 +9,14 @@ import numpy as np
 
 from unhaze.compiled import load_kernel
 
-# Sums keep their order, and products their rounding: where a patch is flat, FADE sees both.
+# Sums keep their order and products their rounding: in flat patches both influence FADE.
 FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 FLAGS += ("-ffp-contract=off",)
 
 
 @functools.cache
 def kernel() -> ctypes.CDLL | None:
-    """The library, if there is one."""
+    """Returns the library, or None."""
     library = load_kernel(Path(__file__).with_suffix(".c"), FLAGS)
     if library is not None:
         plane, whole = ctypes.c_void_p, ctypes.c_int64

@@ -1,4 +1,4 @@
-"""FADE: how much fog a picture shows, without a clear picture to compare with. Lower is clearer.
+"""FADE: the fog density of a picture, without a reference. Lower is clearer.
 
 Choi, You, Bovik, "Referenceless Prediction of Perceptual Fog Density and Perceptual Image
 Defogging", IEEE TIP 24(11), 2015. The stored statistics come from the authors' MATLAB release
@@ -19,8 +19,8 @@ from unhaze.metrics import fade_kernel
 PATCH = 8
 SMALLEST = 16
 BORDER = 10
-BAND = 32  # rows that are worked on at once, which fit into the cache; a multiple of PATCH
-RUN = 32  # results of one convolution that are found at once
+BAND = 32  # rows that are processed at once, which fit into the cache; a multiple of PATCH
+RUN = 32  # results of one convolution that are computed at once
 # Noise thresholds of the contrast energy of gray, blue-yellow and red-green, on a 0-255 scale.
 THRESHOLDS = (255 * 9.225496406e-4, 255 * 8.969246660e-4, 255 * 2.069284034e-4)
 
@@ -29,8 +29,8 @@ def fade(picture_hwc: np.ndarray) -> float:
     """Perceptual fog density of (H,W,3) RGB in [0,1], at least 16x16.
 
     Clear photos score 0.1 to 0.3, dense fog 4 and more.
-    The picture is rounded to 8 bits and cropped to multiples of 8, as the measure defines it.
-    NaN if no patch has a score: a black picture for one. UnhazeError: too small, or no floats.
+    The picture is rounded to 8 bits and cropped to multiples of 8, as FADE is defined.
+    NaN if no patch has a score, as in a black picture. UnhazeError: too small, or not floats.
     """
     if picture_hwc.dtype.kind != "f":
         raise UnhazeError(
@@ -76,7 +76,7 @@ def band_features(
     """The twelve features of each patch of h rows, (patches, 12).
 
     `colours` (3,h,w): red, green, blue. `around`: gray, its local mean and that of its squares,
-    each (h+1,w), from one row above. `energies`: of contrast, each (h,w).
+    each (h+1,w), from one row above. `energies`: contrast energies, each (h,w).
     """
     red, green, blue = colours
     gray, mean, squares = around
@@ -141,13 +141,13 @@ def variance(values: np.ndarray) -> np.ndarray:
 
 
 def variance_where(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Sample variance of the chosen entries of each row; NaN for rows with fewer than two.
+    """Sample variance of the selected entries of each row; NaN for rows with fewer than two.
 
-    values: 0 where they are not chosen.
+    values: 0 where they are not selected.
     """
     count = chosen.sum(axis=1)
     mean = values.sum(axis=1) / np.maximum(count, 1)
-    # What is not chosen is the square of the mean away from it.
+    # Unselected values are 0, and their squared difference is that of the mean.
     difference = values - mean[:, None]
     squares = np.einsum("ij,ij->i", difference, difference) - (values.shape[1] - count) * mean**2
     return np.where(count > 1, np.maximum(squares, 0) / np.maximum(count - 1, 1), np.nan)
@@ -157,7 +157,7 @@ def entropy(levels: np.ndarray) -> np.ndarray:
     """Shannon entropy in bits of the whole numbers 0-255 in each row."""
     rows, length = levels.shape
     share = np.arange(length + 1) / length
-    terms = share * np.log2(np.where(share > 0, share, 1))  # of each count that there can be
+    terms = share * np.log2(np.where(share > 0, share, 1))  # of each possible count
     keys = levels.astype(np.int32)
     keys += 256 * np.arange(rows, dtype=np.int32)[:, None]
     counts = np.bincount(keys.ravel(), minlength=256 * rows)
@@ -167,8 +167,8 @@ def entropy(levels: np.ndarray) -> np.ndarray:
 def blur(plane: np.ndarray) -> np.ndarray:
     """7x7 Gaussian of sigma 7/6, borders repeated, summed tap by tap in reading order.
 
-    The order matters: where a patch is flat, the sign of MSCN is the sign of the rounding error,
-    and features 2 and 3 see it. This order gives the reference's scores on skies burnt to white.
+    The order matters: in a flat patch, the sign of MSCN is that of the rounding error, which
+    changes features 2 and 3. This order gives the reference's scores on overexposed skies.
     """
     height, width = plane.shape
     taps = np.exp(-(np.arange(-3, 4) ** 2) / (2 * (7 / 6) ** 2))
@@ -211,16 +211,16 @@ def contrast_energy(plane: np.ndarray) -> np.ndarray:
     rows, columns = (repeat_blocks(each) for each in (plane, plane.T))
     across = along_rows(rows, taps)
     down = np.ascontiguousarray(along_rows(columns, taps).T)
-    return np.sqrt(across * across + down * down)  # np.hypot, whose care takes ten times as long
+    return np.sqrt(across * across + down * down)  # np.hypot takes ten times as long
 
 
 def repeat_blocks(plane: np.ndarray) -> np.ndarray:
-    """Puts the outer ten columns once more on either side; drops the one that no tap reaches."""
+    """Repeats the outer ten columns on either side; drops the one that no tap reaches."""
     return np.concatenate([plane[:, :BORDER], plane, plane[:, -BORDER:]], axis=1)[:, 1:]
 
 
 def along_rows(plane: np.ndarray, taps: np.ndarray) -> np.ndarray:
-    """Convolves each row where the taps fit wholly: (H,W) -> (H, W - taps + 1).
+    """Convolves each row where all taps fit: (H,W) -> (H, W - taps + 1).
 
     A matrix product with the taps along its diagonals, RUN results at a time.
     """

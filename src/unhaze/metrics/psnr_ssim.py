@@ -1,4 +1,4 @@
-"""PSNR and the five ways in which the dehazing literature computes SSIM, on NumPy arrays."""
+"""PSNR and the five variants of SSIM in the dehazing literature, on NumPy arrays."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ Filter = Callable[[np.ndarray], np.ndarray]
 
 
 def psnr(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
-    """10 log10(1 / mean square error) over pixels and channels, in dB; 100 for no error at all."""
+    """10 log10(1 / mean square error) over pixels and channels, in dB; 100 for equal pictures."""
     total = 0.0
     for top in range(0, len(clear_hwc), ROWS):  # some rows at a time stay in the cache
         rows = slice(top, top + ROWS)
@@ -23,9 +23,9 @@ def psnr(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
 
 
 def ssim_zero_padded(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
-    """11x11 Gaussian, borders padded with zeros, a map of the picture's own size.
+    """11x11 Gaussian, borders padded with zeros, so the map has the size of the picture.
 
-    AECR-Net, FFA-Net and GridDehazeNet are scored so; the borders differ from every other SSIM.
+    Used by AECR-Net, FFA-Net and GridDehazeNet; the borders differ from all other variants.
     """
     taps = gaussian()
     margin = taps.size // 2
@@ -37,7 +37,7 @@ def ssim_zero_padded(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
 
 
 def ssim_valid(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
-    """11x11 Gaussian where it fits wholly, as Wang et al. (IEEE TIP 13(4), 2004) published it."""
+    """11x11 Gaussian without padding, as Wang et al. (IEEE TIP 13(4), 2004) published it."""
     taps = gaussian()
     require(restored_hwc, taps.size)
     return ssim(restored_hwc, clear_hwc, lambda plane: slide(plane, taps))
@@ -54,9 +54,9 @@ def ssim_pooled(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
 
 
 def ssim_replicated(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
-    """11x11 Gaussian, borders continued by their own pixels, as MATLAB's ssim takes the mean.
+    """11x11 Gaussian, borders replicated, averaged as in MATLAB's ssim.
 
-    Three channels are one volume to it: the Gaussian runs across them, too (11x11x11).
+    Three channels are treated as one volume: the Gaussian also runs across them (11x11x11).
     """
     shape, taps = clear_hwc.shape, gaussian()
     margin, channels = taps.size // 2, np.arange(shape[2])
@@ -74,7 +74,7 @@ def ssim_replicated(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
 
 
 def ssim_uniform(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
-    """7x7 uniform window, sample covariance, where it fits wholly: scikit-image's defaults."""
+    """7x7 uniform window without padding, sample covariance: scikit-image's defaults."""
     side = 7
     require(restored_hwc, side)
     taps = np.full(side, 1 / side)
@@ -85,9 +85,9 @@ def ssim_uniform(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
 def ssim(
     restored_hwc: np.ndarray, clear_hwc: np.ndarray, window: Filter, sample: float = 1.0
 ) -> float:
-    """Mean over all channels and positions of structural similarity, for a peak of 1.
+    """Mean structural similarity over all channels and positions, for a peak of 1.
 
-    window: weighted local mean of a plane. sample: n/(n-1) to make variances those of a sample.
+    window: weighted local mean of a plane. sample: n/(n-1) for sample variances.
     """
     means = []
     for channel in range(clear_hwc.shape[-1]):
@@ -98,7 +98,7 @@ def ssim(
         mean_restored, mean_clear = window(restored), window(clear)
         product, squares = mean_restored * mean_clear, mean_restored**2 + mean_clear**2
         covariance = sample * (window(restored * clear) - product)
-        # The formula needs only the sum of the two variances: one window fewer.
+        # The formula needs only the sum of both variances, which saves one window.
         variances = sample * (window(restored**2 + clear**2) - squares)
         similarity = (2 * product + C1) * (2 * covariance + C2)
         means.append(np.mean(similarity / ((squares + C1) * (variances + C2))))
@@ -108,7 +108,7 @@ def ssim(
 def luma(picture_hwc: np.ndarray) -> np.ndarray:
     """(H,W,3) RGB in [0,1] -> (H,W,1) ITU-R BT.601 studio-swing luma in [16/255, 235/255].
 
-    What MATLAB's rgb2ycbcr returns for floating-point pictures; nothing is rounded.
+    Equals MATLAB's rgb2ycbcr for floating-point pictures; nothing is rounded.
     """
     weights = np.array([65.481, 128.553, 24.966]) / 255
     return (picture_hwc.astype(np.float64) @ weights + 16 / 255)[..., None]
@@ -152,7 +152,7 @@ def slide(plane: np.ndarray, taps: np.ndarray) -> np.ndarray:
 
 
 def require(picture_hwc: np.ndarray, side: int) -> None:
-    """UnhazeError for a picture that the SSIM window does not fit into."""
+    """Raises UnhazeError for a picture that is smaller than the SSIM window."""
     height, width = picture_hwc.shape[:2]
     if min(height, width) < side:
         raise UnhazeError(

@@ -1,8 +1,8 @@
 """Side effects of restoration: crushed shadows, halos, noise, changed brightness.
 
-FADE rewards darkening, and PSNR needs a truth; these need the input alone. A method is read as a
-whole: one that does nothing is harmless, one that clears well is known by both. The measures are
-ours (`unhaze eval` prints them; docs/use.md says how to read them). NumPy only.
+FADE rewards darkening, and PSNR needs ground truth; these measures need the input only. Judge them
+together with FADE, because a method that changes nothing is harmless. The measures are ours;
+`unhaze eval` prints them, and docs/use.md explains them. NumPy only.
 """
 
 import math
@@ -11,17 +11,17 @@ from typing import Literal
 import numpy as np
 
 BT601 = np.array([0.299, 0.587, 0.114])
-BLACK = 8  # levels of luma under which nothing is seen
-# Flat: standard deviation under 4 levels over 15 x 15 pixels; bright: over the median.
+BLACK = 8  # levels of luma below which nothing is visible
+# Flat: standard deviation below 4 levels over 15 x 15 pixels; bright: above the median.
 FLAT_WINDOW, FLAT = 15, 4.0
-FINE = 1.5  # pixels, Gaussian; what is above it counts as noise
-LEAST_NOISE = 0.25  # levels; a drawing has none to gain
-# Strong: the upper 3 % of gradients, at least 4 levels a pixel. Beside them, on the bright side,
-# NEAR pixels away a glow stands, FAR away it does not.
+FINE = 1.5  # pixels, Gaussian; finer detail counts as noise
+LEAST_NOISE = 0.25  # levels; lower bound of the input's noise, for drawings without any
+# Strong: the upper 3 % of gradients, at least 4 levels per pixel. Beside them, on the bright side,
+# a glow is visible NEAR pixels away, and not FAR pixels away.
 STRONG, LEAST_EDGE = 97, 4.0
 NEAR, FAR = (4, 6, 8, 10, 12), (18, 21, 24, 27, 30)
 STEADY = 5.0  # levels; the input must be this flat from NEAR to FAR
-PLACES = 4000  # edges that are looked at, at most
+PLACES = 4000  # maximum number of edges that are measured
 
 HARM = {
     "luma": "change of the mean luma, percent",
@@ -36,10 +36,10 @@ HARM = {
 
 
 def harm(hazy_hwc: np.ndarray, restored_hwc: np.ndarray) -> dict[str, float]:
-    """Each of `HARM` for pictures (H,W,3) of floats in [0,1], rounded to 8 bits as in a file.
+    """Returns each measure of `HARM` for (H,W,3) floats in [0,1], rounded to 8 bits as in a file.
 
-    `noise_gain` is NaN where too little is bright and flat, `halo` where too few edges have such
-    places beside them.
+    `noise_gain` is NaN if too little is bright and flat, `halo` if too few edges have such places
+    beside them.
     """
     hazy, restored = (np.rint(255 * each.astype(np.float64)) for each in (hazy_hwc, restored_hwc))
     before, after = luma(hazy), luma(restored)
@@ -58,20 +58,21 @@ def harm(hazy_hwc: np.ndarray, restored_hwc: np.ndarray) -> dict[str, float]:
 
 
 def luma(levels_hwc: np.ndarray) -> np.ndarray:
-    """(H,W,3) -> (H,W), BT.601. No matrix product: its threads would take a core from others."""
+    """(H,W,3) -> (H,W), BT.601. No matrix product, because it would start threads."""
     red, green, blue = np.moveaxis(levels_hwc, -1, 0)
     return BT601[0] * red + BT601[1] * green + BT601[2] * blue
 
 
 def any_channel(chosen_hwc: np.ndarray) -> np.ndarray:
-    """(H,W,3) of truth values -> (H,W); `any` along so short an axis takes ten times as long."""
+    """(H,W,3) booleans -> (H,W); `any` along such a short axis takes ten times as long."""
     return chosen_hwc[..., 0] | chosen_hwc[..., 1] | chosen_hwc[..., 2]
 
 
 def noise_gain(before: np.ndarray, after: np.ndarray, smooth: np.ndarray) -> float:
-    """Returns, of luma (H,W) in [0,255], the ratio of the noise finer than FINE, after over before.
+    """Returns the ratio of detail finer than FINE, after over before, of luma (H,W) in [0,255].
 
-    Where `before` is bright and flat; NaN if that are 2000 pixels or fewer. smooth: its `gaussian`.
+    Measured where `before` is bright and flat; NaN for 2000 such pixels or fewer. smooth: the
+    `gaussian` of `before`.
     """
     mean, squares = (uniform(each) for each in (before, before**2))
     flat = np.sqrt(np.maximum(squares - mean**2, 0)) < FLAT
@@ -83,7 +84,7 @@ def noise_gain(before: np.ndarray, after: np.ndarray, smooth: np.ndarray) -> flo
 
 
 def halo(before: np.ndarray, after: np.ndarray, smooth: np.ndarray) -> float:
-    """Returns, of luma (H,W) in [0,255], mean |change of (NEAR - FAR)| beside bright edges.
+    """Returns mean |change of (NEAR - FAR)| beside strong edges, of luma (H,W) in [0,255].
 
     smooth: the `gaussian` of `before`.
     """
@@ -117,7 +118,7 @@ def at(
     steps: tuple[np.ndarray, np.ndarray],
     distance: int,
 ) -> np.ndarray:
-    """`luma` at `distance` pixels from places, along their (down, across) steps; NaN outside."""
+    """Returns `luma` at `distance` from places along their (down, across) steps; NaN outside."""
     down = np.rint(rows + steps[0] * distance).astype(int)
     across = np.rint(columns + steps[1] * distance).astype(int)
     height, width = luma.shape
@@ -133,7 +134,7 @@ def uniform(plane: np.ndarray) -> np.ndarray:
 
 
 def gaussian(plane: np.ndarray) -> np.ndarray:
-    """(H,W) under a Gaussian of FINE pixels, cut off at four of them, borders mirrored."""
+    """(H,W) under a Gaussian of FINE pixels, truncated at four times that; borders mirrored."""
     radius = int(4 * FINE + 0.5)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / FINE) ** 2)
     weights /= weights.sum()
@@ -141,7 +142,7 @@ def gaussian(plane: np.ndarray) -> np.ndarray:
 
 
 def gradients(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sobel, down and across, of (H,W), in levels a pixel; mirrored without the border pixel."""
+    """Sobel, down and across, of (H,W), in levels per pixel; mirrored without the border pixel."""
     smooth, slope = np.array([1, 2, 1]) / 4, np.array([-1, 0, 1]) / 2
     down = filtered(filtered(plane, slope, 0, "reflect"), smooth, 1, "reflect")
     return down, filtered(filtered(plane, smooth, 0, "reflect"), slope, 1, "reflect")

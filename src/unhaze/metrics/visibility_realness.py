@@ -1,11 +1,11 @@
-"""VI and RI: how much is to be seen in a restored picture, and how real it looks. Higher is better.
+"""VI and RI: visibility and realness of a restored picture. Higher is better.
 
 Zhao, Zhang et al., "Dehazing Evaluation: Real-World Benchmark Datasets, Criteria, and Baselines",
-IEEE TIP 29, 2020 (BeDDE). Both compare with a clear picture of the same place, which may be of
-another day, and were chosen by how people rank restored pictures: VI by what dark channel and
-gradients say of visibility, RI by phase congruency and chroma. The constants, the sizes and what
-happens at borders are those of its authors' MATLAB code; theirs count within a mask by hand of what
-is the same in both pictures, ours the whole picture.
+IEEE TIP 29, 2020 (BeDDE). Both compare with a clear picture of the same place, possibly from
+another day, and were chosen to agree with rankings by people: VI uses dark channel and gradients,
+RI phase congruency and chroma. Constants, sizes and border handling are those of the authors'
+MATLAB code. Differs: theirs measures within a manual mask of what both pictures show, ours the
+whole picture.
 """
 
 import math
@@ -21,7 +21,7 @@ from unhaze.metrics.psnr_ssim import eight_bits
 BT601 = np.array([0.299, 0.587, 0.114])
 # VI
 PATCH = 15  # pixels a side, of the dark channel
-BRIGHTEST = 0.01  # share of pixels, by dark channel, whose mean colour is the airlight
+BRIGHTEST = 0.01  # share of pixels with the largest dark channel, whose mean colour is the airlight
 SCHARR = np.array([3, 10, 3]) / 16
 GRADIENTS = 160.0  # constant of their similarity, for levels of 255
 TRANSMISSION_POWER = 0.4
@@ -41,7 +41,7 @@ LEAST_SIDE = 32  # pixels
 def visibility_index(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
     """VI in (0,1], 1 for equal pictures, of (H,W,3) floats in [0,1], rounded to 8 bits.
 
-    NaN where one of them is black or neither holds any haze. UnhazeError under 32 pixels a side.
+    NaN if one of them is black or neither contains haze. UnhazeError under 32 pixels a side.
     """
     restored, clear = prepared(restored_hwc), prepared(clear_hwc)
     before, after = (halved(dark_transmission(each / 255)) for each in (clear, restored))
@@ -53,7 +53,7 @@ def visibility_index(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
 def realness_index(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
     """RI in (0,1], 1 for equal pictures, of (H,W,3) floats in [0,1], rounded to 8 bits.
 
-    NaN where both are flat. UnhazeError under 32 pixels a side.
+    NaN if both are flat. UnhazeError under 32 pixels a side.
     """
     restored, clear = prepared(restored_hwc), prepared(clear_hwc)
     before, after = (phase_congruency(halved(each @ BT601)) for each in (clear, restored))
@@ -65,7 +65,7 @@ def realness_index(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
 
 
 def prepared(picture_hwc: np.ndarray) -> np.ndarray:
-    """(H,W,3) float64 of whole levels, 0 to 255. UnhazeError if it is too small."""
+    """Returns (H,W,3) float64, integers 0 to 255. UnhazeError if it is too small."""
     height, width = picture_hwc.shape[:2]
     if min(height, width) < LEAST_SIDE:
         raise UnhazeError(f"VI and RI need {LEAST_SIDE} pixels a side; this is {width}x{height}")
@@ -73,28 +73,28 @@ def prepared(picture_hwc: np.ndarray) -> np.ndarray:
 
 
 def similarity(one: np.ndarray, two: np.ndarray, constant: float) -> np.ndarray:
-    """1 where the planes are equal, less the more they differ."""
+    """Similarity of two planes: 1 where they are equal, lower where they differ."""
     return (2 * one * two + constant) / (one**2 + two**2 + constant)
 
 
 def power(values: np.ndarray, exponent: float) -> np.ndarray:
-    """The real part of what MATLAB makes of a broken power: below 0 it is complex."""
+    """The real part of MATLAB's fractional power, which is complex below 0."""
     return (values.astype(complex) ** exponent).real
 
 
 def weighed(values: np.ndarray, weights: np.ndarray) -> float:
-    """The mean of `values`; NaN if all weights are 0."""
+    """The weighted mean of `values`; NaN if all weights are 0."""
     total = float(weights.sum())
     return float((values * weights).sum() / total) if total else math.nan
 
 
 def halved(plane: np.ndarray) -> np.ndarray:
-    """(H,W) -> means of 2 x 2; beyond an odd border there are zeros."""
+    """(H,W) -> means of 2 x 2; odd borders are padded with zeros."""
     return cell_means(plane, 2, border="constant")
 
 
 def gradient(plane: np.ndarray) -> np.ndarray:
-    """Length of the Scharr gradient of (H,W), zeros beyond the border."""
+    """Magnitude of the Scharr gradient of (H,W), with zero padding."""
     wide = np.pad(plane, 1)
     first, middle, last = SCHARR
     rows = first * wide[:-2] + middle * wide[1:-1] + last * wide[2:]
@@ -108,7 +108,7 @@ def dark_transmission(picture_hwc: np.ndarray) -> np.ndarray:
     A is the mean colour of the 1 % of pixels whose dark channel is largest.
     """
     dark = window_minimum(picture_hwc.min(2), PATCH)
-    columns_first = dark.T.ravel()  # as MATLAB counts pixels: which of equal ones are taken
+    columns_first = dark.T.ravel()  # in MATLAB's pixel order, which decides between equal pixels
     brightest = np.argsort(-columns_first, kind="stable")[: int(BRIGHTEST * dark.size)]
     airlight = picture_hwc.transpose(1, 0, 2).reshape(-1, 3)[brightest].mean(0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -116,17 +116,17 @@ def dark_transmission(picture_hwc: np.ndarray) -> np.ndarray:
 
 
 def phase_congruency(plane: np.ndarray) -> np.ndarray:
-    """Of (H,W), in [0,1]: how much waves of all sizes agree that something begins or ends here.
+    """Phase congruency of (H,W), in [0,1]: how far waves of all scales are in phase at each pixel.
 
     Kovesi, "Image Features From Phase Congruency", Videre 1(3), 1999, with the settings that FSIM
-    made common (Zhang et al., IEEE TIP 20(8), 2011). Where nothing is, 0.
+    made common (Zhang et al., IEEE TIP 20(8), 2011). 0 in flat places.
     """
     spectrum = np.fft.fft2(plane)
     energies, amplitudes = np.zeros(plane.shape), np.zeros(plane.shape)
     for filters in banks(plane.shape):
         answers = [np.fft.ifft2(spectrum * each) for each in filters]
         total = np.sum(answers, 0)
-        # Each wave's part along the mean direction, less its part across it.
+        # The component of each wave along the mean direction, minus the component across it.
         along = total / (np.abs(total) + 1e-4)
         turned = [each * along.conj() for each in answers]
         energy = np.sum([each.real - np.abs(each.imag) for each in turned], 0)
@@ -136,7 +136,7 @@ def phase_congruency(plane: np.ndarray) -> np.ndarray:
 
 
 def banks(shape: tuple[int, ...]) -> Iterator[list[np.ndarray]]:
-    """For each orientation its log-Gabor filters, in the frequency domain, short waves first."""
+    """Log-Gabor filters of each orientation, in the frequency domain, short wavelengths first."""
     down, across = (frequencies(side) for side in shape)
     radius = np.hypot(down[:, None], across)
     angle = np.arctan2(-down[:, None], across + np.zeros_like(radius))
@@ -155,13 +155,13 @@ def banks(shape: tuple[int, ...]) -> Iterator[list[np.ndarray]]:
 
 
 def frequencies(side: int) -> np.ndarray:
-    """(side,) in cycles a pixel, 0 first; from -1/2 to 1/2 at odd sides, as the MATLAB code has."""
+    """(side,) in cycles per pixel, 0 first; -1/2 to 1/2 for odd sides, as in the MATLAB code."""
     span = side - side % 2
     return np.fft.ifftshift((np.arange(side) - side // 2) / span)
 
 
 def noise_energy(smallest: np.ndarray, filters: list[np.ndarray]) -> float:
-    """What noise adds to the energy at most, told from the median answer of the smallest waves."""
+    """Maximum energy of noise, estimated from the median response of the shortest waves."""
     strength = -np.median(np.abs(smallest) ** 2) / math.log(0.5) / (filters[0] ** 2).sum()
     waves = [np.fft.ifft2(each).real * math.sqrt(each.size) for each in filters]
     pairs = combinations_with_replacement(waves, 2)

@@ -5,7 +5,7 @@ Does not need PyAV. `video.codecs` maps them to encoders and fills in defaults.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,9 +172,3 @@ def read_encoding(given: Mapping[str, Any], file: Path | None = None) -> Encodin
     if said.keys() & set(SIZES):  # a value in the call replaces the file's related values as well
         table = {name: value for name, value in table.items() if name not in SIZES}
     return Encoding(**(table | said))
-
-
-def words_for(encoding: Encoding) -> dict[str, Any]:
-    """Returns the options that were given."""
-    empty = asdict(Encoding())
-    return {name: value for name, value in asdict(encoding).items() if value != empty[name]}

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,6 @@ from unhaze.restore.video.streams import (
     scheme_of,
     sink_of,
 )
-from unhaze.restore.video.target import TargetFile, target_file
 from unhaze.restore.video.temporal import Steadiness
 from unhaze.scratch import scratch_folder
 
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from unhaze.restore.video.journal import Journal
     from unhaze.restore.video.output import Output
     from unhaze.restore.video.reading import Reading
+    from unhaze.restore.video.writing import TargetFile
 
 log = logging.getLogger(__name__)
 
@@ -155,20 +155,23 @@ def restore_opened(
 def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | None) -> VideoReport:
     """Runs one pass or two. KeyboardInterrupt: after keeping the part that is done."""
     from unhaze.restore.video.output import choose, open_output
+    from unhaze.restore.video.writing import target_file
 
     tally = Tally()
     with (
-        scratch_folder("passes") as folder,
+        ExitStack() as stack,
         _opened(work) as reading,
         target_file(target, original=work.original, overwrite=overwrite) as file,
     ):
         chosen = choose(reading, target, work.encoding, strength=work.strength)
         _check_passes(work, chosen)
-        look, tally.passes = folder / "look", chosen.passes
-        if chosen.passes == 2 and _look(look, chosen, work, tally, progress):
-            raise KeyboardInterrupt
+        look, tally.passes = None, chosen.passes
+        if chosen.passes == 2:
+            look = stack.enter_context(scratch_folder("passes")) / "look"
+            if _look(look, chosen, work, tally, progress):
+                raise KeyboardInterrupt
         output = open_output(file, target, reading, chosen, work.encoding)
-        output.look = (look, 2) if chosen.passes == 2 else None
+        output.look = look and (look, 2)
         output.journal = _journal(work, target, chosen, reading)
         if _convert(reading, output, work, tally, progress):
             if not reading.endless:
@@ -303,7 +306,7 @@ def _run(written: Ahead, reading: "Reading", tally: Tally, progress: Progress | 
     return False
 
 
-def _keep_partial(file: TargetFile, target: Path, tally: Tally) -> None:
+def _keep_partial(file: "TargetFile", target: Path, tally: Tally) -> None:
     """After Ctrl-C, keeps the playable part under a name that shows that it is not the whole."""
     if tally.frames:
         name = _partial_name(target)

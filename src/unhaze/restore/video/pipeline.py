@@ -14,18 +14,12 @@ from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
 from unhaze.restore.video.ahead import Ahead, timed
+from unhaze.restore.video.declared import missing_bytes
 from unhaze.restore.video.frames import follow
 from unhaze.restore.video.temporal import Moment, Steadiness
 
 if TYPE_CHECKING:
     from unhaze.restore.restorer import Restorer
-    from unhaze.restore.video.output import Output
-    from unhaze.restore.video.reading import Reading
-from typing import TYPE_CHECKING
-
-from unhaze.restore.video.declared import missing_bytes
-
-if TYPE_CHECKING:
     from unhaze.restore.video.output import Output
     from unhaze.restore.video.reading import Reading
 

@@ -21,8 +21,8 @@ from unhaze.restore.video.encoders import CODECS
 from unhaze.restore.video.frames import HOLD, SMOOTHING, check_estimates, follow
 from unhaze.restore.video.pixels import Picture, profile_of, to_pictures
 from unhaze.restore.video.reading import Reading, find_video, open_container, read
-from unhaze.restore.video.target import target_file
 from unhaze.restore.video.temporal import Moment, Steadiness
+from unhaze.restore.video.writing import target_file
 
 if TYPE_CHECKING:
     from unhaze.restore.restorer import Restorer
