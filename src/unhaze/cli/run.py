@@ -103,7 +103,6 @@ def run(
         read_list,
         restore_files,
     )
-    from unhaze.restore.video.streams import is_sequence, is_video_head
 
     work = given.work()
     settings, streamed = work.settings, streams_in(inputs, out, streaming)
@@ -112,6 +111,8 @@ def run(
         refused += ["dry_run"] * given.dry_run + ["files_from"] * (files_from is not None)
         refused += ["json"] * (given.as_json and (not streamed or out == "-"))
         check_pipes(inputs, out, refused)
+        from unhaze.restore.video.streams import is_sequence, is_video_head
+
         source, head = source_of(inputs[0])
         use = "video" if streamed or is_video_head(head) else "photo"
         pictures = use == "photo" or is_sequence(out or "-")
@@ -224,11 +225,16 @@ def streams_in(inputs: tuple[str, ...], out: str | None, streaming: Streaming) -
     A usage error if it is not alone, or needs the network and may not have it.
     """
     from unhaze.batch import is_video
-    from unhaze.restore.video.streams import is_sequence, scheme_of
 
     words = (*inputs, *([out] if out else []))
-    urls = [each for each in words if scheme_of(each)]
-    special = urls or any(is_sequence(each) for each in words)
+    urls: list[str] = []
+    sequences: list[str] = []
+    if any("://" in each or "%" in each for each in words):
+        from unhaze.restore.video.streams import is_sequence, scheme_of
+
+        urls = [each for each in words if scheme_of(each)]
+        sequences = [each for each in words if is_sequence(each)]
+    special = urls or sequences
     if special and len(inputs) != 1:
         raise click.UsageError("a URL or a sequence of pictures must be the only INPUT")
     if urls and not streaming.allow_network:

@@ -36,10 +36,8 @@ class Behind:
 
 
 def read(file: BinaryIO, found: jpeg.Segments, announces_gain_map: bool) -> Behind:
-    """Returns everything behind the first picture of the file."""
+    """Returns everything behind the first picture of a file that goes on there."""
     size = file.seek(0, 2) - found.behind
-    if not found.behind or size <= 0:
-        return Behind({})
     file.seek(found.behind)
     data = file.read(size if size <= LARGEST else LOOK)
     views = _views(found)

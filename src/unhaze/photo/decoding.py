@@ -167,10 +167,12 @@ def metadata_of(
         found[XMP] = segments.xmp or found[XMP]
         if segments.photoshop is not None:
             found[IPTC] = jpeg.PHOTOSHOP_SIGN + segments.photoshop
-        by_xmp = b"hdrgm:" in (found[XMP] or b"")
-        rest = behind.read(file, segments, by_xmp or bool(segments.gain_map_sign))
-        found |= rest.metadata
-        lost, held = jpeg.lost_in(segments) + rest.lost, rest.held
+        lost = jpeg.lost_in(segments)
+        if segments.behind:
+            by_xmp = b"hdrgm:" in (found[XMP] or b"")
+            rest = behind.read(file, segments, by_xmp or bool(segments.gain_map_sign))
+            found |= rest.metadata
+            lost, held = lost + rest.lost, rest.held
     elif loader == "tiff":  # libvips reads no EXIF here, and a quarter of IPTC
         found[EXIF], found[IPTC] = exif.from_tiff(file)
     elif loader == "avif":

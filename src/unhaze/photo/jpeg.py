@@ -31,9 +31,9 @@ class Segments:
 
     `exif`, `xmp`, `photoshop`: contents without the signature, with several segments joined.
     `kept`: whole segments that are copied to another JPEG: comments, extended XMP, those of FLIR
-    and other makers. `signs`: marker and first bytes of each segment. `behind`: offset of the end
-    of the picture. `views`: offset of the TIFF structure of the table of pictures, and its content;
-    `gain_map_sign`: the whole segment.
+    and other makers. `signs`: marker and first bytes of each segment. `behind`: offset of what
+    follows the picture, 0 if nothing does. `views`: offset of the TIFF structure of the table of
+    pictures, and its content; `gain_map_sign`: the whole segment.
     """
 
     exif: bytes | None = None
@@ -68,7 +68,7 @@ def read_segments(file: BinaryIO) -> Segments:
 
 
 def lost_in(found: Segments) -> tuple[str, ...]:
-    """Returns names of what no restored JPEG holds, except for what is `behind` the picture."""
+    """Returns names of what no restored JPEG holds, except for what is behind the picture."""
     is_signed = any(marker == APP + 11 and sign.startswith(b"JP") for marker, sign in found.signs)
     return (inventory.CREDENTIALS,) if is_signed else ()
 
@@ -192,7 +192,8 @@ def _segments(file: BinaryIO, found: Segments) -> Iterator[tuple[int, bytes]]:
             file.seek(-1, 1)
             continue
         if marker == END:
-            found.behind = file.tell()
+            end = file.tell()
+            found.behind = end if file.read(1) else 0
             return
         length = file.read(2)
         if len(length) < 2:

@@ -171,7 +171,11 @@ def _complete_jpeg(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> N
             segments += jpeg.segment(jpeg.APP + 1, sign + found[key])
     if IPTC in found:
         segments += jpeg.photoshop_segments(iptc.resources_of(found[IPTC]))
-    behind.complete(file, segments + found.get(SEGMENTS, b""), found)
+    segments += found.get(SEGMENTS, b"")
+    if IN_JPEG & found.keys():
+        behind.complete(file, segments, found)
+    else:
+        jpeg.insert_segments(file, segments)
 
 
 def _complete_tiff(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
