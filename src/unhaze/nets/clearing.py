@@ -29,13 +29,14 @@ class Clearing:
     guided: t is linear in luma within windows of 2 guided + 1 cells a side, the fast guided filter
     (He and Sun, arXiv:1505.00996), so that it changes where the picture does. far: 1 / t - 1 grows
     by 1 where t is 1 and far-fold where t is 0, in between as (1 - t) ** ease; who must hedge
-    between more haze and less clears too little of much. bound: t is at least so many times what J >= 0 asks for, 1 - min I / A
-    (Meng et al., ICCV 2013), over 3 x 3 cells; 0: no bound. keep: share of its mean luma that a
-    window keeps, whatever t is told. flat: contrast (standard deviation) within those windows at
-    which half is done of what else would be: where nothing is to be seen, clear skies and wholly
-    hidden scenes, there is nothing to clear; 0: all is done. indoors: share of far - 1 and keep
-    where the airlight is as white as the network tells it of drawn haze indoors: far lighter than
-    what it hides, of which therefore little is kept, and told well.
+    between more haze and less clears too little of much. bound: t is at least so many times what
+    J >= 0 asks for, 1 - min I / A (Meng et al., ICCV 2013), over 3 x 3 cells; 0: no bound. keep:
+    share of its mean luma that a window keeps, whatever t is told. flat: contrast (standard
+    deviation) within those windows at which half is done of what else would be: where nothing is to
+    be seen, clear skies and wholly hidden scenes, there is nothing to clear; 0: all is done.
+    indoors: share of far - 1 and keep where the airlight is as white as the network tells it of
+    drawn haze indoors: far lighter than what it hides, of which therefore little is kept, and told
+    well.
     """
 
     guided: int

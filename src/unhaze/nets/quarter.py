@@ -82,9 +82,7 @@ class QuarterNet(nn.Module):
             raise ValueError("far, bound, keep and flat need guided and one_airlight")
         self.fold, self.strength, self.fill = fold, strength, fill
         self.one_airlight, self.exposed, self.toe = one_airlight, exposed, toe
-        self.clearing = (
-            Clearing(guided, far, bound, keep, flat, ease, indoors) if guided else None
-        )
+        self.clearing = Clearing(guided, far, bound, keep, flat, ease, indoors) if guided else None
         half, deep = 2 * width, 3 * width
         # A pixel unshuffle and a convolution of what it gives are one convolution with this stride.
         # Of 8x8 pixels, it has no need of neighbours as well.
