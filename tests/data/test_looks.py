@@ -101,6 +101,9 @@ def test_far_clears_more_the_more_haze_there_is():
     )
     assert 1 < thin < 1.02
     assert dense == pytest.approx(1 + 2 * 0.6 * (1 - 0.4), rel=0.02)
+    eased = cleared({"far": 3.0, "ease": 2.0}, picture, 0.4, 0.8).std()
+    share = eased / cleared({}, picture, 0.4, 0.8).std()
+    assert share == pytest.approx(1 + 2 * 0.6**2 * (1 - 0.4), rel=0.02)
 
 
 def test_bound_and_keep_end_the_clearing_before_black():
@@ -109,6 +112,15 @@ def test_bound_and_keep_end_the_clearing_before_black():
     assert cleared({"bound": 1.05}, picture, 0.2, 0.9).mean() > 0
     kept = cleared({"keep": 0.4}, picture, 0.2, 0.9)
     assert kept.mean() == pytest.approx(0.4 * picture.mean().item(), rel=0.05)
+
+
+def test_under_airlight_as_indoors_less_is_kept_and_cleared():
+    looks = {"far": 3.0, "keep": 0.4, "indoors": 0.5}
+    under_far = cleared({"far": 2.0}, textured(0.7), 0.4, 1.0)
+    torch.testing.assert_close(cleared(looks | {"keep": 0.0}, textured(0.7), 0.4, 1.0), under_far)
+    for light, share in ((0.9, 0.4), (1.0, 0.2)):
+        kept = cleared(looks, textured(0.4), 0.2, light).mean()
+        assert kept == pytest.approx(share * textured(0.4).mean().item(), rel=0.05)
 
 
 def test_where_nothing_is_to_be_seen_nothing_is_cleared():

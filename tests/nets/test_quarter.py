@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from unhaze.errors import UnhazeError
 from unhaze.nets import create_net
 
 
@@ -38,3 +39,15 @@ def test_it_solves_the_law_of_haze_within_its_ranges():
     assert airlight.shape == hazy.shape and airlight.min() > 0 and airlight.max() < 1
     assert exposure.shape == (2, 3, 1, 1)
     assert 0.5 < exposure.min() < exposure.max() < 2
+
+
+def test_without_exposure_light_is_as_it_was():
+    net = create_net("quarter", width=4, exposed=False)
+    torch.nn.init.normal_(net.exposure[2].weight)
+    assert (net.haze(torch.rand(2, 3, 64, 96))[2] == 1).all()
+
+
+@pytest.mark.parametrize("wrong", [{"ease": 0.5}, {"indoors": 0.0}])
+def test_ease_and_indoors_have_limits(wrong):
+    with pytest.raises(UnhazeError, match="expected 1 to 4, over 0 to 1"):
+        create_net("quarter", **wrong)

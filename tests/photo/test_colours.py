@@ -293,12 +293,19 @@ def test_pil_images_are_seen_by_their_profile(tmp_path):
         image.info = {"icc_profile": icc} if name == "linear" else {}
         got = unhaze.dehaze(image, model="photo-fast", device="cpu")
         assert got.info == image.info
-        photo.write(
-            Photo(np.asarray(got), traits=Traits(metadata={ICC: icc} if image.info else {})),
-            tmp_path / f"{name}.png",
-        )
-        seen[name] = lab_of(tmp_path / f"{name}.png")
-    assert np.linalg.norm(seen["linear"] - seen["srgb"], axis=-1).mean() < 1.0
+        seen[name] = np.asarray(got)
+    (tmp_path / "rounded").mkdir()
+    linear = converted(seen["srgb"] * np.uint16(257), icc, tmp_path / "rounded")
+    seen["rounded"] = np.rint(linear / 257).astype(np.uint8)
+    labs = {}
+    for name, pixels in seen.items():
+        metadata = {} if name == "srgb" else {ICC: icc}
+        photo.write(Photo(pixels, traits=Traits(metadata=metadata)), tmp_path / f"{name}.png")
+        labs[name] = lab_of(tmp_path / f"{name}.png")
+    linear, rounded = (
+        np.linalg.norm(labs[name] - labs["srgb"], axis=-1).mean() for name in ("linear", "rounded")
+    )
+    assert linear < rounded + 0.5  # 8 bits of linear light are coarse where it is dark
 
 
 @pytest.mark.parametrize("white", [255.0, 65535.0])

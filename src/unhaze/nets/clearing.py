@@ -17,6 +17,7 @@ EPSILON = 3e-3  # variance of luma (contrast of 14/255) under which t is the sam
 LEAST = 0.04  # transmission
 BURNT = (0.97, 0.985)  # least channel: from the first on it tells ever less, from the second none
 BLACK = 6 / 255  # of the largest channel: a row or column that is nowhere lighter is a bar
+INDOORS = (0.94, 0.98)  # luma of airlight from which on, and from which on fully, it is indoors
 AROUND = (4, 1)  # radii in groups of 4 x 4 cells, and then cells, from where what hides is filled
 NEXT = 1
 
@@ -27,12 +28,15 @@ class Clearing:
 
     guided: t is linear in luma within windows of 2 guided + 1 cells a side, the fast guided filter
     (He and Sun, arXiv:1505.00996), so that it changes where the picture does. far: 1 / t - 1 grows
-    by 1 where t is 1 and far-fold where t is 0; who must hedge between more haze and less clears
-    too little of much. bound: t is at least so many times what J >= 0 asks for, 1 - min I / A
-    (Meng et al., ICCV 2013), over 3 x 3 cells; 0: no bound. keep: share of its mean luma that a
-    window keeps, whatever t is told. flat: contrast (standard deviation) within those windows at
-    which half is done of what else would be: where nothing is to be seen, clear skies and wholly
-    hidden scenes, there is nothing to clear; 0: all is done.
+    by 1 where t is 1 and far-fold where t is 0, in between as (1 - t) ** ease; who must hedge
+    between more haze and less clears too little of much. bound: t is at least so many times what
+    J >= 0 asks for, 1 - min I / A (Meng et al., ICCV 2013), over 3 x 3 cells; 0: no bound. keep:
+    share of its mean luma that a window keeps, whatever t is told. flat: contrast (standard
+    deviation) within those windows at which half is done of what else would be: where nothing is to
+    be seen, clear skies and wholly hidden scenes, there is nothing to clear; 0: all is done.
+    indoors: share of far - 1 and keep where the airlight is as white as the network tells it of
+    drawn haze indoors: far lighter than what it hides, of which therefore little is kept, and told
+    well.
     """
 
     guided: int
@@ -40,6 +44,8 @@ class Clearing:
     bound: float = 0.0
     keep: float = 0.0
     flat: float = 0.0
+    ease: float = 1.0
+    indoors: float = 1.0
 
     def __call__(
         self, told: Tensor, cells: Tensor, picture: Tensor, airlight: Tensor
@@ -49,15 +55,17 @@ class Clearing:
         told: t of cells (B,1,h,w); cells: their mean colours (B,3,h,w); picture (B,3,H,W) in
         [0,1], H and W as many cells; airlight (B,3,1,1).
         """
-        told = 1 / (1 + (1 / told - 1) * (1 + (self.far - 1) * (1 - told)))
+        light = luma_of(airlight)
+        share = 1 - (1 - self.indoors) * ramp(light, *INDOORS)
+        further = share * (self.far - 1) * (1 - told) ** self.ease
+        told = 1 / (1 + (1 / told - 1) * (1 + further))
         if self.bound:
             dark = self.bound * (1 - (cells / airlight).amin(1, keepdim=True))
             told = torch.maximum(told, largest_around(dark)).clamp(max=1.0)
         luma = luma_of(cells)
         luma_mean = window_means(luma, self.guided)
         if self.keep:  # A + (mean - A) / t = keep x mean, solved for t
-            light = luma_of(airlight)
-            least = (light - luma_mean) / (light - self.keep * luma_mean).clamp(min=0.01)
+            least = (light - luma_mean) / (light - share * self.keep * luma_mean).clamp(min=0.01)
             told = torch.maximum(told, least).clamp(max=1.0)
         means = window_means(torch.cat((told, luma**2, luma * told), 1), self.guided)
         told_mean, squares, products = means.split(1, dim=1)
@@ -80,7 +88,7 @@ def without_blind_spots(picture: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]
     h, w: multiples of 4.
     """
     burnt, white = BURNT
-    kept = ((white - cells.amin(1, keepdim=True)) / (white - burnt)).clamp(0.0, 1.0)
+    kept = 1 - ramp(cells.amin(1, keepdim=True), burnt, white)
     light = cells.amax(1, keepdim=True)
     lit = torch.minimum(light.amax(3, keepdim=True), light.amax(2, keepdim=True)) > BLACK
     kept = -largest_around(-kept * lit.to(kept.dtype))
@@ -111,6 +119,11 @@ def where_hazy(airlight: Tensor, gain: Tensor) -> Tensor:
     wide = functional.interpolate(airlight, scale_factor=4.0, mode="nearest")
     weighed = (haze * wide).mean((-2, -1), keepdim=True)
     return weighed / haze.mean((-2, -1), keepdim=True)
+
+
+def ramp(values: Tensor, start: float, end: float) -> Tensor:
+    """0 up to `start`, 1 from `end` on, linear between."""
+    return ((values - start) / (end - start)).clamp(0.0, 1.0)
 
 
 def bent(restored: Tensor, hazy: Tensor, toe: float) -> Tensor:

@@ -38,10 +38,11 @@ class QuarterNet(nn.Module):
     half these sizes. strength: 1 to train with; one that is trained may go further, hazy +
     strength (J - hazy), as who must hedge between more haze and less clears too little.
     guided: 0 for t as it is told for pixels; else for cells of fold x fold, made t of pixels by
-    `Clearing` in windows of so many cells, with its `far`, `bound`, `keep`, `flat`. one_airlight: A
-    is one colour, its mean where there is haze. toe: J this near to black or white, in [0,0.2], is
-    bent away from it (`bent`); what the law asks, J >= 0, without an edge. fill: it looks at what
-    `without_blind_spots` leaves. None of these has weights.
+    `Clearing` in windows of so many cells, with its `far`, `bound`, `keep`, `flat`, `ease` and
+    `indoors`. one_airlight: A is one colour, its mean where there is haze. exposed: without it, e
+    is 1. toe: J this near to black or white, in [0,0.2], is bent away from it (`bent`); what the
+    law asks, J >= 0, without an edge. fill: it looks at what `without_blind_spots` leaves. None of
+    these has weights.
     """
 
     def __init__(
@@ -53,11 +54,14 @@ class QuarterNet(nn.Module):
         strength: float = 1.0,
         guided: int = 0,
         one_airlight: bool = False,
+        exposed: bool = True,
         toe: float = 0.0,
         far: float = 1.0,
         bound: float = 0.0,
         keep: float = 0.0,
         flat: float = 0.0,
+        ease: float = 1.0,
+        indoors: float = 1.0,
         fill: bool = False,
     ):
         super().__init__()
@@ -72,11 +76,13 @@ class QuarterNet(nn.Module):
         if not (far >= 1 and 0 <= bound <= 2 and 0 <= keep < 1 and 0 <= flat <= 1):
             given = f"far is {far}, bound {bound}, keep {keep}, flat {flat}"
             raise ValueError(f"{given}; expected 1 or more, 0 to 2, 0 to below 1, 0 to 1")
+        if not (1 <= ease <= 4 and 0 < indoors <= 1):
+            raise ValueError(f"ease is {ease}, indoors {indoors}; expected 1 to 4, over 0 to 1")
         if (far, bound, keep, flat) != (1, 0, 0, 0) and not (guided and one_airlight):
             raise ValueError("far, bound, keep and flat need guided and one_airlight")
         self.fold, self.strength, self.fill = fold, strength, fill
-        self.one_airlight, self.toe = one_airlight, toe
-        self.clearing = Clearing(guided, far, bound, keep, flat) if guided else None
+        self.one_airlight, self.exposed, self.toe = one_airlight, exposed, toe
+        self.clearing = Clearing(guided, far, bound, keep, flat, ease, indoors) if guided else None
         half, deep = 2 * width, 3 * width
         # A pixel unshuffle and a convolution of what it gives are one convolution with this stride.
         # Of 8x8 pixels, it has no need of neighbours as well.
@@ -128,9 +134,8 @@ class QuarterNet(nn.Module):
         deep = self.bottom(self.to_deep(eighth))
         airlight = torch.sigmoid(self.airlight(deep).float())
         # Softsign and not tanh: it never loses its gradient.
-        exposure = 2 ** functional.softsign(
-            self.exposure(deep.mean((-2, -1), keepdim=True)).float()
-        )
+        whole = self.exposure(deep.mean((-2, -1), keepdim=True)).float()
+        exposure = 2 ** functional.softsign(whole) if self.exposed else torch.ones_like(whole)
         eighth = self.up2(eighth + twice(self.from_deep(deep)))
         quarter = self.up1(quarter + twice(self.from_half(eighth)))
         # As 1 + softplus: exponential towards 1, linear above 2; five times as fast on a CPU.
