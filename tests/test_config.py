@@ -121,6 +121,7 @@ def test_overrides_reach_arguments_and_the_later_wins(recipe_file: Path):
         ("optimizer.lr=nan", "recipe key 'optimizer.lr' must be a finite number, not nan"),
         ("losses.l1.weight=inf", "recipe key 'losses.l1.weight' must be a finite number, not inf"),
         ("schedule.steps=0", "recipe key 'schedule.steps' must be at least 1, not 0"),
+        ("losses.l1.weight=-1", "recipe key 'losses.l1.weight' must be at least 0, not -1"),
         ("schedule.accumulate=0", "recipe key 'schedule.accumulate' must be at least 1, not 0"),
         ("optimizer.lr=-1", "recipe key 'optimizer.lr' must be at least 0, not -1.0"),
         ("augment.scale=[0, 1]", "recipe key 'augment.scale' must be from 0.01 to 100, not 0.0"),

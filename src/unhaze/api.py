@@ -44,20 +44,20 @@ def dehaze(
     color_space: str | None = None,
     bands: str | None = None,
 ) -> Picture:
-    """Clears `picture`, and returns it in its type, size and number range.
+    """Returns `picture` without haze, in the same type, size and range of values.
 
-    path (str or Path) of a photo or video: writes `out`, or photo.unhazed.jpg beside photo.jpg, and
-    returns that path. bytes of an image file: bytes in the same format, or one that can be written.
-    NumPy (H,W), (H,W,3), (H,W,4: alpha is kept) or (B,H,W,3 or 4), RGB, uint8, uint16 or float in
-    [0,1]. PIL image of 8 bits a channel: one of mode L, LA, RGB or RGBA, with the same `info`, seen
-    by the ICC profile in that; of 16 bits: one of mode I;16, or I if it was (there, values up to
-    255 are of 8 bits). PyTorch (3,H,W) or (B,3,H,W), uint8, uint16 or float in [0,1], on any
-    device. What alpha hides, or the mask of a masked array, has no influence.
-    strength: 0 changes nothing, 1 clears fully. protect_sky, lift_shadows, white_balance: 0 (as the
-    model has it) to 1, see `unhaze.outputs.CONTROLS`. model, device, analysis, native: as for
-    Restorer, which is kept for later calls with the same ones. format ... bands: how files are read
-    and written, see `unhaze.outputs.OPTIONS`; for paths and bytes only.
-    UnhazeError for everything else, and for an `out` that exists without `overwrite`.
+    picture: path (str or Path) of a photo or video: writes `out`, by default photo.unhazed.jpg
+        beside photo.jpg, and returns its path. Bytes of an image file: returns such bytes.
+        NumPy (H,W), (H,W,3), (H,W,4) or (B,H,W,3 or 4): RGB, uint8, uint16 or float in [0,1].
+        PIL image of modes L, LA, RGB, RGBA, with the same `info`, whose ICC profile is applied;
+        or of 16 bits: I;16 and I (of which values up to 255 are 8 bits).
+        PyTorch (3,H,W) or (B,3,H,W) on any device: uint8, uint16 or float in [0,1].
+        Alpha is kept; pixels that it, or the mask of a masked array, hides have no influence.
+    strength: from 0 (unchanged) to 1 (full). protect_sky, lift_shadows, white_balance: from 0 (off)
+        to 1; see `unhaze.outputs.CONTROLS`.
+    model, device, analysis, native: see Restorer, which is kept for calls with the same values.
+    format ... bands: of paths and bytes; see `unhaze.outputs.OPTIONS`.
+    Raises UnhazeError for other input, and if `out` exists and `overwrite` is False.
     """
     given = {"device": device, "analysis": analysis, "native": native, "overwrite": overwrite}
     check_arguments(dehaze, {"picture": picture} | given, "dehaze")
@@ -196,10 +196,14 @@ def _dehaze_masked(picture: "np.ma.MaskedArray", clear: Clear) -> "np.ma.MaskedA
 
 def check_range(samples: "np.ndarray") -> None:
     """UnhazeError unless uint8, uint16, or float in [0,1]."""
+    import numpy as np
+
     if samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
         return
     if samples.dtype.kind != "f":
         raise UnhazeError(f"the array is {samples.dtype}; expected uint8, uint16 or float in [0,1]")
+    if not np.isfinite(samples).all():
+        raise UnhazeError("the array has values that are no finite numbers; expected [0,1]")
     low, high = float(samples.min()), float(samples.max())
     if not (low >= 0 and high <= 1):
         raise UnhazeError(f"the array has values from {low:g} to {high:g}; expected [0,1]")

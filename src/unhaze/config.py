@@ -248,6 +248,11 @@ def check_limits(recipe: Recipe) -> None:
             if number < smallest or (largest is not None and number > largest):
                 expected = f"from {smallest} to {largest}" if largest else f"at least {smallest}"
                 raise UnhazeError(f"recipe key '{dotted}' must be {expected}, not {number}")
+    for name, loss in recipe.losses.items():
+        if loss.weight < 0:
+            raise UnhazeError(
+                f"recipe key 'losses.{name}.weight' must be at least 0, not {loss.weight:g}"
+            )
     one_of("recipe key 'schedule.decay'", recipe.schedule.decay, DECAYS)
     low, high = recipe.augment.scale
     if low > high:

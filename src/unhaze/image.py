@@ -18,9 +18,9 @@ processes: set[int] = set()  # in which libvips was used: this one, and any that
 
 
 def check_process() -> None:
-    """UnhazeError in a process forked from one that has used libvips; call it before using that.
+    """Raises UnhazeError in a process forked from one that has called this, which opens pictures.
 
-    libvips' threads are not copied by a fork, which would wait for them for ever.
+    A fork has no copies of libvips' threads, and would wait for them for ever.
     """
     processes.add(os.getpid())
     if len(processes) > 1:

@@ -136,8 +136,8 @@ def check_option(name: str, value: Any) -> None:
         if value in option.choices and not isinstance(value, bool):
             return
         words = ", ".join(map(str, option.choices))
-        hint = f"; {nearest(value, map(str, option.choices))}" if isinstance(value, str) else ""
-        raise UnhazeError(f"{name} is {value!r}{hint}; expected one of {words}")
+        near = isinstance(value, str) and nearest(value, map(str, option.choices))
+        raise UnhazeError(f"{name} is {value!r}; {near or f'expected one of {words}'}")
     if option.limits:
         low, high = option.limits
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:

@@ -83,14 +83,14 @@ def lay_over(lower: Table, upper: Table) -> Table:
     return merged
 
 
-def read_toml(path: Path) -> Table:
-    """A TOML file."""
+def read_toml(path: Path, kind: str = "recipe") -> Table:
+    """A TOML file; `kind` says in messages of what."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UnhazeError(f"cannot read recipe '{path}': {error.strerror}") from error
+        raise UnhazeError(f"cannot read {kind} '{path}': {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UnhazeError(f"recipe '{path}' is not valid TOML: {error}") from error
+        raise UnhazeError(f"{kind} '{path}' is not valid TOML: {error}") from error
 
 
 def apply_override(table: Table, override: str) -> None:

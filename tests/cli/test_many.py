@@ -174,6 +174,8 @@ def test_photos_and_videos_in_one_folder(unhaze, folder: Path, half: Path):
         (["clip.mp4", "--compare"], "--compare: for photos, and no input is one"),
         (["clip.mp4", "--strip-metadata"], "--strip-metadata: for photos, and no input is one"),
         (["clip.mp4", "-o", "-", "--quality", "9"], "--quality: for photos, and no input is one"),
+        (["0.png", "-o", "clip"], "'clip' is a file; expected a folder, or for one input"),
+        (["clip.mp4", "--encoding", "absent.toml"], "cannot read encoding 'absent.toml'"),
         (["clip.mp4", "--start", "soon"], "'soon' is not a time"),
         (["clip.mp4", "--start", "1:2:3:4"], "'1:2:3:4' is not a time"),
         (["clip.mp4", "--end", "nan"], "'nan' is not a time"),
@@ -186,6 +188,7 @@ def test_photos_and_videos_in_one_folder(unhaze, folder: Path, half: Path):
 )
 def test_wrong_use(unhaze, folder: Path, half: Path, words: list[str], message: str):
     (folder / "clip.mp4").touch()
+    (folder / "clip").touch()
     (folder / "empty.txt").touch()
     done = unhaze(*words, "--model", half, cwd=folder)
     assert (done.returncode, done.stdout) == (2, b"")

@@ -333,3 +333,11 @@ def test_json_has_a_note_for_each_loss(unhaze, tmp_path, caplog):
     words = [tmp_path / "b.png", "-o", tmp_path / "b.jpg", "--model", "dcp", "--json"]
     (entry,) = json.loads(unhaze("run", *words).stdout)["files"]
     assert entry["notes"] == ["'.jpg' holds no 16 bits a channel; rounded to 8"]
+
+
+@pytest.mark.parametrize(("suffix", "bits"), [(".jpg", 8), (".png", 16)])
+def test_floats_are_rounded_once(suffix: str, bits: int, caplog):
+    photo.encode(Photo(colours().astype(np.float32) / 255), suffix)
+    assert caplog.messages == [
+        f"'{suffix}' holds no floating-point samples; rounded to {bits} bits"
+    ]

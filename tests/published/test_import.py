@@ -48,6 +48,8 @@ def test_aodnet_in_both_published_layouts(prefix, layout, tmp_path):
     assert same(loaded.net, random_parameters("aodnet"))
     assert loaded.part.arguments == {}
     assert loaded.facts["licence"] and len(loaded.facts["published_sha256"]) == 64
+    with pytest.raises(UnhazeError, match="was written by unhaze, which reads it as it is"):
+        import_weights(report.path, tmp_path / "again.safetensors")
 
 
 def test_dehazenet_kernels_are_read_column_by_column(tmp_path):

@@ -18,9 +18,10 @@ from tests.quick import slow_but
 from tests.training.forks import ranks, start, together
 from unhaze import runs
 from unhaze.config import LossPart, Part, Recipe, load_config
+from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.tensors import load_tensors
-from unhaze.training import train
+from unhaze.training import check_batches, train
 from unhaze.training.loop import TrainResult
 from unhaze.training.steps import learning_rate
 from unhaze.weights import load_weights, newest_state
@@ -183,7 +184,7 @@ def test_kill_during_a_save_leaves_a_whole_state(moment, recipe, recipe_file, tm
 TRAIN = """
 import sys
 from unhaze.config import load_config
-from unhaze.training import train
+from unhaze.training import check_batches, train
 from unhaze.training.loop import TrainResult
 train(load_config(sys.argv[1]), out=sys.argv[2])
 """
@@ -327,3 +328,19 @@ def test_learning_rate_in_stairs_straight_or_not_at_all(recipe):
     assert rates == pytest.approx([1, 1, 0.5, 0])
     constant = dataclasses.replace(recipe.schedule, steps=100, decay="none", warmup=10)
     assert [learning_rate(step, constant, 1.0) for step in (4, 10, 99)] == [0.5, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "drawn"),
+    [
+        (torch.full((2, 3, 8, 8), 255.0), r"\(2, 3, 8, 8\) torch.float32 from 255 to 255"),
+        (torch.full((2, 3, 8, 8), -1.0), "from -1 to -1"),
+        (torch.zeros(2, 8, 8, 3), r"\(2, 8, 8, 3\) torch.float32"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), "torch.uint8"),
+    ],
+)
+def test_pictures_in_another_form_are_refused(recipe, pictures: torch.Tensor, drawn: str):
+    good = torch.rand(2, 3, 8, 8)
+    check_batches(recipe, [PairedBatch(good, good)])
+    with pytest.raises(UnhazeError, match=rf"data 'rgbd' draws .*{drawn}.*; expected \(B,3,H,W\)"):
+        check_batches(recipe, [PairedBatch(good, pictures)])

@@ -226,7 +226,9 @@ def targets_of(
             )
         return {source: folder}
     if folder.exists() and not folder.is_dir():
-        raise UnhazeError(f"'{out}' is a file; several inputs need a folder")
+        raise UnhazeError(
+            f"'{out}' is a file; expected a folder, or for one input a file with a suffix"
+        )
     if has_known_suffix(folder) and not folder.exists():
         raise UnhazeError(f"'{out}' has the name of a file; several inputs need a folder")
     targets = targets_below(found.values(), output)

@@ -175,7 +175,8 @@ def token_of(token: str, file: str | None) -> str:
     try:
         found = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UnhazeError(f"cannot read the token in '{file}': {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise UnhazeError(f"cannot read the token in '{file}': {why}") from error
     if not found:
         raise UnhazeError(f"the token file '{file}' is empty; anybody could use the server")
     return found

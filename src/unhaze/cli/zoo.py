@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unhaze.errors import UnhazeError
+
 if TYPE_CHECKING:
     from unhaze.zoo import Offer
 
@@ -78,8 +80,6 @@ def check_consent(offer: "Offer", yes: bool) -> None:
     """Asks on a terminal; without one, --yes must have been given."""
     import sys
 
-    from unhaze.errors import UnhazeError
-
     if yes:
         return
     told = "without a licence you may not be permitted to use or redistribute these weights"
@@ -112,5 +112,7 @@ def identify(files: tuple[str, ...], net: str | None, as_json: bool) -> None:
 
 
 def files_in(path: Path) -> list[Path]:
-    """The file itself, or all in a folder."""
+    """The file itself, or all in a folder. UnhazeError: there is neither."""
+    if not path.exists():
+        raise UnhazeError(f"no file '{path}'")
     return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]

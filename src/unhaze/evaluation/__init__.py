@@ -1,6 +1,6 @@
-"""Measures a model on photos: restore each, compare it with the clear one, keep what was seen.
+"""Measures a model: restores each picture, compares it with the clear one, saves the results.
 
-While one picture is restored, the one before is measured.
+While one picture is restored, the previous one is measured.
 """
 
 import json
@@ -40,30 +40,29 @@ from unhaze.validation import lookup
 
 __all__ = ["Evaluation", "commit", "evaluate", "sha256", "write_result"]
 
-MEANS = (*METRICS, "fade_hazy", "change", "luminance")  # over the pictures, of an Evaluation
-ORIGIN = ("recipe", "step", "training", "settings")  # of an Evaluation, from the weights
+MEANS = (*METRICS, "fade_hazy", "change", "luminance")  # fields: means
+ORIGIN = ("recipe", "step", "training", "settings")  # fields from the weights
 SMALLEST = 16  # long side in pixels
 RESCALES = (0.05, 8.0)
-AT_ONCE = 3  # pictures: one that is restored, two that are read or measured
+AT_ONCE = 3  # pictures: one being restored, two being read or measured
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """A measurement. Values are means over the pictures; None: not measured.
 
-    recipe, step, training (samples, seconds, hardware), settings (see `resolved`): where the
-    weights come from, if they say.
+    recipe, step, training (samples, seconds, hardware), settings (see `resolved`): the origin of
+    the weights, if they state it.
 
     psnr in dB; fade_hazy is the FADE of the inputs. change: mean |restored - hazy| in [0,1].
-    luminance: mean relative change of the pictures' mean luminance (-0.05: 5 % darker). harm:
-    means of `metrics.side_effects.HARM`, of pictures without a truth and of clear ones that stay.
-    compared_with: what psnr, ssim, ciede2000, vi, ri compare the restored picture with: "clear", or
-    "input" where clear photos are to stay as they are, or None. long_side: pixels to which all
-    pictures were brought; None: as they are. rescale: see `evaluate`.
-    params: None where an .onnx file does not say. seconds: restoring all pictures, without reading
-    and measuring them, which goes on beside it. per_image: name, numbers and seconds of each
-    picture. failed: name and error of each picture that could not be measured; it is in no mean and
-    not counted in images.
+    luminance: mean relative change of the pictures' mean luminance (-0.05: 5 % darker). harm: means
+    of `metrics.side_effects.HARM`, for pictures without ground truth and for unchanged clear ones.
+    compared_with: the reference of psnr, ssim, ciede2000, vi and ri: "clear"; "input" for clear
+    photos that should not change; or None. long_side: pixels to which all pictures were resized;
+    None: unchanged. rescale: see `evaluate`. params: None if an .onnx file does not state it.
+    seconds: for restoring all pictures, without reading and measuring, which run in parallel.
+    per_image: name, numbers and seconds of each picture. failed: name and error of each picture
+    that could not be measured, which is not included in means or images.
     """
 
     model: str
@@ -97,7 +96,7 @@ class Evaluation:
     failed: list[dict[str, str]]
 
     def to_json(self) -> str:
-        """One JSON document; what was not measured is null."""
+        """Returns one JSON document; values that were not measured are null."""
         return json.dumps(without_nan(asdict(self)), indent=1)
 
 
@@ -116,19 +115,19 @@ def evaluate(
     net: str | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """Restores the whole hazy picture of each pair and measures the unrounded result.
+    """Restores the hazy picture of each pair at full size and measures the unrounded result.
 
     model: shipped name, prior, .onnx, .safetensors, run folder (averaged weights, newest state),
     published checkpoint, name of `unhaze zoo get`, `identity`, or a folder of pictures restored by
-    whatever else, named as the hazy ones. net: what a checkpoint is of, "name" or "name/preset".
-    metrics: by default those that need a clear picture, or FADE where none of the pairs has one; a
-    picture that is its own clear one shall stay as it is. limit: only the first so many.
-    long_side: shrinks or enlarges every picture to it beforehand. rescale: the model sees the hazy
-    picture at so many times its size, and what it returns is brought back before it is measured.
-    save: a new folder for restored/ and strips/ (hazy | restored | clear) of PNGs, per_image.csv
-    and evaluation.json; it appears whole at the end, and `overwrite` replaces nothing but an
-    evaluation. progress: counts on stderr. A picture that cannot be measured is named in `failed`,
-    and the rest goes on. UnhazeError for all else, and if no picture could be measured.
+    another program, named like the hazy ones. net: network of a checkpoint, "name" or
+    "name/preset". metrics: by default those that need a clear picture, or FADE if no pair has one;
+    a clear picture paired with itself should not change. limit: number of pictures, from the first.
+    long_side: every picture is resized to it first. rescale: factor by which the hazy picture is
+    resized for the model; the result is resized back before it is measured. save: a new folder for
+    restored/ and strips/ (hazy | restored | clear) of PNGs, per_image.csv and evaluation.json; it
+    appears when it is complete, and `overwrite` replaces only an evaluation. progress: counts on
+    stderr. A picture that cannot be measured is listed in `failed`, and the others are measured.
+    UnhazeError for all other errors, and if no picture could be measured.
     """
     check_sizes(long_side, rescale)
     pairs, metrics = check_request(pairs, protocol, metrics, limit, save)
@@ -169,7 +168,7 @@ def evaluate_each(
     long_side: int | None,
     progress: bool,
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """`per_image` and `failed` of an Evaluation. UnhazeError if no picture could be measured."""
+    """Returns `per_image` and `failed`. UnhazeError if no picture could be measured."""
 
     def row_of(pair: PairFiles) -> dict[str, Any] | UnhazeError:
         try:
@@ -199,7 +198,7 @@ def check_request(
     limit: int | None,
     save: Path | str | None,
 ) -> tuple[list[PairFiles], tuple[str, ...]]:
-    """The pairs and metrics that are meant, or an UnhazeError before any work is done."""
+    """Returns the selected pairs and metrics; UnhazeError before any work is done."""
     lookup(PROTOCOLS, protocol, "protocol")
     if limit is not None and limit < 1:
         raise UnhazeError(f"limit is {limit}; it must be at least 1")
@@ -220,7 +219,7 @@ def check_request(
 
 
 def check_sizes(long_side: int | None, rescale: float) -> None:
-    """UnhazeError unless both make sense."""
+    """Raises UnhazeError for invalid values."""
     if long_side is not None and (not isinstance(long_side, int) or long_side < SMALLEST):
         raise UnhazeError(f"long side is {long_side!r} pixels; expected at least {SMALLEST}")
     low, high = RESCALES
@@ -231,7 +230,7 @@ def check_sizes(long_side: int | None, rescale: float) -> None:
 def mean_harm(
     rows: list[dict[str, Any]], pairs: Sequence[PairFiles]
 ) -> dict[str, float | None] | None:
-    """`Evaluation.harm`; None where hazy pictures have clear ones: there PSNR shows what harms."""
+    """Returns `Evaluation.harm`; None for hazy pictures with clear ones, where PSNR shows harm."""
     if compared_with(pairs) == "clear":
         return None
     return {name: mean(rows, name) for name in HARM}
@@ -245,7 +244,7 @@ def compared_with(pairs: Sequence[PairFiles]) -> str | None:
 
 
 def read_pair(pair: PairFiles, long_side: int | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """hazy and clear (or None) as (H,W,3) float32 in [0,1]."""
+    """Returns hazy and clear (or None) as (H,W,3) float32 in [0,1]."""
     hazy, clear = to_float(photo.read_rgb(pair.hazy)), None
     if pair.clear is not None:
         clear = fit_clear(pair, to_float(photo.read_rgb(pair.clear)), hazy)
@@ -263,7 +262,7 @@ def evaluate_pair(
     rescale: float,
     folder: Path | None,
 ) -> dict[str, Any]:
-    """One row of the table, its pictures saved in `folder`. UnhazeError names the picture."""
+    """Returns one row of the table; saves pictures in `folder`. UnhazeError names the picture."""
     hazy, clear = pictures
     try:
         if subject.precomputed is not None:
@@ -302,6 +301,6 @@ def luminance_change(restored: np.ndarray, hazy: np.ndarray) -> float:
 
 
 def mean(rows: list[dict[str, Any]], name: str) -> float | None:
-    """Over the pictures that have the number: FADE has none for a black one."""
+    """Mean over the pictures that have a value; FADE has none for a black picture."""
     values = [row[name] for row in rows if name in row and not math.isnan(row[name])]
     return math.fsum(values) / len(values) if values else None

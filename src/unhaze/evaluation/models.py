@@ -1,4 +1,4 @@
-"""Opens all that can be evaluated: models, checkpoints, folders of restored pictures."""
+"""Opens everything that can be evaluated: models, checkpoints, folders of restored pictures."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -20,8 +20,8 @@ class Subject:
     """What is evaluated.
 
     restore: hazy (H,W,3) float32 in [0,1] -> restored, same shape, not clamped. facts: from the
-    header of its file. precomputed: restored pictures by name, which are used in place of
-    `restore`. turn: held while a picture is restored, as memory is for one at a time.
+    header of its file. precomputed: restored pictures by name, used instead of `restore`. turn: a
+    lock held during restoration, because there is memory for one picture at a time.
     """
 
     restore: Callable[[np.ndarray], np.ndarray]
@@ -36,10 +36,10 @@ class Subject:
 def open_subject(model: str, device: str, network: str | None = None) -> Subject:
     """Opens `model` to restore whole pictures at full resolution on `device`.
 
-    A checkpoint runs in PyTorch (`published.open_weights`), everything else that can be run as it
-    does for users (`restore.models.open_model`); "identity" changes nothing, and a folder of
-    pictures stands for their results. network: of a checkpoint, if it is not recognised.
-    UnhazeError: none of these, or as for these functions.
+    A checkpoint runs in PyTorch (`published.open_weights`), all other models as for users
+    (`restore.models.open_model`); "identity" changes nothing, and a folder of pictures provides
+    finished results. network: of a checkpoint, if it is not recognised. UnhazeError: none of
+    these, or as raised by these functions.
     """
     if model == "identity":
         return Subject(lambda hazy: hazy, 0, None, describe_cpu())
@@ -65,12 +65,12 @@ def open_subject(model: str, device: str, network: str | None = None) -> Subject
 
 
 def no_restoring(hazy: np.ndarray) -> np.ndarray:
-    """UnhazeError: pictures that are restored already are looked up by name."""
+    """Always raises UnhazeError: restored pictures are looked up by name instead."""
     raise UnhazeError("a folder of restored pictures cannot restore other pictures; give a model")
 
 
 def _open_checkpoint(source: Path, device: str, network: str | None) -> Subject:
-    """Opens what `open_weights` takes, with full float32 precision, also on a GPU."""
+    """Opens a checkpoint with `open_weights`, in full float32 precision, also on a GPU."""
     import torch
 
     from unhaze.published import open_weights

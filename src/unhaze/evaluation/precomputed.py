@@ -1,4 +1,4 @@
-"""A folder of pictures that something else has restored, measured as what a model returns."""
+"""A folder of pictures restored by another program, measured like the results of a model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +10,13 @@ from unhaze.data.pairing import PairFiles, list_pictures
 from unhaze.errors import UnhazeError
 from unhaze.image import fitted, to_float
 
-ENDING = ".unhazed"  # of what `unhaze` itself writes beside its inputs
+ENDING = ".unhazed"  # suffix of the results that `unhaze` writes beside its inputs
 
 
 def precomputed_in(folder: Path) -> dict[str, Path]:
-    """The pictures right in a folder by the names of their inputs; none for all else, run folders.
+    """Returns the pictures directly in a folder, by the names of their inputs; {} for run folders.
 
-    UnhazeError: two of them have one name.
+    UnhazeError: two of them have the same name.
     """
     if not folder.is_dir() or any(folder.glob("state-*")) or (folder / "recipe.toml").exists():
         return {}
@@ -32,9 +32,9 @@ def precomputed_in(folder: Path) -> dict[str, Path]:
 def read_precomputed(
     precomputed: Mapping[str, Path], pair: PairFiles, hazy: np.ndarray
 ) -> np.ndarray:
-    """The restored picture of `pair`, float32 (H,W,3), at the size of `hazy`.
+    """Returns the restored picture of `pair`, float32 (H,W,3), at the size of `hazy`.
 
-    UnhazeError: there is none, or its sides have another ratio.
+    UnhazeError: there is none, or its aspect ratio differs.
     """
     path = precomputed.get(pair.name) or precomputed.get(pair.hazy.stem)
     if path is None:

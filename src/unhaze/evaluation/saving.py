@@ -21,7 +21,7 @@ from unhaze.image import to_u8
 if TYPE_CHECKING:
     from unhaze.evaluation import Evaluation
 
-# All that a saved evaluation consists of, folders first: what --overwrite may replace.
+# Everything in a saved evaluation, folders first: --overwrite may replace these.
 SAVED = ("restored", "strips", "per_image.csv", "evaluation.json")
 
 
@@ -32,12 +32,12 @@ def write_result(
     data: str,
     overwrite: bool = False,
 ) -> None:
-    """One file of results/: the name of the data, and the evaluation without `per_image`."""
+    """Writes one file of results/: the name of the data, and the evaluation without `per_image`."""
     path = Path(path)
     if path.exists() and not overwrite:
         raise UnhazeError(f"'{path}' exists; choose another name or overwrite it")
     table = {"data": data} | without_nan(asdict(evaluation))
-    table["model"] = Path(evaluation.model).name  # Where it lies on this computer is no result.
+    table["model"] = Path(evaluation.model).name  # local paths are no result
     del table["per_image"]
     if not evaluation.failed:
         del table["failed"]
@@ -49,10 +49,10 @@ def write_result(
 def new_folder(
     final: Path, overwrite: bool, *, parts: Sequence[str] = SAVED, whole: str = "evaluation"
 ) -> Iterator[Path]:
-    """A folder beside `final` that takes its name when the block ends well, else vanishes.
+    """Yields a folder that is renamed to `final` when the block succeeds, and removed otherwise.
 
-    parts: all that it will hold; those without a suffix are folders and made at once. UnhazeError
-    if `final` is in the way: an older `whole` is replaced if `overwrite`, nothing else ever.
+    parts: its future content; those without a suffix are folders, created at once. UnhazeError if
+    `final` exists: only an older `whole` is replaced, if `overwrite`.
     """
     check_replaceable(final, overwrite, parts, whole)
     with made_aside(final, parents=True) as aside:
@@ -64,7 +64,7 @@ def new_folder(
 
 
 def check_replaceable(final: Path, overwrite: bool, parts: Sequence[str], whole: str) -> None:
-    """UnhazeError if something lies at `final` that is not to be overwritten."""
+    """Raises UnhazeError if `final` exists and may not be overwritten."""
     if final.exists() and not final.is_dir():
         raise UnhazeError(f"'{final}' is a file; expected a folder to save the {whole} in")
     found = sorted(each.name for each in final.iterdir()) if final.exists() else []
@@ -79,7 +79,7 @@ def check_replaceable(final: Path, overwrite: bool, parts: Sequence[str], whole:
 
 
 def save_pictures(folder: Path, name: str, pictures: list[np.ndarray]) -> None:
-    """[hazy, restored, (clear)] -> restored/NAME.png and all side by side in strips/NAME.png."""
+    """Writes restored/NAME.png, and [hazy, restored, (clear)] side by side as strips/NAME.png."""
     rounded = [to_u8(each) for each in pictures]
     gap = np.full((rounded[0].shape[0], 4, 3), 255, np.uint8)
     strip = [part for each in rounded for part in (gap, each)][1:]
@@ -88,7 +88,7 @@ def save_pictures(folder: Path, name: str, pictures: list[np.ndarray]) -> None:
 
 
 def write_tables(evaluation: "Evaluation", folder: Path) -> None:
-    """per_image.csv and evaluation.json."""
+    """Writes per_image.csv and evaluation.json."""
     rows = evaluation.per_image
     with (folder / "per_image.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
@@ -98,7 +98,7 @@ def write_tables(evaluation: "Evaluation", folder: Path) -> None:
 
 
 def without_nan(value: Any) -> Any:
-    """JSON knows no NaN: null instead."""
+    """Replaces NaN, which JSON does not support, by null."""
     if isinstance(value, dict):
         return {key: without_nan(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -107,7 +107,7 @@ def without_nan(value: Any) -> Any:
 
 
 def commit() -> str | None:
-    """The commit that the program runs from, `-dirty` if files differ; None outside a checkout."""
+    """Returns the commit of the program, `-dirty` if files differ; None outside a checkout."""
     root = Path(__file__).parents[3]
     git = shutil.which("git")
     if git is None or not (root / ".git").exists():

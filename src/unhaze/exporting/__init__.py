@@ -1,4 +1,4 @@
-"""Turns a trained network into one ONNX file that is checked against PyTorch before it is kept."""
+"""Exports a trained network to one ONNX file, which is kept only if it agrees with PyTorch."""
 
 import copy
 import json
@@ -22,16 +22,16 @@ from unhaze.nets import find_net
 from unhaze.published import open_weights
 from unhaze.weights import Weights
 
-# Batch, height and width of the pictures on which the file must agree with PyTorch.
+# Batch, height and width of the pictures on which file and PyTorch are compared.
 CHECKED_SIZES = ((1, 1, 1), (1, 1, 7), (1, 5, 3), (2, 33, 64), (1, 64, 32), (1, 90, 121))
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """The written file and how well it agrees with PyTorch.
+    """The written file and its agreement with PyTorch.
 
     max_difference: largest |ONNX Runtime - PyTorch| over the `sizes` (batch, height, width).
-    params: parameters of the network. seconds: for everything, the check included.
+    params: parameters of the network. seconds: in total, including the check.
     """
 
     path: Path
@@ -54,8 +54,8 @@ def export(
 
     `source`, `net`: as for `open_weights`: a run folder, our file or a published checkpoint.
     Its input `hazy` and output `restored` are (batch, 3, height, width) float32 with all three
-    free from 1 up; its metadata is the model's card, with what running it takes. half: weights
-    rounded to float16, which halves the file; it computes in float32. UnhazeError, and
+    free from 1 up; its metadata is the model's card, with the costs of running it. half: weights
+    are rounded to float16, which halves the file; it computes in float32. UnhazeError, and
     nothing is written, if `out` exists without `overwrite`, if it is not named .onnx, if the source
     cannot be read, or if ONNX Runtime differs from PyTorch by more than `tolerance` at any checked
     size.
@@ -94,15 +94,15 @@ def export(
 
 @runtime_checkable
 class Deployable(Protocol):
-    """A network that has a form of fewer parts, for whoever trains it no more."""
+    """A network with a simpler form for inference."""
 
     def deployed(self) -> tuple[nn.Module, dict[str, Any]]:
-        """That form, and the arguments of the network that it is."""
+        """Returns that form, and its network arguments."""
         ...
 
 
 def deployed(weights: Weights) -> Weights:
-    """The same function in fewer parts, if the network has some that only its training needs."""
+    """Returns the inference form, if the network has parts that only training needs."""
     if not isinstance(weights.net, Deployable):
         return weights
     net, arguments = weights.net.deployed()
@@ -113,7 +113,7 @@ def deployed(weights: Weights) -> Weights:
 def card(weights: Weights) -> dict[str, Any]:
     """Returns the card: facts about the network and those of its weights file."""
     net = find_net(weights.part.name)
-    # Ours are trained for all scales, those of others for one.
+    # Our networks are trained for all scales, those of others for one.
     scale = {"analysis": net.analysis} if "published_sha256" in weights.facts else {}
     return (
         weights.facts
@@ -130,7 +130,7 @@ def card(weights: Weights) -> dict[str, Any]:
 
 
 def write_model(model: onnx.ModelProto, facts: dict[str, Any], path: Path) -> None:
-    """One file with `facts` as its metadata: JSON unless plain text."""
+    """Writes one file with `facts` as its metadata, as JSON unless they are text."""
     texts = {
         name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in facts.items()
     }
@@ -139,12 +139,12 @@ def write_model(model: onnx.ModelProto, facts: dict[str, Any], path: Path) -> No
 
 
 def count_parameters(net: nn.Module) -> int:
-    """Returns the number of trainable parameters; buffers are not counted."""
+    """Returns the number of trainable parameters, without buffers."""
     return sum(parameter.numel() for parameter in net.parameters())
 
 
 def compare(net: nn.Module, path: Path) -> float:
-    """Largest difference between PyTorch and ONNX Runtime on random pictures of all sizes."""
+    """Returns the largest difference between PyTorch and ONNX Runtime on random pictures."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

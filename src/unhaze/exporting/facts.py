@@ -1,4 +1,4 @@
-"""Costs of a network: multiplications, memory, and size of the context it sees."""
+"""Costs of a network: multiplications, memory, and size of its context."""
 
 import subprocess
 import sys
@@ -18,13 +18,13 @@ from unhaze.restore.resources import TIMED
 
 COUNTED = 128  # side in pixels of the picture on which strides are counted
 MEASURED = (256, 320)  # height and width of the picture on which memory is measured
-PROBES = ((48, 512), (48, 1536))  # width and length of the pictures that show how far it looks
+PROBES = ((48, 512), (48, 1536))  # width and length of the pictures for measuring the context
 TOLERANCE = 0.1 / 255
 ROUNDED = 32
-LARGE = (256, 512)  # sides in pixels of the pictures that show how the cost grows
+LARGE = (256, 512)  # sides in pixels of the pictures for measuring how the cost grows
 
-# VmHWM is the peak since the program started. What getrusage calls the peak is no use: it starts
-# with that of the parent, which holds PyTorch.
+# VmHWM is the peak since the program started. The peak of getrusage is not usable: it starts with
+# that of the parent process, which has loaded PyTorch.
 RUN_ONCE = """
 import sys, numpy
 from unhaze.restore.engine import Engine
@@ -40,7 +40,8 @@ print(status("VmHWM:") - before)
 
 
 def count_macs(net: nn.Module, height: int, width: int) -> int:
-    """Multiplications for one picture of this size, as PyTorch counts them, computing nothing."""
+    """Returns the multiplications for a picture of this size, as PyTorch counts them, without
+    computing it."""
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
         shapes: dict[str, torch.Tensor] = {
@@ -52,11 +53,11 @@ def count_macs(net: nn.Module, height: int, width: int) -> int:
 
 
 def count_costs(net: nn.Module) -> dict[str, int]:
-    """What `tell_cost` tells before a picture: multiplications.
+    """Returns the multiplications from which `tell_cost` predicts the cost of a picture.
 
-    `macs_per_pixel`: for each pixel more, from 256 x 256 to 512 x 512. `macs_fixed`: besides, for
-    any picture, as where a part of the network sees all of them at one size. `macs_small`: for a
-    picture of `TIMED`, which some networks enlarge first.
+    `macs_per_pixel`: per further pixel, from 256 x 256 to 512 x 512. `macs_fixed`: constant part,
+    of networks that also process every picture at one size. `macs_small`: for a picture of
+    `TIMED`, which some networks enlarge first.
     """
     first, second = (count_macs(net, side, side) for side in LARGE)
     slope = (second - first) / (LARGE[1] ** 2 - LARGE[0] ** 2)
@@ -68,7 +69,7 @@ def count_costs(net: nn.Module) -> dict[str, int]:
 
 
 def measure_strides(model: onnx.ModelProto, values: list[str]) -> list[int]:
-    """Pixels of the picture for each row of the inner `values`, which are (1,C,h,w)."""
+    """Returns pixels of the picture per row of the inner `values`, which are (1,C,h,w)."""
     if not values:
         return []
     opened = onnx.ModelProto()
@@ -83,7 +84,7 @@ def measure_strides(model: onnx.ModelProto, values: list[str]) -> list[int]:
 
 
 def measure_memory(model: Path) -> int | None:
-    """Bytes for each pixel at the peak of a run on the CPU; None where the system does not say."""
+    """Returns peak bytes per pixel of a run on the CPU; None if the system does not report it."""
     if not Path("/proc/self/status").exists():
         return None
     command = [sys.executable, "-c", RUN_ONCE, str(model), *map(str, MEASURED)]
@@ -92,18 +93,18 @@ def measure_memory(model: Path) -> int | None:
 
 
 def measure_context(model: Path) -> int | None:
-    """Returns how many pixels around a part are needed to restore it as in the whole picture.
+    """Returns the margin in pixels that a part needs to be restored as in the whole picture.
 
-    Half of a picture is cut away: how far from the cut does the other half change by more than
-    TOLERANCE? The means over the whole picture are handed to both. None: it changes everywhere (the
-    network takes more than means from the whole picture), so that it cannot run on tiles.
+    Half of a picture is cut away; the margin is the distance from the cut up to which the other
+    half changes by more than TOLERANCE. Both use the means of the whole picture. None: it changes
+    everywhere (the network depends on more than these means) and cannot run on tiles.
     """
     engine = Engine(model, "cpu", threads=torch.get_num_threads())
     for width, length in PROBES:
         limit, context = 0.75 * length / 2, 0
         for hazy in probe_pictures(width, length):
             context = max(context, -(-reach_of(engine, hazy) // ROUNDED) * ROUNDED)
-            if context > limit:  # The other pictures, minutes of a heavy network, can only add.
+            if context > limit:  # the other pictures, which take minutes, could only add
                 break
         else:
             return context
@@ -111,7 +112,7 @@ def measure_context(model: Path) -> int | None:
 
 
 def reach_of(engine: Engine, hazy: np.ndarray) -> int:
-    """Distance in pixels from a cut across the longer side at which it still shows."""
+    """Returns the largest distance in pixels from a cut across the longer side with an effect."""
     axis = 2 if hazy.shape[2] > hazy.shape[3] else 3
     rest = np.split(hazy, 2, axis)[1]
     pools, _ = engine.pools(hazy)
@@ -123,11 +124,11 @@ def reach_of(engine: Engine, hazy: np.ndarray) -> int:
 
 
 def probe_pictures(width: int, length: int) -> list[np.ndarray]:
-    """(1,3,width,length) and (1,3,length,width) float32 in [0,1], on which networks look far.
+    """(1,3,width,length) and (1,3,length,width) float32 in [0,1], where networks have long reach.
 
-    A bright sky without any structure (there AECR-Net's deformable convolutions reach farthest: 135
-    pixels, on noise 76), noise that gets darker, and blocks in haze that grows. In the last two the
-    half that is not cut away differs from the whole in all statistics.
+    A bright sky without structure (where AECR-Net's deformable convolutions reach farthest: 135
+    pixels, 76 on noise), noise that darkens, and blocks in increasing haze. In the last two, the
+    remaining half differs from the whole in all statistics.
     """
     random = np.random.default_rng(0)
     sky = np.full((1, 3, width, length), 0.9, np.float32)

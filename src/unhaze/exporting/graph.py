@@ -1,4 +1,4 @@
-"""A network as an ONNX graph, whose means over the whole picture can be replaced from outside."""
+"""Converts a network to an ONNX graph whose means over the whole picture can be replaced."""
 
 import contextlib
 import logging
@@ -21,8 +21,8 @@ from unhaze.errors import UnhazeError
 from unhaze.exporting.operators import DIRECT, LAST, OPSET, OWN, Translations
 from unhaze.nets.deform_conv import ModulatedDeformConv2d
 
-SMALL = 256  # values; fewer are not worth a node
-# Rewritings of the graph; each looks at one place.
+SMALL = 256  # values; fewer do not justify a node
+# Local rewriting rules of the graph.
 RULES = (
     rules.no_op_expand_rule,
     rules.collapse_slice_rule,
@@ -33,14 +33,14 @@ RULES = (
 
 
 def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
-    """The graph of `net` with its weights inside; `name` is for the message if it has no graph.
+    """Returns the graph of `net` with its weights; `name` is used in error messages.
 
     Sets its deformable convolutions to `as_one_node`: `net` cannot be trained afterwards.
     """
     for layer in net.modules():
         if isinstance(layer, ModulatedDeformConv2d):
             layer.as_one_node = True
-    # A free size must not be 0 or 1 in the example: torch.export would take it for a constant.
+    # A free size must not be 0 or 1 in the example: torch.export would treat it as a constant.
     example, free = torch.rand(2, 3, 37, 50), torch.export.Dim.DYNAMIC
     try:
         with quiet():
@@ -63,8 +63,8 @@ def translate(traced: ExportedProgram) -> torch.onnx.ONNXProgram:
     """Returns the ONNX program of a traced network.
 
     torch.onnx.export first decomposes every network into simpler operators, which traces it again
-    and takes longer than all else together. Only operators that ONNX lacks need that, and those
-    that write in place.
+    and takes longer than everything else together. Only operators that ONNX lacks and in-place
+    operators need this.
     """
     schemas = [getattr(node.target, "_schema", None) for node in traced.graph.nodes]
     if not any(each is not None and each.is_mutable for each in schemas):
@@ -79,8 +79,8 @@ def translate(traced: ExportedProgram) -> torch.onnx.ONNXProgram:
 def known_values(traced: ExportedProgram) -> Callable[..., Any]:
     """`Interpreter.run_node` with the values that tracing found, unless a node has changed.
 
-    torch.onnx.export interprets the graph to see which Python numbers have to become tensors, with
-    symbolic sizes; to compute them all again would be a quarter of the whole export.
+    torch.onnx.export interprets the graph to find Python numbers that must become tensors, with
+    symbolic sizes; computing all values again would take a quarter of the export.
     """
     known = {
         node: (node.args, node.meta["val"]) for node in traced.graph.nodes if "val" in node.meta
@@ -96,7 +96,7 @@ def known_values(traced: ExportedProgram) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def replaced(owner: object, name: str, value: Any) -> Iterator[None]:
-    """Gives an attribute of PyTorch another value; nothing where this version has none."""
+    """Temporarily replaces an attribute of PyTorch, if this version has it."""
     before = getattr(owner, name, None)
     if before is None:
         yield
@@ -128,13 +128,13 @@ def translate_operators(
 
 
 def simplify(model: ir.Model) -> None:
-    """Computes what is constant and joins what is equal, in place.
+    """Folds constants and merges equal nodes, in place.
 
-    torch.onnx would, too, but also tries all pairs of slices for two that are one split: minutes
-    for some networks. Fusions are left to ONNX Runtime, but for batch norms in convolutions.
+    torch.onnx does this as well, but also compares all pairs of slices to find splits, which takes
+    minutes for some networks. Fusions are left to ONNX Runtime, except batch norms in convolutions.
     """
     passes.InlinePass()(model)
-    for _ in range(2):  # shapes known by the first round make more of the second one constant
+    for _ in range(2):  # shapes found in the first round make more values constant in the second
         optimizer.fold_constants(model)
         optimizer.remove_unused_nodes(model)
         passes.CommonSubexpressionEliminationPass()(model)
@@ -146,7 +146,7 @@ def simplify(model: ir.Model) -> None:
 
 
 def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Names the free sizes and drops the exporter's notes, which hold paths of this computer."""
+    """Names the free sizes and removes the exporter's notes, which contain local paths."""
     graph = model.graph
     for value in (graph.input[0], graph.output[0]):
         for axis, free in ((0, "batch"), (2, "height"), (3, "width")):
@@ -160,17 +160,17 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def open_pools(model: onnx.ModelProto) -> list[str]:
-    """Lets a caller replace each mean over the whole picture; returns what they are the means of.
+    """Makes each mean over the whole picture replaceable; returns the values that are averaged.
 
-    Mean number k is taken over rows and columns `from_k` to `to_k` (everything) and becomes the
-    inner value `pool_k`; what follows gets
+    Mean k is computed over rows and columns `from_k` to `to_k` (everything) and becomes the inner
+    value `pool_k`; the following nodes get
 
         pool_k + given * (given_k - pool_k)
 
-    where `given` and `given_k` are 0. All these are constants: others see one picture in and one
-    out. Whoever restores a picture in tiles (`restore.native`) loads the file with the constants as
-    inputs and the means as outputs (`restore.engine`), takes the means over all tiles, and hands
-    them to each tile.
+    where `given` and `given_k` are 0. All these are constants, so the file has one input and one
+    output. To restore a picture in tiles (`restore.native`), the constants become inputs and the
+    means outputs when the file is loaded (`restore.engine`); the means over all tiles are then
+    passed to each tile.
     """
     graph = model.graph
     constants = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
@@ -219,7 +219,7 @@ def rank_of_pool(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> int 
 def store_in_half(model: onnx.ModelProto) -> None:
     """Stores every large float32 constant that float16 holds exactly in float16.
 
-    Each is cast back where it is used; ONNX Runtime does that once, when it loads the file.
+    Each is cast back where it is used, which ONNX Runtime does once, when it loads the file.
     """
     graph, casts = model.graph, []
     for constant in graph.initializer:
@@ -238,13 +238,13 @@ def store_in_half(model: onnx.ModelProto) -> None:
 
 
 def add_constant(graph: onnx.GraphProto, name: str, value: np.ndarray) -> None:
-    """A tensor of the graph under this name."""
+    """Adds a constant tensor to the graph under this name."""
     graph.initializer.append(onnx.numpy_helper.from_array(value, name))
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Holds back what torch.onnx says about operators and packages that play no part here."""
+    """Suppresses messages of torch.onnx about operators and packages that are not used here."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Operators of a traced network as nodes of ONNX, where torch.onnx has no translation."""
+"""ONNX nodes for operators of a traced network that torch.onnx does not translate."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from onnxscript import ir
 
 from unhaze.nets import blocks, deform_conv, fsnet, multiscale
 
-# The first opset with DeformConv. Its functions trace nodes here; their types describe scripts.
+# The first opset with DeformConv. Here its functions trace nodes; their types are for scripts.
 OPSET = 19
 opset: Any = onnxscript.opset19
 LAST = np.iinfo(np.int64).max  # as the end of a slice
@@ -67,13 +67,13 @@ def deform_conv_node(features: Any, offset: Any, mask: Any, weight: Any, bias: A
 
 
 def sum_of_taps_nodes(padded: Any, weights: Any, kernel: Sequence[int], dilation: int) -> Any:
-    """Three ONNX nodes a tap for `unhaze::sum_of_taps`: its window, times its weights, added."""
+    """Three ONNX nodes per tap for `unhaze::sum_of_taps`: window, product with weights, sum."""
     total = None
     pieces = opset.Split(weights, axis=1, num_outputs=kernel[0] * kernel[1])
     for tap, piece in enumerate(pieces):
         places = list(zip(divmod(tap, kernel[1]), kernel))
         starts = [dilation * place for place, _ in places]
-        # From the other end; the last tap's window reaches it.
+        # From the other end, which the last tap's window reaches.
         ends = [dilation * (place - side + 1) or LAST for place, side in places]
         window = opset.Slice(
             padded, *(opset.Constant(value_ints=each) for each in (starts, ends, [2, 3]))
@@ -84,7 +84,7 @@ def sum_of_taps_nodes(padded: Any, weights: Any, kernel: Sequence[int], dilation
 
 
 def sliding_mean_nodes(features: Any, dim: int) -> Any:
-    """ONNX nodes for `unhaze::sliding_mean`: sums up to each place, and of these two subtracted."""
+    """ONNX nodes for `unhaze::sliding_mean`: differences of cumulative sums."""
     zero, one = (opset.Constant(value_ints=[each]) for each in (0, 1))
     axis = opset.Constant(value_ints=[dim])
     size = opset.Gather(opset.Shape(features), axis)
@@ -109,7 +109,7 @@ OWN: Translations = {
     fsnet.OPERATOR: sliding_mean_nodes,
     multiscale.OPERATOR: sum_of_taps_nodes,
 }
-# Of operators that torch.onnx decomposes first; ValueError for forms of them that need it.
+# For operators that torch.onnx decomposes first; ValueError for forms that need it.
 DIRECT: Translations = {
     torch.ops.aten.adaptive_avg_pool2d.default: mean_node,
     torch.ops.aten.batch_norm.default: batch_norm_node,

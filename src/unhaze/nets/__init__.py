@@ -1,4 +1,4 @@
-"""The table of networks and the one way to build them."""
+"""The table of networks, and the function that builds one."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,17 +16,17 @@ NETS = {name: Net(**facts) for name, facts in read_tables("unhaze.nets", "zoo.to
 
 
 def list_nets() -> list[str]:
-    """The names that `create_net` takes: those of `NETS` and of the entry points `unhaze.nets`."""
+    """Returns the names that `create_net` accepts: `NETS` and the entry points `unhaze.nets`."""
     return [*NETS, *plugins.installed("net")]
 
 
 def find_net(name: str) -> Net:
-    """The entry `name` of `NETS`, of an entry point, or at "package.module:Class"."""
+    """Returns the network `name`: from `NETS`, an entry point, or "package.module:Class"."""
     return plugins.find(NETS, name, "net", net_of)
 
 
 def net_of(name: str, build: Callable[..., "nn.Module"]) -> Net:
-    """The entry of a class from elsewhere, by its import path."""
+    """Wraps a class of another package, given by its import path."""
     location = f"{build.__module__}:{build.__qualname__}"
     paper, licence = f"from {build.__module__}", "its own"
     return Net(location, title=name.rpartition(":")[2], paper=paper, licence=licence)

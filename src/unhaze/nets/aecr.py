@@ -20,20 +20,20 @@ class AECRNet(nn.Module):
     hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, in [-1,1] (head "tanh").
 
     whitening: statistics-whitened first convolution; in the authors' code, not in the paper.
-    whitening_statistics: what it trains with, those of the "batch" as in the authors' code, or the
-        "running" ones that the weights it starts from hold. Differs: the noise of small batches
-        stalls learning (1.5 dB on one set of weights), and running ones make several GPUs equal to
-        one. The restoring network is the same.
+    whitening_statistics: used in training: those of the "batch" as in the authors' code, or the
+        "running" ones of the initial weights. Differs: the noise of small batches slows learning
+        (1.5 dB for one set of weights), and with running ones several GPUs equal one. The network
+        for inference is the same.
     fa_blocks: how often the one shared FA block is applied; 6 in the paper (section 3.2).
     dfe: dynamic feature enhancement, two passes of one shared deformable convolution, "after" the
         FA blocks as in the paper, "before" them, or "none" (Table 2); "plain": after, with offsets
-        and masks held at their start. Differs: a warm start that costs a tenth; the weights of
-        "plain" give the very same network in "after".
+        and masks fixed at their initial values. Differs: a first stage at a tenth of the cost; with
+        the weights of "plain", "after" is the same network.
     fusion: how encoder features reach the decoder: "mixup" (equation 2), "sum" (a plain skip
         connection) or "none" (Table 2).
     head: "tanh" as in the authors' code, or "haze": the last layer predicts gain k = 1/t and
-        airlight A, restored = k*hazy - (k-1)*A. Differs: not in the paper; slim networks learn
-        several times faster with the scattering model in their last layer.
+        airlight A, restored = k*hazy - (k-1)*A. Differs: not in the paper; with the
+        scattering model in the last layer, slim networks learn several times faster.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class AECRNet(nn.Module):
         outputs = 3 if head == "tanh" else 4
         self.up3 = nn.Conv2d(width, outputs, 7, padding=3, padding_mode="reflect")
         if head == "haze":
-            # Start near "little haze, bright airlight" and not at half of everything.
+            # Initially little haze and a bright airlight, instead of half of everything.
             bias_of(self.up3).data = torch.tensor([-2.0, 2.0, 2.0, 2.0])
-        # Starting points of the authors' code; the paper only says "learnable".
+        # Initial values of the authors' code; the paper only says "learnable".
         self.mix1 = nn.Parameter(torch.tensor(-1.0)) if fusion == "mixup" else None
         self.mix2 = nn.Parameter(torch.tensor(-0.6)) if fusion == "mixup" else None
 
@@ -93,7 +93,7 @@ class AECRNet(nn.Module):
         return restored[..., :height, :width]
 
     def enhance(self, features: Tensor) -> Tensor:
-        assert self.dfe is not None  # "none" does not come here
+        assert self.dfe is not None  # never called for "none"
         enhance = self.dfe.as_plain if self.dfe_place == "plain" else self.dfe
         return enhance(enhance(features))
 
@@ -116,8 +116,8 @@ def invert_haze(hazy: Tensor, predicted: Tensor) -> Tensor:
 class WhitenedConv2d(nn.Module):
     """FastDeconv, 3 -> 3, 3x3: a convolution on whitened patches (Ye et al., arXiv:1905.11926).
 
-    Trains with the statistics of the batch of all processes (by_batch), evaluates with running
-    ones, like batch norm. Float32 throughout: the Newton-Schulz iteration overflows in half
+    Uses the statistics of the batch of all processes in training (by_batch) and running ones in
+    evaluation, like batch norm. Float32 throughout: the Newton-Schulz iteration overflows in half
     precision.
     """
 

@@ -21,7 +21,7 @@ class AODNet(nn.Module):
         self.conv3 = nn.Conv2d(6, 3, 5, padding=2)
         self.conv4 = nn.Conv2d(6, 3, 7, padding=3)
         self.conv5 = nn.Conv2d(12, 3, 3, padding=1)
-        # Differs: the PyTorch port draws its first weights from N(0, 0.02).
+        # Differs: the PyTorch port initialises weights from N(0, 0.02).
 
     def forward(self, hazy: Tensor) -> Tensor:
         maps1 = torch.relu(self.conv1(hazy))

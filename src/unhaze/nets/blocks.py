@@ -1,4 +1,4 @@
-"""Pieces that several networks share."""
+"""Parts that several networks share."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 def pad_to_multiple(image: Tensor, multiple: int, *, smallest: int = 1) -> Tensor:
-    """`image` (B,C,H,W), mirrored at the bottom and right to the next multiple of `multiple`.
+    """Mirrors `image` (B,C,H,W) at the bottom and right to the next multiple of `multiple`.
 
     A side becomes at least `smallest` pixels, for networks that mirror again on a coarse level.
-    Works from 1x1 up, because the mirror may bounce more than once, and exports with free sizes,
-    because it is a gather and not a padding with data-dependent amounts. Crop with `[..., :H, :W]`.
+    Works from 1x1 up, mirroring repeatedly if necessary, and exports with free sizes, because it is
+    a gather instead of a padding with data-dependent amounts. Crop with `[..., :H, :W]`.
     """
     height, width = image.shape[-2:]
     rows = mirrored(height, multiple, smallest, image.device)
@@ -22,7 +22,7 @@ def pad_to_multiple(image: Tensor, multiple: int, *, smallest: int = 1) -> Tenso
 
 def mirrored(size: int, multiple: int, smallest: int, device: torch.device) -> Tensor:
     """Indices 0, 1 ... size-1, size-2 ... up to a multiple of `multiple`, `smallest` or more."""
-    # A tensor and not a number, because torch.onnx cannot take a remainder by a symbolic number.
+    # A tensor, because torch.onnx does not support a remainder by a symbolic number.
     period = torch.full((1,), 2 * size - 2, device=device).clamp(min=1)
     padded = torch.sym_max((size + multiple - 1) // multiple * multiple, smallest)
     position = torch.arange(padded, device=device) % period
@@ -30,23 +30,23 @@ def mirrored(size: int, multiple: int, smallest: int, device: torch.device) -> T
 
 
 def bias_of(layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> Tensor:
-    """The bias of a layer that was made with one."""
+    """Returns the bias of a layer that has one."""
     assert layer.bias is not None
     return layer.bias
 
 
 def sized(images: Tensor, rows: int, columns: int) -> Tensor:
-    """`images` (B,C,rows,columns) as they are; an exporter learns that this is their size.
+    """Returns `images` (B,C,rows,columns) unchanged; tells an exporter that this is their size.
 
-    For it sizes are formulas, and those of one level would go into those of the next, which takes
-    it minutes or for ever in networks of many levels.
+    In export, sizes are formulas that nest from level to level, which takes minutes or does not
+    finish for networks with many levels.
     """
     return SIZED(images, rows, columns) if is_exporting() else images
 
 
 @torch.library.custom_op("unhaze::sized", mutates_args=())
 def _sized_operator(images: Tensor, rows: int, columns: int) -> Tensor:
-    """As one graph node, which exporting/operators.py translates to none."""
+    """One graph node, which exporting/operators.py removes."""
     return images.clone()
 
 
@@ -59,10 +59,10 @@ SIZED = torch.ops.unhaze.sized.default
 
 
 def plain_size(size: int, least: int) -> int:
-    """`size` as it is, `least` or more; an exporter takes it for a number of its own.
+    """Returns `size` unchanged, at least `least`; for an exporter it becomes a new number.
 
-    For it a size is a formula of the picture's, and one with a maximum in it, as of
-    `pad_to_multiple` with `smallest`, takes it minutes where it comes back in every layer.
+    In export, a size is a formula of the picture's size. One with a maximum, as from
+    `pad_to_multiple` with `smallest`, takes minutes if it occurs in every layer.
     """
     if not is_exporting():
         return size
@@ -72,19 +72,19 @@ def plain_size(size: int, least: int) -> int:
 
 
 def full_precision(images: Tensor) -> AbstractContextManager[object]:
-    """Context without autocast, which an exporter, that has none, would make a graph of its own."""
+    """Context without autocast; in export, which has none, a context would become a subgraph."""
     if is_exporting():
         return nullcontext()
     return torch.autocast(images.device.type, enabled=False)
 
 
 def is_exporting() -> bool:
-    """Whether this runs for `torch.export` (PyTorch 2.7 to 2.11 say so in torch.compile, too)."""
+    """Whether `torch.export` is running (PyTorch 2.7 to 2.11 also report it in torch.compile)."""
     return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
 
 
 def joint_shares(channels: int, squeezed: int) -> nn.Sequential:
-    """(B,channels,H,W) -> (B,channels,1,1) in [0,1]: channel attention, squeezed in the middle."""
+    """(B,channels,H,W) -> (B,channels,1,1) in [0,1]: channel attention with a bottleneck."""
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(1),
         nn.Conv2d(channels, squeezed, 1),
@@ -95,9 +95,9 @@ def joint_shares(channels: int, squeezed: int) -> nn.Sequential:
 
 
 def fuse(shares_of: nn.Module, depths: Sequence[Tensor]) -> Tensor:
-    """The sum of feature maps (B,C,H,W), each weighed by its part of what `shares_of` makes of all.
+    """Returns the sum of feature maps (B,C,H,W), weighted by `shares_of` all of them.
 
-    shares_of: (B,n*C,H,W), all n joined -> n parts that each broadcast to a map.
+    shares_of: (B,n*C,H,W), all n concatenated -> n parts, each broadcast to a map.
     """
     shares = shares_of(torch.cat(list(depths), dim=1)).chunk(len(depths), dim=1)
     fused = shares[0] * depths[0]

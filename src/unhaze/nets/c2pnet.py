@@ -14,7 +14,7 @@ class C2PNet(nn.Module):
 
     hazy (B,3,H,W) in [0,1] -> restored, same shape, unbounded.
 
-    width: channels, divisible by 8. blocks: of each of the three groups.
+    width: channels, divisible by 8. blocks: in each of the three groups.
     """
 
     def __init__(self, *, width: int = 64, blocks: int = 19):
@@ -70,7 +70,7 @@ class Block(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Scales each channel by a share that the means of all channels tell."""
+    """Scales each channel by a share computed from the means of all channels."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -81,7 +81,7 @@ class ChannelAttention(nn.Module):
 
 
 class PhysicsUnit(nn.Module):
-    """Physics-aware dual-branch unit: (1 - t) * a + t * features, a one value for each channel."""
+    """Physics-aware dual-branch unit: (1 - t) * a + t * features, with one a per channel."""
 
     def __init__(self, width: int):
         super().__init__()

@@ -1,9 +1,9 @@
 """CDD-GAN, reconstructed: Unpaired Deep Image Dehazing Using Contrastive Disentanglement Learning
 (Chen et al., ECCV 2022).
 
-arXiv:2203.07677. The paper was not read and no code was published: the networks are
-those of its ancestor NEGCUT (Wang et al., ICCV 2021) and of CycleGAN. docs/cddgan.md lists which
-choice is stated and which inferred. Reproduces: no published number.
+arXiv:2203.07677. The paper was not available and no code was published: the networks are those of
+NEGCUT (Wang et al., ICCV 2021), on which it builds, and of CycleGAN. docs/cddgan.md lists which
+choices are stated and which are inferred. Reproduces: no published number.
 """
 
 from collections.abc import Sequence
@@ -29,14 +29,14 @@ class CDDGenerator(nn.Module):
     hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, in [0,1] (head "tanh").
 
     width: channels of the first convolution. blocks: residual blocks at quarter size.
-    norm: "instance", without parameters, after every convolution but the last, as all ancestors
-        have it. Differs: it erases the level and the contrast of the picture, by which haze is
-        known; "early" has none in the last third of the blocks and after them, "none" has none.
+    norm: "instance", without parameters, after every convolution except the last, as in NEGCUT and
+        CycleGAN. Differs: it removes the level and contrast of the picture, which haze changes;
+        "early" has none in the last third of the blocks and after them, "none" has none.
     head: "tanh", the picture itself. Differs: "haze" predicts the optical depth of the haze and one
-        airlight A a picture, t = exp(-depth), restored = (hazy - A) / t + A; "veil", for the way
-        back, adds such haze.
+        airlight A per picture, t = exp(-depth), restored = (hazy - A) / t + A; "veil", for the
+        other direction, adds such haze.
     shrink: Differs: the network sees the picture as blocks of shrink x shrink pixels (pixel
-        unshuffle), and returns pictures so, but haze as one value a block; 1 is the ancestors'
+        unshuffle) and returns pictures in this way, but haze as one value per block; 1 is NEGCUT's
         network, 2 costs a quarter.
     """
 
@@ -77,7 +77,7 @@ class CDDGenerator(nn.Module):
         return self.translate(hazy, ())[0]
 
     def translate(self, hazy: Tensor, layers: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
-        """The restored picture, and the features of `layers` met on the way (see `encode`)."""
+        """Returns the restored picture and the features of `layers` (see `encode`)."""
         height, width = hazy.shape[-2:]
         padded = self.pad(hazy)
         features, found = self.walk(padded, layers, whole=True)
@@ -88,15 +88,15 @@ class CDDGenerator(nn.Module):
         return self.answer(padded, last)[..., :height, :width], found
 
     def encode(self, image: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Features (B,C,h,w) of `image` (B,3,H,W) in [0,1], computed up to the last of `layers`.
+        """Returns features (B,C,h,w) of `image` (B,3,H,W) in [0,1], up to the last of `layers`.
 
-        Layers are numbered as in the ancestors' code: 0 the padded picture, 4 and 8 the second and
+        Layers are numbered as in NEGCUT's code: 0 the padded picture, 4 and 8 the second and
         third convolution before their norm, 12 the first residual block, 13 the second, ...
         """
         return self.walk(self.pad(image), layers, whole=False)[1]
 
     def channels(self, layer: int) -> int:
-        """Of the features of `layer`. ValueError if the network has no such layer."""
+        """Returns the channels of `layer`. ValueError if the network has no such layer."""
         known = {0: 3 * self.shrink**2, 4: 2 * self.width, 8: 4 * self.width}
         known |= {12 + index: 4 * self.width for index in range(len(self.blocks))}
         if layer not in known:
@@ -105,7 +105,7 @@ class CDDGenerator(nn.Module):
         return known[layer]
 
     def opposite(self) -> "CDDGenerator":
-        """A generator of the same arguments for the way back, clear to hazy; random weights."""
+        """Returns a generator with the same arguments for clear to hazy, with random weights."""
         return CDDGenerator(
             width=self.width,
             blocks=len(self.blocks),
@@ -115,13 +115,13 @@ class CDDGenerator(nn.Module):
         )
 
     def pad(self, image: Tensor) -> Tensor:
-        """To sides that can be halved twice, and that leave a reflection two pixels at the end."""
+        """Pads to sides that can be halved twice and leave two pixels for the last reflection."""
         return pad_to_multiple(image, 4 * self.shrink, smallest=8 * self.shrink)
 
     def walk(
         self, padded: Tensor, layers: Sequence[int], *, whole: bool
     ) -> tuple[Tensor, list[Tensor]]:
-        """Through the encoder and the blocks; unless `whole`, only to the last of `layers`."""
+        """Runs the encoder and the blocks; unless `whole`, only up to the last of `layers`."""
         early = self.norm != "none"
         end = 12 + len(self.blocks) if whole else max(layers)
         features = 2 * padded - 1
@@ -144,17 +144,17 @@ class CDDGenerator(nn.Module):
         return features, [found[layer] for layer in layers]
 
     def answer(self, padded: Tensor, last: Tensor) -> Tensor:
-        """The picture from what the last convolution says, in float32."""
+        """Computes the picture from the output of the last convolution, in float32."""
         if self.head == "tanh":
             return (torch.tanh(functional.pixel_shuffle(last, self.shrink)) + 1) / 2
         if self.shrink > 1:
-            # Smooth: one value for each pixel would let generators paint textures for the critics.
+            # Smooth: with one value per pixel, generators paint textures for the critics.
             last = functional.interpolate(
                 last, scale_factor=self.shrink, mode="bilinear", align_corners=False
             )
-        # A bound of 0 with no gradient under it would be a trap: where there is no haze cycles are
+        # A bound of 0 without gradient below it would be a trap: without haze, cycles are
         # perfect, and two generators that do nothing would never leave it. The other keeps 1/t
-        # under 20. One airlight a picture: with one for each pixel, generators paint lakes.
+        # under 20. One airlight per picture: with one per pixel, generators paint lakes.
         depth = functional.leaky_relu(last[:, :1], 0.1)
         transmission = torch.exp(-DEEPEST * torch.tanh(depth / DEEPEST))
         airlight = torch.sigmoid(last[:, 1:].mean((2, 3), keepdim=True))
@@ -171,7 +171,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = conv(channels, channels, 3, padding=0, normalized=normalized)
         self.conv2 = conv(channels, channels, 3, padding=0, normalized=normalized)
         if not normalized:
-            # Or the features would grow with every block.
+            # Otherwise the features would grow with every block.
             self.conv2.weight.data *= 0.1
 
     def forward(self, features: Tensor) -> Tensor:
@@ -184,10 +184,10 @@ class PatchCritic(nn.Module):
     """PatchGAN (Isola et al., CVPR 2017) of the 70x70 kind, with anti-aliased sampling.
 
     image (B,3,H,W) in [0,1], sides of at least 32 times `shrink` -> scores (B,1,h,w), any number.
-    norm: "instance" as the ancestors. Differs: "none", because the norm hides from the critic what
-        tells haze from none, the level and the contrast of a picture.
-    shrink: Differs: it judges the picture shrunk by this, for haze is no matter of fine texture;
-        patches then cover more of the scene, and 2 costs a quarter.
+    norm: "instance" as in NEGCUT. Differs: "none", because the norm removes the level and contrast
+        of a picture, by which the critic can detect haze.
+    shrink: Differs: it judges the picture shrunk by this factor, because haze does not depend on
+        fine texture; patches then cover more of the scene, and 2 costs a quarter.
     """
 
     def __init__(self, *, width: int = 64, norm: str = "instance", shrink: int = 1):
@@ -220,7 +220,7 @@ class PatchCritic(nn.Module):
 
 
 class ProjectionHeads(nn.Module):
-    """One MLP a layer that brings patch features into the space where they are compared.
+    """One MLP per layer that projects patch features into the space of the comparison.
 
     features (B,N,C) of `layer` (its place in `channels`) -> (B,N,dimension) of length 1, float32.
     """
@@ -234,9 +234,9 @@ class ProjectionHeads(nn.Module):
 
 
 class NegativeGenerators(nn.Module):
-    """One MLP a layer: the mean feature of a picture and noise -> a negative that never was.
+    """One MLP per layer: the mean feature of a picture and noise -> a generated negative.
 
-    context (B,dimension) of `layer` -> (B,count,dimension) of length 1, float32, each of its own
+    context (B,dimension) of `layer` -> (B,count,dimension) of length 1, float32, each from its own
     noise (Instance-wise Hard Negative Example Generation, Wang et al., arXiv:2108.04547).
     """
 
@@ -256,7 +256,7 @@ class NegativeGenerators(nn.Module):
 class FreeNegatives(nn.Module):
     """Negatives that are parameters, the same for every picture (AdCo, arXiv:2011.08435).
 
-    context (B,dimension) counts for nothing but its B -> (B,count,dimension) of length 1.
+    context (B,dimension), of which only B is used -> (B,count,dimension) of length 1.
     """
 
     def __init__(self, layers: int, *, dimension: int = 256, count: int = 256):
@@ -268,8 +268,8 @@ class FreeNegatives(nn.Module):
 
 
 def conv(before: int, after: int, size: int, *, normalized: bool, padding: int = 1) -> nn.Conv2d:
-    """A convolution that starts as the ancestors' do (Xavier, gain 0.02, bias 0) where a norm
-    makes up for the small gain; else with the gain that ReLU needs."""
+    """A convolution initialised as in NEGCUT (Xavier, gain 0.02, bias 0) if a norm compensates
+    for the small gain; otherwise with the gain for ReLU."""
     layer = nn.Conv2d(before, after, size, padding=padding)
     if normalized:
         nn.init.xavier_normal_(layer.weight, gain=0.02)
@@ -280,7 +280,7 @@ def conv(before: int, after: int, size: int, *, normalized: bool, padding: int =
 
 
 def mlp(before: int, after: int, hidden: int | None = None) -> nn.Sequential:
-    """Linear, ReLU, Linear with the ancestors' start."""
+    """Linear, ReLU, Linear with NEGCUT's initialisation."""
     enter, leave = nn.Linear(before, hidden or after), nn.Linear(hidden or after, after)
     for layer in (enter, leave):
         nn.init.xavier_normal_(layer.weight, gain=0.02)
@@ -294,28 +294,28 @@ def activate(features: Tensor, normalized: bool) -> Tensor:
 
 
 def reflect(features: Tensor, amount: int) -> Tensor:
-    """Mirrored at all four sides by `amount` pixels."""
+    """Mirrors all four sides by `amount` pixels."""
     return functional.pad(features, (amount, amount, amount, amount), mode="reflect")
 
 
 def blur_down(features: Tensor) -> Tensor:
     """Every second pixel after the binomial filter 1 2 1 (Zhang, arXiv:1904.11486)."""
-    # 1 2 1 is 1 1 by 1 1, and the second of the two averages can do the sampling.
+    # 1 2 1 is 1 1 convolved with 1 1, and the second average can do the sampling.
     averaged = functional.avg_pool2d(reflect(features, 1), 2, stride=1)
     return functional.avg_pool2d(averaged, 2, stride=2)
 
 
 def blur_up(features: Tensor) -> Tensor:
-    """Twice the size by the filter 1 3 3 1, which is bilinear interpolation."""
+    """Doubles the size with the filter 1 3 3 1, which is bilinear interpolation."""
     return functional.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Divided by their length along the last axis; float32, or 1e-7 would be lost."""
+    """Divides by the length along the last axis; in float32, or 1e-7 would be lost."""
     vectors = vectors.float()
     return vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-7)
 
 
 def instance_norm(features: Tensor) -> Tensor:
-    """Without parameters. What is flat becomes exactly 0, and no rounding error made large."""
+    """Without parameters. Flat features become exactly 0, without amplified rounding errors."""
     return functional.instance_norm(features - features[..., :1, :1])

@@ -12,19 +12,19 @@ from torch.nn import functional
 from unhaze.nets.blocks import sized
 from unhaze.nets.multiscale import Conv, MultiScaleUNet, Stage, filter_groups, reflect
 
-# Side of the pooling and dilation of the filters behind it.
+# Side of the pooling, and dilation of the following filters.
 BRANCHES = ((8, 7), (4, 9), (2, 11))
 
 
 def convir(*, width: int = 32, blocks: int = 4) -> MultiScaleUNet:
     """hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, unbounded.
 
-    width: channels at full size, a multiple of 8. blocks: residual blocks a stage, the last of
-    each with pooled dynamic filters: 4 (small), 8 (base), 16 (large).
+    width: channels at full size, a multiple of 8. blocks: residual blocks per stage, the
+    last of each with pooled dynamic filters: 4 (small), 8 (base), 16 (large).
 
-    `restore_scales` of the network returns its smaller outputs too, which the paper trains.
+    `restore_scales` of the network also returns its smaller outputs, which the paper trains.
 
-    Sides become 256 at least: the filters mirror 7 pixels at 1/32 of the size.
+    Sides are padded to at least 256: the filters mirror 7 pixels at 1/32 of the size.
     """
     if width < 8 or width % 8 or blocks < 1:
         raise ValueError(f"width is {width}, blocks {blocks}; expected 8, 16, ... and 1 or more")
@@ -37,7 +37,7 @@ def convir(*, width: int = 32, blocks: int = 4) -> MultiScaleUNet:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, `pooled` filters between them where it is the last; (B,C,h,w) kept."""
+    """Two convolutions, with `pooled` filters between them in the last one; keeps (B,C,h,w)."""
 
     def __init__(self, channels: int, *, pooled: bool):
         super().__init__()
@@ -52,7 +52,7 @@ class ResidualBlock(nn.Module):
 
 
 class PooledFilters(nn.Module):
-    """Filters at an eighth, a quarter and half of the size, each fed by the one before."""
+    """Filters at an eighth, a quarter and half of the size, each fed by the previous one."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -77,14 +77,14 @@ class PooledFilters(nn.Module):
 
 
 def enlarge(features: Tensor, like: Tensor) -> Tensor:
-    """`features` at the height and width of `like`, corners on corners."""
+    """Resizes `features` to the height and width of `like`, with aligned corners."""
     return functional.interpolate(
         features, size=like.shape[-2:], mode="bilinear", align_corners=True
     )
 
 
 class ShapedFilters(nn.Module):
-    """The sum of a square filter and of two strips, one after the other."""
+    """The sum of a square filter and of two strip filters in series."""
 
     def __init__(self, channels: int, dilation: int):
         super().__init__()
@@ -96,7 +96,7 @@ class ShapedFilters(nn.Module):
 
 
 class StripFilters(nn.Module):
-    """A horizontal, then a vertical strip; gamma and beta mix what they return with the input."""
+    """A horizontal, then a vertical strip; gamma and beta mix their output with the input."""
 
     def __init__(self, channels: int, dilation: int):
         super().__init__()
@@ -159,6 +159,6 @@ class StripFilter(nn.Module):
 def balance(
     scales: SquareFilter | StripFilter, features: Tensor, filtered: Tensor, mean: Tensor
 ) -> Tensor:
-    """Low frequencies (filtered, against their mean) and all of them, scaled by channel."""
+    """Low frequencies (filtered, minus their mean) and all of them, scaled per channel."""
     low = filtered * (scales.inside_all + 1) - scales.inside_all * mean
     return low * scales.lamb_l.view(-1, 1, 1) + features * (scales.lamb_h.view(-1, 1, 1) + 1)

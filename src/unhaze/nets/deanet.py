@@ -1,7 +1,7 @@
 """DEA-Net: Single Image Dehazing Based on Detail-Enhanced Convolution and Content-Guided Attention.
 
 Chen, He and Lu, TIP 2024, arXiv:2301.04805. Reproduces: SOTS indoor 40.20 dB / 0.9934 (DEA-Net),
-41.31 dB / 0.9945 (DEA-Net-CR); 3,653,377 parameters as published, 7,789,313 while it trains.
+41.31 dB / 0.9945 (DEA-Net-CR); 3,653,377 parameters as published, 7,789,313 in training.
 """
 
 import torch
@@ -18,7 +18,7 @@ class DEANet(nn.Module):
     """hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape.
 
     difference: the first convolution of each block is a detail-enhanced one of five kernels, as in
-    training; without, it is the one 3x3 convolution that these amount to (`merge_differences`).
+    training; otherwise it is the equivalent 3x3 convolution (`merge_differences`).
     """
 
     def __init__(self, *, width: int = 32, difference: bool = False):
@@ -54,23 +54,23 @@ class DEANet(nn.Module):
         return self.up3(features)[..., :height, :width]
 
     def deployed(self) -> tuple["DEANet", dict[str, bool]]:
-        """What an export takes in its place, and the arguments that differ."""
+        """Returns the network to export instead, and the arguments that differ."""
         return merge_differences(self), {"difference": False}
 
     def through(self, stage: str, features: Tensor, *, count: int = 4) -> Tensor:
-        """The blocks of a stage, one after the other."""
+        """Runs the blocks of a stage."""
         for number in range(1, count + 1):
             features = self.get_submodule(f"{stage}_block{number}")(features)
         return features
 
 
 def upward(channels: int, width: int) -> nn.ConvTranspose2d:
-    """Twice the size."""
+    """Doubles the size."""
     return nn.ConvTranspose2d(channels, width, 3, 2, padding=1, output_padding=1)
 
 
 class EnhancedBlock(nn.Module):
-    """DEB: a detail-enhanced convolution, ReLU, one more convolution; each with a way around."""
+    """DEB: a detail-enhanced convolution, ReLU, a convolution; each with a skip connection."""
 
     def __init__(self, channels: int, difference: bool):
         super().__init__()
@@ -82,7 +82,7 @@ class EnhancedBlock(nn.Module):
 
 
 class AttentiveBlock(nn.Module):
-    """DEAB: as DEB, with content-guided attention on what comes out."""
+    """DEAB: as DEB, with content-guided attention on the output."""
 
     def __init__(self, channels: int, difference: bool):
         super().__init__()
@@ -97,7 +97,7 @@ class AttentiveBlock(nn.Module):
 
 
 class ContentFusion(nn.Module):
-    """CGAFusion: encoder and decoder features, mixed by attention to their sum."""
+    """CGAFusion: mixes encoder and decoder features by attention computed from their sum."""
 
     def __init__(self, channels: int, reduction: int):
         super().__init__()
@@ -107,7 +107,7 @@ class ContentFusion(nn.Module):
 
     def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
         total = shallow + deep
-        # The attention is a sigmoid already; the published network takes another one.
+        # The attention is already a sigmoid; the published network applies another one.
         share = torch.sigmoid(self.pa(total, self.sa(total) + self.ca(total)))
         return self.conv(total + share * shallow + (1 - share) * deep)
 
@@ -125,7 +125,7 @@ class SpatialAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """(B,C,H,W) -> (B,C,1,1), by way of channels / reduction, or eight."""
+    """(B,C,H,W) -> (B,C,1,1), through channels / reduction, at least eight."""
 
     def __init__(self, channels: int, reduction: int):
         super().__init__()
@@ -139,7 +139,7 @@ class ChannelAttention(nn.Module):
 
 
 class PixelAttention(nn.Module):
-    """(B,C,H,W) features and a coarse map -> a map in [0,1] of each channel and pixel."""
+    """(B,C,H,W) features and a coarse map -> a map in [0,1] per channel and pixel."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -153,14 +153,14 @@ class PixelAttention(nn.Module):
 
 
 def first_convolution(channels: int, difference: bool) -> nn.Module:
-    """Of a block: in training form, or merged."""
+    """The first convolution of a block: in training form, or merged."""
     if difference:
         return DetailEnhancedConv(channels)
     return nn.Conv2d(channels, channels, 3, padding=1)
 
 
 class Kernel(nn.Module):
-    """A convolution's weight and bias under the name `conv`; what is done with them is not here."""
+    """Weight and bias of a convolution under the name `conv`, without forward."""
 
     def __init__(self, channels: int, *, flat: bool):
         super().__init__()
@@ -181,7 +181,7 @@ class DetailEnhancedConv(nn.Module):
         return functional.conv2d(features, *self.merged(), padding=1)
 
     def merged(self) -> tuple[Tensor, Tensor]:
-        """Weight (C,C,3,3) and bias (C,) of the one convolution that this is."""
+        """Returns weight (C,C,3,3) and bias (C,) of the equivalent convolution."""
         central, angular = (each.conv.weight.flatten(2) for each in (self.conv1_1, self.conv1_4))
         across, down = self.conv1_2.conv.weight, self.conv1_3.conv.weight
         middle = torch.zeros(9, device=central.device, dtype=central.dtype)
@@ -199,7 +199,8 @@ class DetailEnhancedConv(nn.Module):
 
 
 def merge_differences(trained: DEANet) -> DEANet:
-    """The published form of a network with `difference`: the same function, half the parameters."""
+    """Returns the published form of a network with `difference`: the same function, half the
+    parameters."""
     state = {}
     for name, value in trained.state_dict().items():
         if ".conv1.conv1_" not in name:

@@ -1,7 +1,7 @@
 """Modulated deformable convolution (DCNv2, arXiv:1811.11168): PyTorch, and a kernel on CPUs.
 
-The C kernel is built at first use. Where there is no compiler, or tensors are of another kind,
-`usable` is False and PyTorch samples tap by tap.
+The C kernel is built at first use. Without a compiler, or for tensors of another type, `usable` is
+False and PyTorch samples tap by tap.
 """
 
 import ctypes
@@ -18,18 +18,18 @@ from unhaze.nets.blocks import bias_of, full_precision
 
 SOURCE = Path(__file__).with_suffix(".c")
 WIDE = (*FLAGS, "-mprefer-vector-width=512")
-THREADED = (*WIDE, "-fopenmp")  # not every compiler has it; without, the kernel takes one thread
+THREADED = (*WIDE, "-fopenmp")  # not in every compiler; without it, one thread
 KINDS = (torch.float32, torch.bfloat16)
 
 
 class ModulatedDeformConv2d(nn.Module):
-    """3x3, stride 1, same-size deformable convolution whose offsets and mask come from its input.
+    """3x3, stride 1, same-size deformable convolution that predicts offsets and mask itself.
 
-    (B,C_in,H,W) -> (B,C_out,H,W). The predicting convolution starts at zero, so that the layer
-    starts as a plain convolution with modulation 0.5.
+    (B,C_in,H,W) -> (B,C_out,H,W). The predicting convolution is initially zero, so that the
+    layer starts as a plain convolution with modulation 0.5.
 
     as_one_node: makes it one node of an exported graph, without gradients. It is set by hand,
-        because PyTorch 2.7 to 2.11 answer "is this an export?" wrongly inside torch.compile.
+        because PyTorch 2.7 to 2.11 wrongly report an export inside torch.compile.
     """
 
     as_one_node = False
@@ -51,8 +51,8 @@ class ModulatedDeformConv2d(nn.Module):
         return operator(features, offset, mask, self.weight, self.bias)
 
     def as_plain(self, features: Tensor) -> Tensor:
-        """What `forward` returns while the predicting convolution is zero, at a tenth of the cost:
-        offsets of 0 and masks of sigmoid(0) make it a plain convolution of half the weight."""
+        """Returns the result of `forward` for a zero predicting convolution at a tenth of the cost:
+        with offsets 0 and masks sigmoid(0) it is a plain convolution with half the weight."""
         return functional.conv2d(features, 0.5 * self.weight, self.bias, padding=1)
 
 
@@ -63,8 +63,8 @@ def deform_conv2d(
 
     features (B,C,H,W); offset (B,2K,H,W) as (dy,dx) for each of the K kernel taps, in pixels;
     mask (B,K,H,W); weight (O,C,k,k) with odd k and K = k*k; bias (O,). Outside is zero.
-    Positions are computed in at least float32 also under autocast, where 8 bits of mantissa would
-    move samples by whole pixels.
+    Positions are computed in at least float32, also under autocast, because 8 bits of mantissa
+    would move samples by whole pixels.
     """
     if usable(features):
         return multiply_columns(features, offset, mask, weight, bias)
@@ -74,7 +74,7 @@ def deform_conv2d(
 def multiply_columns(
     features: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
-    """All taps sampled by the CPU's kernel, then one matrix product."""
+    """Samples all taps with the CPU kernel, then computes one matrix product."""
     columns = sample_columns(
         features.permute(0, 2, 3, 1), offset.float(), mask.float(), weight.shape[-1]
     )
@@ -86,7 +86,7 @@ def multiply_columns(
 def multiply_taps(
     features: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
-    """Each tap sampled and multiplied apart: on any device, K times leaner than all at once."""
+    """Samples and multiplies tap by tap: on any device, with 1/K of the memory."""
     height, width = features.shape[-2:]
     size = weight.shape[-1]
     precision = torch.promote_types(features.dtype, torch.float32)
@@ -113,7 +113,7 @@ def multiply_taps(
 def _deform_conv2d_operator(
     features: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:
-    """As one graph node, which exporting/operators.py translates to ONNX `DeformConv`."""
+    """One graph node, which exporting/operators.py translates to ONNX `DeformConv`."""
     return deform_conv2d(features, offset, mask, weight, bias).contiguous()
 
 
@@ -134,22 +134,22 @@ class Shape(ctypes.Structure):
 
 
 def usable(features: Tensor) -> bool:
-    """Whether the kernel can sample from these features; it is built at first use."""
+    """Returns whether the kernel can sample from these features; it is built at first use."""
     return features.device.type == "cpu" and features.dtype in KINDS and built()
 
 
 @torch.compiler.assume_constant_result
 def built() -> bool:
-    """Whether the kernel is there, or could be built; a constant to torch.compile."""
+    """Returns whether the kernel exists or could be built; a constant for torch.compile."""
     return library() is not None
 
 
 @torch.library.custom_op("unhaze::sample_columns", mutates_args=())
 def sample_columns(features: Tensor, offset: Tensor, mask: Tensor, size: int) -> Tensor:
-    """What each tap of a deformable convolution sees, weighted by its mask.
+    """Returns the samples of each tap of a deformable convolution, weighted by its mask.
 
     features (B,H,W,C), float32 or bfloat16; offset (B,2K,H,W) and mask (B,K,H,W), float32, as in
-    `deform_conv2d`; size: side of the kernel, K = size**2 -> (B,H,W,K,C) of the features' kind.
+    `deform_conv2d`; size: side of the kernel, K = size**2 -> (B,H,W,K,C) of the features' type.
     """
     features, offset, mask = features.contiguous(), offset.contiguous(), mask.contiguous()
     batch, height, width, channels = features.shape
@@ -169,7 +169,7 @@ def _(features: Tensor, offset: Tensor, mask: Tensor, size: int) -> Tensor:
 def sample_columns_backward(
     features: Tensor, offset: Tensor, mask: Tensor, arriving: Tensor, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of features, offset and mask from that of the columns; float32."""
+    """Returns gradients of features, offset and mask from that of the columns; float32."""
     features, offset, mask = features.contiguous(), offset.contiguous(), mask.contiguous()
     arriving = arriving.contiguous()
     threads = torch.get_num_threads()
@@ -198,7 +198,7 @@ def keep_inputs(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 
 def backward(ctx: Any, arriving: Tensor) -> tuple[Tensor | None, ...]:
-    """Gradients of the arguments of `sample_columns`; None for `size`."""
+    """Returns gradients of the arguments of `sample_columns`; None for `size`."""
     features, offset, mask = ctx.saved_tensors
     arriving = arriving.to(features.dtype)
     to_features, *others = sample_columns_backward(features, offset, mask, arriving, ctx.size)
@@ -209,14 +209,14 @@ sample_columns.register_autograd(backward, setup_context=keep_inputs)
 
 
 def shape_of(features: Tensor, size: int) -> Shape:
-    """The struct that the kernel reads, of features (B,H,W,C)."""
+    """Returns the struct that the kernel reads, for features (B,H,W,C)."""
     batch, height, width, channels = features.shape
     return Shape(batch, channels, height, width, size, features.dtype == torch.bfloat16)
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The built kernel; None where there is no compiler, or it fails."""
+    """Returns the built kernel; None if there is no compiler or it fails."""
     loaded = load_kernel(SOURCE, THREADED) or load_kernel(SOURCE, WIDE)
     if loaded is None:
         return None
@@ -231,7 +231,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def kernel() -> ctypes.CDLL:
-    """The built kernel, for where it is `usable`."""
+    """Returns the built kernel; call it only if `usable`."""
     loaded = library()
     assert loaded is not None
     return loaded

@@ -14,7 +14,7 @@ from unhaze.nets.softunet import SoftUNet, depthwise, joint_statistics
 from unhaze.validation import one_of
 
 WINDOW = 8
-HIDDEN = 256  # of the network that makes the bias of positions
+HIDDEN = 256  # of the network that computes the position bias
 
 
 def dehazeformer(
@@ -28,8 +28,8 @@ def dehazeformer(
 ) -> SoftUNet:
     """The network; see `SoftUNet`.
 
-    depths, heads, ratios: of each stage its blocks, heads of attention, and hidden channels of the
-    feed-forward part over its own. attention: share of a stage's blocks, the last ones, that have
+    depths, heads, ratios: for each stage the blocks, attention heads, and ratio of hidden channels
+    in the feed-forward part. attention: share of a stage's blocks, the last ones, that have
     attention. convolutions: "depthwise" 5x5 beside the attention, or "plain", two of 3x3.
     """
     one_of("net 'dehazeformer': convolutions", convolutions, ("depthwise", "plain"))
@@ -48,9 +48,9 @@ def dehazeformer(
 
 
 class Block(nn.Module):
-    """Attention in windows beside a convolution, then a feed-forward part, each with a way around.
+    """Window attention beside a convolution, then a feed-forward part, with skip connections.
 
-    heads: 0 for a block with the convolution alone, which has no norm.
+    heads: 0 for a block with the convolution only, which has no norm.
     """
 
     def __init__(self, channels: int, *, heads: int, hidden: int, shift: int, convolutions: str):
@@ -69,7 +69,7 @@ class Block(nn.Module):
 
 
 class RescaledNorm(nn.Module):
-    """RLN: each sample by its joint mean and deviation, which also say how to undo it after."""
+    """RLN: normalises each sample by its joint mean and deviation, and returns how to undo it."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -133,7 +133,7 @@ class Attention(nn.Module):
     def attend(self, stacked: Tensor) -> Tensor:
         """(B,3C,H,W) of queries, keys, values -> (B,C,H,W)."""
         height, width = stacked.shape[-2:]
-        # Sizes by one division each: torch.export takes minutes over remainders of remainders.
+        # Sizes by one division each: torch.export takes minutes for remainders of remainders.
         rows, columns = ((side + self.shift + WINDOW - 1) // WINDOW for side in (height, width))
         right = columns * WINDOW - self.shift - width
         below = rows * WINDOW - self.shift - height

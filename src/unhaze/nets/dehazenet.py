@@ -11,27 +11,27 @@ from torch.nn import functional
 from unhaze.nets.blocks import bias_of, full_precision
 from unhaze.validation import one_of
 
-# The grey of MATLAB's rgb2gray, which the authors' script ranks and guides by.
+# MATLAB's rgb2gray, which the authors' script uses for ranking and guiding.
 GREY = (0.2989, 0.5870, 0.1140)
 
 
 class DehazeNet(nn.Module):
-    """A small network estimates the transmission; the scattering model does the rest.
+    """Estimates the transmission and inverts the scattering model.
 
     hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored = (hazy - A) / t + A, same shape, not
     clamped. `transmission(hazy)` alone is (B,1,H,W) in [0,1], unrefined.
 
-    padding: how every convolution continues the picture, "symmetric" (the border pixel is repeated)
-        as in the authors' script or "reflect".
+    padding: of every convolution, "symmetric" (the border pixel is repeated) as in the authors'
+        script or "reflect".
     last_kernel: 6 as published, or 7, which has a centre.
-    bound: what keeps t in [0,1]: "clip", the paper's bilateral ReLU, or "sigmoid", which has a
-        gradient everywhere.
+    bound: keeps t in [0,1]: "clip", the paper's bilateral ReLU, or "sigmoid", which has a gradient
+        everywhere.
     airlight: "brightest" of the haziest hundredth of the picture as in the script, or "white".
     refine_radius: of the guided filter on t, in pixels; 0 leaves t as it is.
-    lowest_transmission: t counts as at least this. Differs: the script divides by any t.
+    lowest_transmission: lower bound of t. Differs: the script divides by any t.
 
-    The defaults are the script. Preset "paired" is for training on pairs of pictures: there is
-    nothing in it that jumps. Float32 throughout, because the airlight is chosen by rank.
+    The defaults are those of the script. Preset "paired", for training on pairs of pictures, is
+    continuous. Float32 throughout, because the airlight is chosen by rank.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class DehazeNet(nn.Module):
             nn.init.normal_(conv.weight, std=0.001)
             nn.init.zeros_(bias_of(conv))
         if bound == "clip":
-            # Differs: in the middle of the range, because outside of it there is no gradient.
+            # Differs: starts in the middle of the range, outside of which there is no gradient.
             nn.init.constant_(bias_of(self.last), 0.5)
 
     def forward(self, hazy: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class DehazeNet(nn.Module):
         return transmission.clamp(0, 1) if self.bound == "clip" else torch.sigmoid(transmission)
 
     def convolve(self, conv: nn.Conv2d, maps: Tensor) -> Tensor:
-        """Same size out; an even kernel reaches one pixel further down and right, as imfilter's."""
+        """Keeps the size; even kernels reach one pixel further down and right, as in imfilter."""
         size = conv.kernel_size[0]
         before, after = (size - 1) // 2, size // 2
         rows = continued(maps.shape[-2], before, after, self.symmetric, maps.device)
@@ -101,19 +101,19 @@ class DehazeNet(nn.Module):
 
 
 def continued(size: int, before: int, after: int, symmetric: bool, device: torch.device) -> Tensor:
-    """Indices of `size` pixels continued by mirroring, as often as needed: any size from 1.
+    """Indices of `size` pixels extended by mirroring, repeatedly if necessary; any size from 1.
 
     symmetric: ... 1 0 | 0 1 2 ..., else ... 2 1 | 0 1 2 ...
     """
     repeated = 1 if symmetric else 0
-    # A tensor and not a number, because torch.onnx cannot take a remainder by a symbolic number.
+    # A tensor, because torch.onnx does not support a remainder by a symbolic number.
     period = torch.full((1,), 2 * size - 2 + 2 * repeated, device=device).clamp(min=1)
     position = (torch.arange(size + before + after, device=device) - before) % period
     return torch.minimum(position, period - repeated - position)
 
 
 def brightest_of_haziest(hazy: Tensor, grey: Tensor, transmission: Tensor) -> Tensor:
-    """(B,3,1,1): mean colour of the brightest pixels among the hundredth of least transmission."""
+    """(B,3,1,1): mean colour of the brightest pixels in the 1 % with the lowest transmission."""
     pixels = grey.shape[-2] * grey.shape[-1]
     rank = torch.full((1,), (pixels + 50) // 100 - 1, device=grey.device).clamp(min=0)
     threshold = transmission.flatten(1).sort(1).values.index_select(1, rank)[..., None, None]
@@ -125,7 +125,7 @@ def brightest_of_haziest(hazy: Tensor, grey: Tensor, transmission: Tensor) -> Te
 def guided_filter(guide: Tensor, filtered: Tensor, radius: int, epsilon: float) -> Tensor:
     """Guided image filter of He et al. (TPAMI 2013): `filtered` with the edges of `guide`.
 
-    Both (B,1,H,W); windows of 2 radius + 1 pixels a side, cut off at the borders.
+    Both (B,1,H,W); windows of 2 radius + 1 pixels per side, truncated at the borders.
     """
     both = torch.cat([guide, filtered, guide * guide, guide * filtered], 1)
     mean_guide, mean_filtered, mean_square, mean_product = box_mean(both, radius).chunk(4, 1)
@@ -137,7 +137,7 @@ def guided_filter(guide: Tensor, filtered: Tensor, radius: int, epsilon: float) 
 
 
 def box_mean(maps: Tensor, radius: int) -> Tensor:
-    """Mean over the part of each window that lies in the picture; rows first, then columns."""
+    """Mean over the part of each window inside the picture; rows first, then columns."""
     side = 2 * radius + 1
     maps = functional.avg_pool2d(maps, (side, 1), 1, (radius, 0), count_include_pad=False)
     return functional.avg_pool2d(maps, (1, side), 1, (0, radius), count_include_pad=False)

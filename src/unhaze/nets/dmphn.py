@@ -17,7 +17,7 @@ Level = TypeVar("Level", bound=nn.Module)
 
 
 class DMPHN(nn.Module):
-    """Four quarters of the image, then its two halves, then all of it, each helped by the last.
+    """Four quarters of the image, then its halves, then the whole, each using the previous level.
 
     hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, unbounded. Inside, images
     run from -0.5 to 0.5.
@@ -53,12 +53,12 @@ class DMPHN(nn.Module):
 
 
 class DMSHN(nn.Module):
-    """The same with the image at a quarter, at half and at full size in place of patches.
+    """The same with the image at a quarter, half and full size instead of patches.
 
     hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, unbounded.
 
     own_level1: whether the full size has an encoder and a decoder of its own, as in the paper.
-    The authors' test uses those of level 2 again, and so does False: then level 1 has no influence.
+    The authors' test reuses those of level 2, as does False: level 1 then has no influence.
     """
 
     def __init__(self, *, width: int = 32, own_level1: bool = False):
@@ -87,14 +87,14 @@ class DMSHN(nn.Module):
 
 
 def levels(kind: Callable[[int], Level], width: int) -> tuple[Level, Level, Level]:
-    """One for each level, 1 the finest; attributes are named as in the published files."""
+    """One module per level, 1 is the finest; attributes are named as in the published files."""
     if width < 1:
         raise ValueError(f"width is {width}; it must be at least 1")
     return kind(width), kind(width), kind(width)
 
 
 def split(images: Tensor, dim: int, size: int) -> list[Tensor]:
-    """Both halves along `dim`, of `size` each."""
+    """Returns both halves along `dim`, of `size` each."""
     first = torch.arange(size, device=images.device)
     return [images.index_select(dim, first), images.index_select(dim, first + size)]
 
@@ -153,7 +153,7 @@ class Decoder(nn.Module):
 
 
 def residual(features: Tensor, *pairs: nn.Module) -> Tensor:
-    """Each of `pairs` in turn, added to what came in."""
+    """Applies each of `pairs` in turn with a skip connection."""
     for each in pairs:
         features = each(features) + features
     return features

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unhaze.nets.blocks import FABlock, fuse, joint_shares
 
-# What the authors normalise pictures by.
+# Mean and deviation of the authors' normalisation.
 MEAN = (0.64, 0.60, 0.58)
 DEVIATION = (0.14, 0.15, 0.152)
 
@@ -32,7 +32,7 @@ class FFANet(nn.Module):
             raise ValueError(f"width is {width}; FFA-Net needs a multiple of 8")
         if blocks < 1:
             raise ValueError(f"blocks is {blocks}; it must be at least 1")
-        # Not in the state: the published checkpoints do not hold them, and they never change.
+        # Not in the state: constants that the published checkpoints do not contain.
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
         self.first = nn.Conv2d(3, width, 3, padding=1)
@@ -59,7 +59,7 @@ class FFANet(nn.Module):
 
 
 def group(width: int, blocks: int) -> nn.Sequential:
-    """Attention blocks and one convolution; the sum with their input is the caller's."""
+    """Attention blocks and one convolution; the caller adds their input."""
     return nn.Sequential(
         *(FABlock(width) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1)
     )

@@ -15,12 +15,12 @@ from unhaze.nets.multiscale import Conv, MultiScaleUNet, Stage, filter_groups, r
 def fsnet(*, width: int = 32, blocks: int = 16, pool: str = "global") -> MultiScaleUNet:
     """hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, unbounded.
 
-    width: channels at full size, a multiple of 16. blocks: residual blocks a stage, the last of
-    each with dynamic filters. pool: "global", or "local" as the outdoor model is evaluated: means
-    over windows of 210/256 of the sides in place of those over the image (TLC, arXiv:2112.04491),
+    width: channels at full size, a multiple of 16. blocks: residual blocks per stage, the last
+    of each with dynamic filters. pool: "global", or "local" as for the published outdoor
+    model: means over windows of 210/256 of the sides instead of the image (TLC, arXiv:2112.04491),
     in evaluation mode only; the state dict is the same.
 
-    `restore_scales` of the network returns its smaller outputs too, which the paper trains.
+    `restore_scales` of the network also returns its smaller outputs, which the paper trains.
     """
     if width < 16 or width % 16 or blocks < 2:
         raise ValueError(f"width is {width}, blocks {blocks}; expected 16, 32, ... and 2 or more")
@@ -39,7 +39,7 @@ def fsnet(*, width: int = 32, blocks: int = 16, pool: str = "global") -> MultiSc
 
 
 class SmallUNet(nn.Module):
-    """Blocks of which the middle half works at half the size, then added to what came in."""
+    """Blocks with a skip connection; the middle half works at half the size."""
 
     def __init__(self, channels: int, blocks: list[nn.Module]):
         super().__init__()
@@ -64,7 +64,7 @@ class SmallUNet(nn.Module):
 
 
 class FrequencyBlock(nn.Module):
-    """Residual block: its channels are split in two, each half weighed by frequency in its way."""
+    """Residual block that splits the channels in two halves with different frequency weighting."""
 
     def __init__(self, channels: int, *, dynamic: bool, local: bool):
         super().__init__()
@@ -85,7 +85,7 @@ class FrequencyBlock(nn.Module):
 
 
 class GlobalFrequencies(nn.Module):
-    """Scales the mean of each channel and what is not the mean."""
+    """Scales the mean of each channel and the difference from it."""
 
     def __init__(self, channels: int, *, local: bool):
         super().__init__()
@@ -99,7 +99,7 @@ class GlobalFrequencies(nn.Module):
 
 
 class QuarterFrequencies(nn.Module):
-    """The same in each quarter of the image, with scales of its own."""
+    """The same in each quarter of the image, with separate scales."""
 
     def __init__(self, channels: int, *, local: bool):
         super().__init__()
@@ -108,7 +108,7 @@ class QuarterFrequencies(nn.Module):
         self.l = nn.Parameter(torch.zeros(4 * channels))
 
     def forward(self, features: Tensor) -> Tensor:
-        # Of each channel: scales of the upper and lower, left and right quarter.
+        # Per channel: scales of the upper and lower, left and right quarters.
         highs, lows = (each.view(-1, 2, 2) for each in (self.h, self.l))
         rows = []
         for i, row in enumerate(halves(features, -2)):
@@ -122,9 +122,9 @@ class QuarterFrequencies(nn.Module):
 
 
 class DynamicFilter(nn.Module):
-    """A low-pass filter that the image itself predicts, and attention over low and high parts.
+    """A low-pass filter predicted from the image, and attention over low and high frequencies.
 
-    lamb_l and lamb_h are in the published checkpoints and have no use.
+    lamb_l and lamb_h are in the published checkpoints but unused.
     """
 
     groups = 8
@@ -147,7 +147,7 @@ class DynamicFilter(nn.Module):
 
 
 class FrequencyAttention(nn.Module):
-    """Weighs low and high part, (B,C,h,w) each, by their mean; the weights of all sum to one."""
+    """Weights low and high part, (B,C,h,w) each, by their means; all weights sum to one."""
 
     def __init__(self, channels: int, *, local: bool):
         super().__init__()
@@ -176,7 +176,7 @@ def by_channel(values: Tensor) -> Tensor:
 
 
 def mean(features: Tensor, local: bool) -> Tensor:
-    """Of each channel: one (B,C,1,1) or, `local`, one a pixel from a window, (B,C,h,w)."""
+    """Mean per channel: (B,C,1,1) or, if `local`, per pixel over a window, (B,C,h,w)."""
     if not local:
         return features.mean((-2, -1), keepdim=True)
     operator = OPERATOR if is_exporting() else sliding_mean
@@ -184,13 +184,13 @@ def mean(features: Tensor, local: bool) -> Tensor:
 
 
 def sliding_mean(features: Tensor, dim: int) -> Tensor:
-    """Along `dim`, over windows of 210/256 of it inside the image; the last ones reach its ends."""
+    """Mean along `dim` over windows of 210/256 of it inside the image, repeated at its ends."""
     size = features.shape[dim]
     window = torch.sym_max(size * 210 // 256, 1)
     places = size - window + 1
     start = torch.arange(size, device=features.device) - (size - places) // 2
     start = start.clamp(min=0).clamp(max=places - 1)
-    # Sums of float32 up to each pixel: windows are most of the image, so little is cancelled.
+    # Cumulative float32 sums: windows are most of the image, so there is little cancellation.
     sums = functional.pad(features.transpose(dim, -1).cumsum(-1, dtype=torch.float32), (1, 0))
     windows = (sums.index_select(-1, start + window) - sums.index_select(-1, start)) / window
     return windows.transpose(dim, -1).to(features.dtype)
@@ -198,8 +198,8 @@ def sliding_mean(features: Tensor, dim: int) -> Tensor:
 
 @torch.library.custom_op("unhaze::sliding_mean", mutates_args=())
 def _sliding_mean_operator(features: Tensor, dim: int) -> Tensor:
-    """The same as one graph node, which exporting/operators.py translates: by its formulas of sizes
-    torch.export would take a minute."""
+    """The same as one graph node, which exporting/operators.py translates: its formulas of sizes
+    would take torch.export a minute."""
     return sliding_mean(features, dim).contiguous()
 
 

@@ -15,7 +15,7 @@ class GCANet(nn.Module):
 
     hazy (B,3,H,W) in [0,1], any H and W from 1 -> hazy plus a residual, same shape, unbounded.
 
-    width: channels. Differs: a side that 4 does not divide is mirrored, where the authors' script
+    width: channels. Differs: a side that is not a multiple of 4 is mirrored; the authors' script
     resizes the picture.
     """
 
@@ -68,7 +68,7 @@ def edges(image: Tensor) -> Tensor:
 
 
 class SharedConv(nn.Module):
-    """One kernel of side `side` for every channel; starts as the identity."""
+    """One kernel of side `side` for every channel; initially the identity."""
 
     def __init__(self, side: int):
         super().__init__()
@@ -82,9 +82,9 @@ class SharedConv(nn.Module):
 
 
 class SmoothDilatedBlock(nn.Module):
-    """(B,C,H,W) -> same: two dilated convolutions, each smoothed before, and the sum.
+    """(B,C,H,W) -> same: two dilated convolutions, each smoothed first, and a sum.
 
-    Without dilation (1) nothing is smoothed, and the state dict has no smoothing kernels.
+    Without dilation (1) there is no smoothing, and the state dict has no smoothing kernels.
     """
 
     def __init__(self, channels: int, dilation: int):

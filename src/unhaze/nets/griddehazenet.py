@@ -15,9 +15,9 @@ class GridDehazeNet(nn.Module):
 
     hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, at least 0.
 
-    width: channels of the top row; each row below has twice those above. growth: channels that each
-    layer of a dense block adds. Differs: a height or width that 4 does not divide is padded, where
-    the authors' code lets the scales have odd sizes.
+    width: channels of the top row; each row has twice as many as the one above. growth: channels
+    that each layer of a dense block adds. Differs: a height or width that is not a multiple of 4
+    is padded; the authors' code allows odd sizes of the scales.
     """
 
     def __init__(self, *, width: int = 16, growth: int = 16):
@@ -27,7 +27,7 @@ class GridDehazeNet(nn.Module):
         widths = (width, 2 * width, 4 * width)
         self.first = nn.Conv2d(3, width, 3, padding=1)
         self.dense_in = DenseBlock(width, growth)
-        # A key is "row_column" of the cell that a module reads, but for `up`, which it fills.
+        # A key is "row_column" of the cell that a module reads, or for `up` the one it writes.
         self.across = nn.ModuleDict(
             {
                 f"{row}_{column}": DenseBlock(widths[row], growth)
@@ -41,8 +41,8 @@ class GridDehazeNet(nn.Module):
         self.up = nn.ModuleDict(
             {f"{row}_{column}": Up(widths[row]) for row in range(2) for column in range(3, 6)}
         )
-        # Row, column, from the side or from above or below, channel. Only the first channels are
-        # used in narrow rows; the rest counts among the published 958,051 all the same.
+        # Row, column, from the side or from above or below, channel. Narrow rows use only the
+        # first channels; the rest is included in the published 958,051.
         self.attention = nn.Parameter(torch.ones(3, 6, 2, 4 * width))
         self.dense_out = DenseBlock(width, growth)
         self.last = nn.Conv2d(width, 3, 3, padding=1)
@@ -72,7 +72,7 @@ class GridDehazeNet(nn.Module):
     def merge(
         self, cells: dict[tuple[int, int], Tensor], row: int, column: int, other_scale: Tensor
     ) -> Tensor:
-        """The channel-wise attention of equation 1: how much of the left, how much of the other."""
+        """The channel-wise attention of equation 1: weights of the left and of the other input."""
         shares = self.attention[row, column, :, : other_scale.shape[1], None, None]
         return shares[0] * self.step_right(cells, row, column) + shares[1] * other_scale
 

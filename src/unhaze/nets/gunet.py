@@ -13,7 +13,7 @@ from unhaze.nets.softunet import SKFusion, Stage, depthwise, embedding, unembedd
 class GUNet(nn.Module):
     """hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape.
 
-    depths: blocks of each of the seven stages, the middle one deepest in the U.
+    depths: blocks of each of the seven stages; the middle one is at the lowest resolution.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class GUNet(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """Batch norm, then a gated depthwise convolution, and a way around."""
+    """Batch norm, then a gated depthwise convolution, with a skip connection."""
 
     def __init__(self, channels: int):
         super().__init__()

@@ -1,8 +1,8 @@
 """KDDN: Distilling Image Dehazing with Heterogeneous Task Imitation (Hong et al., CVPR 2020).
 
-Reproduces: SOTS indoor 34.72 dB / 0.9845. No code of the authors is known; the layout is what a
-third party read in the paper (FadeoN/Distilling-Image-Dehazing-With-Heterogeneous-Task-Imitation),
-with the choices named below.
+Reproduces: SOTS indoor 34.72 dB / 0.9845. No code of the authors is known; the layout follows a
+third party's (FadeoN/Distilling-Image-Dehazing-With-Heterogeneous-Task-Imitation), with the
+choices named below.
 """
 
 from collections.abc import Iterable
@@ -15,15 +15,15 @@ from unhaze.nets.blocks import pad_to_multiple
 
 
 class KDDN(nn.Module):
-    """The student: dehazes by groups of attention blocks at a quarter of the size.
+    """The student: groups of attention blocks at a quarter of the size.
 
     image (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, in [0,1]; with `features`
     also the outputs of the groups, a list of (B,width,H/4,W/4).
 
-    blocks: SWRCABs a group. Inferred: 8 make 5,853,187 parameters, the nearest that this layout
-        comes to the published 5.99 M; the port has 3 (2,404,867).
-    Differs: the port takes images in [-1,1] and returns a tanh, to which its users ascribe blurry
-        teachers; here it is (tanh + 1) / 2, for images in [0,1].
+    blocks: SWRCABs per group. Inferred: 8 give 5,853,187 parameters, which is nearest to the
+        published 5.99 M; the port has 3 (2,404,867).
+    Differs: the port expects images in [-1,1] and returns a tanh, to which its users attribute
+        blurry teachers; here it is (tanh + 1) / 2, for images in [0,1].
     """
 
     def __init__(self, *, width: int = 64, groups: int = 6, blocks: int = 8):
@@ -39,12 +39,12 @@ class KDDN(nn.Module):
 
 
 class KDDNTeacher(nn.Module):
-    """The teacher: an autoencoder of clear images that begins and ends as the student does.
+    """The teacher: an autoencoder of clear images with the student's first and last layers.
 
-    image and `features` as for KDDN, one output a block.
+    image and `features` as for KDDN, with one output per block.
 
     Differs: no ReLU after a block's sum. The port has one and calls it a guess; without it the
-    teacher's features have both signs, as those of the student have, which imitates them.
+    teacher's features have both signs, like those of the student that imitates them.
     """
 
     def __init__(self, *, width: int = 64, blocks: int = 6):
@@ -60,7 +60,7 @@ class KDDNTeacher(nn.Module):
 
 
 class Trunk(nn.Module):
-    """A quarter of the size, `stages` one after the other, then back to full size."""
+    """`stages` in series at a quarter of the size, then back to full size."""
 
     def __init__(self, width: int, stages: Iterable[nn.Module]):
         super().__init__()
@@ -88,7 +88,7 @@ class Trunk(nn.Module):
 
 
 class AttentionGroup(nn.Module):
-    """Residual in residual: `blocks` SWRCABs and a convolution, added to what came in."""
+    """Residual in residual: `blocks` SWRCABs and a convolution, with a skip connection."""
 
     def __init__(self, width: int, blocks: int):
         super().__init__()
@@ -102,8 +102,7 @@ class AttentionGroup(nn.Module):
 class SWRCAB(nn.Module):
     """Spatially weighted residual channel attention block, (B,width,h,w) -> same shape.
 
-    Channels are weighted by their mean, which an attention map takes over some places rather than
-    others.
+    Channels are weighted by their mean, which is weighted over places by an attention map.
     """
 
     def __init__(self, width: int):
@@ -122,7 +121,7 @@ class SWRCAB(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Convolution, ReLU, convolution, added to what came in; (B,width,h,w) -> same shape."""
+    """Convolution, ReLU, convolution, and a skip connection; (B,width,h,w) -> same shape."""
 
     def __init__(self, width: int):
         super().__init__()

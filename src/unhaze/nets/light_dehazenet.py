@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class LightDehazeNet(nn.Module):
-    """Eight convolutions estimate K of AOD-Net's equation 6; three places gather earlier maps.
+    """Eight convolutions estimate K of AOD-Net's equation 6; three of them see earlier maps.
 
     hazy (B,3,H,W) in [0,1] -> restored = ReLU(K * hazy - K + 1), same shape, at least 0.
     """

@@ -18,8 +18,8 @@ def lkdnet(
 
 
 class LKDBlock(nn.Module):
-    """A 21x21 convolution decomposed (5x5, then 7x7 with dilation 3, depthwise), then a channel-
-    enhanced feed-forward part, each with its own way around."""
+    """A decomposed 21x21 convolution (5x5, then 7x7 with dilation 3, depthwise), then a channel-
+    enhanced feed-forward part, each with a skip connection."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -68,7 +68,7 @@ class HiddenMLP(nn.Module):
 
 
 class JointNorm(nn.Module):
-    """Each sample by its mean and deviation over channels and space together."""
+    """Normalises each sample by its mean and deviation over channels and space together."""
 
     def __init__(self, channels: int):
         super().__init__()

@@ -53,7 +53,7 @@ class MixBlock(nn.Module):
 
 
 def merging(channels: int) -> nn.Sequential:
-    """Three feature maps side by side -> one."""
+    """Merges three concatenated feature maps into one."""
     return nn.Sequential(
         nn.Conv2d(3 * channels, 4 * channels, 1), nn.GELU(), nn.Conv2d(4 * channels, channels, 1)
     )

@@ -18,7 +18,7 @@ class MSBDN(nn.Module):
     hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, unbounded.
 
     width: channels at full size, doubled at each of the `levels` halvings: 16, 32, 64, 128, 256.
-    blocks: residual blocks a level, on the way down and on the way up.
+    blocks: residual blocks per level, in encoder and decoder.
     bottleneck_blocks: residual blocks at the coarsest level.
     """
 
@@ -45,7 +45,7 @@ class MSBDN(nn.Module):
 
     def forward(self, hazy: Tensor) -> Tensor:
         height, width = hazy.shape[-2:]
-        # At least two pixels at the coarsest level: a single one cannot be mirrored.
+        # At least two pixels at the coarsest level, because a single one cannot be mirrored.
         padded = pad_to_multiple(hazy, self.multiple, smallest=2 * self.multiple)
         fused = self.first(padded)
         features = self.first_blocks(fused) + fused
@@ -90,7 +90,7 @@ class DecoderLevel(nn.Module):
         self.fusion = DenseFeatureFusion(coarser, channels)
 
     def forward(self, features: Tensor, skip: Tensor, coarser: Sequence[Tensor]) -> Tensor:
-        # The transposed convolution gives one row and column too many.
+        # The transposed convolution returns one row and column too many.
         enlarged = functional.interpolate(
             self.up(features), size=skip.shape[-2:], mode="bilinear", align_corners=False
         )
@@ -102,8 +102,8 @@ class DecoderLevel(nn.Module):
 class DenseFeatureFusion(nn.Module):
     """Back-projects the difference to every earlier level, the farthest first.
 
-    forward(features, others): `others` are maps of the earlier levels, the farthest first, whose
-    channels `widths` are; each lies a factor 2 nearer in size. Returns features of the same shape.
+    forward(features, others): `others` are maps of the earlier levels, the farthest first, with
+    `widths` channels; each is a factor 2 nearer in size. Returns features of the same shape.
     """
 
     def __init__(self, widths: Sequence[int], channels: int):
@@ -150,6 +150,6 @@ def reflected_conv(inputs: int, outputs: int, size: int, *, stride: int = 1) -> 
 
 
 def scaled_conv(inputs: int, outputs: int) -> nn.Sequential:
-    """4x4 convolution and PReLU: to half the size if the channels grow, else to the double."""
+    """4x4 convolution and PReLU: halves the size if the channels grow, else doubles it."""
     kind = nn.Conv2d if outputs > inputs else nn.ConvTranspose2d
     return nn.Sequential(kind(inputs, outputs, 4, stride=2, padding=1), nn.PReLU())

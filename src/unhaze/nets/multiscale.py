@@ -1,6 +1,6 @@
 """The three-scale U-shape of MIMO-UNet (Cho et al., ICCV 2021) that FSNet, ConvIR and OKNet share.
 
-Attribute names are those of the published checkpoints, so that these load as they are.
+Attribute names are those of the published checkpoints, which load unchanged.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from unhaze.nets.blocks import is_exporting, pad_to_multiple, plain_size, sized
 
 
 class MultiScaleUNet(nn.Module):
-    """Three encoder stages, three decoder stages; the image comes in and goes out at each scale.
+    """Three encoder and three decoder stages, with input and output at each scale.
 
     hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, unbounded.
 
     stage: level (0 at full size, 2 at a quarter) and its channels -> a module that keeps the shape.
-    middle: name and module of what stands between encoder and decoder, or None. multiple, smallest:
+    middle: name and module between encoder and decoder, or None. multiple, smallest:
     the padded sides, see `pad_to_multiple`.
     """
 
@@ -60,15 +60,15 @@ class MultiScaleUNet(nn.Module):
         return self.restore_scales(hazy)[-1]
 
     def restore_scales(self, hazy: Tensor) -> list[Tensor]:
-        """Restored at a quarter, a half and the full size, sides rounded up.
+        """Returns restored at a quarter, half and full size, sides rounded up.
 
         The papers train with the sum of the losses of all three; the clear image for the smaller
         ones is `clear[..., ::4, ::4]` and `clear[..., ::2, ::2]` here, bilinear in their code.
         """
         padded = pad_to_multiple(hazy, self.multiple, smallest=self.smallest)
-        # Of the features at a quarter.
+        # Size of the features at a quarter.
         sides = [side // 4 for side in padded.shape[-2:]]
-        if self.smallest > 1:  # else they are formulas without a maximum, which do no harm
+        if self.smallest > 1:  # otherwise formulas without a maximum, which are harmless
             sides = [plain_size(side, self.smallest // 4) for side in sides]
         one, two, four = ([factor * side for side in sides] for factor in (1, 2, 4))
         padded = sized(padded, *four)
@@ -139,7 +139,7 @@ class ShallowFeatures(nn.Module):
 
 
 class Merge(nn.Module):
-    """FAM: two feature maps of `channels` each made one."""
+    """FAM: merges two feature maps of `channels` each."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -150,7 +150,7 @@ class Merge(nn.Module):
 
 
 class Stage(nn.Module):
-    """`layers` under the name that they have in the checkpoints."""
+    """`layers` under their name in the checkpoints."""
 
     def __init__(self, layers: nn.Module):
         super().__init__()
@@ -170,7 +170,7 @@ def filter_groups(
 ) -> Tensor:
     """Correlates each group of channels with its own kernel, one for the whole image.
 
-    padded: (B,C,h+p,w+q), with p and q the `dilation` times the side of `kernel` less one.
+    padded: (B,C,h+p,w+q), with p and q the `dilation` times the side of `kernel` minus one.
     taps: (B,groups,rows*columns), each image's kernels. Returns (B,C,h,w).
     """
     batch, channels = padded.shape[:2]
@@ -182,7 +182,7 @@ def filter_groups(
 
 
 def sum_of_taps(padded: Tensor, weights: Tensor, kernel: list[int], dilation: int) -> Tensor:
-    """One term a tap, and not an unfolded copy of all: it needs a ninth of the memory for 3x3."""
+    """Sums tap by tap instead of unfolding: needs a ninth of the memory for 3x3."""
     rows = padded.shape[-2] - dilation * (kernel[0] - 1)
     columns = padded.shape[-1] - dilation * (kernel[1] - 1)
 
@@ -201,8 +201,8 @@ def sum_of_taps(padded: Tensor, weights: Tensor, kernel: list[int], dilation: in
 def _sum_of_taps_operator(
     padded: Tensor, weights: Tensor, kernel: list[int], dilation: int
 ) -> Tensor:
-    """The same as one graph node, which export/graph.py translates: as eight a tap, it takes
-    torch.export minutes."""
+    """The same as one graph node, which exporting/operators.py translates: eight nodes per tap
+    would take torch.export minutes."""
     return sum_of_taps(padded, weights, kernel, dilation)
 
 

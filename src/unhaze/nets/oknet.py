@@ -13,10 +13,10 @@ from unhaze.nets.multiscale import Conv, MultiScaleUNet, Stage
 def oknet(*, width: int = 32, blocks: int = 4, kernel: int = 63) -> MultiScaleUNet:
     """hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, unbounded.
 
-    width: channels at full size. blocks: residual blocks a stage. kernel: side of the largest
+    width: channels at full size. blocks: residual blocks per stage. kernel: side of the largest
     kernel, odd; it works at a quarter of the size.
 
-    `restore_scales` of the network returns its smaller outputs too, which the paper trains.
+    `restore_scales` of the network also returns its smaller outputs, which the paper trains.
     """
     if width < 4 or width % 4 or blocks < 1 or kernel < 1 or kernel % 2 == 0:
         raise ValueError(
@@ -27,13 +27,13 @@ def oknet(*, width: int = 32, blocks: int = 4, kernel: int = 63) -> MultiScaleUN
     def stage(_: int, channels: int) -> nn.Module:
         return Stage(nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks))))
 
-    # "bottelneck" is how the checkpoints spell it.
+    # "bottelneck" is the spelling of the checkpoints.
     middle = ("bottelneck", OmniKernel(4 * width, kernel))
     return MultiScaleUNet(stage, width, multiple=8, middle=middle)
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, added to what came in; keeps (B,C,h,w)."""
+    """Two convolutions with a skip connection; keeps (B,C,h,w)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -46,7 +46,7 @@ class ResidualBlock(nn.Module):
 
 
 class OmniKernel(nn.Module):
-    """Large kernel, strips, single pixels and the whole image by its spectrum, all added."""
+    """The sum of a large kernel, strips, 1x1 convolutions and a filter on the spectrum."""
 
     def __init__(self, channels: int, kernel: int):
         super().__init__()
@@ -67,7 +67,7 @@ class OmniKernel(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         entered = self.in_conv(features)
-        # The paper weighs the spectrum, by one number a channel: that weighs the features as well.
+        # The paper weights the spectrum by one number per channel, which equals weighting features.
         weighed = (self.fac_conv(entered.mean((-2, -1), keepdim=True)) * entered).abs()
         weighed = self.conv(weighed.mean((-2, -1), keepdim=True)) * weighed
         spatial = self.dw_13(entered) + self.dw_31(entered) + self.dw_33(entered)
@@ -76,9 +76,9 @@ class OmniKernel(nn.Module):
 
 
 class FrequencyGate(nn.Module):
-    """One branch weighs the spectrum of the other; (B,C,h,w) kept.
+    """One branch weights the spectrum of the other; keeps (B,C,h,w).
 
-    `conv` is in the published checkpoints and has no use.
+    `conv` is in the published checkpoints but unused.
     """
 
     def __init__(self, channels: int):

@@ -1,8 +1,8 @@
 """PFDN, "FDU" in AECR-Net's tables: Physics-Based Feature Dehazing Networks (Dong, Pan, ECCV 2020).
 
-Reproduces: SOTS indoor 32.68 dB / 0.9760. No code of the authors is known, and the paper only tells
-us that feature dehazing units inside residual blocks apply the haze model to features; layers and
-widths are those of the re-implementation that gUNet's authors trained (IDKiro/gUNet), which has
+Reproduces: SOTS indoor 32.68 dB / 0.9760. No code of the authors is known; the paper states only
+that feature dehazing units inside residual blocks apply the haze model to features; layers and
+widths are those of the re-implementation that gUNet's authors trained (IDKiro/gUNet), with
 11,268,611 parameters.
 """
 
@@ -15,10 +15,10 @@ from unhaze.nets.blocks import pad_to_multiple
 class PFDN(nn.Module):
     """Encoder, residual blocks with feature dehazing units at a quarter of the size, decoder.
 
-    hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, in [0,1]. Inside, images
-    run from -1 to 1.
+    hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, in [0,1]. Internally,
+    images range from -1 to 1.
 
-    width: channels at full size, four times as many in the blocks. blocks: how many of them.
+    width: channels at full size, four times as many in the blocks. blocks: number of blocks.
     """
 
     def __init__(self, *, width: int = 64, blocks: int = 9):
@@ -51,7 +51,7 @@ class PFDN(nn.Module):
 
 
 class DehazingBlock(nn.Module):
-    """PFDB: two convolutions and a dehazing unit, added to what came in; keeps (B,C,h,w)."""
+    """PFDB: two convolutions and a dehazing unit with a skip connection; keeps (B,C,h,w)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -64,10 +64,10 @@ class DehazingBlock(nn.Module):
 
 
 class FeatureDehazingUnit(nn.Module):
-    """J = I * scale + shift with both in [0,1], one a channel, from the mean of the features.
+    """J = I * scale + shift, both in [0,1] and per channel, from the mean of the features.
 
-    The haze model solved for J is I / t + A (1 - 1 / t); scale and shift stand for its two factors.
-    Differs: the paper's own form is unknown to us.
+    The haze model solved for J is I / t + A (1 - 1 / t); scale and shift represent its two terms.
+    Differs: the paper's own form is unknown.
     """
 
     def __init__(self, channels: int, *, reduction: int = 16):

@@ -11,12 +11,12 @@ from unhaze.nets.blocks import pad_to_multiple, sized
 
 
 class SGIDPFF(nn.Module):
-    """A first estimate guides a second network: both invert the haze law with a white airlight.
+    """A first estimate guides a second network; both invert the haze law with a white airlight.
 
     hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, unbounded.
 
-    width: channels at full size, doubled at each of two halvings. Differs: sides that 4 does not
-    divide are mirrored, where the authors' script cuts the picture.
+    width: channels at full size, doubled at each of two halvings. Differs: sides that are not
+    multiples of 4 are mirrored; the authors' script crops the picture.
     """
 
     def __init__(self, *, width: int = 32):
@@ -46,7 +46,7 @@ class FirstEstimate(nn.Module):
 
 
 class GuidedEstimate(nn.Module):
-    """The transmission from features of the hazy image and of the first estimate, fused."""
+    """Estimates the transmission from fused features of the hazy image and the first estimate."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -74,7 +74,7 @@ class ProgressiveFusion(nn.Module):
 
 
 class FusionBlock(nn.Module):
-    """Both inputs are refined by what is fused so far, with one kernel, and add to it."""
+    """Refines both inputs by the fused features so far, with one kernel, and adds them."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -99,7 +99,7 @@ class TransmissionNet(nn.Module):
 
 
 class UNet(nn.Module):
-    """Two halvings with additive skips, three residual blocks at each place; -> (B,1,4h,4w)."""
+    """Two halvings with additive skips, three residual blocks at each level; -> (B,1,4h,4w)."""
 
     def __init__(self, width: int, *, guided: bool):
         super().__init__()

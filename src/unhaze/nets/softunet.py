@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from unhaze.nets.blocks import pad_to_multiple
 
-REFLECTED = 40  # pixels of a side that reflect padding of 9 at a quarter of the size needs
+REFLECTED = 40  # smallest side in pixels for reflect padding of 9 at a quarter of the size
 
 
 class Projected(nn.Module):
-    """A module under the name `proj`, as published checkpoints have it."""
+    """A module under the name `proj`, as in published checkpoints."""
 
     def __init__(self, module: nn.Module):
         super().__init__()
@@ -26,7 +26,7 @@ class Projected(nn.Module):
 
 
 def embedding(channels: int, width: int, *, kernel: int = 3, stride: int = 1) -> Projected:
-    """A convolution that keeps the size, or divides it by `stride`; borders are mirrored."""
+    """A convolution that keeps the size or divides it by `stride`; borders are mirrored."""
     padding = (kernel - stride + 1) // 2
     return Projected(
         nn.Conv2d(channels, width, kernel, stride, padding=padding, padding_mode="reflect")
@@ -34,7 +34,7 @@ def embedding(channels: int, width: int, *, kernel: int = 3, stride: int = 1) ->
 
 
 def unembedding(width: int, channels: int, *, kernel: int = 1, factor: int = 1) -> Projected:
-    """A convolution whose channels become `factor` x `factor` as many pixels."""
+    """A convolution followed by pixel shuffle of `factor`."""
     padding = kernel // 2
     convolution = nn.Conv2d(
         width, channels * factor**2, kernel, padding=padding, padding_mode="reflect"
@@ -43,9 +43,9 @@ def unembedding(width: int, channels: int, *, kernel: int = 1, factor: int = 1) 
 
 
 class SKFusion(nn.Module):
-    """Two feature maps, weighted channel by channel by what both show on average (SK, 2019).
+    """Two feature maps, weighted per channel by the means of both (SK, 2019).
 
-    pooled_inside: pooling is the first part of `mlp`, which moves the names of the others by one.
+    pooled_inside: pooling is the first part of `mlp`, which shifts the names of the others by one.
     """
 
     def __init__(self, channels: int, *, pooled_inside: bool = False):
@@ -69,7 +69,7 @@ class SKFusion(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks one after the other, under the name `blocks`."""
+    """Blocks in series, under the name `blocks`."""
 
     def __init__(self, blocks: Sequence[nn.Module]):
         super().__init__()
@@ -138,7 +138,7 @@ def depthwise(
     dilation: int = 1,
     mode: Literal["zeros", "reflect"] = "reflect",
 ) -> nn.Conv2d:
-    """A convolution of each channel alone that keeps the size."""
+    """A depthwise convolution that keeps the size."""
     return nn.Conv2d(
         channels,
         channels,
@@ -151,7 +151,7 @@ def depthwise(
 
 
 def squeeze_and_excite(channels: int, squeezed: int, activation: nn.Module) -> nn.Sequential:
-    """(B,C,H,W) -> (B,C,1,1) in [0,1]: how much each channel counts."""
+    """(B,C,H,W) -> (B,C,1,1) in [0,1]: channel weights."""
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(1),
         nn.Conv2d(channels, squeezed, 1),

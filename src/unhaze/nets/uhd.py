@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Planes of the bilateral grid, and its rows and columns; 12 numbers make a 3x4 affine colour map.
+# Planes of the bilateral grid, and its rows and columns; 12 numbers are a 3x4 affine colour map.
 GRID = 16
-# Sides of the copies that the two U-nets work on.
+# Sides of the resized images that the two U-nets process.
 GRID_SIDE, FEATURE_SIDE = 256, 320
 
 
 class UHDDehazing(nn.Module):
-    """Affine colour maps from a small copy, looked up by place and by three learned guides.
+    """Affine colour maps from a small copy, sampled by position and by three learned guides.
 
     hazy (B,3,H,W) in [0,1], any H and W from 1 -> restored, same shape, unbounded. The cost of the
     two U-nets does not grow with the image.
@@ -29,7 +29,7 @@ class UHDDehazing(nn.Module):
             raise ValueError(f"width is {width}; it must be at least 1")
         self.guide_r, self.guide_g, self.guide_b = Guide(), Guide(), Guide()
         self.u_net, self.u_net_mini = UNet(width), UNet(width)
-        self.smooth = nn.PReLU()  # In the published checkpoints, without use.
+        self.smooth = nn.PReLU()  # In the published checkpoints, unused.
         self.fusion = nn.Sequential(
             nn.Conv2d(9, 16, 3, padding=1), nn.PReLU(), nn.Conv2d(16, 3, 1), nn.PReLU()
         )
@@ -61,18 +61,18 @@ class UHDDehazing(nn.Module):
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B,C,h,w) -> (B,C,*size), bicubic, corners on corners."""
+    """(B,C,h,w) -> (B,C,*size), bicubic, with aligned corners."""
     return functional.interpolate(images, size=size, mode="bicubic", align_corners=True)
 
 
 def slice_grid(grid: Tensor, guides: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
-    """Trilinear look-up in `grid` (B,12,planes,rows,columns), by place and by each of `guides`.
+    """Trilinear sampling of `grid` (B,12,planes,rows,columns) by position and each of `guides`.
 
     guides: (B,1,H,W) in [-1,1], -1 at the first plane and 1 at the last. Returns (B,12,H,W) for
     each of them.
 
-    Plane by plane, each enlarged once for all guides and weighed by a hat over its distance: the
-    same as sampling in three dimensions, which not every ONNX Runtime can do, in less memory.
+    Plane by plane, each enlarged once for all guides and weighted by a hat function: equal to
+    sampling in three dimensions, which not every ONNX Runtime supports, in less memory.
     """
     planes = grid.shape[2]
     positions = [(guide + 1) / 2 * (planes - 1) for guide in guides]
@@ -89,7 +89,7 @@ def slice_grid(grid: Tensor, guides: list[Tensor], size: tuple[int, int]) -> lis
 
 
 def apply_maps(maps: Tensor, features: Tensor) -> Tensor:
-    """(B,12,H,W) as three rows of 3 + 1 numbers, on features (B,3,H,W) -> (B,3,H,W)."""
+    """Applies (B,12,H,W), three rows of 3 + 1 numbers, to features (B,3,H,W) -> (B,3,H,W)."""
     rows = [
         (maps[:, start : start + 3] * features).sum(1, keepdim=True)
         + maps[:, start + 3 : start + 4]
@@ -99,7 +99,7 @@ def apply_maps(maps: Tensor, features: Tensor) -> Tensor:
 
 
 class Guide(nn.Module):
-    """One colour (B,1,H,W) -> what to look up for each pixel, (B,1,H,W) in [-1,1]."""
+    """One channel (B,1,H,W) -> the grid coordinate of each pixel, (B,1,H,W) in [-1,1]."""
 
     def __init__(self):
         super().__init__()
@@ -151,7 +151,7 @@ class UNet(nn.Module):
 
 
 class DoubleConv(nn.Module):
-    """Twice convolution, batch normalisation, ReLU."""
+    """Convolution, batch normalisation, ReLU, twice."""
 
     def __init__(self, channels: int, inner: int, out_channels: int):
         super().__init__()
@@ -169,7 +169,7 @@ class DoubleConv(nn.Module):
 
 
 class Down(nn.Module):
-    """Half the size, then two convolutions."""
+    """Halves the size, then two convolutions."""
 
     def __init__(self, channels: int, out_channels: int):
         super().__init__()
@@ -181,7 +181,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the size, joined to the finer features before it, then two convolutions."""
+    """Doubles the size, concatenates the finer features, then two convolutions."""
 
     def __init__(self, channels: int, out_channels: int):
         super().__init__()

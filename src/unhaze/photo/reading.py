@@ -118,7 +118,8 @@ def _opened(
 ) -> Opened:
     head = file.read(HEAD)
     if not head:
-        raise UnhazeError(f"{name} is empty; expected a picture")
+        are = "are" if isinstance(source, bytes) else "is"
+        raise UnhazeError(f"{name} {are} empty; expected a picture")
     path = None if isinstance(source, bytes) else Path(source)
     key = _key(head, file, path, name)
     if key is not None and _needs_reader(key, file):

@@ -231,12 +231,13 @@ def _say_what_it_cannot_hold(stream: Stream, saver: Saver, suffix: str) -> None:
     """Logs what the format does not support, in the thread of the caller, who may listen."""
     floats, alpha = stream.dtype == np.float32, stream.shape[2] in (2, 4)
     if floats and saver.format != "tiff":
-        log.warning("'%s' holds no floating-point samples; rounded to 16 bits", suffix)
+        bits = 16 if saver.wide else 8
+        log.warning("'%s' holds no floating-point samples; rounded to %d bits", suffix, bits)
     if alpha and stream.traits.extra and saver.format != "tiff":
         log.warning("'%s' holds no channel beside colours and transparency; left out", suffix)
     elif alpha and not saver.alpha:
         log.warning("'%s' holds no transparency; blended onto white", suffix)
-    if stream.dtype != np.uint8 and not saver.wide:
+    if stream.dtype == np.uint16 and not saver.wide:
         log.warning("'%s' holds no 16 bits a channel; rounded to 8", suffix)
     if ICC in stream.traits.metadata and ICC not in saver.holds:
         log.warning("'%s' holds no ICC profile; converted to sRGB", suffix)

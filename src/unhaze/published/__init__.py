@@ -85,6 +85,8 @@ def import_weights(
     elif net is not None:
         lookup(NETS, net.partition("/")[0], "net")
     check_weights_target(out, overwrite)
+    if "net" in read_safetensors_facts(source):
+        raise UnhazeError(f"'{source}' was written by unhaze, which reads it as it is")
     found = find_network(source, net)
     weights = filled(source, found)
     save_weights(out, weights.net, weights.part, **weights.facts)

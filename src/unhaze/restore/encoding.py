@@ -164,7 +164,7 @@ def read_encoding(given: Mapping[str, Any], file: Path | None = None) -> Encodin
 
     UnhazeError: an invalid value or name.
     """
-    table = dict(read_toml(file)) if file else {}
+    table = dict(read_toml(file, "encoding")) if file else {}
     for name in table:
         if name not in CHOICES:
             raise UnhazeError(f"unknown key '{name}' in '{file}'; {nearest(name, CHOICES)}")

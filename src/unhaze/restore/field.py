@@ -148,7 +148,7 @@ def blend(maps: np.ndarray, strength: float) -> np.ndarray:
 def check_strength(strength: float) -> None:
     """Raises UnhazeError unless `strength` is a number in [0,1]."""
     if not isinstance(strength, Real) or not 0 <= strength <= 1:
-        raise UnhazeError(f"strength is {strength}; expected 0 (no change) to 1 (full)")
+        raise UnhazeError(f"strength is {strength!r}; expected 0 (no change) to 1 (full)")
 
 
 def _apply_compiled(

@@ -1,4 +1,4 @@
-"""Trains a recipe: builds everything before step 0, then hands it to the loop."""
+"""Trains a recipe: builds everything before step 0, then runs the loop."""
 
 import contextlib
 import copy
@@ -31,8 +31,9 @@ from unhaze.training.steps import batches_from
 from unhaze.validation import check_arguments
 from unhaze.weights import load_into, newest_state
 
-# Names of SLURM jobs that are shells: a training started there by hand is one process.
+# Names of SLURM jobs that are shells: a training started in one is a single process.
 INTERACTIVE = ("bash", "interactive")
+SLACK = 0.01  # of the range of pictures: what rounding may do
 
 
 def train(
@@ -43,12 +44,13 @@ def train(
     check: bool = False,
     budget_minutes: float | None = None,
 ) -> TrainResult:
-    """Trains `recipe` in the new run folder `out`, or goes on in the folder `resume`.
+    """Trains `recipe` in the new run folder `out`, or continues in the folder `resume`.
 
-    budget_minutes: after so many of this process's life, loading included, it saves and stops.
+    budget_minutes: lifetime of this process, including loading, after which it saves and stops.
+    check: does one step and one validation picture and writes nothing.
 
-    `check` does one step and one validation picture and leaves nothing behind. Under torchrun or
-    SLURM all processes call this. UnhazeError for whatever the user can mend, before step 0.
+    Under torchrun or SLURM all processes call this. UnhazeError for errors that the user can fix,
+    before step 0.
     """
     if budget_minutes is not None and not 0 < budget_minutes < math.inf:
         raise UnhazeError(f"budget is {budget_minutes} minutes; expected more than 0")
@@ -60,7 +62,7 @@ def train(
         runs.open_run(recipe, Path(resume))
     elif out is not None and fabric.is_global_zero and not check:
         runs.check_new(Path(out))
-    data = create_data(recipe.data)  # before the losses, whose weights may be far away
+    data = create_data(recipe.data)  # before the losses, whose weights may be downloaded
     validation = create_validation(recipe)
     torch.manual_seed(recipe.seed)
     net = create_net(recipe.net.name, **recipe.net.arguments)
@@ -68,10 +70,10 @@ def train(
         load_into(net, open_weights(recipe.start).net.state_dict(), recipe.start)
     method, ema = build_method(recipe, fabric, net)
     low, high = recipe.augment.scale
-    resizes = any(recipe.augment.resize)  # then its headers do not tell whether the crop fits
+    resizes = any(recipe.augment.resize)  # then file headers do not show whether the crop fits
     if low == high == 1 and not resizes and isinstance(data, PairedFolders | UnpairedFolders):
         data.check_crop(recipe.augment.crop)
-    first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit ends here.
+    first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit raises here.
     check_batches(recipe, first)
     run: Path | None = None
     facts: dict[str, Any] = getattr(method, "facts", {})
@@ -94,7 +96,7 @@ def train(
 
 
 def create_validation(recipe: Recipe) -> PairedData | None:
-    """The data of [validation], None without. UnhazeError for data without pairs."""
+    """Returns the data of [validation], or None. UnhazeError for data without pairs."""
     if recipe.validation is None:
         return None
     data = create_data(recipe.validation)
@@ -104,7 +106,7 @@ def create_validation(recipe: Recipe) -> PairedData | None:
 
 
 def make_fabric(recipe: Recipe) -> Fabric:
-    """One process, or as many as torchrun or SLURM started."""
+    """Returns a Fabric for one process, or for as many as torchrun or SLURM started."""
     environment = os.environ
     if "LOCAL_WORLD_SIZE" in environment:
         devices = int(environment["LOCAL_WORLD_SIZE"])
@@ -121,7 +123,7 @@ def make_fabric(recipe: Recipe) -> Fabric:
         devices=devices,
         num_nodes=nodes,
         strategy=strategy,
-        precision=cast(Any, recipe.hardware.precision),  # one of Fabric's, checked above
+        precision=cast(Any, recipe.hardware.precision),  # one of Fabric's values, checked above
     )
     fabric.launch()
     batch, turns = recipe.schedule.batch, recipe.schedule.accumulate
@@ -129,7 +131,7 @@ def make_fabric(recipe: Recipe) -> Fabric:
         given = f"schedule.batch is {batch}; it must be a multiple of {turns}"
         raise UnhazeError(f"{given}, schedule.accumulate")
     size, processes = batch // turns, fabric.world_size
-    even = not find_method(recipe.method.name).accumulates  # it averages gradients by itself
+    even = not find_method(recipe.method.name).accumulates  # the method averages gradients itself
     if size < processes or (even and size % processes):
         expected = f"a multiple of {processes}" if even else f"at least {processes}"
         raise UnhazeError(
@@ -141,7 +143,7 @@ def make_fabric(recipe: Recipe) -> Fabric:
 
 
 def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, nn.Module]:
-    """The method over `net`, on the device, and the copy that averages its weights."""
+    """Returns the method for `net` on the device, and the copy with averaged weights."""
     losses = {
         name: create_loss(part.name or name, **part.arguments).to(fabric.device)
         for name, part in recipe.losses.items()
@@ -172,16 +174,17 @@ def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, n
 
 
 def check_names(recipe: Recipe) -> None:
-    """UnhazeError for nets, methods and losses that do not exist: data may take minutes."""
+    """Raises UnhazeError for unknown nets, methods and losses, before data are read."""
     find_net(recipe.net.name)
     find_method(recipe.method.name)
     for name, part in recipe.losses.items():
         build = find_loss(part.name or name).build
-        check_arguments(build, part.arguments, f"loss '{part.name or name}'")
+        owner = f"loss '{part.name or name}'"
+        check_arguments(build, part.arguments, owner, beside=("weight", "name"))
 
 
 def check_batches(recipe: Recipe, batches: Sequence[Batch]) -> None:
-    """UnhazeError unless these, of one step, are what the method learns from."""
+    """Raises UnhazeError unless these batches of one step have the method's batch type."""
     name, method = recipe.method.name, find_method(recipe.method.name)
     if len(batches) > 1 and not method.accumulates:
         raise UnhazeError(
@@ -193,10 +196,17 @@ def check_batches(recipe: Recipe, batches: Sequence[Batch]) -> None:
         advice = "paired data, or method.name = cddgan" if pairs else "data.name = unpaired"
         given = f"data '{recipe.data.name}' does not draw"
         raise UnhazeError(f"method '{name}' learns from {kind}, which {given}; use {advice}")
+    for side in (batches[0].hazy, batches[0].clear):
+        low, high = side.min().item(), side.max().item()
+        pictures = side.ndim == 4 and side.shape[1] == 3 and side.is_floating_point()
+        if not pictures or low < -SLACK or high > 1 + SLACK:
+            drawn = f"{tuple(side.shape)} {side.dtype} from {low:g} to {high:g}"
+            expected = "expected (B,3,H,W) of floats in [0,1]"
+            raise UnhazeError(f"data '{recipe.data.name}' draws {drawn}; {expected}")
 
 
 def check_facts(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
-    """UnhazeError unless what the method depends on beside the recipe is as it was."""
+    """Raises UnhazeError unless the method's `facts` equal those of the saved state."""
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             change = f"{name} was {before.get(name)} and is {now.get(name)}"
@@ -206,9 +216,9 @@ def check_facts(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
 
 
 def compiled(module: nn.Module, mode: str) -> nn.Module:
-    """`module`, or a compiled module over the same parameters."""
+    """Returns `module`, or a compiled module with the same parameters."""
     if mode == "none":
         return module
     made = torch.compile(module, mode=mode)
-    assert isinstance(made, nn.Module)  # of a function it would make a function
+    assert isinstance(made, nn.Module)  # torch.compile returns a function for a function
     return made

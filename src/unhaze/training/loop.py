@@ -1,4 +1,4 @@
-"""The training loop: step, log, validate, save, until done or told to stop."""
+"""The training loop: steps, logs, validates and saves until finished or stopped."""
 
 import contextlib
 import math
@@ -33,9 +33,9 @@ from unhaze.weights import save_weights
 
 @dataclass(frozen=True)
 class TrainResult:
-    """run: its folder (None after a check). finished: False if a signal or the end of its time
-    (`out_of_time`) stopped it. psnr: of the averaged weights on the validation data, in dB under
-    protocol `aecr`; nan without such data."""
+    """run: its folder (None after a check). finished: False if stopped by a signal or the end of
+    its time (`out_of_time`). psnr: of the averaged weights on the validation data, in dB under
+    protocol `aecr`; nan without validation data."""
 
     run: Path | None
     step: int
@@ -64,17 +64,17 @@ class Trainer:
 
     @property
     def folder(self) -> Path:
-        """The run folder, for whatever is done only where there is one."""
-        assert self.run is not None  # as in a check, which takes one step and writes nothing
+        """Returns the run folder, for code that runs only if there is one."""
+        assert self.run is not None  # a check does one step and writes nothing
         return self.run
 
     def go(self, progress: dict[str, Any], *, budget: float = math.inf) -> TrainResult:
-        """Steps from `progress` to the end of the schedule, or until SIGTERM or SIGINT, or for
-        `budget` seconds of this process's life, but for one step at least."""
+        """Trains from `progress` to the end of the schedule, until SIGTERM or SIGINT, or until this
+        process is `budget` seconds old, but at least for one step."""
         recipe, watch, first = self.recipe, self.recipe.watch, self.fabric.is_global_zero
         step, steps = progress["step"], recipe.schedule.steps
         writer = SummaryWriter(self.run, purge_step=step) if first else None
-        # Into a log file goes a line now and then, not one a step.
+        # In a log file, the progress bar writes a line now and then, not one per step.
         pause = 0.1 if sys.stderr.isatty() else 60.0
         bar = tqdm(
             total=steps,
@@ -119,7 +119,7 @@ class Trainer:
         return TrainResult(self.run, step, step >= steps, *scores, out_of_time=late)
 
     def pace(self) -> Pace:
-        """The clock of the run; says once what the hardware's peak is, if that is asked for."""
+        """Returns the clock of the run; prints the hardware's peak once, if requested."""
         hardware = self.recipe.hardware
         if not (hardware.measure_peak and self.fabric.is_global_zero):
             return Pace(None)
@@ -129,7 +129,7 @@ class Trainer:
 
     def one_step(self, step: int, batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
         """One optimisation step and the averaging of the weights."""
-        # Whatever draws random numbers inside a net or loss is then a function of (seed, step) too.
+        # Random numbers inside a net or loss then depend on (seed, step) as well.
         torch.manual_seed(self.recipe.seed + step)
         lr = learning_rate(step, self.recipe.schedule, self.recipe.optimizer.lr)
         try:
@@ -140,7 +140,7 @@ class Trainer:
         return terms | {"lr": torch.tensor(lr, dtype=torch.float64)}
 
     def describe_nonfinite(self, step: int, batches: Sequence[Batch], values: str) -> str:
-        """Saves the batch beside the run, so that the failure can be looked at."""
+        """Saves the batch in the run folder, so that the failure can be examined."""
         message = f"step {step}: the loss is not finite ({values})"
         if self.run is None:
             return message
@@ -152,7 +152,7 @@ class Trainer:
         return f"{message}; its batch is in '{path}', the last good state in '{self.run}'"
 
     def validate(self, limit: int) -> tuple[float, float]:
-        """Mean PSNR in dB of the averaged weights, and of the hazy pictures, on held-out pairs."""
+        """Returns the mean PSNR in dB of the averaged weights and of the hazy pictures."""
         if self.validation is None:
             return math.nan, math.nan
         restored_sum = hazy_sum = 0.0
@@ -193,7 +193,7 @@ class Trainer:
         terms: dict[str, torch.Tensor | float],
         seconds: float,
     ) -> None:
-        """Scalars to TensorBoard, to log.jsonl and beside the progress bar."""
+        """Writes scalars to TensorBoard, to log.jsonl and beside the progress bar."""
         values = {name: float(value) for name, value in terms.items()}
         for name, value in values.items():
             writer.add_scalar(f"train/{name}", value, step)
@@ -206,7 +206,7 @@ class Trainer:
             runs.append_log(self.folder, {"step": step, "alarm": line})
 
     def picture(self, writer: SummaryWriter, step: int, batch: Batch) -> None:
-        """A strip hazy | restored | clear of up to four samples; with the way back, if learned."""
+        """Writes a strip hazy | restored | clear of up to four samples, with the hazer's."""
         columns = {"hazy": batch.hazy[:4], "clear": batch.clear[:4]}
         with torch.no_grad(), self.fabric.autocast():
             columns["restored"] = self.ema(columns["hazy"])
@@ -225,7 +225,7 @@ class Trainer:
         photo.write_rgb(self.folder / "strips" / f"{step:09d}.png", pixels)
 
     def save(self, progress: dict[str, Any]) -> None:
-        """The state of this step; only the first process writes."""
+        """Saves the state of this step; only the first process writes."""
         if self.fabric.is_global_zero:
             networks = saved_networks(self.method, self.ema)
             optimizers = self.method.optimizers
@@ -236,7 +236,7 @@ class Trainer:
         self.fabric.barrier()
 
     def facts(self, step: int, seconds: float) -> dict[str, Any]:
-        """Returns the facts in a weights file of this run: recipe, step, and cost so far."""
+        """Returns the facts for a weights file of this run: recipe, step, and cost so far."""
         device = self.fabric.device
         cuda = device.type == "cuda"
         training = {
@@ -248,7 +248,7 @@ class Trainer:
         return facts | {"settings": resolved(self.recipe)}
 
     def agree(self, *here: bool) -> tuple[bool, ...]:
-        """Each true if true in any process: all must stop and save at the same step."""
+        """Each is true if true in any process, as all must stop and save at the same step."""
         if self.fabric.world_size == 1:
             return here
         flags = torch.tensor([float(each) for each in here], device=self.fabric.device)
@@ -256,7 +256,7 @@ class Trainer:
 
 
 def psnr(image_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
-    """In dB, under protocol `aecr`."""
+    """PSNR in dB, under protocol `aecr`."""
     return measure(image_hwc, clear_hwc, "aecr", metrics=("psnr",))["psnr"]
 
 
@@ -266,5 +266,5 @@ def as_hwc(image: torch.Tensor) -> np.ndarray:
 
 
 def saved_networks(method: Any, ema: nn.Module) -> dict[str, Any]:
-    """All that a checkpoint holds by state dict, apart from optimizers, by name."""
+    """Returns everything that a checkpoint saves by state dict, without optimizers, by name."""
     return method.networks | getattr(method, "memories", {}) | {"ema": ema}

@@ -11,15 +11,15 @@ from unhaze.validation import one_of
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "auto")
 COMPILE_MODES = ("none", "default", "reduce-overhead", "max-autotune", "auto")
-# Flags of processors that multiply in bfloat16: three times as fast with AMX, twice with AVX-512.
+# CPU flags of bfloat16 multiplication: three times as fast with AMX, twice with AVX-512.
 BFLOAT16 = {"amx_bf16", "avx512_bf16"}
-WORTH_COMPILING = 2000  # steps; compiling takes a minute or two, and wins a tenth or more of a step
+WORTH_COMPILING = 2000  # steps; compiling takes a minute or two, and saves at least a tenth
 
 
 def fitted(recipe: Recipe) -> Recipe:
-    """`recipe` with its hardware's "auto" settled; UnhazeError for what there is not.
+    """Returns `recipe` with "auto" resolved; UnhazeError for unavailable hardware.
 
-    precision: "bf16-mixed" on a GPU or CPU that has bfloat16, else "32-true". compile: "default"
+    precision: "bf16-mixed" on a GPU or CPU with bfloat16, else "32-true". compile: "default"
     for trainings of `WORTH_COMPILING` steps on such a machine, on a CPU only with a C++ compiler;
     else "none".
     """
@@ -39,7 +39,7 @@ def fitted(recipe: Recipe) -> Recipe:
 
 
 def has_bfloat16() -> bool:
-    """Returns whether matrix products in bfloat16 have units of their own here."""
+    """Returns whether this device has hardware for matrix products in bfloat16."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(BFLOAT16 & cpu_flags())

@@ -1,4 +1,4 @@
-"""Throughput of a run: steps a second, and its share of the hardware's peak."""
+"""Throughput of a run: steps per second, and its share of the hardware's peak."""
 
 import contextlib
 import time
@@ -8,24 +8,24 @@ from collections.abc import Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-SIDES = {"cuda": 8192, "cpu": 1024}  # of the matrices that are multiplied to find the peak
-MEASURED = 0.5  # seconds that this takes, about
+SIDES = {"cuda": 8192, "cpu": 1024}  # side of the matrices that are multiplied to measure the peak
+MEASURED = 0.5  # approximate seconds that this takes
 TYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 class Pace:
-    """Counts the first step's operations, then looks at the clock whenever it is asked."""
+    """Counts the operations of the first step, then measures the time between calls of `look`."""
 
     def __init__(self, peak: float | None):
-        """peak: floating-point operations a second that the device reaches; None: not asked for."""
+        """peak: floating-point operations per second of the device; None: not requested."""
         self.peak = peak
         self.operations: int | None = None
         self.mark: tuple[int, float] | None = None
 
     @contextlib.contextmanager
     def step(self, number: int) -> Iterator[None]:
-        """Around step `number`: the first one is counted (a multiplication and an addition are
-        two) and, because of that, of compiled parts not compiled; its time does not count."""
+        """Wraps step `number`. In the first one, operations are counted (a multiplication and an
+        addition are two); it therefore runs uncompiled, and its time is not measured."""
         if self.mark is not None:
             yield
             return
@@ -34,16 +34,16 @@ class Pace:
         else:
             counter = FlopCounterMode(display=False)
             with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"), counter:
-                # The counter's own hooks, which are gone before anything is compiled.
+                # Hooks of the counter, which are removed before anything is compiled.
                 warnings.filterwarnings("ignore", message="Using `torch.compile")
                 yield
             self.operations = counter.get_total_flops()
         self.mark = (number + 1, time.monotonic())
 
     def look(self, done: int) -> dict[str, float]:
-        """Since the last look, after `done` steps: `steps_per_s`, and `share_of_peak` if known.
+        """Returns `steps_per_s`, and `share_of_peak` if known, since the last call; `done` steps.
 
-        What else happens meanwhile (validation, saving) counts. Empty before the second step.
+        Includes validation and saving. Empty before the second step.
         """
         now = time.monotonic()
         if self.mark is None or done <= self.mark[0]:
@@ -56,7 +56,7 @@ class Pace:
 
 
 def measure_peak(device: torch.device, precision: str) -> float:
-    """Floating-point operations a second of large matrix products in `precision` on `device`."""
+    """Measures floating-point operations per second of large matrix products on `device`."""
     side = SIDES.get(device.type, SIDES["cpu"])
     numbers = torch.Generator(device).manual_seed(0)
     kind = TYPES[precision]

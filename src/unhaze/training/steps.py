@@ -24,7 +24,7 @@ from unhaze.processes import part_of
 def batches_from(
     recipe: Recipe, fabric: Fabric, data: PairedData | UnpairedData, step: int
 ) -> Iterator[list[Batch]]:
-    """The parts of each step's batch that this process works on, drawn ahead in threads."""
+    """Yields this process's part of each step's batch, drawn ahead in threads."""
     schedule, prefetch = recipe.schedule, recipe.hardware.prefetch
     size = schedule.batch // schedule.accumulate
 
@@ -51,20 +51,20 @@ def batches_from(
 def draw_part(
     data: PairedData | UnpairedData, recipe: Recipe, number: int, *, size: int, device: torch.device
 ) -> Batch:
-    """This process's part of the `size` samples that all processes together have as batch `number`.
+    """Returns this process's part of the `size` samples of batch `number` of all processes.
 
-    What is random is drawn for all of them, so that several processes see what one would.
+    Random numbers are drawn for all of them, so that several processes see the same as one.
     """
     words = {"size": size, "augment": recipe.augment, "device": device}
     own = part_of(size)
-    if isinstance(data, PairedFolders):  # decodes no more than is needed
+    if isinstance(data, PairedFolders):  # decodes only what is needed
         return data.draw(recipe.seed, number, own=own, **words)
     whole = data.draw(recipe.seed, number, **words)
     return dataclasses.replace(whole, hazy=whole.hazy[own], clear=whole.clear[own])
 
 
 def learning_rate(step: int, schedule: Schedule, lr: float) -> float:
-    """That of one step, from `lr` at the start; see `config.Schedule`."""
+    """Returns the learning rate of one step, from `lr` at the start; see `config.Schedule`."""
     if step < schedule.warmup:
         return lr * (step + 1) / schedule.warmup
     start = schedule.warmup + schedule.hold * (schedule.steps - schedule.warmup)
@@ -80,7 +80,7 @@ def learning_rate(step: int, schedule: Schedule, lr: float) -> float:
 
 @torch.no_grad()
 def average(ema: nn.Module, net: nn.Module, decay: float, step: int) -> None:
-    """ema <- decay * ema + (1 - decay) * net; a young average forgets faster. Copies buffers."""
+    """ema <- decay * ema + (1 - decay) * net, with a lower decay at the start. Copies buffers."""
     decay = min(decay, (1 + step) / (10 + step))
     follow(ema, net, 1 - decay)
     for averaged, current in zip(ema.buffers(), net.buffers()):
@@ -89,7 +89,7 @@ def average(ema: nn.Module, net: nn.Module, decay: float, step: int) -> None:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that a SIGTERM or SIGINT fills; a second one interrupts at once."""
+    """Yields a list to which SIGTERM or SIGINT is added; a second one interrupts at once."""
     received: list[int] = []
 
     def note(number: int, _frame: Any) -> None:

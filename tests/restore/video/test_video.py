@@ -267,7 +267,8 @@ def test_suffixes_name_containers_that_hold_their_codecs():
     for container in CONTAINERS.values():
         assert container.codecs
     assert set(TARGET_SUFFIXES) < set(VIDEO_SUFFIXES)
-    assert ".avi" in VIDEO_SUFFIXES
+    usage = (Path(__file__).parents[3] / "docs" / "use.md").read_text(encoding="utf-8")
+    assert all(f" {suffix}" in usage or f"\n{suffix}" in usage for suffix in VIDEO_SUFFIXES)
     assert ".gif" not in VIDEO_SUFFIXES, "a picture"
 
 

@@ -36,7 +36,8 @@ CONTAINERS = {
 }
 TARGET_SUFFIXES = tuple(CONTAINERS)
 # Suffixes of videos in folders; results of others become .mkv, which holds anything.
-VIDEO_SUFFIXES = (*TARGET_SUFFIXES, ".3gp", ".avi", ".mpeg", ".mpg", ".mxf", ".ogv", ".wmv")
+VIDEO_SUFFIXES = (*TARGET_SUFFIXES, ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".m2v")
+VIDEO_SUFFIXES += (".mpeg", ".mpg", ".mxf", ".ogm", ".ogv", ".vob", ".wmv")
 # Brands of MP4 and QuickTime files that are videos, not pictures.
 VIDEO_BRANDS = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"qt")
 VIDEO_BRANDS += (b"M4V", b"M4VP", b"dash", b"3gp4", b"3gp5", b"3gp6", b"3g2a", b"XAVC", b"MSNV")

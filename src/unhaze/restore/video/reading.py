@@ -168,7 +168,7 @@ def open_container(
     except (FFmpegError, OSError, ValueError) as error:
         why = reason(error)
         if local and format is None and isinstance(error, ArgumentError):
-            why = "files that refer to others, such as playlists, are not opened"
+            why = "pictures, and files that refer to others, such as playlists, are not opened"
         if isinstance(error, ExitError):
             why = f"no answer within {timeout:g} s"
         if isinstance(error, ProtocolNotFoundError) and not local:
