@@ -1,7 +1,8 @@
-"""The command `unhaze`: finds the verb, runs it, makes of what goes wrong one line and a status.
+"""Entry point: dispatches to a subcommand and turns errors into one line and an exit status.
 
 Exit status: 0 done; 1 ran, some inputs failed; 2 wrong use, nothing ran; 130 stopped by Ctrl-C.
-stdout is results, stderr is talk. Nothing heavy is imported here or at the top of a verb's file.
+Results go to stdout, messages to stderr. Nothing heavy is imported here, nor at the top of a verb's
+file.
 """
 
 import atexit
@@ -167,9 +168,9 @@ def print_any_name() -> None:
 )
 @click.version_option(package_name="unhaze", message="%(prog)s %(version)s")
 def unhaze() -> None:
-    """Clears haze from photos, and trains the networks that do so.
+    """Removes haze from photos and videos, and trains the networks that do it.
 
-    The verb run may be left out: `unhaze photo.jpg` is `unhaze run photo.jpg`.
+    `run` may be left out: `unhaze photo.jpg` means `unhaze run photo.jpg`.
     """
     import logging
 

@@ -28,7 +28,7 @@ def part(context: click.Context, option: click.Parameter, given: str | None) -> 
     return number, parts
 
 
-@click.command(short_help="Clears thousands of files, on one machine or many.")
+@click.command(short_help="Restores thousands of files, on one machine or many.")
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
 @click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help=WORKERS_HELP)
@@ -52,10 +52,10 @@ def batch(
     retries: int,
     manifest: str | None,
 ) -> int:
-    """Clears haze from all photos and videos below SRC, into DST, under their names.
+    """Removes haze from all photos and videos below SRC; results get the same names in DST.
 
-    SRC and DST are folders or URLs of an object store (s3://bucket/hazy). What becomes of each file
-    is a line of the manifest, by which --resume goes on after a stop or a kill.
+    SRC and DST are folders or URLs of an object store (s3://bucket/hazy). The manifest has a
+    line for each file; --resume continues from it after an interruption.
     """
     given = given_in(context)
     from unhaze.batch import ExecutorConfig, restore_folder

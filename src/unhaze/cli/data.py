@@ -35,10 +35,10 @@ def data() -> None:
 def check(
     name: str, root: Path, settings: tuple[str, ...], sample: int | None, crop: int, as_json: bool
 ) -> int:
-    """Lists what is wrong with dataset NAME: lone files, sizes, counts, wrong or broken pictures.
-    With --crop, pictures that are too small for it, as well.
+    """Reports faults of dataset NAME: unpaired files, sizes, counts, wrong or broken pictures, and
+    with --crop pictures that are too small for it.
 
-    Exit status 1 if there is anything wrong. Notes are no errors.
+    The exit status is 1 if there are any; notes do not count.
     """
     from unhaze.data.check import check as find_problems
 
@@ -64,7 +64,7 @@ def check(
 @click.option("--quality", type=click.IntRange(1, 100), default=58, show_default=True, metavar="Q")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
 def pack(root: Path, out: Path, border: int, codec: str, quality: int, overwrite: bool) -> None:
-    """Makes one small file of ROOT/clear and ROOT/depth, which training reads like the folder."""
+    """Packs ROOT/clear and ROOT/depth into one small file, which training reads like the folder."""
     from unhaze.data.pack import make_pack
 
     report = make_pack(root, out, border=border, codec=codec, quality=quality, overwrite=overwrite)
@@ -83,7 +83,7 @@ def pack(root: Path, out: Path, border: int, codec: str, quality: int, overwrite
 @click.option("--each", type=int, default=10, show_default=True, help="Hazy pictures a scene.")
 @click.option("--beta", type=(float, float), default=(0.6, 1.8), show_default=True)
 @click.option("--airlight", type=(float, float), default=(0.7, 1.0), show_default=True)
-@click.option("--airlight-at-one", type=float, default=0.0, help="Share of draws that are 1.")
+@click.option("--airlight-at-one", type=float, default=0.0, help="Share of pictures with A = 1.")
 @click.option(
     "--airlight-tint", type=float, default=0.0, help="Largest excess of red over blue in A."
 )
@@ -102,9 +102,9 @@ def synth(
     limit: int | None,
     seed: int,
 ) -> None:
-    """Draws haze over ROOT/clear by ROOT/depth into a dataset of pairs, DIR/hazy and DIR/clear.
+    """Adds haze to ROOT/clear by ROOT/depth and writes pairs to DIR/hazy and DIR/clear.
 
-    The law is that of RESIDE indoor; depth counts relative to the deepest point of its picture.
+    The haze model is that of RESIDE indoor; depth is relative to the deepest point of its picture.
     """
     from unhaze.data.synth import synthesize
     from unhaze.haze import HazeLaw

@@ -34,7 +34,7 @@ SHOWN = {
     "--clear",
     type=FOLDER,
     metavar="DIR",
-    help="Their ground truth; without it only FADE and harm.",
+    help="Ground truth; without it, FADE and side effects are measured.",
 )
 @click.option(
     "--unchanged", type=FOLDER, metavar="DIR", help="Clear photos, which should not change."
@@ -97,13 +97,13 @@ def evaluate(
     """Restores hazy pictures with MODEL and measures them against the clear ones.
 
     MODEL is a shipped name, an .onnx or .safetensors file, a run folder, a published checkpoint of
-    any network here, a name of `unhaze zoo get`, `identity`, or a folder of pictures that something
-    else has restored, named as the hazy ones.
+    any network here, a name of `unhaze zoo get`, `identity`, or a folder of results of another
+    program, named like the hazy pictures.
 
-    Hazy pictures without clear ones get FADE; clear photos (--unchanged) are compared with what
-    MODEL makes of them, because it shall leave them alone. Both get what does harm: clipped and
-    black pixels, glows beside edges, noise, a change of light. A picture that cannot be measured is
-    named, the rest goes on, and the exit status is 1.
+    Without ground truth, FADE is measured. Clear photos (--unchanged) are compared with the output
+    of MODEL, which should not change them. In both cases side effects are measured: clipped and
+    black pixels, halos, noise and brightness. A picture that cannot be measured is reported, the
+    others continue, and the exit status is 1.
     """
     check_source(hazy, clear, unchanged, data, root)
 

@@ -10,18 +10,21 @@ import click
     "--net", metavar="NAME[/PRESET]", help="Network of the checkpoint, if it is not recognised."
 )
 @click.option(
-    "--tolerance", type=float, default=1e-4, show_default=True, help="Of ONNX against PyTorch."
+    "--tolerance",
+    type=float,
+    default=1e-4,
+    show_default=True,
+    help="Largest difference from PyTorch.",
 )
-@click.option("--half", is_flag=True, help="Weights in float16: half the file, as fast.")
+@click.option("--half", is_flag=True, help="Store float16 weights: half the size, same speed.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
 def export(
     source: str, out: str, net: str | None, tolerance: float, half: bool, overwrite: bool
 ) -> None:
     """Writes the network of a run folder or file of weights as ONNX, with free picture sizes.
 
-    Also of a checkpoint that others published: its tensors tell which network it is.
-
-    Its output is held against PyTorch's before the file is kept.
+    A published checkpoint is recognised by its tensors. The file is kept only if its output equals
+    PyTorch's.
     """
     from unhaze.exporting import export as export_model
     from unhaze.restore.models import checkpoint_of

@@ -18,8 +18,8 @@ OUT_HELP = "Picture or clip to write. [default: VIDEO.preview.jpg or .mp4]"
 @click.option(
     "--clip", type=seconds, metavar="TIME", help="Write a split-screen clip of this length."
 )
-@click.option("--model", default="auto", metavar="NAME|FILE", help="As for run.")
-@click.option("--strength", default=1.0, metavar="S", help="0 changes nothing, 1 clears fully.")
+@click.option("--model", default="auto", metavar="NAME|FILE", help="Model, as for `unhaze run`.")
+@click.option("--strength", default=1.0, metavar="S", help="How much haze to remove, from 0 to 1.")
 @click.option("--device", type=click.Choice(["auto", *DEVICES]), default="auto")
 @click.option("--overwrite", is_flag=True, help="Replace a result that exists.")
 def preview(
@@ -34,7 +34,7 @@ def preview(
 ) -> int:
     """Shows a frame of VIDEO, hazy beside restored, as a picture.
 
-    With --clip 3: three seconds of it, the left half as it was and the right half restored.
+    --clip 3 writes three seconds instead: the left half as it was, the right half restored.
     """
     from unhaze.restore.restorer import Restorer
     from unhaze.restore.video.frames import require_av

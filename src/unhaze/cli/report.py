@@ -146,7 +146,7 @@ def gallery(
 ) -> int:
     """Makes a page and PNG strips of the photos in DIR: hazy | dcp | every shipped model.
 
-    MODEL is whatever `unhaze eval` takes: .onnx, .safetensors (`unhaze weights import`), a prior.
+    MODEL is any model of `unhaze eval`: .onnx, .safetensors (`unhaze weights import`), a prior.
     """
     from unhaze.report.gallery import write_gallery
 

@@ -69,7 +69,7 @@ def as_streams(command: Callable[..., int]) -> Callable[..., int]:
     return with_streams
 
 
-@click.command(short_help="Clears haze from photos and videos.")
+@click.command(short_help="Removes haze from photos and videos.")
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("-o", "--out", metavar="OUT", help=OUT_HELP)
 @click.option("--files-from", type=click.File("rb"), metavar="FILE", help=LIST_HELP)
@@ -83,11 +83,12 @@ def run(
     files_from: BinaryIO | None,
     streaming: Streaming,
 ) -> int:
-    """Clears haze from photos and videos: files, folders, globs, - (stdin to stdout), sequences
+    """Removes haze from photos and videos: files, folders, globs, - (stdin to stdout), sequences
     (frames/%05d.png), and with --allow-network URLs.
 
     photo.jpg becomes photo.unhazed.jpg, and the path of every result is printed. In a folder given
-    with -o, names and structure stay as they are. A file that fails is named and the rest goes on.
+    with -o, names and structure stay as they are. A file that fails is reported, and the others
+    continue.
     """
     given = given_in(context)
     if len(inputs) == 1 and is_photo(Path(inputs[0])) and not given.dry_run:

@@ -193,7 +193,7 @@ def serve_options(command: Callable) -> Callable:
 @serve_options
 @click.pass_context
 def serve(context: click.Context) -> None:
-    """Serves a web page and an HTTP API that clear photos, on this computer by default."""
+    """Serves a web page and an HTTP API that remove haze, by default on this computer only."""
     given = Given(**context.meta[GIVEN])
     start(given.settings(), given.host, given.port, behind_proxy=given.behind_proxy)
 

@@ -7,12 +7,12 @@ import click
 
 PATH = click.Path(path_type=Path)
 OVER_HELP = (
-    "Lay the settings of a file over the recipe's, such as recipes/overlays/*.toml. May be "
-    "repeated; --set wins."
+    "Apply the settings of a file on top of the recipe's, such as recipes/overlays/*.toml. May "
+    "be repeated; --set has priority."
 )
 RESUME_HELP = (
-    "Go on in a run folder; without RECIPE, with the recipe stored there. With RECIPE "
-    "and --budget-minutes, a folder that is not there yet is started."
+    "Continue a run folder; without RECIPE, with the recipe stored there. With RECIPE "
+    "and --budget-minutes, a folder that does not exist yet is started."
 )
 OUT_HELP = "The new run folder. [default: runs/TITLE-DATE]"
 
@@ -34,7 +34,7 @@ OUT_HELP = "The new run folder. [default: runs/TITLE-DATE]"
     metavar="M",
     help="Save the state and exit once M minutes have passed since the command started.",
 )
-@click.option("--check", is_flag=True, help="Validate everything and do one step; keeps nothing.")
+@click.option("--check", is_flag=True, help="Validate everything and run one step; save nothing.")
 @click.option("--out", type=PATH, metavar="DIR", help=OUT_HELP)
 def train(
     recipe: Path | None,
@@ -47,9 +47,8 @@ def train(
 ) -> int:
     """Trains the network that RECIPE (a TOML file) describes; prints the run folder.
 
-    Ctrl-C and the end of --budget-minutes save the state; --resume goes on as if nothing had
-    happened, so that one command serves for every window of time: RECIPE --resume RUN
-    --budget-minutes M.
+    Ctrl-C and the end of --budget-minutes save the state; --resume continues exactly from there.
+    For time slots, repeat one command: RECIPE --resume RUN --budget-minutes M.
     """
     if resume is not None and out is not None:
         raise click.UsageError("--resume continues in its own folder; leave out --out")

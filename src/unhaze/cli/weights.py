@@ -40,8 +40,12 @@ def import_file(
 @weights.command()
 @click.argument("first", metavar="RUN|WEIGHTS")
 @click.argument("second", metavar="RUN|WEIGHTS")
-@click.option("--share", type=float, default=0.5, show_default=True, help="Of the first, 0 to 1.")
-@click.option("--strength", type=float, help="Of the result, if its network has it; 1: as trained.")
+@click.option(
+    "--share", type=float, default=0.5, show_default=True, help="Weight of the first, 0 to 1."
+)
+@click.option(
+    "--strength", type=float, help="Strength of the network, if it has one; 1: as trained."
+)
 @click.option(
     "-o",
     "--out",
@@ -54,9 +58,9 @@ def import_file(
 def average(
     first: str, second: str, share: float, strength: float | None, out: Path, overwrite: bool
 ) -> None:
-    """Writes the weights between two networks of one kind, such as a fine-tuned one and its start.
+    """Averages the weights of two networks of one kind, such as a fine-tuned one and its start.
 
-    It costs nothing to run, and often keeps what each of them does well.
+    The result costs no more to run than one of them, and often combines their strengths.
     """
     from unhaze.weights import average as average_weights
     from unhaze.weights import check_weights_target, save_weights

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     type=click.Choice(["name", "score", "cost", "size", "year"]),
     default="name",
     show_default=True,
-    help="score: published, on SOTS indoor.",
+    help="Order of the rows; score: as published, on SOTS indoor.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 @click.pass_context
 def zoo(context: click.Context, order: str, as_json: bool) -> None:
-    """Lists the published networks that are known, with papers, terms and where weights are.
+    """Lists the published networks, with papers, licences and sources of weights.
 
-    `get` fetches the weights that authors keep as plain files; `identify` tells what files are of.
+    `get` downloads weights that authors offer as plain files; `identify` recognises files.
     """
     if context.invoked_subcommand is not None:
         return
@@ -54,14 +54,14 @@ def line_of(row: dict[str, Any]) -> str:
     )
 
 
-@zoo.command(short_help="Fetches published weights.")
+@zoo.command(short_help="Downloads published weights.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--yes", is_flag=True, help="Take weights for which no licence is stated.")
+@click.option("--yes", is_flag=True, help="Accept weights without a stated licence.")
 def get(names: tuple[str, ...], yes: bool) -> None:
-    """Fetches weights that their authors keep as plain files, into the cache, and checks them.
+    """Downloads weights that their authors offer as plain files into the cache, and checks them.
 
-    Says under what licence they are; where none is stated it asks. Prints each file's path; after
-    that `unhaze photo.jpg --model NAME` runs it.
+    Prints their licence, and asks if none is stated. Prints each file's path; from then on
+    `unhaze photo.jpg --model NAME` runs it.
     """
     from unhaze.zoo import find_offers
     from unhaze.zoo import get as fetch_offer
@@ -89,12 +89,12 @@ def check_consent(offer: "Offer", yes: bool) -> None:
         raise UnhazeError(f"'{offer.name}' was not downloaded")
 
 
-@zoo.command(short_help="Tells what files of weights are of.")
+@zoo.command(short_help="Recognises files of weights.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--net", metavar="NAME[/PRESET]", help="Hold them against this network only.")
+@click.option("--net", metavar="NAME[/PRESET]", help="Compare with this network only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def identify(files: tuple[str, ...], net: str | None, as_json: bool) -> None:
-    """Tells network, variant and layout of checkpoints, and what other files are. Runs nothing.
+    """Prints network, variant and layout of checkpoints, and the kind of other files. Runs nothing.
 
     A folder stands for the files in it.
     """
