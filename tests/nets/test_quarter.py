@@ -50,4 +50,4 @@ def test_without_exposure_light_is_as_it_was():
 @pytest.mark.parametrize("wrong", [{"ease": 0.5}, {"indoors": 0.0}])
 def test_ease_and_indoors_have_limits(wrong):
     with pytest.raises(UnhazeError, match="expected 1 to 4, over 0 to 1"):
-        create_net("quarter", **wrong)
+        create_net("quarter", guided=2, one_airlight=True, **wrong)

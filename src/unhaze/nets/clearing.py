@@ -47,6 +47,15 @@ class Clearing:
     ease: float = 1.0
     indoors: float = 1.0
 
+    def __post_init__(self) -> None:
+        far, bound, keep, flat = self.far, self.bound, self.keep, self.flat
+        if not (far >= 1 and 0 <= bound <= 2 and 0 <= keep < 1 and 0 <= flat <= 1):
+            given = f"far is {far}, bound {bound}, keep {keep}, flat {flat}"
+            raise ValueError(f"{given}; expected 1 or more, 0 to 2, 0 to below 1, 0 to 1")
+        if not (1 <= self.ease <= 4 and 0 < self.indoors <= 1):
+            given = f"ease is {self.ease}, indoors {self.indoors}"
+            raise ValueError(f"{given}; expected 1 to 4, over 0 to 1")
+
     def __call__(
         self, told: Tensor, cells: Tensor, picture: Tensor, airlight: Tensor
     ) -> tuple[Tensor, Tensor]:

@@ -73,11 +73,6 @@ class QuarterNet(nn.Module):
             raise ValueError(f"strength is {strength}; expected more than 0, at most 2")
         if guided < 0 or not 0 <= toe <= 0.2:
             raise ValueError(f"guided is {guided}, toe {toe}; expected 0 or more, 0 to 0.2")
-        if not (far >= 1 and 0 <= bound <= 2 and 0 <= keep < 1 and 0 <= flat <= 1):
-            given = f"far is {far}, bound {bound}, keep {keep}, flat {flat}"
-            raise ValueError(f"{given}; expected 1 or more, 0 to 2, 0 to below 1, 0 to 1")
-        if not (1 <= ease <= 4 and 0 < indoors <= 1):
-            raise ValueError(f"ease is {ease}, indoors {indoors}; expected 1 to 4, over 0 to 1")
         if (far, bound, keep, flat) != (1, 0, 0, 0) and not (guided and one_airlight):
             raise ValueError("far, bound, keep and flat need guided and one_airlight")
         self.fold, self.strength, self.fill = fold, strength, fill
