@@ -75,7 +75,8 @@ def is_public(name: str) -> bool:
 
 @every_file
 def test_files_and_functions_are_short(file: Path):
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= 400
+    most = 350 if file.is_relative_to(ROOT / "src") else 400
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= most
     for function in nodes(file, ast.FunctionDef, ast.AsyncFunctionDef):
         assert function.end_lineno - function.lineno < 60, function.name
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from unhaze.cli.options import given_in, option_name, shared_options
+from unhaze.cli.options import Given, given_in, option_name, shared_options
 from unhaze.cli.progress import Teller, follow_video, say, stopped_by, tell_plan
 from unhaze.errors import UnhazeError
 from unhaze.formats import SUFFIXES
 
 if TYPE_CHECKING:
     from unhaze.batch import Settings
+    from unhaze.batch.jobs import Work
     from unhaze.restore.restorer import Restorer
     from unhaze.restore.video import VideoReport
     from unhaze.restore.video.streams import Piped
@@ -106,28 +107,15 @@ def run(
     )
 
     work = given.work()
-    settings, streamed = work.settings, streams_in(inputs, out, streaming)
+    streamed = streams_in(inputs, out, streaming)
     if streamed or "-" in inputs or out == "-":
-        refused = [name for name in ("resume", "compare", "save_field") if getattr(settings, name)]
-        refused += ["dry_run"] * given.dry_run + ["files_from"] * (files_from is not None)
-        refused += ["json"] * (given.as_json and (not streamed or out == "-"))
-        check_pipes(inputs, out, refused)
-        from unhaze.restore.video.streams import is_sequence, is_video_head
-
-        source, head = source_of(inputs[0])
-        use = "video" if streamed or is_video_head(head) else "photo"
-        pictures = use == "photo" or is_sequence(out or "-")
-        check_kinds(settings, photos=pictures, videos=use == "video")
-        restorer = work.restorer(use)
-        if use == "photo":
-            return restore_pipe(inputs[0], head, out or "-", restorer, settings)
-        said = {"as_json": given.as_json, "quiet": given.quiet}
-        return restore_stream(source, out or "-", restorer, settings, streaming, **said)
+        refused = ["files_from"] * (files_from is not None)
+        return run_stream(inputs, out, given, work, streaming, streamed=streamed, refused=refused)
     listed = read_list(files_from.read()) if files_from else []
-    plan = plan_files([*inputs, *listed], out, settings)
+    plan = plan_files([*inputs, *listed], out, work.settings)
     names = [job.source for job in (*plan.jobs, *(each.job for each in plan.known))]
     videos = sum(map(is_video, names))
-    check_kinds(settings, photos=len(names) - videos, videos=videos)
+    check_kinds(work.settings, photos=len(names) - videos, videos=videos)
     if given.dry_run:
         return tell_plan(plan, work, as_json=given.as_json)
     teller, stats = Teller(given, files=True), BatchStats()
@@ -137,6 +125,38 @@ def run(
         for outcome in restore_files(plan, work, executor, stop=stop, **how):
             teller.hear(stats, outcome)
         return teller.conclude(stats, stop, plan.passed)
+
+
+def run_stream(
+    inputs: tuple[str, ...],
+    out: str | None,
+    given: Given,
+    work: "Work",
+    streaming: Streaming,
+    *,
+    streamed: bool,
+    refused: list[str],
+) -> int:
+    """`run` for one input where stdin, stdout, a URL or a sequence takes part.
+
+    streamed: by a URL or a sequence. refused: options given that `run` knows to be in the way.
+    """
+    from unhaze.restore.video.streams import is_sequence, is_video_head
+
+    settings = work.settings
+    refused += [name for name in ("resume", "compare", "save_field") if getattr(settings, name)]
+    refused += ["dry_run"] * given.dry_run
+    refused += ["json"] * (given.as_json and (not streamed or out == "-"))
+    check_pipes(inputs, out, refused)
+    source, head = source_of(inputs[0])
+    use = "video" if streamed or is_video_head(head) else "photo"
+    pictures = use == "photo" or is_sequence(out or "-")
+    check_kinds(settings, photos=pictures, videos=use == "video")
+    restorer = work.restorer(use)
+    if use == "photo":
+        return restore_pipe(inputs[0], head, out or "-", restorer, settings)
+    said = {"as_json": given.as_json, "quiet": given.quiet}
+    return restore_stream(source, out or "-", restorer, settings, streaming, **said)
 
 
 def is_photo(path: Path) -> bool:
