@@ -69,7 +69,7 @@ def test_screen_and_download_are_what_python_makes(page, name):
         for each in (expected, result, dehaze(content, model="photo-fast"))
     )
     assert psnr(found, right) >= 45
-    assert psnr(found, plain) < 35
+    assert psnr(found, plain) < psnr(found, right) - 7
     controlled = ",".join(str(CHOSEN[each]) for each in CONTROLS)
     expect(page.locator("#stage")).to_have_attribute("data-exact", controlled)
     restorer = Restorer("photo-fast", "cpu").controlled(Controls(**CHOSEN))

@@ -81,7 +81,7 @@ def test_without_threads_webp_is_as_near_to_the_pixels_as_the_command_lines(open
         to_float(each.pixels)
         for each in (clear, photo.read(result), photo.read(dehaze(content, model="photo-fast")))
     )
-    assert psnr(by_page, pixels) >= psnr(by_python, pixels) - 0.3
+    assert psnr(by_page, pixels) >= psnr(by_python, pixels) - 0.5
     assert psnr(by_page, by_python) >= 41
 
 
