@@ -43,6 +43,14 @@ def test_gradients_equal_finite_differences():
         assert difference == pytest.approx(float((gradient * direction).sum()), rel=3e-2, abs=0.05)
 
 
+def test_an_empty_batch_has_empty_gradients():
+    inputs = random_inputs(batch=0)
+    result, *gradients = output_and_gradients(multiply_columns, inputs, torch.ones(0, 3, 6, 7))
+    assert len(result) == 0
+    for gradient, given in zip(gradients, inputs, strict=True):
+        assert gradient.shape == given.shape and not gradient.any()
+
+
 def test_bfloat16_keeps_its_kind_and_the_positions():
     inputs = random_inputs(channels=(33, 9), size=(12, 300), spread=3.0)
     arriving = torch.ones(2, 9, 12, 300)

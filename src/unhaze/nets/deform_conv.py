@@ -173,7 +173,7 @@ def sample_columns_backward(
     features, offset, mask = features.contiguous(), offset.contiguous(), mask.contiguous()
     arriving = arriving.contiguous()
     threads = torch.get_num_threads()
-    blocks = min(-(-threads // features.shape[0]), features.shape[-1])
+    blocks = min(-(-threads // max(1, features.shape[0])), features.shape[-1])
     to_features = torch.zeros(features.shape)
     parts = torch.zeros(blocks, *offset.shape), torch.zeros(blocks, *mask.shape)
     pointers = map(Tensor.data_ptr, (features, offset, mask, arriving, to_features, *parts))
