@@ -109,8 +109,8 @@ def run(
     work = given.work()
     streamed = streams_in(inputs, out, streaming)
     if streamed or "-" in inputs or out == "-":
-        refused = ["files_from"] * (files_from is not None)
-        return run_stream(inputs, out, given, work, streaming, streamed=streamed, refused=refused)
+        how = {"streamed": streamed, "listed": files_from is not None}
+        return run_stream(inputs, out, given, work, streaming, **how)
     listed = read_list(files_from.read()) if files_from else []
     plan = plan_files([*inputs, *listed], out, work.settings)
     names = [job.source for job in (*plan.jobs, *(each.job for each in plan.known))]
@@ -135,15 +135,16 @@ def run_stream(
     streaming: Streaming,
     *,
     streamed: bool,
-    refused: list[str],
+    listed: bool,
 ) -> int:
     """`run` for one input where stdin, stdout, a URL or a sequence takes part.
 
-    streamed: by a URL or a sequence. refused: options given that `run` knows to be in the way.
+    streamed: by a URL or a sequence. listed: more inputs come from `--files-from`.
     """
     from unhaze.restore.video.streams import is_sequence, is_video_head
 
     settings = work.settings
+    refused = ["files_from"] * listed
     refused += [name for name in ("resume", "compare", "save_field") if getattr(settings, name)]
     refused += ["dry_run"] * given.dry_run
     refused += ["json"] * (given.as_json and (not streamed or out == "-"))

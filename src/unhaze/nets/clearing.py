@@ -34,9 +34,8 @@ class Clearing:
     share of its mean luma that a window keeps, whatever t is told. flat: contrast (standard
     deviation) within those windows at which half is done of what else would be: where nothing is to
     be seen, clear skies and wholly hidden scenes, there is nothing to clear; 0: all is done.
-    indoors: share of far - 1 and keep where the airlight is as white as the network tells it of
-    drawn haze indoors: far lighter than what it hides, of which therefore little is kept, and told
-    well.
+    indoors: factor of far - 1 and of keep where the airlight is as white as in drawn indoor haze,
+    because there t is estimated well and the scene really is much darker than its haze.
     """
 
     guided: int
