@@ -49,6 +49,7 @@ def planned(folder: Path, *inputs: str | Path, out: str | None = None) -> dict[s
 def test_photos_and_videos_are_found_and_nothing_else(tmp_path: Path):
     touch(tmp_path, "a.JPG", "b/c.tiff", "b/clip.MOV", "b/old.avi", "scan.bmp", "notes.txt")
     touch(tmp_path, "a.unhazed.jpg", "a.unhazed.jpg.compare.jpg", ".hidden.jpg", ".cache/d.jpg")
+    os.mkfifo(tmp_path / "pipe")  # nobody writes into it
     assert planned(tmp_path, ".", out="out") == {
         "a.JPG": "out/a.JPG",
         "b/c.tiff": "out/b/c.tiff",
@@ -74,6 +75,30 @@ def test_formats_that_become_one_keep_their_suffix_in_the_name(tmp_path: Path):
         "one/c.JPG": "out/c.JPG",
     }
     assert planned(tmp_path, "one")["one/a.bmp"] == "one/a.bmp.unhazed.png"
+
+
+def test_a_name_that_tells_no_format_leaves_it_to_the_content(tmp_path: Path):
+    files = {"a": b"\xff\xd8\xff\xe0", "b.bak": b"RIFF\0\0\0\0WEBPVP8 ", "c.2019": b"II*\0"}
+    files |= {
+        "d": b"BM\0\0",
+        "e": b"8BPS",
+        "f": b"what is this?",
+        "g": b"",
+        "h.png": b"\xff\xd8\xff",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert planned(tmp_path, *files) == {
+        "a": "a.unhazed.jpg",
+        "b.bak": "b.unhazed.webp",
+        "c.2019": "c.unhazed.tif",
+        "d": "d.unhazed.png",
+        "e": "e.unhazed.tif",
+        "f": "f.unhazed.png",
+        "g": "g.unhazed.png",
+        "h.png": "h.unhazed.png",
+    }
+    assert planned(tmp_path, "a", out="out") == {"a": "out/a.jpg"}
 
 
 def test_a_target_and_a_format_may_say_the_same(tmp_path: Path):
