@@ -1,4 +1,4 @@
-"""The one exception that means: the person who ran this can mend it."""
+"""The exception that means: the person who ran this can mend it."""
 
 
 class UnhazeError(Exception):
@@ -9,6 +9,18 @@ class UnhazeError(Exception):
 
     def __init__(self, *words: object) -> None:
         super().__init__(*(printable(each) if isinstance(each, str) else each for each in words))
+
+
+class TargetExists(UnhazeError):
+    """A result is in the way, and was not to be replaced."""
+
+
+def target_exists(path: object, how: str = "exists") -> TargetExists:
+    """Returns the error of a target that `overwrite` would replace, in the words of all commands.
+
+    how: what the target is, such as "is not empty".
+    """
+    return TargetExists(f"'{path}' {how}; --overwrite replaces it")
 
 
 def printable(text: object) -> str:

@@ -40,7 +40,7 @@ from unhaze.batch.places import (
     overlap,
     say_passed_over,
 )
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, target_exists
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.restore.video import TARGET_SUFFIXES, VIDEO_SUFFIXES
 
@@ -176,7 +176,7 @@ def standing(
         how = "was made with other settings" if told[1] != digest else "is of an earlier source"
     elif settings.resume and history is None:
         how = "exists and is older than its source"
-    return FAILED, f"'{job.target}' {how}; --overwrite replaces it"
+    return FAILED, str(target_exists(job.target, how))
 
 
 def is_made(job: Job, history: History | None, digest: str) -> bool:
