@@ -124,8 +124,7 @@ class Engine:
             height, width = hazy.shape[2:]
             if _is_memory(error):
                 raise OutOfMemory(
-                    f"not enough memory to run the model on {width} x {height} pixels at once;"
-                    " leave out --native, or choose a smaller --analysis"
+                    f"not enough memory to run the model on {width} x {height} pixels at once"
                 ) from error
             if self._falls_back(error):
                 return self._run(hazy, pools, part)

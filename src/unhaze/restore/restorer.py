@@ -1,6 +1,8 @@
 """Restores photos: the effect of the network on a small analysis image is applied to the photo."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -19,6 +21,7 @@ from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, upright
 from unhaze.photo.series import Series
 from unhaze.restore.analysis import analysis_image, where_data_is, whole_image, with_data_only
 from unhaze.restore.controlling import CAST_STAYS, controlled, keeps_cast
+from unhaze.restore.engine import OutOfMemory
 from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
 from unhaze.restore.models import FRAME_ANALYSIS, Model, analysis_of, find_model, open_model
@@ -65,7 +68,8 @@ class Restorer:
         self.native = native
         self.threads = threads
         self.memory = memory
-        tell_cost(self.model, self.analysis, native=native)
+        if native:
+            tell_cost(self.model)
 
     def controlled(self, controls: Controls) -> "Restorer":
         """Returns a Restorer with these controls and the same model. UnhazeError: `native`."""
@@ -227,7 +231,8 @@ class Restorer:
             return self._restore_in(colours, photo, small, strength)
         if self.native:
             model = self._model_for(*pixels.shape[:2])
-            return restore_pixels(model, pixels, strength, grey=grey, memory=self.memory)
+            with self._advising():
+                return restore_pixels(model, pixels, strength, grey=grey, memory=self.memory)
         maps = self.estimate(pixels, grey=grey)
         return apply_field(maps, pixels, strength=strength, threads=self.threads)
 
@@ -304,8 +309,20 @@ class Restorer:
         return self.others[path]
 
     def _clear(self, model: Model, hazy: np.ndarray) -> np.ndarray:
-        restored = restore_whole(model, hazy, memory=self.memory)
+        tell_cost(model, hazy.shape[:2])
+        with self._advising():
+            restored = restore_whole(model, hazy, memory=self.memory)
         return controlled(hazy, restored, self.controls)
+
+    @contextmanager
+    def _advising(self) -> Iterator[None]:
+        """Adds to the error of too little memory which setting needs less."""
+        try:
+            yield
+        except OutOfMemory as error:
+            way = "leave out --native" if self.native else "choose a smaller --analysis"
+            more = "" if self.memory is None else ", or allow more --memory"
+            raise OutOfMemory(f"{error}; {way}{more}") from error
 
     def _restore_opened(
         self,
