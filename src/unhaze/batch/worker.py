@@ -128,7 +128,7 @@ class Worker:
             model=restorer.name_for(height, width),
             worker=self.name,
             video=video,
-            notes=(*notes, *(video.notes if video else ())),
+            notes=(*notes.all, *(video.notes if video else ())),
         )
 
     def _restorer(self, job: Job) -> Restorer:

@@ -1,6 +1,5 @@
 """Restores photos: the effect of the network on a small analysis image is applied to the photo."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -16,7 +15,7 @@ from unhaze import photo as photos
 from unhaze.atomic import check_target, make_folder
 from unhaze.errors import UnhazeError
 from unhaze.image import check_pixels, to_float, to_u8
-from unhaze.outputs import AS_MODEL, AS_SOURCE, CONTROLS, Controls, Output
+from unhaze.outputs import AS_MODEL, AS_SOURCE, CONTROLS, Controls, Output, remarks
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, upright
 from unhaze.photo.series import Series
 from unhaze.restore.analysis import analysis_image, where_data_is, whole_image, with_data_only
@@ -28,8 +27,6 @@ from unhaze.restore.models import FRAME_ANALYSIS, Model, analysis_of, find_model
 from unhaze.restore.native import restore_pixels, restore_whole
 from unhaze.restore.preview import Preview, comparison, field_pictures
 from unhaze.restore.resources import tell_cost
-
-logger = logging.getLogger(__name__)
 
 
 class Restorer:
@@ -259,7 +256,7 @@ class Restorer:
         hazy, stored, maps = self._fit_in(colours, small, size)
         restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
         if not self.controls.white_balance and keeps_cast(hazy, restored):
-            logger.warning(CAST_STAYS)
+            remarks.warning(CAST_STAYS)
         return Preview(hazy, restored, maps, colours)
 
     def _fit_in(

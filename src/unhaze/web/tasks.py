@@ -15,7 +15,7 @@ from unhaze import photo as photos
 from unhaze.errors import UnhazeError
 from unhaze.formats import NAMED
 from unhaze.image import to_u8
-from unhaze.outputs import AS_MODEL, SAME, Controls, Output, noted
+from unhaze.outputs import AS_MODEL, SAME, Controls, Notes, Output, noted
 from unhaze.photo.picture import ICC
 from unhaze.photo.savers import SAVERS
 from unhaze.restore.analysis import analysis_image
@@ -80,11 +80,12 @@ def look(models: Models, item: Kept, model: str) -> dict[str, Any]:
     started = time.perf_counter()
     facts = receive(models, item)
     restorer = models.restorer(model, models.settings.analysis)
-    with photos.open_photo(item.source) as opened:
+    with noted(item.source) as notes, photos.open_photo(item.source) as opened:
         seen = restorer.look(opened)
     np.savez(item.folder / "preview.npz", hazy=seen.hazy, maps=seen.maps)
     name = restorer.name_for(facts["height"], facts["width"])
-    return facts | {"model": name, "seconds": time.perf_counter() - started}
+    facts |= {"model": name, "seconds": time.perf_counter() - started}
+    return facts | {"notes": Notes(remarks=notes.remarks)}
 
 
 @dataclass(frozen=True)
@@ -123,17 +124,17 @@ class Order:
 
 @dataclass(frozen=True)
 class Written:
-    """A result, and what of the photo it does not hold."""
+    """A result, and what is to be known about it."""
 
     file: Path
-    lost: tuple[str, ...]
+    notes: Notes
 
 
 def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -> dict[str, Any]:
     """Writes the restored photo to `result` in the folder of the item."""
     started = time.perf_counter()
     restorer = models.restorer(model, analysis).controlled(order.controls)
-    with noted(item.source) as lost:
+    with noted(item.source) as notes:
         output = order.how()
         facts = receive(models, item, output.channels)
         facts["suffix"] = order.suffix(facts["suffix"])
@@ -141,7 +142,7 @@ def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -
         restorer.restore_file(item.source, target, strength=order.strength, output=output)
     name = restorer.name_for(facts["height"], facts["width"])
     seconds = time.perf_counter() - started
-    return facts | {"model": name, "seconds": seconds, "lost": tuple(lost)}
+    return facts | {"model": name, "seconds": seconds, "notes": notes}
 
 
 def write_result(models: Models, item: Kept, order: Order) -> Written:
@@ -152,10 +153,12 @@ def write_result(models: Models, item: Kept, order: Order) -> Written:
     restorer = models.restorer(item.model, models.settings.analysis).controlled(order.controls)
     # The kept analysis is that of the model alone; controls need another field.
     seen = _seen(models, item) if order.strength and order.controls == AS_MODEL else None
-    with noted(item.source) as lost:
+    with noted(item.source) as notes:
         how = {"strength": order.strength, "output": order.how()}
         restorer.restore_file(item.source, target, seen=seen, **how)
-    return Written(target, tuple(lost))
+    if seen is not None:
+        notes.remarks.extend(item.notes.remarks)
+    return Written(target, notes)
 
 
 def preview(models: Models, item: Kept, side: str, size: int) -> bytes:
@@ -208,8 +211,8 @@ def clear_video(
     suffix: str,
     encoding: Encoding | None = None,
     controls: Controls = AS_MODEL,
-) -> tuple[str, ...]:
-    """Writes the restored video to `result` and returns facts for its client. Reports progress as
+) -> Notes:
+    """Writes the restored video to `result` and returns the notes on it. Reports progress as
     (frames done, total frames, seconds).
     """
     from unhaze.restore.video import restore_video
@@ -235,7 +238,7 @@ def clear_video(
         demuxers=SERVICE_DEMUXERS,
         max_pixels=settings.max_frame_pixels,
     )
-    return report.notes
+    return Notes(remarks=list(report.notes))
 
 
 def check_video(models: Models, source: Path) -> int | None:
