@@ -4,19 +4,26 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from lightning_fabric import Fabric
 
 from tests.quick import slow_but
 from unhaze import plugins
-from unhaze.config import Part
+from unhaze.config import Optimizer, Part, load_config
 from unhaze.contracts import main as check_contract
+from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.losses import LOSSES, Loss, create_loss, find_loss
 from unhaze.losses.pixel import L1
+from unhaze.methods.steps import Setup, Supervised
 from unhaze.nets import create_net, find_net, list_nets
+from unhaze.training import train
 from unhaze.weights import load_weights, save_weights
 
 ROOT = Path(__file__).parents[1]
@@ -105,9 +112,29 @@ def test_the_contract_notices_mistakes(outside: Path, capsys):
     assert "FAILED  every parameter gets a gradient: BrokenContract: 'unused.weight'" in told
     text = (outside / "my_data.py").read_text(encoding="utf-8")
     text = text.replace("manual_seed(seed * 1_000_003 + step)", "manual_seed(seed)")
+    text = text.replace("manual_seed(index)", "manual_seed(range(7)[index])")
     (outside / "my_data.py").write_text(text, encoding="utf-8")
     assert check_contract(["dataset", "my_data:Gradients"]) == 1
-    assert "FAILED  the same step is the same batch" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "FAILED  the same step is the same batch" in told
+    assert "FAILED  whole pictures in pairs: IndexError: range object index out of range" in told
+    tiny = load_config("tiny_paired.toml")
+    says = "'my_data:Gradients' have a length of 8, and pair 7 is not there .IndexError: range"
+    with pytest.raises(UnhazeError, match=says):
+        train(replace(tiny, data=Part("my_data:Gradients")), check=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_a"),
+    [(torch.zeros(1), r"Tensor of shape \(1,\)"), (0.5, "float"), (None, "NoneType")],
+)
+def test_a_loss_that_returns_no_scalar_is_named(value: object, is_a: str):
+    fabric, net = Fabric(accelerator="cpu", devices=1), create_net("aodnet")
+    losses: dict[str, Any] = {"mine": lambda restored, clear, hazy: value}
+    setup = Setup(fabric, net, net, losses, {"mine": 1.0}, Optimizer(), clip=0.0)
+    pictures = torch.full((1, 3, 8, 8), 0.5)
+    with pytest.raises(UnhazeError, match=f"loss 'mine' is a {is_a}; expected a scalar Tensor"):
+        Supervised(setup).step([PairedBatch(pictures, pictures)], 1e-3)
 
 
 @pytest.mark.parametrize(
