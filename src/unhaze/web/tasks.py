@@ -12,7 +12,7 @@ import numpy as np
 import pyvips
 
 from unhaze import photo as photos
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.formats import NAMED
 from unhaze.image import to_u8
 from unhaze.outputs import AS_MODEL, SAME, Controls, Notes, Output, noted
@@ -25,6 +25,7 @@ from unhaze.restore.models import FRAME_ANALYSIS
 from unhaze.restore.preview import Preview
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video.containers import SERVICE_DEMUXERS
+from unhaze.restore.video.streams import HEAD, is_video_head
 from unhaze.web.negotiation import choose
 from unhaze.web.settings import Settings
 from unhaze.web.upload_store import Kept
@@ -66,6 +67,9 @@ def load(models: Models, model: str) -> None:
 
 def receive(models: Models, item: Kept, bands: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Reads the header of a photo. UnhazeError: it is no picture or has too many pixels."""
+    with item.source.open("rb") as file:
+        if is_video_head(file.read(HEAD)):
+            raise UnhazeError("this is a video; send videos to /v1/videos")
     limit = models.settings.max_pixels
     with photos.open_photo(item.source, max_pixels=limit, bands=bands) as opened:
         height, width, _ = opened.shape
@@ -226,7 +230,7 @@ def clear_video(
     def watch(done: int, frames: int | None, seconds: float) -> None:
         models.tell(done, frames, seconds)
         if done > passes * settings.max_frames:
-            raise UnhazeError(f"over the limit of {settings.max_frames} frames")
+            raise UnhazeError(f"over the limit of {counted(settings.max_frames, 'frame')}")
 
     report = restore_video(
         item.source,
