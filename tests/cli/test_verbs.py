@@ -251,6 +251,7 @@ def test_a_broken_recipe_is_still_listed(unhaze, work: Path):
         ("eval identity --data fodlers --root pairs", "did you mean 'folders'?"),
         ("eval identity --data folders --root pairs --set clera=x", "did you mean 'clear'?"),
         ("eval identity --data folders --root pairs --protocol aecrr", "did you mean 'aecr'?"),
+        ("eval identity --data folders --root pairs --protocol y --protocol y", "one at a time"),
         ("eval identity --data folders --root pairs --limit 0", "'--limit'"),
         ("eval fotoo --data folders --root pairs", "'fotoo'"),
         ("eval absent.safetensors --data folders --root pairs", "absent.safetensors"),
