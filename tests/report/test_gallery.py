@@ -152,7 +152,7 @@ def test_what_is_in_the_way_stays(photos, half, tmp_path, capsys):
     [
         (["nowhere"], "there is no folder 'nowhere'"),
         (["empty"], "there are no photos in 'empty'"),
-        (["bad"], "none of the 1 photos can be shown: 'bad/a.png' is empty"),
+        (["bad"], "none of the photos can be shown: 'bad/a.png' is empty"),
         (["bad", "--model", "fotos"], "no model 'fotos'"),
         (["bad", "--long-side", "-1"], "--long-side"),
         (["bad", "--limit", "x"], "--limit"),

@@ -18,7 +18,7 @@ import numpy as np
 from unhaze import photo
 from unhaze.atomic import check_replaceable, made_aside
 from unhaze.data.pairing import SceneFiles, find_scenes
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.image import cell_means, to_float, to_u8
 from unhaze.photo.kinds import HEAD, kind_of
 
@@ -119,7 +119,7 @@ def check_limit(size: int, limit: int, scenes: int) -> None:
     """Raises UnhazeError if the pack is larger than `limit`."""
     if size > limit:
         raise UnhazeError(
-            f"{scenes} scenes take {size / 2**20:.1f} MiB already, over the limit of"
+            f"{size / 2**20:.1f} MiB after {counted(scenes, 'scene')} is over the limit of"
             f" {limit / 2**20:.1f} MiB; set a lower quality"
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.nets import NETS
 from unhaze.published.files import State, read_any, read_parts, states_in
 from unhaze.published.layouts import UNUSED
@@ -155,7 +155,8 @@ def no_network(source: Path, states: list[State], variants: list[Variant], net: 
         largest = max(states, key=lambda each: len(each.tensors))
         first = next(iter(largest.tensors))
         return (
-            f"'{source}' is of no network here: {len(largest.tensors)} tensors from '{first}' on,"
+            f"'{source}' is of no network here:"
+            f" {counted(len(largest.tensors), 'tensor')} from '{first}' on,"
             f" of which {spelled(variant)}, the nearest, shares {share:.0%};"
             " see `unhaze zoo` for what is known"
         )

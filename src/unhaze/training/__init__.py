@@ -18,7 +18,7 @@ from unhaze.data import Batch, PairedBatch, PairedData, UnpairedData
 from unhaze.data.build import create_data
 from unhaze.data.folders import PairedFolders
 from unhaze.data.unpaired import UnpairedFolders
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.losses import create_loss, find_loss
 from unhaze.methods import find_method
 from unhaze.methods.steps import Setup
@@ -151,8 +151,8 @@ def make_fabric(recipe: Recipe) -> Fabric:
     if size < processes or (even and size % processes):
         expected = f"a multiple of {processes}" if even else f"at least {processes}"
         raise UnhazeError(
-            f"{processes} processes share {size} samples, schedule.batch over schedule.accumulate;"
-            f" expected {expected}"
+            f"{processes} processes share {counted(size, 'sample')}, schedule.batch over"
+            f" schedule.accumulate; expected {expected}"
         )
     torch.set_float32_matmul_precision("high")
     return fabric

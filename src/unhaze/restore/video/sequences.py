@@ -23,7 +23,7 @@ import numpy as np
 
 from unhaze import photo
 from unhaze.atomic import check_target, make_folder
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo import Photo, Traits
 from unhaze.photo.picture import ICC
@@ -226,9 +226,8 @@ def _split(
                 writers.add(functools.partial(photo.write, shown, goal, **settings))
         if not writers.done:
             raise UnhazeError("no frame could be decoded in the requested part")
-        notes = (f"skipped {reading.damage.places} damaged places in the source",) * (
-            reading.damage.places > 0
-        )
+        places = reading.damage.places
+        notes = (f"skipped {counted(places, 'damaged place')} in the source",) * (places > 0)
         return _report(
             source, target, writers.done, begin, reading.size[::-1], moment, seconds, notes
         )
