@@ -77,30 +77,6 @@ def test_formats_that_become_one_keep_their_suffix_in_the_name(tmp_path: Path):
     assert planned(tmp_path, "one")["one/a.bmp"] == "one/a.bmp.unhazed.png"
 
 
-def test_a_name_that_tells_no_format_leaves_it_to_the_content(tmp_path: Path):
-    files = {"a": b"\xff\xd8\xff\xe0", "b.bak": b"RIFF\0\0\0\0WEBPVP8 ", "c.2019": b"II*\0"}
-    files |= {
-        "d": b"BM\0\0",
-        "e": b"8BPS",
-        "f": b"what is this?",
-        "g": b"",
-        "h.png": b"\xff\xd8\xff",
-    }
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    assert planned(tmp_path, *files) == {
-        "a": "a.unhazed.jpg",
-        "b.bak": "b.unhazed.webp",
-        "c.2019": "c.unhazed.tif",
-        "d": "d.unhazed.png",
-        "e": "e.unhazed.tif",
-        "f": "f.unhazed.png",
-        "g": "g.unhazed.png",
-        "h.png": "h.unhazed.png",
-    }
-    assert planned(tmp_path, "a", out="out") == {"a": "out/a.jpg"}
-
-
 def test_a_target_and_a_format_may_say_the_same(tmp_path: Path):
     touch(tmp_path, "a.png")
     for name, asked in (("b.jpg", "jpg"), ("b.JPEG", "jpg"), ("b.tif", "tiff")):

@@ -231,7 +231,6 @@ def test_the_page_names_no_file_outside(client):
     [
         (b"", {}, 422, "empty"),
         (b"no picture", {}, 422, "it is no picture"),
-        (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", {}, 422, "send videos to /v1/videos"),
         (bomb(), {"name": "bomb.png"}, 422, "60000 x 60000 pixels, over the limit"),
         (hazy_photo()[:400], {}, 422, "cannot read"),
         (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", {}, 422, "it is SVG"),

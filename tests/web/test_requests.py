@@ -198,6 +198,12 @@ def test_headers_tell_what_was_done_and_what_was_lost(client):
     assert "16 bits" in answer.headers["unhaze-lost"]
 
 
+@pytest.mark.parametrize("path", ["/v1/dehaze", "/v1/photos"])
+def test_a_video_is_sent_to_where_videos_go(client, path):
+    answer = client.post(path, content=b"\0\0\0\x18ftypisom\0\0\2\0isommp41")
+    assert answer.status_code == 422 and "send videos to /v1/videos" in answer.json()["detail"]
+
+
 def test_a_cast_that_stays_has_a_header_of_its_own(client):
     dust = 0.5 * landscape() + 0.5 * np.float32(DUST)
     hazy = photo.encode(photo.Photo(np.rint(dust * 65535).astype(np.uint16)), ".png")

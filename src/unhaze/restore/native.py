@@ -12,6 +12,7 @@ tiles, each with means of its own, differ by 40/255.
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -75,6 +76,17 @@ def restore_whole(model: Model, pixels: np.ndarray, *, memory: float | None = No
             f"not enough memory to hold {width} x {height} pixels as floats"
         ) from error
     return restored
+
+
+@contextmanager
+def advising(*, native: bool, memory: float | None) -> Iterator[None]:
+    """Adds to the error of too little memory which settings of a `Restorer` need less."""
+    try:
+        yield
+    except OutOfMemory as error:
+        way = "leave out --native" if native else "choose a smaller --analysis"
+        more = "" if memory is None else ", or allow more --memory"
+        raise OutOfMemory(f"{error}; {way}{more}") from error
 
 
 def restore_pixels(

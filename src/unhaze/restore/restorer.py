@@ -1,7 +1,5 @@
 """Restores photos: the effect of the network on a small analysis image is applied to the photo."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -20,11 +18,10 @@ from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, upright
 from unhaze.photo.series import Series
 from unhaze.restore.analysis import analysis_image, where_data_is, whole_image, with_data_only
 from unhaze.restore.controlling import CAST_STAYS, controlled, keeps_cast
-from unhaze.restore.engine import OutOfMemory
 from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
 from unhaze.restore.models import FRAME_ANALYSIS, Model, analysis_of, find_model, open_model
-from unhaze.restore.native import restore_pixels, restore_whole
+from unhaze.restore.native import advising, restore_pixels, restore_whole
 from unhaze.restore.preview import Preview, comparison, field_pictures
 from unhaze.restore.resources import tell_cost
 
@@ -228,7 +225,7 @@ class Restorer:
             return self._restore_in(colours, photo, small, strength)
         if self.native:
             model = self._model_for(*pixels.shape[:2])
-            with self._advising():
+            with advising(native=self.native, memory=self.memory):
                 return restore_pixels(model, pixels, strength, grey=grey, memory=self.memory)
         maps = self.estimate(pixels, grey=grey)
         return apply_field(maps, pixels, strength=strength, threads=self.threads)
@@ -307,19 +304,9 @@ class Restorer:
 
     def _clear(self, model: Model, hazy: np.ndarray) -> np.ndarray:
         tell_cost(model, hazy.shape[:2])
-        with self._advising():
+        with advising(native=self.native, memory=self.memory):
             restored = restore_whole(model, hazy, memory=self.memory)
         return controlled(hazy, restored, self.controls)
-
-    @contextmanager
-    def _advising(self) -> Iterator[None]:
-        """Adds to the error of too little memory which setting needs less."""
-        try:
-            yield
-        except OutOfMemory as error:
-            way = "leave out --native" if self.native else "choose a smaller --analysis"
-            more = "" if self.memory is None else ", or allow more --memory"
-            raise OutOfMemory(f"{error}; {way}{more}") from error
 
     def _restore_opened(
         self,
