@@ -58,11 +58,10 @@ def outside(tmp_path, monkeypatch) -> Path:
         sys.modules.pop(name.removesuffix(".py"), None)
 
 
-def run(*words: str, **environment: str) -> subprocess.CompletedProcess:
+def run(*words: str) -> subprocess.CompletedProcess:
     """`python ...` in the working directory, with the project's source."""
-    everything = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *words]
-    return subprocess.run(command, env=everything | environment, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
@@ -81,19 +80,22 @@ def test_the_page_is_enough(page: str, outside: Path, unhaze):
 
 
 @pytest.mark.slow
-def test_a_network_from_outside_is_trained_resumed_and_exported(outside: Path, unhaze):
+def test_a_network_from_outside_is_trained_resumed_and_exported(
+    outside: Path, unhaze, capfdbinary, monkeypatch
+):
     net = ["--set", "net.name=my_nets:Sketch", "--over", "brief.toml"]
     recipe = '[net]\nname = "my_nets:Sketch"\nwidth = 8\n'
     (outside / "net.toml").write_text(recipe, encoding="utf-8")
-    done = run("-m", "unhaze.contracts", "net", "my_nets:Sketch", "width=8")
-    assert done.returncode == 0 and done.stdout.count("passed") == 5, done.stdout
     words = ["train", "tiny_paired.toml", "--over", "net.toml", *net[2:], "--out", "run"]
     done = run("-m", "unhaze", *words)
     assert done.returncode == 0, done.stderr
-    refused = run("-m", "unhaze", "export", "run", "-o", "sketch.onnx")
-    assert refused.returncode == 2 and "set UNHAZE_PLUGINS=my_nets" in refused.stderr
-    done = run("-m", "unhaze", "export", "run", "-o", "sketch.onnx", UNHAZE_PLUGINS="my_nets")
+    refused = unhaze("export", "run", "-o", "sketch.onnx")
+    assert refused.returncode == 2 and b"set UNHAZE_PLUGINS=my_nets" in refused.stderr
+    monkeypatch.setenv("UNHAZE_PLUGINS", "my_nets")
+    done = unhaze("export", "run", "-o", "sketch.onnx")
     assert done.returncode == 0, done.stderr
+    assert check_contract(["net", "my_nets:Sketch", "width=8"]) == 0
+    assert capfdbinary.readouterr().out.count(b"passed") == 5
     hazy = str(ROOT / "samples" / "tiny" / "clear" / "00.png")
     hazy = hazy if Path(hazy).exists() else str(next((ROOT / "samples/tiny/clear").iterdir()))
     done = unhaze(hazy, "--model", "sketch.onnx", "-o", "out.png")
