@@ -138,6 +138,8 @@ def _ready(stream: Stream, saver: Saver, output: Output) -> Stream:
     turned = saver.format != stream.traits.format or output.strip_metadata
     if stream.traits.orientation != 1 and turned:
         stream = _as_stream(whole(stream))
+    if output == AS_SOURCE and not saver.encode:  # libvips holds all that the source may have
+        return stream
     tagged = ICC in stream.traits.metadata or stream.dtype != np.float32
     if saver.encode and tagged and stream.traits.profile is not None:
         log.warning("results in %s are sRGB; converted", kind.name)
