@@ -102,7 +102,7 @@ def restore_files(
     threads only. stats: updated in place. UnhazeError if the model cannot be loaded.
     """
     stop, stats = stop or threading.Event(), stats or BatchStats()
-    stats.total = plan.total
+    stats.total = len(plan.jobs) + len(plan.known)
     for outcome in plan.known:
         stats.counts[SKIPPED if outcome.state == DONE else outcome.state] += 1
         stats.seconds = time.perf_counter() - stats.began

@@ -58,7 +58,7 @@ class Worker:
         if self.remote:
             remove_leftovers()  # such as those of the worker that this one replaces
         self.name = f"{platform.node()}:{os.getpid()}"
-        self.restorers = {use: work.restorer(use)}
+        self.restorers = {use: restorer_for(work, use)}
         self.lock = threading.Lock()
 
     def do(self, job: Job, stop: threading.Event, watch: Watch | None = None) -> Outcome | None:
@@ -139,8 +139,16 @@ class Worker:
         use = "video" if is_video(job.source) else "photo"
         if use not in self.restorers:
             with self.lock:
-                self.restorers.setdefault(use, self.work.restorer(use))
+                self.restorers.setdefault(use, restorer_for(self.work, use))
         return self.restorers[use]
+
+
+def restorer_for(work: Work, use: str) -> Restorer:
+    """Opens the model for "photo" or "video". UnhazeError: it cannot be loaded."""
+    sizes = {"analysis": work.settings.analysis, "native": work.native}
+    room = {"threads": work.threads, "memory": work.memory}
+    restorer = Restorer(work.model, work.device, **sizes, **room, use=use)
+    return restorer.controlled(work.settings.controls)
 
 
 def faulted(job: Job, fault: BaseException, worker: str | None = None) -> Outcome:

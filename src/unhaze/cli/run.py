@@ -141,6 +141,7 @@ def run_stream(
 
     streamed: by a URL or a sequence. listed: more inputs come from `--files-from`.
     """
+    from unhaze.batch.worker import restorer_for
     from unhaze.restore.video.streams import is_sequence, is_video_head
 
     settings = work.settings
@@ -153,7 +154,7 @@ def run_stream(
     use = "video" if streamed or is_video_head(head) else "photo"
     pictures = use == "photo" or is_sequence(out or "-")
     check_kinds(settings, photos=pictures, videos=use == "video")
-    restorer = work.restorer(use)
+    restorer = restorer_for(work, use)
     if use == "photo":
         return restore_pipe(inputs[0], head, out or "-", restorer, settings)
     said = {"as_json": given.as_json, "quiet": given.quiet}

@@ -12,16 +12,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from unhaze.atomic import check_target
 from unhaze.errors import UnhazeError
+from unhaze.extras import explain_missing
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import check_strength
 from unhaze.restore.video.ahead import Ahead
 from unhaze.restore.video.containers import CONTAINERS, FILE_DEMUXERS
-from unhaze.restore.video.frames import (
-    HOLD,
-    SMOOTHING,
-    check_estimates,
-    require_av,
-)
 from unhaze.restore.video.pipeline import Tally, VideoReport, Work, pipeline, report_of
 from unhaze.restore.video.streams import (
     RECONNECT,
@@ -36,7 +31,7 @@ from unhaze.restore.video.streams import (
     scheme_of,
     sink_of,
 )
-from unhaze.restore.video.temporal import Steadiness
+from unhaze.restore.video.temporal import HOLD, SMOOTHING, Steadiness, check_estimates
 from unhaze.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -93,15 +88,19 @@ def restore_video(
     """
     encoding = encoding or Encoding()
     encoding = encoding if codec is None else replace(encoding, codec=codec)
-    if (scheme := scheme_of(source)) is not None:
-        check_source_url(str(source))
-    original = Path(source) if isinstance(source, str | Path) and scheme is None else None
+    if isinstance(source, str) and scheme_of(source) is None:
+        source = Path(source)
+    opening: dict[str, Any] = {"demuxers": demuxers, "max_pixels": max_pixels}
+    if isinstance(source, str):
+        check_source_url(source)
+        opening |= opening_options(source)
+    original = source if isinstance(source, Path) else None
     if original is not None and not original.exists():
         raise UnhazeError(f"no file '{source}'")
     return restore_opened(
         source,
         target,
-        {"demuxers": demuxers, "max_pixels": max_pixels} | opening_options(source),
+        opening,
         restorer=restorer,
         strength=strength,
         part=(start, end),
@@ -136,16 +135,20 @@ def restore_opened(
     check_strength(strength)
     check_estimates(restorer)
     _check_part(*part)
-    sink, name = sink_of(target, container), name or name_of(source)
+    is_file = isinstance(target, Path) and container is None
+    sink = None if is_file else sink_of(target, container)
+    name = name or str(original or name_of(source))
     ways = (reconnect, opening, original, name)
     work = Work(source, restorer, strength, how, encoding, part, *ways)
     target = Path(target if isinstance(target, str | Path) else "-")
     if sink is None:
         _check_target(original, target, overwrite)
-    require_av("restoring a video")
-    if sink is not None:
-        return _pass_on(work, sink, progress)
-    report = _restore(work, target, overwrite, progress)
+    try:
+        if sink is not None:
+            return _pass_on(work, sink, progress)
+        report = _restore(work, target, overwrite, progress)
+    except ModuleNotFoundError as error:
+        raise explain_missing(error, "restoring a video") or error from error
     leftover = _partial_name(target)
     if original is None or not (leftover.exists() and leftover.samefile(original)):
         leftover.unlink(missing_ok=True)  # of an earlier run: now the whole is complete
@@ -257,9 +260,9 @@ def _opened(work: Work) -> Iterator["Reading"]:
 
     with open_container(work.source, **work.opening) as container:
         video = find_video(container, work.source)
-        live = is_live(work.source, container)
+        live = isinstance(work.source, str) and is_live(work.source, container)
         again = partial(open_container, work.source, **work.opening)
-        piped = isinstance(readable(work.source), Piped)
+        piped = not isinstance(work.source, str | Path) and isinstance(readable(work.source), Piped)
         reading = Reading(
             container,
             video,

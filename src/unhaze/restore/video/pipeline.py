@@ -15,8 +15,7 @@ from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
 from unhaze.restore.video.ahead import Ahead, timed
 from unhaze.restore.video.declared import missing_bytes
-from unhaze.restore.video.frames import follow
-from unhaze.restore.video.temporal import Moment, Steadiness
+from unhaze.restore.video.temporal import Moment, Steadiness, follow
 
 if TYPE_CHECKING:
     from unhaze.restore.restorer import Restorer

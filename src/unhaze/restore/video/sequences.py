@@ -31,10 +31,17 @@ from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.resources import count_threads
 from unhaze.restore.video.files import Progress, restore_opened
-from unhaze.restore.video.frames import HOLD, SMOOTHING, check_estimates, follow
 from unhaze.restore.video.pipeline import VideoReport
 from unhaze.restore.video.streams import NUMBER, is_sequence, name_of
-from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
+from unhaze.restore.video.temporal import (
+    HOLD,
+    SMOOTHING,
+    Moment,
+    Steadiness,
+    check_estimates,
+    follow,
+    next_moment,
+)
 from unhaze.scratch import scratch_folder
 
 if TYPE_CHECKING:

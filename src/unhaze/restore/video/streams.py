@@ -122,9 +122,9 @@ def peek(file: IO[bytes]) -> bytes:
     return head
 
 
-def readable(source: "str | Path | IO[bytes] | Piped") -> Any:
+def readable(source: "IO[bytes] | Piped") -> "IO[bytes] | Piped":
     """Returns a source that PyAV reads without waiting for more than it needs."""
-    if isinstance(source, str | Path | Piped):
+    if isinstance(source, Piped):
         return source
     seekable = getattr(source, "seekable", lambda: False)
     return source if seekable() else Piped(source)
