@@ -20,7 +20,7 @@ class Mark:
     """Identifies one state of a file: size in bytes, and its modification time or etag.
 
     changed: seconds since 1970, None where the store does not say. A date in the future, as of a
-    camera whose clock is wrong, tells nothing: then that of its entry in the file system. file: the
+    camera whose clock is wrong, is replaced by that of the entry in the file system. file: the
     same for two names of one file.
     """
 

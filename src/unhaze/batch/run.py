@@ -186,7 +186,7 @@ def by_executor(
     stop: threading.Event,
     watch: Watch | None,
 ) -> Iterator[Outcome | None]:
-    """The outcomes of jobs, done by whoever `executor` says; None: a worker is ready."""
+    """Yields the outcomes of jobs, done by the workers of `executor`; None: a worker is ready."""
     if executor.workers is None and executor.cluster is None:
         yield from in_threads(jobs, work, executor.jobs, stop, watch)
         return

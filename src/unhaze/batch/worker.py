@@ -42,7 +42,7 @@ PASSING |= {errno.EMFILE, errno.ENFILE, errno.ENETDOWN, errno.ENETUNREACH}
 
 
 class TargetExists(UnhazeError):
-    """A result is in the way; whoever asked knows how to say that it may be replaced."""
+    """The target exists; the caller adds which option replaces it."""
 
 
 class Worker:
@@ -64,7 +64,7 @@ class Worker:
     def do(self, job: Job, stop: threading.Event, watch: Watch | None = None) -> Outcome | None:
         """Restores a file, unless an earlier attempt has. None: `stop` was set in a video.
 
-        What the user can mend ends in the outcome. `watch(source)` returns who hears of frames.
+        Errors that the user can fix are in the outcome. `watch(source)` returns a callback.
         """
         start, attempt = time.perf_counter(), 0
         while True:
@@ -162,7 +162,7 @@ def faulted(job: Job, fault: BaseException, worker: str | None = None) -> Outcom
 
 @contextmanager
 def in_one_line(source: Path, target: Path, names: Mapping[str, str]) -> Iterator[None]:
-    """Raises what the user can mend as an UnhazeError of one line that names a file.
+    """Raises errors that the user can fix as an UnhazeError of one line that names a file.
 
     names: local file -> what the user calls it.
     """
@@ -195,7 +195,7 @@ def permanent(error: BaseException) -> bool:
 
 
 def size_of(target: Path) -> tuple[int, int]:
-    """(width, height) of a written photo, by its header; zeros if nothing here reads it again."""
+    """(width, height) of a written photo, by its header; zeros if no reader for it is installed."""
     with target.open("rb") as file, suppress(pyvips.Error):  # by name, it opens only those of text
         source = pyvips.Source.new_from_descriptor(file.fileno())
         image = pyvips.Image.new_from_source(source, "")
@@ -214,8 +214,8 @@ def restore_file(
 ) -> "VideoReport | None":
     """Writes `target`, whole or not at all. UnhazeError, before any work, if it must stay.
 
-    Of `settings`, controls and analysis are the Restorer's. `progress` hears of a video's frames;
-    what it raises ends the work, and comes out here.
+    Of `settings`, controls and analysis are the Restorer's. `progress` is called for each
+    frame of a video; exceptions that it raises end the work and are passed on.
     """
     if target.exists() and not settings.overwrite:
         raise TargetExists(f"'{target}' exists")

@@ -235,7 +235,7 @@ def stopped_by(*signals: signal.Signals) -> Iterator[threading.Event]:
 
     before = {each: signal.getsignal(each) for each in signals}
     for each, handler in before.items():
-        if handler is not signal.SIG_IGN:  # whoever starts this in the background wants no Ctrl-C
+        if handler is not signal.SIG_IGN:  # as in a background job, which ignores Ctrl-C
             signal.signal(each, note)
     try:
         yield stop

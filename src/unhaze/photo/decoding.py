@@ -176,7 +176,7 @@ def metadata_of(
     elif loader == "tiff":  # libvips reads no EXIF here, and a quarter of IPTC
         found[EXIF], found[IPTC] = ifd.from_tiff(file)
     elif loader == "avif":
-        if found[EXIF] is not None:  # libvips has turned the picture, whatever EXIF states
+        if found[EXIF] is not None:  # libvips has turned the picture, regardless of EXIF
             found[EXIF] = exif.edited(found[EXIF], 1, False, None)
         found[NUMBERS] = avif.colour_numbers(file)
         lost = avif.lost_in(file)

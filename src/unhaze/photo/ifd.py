@@ -157,7 +157,7 @@ def _value(file: BinaryIO, header: Header, tag: int, entry: Entry) -> bytes:
     data = file.read(entry.count * SIZES[entry.kind])
     if len(data) < entry.count * SIZES[entry.kind]:
         raise ValueError("a value lies outside the file")
-    # Bytes, whatever kind some programs declare.
+    # Bytes, even where programs declare another kind.
     return data if tag in (IPTC_RECORDS, PHOTOSHOP) else _ordered(data, entry.kind, header.order)
 
 

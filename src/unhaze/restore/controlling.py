@@ -1,5 +1,5 @@
-"""Protects skies, lifts shadows and balances white in the small restored picture, and tells where
-the last would help.
+"""Protects skies, lifts shadows and balances white in the small restored picture, and detects
+a cast that the last would remove.
 
 This happens before the field is fitted. It therefore costs little for any size, and is the same in
 previews, strips, animations and videos. `strength` is applied afterwards.

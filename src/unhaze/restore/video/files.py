@@ -23,7 +23,6 @@ from unhaze.restore.video.streams import (
     Pace,
     Piped,
     Sink,
-    check_source_url,
     is_live,
     name_of,
     opening_options,
@@ -88,19 +87,16 @@ def restore_video(
     """
     encoding = encoding or Encoding()
     encoding = encoding if codec is None else replace(encoding, codec=codec)
+    limits: dict[str, Any] = {"demuxers": demuxers, "max_pixels": max_pixels}
     if isinstance(source, str) and scheme_of(source) is None:
         source = Path(source)
-    opening: dict[str, Any] = {"demuxers": demuxers, "max_pixels": max_pixels}
-    if isinstance(source, str):
-        check_source_url(source)
-        opening |= opening_options(source)
     original = source if isinstance(source, Path) else None
     if original is not None and not original.exists():
         raise UnhazeError(f"no file '{source}'")
     return restore_opened(
         source,
         target,
-        opening,
+        limits if original else limits | opening_options(source),
         restorer=restorer,
         strength=strength,
         part=(start, end),
