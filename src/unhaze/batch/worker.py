@@ -106,13 +106,13 @@ class Worker:
         """Restores a file and publishes it. UnhazeError: it cannot be; OSError and so on: a place
         fails.
         """
-        hear = watch(Path(job.source)) if watch and is_video(job.source) else None
+        on_frame = watch(Path(job.source)) if watch and is_video(job.source) else None
 
         def progress(frames: int, total: int | None, seconds: float) -> None:
             if stop.is_set():
                 raise KeyboardInterrupt
-            if hear is not None:
-                hear(frames, total, seconds)
+            if on_frame is not None:
+                on_frame(frames, total, seconds)
 
         restorer = self._restorer(job)
         room = scratch_folder("batch") if self.remote else nullcontext("")
