@@ -1,4 +1,4 @@
-"""The exception that means: the person who ran this can mend it."""
+"""The exception for errors that the user can fix."""
 
 
 class UnhazeError(Exception):
@@ -12,7 +12,7 @@ class UnhazeError(Exception):
 
 
 class TargetExists(UnhazeError):
-    """A result is in the way, and was not to be replaced."""
+    """The target exists and must not be replaced."""
 
 
 def target_exists(path: object, how: str = "exists") -> TargetExists:

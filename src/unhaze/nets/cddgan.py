@@ -85,7 +85,7 @@ class CDDGenerator(nn.Module):
         features = activate(self.up1(blur_up(features)), late)
         features = activate(self.up2(blur_up(features)), late)
         last = self.last(reflect(features, 3)).float()
-        return self.answer(padded, last)[..., :height, :width], found
+        return self.restored(padded, last)[..., :height, :width], found
 
     def encode(self, image: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """Returns features (B,C,h,w) of `image` (B,3,H,W) in [0,1], up to the last of `layers`.
@@ -143,7 +143,7 @@ class CDDGenerator(nn.Module):
                 found[12 + index] = features
         return features, [found[layer] for layer in layers]
 
-    def answer(self, padded: Tensor, last: Tensor) -> Tensor:
+    def restored(self, padded: Tensor, last: Tensor) -> Tensor:
         """Computes the picture from the output of the last convolution, in float32."""
         if self.head == "tanh":
             return (torch.tanh(functional.pixel_shuffle(last, self.shrink)) + 1) / 2
