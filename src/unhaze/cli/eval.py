@@ -30,9 +30,10 @@ SHOWN = {
 
 def only_one(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> str:
     """Returns the value. A usage error if there are several, of which the last would count."""
-    if len(given) > 1:
+    value, *more = given
+    if more:
         raise click.BadParameter("one at a time; run `unhaze eval` once for each")
-    return given[0]
+    return value
 
 
 @click.command("eval", short_help="Measures a model on hazy pictures.")

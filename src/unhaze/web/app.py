@@ -210,10 +210,10 @@ class HeadAsGet:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_head(message: Message) -> None:
             if message["type"] == "http.response.body":
-                message = message | {"body": b""}
+                message = {**message, "body": b""}
             await send(message)
 
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            await self.app(scope | {"method": "GET"}, receive, send_head)
+            await self.app({**scope, "method": "GET"}, receive, send_head)
         else:
             await self.app(scope, receive, send)
