@@ -35,7 +35,7 @@ FUNCTIONS = (
 )
 GENERATORS = (
     ("unhaze.photo.reading.Opened", "_strips", "read"),
-    ("unhaze.restore.managed", "apply_to_strips", "field"),
+    ("unhaze.restore.analysis", "apply_to_strips", "field"),
 )
 STAGES = ("network", "field", "read", "write", "other")
 

@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 
 from benchmarks.measure import ROOT, repeated, table, write_record
-from unhaze.restore import field, field_kernel
+from unhaze.restore import field
 
 PHOTO, ANALYSIS, ROWS = (3008, 4000), (768, 1024), 188
 SMALL = (120, 160)
@@ -52,7 +52,7 @@ def without_kernel(call: Callable[[], object]) -> Callable[[], object]:
     """The call, as if there were no compiler."""
 
     def slow() -> object:
-        with mock.patch.object(field_kernel, "kernel", lambda: None):
+        with mock.patch.object(field, "kernel", lambda: None):
             return call()
 
     return slow

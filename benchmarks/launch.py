@@ -1,8 +1,8 @@
 """Runs a program and writes down what it took: `python -I -S launch.py FACTS PROGRAM WORDS...`.
 
 On Linux the peak memory of a new process starts at that of the process that made it. This one holds
-nothing, so that whoever measures may hold PyTorch. FACTS becomes a line of three numbers: seconds,
-seconds of processor time, and the peak resident size in bytes.
+nothing, so that the measuring process may hold PyTorch. FACTS becomes a line of three numbers:
+seconds, seconds of processor time, and the peak resident size in bytes.
 """
 
 import os

@@ -42,7 +42,7 @@ def make_peer(folder: Path) -> Path:
     """A virtual environment with torchvision and the PyTorch that goes with it.
 
     The default PyTorch of Linux takes 5 GB and computes on the processor as the small one does.
-    Answers its Python; what exists is kept.
+    Returns its Python; an existing one is kept.
     """
     program = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not program.exists():

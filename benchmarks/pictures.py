@@ -6,7 +6,7 @@ import pyvips
 
 
 def write_picture(path: Path, megapixels: float, *, seed: int = 1) -> tuple[int, int]:
-    """Writes a hazy 4:3 picture of that size by the suffix of `path`; answers (width, height).
+    """Writes a hazy 4:3 picture of that size by the suffix of `path`; returns (width, height).
 
     It is written in strips: the memory of the calling process stays small.
     """

@@ -1,4 +1,4 @@
-"""The web server: how soon a 12-megapixel photo is cleared, how the slider answers, many clients.
+"""The web server: seconds for a 12-megapixel photo, latency of the slider, many clients.
 
     python -m benchmarks.serve --result results/serve.json
     python -m benchmarks.serve --hostile --seconds 300     # the soak of benchmarks/hostile.py

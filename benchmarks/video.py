@@ -28,7 +28,7 @@ from unhaze.restore.field import apply_field, fit_field
 from unhaze.restore.models import FRAME_ANALYSIS
 from unhaze.restore.restorer import Restorer, analysis_image
 from unhaze.restore.video import read_frames, restore_frames
-from unhaze.restore.video.frames import HOLD, SMOOTHING
+from unhaze.restore.video.temporal import HOLD, SMOOTHING
 
 RATE = 25
 NOISE = 6.0  # standard deviation in levels of 255

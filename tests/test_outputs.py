@@ -15,7 +15,7 @@ from tests.photo.test_readers import difference, dng, scene
 from unhaze import formats, photo
 from unhaze.errors import UnhazeError
 from unhaze.outputs import OPTIONS, Output
-from unhaze.photo import Photo, Traits, exif
+from unhaze.photo import Photo, Traits, exif, ifd
 from unhaze.photo.picture import EXIF, ICC, XMP
 
 imagecodecs = pytest.importorskip("imagecodecs")
@@ -26,7 +26,7 @@ GPS = {exif.GPS_TAGS: {1: (2, b"N\0")}, 271: (2, b"Maker\0"), 274: (3, b"\6\0")}
 
 def held(suffix: str, dtype: type = np.uint8, **more: object) -> Photo:
     """A photo read from a file with this suffix, with EXIF that has a place."""
-    traits = Traits(metadata={EXIF: exif.block(GPS), XMP: b"<x:xmpmeta/>"}, **more)
+    traits = Traits(metadata={EXIF: ifd.block(GPS), XMP: b"<x:xmpmeta/>"}, **more)
     return photo.read(photo.encode(Photo(scene(dtype), traits=traits), suffix))
 
 
@@ -60,7 +60,7 @@ def test_every_format_keeps_colours_and_the_depth_it_can(suffix, dtype, tmp_path
     wanted = np.float32 if suffix == ".exr" else np.uint16 if deep else np.uint8
     assert got.pixels.dtype == wanted
     if suffix != ".exr":
-        assert exif.tags_of(got.traits.metadata[EXIF])[271][1] == b"Maker\0"
+        assert ifd.tags_of(got.traits.metadata[EXIF])[271][1] == b"Maker\0"
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".avif", ".jxl"])
@@ -274,5 +274,5 @@ def test_raw_becomes_tiff_or_what_is_asked(unhaze, tmp_path):
         done = unhaze("run", tmp_path / "a.dng", "--model", "dcp", *options)
         assert done.returncode == 0, done.stderr
         got = photo.read(tmp_path / name)
-        assert exif.tags_of(got.traits.metadata[EXIF])[271][1] == b"Maker\0"
+        assert ifd.tags_of(got.traits.metadata[EXIF])[271][1] == b"Maker\0"
     assert photo.read(tmp_path / "a.unhazed.tif").pixels.dtype == np.uint16

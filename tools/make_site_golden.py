@@ -14,9 +14,9 @@ import numpy as np
 
 from unhaze.outputs import Controls
 from unhaze.photo import Photo, Traits
+from unhaze.restore.analysis import analysis_image
 from unhaze.restore.controlling import controlled
 from unhaze.restore.field import apply_field, fit_field
-from unhaze.restore.restorer import analysis_image, whole_image
 
 TARGET = Path(__file__).parents[1] / "site" / "tests" / "golden.json"
 
@@ -95,7 +95,7 @@ def analysis_case(
         "pixels": packed(pixels),
         "alpha": None if opacity is None else packed(opacity),
         "side": side,
-        "small": packed(analysis_image(whole_image(photo), side)),
+        "small": packed(analysis_image(photo, side)),
     }
 
 

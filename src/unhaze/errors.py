@@ -1,4 +1,4 @@
-"""The one exception that means: the person who ran this can mend it."""
+"""The exception for errors that the user can fix."""
 
 
 class UnhazeError(Exception):

@@ -1,6 +1,6 @@
 """The picture formats: how a file is recognised, what reads it, what a result of it can be.
 
-`FORMATS` is the one table; the command, Python, batches, the service and docs/use.md go by it.
+`FORMATS` is the one table; the command, Python, batches, the service and docs/use.md use it.
 """
 
 from dataclasses import dataclass
@@ -110,7 +110,7 @@ BRANDS = {
     "heic": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"},
     "avif": {b"avif", b"avis"},
 }
-GENERAL_BRANDS = {b"mif1", b"msf1", b"mif2"}  # of HEIF, whatever the pictures are coded with
+GENERAL_BRANDS = {b"mif1", b"msf1", b"mif2"}  # of HEIF, with any codec
 HEAD = 1 << 16  # bytes at the start that tell the format
 TGA_FOOTER = b"TRUEVISION-XFILE."
 

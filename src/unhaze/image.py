@@ -203,7 +203,7 @@ def guided_filter(
 ) -> np.ndarray:
     """`plane` (H,W), smoothed along the edges of `guide`: (H,W), or (3,H,W) for a colour guide.
 
-    In each window the answer is linear in the guide (He, Sun and Tang, "Guided Image Filtering",
+    In each window the result is linear in the guide (He, Sun and Tang, "Guided Image Filtering",
     TPAMI 2013, eq. 5 to 8, and 14 to 16 for colour). All are in [0,1]; `epsilon` is a variance.
     """
     if guide.ndim == 2:

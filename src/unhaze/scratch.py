@@ -28,7 +28,7 @@ def lease(folder: Path) -> IO[bytes] | None:
     """An open file that says, by its lock, that the folder's owner lives; None: it does already,
     or this system (Windows) knows no such locks.
 
-    The system takes the lock back whatever ends the owner.
+    The system releases the lock however the owner ends.
     """
     try:
         import fcntl

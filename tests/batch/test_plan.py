@@ -22,6 +22,7 @@ from unhaze.batch import (
     restore_file,
     restore_files,
     run,
+    worker,
 )
 from unhaze.batch.jobs import DONE, FAILED, SKIPPED
 from unhaze.batch.places import ignores_case
@@ -279,7 +280,7 @@ def restored(monkeypatch) -> Callable[..., Outcome]:
     """Plans one photo and restores it, by a Copier or another."""
 
     def restore(source: Path, target: Path, settings: Settings, by: Copier | None = None):
-        monkeypatch.setattr(Work, "restorer", lambda work, use: by or Copier())
+        monkeypatch.setattr(worker, "restorer_for", lambda work, use: by or Copier())
         plan = plan_files([source], target, settings)
         [outcome] = restore_files(plan, Work(settings=settings))
         assert (outcome.job.source, outcome.job.target) == (str(source), str(target))
@@ -342,7 +343,7 @@ def test_who_resumes_what_another_process_just_finished_has_not_failed(
 def test_a_result_that_appears_after_the_plan_is_kept(tmp_path, monkeypatch, resume: bool):
     (tmp_path / "a.png").write_bytes(b"photo")
     settings, copier = Settings(resume=resume), Copier()
-    monkeypatch.setattr(Work, "restorer", lambda work, use: copier)
+    monkeypatch.setattr(worker, "restorer_for", lambda work, use: copier)
     plan = plan_files([tmp_path / "a.png"], tmp_path / "b.png", settings)
     (tmp_path / "b.png").write_bytes(b"result")
     [outcome] = restore_files(plan, Work(settings=settings))

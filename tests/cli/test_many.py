@@ -15,7 +15,7 @@ import pytest
 from tests.halving import files_in, is_halved, picture
 from unhaze import photo
 from unhaze.batch import BatchStats, Job, Outcome
-from unhaze.cli.progress import Teller, follow_video
+from unhaze.cli.progress import Reporter, follow_video
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video import files
 
@@ -260,11 +260,11 @@ def test_the_status_tells_a_stop_from_a_failure(capfd):
     failed = Outcome(Job("c.png", "d.png"), "failed", "'c.png': broken")
 
     def status(outcomes: list[Outcome], total: int) -> int:
-        teller, stats = Teller(given, files=True), BatchStats(total)
+        reporter, stats = Reporter(given, files=True), BatchStats(total)
         for outcome in outcomes:
             stats.counts[outcome.state] += 1
-            teller.hear(stats, outcome)
-        return teller.conclude(stats, stop, {})
+            reporter.report(stats, outcome)
+        return reporter.summarize(stats, stop, {})
 
     assert status([done], 1) == 0
     assert status([done, failed], 2) == 1

@@ -111,10 +111,10 @@ def test_heads_follow_the_haze_law():
     haze, veil = small(head="haze"), small(head="veil")
     predicted = torch.rand(1, 4, 32, 32)
     hazy = picture()
-    restored = haze.answer(hazy, predicted)[0]
-    torch.testing.assert_close(veil.answer(restored, predicted)[0], hazy, atol=1e-5, rtol=1e-5)
+    restored = haze.restored(hazy, predicted)[0]
+    torch.testing.assert_close(veil.restored(restored, predicted)[0], hazy, atol=1e-5, rtol=1e-5)
     airlight = torch.sigmoid(predicted[:, 1:].mean((2, 3), keepdim=True))
-    assert (veil.answer(hazy, predicted)[0] - airlight).abs().mean() < (
+    assert (veil.restored(hazy, predicted)[0] - airlight).abs().mean() < (
         hazy - airlight
     ).abs().mean()
     assert (restored - airlight).abs().mean() > (hazy - airlight).abs().mean()
@@ -140,9 +140,9 @@ def test_the_physics_starts_near_the_input_and_can_leave_it():
     restored = net(picture())
     assert (restored - picture()).abs().mean() < 0.15
     clear_sky = torch.zeros(1, 4, 32, 32, requires_grad=True)
-    net.answer(picture(), clear_sky)[0].sum().backward()
+    net.restored(picture(), clear_sky)[0].sum().backward()
     assert clear_sky.grad[:, 0].abs().mean() > 0.01
-    thick = net.answer(picture(), torch.full((1, 4, 32, 32), 1e6))[0]
+    thick = net.restored(picture(), torch.full((1, 4, 32, 32), 1e6))[0]
     assert thick.isfinite().all()
 
 
@@ -151,10 +151,10 @@ def test_haze_is_smooth_where_the_network_sees_blocks():
     net = small(head="haze", norm="none", shrink=2)
     grey = torch.full((1, 3, 32, 32), 0.2)
     predicted = torch.zeros(1, 4, 16, 16)
-    low = net.answer(grey, predicted)[0]
-    high = net.answer(grey, predicted + torch.tensor([0.01, 0, 0, 0]).view(1, 4, 1, 1))[0]
+    low = net.restored(grey, predicted)[0]
+    high = net.restored(grey, predicted + torch.tensor([0.01, 0, 0, 0]).view(1, 4, 1, 1))[0]
     predicted[:, 0, :, ::2] = 0.01
-    painted = net.answer(grey, predicted)[0]
+    painted = net.restored(grey, predicted)[0]
     assert painted.shape == grey.shape
     step = (painted[..., 1:] - painted[..., :-1]).abs().max()
     assert 0 < step < 0.51 * (high - low).abs().max()

@@ -12,7 +12,7 @@ import pyvips
 from tests.halving import colours
 from unhaze import photo
 from unhaze.errors import UnhazeError
-from unhaze.photo import Photo, Traits, behind, exif, inventory, jpeg, png
+from unhaze.photo import Photo, Traits, behind, exif, ifd, inventory, jpeg, png
 from unhaze.photo.picture import BEHIND, EXIF, VIEWS, XMP
 from unhaze.restore.restorer import Restorer
 
@@ -21,7 +21,7 @@ GAIN = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:hdrgm="h" hdrgm:Version="1.0"
 
 
 def turned_exif(orientation: int) -> bytes:
-    return exif.block({exif.ORIENTATION: (3, struct.pack("<H", orientation)), 271: (2, b"Maker\0")})
+    return ifd.block({exif.ORIENTATION: (3, struct.pack("<H", orientation)), 271: (2, b"Maker\0")})
 
 
 def picture(*segments: bytes, height: int = 48, width: int = 64) -> bytes:
@@ -147,14 +147,14 @@ def test_density_of_jfif_is_kept_as_it_is(unit, with_exif, restorer, tmp_path):
 
 
 def test_large_exif_stands_before_the_pixels_of_png():
-    block = exif.block({37500: (7, b"n" * 100_000)})
+    block = ifd.block({37500: (7, b"n" * 100_000)})
     data = photo.encode(Photo(colours(), traits=Traits(metadata={EXIF: block})), ".png")
     assert data.index(b"eXIf") < data.index(b"IDAT")
 
 
 def test_a_raw_picture_on_a_later_page_is_no_reason_to_take_the_preview():
     data = bytearray(photo.encode(Photo(colours()), ".tif"))
-    raw = exif.block({262: (3, struct.pack("<H", 32803))})[8:]
+    raw = ifd.block({262: (3, struct.pack("<H", 32803))})[8:]
     start = struct.unpack_from("<I", data, 4)[0]
     count = struct.unpack_from("<H", data, start)[0]
     struct.pack_into("<I", data, start + 2 + 12 * count, len(data))

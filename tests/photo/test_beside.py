@@ -9,8 +9,8 @@ import pytest
 
 from unhaze import photo
 from unhaze.outputs import Output
-from unhaze.photo import Photo, Traits, exif, iptc, png
-from unhaze.photo.directories import read_directory, read_header, read_number
+from unhaze.photo import Photo, Traits, exif, ifd, iptc, png
+from unhaze.photo.exif import read_directory, read_header, read_number
 from unhaze.photo.picture import ABOUT, EXIF, IPTC, XMP
 
 RECORDS = b"\x1c\x02\x19\0\x04haze\x1c\x02Z\0\x04Rome"
@@ -36,22 +36,22 @@ def test_iptc_stands_once_in_tiff():
     source = Photo(colours(), traits=Traits(metadata={IPTC: iptc.SIGNATURE + BOTH}))
     tiff = photo.encode(source, ".tif")
     assert tiff.count(RECORDS) == 1 and tiff.count(DIGEST) == 1
-    assert {exif.IPTC_RECORDS, exif.PHOTOSHOP} <= tags_of(tiff).keys()
+    assert {ifd.IPTC_RECORDS, ifd.PHOTOSHOP} <= tags_of(tiff).keys()
     found = photo.read(tiff).traits.metadata[IPTC]
     assert iptc.records_of(found) == RECORDS and DIGEST in found
     bare = Photo(colours(), traits=Traits(metadata={IPTC: iptc.from_tags(b"", RECORDS)}))
-    assert exif.PHOTOSHOP not in tags_of(photo.encode(bare, ".tif"))
+    assert ifd.PHOTOSHOP not in tags_of(photo.encode(bare, ".tif"))
 
 
 def described() -> dict[str, bytes]:
     tags = {318: (5, WHITE), 319: (5, PRIMARIES), 297: (3, PAGE)}
-    return {EXIF: exif.block(tags)}
+    return {EXIF: ifd.block(tags)}
 
 
 def test_white_point_primaries_and_page_number_of_tiff_stay():
     tiff = photo.encode(Photo(colours(), traits=Traits(metadata=described())), ".tif")
     again = photo.encode(photo.read(tiff), ".tif")
-    found = exif.tags_of(photo.read(again).traits.metadata[EXIF])
+    found = ifd.tags_of(photo.read(again).traits.metadata[EXIF])
     assert (found[318][1], found[319][1], found[297][1]) == (WHITE, PRIMARIES, PAGE)
     assert photo.read(again).traits.metadata.keys() == {EXIF}
 
@@ -59,7 +59,7 @@ def test_white_point_primaries_and_page_number_of_tiff_stay():
 def test_they_go_with_the_colours_and_the_pages_that_they_describe(tmp_path):
     tiff = photo.encode(Photo(colours(), traits=Traits(metadata=described())), ".tif")
     other = photo.encode(photo.read(tiff), ".tif", output=Output(color_space="adobe-rgb"))
-    found = exif.tags_of(photo.read(other).traits.metadata[EXIF])
+    found = ifd.tags_of(photo.read(other).traits.metadata[EXIF])
     assert found.keys() & {318, 319, 297} == {297}
     file = io.BytesIO(tiff)  # a second page: the directory once more
     header = read_header(file)
@@ -73,14 +73,14 @@ def test_they_go_with_the_colours_and_the_pages_that_they_describe(tmp_path):
         patch.setattr("unhaze.photo.reading.pages.count_overviews", lambda file: 0)
         two = photo.read(file.getvalue()).traits
     assert two.lost == ("all but the first of 2 pages or frames",)
-    assert exif.tags_of(two.metadata[EXIF]).keys() & {318, 319, 297} == {318, 319}
+    assert ifd.tags_of(two.metadata[EXIF]).keys() & {318, 319, 297} == {318, 319}
 
 
 def test_lines_of_a_directory_can_be_taken_out():
-    block = exif.block({271: (2, b"A long maker\0"), 318: (5, WHITE), 306: (2, b"2024\0")})
+    block = ifd.block({271: (2, b"A long maker\0"), 318: (5, WHITE), 306: (2, b"2024\0")})
     changed = exif.without(block, {318, 999})
     assert len(changed) == len(block)
-    assert exif.tags_of(changed) == {271: (2, b"A long maker\0"), 306: (2, b"2024\0")}
+    assert ifd.tags_of(changed) == {271: (2, b"A long maker\0"), 306: (2, b"2024\0")}
     assert exif.without(block, {999}) == block and exif.without(b"junk", {1}) == b"junk"
 
 
@@ -129,7 +129,7 @@ def test_what_another_format_does_not_hold_is_reported(caplog):
 @pytest.mark.parametrize("size", [4, 90_000])
 @pytest.mark.parametrize("packet", [None, b"<x:xmpmeta>" + b" " * 99 + b"</x:xmpmeta>"])
 def test_exif_of_webp_begins_with_its_tiff_structure_and_stands_before_xmp(size, packet):
-    block = exif.block({315: (2, b"me\0\0"), 37510: (7, bytes(size))})
+    block = ifd.block({315: (2, b"me\0\0"), 37510: (7, bytes(size))})
     metadata = {EXIF: block} | ({XMP: packet} if packet else {})
     source = photo.read(photo.encode(Photo(colours()), ".webp"))
     traits = replace(source.traits, metadata=metadata)

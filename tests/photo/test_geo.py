@@ -89,9 +89,9 @@ def test_pages_that_are_no_overviews_are_still_said(restorer, tmp_path, caplog):
 
 @pytest.mark.parametrize("text", ["nan", "", "x", "-9999"])
 def test_what_gdal_may_say_of_missing_data(text):
-    from unhaze.photo import exif
+    from unhaze.photo import ifd
 
-    block = exif.block({NO_DATA: (2, text.encode() + b"\0")})
+    block = ifd.block({NO_DATA: (2, text.encode() + b"\0")})
     assert pages.missing_data(block) == (-9999 if text == "-9999" else None)
 
 

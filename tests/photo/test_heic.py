@@ -13,7 +13,7 @@ import pyvips
 
 from benchmarks.camera_files import ALPHA, DEPTH, phone_photo, renamed
 from unhaze import photo
-from unhaze.photo import exif, inventory
+from unhaze.photo import exif, ifd, inventory
 from unhaze.photo.picture import BEHIND, EXIF, ICC, VIEWS, XMP
 from unhaze.restore.restorer import Restorer
 
@@ -104,7 +104,7 @@ def test_a_photo_of_a_phone_keeps_depth_colours_exif_and_stands_upright(restorer
     assert got.pixels.shape == scene().shape  # HEIC has its own turning; EXIF's does not count
     assert np.abs(got.pixels / 257 - scene()).mean() < 1.5
     assert len(np.unique(got.pixels & 63)) > 8, "only eight bits came through"
-    tags = exif.tags_of(got.traits.metadata[EXIF])
+    tags = ifd.tags_of(got.traits.metadata[EXIF])
     assert tags[271][1] == b"Maker\0" and exif.orientation_of(got.traits.metadata[EXIF]) == 1
     assert got.traits.metadata[ICC] == pyvips.Operation.call("profile_load", "p3")
     assert got.alpha is None and got.traits.lost == (inventory.DEPTH,)

@@ -9,7 +9,7 @@ import pytest
 import pyvips
 
 from unhaze import photo
-from unhaze.photo import Photo, Traits, exif, iptc
+from unhaze.photo import Photo, Traits, ifd, iptc
 from unhaze.photo.picture import EXIF, ICC, IPTC, XMP
 
 PIL = pytest.importorskip("PIL.Image")
@@ -104,7 +104,7 @@ def block(order: str = "<", orientation: int = 1, thumbnail: bytes = b"") -> byt
 def shown(data: bytes) -> dict:
     """All EXIF tags as Pillow finds them, without those of how TIFF stores pixels."""
     found = PIL.open(io.BytesIO(data)).getexif()
-    tags = {(0, tag): value for tag, value in found.items() if tag not in exif.STORAGE}
+    tags = {(0, tag): value for tag, value in found.items() if tag not in ifd.STORAGE}
     for inner in (0x8769, 0x8825, 0xA005):
         tags |= {(inner, tag): value for tag, value in found.get_ifd(inner).items()}
     return {tag: each for tag, each in tags.items() if tag[1] not in (0x8769, 0x8825, 0xA005)}
@@ -196,7 +196,7 @@ def test_old_thumbnails_of_photoshop_go_when_the_picture_changes():
 def test_nothing_is_invented(caplog):
     for suffix in ALL:
         found = PIL.open(io.BytesIO(photo.encode(Photo(colours()), suffix))).getexif()
-        assert not {tag for tag in found if tag not in exif.STORAGE | {282, 283, 296, 274}}
+        assert not {tag for tag in found if tag not in ifd.STORAGE | {282, 283, 296, 274}}
         assert not photo.read(photo.encode(Photo(colours()), suffix)).traits.metadata
     assert caplog.messages == []
 
@@ -232,7 +232,7 @@ def test_broken_exif_is_carried_and_harms_nothing(cut):
 
 @pytest.mark.parametrize("suffix", ALL)
 def test_blocks_that_are_too_large_are_reported(suffix, caplog):
-    blocks = {EXIF: exif.opaque(bytes(70_000)), XMP: PACKET + b" " * 70_000}
+    blocks = {EXIF: ifd.opaque(bytes(70_000)), XMP: PACKET + b" " * 70_000}
     written = photo.encode(Photo(colours(), traits=Traits(metadata=blocks)), suffix)
     found = photo.read(written).traits.metadata
     said = caplog.text

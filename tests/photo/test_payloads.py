@@ -14,7 +14,7 @@ import pyvips
 
 from tests.halving import colours
 from unhaze import photo
-from unhaze.photo import Photo, Traits, exif, inventory, jpeg, png
+from unhaze.photo import Photo, Traits, ifd, inventory, jpeg, png
 from unhaze.photo.picture import COLOURS, EXIF, ICC, IPTC, NUMBERS, XMP
 from unhaze.restore.restorer import Restorer
 
@@ -151,8 +151,8 @@ def test_iptc_in_several_segments_is_kept_whole(restorer, tmp_path):
 @pytest.mark.parametrize("size", [65_527, 65_526, 65_000, 300])
 def test_exif_that_fills_its_segment_is_kept(size: int, restorer, tmp_path, caplog):
     """Nikon's cameras write 65,526 bytes."""
-    block = exif.opaque(b"")
-    block = exif.opaque(b"n" * (size - len(block) - 2))
+    block = ifd.opaque(b"")
+    block = ifd.opaque(b"n" * (size - len(block) - 2))
     block = block.ljust(size, b"\0")
     assert len(block) == size
     data = with_segments(jpeg.segment(0xE1, jpeg.EXIF_SIGN + block))
@@ -164,7 +164,7 @@ def test_exif_that_fills_its_segment_is_kept(size: int, restorer, tmp_path, capl
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
 @pytest.mark.parametrize("alpha", [False, True])
 def test_exif_of_any_size_is_kept_elsewhere(suffix: str, alpha: bool, tmp_path):
-    block = exif.opaque(b"n" * 200_001)
+    block = ifd.opaque(b"n" * 200_001)
     cover = np.full((48, 64), 128, np.uint8) if alpha else None
     source = Photo(colours(), cover, Traits(metadata={EXIF: block}))
     photo.write(source, tmp_path / f"a{suffix}")
@@ -176,7 +176,7 @@ def test_exif_of_any_size_is_kept_elsewhere(suffix: str, alpha: bool, tmp_path):
 
 def test_exif_behind_the_pixels_of_png_is_kept(restorer, tmp_path):
     """ImageMagick, GIMP and darktable write it there."""
-    block = exif.opaque(b"gps and all")
+    block = ifd.opaque(b"gps and all")
     data = with_chunks(late=png.chunk(b"eXIf", block))
     kept = metadata(restored(data, ".png", restorer, tmp_path))[EXIF]
     assert kept.rstrip(b"\0") == block.rstrip(b"\0")

@@ -15,7 +15,7 @@ from unhaze import formats, photo
 from unhaze.errors import UnhazeError
 from unhaze.image import to_float
 from unhaze.metrics.color_difference import lab_from_srgb
-from unhaze.photo import Photo, Traits, exif
+from unhaze.photo import Photo, Traits, ifd
 from unhaze.photo.picture import EXIF, ICC, XMP
 from unhaze.photo.profile import srgb_curve
 
@@ -56,7 +56,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def png(path: Path, pixels: np.ndarray, **metadata: bytes) -> Path:
-    traits = Traits(metadata={EXIF: exif.block({271: (2, b"Maker\0")})} | metadata)
+    traits = Traits(metadata={EXIF: ifd.block({271: (2, b"Maker\0")})} | metadata)
     photo.write(Photo(pixels, traits=traits), path, overwrite=True)
     return path
 
@@ -107,7 +107,7 @@ def test_exif_and_xmp_of_jpeg_xl_that_cjxl_has_packed(tmp_path):
     source = png(tmp_path / "a.jpg", scene(), **{XMP: packet})
     run("cjxl", source, tmp_path / "a.jxl")
     found = photo.read(tmp_path / "a.jxl").traits.metadata
-    assert exif.tags_of(found[EXIF])[271][1] == b"Maker\0" and found[XMP] == packet
+    assert ifd.tags_of(found[EXIF])[271][1] == b"Maker\0" and found[XMP] == packet
 
 
 @pytest.mark.parametrize("bits", [8, 10])
@@ -119,7 +119,7 @@ def test_heic_as_heif_convert_decodes_it(bits, tmp_path):
     got, expected = photo.read(tmp_path / "a.heic"), photo.read(tmp_path / "b.png")
     assert got.pixels.dtype == (np.uint8 if bits == 8 else np.uint16)
     assert difference(got.pixels, expected.pixels) < 1
-    assert exif.tags_of(got.traits.metadata[EXIF])[271][1] == b"Maker\0"
+    assert ifd.tags_of(got.traits.metadata[EXIF])[271][1] == b"Maker\0"
 
 
 def test_two_heic_files_do_not_share_memory(tmp_path):
@@ -143,7 +143,7 @@ def test_raw_has_the_balance_of_the_camera_16_bits_and_its_exif(tmp_path):
     got = photo.read(tmp_path / "a.jpg")  # whatever it is called
     assert got.pixels.shape == scene().shape and got.pixels.dtype == np.uint16
     assert got.traits.format == "raw" and photo.kept_suffix(got.traits) == ".tif"
-    tags = exif.tags_of(got.traits.metadata[EXIF])
+    tags = ifd.tags_of(got.traits.metadata[EXIF])
     assert tags[271][1] == b"Maker\0" and 50706 not in tags
     image = pyvips.Image.new_from_array(got.pixels).copy(interpretation="rgb16")
     image.set_type(pyvips.GValue.blob_type, ICC, got.traits.metadata[ICC])

@@ -13,7 +13,7 @@ from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze
 from unhaze.image import to_float
 from unhaze.photo import Photo, Traits
-from unhaze.restore import analysis, field, field_kernel, models, restorer
+from unhaze.restore import analysis, field, models, restorer
 from unhaze.restore.restorer import Restorer, analysis_image
 
 onnx = pytest.importorskip("onnx")
@@ -133,7 +133,7 @@ def test_strips_and_threads_do_not_show(monkeypatch):
     whole = field.apply_field(maps, hazy)
     monkeypatch.setattr(field, "BAND", 7)
     monkeypatch.setattr(field, "STRIP", 500)
-    monkeypatch.setattr(field, "TILE", 37)
+    monkeypatch.setattr(field.field_numpy, "TILE", 37)
     banded = field.fit_field(hazy, clear, threads=3)
     np.testing.assert_allclose(banded, maps, atol=1e-5)
     np.testing.assert_array_equal(field.apply_field(maps, hazy, threads=3), whole)
@@ -242,7 +242,7 @@ def test_the_analysis_image_is_small_exact_and_never_enlarged():
     np.testing.assert_array_equal(analysis_image(pixels, 240), to_float(pixels))
 
 
-@pytest.mark.skipif(field_kernel.kernel() is None, reason="no C compiler here")
+@pytest.mark.skipif(field.kernel() is None, reason="no C compiler here")
 @pytest.mark.parametrize("size", [(90, 200, 3), (7, 201, 1), (203, 5, 3), (149, 130, 3)])
 def test_compiled_means_of_cells_are_those_of_libvips(size, monkeypatch):
     pixels = integers(*size[:2], np.uint8)[..., : size[2]]

@@ -16,7 +16,7 @@ from unhaze import dehaze, photo
 from unhaze.image import to_float
 from unhaze.photo import profile
 from unhaze.photo.picture import EXIF, ICC
-from unhaze.restore.managed import colours_by
+from unhaze.restore.analysis import colours_by
 
 expect.set_options(timeout=60_000)  # a busy machine is no fault of the page
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,6 @@ from unhaze.outputs import AS_MODEL, AS_SOURCE, Controls, Output
 from unhaze.restore.encoding import Encoding
 
 if TYPE_CHECKING:
-    from unhaze.restore.restorer import Restorer
     from unhaze.restore.video import VideoReport
 
 DONE, SKIPPED, FAILED = STATES = ("done", "skipped", "failed")
@@ -21,7 +20,7 @@ class Mark:
     """Identifies one state of a file: size in bytes, and its modification time or etag.
 
     changed: seconds since 1970, None where the store does not say. A date in the future, as of a
-    camera whose clock is wrong, tells nothing: then that of its entry in the file system. file: the
+    camera whose clock is wrong, is replaced by that of the entry in the file system. file: the
     same for two names of one file.
     """
 
@@ -92,11 +91,6 @@ class Plan:
     known: list[Outcome] = field(default_factory=list)
     passed: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def total(self) -> int:
-        """Number of files."""
-        return len(self.jobs) + len(self.known)
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -146,15 +140,6 @@ class Work:
     threads: int = 0
     memory: float | None = None
     retries: int = 2
-
-    def restorer(self, use: str) -> "Restorer":
-        """Opens the model for "photo" or "video". UnhazeError: it cannot be loaded."""
-        from unhaze.restore.restorer import Restorer
-
-        sizes = {"analysis": self.settings.analysis, "native": self.native}
-        room = {"threads": self.threads, "memory": self.memory}
-        restorer = Restorer(self.model, self.device, **sizes, **room, use=use)
-        return restorer.controlled(self.settings.controls)
 
     def facts(self) -> dict[str, Any]:
         """Returns places and settings for the manifest."""

@@ -61,8 +61,8 @@ class Folder:
         self.passed: dict[str, str] = {}
 
     def files(self) -> dict[str, Mark]:
-        """Photos and videos in it and below, as `search` finds them. UnhazeError for
-        what is no folder.
+        """Photos and videos in it and below, as `search` finds them. UnhazeError: it is
+        not a folder.
         """
         if not self.path.is_dir():
             what = "a file; `unhaze run` takes it" if self.path.exists() else "no folder"

@@ -219,8 +219,8 @@ def targets_of(
     if single and not folder.is_dir() and folder.suffix and not str(out).endswith(os.sep):
         [source] = found
         check_kinds(source, folder)
-        named_as = formats.format_of(folder)
-        if output.named_suffix and named_as is not formats.of_suffix(output.named_suffix):
+        wanted = output.named_suffix
+        if wanted and formats.format_of(folder) is not formats.of_suffix(wanted):
             raise UnhazeError(
                 f"'{out}' is not named like the format {output.format}; leave one out"
             )

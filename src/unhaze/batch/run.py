@@ -82,7 +82,7 @@ class BatchStats:
         return facts | {"workers": self.workers, "manifest": self.manifest}
 
 
-Hear = Callable[[BatchStats, Outcome], None]
+OnOutcome = Callable[[BatchStats, Outcome], None]
 
 
 def restore_files(
@@ -102,7 +102,7 @@ def restore_files(
     threads only. stats: updated in place. UnhazeError if the model cannot be loaded.
     """
     stop, stats = stop or threading.Event(), stats or BatchStats()
-    stats.total = plan.total
+    stats.total = len(plan.jobs) + len(plan.known)
     for outcome in plan.known:
         stats.counts[SKIPPED if outcome.state == DONE else outcome.state] += 1
         stats.seconds = time.perf_counter() - stats.began
@@ -127,14 +127,14 @@ def restore_folder(
     manifest: str | None = None,
     shard: tuple[int, int] = (1, 1),
     stop: threading.Event | None = None,
-    hear: Hear | None = None,
+    on_outcome: OnOutcome | None = None,
 ) -> BatchStats:
     """Restores all photos and videos below `work.source` to `work.target`, under their names.
 
     manifest: path or URL (default: in the target). `resume` of the settings: files done by an
-    earlier run are skipped. shard: as in `plan_folder`. stop: when set, no other file begins. hear:
-    called with each outcome. UnhazeError: nothing can be done, and as in `plan_folder` and
-    `open_manifest`.
+    earlier run are skipped. shard: as in `plan_folder`. stop: when set, no other file begins.
+    on_outcome: called with each outcome. UnhazeError: nothing can be done, and as in `plan_folder`
+    and `open_manifest`.
     """
     from unhaze.batch.manifest import manifest_of, open_manifest
 
@@ -151,8 +151,8 @@ def restore_folder(
             if outcome.state != SKIPPED:
                 book.add(outcome, digest)
                 stats.written = book.seconds
-            if hear is not None:
-                hear(stats, outcome)
+            if on_outcome is not None:
+                on_outcome(stats, outcome)
     stats.seconds = time.perf_counter() - stats.began
     return stats
 
@@ -186,7 +186,7 @@ def by_executor(
     stop: threading.Event,
     watch: Watch | None,
 ) -> Iterator[Outcome | None]:
-    """The outcomes of jobs, done by whoever `executor` says; None: a worker is ready."""
+    """Yields the outcomes of jobs, done by the workers of `executor`; None: a worker is ready."""
     if executor.workers is None and executor.cluster is None:
         yield from in_threads(jobs, work, executor.jobs, stop, watch)
         return

@@ -115,7 +115,7 @@ def owner_of(words: list[str]) -> str:
 
 
 def complain(message: str, status: int) -> int:
-    """Prints the one line that an error is, whatever line breaks it came with."""
+    """Prints an error in one line, without its line breaks, and returns `status`."""
     click.echo("unhaze: error: " + " ".join(message.split()), err=True)
     return status
 

@@ -6,7 +6,7 @@ import signal
 import click
 
 from unhaze.cli.options import given_in, shared_options
-from unhaze.cli.progress import Teller, say, stopped_by, tell_plan
+from unhaze.cli.progress import Reporter, print_plan, say, stopped_by
 
 MANIFEST_HELP = "Path or URL of the manifest. [default: unhaze-manifest.jsonl in DST]"
 WORKERS_HELP = "Processes or Ray actors, each with a model. [default: as --jobs; 1 on a GPU]"
@@ -66,14 +66,19 @@ def batch(
     executor = ExecutorConfig(workers or 0, given.at_once, cluster, gpus_per_worker)
     if given.dry_run:
         plan = foresee_folder(work, manifest=manifest, shard=shard)
-        return tell_plan(plan, work, as_json=given.as_json)
-    teller = Teller(given, target, cluster=cluster)
+        return print_plan(plan, work, as_json=given.as_json)
+    reporter = Reporter(given, target, cluster=cluster)
     with stopped_by(signal.SIGINT, signal.SIGTERM) as stop:
         try:
             stats = restore_folder(
-                work, executor, manifest=manifest, shard=shard, stop=stop, hear=teller.hear
+                work,
+                executor,
+                manifest=manifest,
+                shard=shard,
+                stop=stop,
+                on_outcome=reporter.report,
             )
         except NotCopied as error:  # files were restored: not the status of wrong use
             say(f"error: {error}")
             return 1
-        return teller.conclude(stats, stop, {})
+        return reporter.summarize(stats, stop, {})

@@ -26,7 +26,7 @@ ERASE = "\r\x1b[K"  # back to the start of the line, and all of it is cleared
 
 
 @dataclass
-class Teller:
+class Reporter:
     """Prints outcomes as they come, and the summary.
 
     files: as `unhaze run` does: each result on stdout, each file in the JSON document; else, as for
@@ -40,7 +40,7 @@ class Teller:
     told: float = 0.0
     entries: list[dict[str, Any]] = field(default_factory=list)
 
-    def hear(self, stats: "BatchStats", outcome: "Outcome") -> None:
+    def report(self, stats: "BatchStats", outcome: "Outcome") -> None:
         """Reports an outcome, after it has been counted."""
         given, done, source = self.given, outcome.state == "done", outcome.job.source
         if self.files and given.as_json:
@@ -58,16 +58,16 @@ class Teller:
         if given.verbose and (kept := kept_in(outcome, self.place)):
             say(f"{source}: kept {', '.join(kept)}")
         if not self.files and not given.quiet:
-            self._tell(stats)
+            self._print_rate(stats)
 
-    def _tell(self, stats: "BatchStats") -> None:
+    def _print_rate(self, stats: "BatchStats") -> None:
         terminal = sys.stderr.isatty()
         if stats.seconds - self.told >= (0.2 if terminal else TELL_SECONDS):
             self.told = stats.seconds
             line = f"unhaze: {sum(stats.counts.values())} of {stats.total}, {rate(stats)}"
             click.echo((ERASE if terminal else "") + line, err=True, nl=not terminal)
 
-    def conclude(
+    def summarize(
         self, stats: "BatchStats", stop: threading.Event, passed: Mapping[str, str]
     ) -> int:
         """Prints the summary and returns the exit status. passed: files that are not restored."""
@@ -95,7 +95,7 @@ class Teller:
         return 1 if counts["failed"] else 0
 
 
-def tell_plan(plan: "Plan", work: "Work", *, as_json: bool) -> int:
+def print_plan(plan: "Plan", work: "Work", *, as_json: bool) -> int:
     """`--dry-run`: prints SOURCE -> TARGET and what is known of each; nothing is restored or
     written. Returns the exit status, 1 if some inputs would fail.
     """
@@ -235,7 +235,7 @@ def stopped_by(*signals: signal.Signals) -> Iterator[threading.Event]:
 
     before = {each: signal.getsignal(each) for each in signals}
     for each, handler in before.items():
-        if handler is not signal.SIG_IGN:  # whoever starts this in the background wants no Ctrl-C
+        if handler is not signal.SIG_IGN:  # as in a background job, which ignores Ctrl-C
             signal.signal(each, note)
     try:
         yield stop

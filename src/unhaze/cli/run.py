@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from unhaze.cli.options import Given, given_in, option_name, shared_options
-from unhaze.cli.progress import Teller, follow_video, say, stopped_by, tell_plan
+from unhaze.cli.progress import Reporter, follow_video, print_plan, say, stopped_by
 from unhaze.errors import UnhazeError
 from unhaze.formats import SUFFIXES
 
@@ -117,14 +117,14 @@ def run(
     videos = sum(map(is_video, names))
     check_kinds(work.settings, photos=len(names) - videos, videos=videos)
     if given.dry_run:
-        return tell_plan(plan, work, as_json=given.as_json)
-    teller, stats = Teller(given, files=True), BatchStats()
+        return print_plan(plan, work, as_json=given.as_json)
+    reporter, stats = Reporter(given, files=True), BatchStats()
     how = {"watch": None if given.quiet else follow_video, "stats": stats}
     with stopped_by(signal.SIGINT) as stop:
         executor = ExecutorConfig(jobs=given.at_once)
         for outcome in restore_files(plan, work, executor, stop=stop, **how):
-            teller.hear(stats, outcome)
-        return teller.conclude(stats, stop, plan.passed)
+            reporter.report(stats, outcome)
+        return reporter.summarize(stats, stop, plan.passed)
 
 
 def run_stream(
@@ -141,6 +141,7 @@ def run_stream(
 
     streamed: by a URL or a sequence. listed: more inputs come from `--files-from`.
     """
+    from unhaze.batch.worker import restorer_for
     from unhaze.restore.video.streams import is_sequence, is_video_head
 
     settings = work.settings
@@ -153,7 +154,7 @@ def run_stream(
     use = "video" if streamed or is_video_head(head) else "photo"
     pictures = use == "photo" or is_sequence(out or "-")
     check_kinds(settings, photos=pictures, videos=use == "video")
-    restorer = work.restorer(use)
+    restorer = restorer_for(work, use)
     if use == "photo":
         return restore_pipe(inputs[0], head, out or "-", restorer, settings)
     said = {"as_json": given.as_json, "quiet": given.quiet}

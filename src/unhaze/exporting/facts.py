@@ -88,8 +88,8 @@ def measure_memory(model: Path) -> int | None:
     if not Path("/proc/self/status").exists():
         return None
     command = [sys.executable, "-c", RUN_ONCE, str(model), *map(str, MEASURED)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    return max(1, round(int(answer.stdout) / (MEASURED[0] * MEASURED[1])))
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return max(1, round(int(done.stdout) / (MEASURED[0] * MEASURED[1])))
 
 
 def measure_context(model: Path) -> int | None:

@@ -71,13 +71,13 @@ class Adapted:
         restored = self.pairs.restorer(torch.cat((batch.hazy, real, blown)))
         with self.pairs.setup.fabric.autocast():
             terms = self.pairs.weigh(restored[:pairs], batch)
-            answers, under = restored[pairs:].float().split((len(real), len(blown)))
-            priors = {"tone": tone(answers), "sky": sky_tint(answers, real)}
+            whole, under = restored[pairs:].float().split((len(real), len(blown)))
+            priors = {"tone": tone(whole), "sky": sky_tint(whole, real)}
             if self.priors["contrast"]:
-                priors["contrast"] = contrast_lacking(answers, real)
+                priors["contrast"] = contrast_lacking(whole, real)
             if len(blown):
                 # Both sides get gradients. With one side fixed, all pictures become darker.
-                priors["steady"] = (under - answers)[..., top:, :].abs().mean()
+                priors["steady"] = (under - whole)[..., top:, :].abs().mean()
         total = terms["total"] + sum(self.priors[name] * priors[name] for name in priors)
         return terms | priors | {"total": total}
 

@@ -124,14 +124,14 @@ def phase_congruency(plane: np.ndarray) -> np.ndarray:
     spectrum = np.fft.fft2(plane)
     energies, amplitudes = np.zeros(plane.shape), np.zeros(plane.shape)
     for filters in banks(plane.shape):
-        answers = [np.fft.ifft2(spectrum * each) for each in filters]
-        total = np.sum(answers, 0)
+        responses = [np.fft.ifft2(spectrum * each) for each in filters]
+        total = np.sum(responses, 0)
         # The component of each wave along the mean direction, minus the component across it.
         along = total / (np.abs(total) + 1e-4)
-        turned = [each * along.conj() for each in answers]
+        turned = [each * along.conj() for each in responses]
         energy = np.sum([each.real - np.abs(each.imag) for each in turned], 0)
-        energies += np.maximum(energy - noise_energy(answers[0], filters), 0)
-        amplitudes += np.sum(np.abs(answers), 0)
+        energies += np.maximum(energy - noise_energy(responses[0], filters), 0)
+        amplitudes += np.sum(np.abs(responses), 0)
     return np.divide(energies, amplitudes, out=np.zeros(plane.shape), where=amplitudes > 0)
 
 

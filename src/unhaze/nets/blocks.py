@@ -36,7 +36,7 @@ def bias_of(layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> Tensor:
 
 
 def sized(images: Tensor, rows: int, columns: int) -> Tensor:
-    """Returns `images` (B,C,rows,columns) unchanged; tells an exporter that this is their size.
+    """Returns `images` (B,C,rows,columns) unchanged; declares their size to an exporter.
 
     In export, sizes are formulas that nest from level to level, which takes minutes or does not
     finish for networks with many levels.

@@ -106,7 +106,7 @@ class CDDGenerator(nn.Module):
         features = activate(self.up1(blur_up(features)), late)
         features = activate(self.up2(blur_up(features)), late)
         last = self.last(reflect(features, 3)).float()
-        picture, haze = self.answer(padded, last, haze)
+        picture, haze = self.restored(padded, last, haze)
         return Translation(picture[..., :height, :width], found, haze)
 
     def encode(self, image: Tensor, layers: Sequence[int]) -> list[Tensor]:
@@ -165,7 +165,7 @@ class CDDGenerator(nn.Module):
                 found[12 + index] = features
         return features, [found[layer] for layer in layers]
 
-    def answer(
+    def restored(
         self, padded: Tensor, last: Tensor, haze: Haze | None = None
     ) -> tuple[Tensor, Haze | None]:
         """Computes the picture from the output of the last convolution, in float32."""

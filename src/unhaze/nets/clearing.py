@@ -1,7 +1,7 @@
-"""What QuarterNet does beside its weights: where it looks, where haze ends, and what must not be.
+"""The parameter-free layers of QuarterNet: input filling, guided upsampling and bounds of t.
 
-None of this is learned; all of it is part of the graph, so that photos, videos, tiles and browsers
-have it alike. Cells are the squares of pixels for which a network tells one transmission t.
+They are part of the exported graph, so that photos, videos, tiles and browsers get the same result.
+Cells are the squares of pixels for which a network predicts one transmission t.
 """
 
 from dataclasses import dataclass
@@ -15,27 +15,31 @@ from unhaze.image import LUMA
 BORDER = "replicate"  # zeros draw a frame around flat skies
 EPSILON = 3e-3  # variance of luma (contrast of 14/255) under which t is the same on both sides
 LEAST = 0.04  # transmission
-BURNT = (0.97, 0.985)  # least channel: from the first on it tells ever less, from the second none
+BURNT = (
+    0.97,
+    0.985,
+)  # least channel: from the first on it says less about haze, from the second nothing
 BLACK = 6 / 255  # of the largest channel: a row or column that is nowhere lighter is a bar
 INDOORS = (0.94, 0.98)  # luma of airlight from which on, and from which on fully, it is indoors
-AROUND = (4, 1)  # radii in groups of 4 x 4 cells, and then cells, from where what hides is filled
+AROUND = (4, 1)  # radii, in groups of 4 x 4 cells, of the windows from which gaps are filled
 NEXT = 1
 
 
 @dataclass(frozen=True)
 class Clearing:
-    """How transmission told for cells becomes that of pixels.
+    """Computes the transmission of pixels from that predicted for cells.
 
-    guided: t is linear in luma within windows of 2 guided + 1 cells a side, the fast guided filter
-    (He and Sun, arXiv:1505.00996), so that it changes where the picture does. far: 1 / t - 1 grows
-    by 1 where t is 1 and far-fold where t is 0, in between as (1 - t) ** ease; who must hedge
-    between more haze and less clears too little of much. bound: t is at least so many times what
-    J >= 0 asks for, 1 - min I / A (Meng et al., ICCV 2013), over 3 x 3 cells; 0: no bound. keep:
-    share of its mean luma that a window keeps, whatever t is told. flat: contrast (standard
-    deviation) within those windows at which half is done of what else would be: where nothing is to
-    be seen, clear skies and wholly hidden scenes, there is nothing to clear; 0: all is done.
-    indoors: factor of far - 1 and of keep where the airlight is as white as in drawn indoor haze,
-    because there t is estimated well and the scene really is much darker than its haze.
+    guided: upsamples by the fast guided filter (He and Sun, arXiv:1505.00996) in windows of
+    2 guided + 1 cells a side, in which t is linear in luma, so that its edges are those of the
+    picture. far: factor of 1 / t - 1 where t is 0; where t is 1 it is 1, in between it follows
+    (1 - t) ** ease. It corrects a bias: a network that minimises its expected error underestimates
+    dense haze. bound: t is at least this multiple of the lower bound for J >= 0, 1 - min I / A
+    (Meng et al., ICCV 2013), over 3 x 3 cells; 0: no bound. keep: minimum of the mean luma of a
+    window after restoration, as a share of that before. flat: contrast (standard deviation) within
+    the windows at which the effect is halved, because clear skies and completely hidden scenes have
+    nothing to restore; 0: full effect everywhere. indoors: factor of far - 1 and of keep where the
+    airlight is as white as in synthetic indoor haze, because there t is estimated well and the
+    scene is much darker than its haze.
     """
 
     guided: int
@@ -58,10 +62,10 @@ class Clearing:
     def __call__(
         self, told: Tensor, cells: Tensor, picture: Tensor, airlight: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """t (B,1,H,W) in [LEAST,1], and how much is done on the whole, (B,1,1,1) in [0,1].
+        """Returns t (B,1,H,W) in [LEAST,1], and the mean effect, (B,1,1,1) in [0,1] (see `flat`).
 
         told: t of cells (B,1,h,w); cells: their mean colours (B,3,h,w); picture (B,3,H,W) in
-        [0,1], H and W as many cells; airlight (B,3,1,1).
+        [0,1], H and W multiples of h and w; airlight (B,3,1,1).
         """
         light = luma_of(airlight)
         share = 1 - (1 - self.indoors) * ramp(light, *INDOORS)
@@ -89,9 +93,9 @@ class Clearing:
 
 
 def without_blind_spots(picture: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """`picture` (B,3,H,W) in [0,1] and the means of its cells (B,3,h,w), with the colours of what
-    is around in place of what tells nothing of haze: what is burnt out, such as white frames, and
-    black bars along whole rows or columns, and the cells that straddle their edges.
+    """Returns `picture` (B,3,H,W) in [0,1] and the means of its cells (B,3,h,w), in which areas
+    without information on haze take the colours around them: clipped highlights such as white
+    frames, black bars along whole rows or columns, and the cells across their edges.
 
     h, w: multiples of 4.
     """
@@ -113,13 +117,13 @@ def without_blind_spots(picture: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]
 
 
 def normalized(sums: Tensor, otherwise: Tensor | float) -> Tensor:
-    """Colours (B,3,h,w) of (B,4,h,w), sums and their weight; `otherwise` where that is none."""
+    """Returns colours (B,3,h,w) of (B,4,h,w), sums and their weight; `otherwise` if that is 0."""
     colours, weight = sums.split((3, 1), dim=1)
     return (colours + 0.02 * otherwise) / (weight + 0.02)
 
 
 def where_hazy(airlight: Tensor, gain: Tensor) -> Tensor:
-    """The mean colour (B,3,1,1) of an airlight (B,3,h,w), places counting by 1 - t.
+    """Returns the mean colour (B,3,1,1) of an airlight (B,3,h,w), weighted by 1 - t.
 
     gain: 1 / t, (B,C,4h,4w).
     """
@@ -130,15 +134,15 @@ def where_hazy(airlight: Tensor, gain: Tensor) -> Tensor:
 
 
 def ramp(values: Tensor, start: float, end: float) -> Tensor:
-    """0 up to `start`, 1 from `end` on, linear between."""
+    """Returns 0 up to `start`, 1 from `end` on, linear in between."""
     return ((values - start) / (end - start)).clamp(0.0, 1.0)
 
 
 def bent(restored: Tensor, hazy: Tensor, toe: float) -> Tensor:
-    """`restored`, any shape, where it is under `toe` on a hyperbola that comes near 0, not to it.
+    """Returns `restored`, of any shape, with values below `toe` on a hyperbola that approaches 0.
 
-    From toe on it is as it is, slope and all; nothing is made lighter than it is in `hazy`. With a
-    toe of 12/255 what was 1/255 or more does not become 0 in 8 bits.
+    Value and slope are continuous at `toe`; no value becomes larger than in `hazy`. With a toe of
+    12/255, values of 1/255 or more do not become 0 in 8 bits.
     """
     above = toe**2 / (2 * toe - restored.clamp(-1.0, toe))
     return torch.maximum(restored, torch.minimum(hazy, above))
@@ -158,12 +162,12 @@ def means_of_cells(picture: Tensor, fold: int) -> Tensor:
 
 
 def largest_around(planes: Tensor) -> Tensor:
-    """The largest value of (B,C,h,w) in the 3 x 3 around each place."""
+    """Returns the largest value of (B,C,h,w) in the 3 x 3 window around each position."""
     return functional.max_pool2d(functional.pad(planes, (1, 1, 1, 1), mode=BORDER), 3, 1)
 
 
 def window_means(planes: Tensor, radius: int) -> Tensor:
-    """Means of (B,C,h,w) over windows of 2 radius + 1 a side, the border repeated."""
+    """Returns means of (B,C,h,w) over windows of 2 radius + 1 a side; the border is repeated."""
     side = 2 * radius + 1
     wide = functional.pad(planes, (radius, radius, radius, radius), mode=BORDER)
     return functional.avg_pool2d(functional.avg_pool2d(wide, (side, 1), 1), (1, side), 1)

@@ -26,23 +26,23 @@ from unhaze.nets.clearing import (
 
 
 class QuarterNet(nn.Module):
-    """J = e (A + (I - A) / t): Koschmieder's law solved for J, by an exposure e.
+    """J = e (A + (I - A) / t): Koschmieder's law solved for J, with an exposure correction e.
 
-    Transmission t is told for each pixel, airlight A smoothly, e as three numbers a picture: a
-    camera that meets haze exposes shorter and balances its colour away, so that what is left when
-    the haze is gone is too dark or of the wrong colour.
+    The network predicts transmission t for each pixel, airlight A at low resolution, and e as three
+    numbers for each picture: a camera compensates the brightness and colour of haze, so that the
+    scene without its haze would be too dark or have a cast.
 
     hazy (B,3,H,W) in [0,1], any size -> restored, same shape, not clamped. width: channels at 1/4;
     twice as many at 1/8, three times at 1/16. blocks: residual blocks at 1/4, 1/8 and 1/16; the
-    first two numbers count on the way down and again on the way up. fold: 4, or 8 for all of it at
-    half these sizes. strength: 1 to train with; one that is trained may go further, hazy +
-    strength (J - hazy), as who must hedge between more haze and less clears too little.
-    guided: 0 for t as it is told for pixels; else for cells of fold x fold, made t of pixels by
-    `Clearing` in windows of so many cells, with its `far`, `bound`, `keep`, `flat`, `ease` and
-    `indoors`. one_airlight: A is one colour, its mean where there is haze. exposed: without it, e
-    is 1. toe: J this near to black or white, in [0,0.2], is bent away from it (`bent`); what the
-    law asks, J >= 0, without an edge. fill: it looks at what `without_blind_spots` leaves. None of
-    these has weights.
+    first two numbers apply to encoder and decoder. fold: 4, or 8, which halves all these
+    resolutions. strength: 1 for training; a trained network may extrapolate, hazy + strength
+    (J - hazy), because minimising the expected error makes it remove too little haze.
+    guided: 0 for t predicted for pixels; otherwise the radius, in cells of fold x fold pixels, with
+    which `Clearing` upsamples t predicted for cells; `far`, `bound`, `keep`, `flat`, `ease` and
+    `indoors` are its as well. one_airlight: A is one colour, its mean weighted by haze. exposed:
+    False sets e to 1. toe: values of J within this of black or white, in [0,0.2], are compressed
+    instead of clipped (`bent`). fill: the input is filled by `without_blind_spots`. None of these
+    has weights.
     """
 
     def __init__(
@@ -118,8 +118,8 @@ class QuarterNet(nn.Module):
         return 1 - bent(1 - restored, 1 - hazy, self.toe)
 
     def haze(self, padded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """1 / t (B,1,H,W) over 1, A (B,3,H,W) or (B,3,1,1) in (0,1), e (B,3,1,1) in (1/2,2); H, W
-        multiples of 4 x fold.
+        """Returns 1 / t (B,1,H,W) over 1, A (B,3,H,W) or (B,3,1,1) in (0,1), and e (B,3,1,1) in
+        (1/2,2). H, W: multiples of 4 x fold.
         """
         cells = means_of_cells(padded, self.fold)  # a graph that does not use them drops them
         if self.fill:
@@ -183,7 +183,7 @@ class ResidualBlock(nn.Module):
 
 
 class WholePicture(nn.Module):
-    """Adds to every place what the mean over the whole picture says: airlight is global."""
+    """Adds a function of the mean over the whole picture to each position: airlight is global."""
 
     def __init__(self, channels: int):
         super().__init__()

@@ -16,7 +16,7 @@ import pyvips
 from unhaze.errors import UnhazeError
 from unhaze.photo import exif
 from unhaze.photo.decoding import SAMPLES
-from unhaze.photo.directories import bytes_of, numbers_of, overwrite_numbers
+from unhaze.photo.exif import bytes_of, numbers_of, overwrite_numbers
 
 GDAL_METADATA = 42112
 RGB = 2  # the photometric interpretation

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from unhaze.photo import exif, inventory, jpeg
+from unhaze.photo import ifd, inventory, jpeg
 from unhaze.photo.picture import BEHIND, GAIN_MAP_SIGN, VIEWS
 
 LARGEST = 1 << 27  # bytes; larger data is not kept
@@ -103,7 +103,7 @@ def _views(found: jpeg.Segments) -> list[tuple[int, int, int]]:
     if found.views is None:
         return []
     place, block = found.views
-    entry = exif.tags_of(block).get(ENTRIES)
+    entry = ifd.tags_of(block).get(ENTRIES)
     data = entry[1] if isinstance(entry, tuple) else b""
     order = "<" if block[:2] == b"II" else ">"
     entries = [struct.unpack_from(order + "III", data, at) for at in range(16, len(data) - 15, 16)]
@@ -132,5 +132,5 @@ def _table(views: list[tuple[int, int, int]], size: int, end: int) -> bytes:
     for kind, length, at in views:
         entries += struct.pack("<IIIHH", kind, length, max(0, base + at), 0, 0)
     count = struct.pack("<I", len(views) + 1)
-    tags: exif.Tree = {VERSION: (7, b"0100"), COUNT: (4, count), ENTRIES: (7, entries)}
-    return jpeg.segment(jpeg.APP + 2, jpeg.VIEWS_SIGN + exif.block(tags))
+    tags: ifd.Tree = {VERSION: (7, b"0100"), COUNT: (4, count), ENTRIES: (7, entries)}
+    return jpeg.segment(jpeg.APP + 2, jpeg.VIEWS_SIGN + ifd.block(tags))

@@ -66,9 +66,9 @@ def converted(stream: Stream, output: Output, format: str) -> Stream:
     return stream
 
 
-def widened(stream: Stream, bits: int | None) -> Stream:
-    """Converts to 16 bits per channel if `bits` is 16 and the stream has 8."""
-    if bits is None or bits == 8 or stream.dtype != np.uint8:
+def widened(stream: Stream, bits: int) -> Stream:
+    """Converts to 16 bits per channel if `bits` are more than 8 and the stream has 8."""
+    if bits == 8 or stream.dtype != np.uint8:
         return stream
     missing = stream.traits.missing and stream.traits.missing * 257
     return _each(

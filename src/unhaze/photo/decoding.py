@@ -9,7 +9,7 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import avif, behind, exif, inventory, jpeg, kinds, png, profile, webp
+from unhaze.photo import avif, behind, exif, ifd, inventory, jpeg, kinds, png, profile, webp
 from unhaze.photo.picture import (
     ABOUT,
     COLOURS,
@@ -174,9 +174,9 @@ def metadata_of(
             found |= rest.metadata
             lost, held = lost + rest.lost, rest.held
     elif loader == "tiff":  # libvips reads no EXIF here, and a quarter of IPTC
-        found[EXIF], found[IPTC] = exif.from_tiff(file)
+        found[EXIF], found[IPTC] = ifd.from_tiff(file)
     elif loader == "avif":
-        if found[EXIF] is not None:  # libvips has turned the picture, whatever EXIF states
+        if found[EXIF] is not None:  # libvips has turned the picture, regardless of EXIF
             found[EXIF] = exif.edited(found[EXIF], 1, False, None)
         found[NUMBERS] = avif.colour_numbers(file)
         lost = avif.lost_in(file)

@@ -17,18 +17,7 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import (
-    avif,
-    behind,
-    exif,
-    inventory,
-    iptc,
-    jpeg,
-    png,
-    profile,
-    webp,
-    xmp,
-)
+from unhaze.photo import avif, behind, exif, ifd, inventory, iptc, jpeg, png, profile, webp, xmp
 from unhaze.photo.picture import (
     ABOUT,
     BEHIND,
@@ -185,7 +174,7 @@ def _complete_tiff(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> N
         traits.bands.name_extra(file)
     if traits.density is None:
         exif.forget_resolution(file)
-    exif.add_to_tiff(file, found.get(EXIF), found.get(IPTC))
+    ifd.add_to_tiff(file, found.get(EXIF), found.get(IPTC))
 
 
 def _complete_png(file: BinaryIO, found: dict[str, bytes], traits: Traits) -> None:
@@ -240,14 +229,14 @@ def _placeholder(size: int) -> bytes:
     """Returns EXIF from which libvips makes `size` bytes, or slightly more if that is very
     small.
     """
-    return exif.opaque(TOKEN + bytes(max(0, size - _overhead())))
+    return ifd.opaque(TOKEN + bytes(max(0, size - _overhead())))
 
 
 @functools.cache
 def _overhead() -> int:
     """Returns the bytes that libvips makes of the smallest placeholder, token included."""
     image = pyvips.Image.black(1, 1)
-    set_bytes(image, EXIF, exif.opaque(TOKEN))
+    set_bytes(image, EXIF, ifd.opaque(TOKEN))
     encoded = io.BytesIO(image.jpegsave_buffer(keep=pyvips.ForeignKeep.EXIF))
     _, token = _find_placeholder(encoded)
     return token + len(TOKEN)

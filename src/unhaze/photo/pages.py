@@ -3,16 +3,18 @@
 import math
 from typing import BinaryIO
 
-from unhaze.photo import exif
-from unhaze.photo.directories import (
+from unhaze.photo import ifd
+from unhaze.photo.exif import (
+    ICC_LAB,
+    PHOTOMETRIC,
     SIZES,
+    first_directory,
+    first_number,
     read_directory,
-    read_header,
     read_integer,
     read_number,
     unless_damaged,
 )
-from unhaze.photo.exif import ICC_LAB, PHOTOMETRIC, first_number
 
 SUBFILE_TYPE, SUB_DIRECTORIES, DNG_VERSION = 254, 330, 50706
 BITS, COMPRESSION, PLANES, TILES = 258, 259, 284, 322
@@ -42,11 +44,10 @@ def why_no_photo(file: BinaryIO) -> str | None:
 
 
 def _why_no_photo(file: BinaryIO) -> str | None:
-    header = read_header(file)
     file.seek(8)
     if file.read(2) == b"CR":
         return RAW
-    directory, following = read_directory(file, header, read_number(file, header, header.pointer))
+    header, directory, following = first_directory(file)
     inner = []
     if SUB_DIRECTORIES in directory:
         entry = directory[SUB_DIRECTORIES]
@@ -105,8 +106,7 @@ def hindrance(file: BinaryIO) -> str | None:
 
 
 def _has_tiles(file: BinaryIO) -> bool:
-    header = read_header(file)
-    return TILES in read_directory(file, header, read_number(file, header, header.pointer))[0]
+    return TILES in first_directory(file)[1]
 
 
 def tiling(file: BinaryIO) -> tuple[int, int] | None:
@@ -119,7 +119,7 @@ def missing_data(block: bytes | None) -> float | None:
     """Returns the sample value that means "no data", as GDAL writes it; None: there is none, or
     NaN.
     """
-    tags = exif.tags_of(block) if block else {}
+    tags = ifd.tags_of(block) if block else {}
     text = tags.get(NO_DATA, (2, b""))
     try:
         value = float(text[1].strip(b"\0 ")) if isinstance(text, tuple) else math.nan
@@ -134,8 +134,7 @@ def count_overviews(file: BinaryIO) -> int:
 
 
 def _count_overviews(file: BinaryIO) -> int:
-    header = read_header(file)
-    _, following = read_directory(file, header, read_number(file, header, header.pointer))
+    header, _, following = first_directory(file)
     found = 0
     for _ in range(MOST_PAGES):
         place = read_number(file, header, following)

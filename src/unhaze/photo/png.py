@@ -1,4 +1,4 @@
-"""PNG chunks that libvips shortens, garbles, skips or drops, copied unchanged; uncompressed PNG."""
+"""PNG chunks that libvips shortens, garbles, skips or drops, copied unchanged."""
 
 import io
 import struct
@@ -6,19 +6,14 @@ import zlib
 from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
-import numpy as np
-
 from unhaze.atomic import insert
 from unhaze.photo import inventory, iptc
-from unhaze.photo.picture import Stream
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 XMP = b"XML:com.adobe.xmp"  # the text that libvips reads as XMP
 LARGEST = 1 << 22  # bytes of all texts: more is no description of a photo
 RGB, PALETTE, RGB_ALPHA = 2, 3, 6  # types of colour
-COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # of 1 to 4 channels: grey or RGB, with alpha or not
-STORED = 0xFFFF  # most bytes of a deflate block
 HEADER = 25  # bytes of the first chunk, IHDR
 END = b"\0\0\0\0IEND\xaeB`\x82"
 # Colour encoding of the samples (PNG, third edition, 11.3.2), and its name before it was final.
@@ -133,45 +128,6 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     """Returns a chunk with its length and checksum."""
     checksum = zlib.crc32(data, zlib.crc32(kind))
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
-
-
-def uncompressed(stream: Stream) -> Iterator[bytes | memoryview]:
-    """Yields the bytes of a PNG of stored blocks (RFC 1951), strip by strip.
-
-    The zlib module would copy each of them four times.
-    """
-    height, width, channels = stream.shape
-    depth = 8 * stream.dtype.itemsize
-    yield SIGNATURE
-    header = struct.pack(">IIBBBBB", width, height, depth, COLOUR_TYPES[channels], 0, 0, 0)
-    yield chunk(b"IHDR", header)
-    yield chunk(b"IDAT", b"\x78\x01")
-    checksum = 1
-    for strip in stream.strips:
-        samples = strip.astype(stream.dtype.newbyteorder(">"), copy=False)
-        samples = np.ascontiguousarray(samples).view(np.uint8).reshape(len(strip), -1)
-        rows = np.empty((len(strip), 1 + samples.shape[1]), np.uint8)
-        rows[:, 0] = 0  # no filter
-        rows[:, 1:] = samples
-        data = rows.reshape(-1).data
-        checksum = zlib.adler32(data, checksum)
-        yield from _stored(data)
-    yield chunk(b"IDAT", b"\1\0\0\xff\xff" + struct.pack(">I", checksum))
-    yield END
-
-
-def _stored(data: memoryview) -> Iterator[bytes | memoryview]:
-    """Yields a chunk of uncompressed blocks."""
-    starts = range(0, len(data), STORED)
-    yield struct.pack(">I4s", len(data) + 5 * len(starts), b"IDAT")
-    checksum = zlib.crc32(b"IDAT")
-    for start in starts:
-        block = data[start : start + STORED]
-        head = struct.pack("<BHH", 0, len(block), len(block) ^ 0xFFFF)
-        checksum = zlib.crc32(block, zlib.crc32(head, checksum))
-        yield head
-        yield block
-    yield struct.pack(">I", checksum)
 
 
 def lost_in(file: BinaryIO) -> tuple[str, ...]:

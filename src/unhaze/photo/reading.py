@@ -18,7 +18,7 @@ import pyvips
 from unhaze import formats
 from unhaze.errors import UnhazeError
 from unhaze.image import check_process
-from unhaze.photo import exif, kinds, pages, png, profile
+from unhaze.photo import exif, ifd, kinds, pages, png, profile
 from unhaze.photo.bands import Bands, bands_of
 from unhaze.photo.converting import whole
 from unhaze.photo.decoding import (
@@ -289,7 +289,7 @@ def _opened_by_reader(
 def _beside_tiff(file: BinaryIO, metadata: dict[str, bytes]) -> dict[str, Any]:
     """Returns what libvips would report of the file, as fields of `Traits`."""
     orientation = exif.first_number(file, exif.ORIENTATION)
-    density = exif.density_of(file)
+    density = ifd.density_of(file)
     return {
         "orientation": orientation if orientation in range(1, 9) else 1,
         "density": density and density[:2],

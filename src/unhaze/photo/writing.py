@@ -4,7 +4,9 @@ import functools
 import io
 import logging
 import os
-from collections.abc import Callable
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +41,8 @@ log = logging.getLogger(__name__)
 
 
 BLOCK = 1 << 20
+COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # PNG's, of 1 to 4 channels: grey or RGB, alpha or not
+STORED = 0xFFFF  # most bytes of a deflate block
 SUFFIXES = tuple(SAVERS)  # suffixes that can be written, all of which can be read
 
 
@@ -138,6 +142,8 @@ def _ready(stream: Stream, saver: Saver, output: Output) -> Stream:
     turned = saver.format != stream.traits.format or output.strip_metadata
     if stream.traits.orientation != 1 and turned:
         stream = _as_stream(whole(stream))
+    if output == AS_SOURCE and not saver.encode:  # libvips holds all that the source may have
+        return stream
     tagged = ICC in stream.traits.metadata or stream.dtype != np.float32
     if saver.encode and tagged and stream.traits.profile is not None:
         log.warning("results in %s are sRGB; converted", kind.name)
@@ -200,7 +206,7 @@ def _save_through_pipe(stream: Stream, save: Callable[[pyvips.Image], None]) -> 
     # The pipe is closed before the thread is joined, so that it ends after an error or Ctrl-C.
     with ThreadPoolExecutor(1) as thread, os.fdopen(writing_end, "wb") as pipe:
         saved = thread.submit(_save_from, reading_end, save, ended)
-        for piece in png.uncompressed(stream):
+        for piece in _as_png(stream):
             if ended.is_set():
                 break
             pipe.write(piece)
@@ -216,6 +222,43 @@ def _save_from(reading_end: int, save: Callable[[pyvips.Image], None], ended: Ev
         while os.read(reading_end, BLOCK):  # or the other end would wait for ever
             pass
         os.close(reading_end)
+
+
+def _as_png(stream: Stream) -> Iterator[bytes | memoryview]:
+    """Yields the bytes of a PNG of stored blocks (RFC 1951), strip by strip.
+
+    The zlib module would copy each of them four times.
+    """
+    height, width, channels = stream.shape
+    depth = 8 * stream.dtype.itemsize
+    yield png.SIGNATURE
+    header = struct.pack(">IIBBBBB", width, height, depth, COLOUR_TYPES[channels], 0, 0, 0)
+    yield from _png_chunk(b"IHDR", [header])
+    yield from _png_chunk(b"IDAT", [b"\x78\x01"])
+    checksum = 1
+    for strip in stream.strips:
+        samples = strip.astype(stream.dtype.newbyteorder(">"), copy=False)
+        samples = np.ascontiguousarray(samples).view(np.uint8).reshape(len(strip), -1)
+        rows = np.empty((len(strip), 1 + samples.shape[1]), np.uint8)
+        rows[:, 0] = 0  # no filter
+        rows[:, 1:] = samples
+        data = rows.reshape(-1).data
+        checksum = zlib.adler32(data, checksum)
+        blocks = [data[start : start + STORED] for start in range(0, len(data), STORED)]
+        heads = [struct.pack("<BHH", 0, len(each), len(each) ^ 0xFFFF) for each in blocks]
+        yield from _png_chunk(b"IDAT", [piece for pair in zip(heads, blocks) for piece in pair])
+    yield from _png_chunk(b"IDAT", [b"\1\0\0\xff\xff" + struct.pack(">I", checksum)])
+    yield png.END
+
+
+def _png_chunk(kind: bytes, pieces: Sequence[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Yields a chunk whose content is in pieces, which are not copied."""
+    yield struct.pack(">I4s", sum(map(len, pieces)), kind)
+    checksum = zlib.crc32(kind)
+    for piece in pieces:
+        checksum = zlib.crc32(piece, checksum)
+        yield piece
+    yield struct.pack(">I", checksum)
 
 
 def _with_bands(stream: Stream, saver: Saver, suffix: str) -> Stream:

@@ -69,7 +69,7 @@ def read_array(body: bytes) -> dict[str, np.ndarray]:
     if flag & 0xFF not in CLASSES or flag & COMPLEX or stored not in STORED:
         return {}
     shape = np.frombuffer(sizes, "<i4").tolist()
-    # MATLAB stores integers in the smallest type that fits, whatever the class of the array.
+    # MATLAB stores integers in the smallest type that fits, regardless of the class of the array.
     array = np.frombuffer(numbers, STORED[stored]).astype(CLASSES[flag & 0xFF])
     if min(shape, default=0) < 0 or prod(shape) != len(array):
         raise ValueError(f"an array of shape {shape} has {len(array)} numbers")

@@ -1,8 +1,8 @@
 """The tables of the AECR-Net paper (arXiv:2104.09367): its numbers beside those measured here.
 
 A row is a recipe in a folder `table1` ... `table4`, with the paper's numbers in its `published`. A
-measurement belongs to every row that its own resolved settings are those of, whatever its title:
-see `differences`.
+measurement belongs to every row with the same resolved settings, regardless of its title: see
+`differences`.
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
-"""Protects skies, lifts shadows and balances white in the small restored picture, and tells where
-the last would help.
+"""Protects skies, lifts shadows and balances white in the small restored picture, and detects
+a cast that the last would remove.
 
 This happens before the field is fitted. It therefore costs little for any size, and is the same in
 previews, strips, animations and videos. `strength` is applied afterwards.
@@ -8,7 +8,7 @@ previews, strips, animations and videos. `strength` is applied afterwards.
 import numpy as np
 
 from unhaze.image import LUMA, guided_filter
-from unhaze.outputs import AS_MODEL, Controls
+from unhaze.outputs import Controls
 
 GRID = 128  # cells along the longer side for the search for sky
 SKY = (0.08, 0.2)  # dissimilarity (luma) up to which a place is sky, and from which on it is not
@@ -29,8 +29,6 @@ def controlled(hazy_hwc: np.ndarray, restored_hwc: np.ndarray, controls: Control
     """Returns the restored picture (h,w,3) float32, not clamped, adjusted by `controls`; both are
     sRGB.
     """
-    if controls == AS_MODEL:
-        return restored_hwc
     result = restored_hwc
     if controls.white_balance:
         result = result * cast_of(result) ** np.float32(-controls.white_balance)

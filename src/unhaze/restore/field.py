@@ -10,24 +10,29 @@ not towards 0, so that detail too fine for the small picture is kept. A colour g
 mix (eq. 19), was measured: the same to 0.1 dB at twice the cost (docs/roofline.md).
 """
 
+import ctypes
+import functools
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from numbers import Real
+from pathlib import Path
 
 import numpy as np
 
+from unhaze.compiled import load_kernel
 from unhaze.errors import UnhazeError
-from unhaze.image import LUMA, window_sum
-from unhaze.restore import field_kernel
+from unhaze.image import LUMA
+from unhaze.restore import field_numpy
+from unhaze.restore.field_numpy import EPSILON
 from unhaze.restore.resources import count_threads
 
-RADIUS = 2  # window of 5 x 5: 49 dB on SOTS-indoor pictures at 1x where 8 gives 41
-EPSILON = 1e-4  # variance (contrast of 2.5/255) below which a window is too flat to be reliable
 BAND = 64  # rows fitted at once
 STRIP = 1 << 18  # pixels that one thread restores at once
 PARTS = 4  # pixels per thread, if it is compiled
-TILE = 4096  # pixels of a row restored at once
+KINDS = {np.dtype(np.uint8): 0, np.dtype(np.uint16): 1, np.dtype(np.float32): 2}
+WHOLE, FLOAT, POINTER = ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
 
 
 def fit_field(
@@ -40,36 +45,21 @@ def fit_field(
     """
     height, width = hazy_hwc.shape[:2]
     maps = np.empty((3, 2, height, width), np.float32)
-    if field_kernel.kernel() is not None:
+    if kernel() is not None:
+        fit_band = fit_rows
         hazy = np.ascontiguousarray(hazy_hwc, np.float32)
         restored = np.ascontiguousarray(restored_hwc, np.float32)
-
-        def fit_compiled(start: int) -> None:
-            rows = start, min(start + BAND, height)
-            field_kernel.fit_rows(hazy, restored, maps, rows, epsilon=EPSILON)
-
-        _in_parallel(fit_compiled, range(0, height, BAND), threads)
     else:
-        _fit_in_numpy(hazy_hwc, restored_hwc, maps, threads)
+        fit_band = field_numpy.fit_rows
+        hazy, restored = field_numpy.padded(hazy_hwc), field_numpy.padded(restored_hwc)
+
+    def fit(start: int) -> None:
+        fit_band(hazy, restored, maps, (start, min(start + BAND, height)))
+
+    _in_parallel(fit, range(0, height, BAND), threads)
     if grey:
         maps[:] = np.tensordot(LUMA, maps, 1)
     return maps
-
-
-def _fit_in_numpy(
-    hazy_hwc: np.ndarray, restored_hwc: np.ndarray, maps: np.ndarray, threads: int
-) -> None:
-    height = len(hazy_hwc)
-    margin = ((2 * RADIUS, 2 * RADIUS), (2 * RADIUS, 2 * RADIUS), (0, 0))
-    hazy = np.pad(hazy_hwc, margin, "symmetric").transpose(2, 0, 1)
-    restored = np.pad(restored_hwc, margin, "symmetric").transpose(2, 0, 1)
-
-    def fit(start: int) -> None:
-        stop = min(start + BAND, height)
-        rows = slice(start, stop + 4 * RADIUS)
-        maps[:, :, start:stop] = _fit_band(hazy[:, rows], restored[:, rows])
-
-    _in_parallel(fit, range(0, height, BAND), threads)
 
 
 def apply_field(
@@ -82,7 +72,7 @@ def apply_field(
     Float pixels are in [0,1], and so is the result. Memory besides the result is small and
     constant.
     """
-    if field_kernel.kernel() is not None:
+    if kernel() is not None:
         return _apply_compiled(maps, pixels, strength, threads)
     restored = np.empty_like(pixels)
     rows = max(1, STRIP // pixels.shape[1])
@@ -115,9 +105,9 @@ def apply_to_strips(
     if strength == 0:
         yield from strips
         return
-    maps, restore = blend(maps, strength), field_kernel.apply_rows
-    if field_kernel.kernel() is None:
-        maps, restore = maps.transpose(2, 1, 3, 0), _apply_to_rows  # as pixels are stored
+    maps, restore = blend(maps, strength), apply_rows
+    if kernel() is None:
+        maps, restore = maps.transpose(2, 1, 3, 0), field_numpy.apply_rows  # as pixels are stored
     maps = np.ascontiguousarray(maps)
     workers = count_threads(threads)
     waiting: deque[Future[np.ndarray]] = deque()
@@ -166,109 +156,10 @@ def _apply_compiled(
     def apply(start: int) -> None:
         strip, target = pixels[start : start + rows], restored[start : start + rows]
         settings = {"bounded": True, "restored": target}
-        field_kernel.apply_rows(maps, strip, start, len(pixels), **settings)
+        apply_rows(maps, strip, start, len(pixels), **settings)
 
     _in_parallel(apply, range(0, len(pixels), rows), threads)
     return restored
-
-
-def _apply_to_rows(
-    maps: np.ndarray, strip: np.ndarray, start: int, height: int, *, bounded: bool
-) -> np.ndarray:
-    """Restores rows `start`... of a picture of `height` rows: (n,W,channels) -> same type.
-
-    maps (h,2,w,colours).
-    """
-    colours, width = maps.shape[3], strip.shape[1]
-    restored = np.empty_like(strip)
-    restored[..., colours:] = strip[..., colours:]
-    rows = [each[start : start + len(strip)] for each in _lerp(maps.shape[0], height)]
-    columns = _lerp(maps.shape[2], width)
-    for left in range(0, width, TILE):
-        tile = slice(left, left + TILE)
-        inside = [each[tile] for each in columns]
-        hazy, target = strip[:, tile, :colours], restored[:, tile, :colours]
-        _apply_to_tile(maps, hazy, rows, inside, target, bounded)
-    return restored
-
-
-def _apply_to_tile(
-    maps: np.ndarray,
-    hazy_hwc: np.ndarray,
-    rows: Sequence[np.ndarray],
-    columns: Sequence[np.ndarray],
-    restored_hwc: np.ndarray,
-    bounded: bool,
-) -> None:
-    """Fills `restored_hwc`; `rows`, `columns`: positions of its pixels in the maps (see `_lerp`).
-
-    The maps (h,2,w,colours) are interpolated bilinearly: along the rows once for all pixels between
-    two map rows, then down the columns. All arrays fit into the processor's cache.
-    """
-    row_shape = hazy_hwc.shape[1:]
-    is_float = hazy_hwc.dtype == np.float32
-    top = np.float32(1 if is_float else np.iinfo(hazy_hwc.dtype).max)
-    half = np.float32(0 if is_float else 0.5)  # conversion to integers truncates
-    highest = top + half if bounded or not is_float else None
-    upper, lower, slope, mixed = np.empty((4, 2, *row_shape), np.float32)
-    hazy = np.empty(row_shape, np.float32)
-    left, right, share = columns
-    shares = np.broadcast_to(share[:, None], row_shape).copy()
-    gain, value = mixed
-
-    def widen(map_row: int, wide: np.ndarray) -> None:
-        line = maps[map_row].copy()
-        line[1] *= top
-        line[1] += half
-        np.take(line, left, 1, wide, "clip")
-        np.take(line, right, 1, mixed, "clip")
-        np.subtract(mixed, wide, out=mixed)
-        np.multiply(mixed, shares, out=mixed)
-        np.add(wide, mixed, out=wide)
-
-    current = -2
-    for row, (above, below, share) in enumerate(zip(*rows)):
-        if above != current:
-            if above == current + 1:
-                upper, lower = lower, upper
-            else:
-                widen(above, upper)
-            widen(below, lower)
-            np.subtract(lower, upper, out=slope)
-            current = above
-        np.multiply(slope, share, out=mixed)
-        np.add(mixed, upper, out=mixed)
-        np.copyto(hazy, hazy_hwc[row], casting="unsafe")
-        np.multiply(hazy, gain, out=hazy)
-        np.add(hazy, value, out=hazy)
-        np.clip(hazy, 0, highest, out=hazy)
-        np.copyto(restored_hwc[row], hazy, casting="unsafe")
-
-
-def _fit_band(hazy: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """Returns maps (3,2,n,w) from planes (3,n+4r,w+4r), whose margins of 2r two windows consume."""
-    mean_hazy, mean_restored = _window_mean(hazy), _window_mean(restored)
-    variance = _window_mean(hazy * hazy) - mean_hazy * mean_hazy
-    covariance = _window_mean(hazy * restored) - mean_hazy * mean_restored
-    shared = (covariance.sum(0) + EPSILON) / (variance.sum(0) + EPSILON)
-    gain = (covariance + EPSILON * shared) / (variance + EPSILON)
-    return _window_mean(np.stack([gain, mean_restored - gain * mean_hazy], axis=1))
-
-
-def _window_mean(planes: np.ndarray) -> np.ndarray:
-    """Returns means over (2r+1) x (2r+1) windows fully inside: the last two axes lose 2r each."""
-    windows = window_sum(planes, RADIUS)
-    windows /= (2 * RADIUS + 1) ** 2
-    return windows
-
-
-def _lerp(count: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns, for each of `size` pixels over `count` map pixels: the one before, the one after, a
-    share.
-    """
-    centre = np.clip((np.arange(size) + 0.5) * (count / size) - 0.5, 0, count - 1)
-    before = np.floor(centre).astype(np.intp)
-    return before, np.minimum(before + 1, count - 1), (centre - before).astype(np.float32)
 
 
 def _in_parallel(work: Callable[[int], None], starts: Sequence[int], threads: int) -> None:
@@ -284,3 +175,103 @@ def _in_parallel(work: Callable[[int], None], starts: Sequence[int], threads: in
     with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(work, starts):
             pass
+
+
+class Apply(ctypes.Structure):
+    """The struct of the same name in field_kernel.c."""
+
+    _fields_ = [
+        ("maps", POINTER),
+        *((name, WHOLE) for name in ("map_height", "map_width", "colours")),
+        *((name, WHOLE) for name in ("width", "height", "channels", "kind")),
+        *((name, FLOAT) for name in ("top", "high")),
+    ]
+
+
+class Yuv(ctypes.Structure):
+    """The struct of the same name in field_kernel.c."""
+
+    _fields_ = [
+        ("maps", POINTER),
+        *((name, WHOLE) for name in ("map_height", "map_width")),
+        *((name, WHOLE) for name in ("width", "height", "across", "down", "deep", "top")),
+        ("given", POINTER * 3),
+        ("out", POINTER * 3),
+        ("in_step", WHOLE * 3),
+        ("out_step", WHOLE * 3),
+        *((name, FLOAT) for name in ("black", "luma", "chroma", "red", "blue")),
+    ]
+
+
+@functools.cache
+def kernel() -> ctypes.CDLL | None:
+    """Returns the compiled kernel; None if there is no C compiler."""
+    library = load_kernel(Path(__file__).with_name("field_kernel.c"))
+    if library is not None:
+        apply, fit, yuv = library.apply_rows, library.fit_rows, library.apply_yuv
+        apply.argtypes = [ctypes.POINTER(Apply), POINTER, POINTER, WHOLE, WHOLE]
+        fit.argtypes = [POINTER, POINTER, POINTER, WHOLE, WHOLE, FLOAT, WHOLE, WHOLE]
+        yuv.argtypes = [ctypes.POINTER(Yuv), WHOLE, WHOLE]
+        library.shrink_rows.argtypes = [POINTER, POINTER, *[WHOLE] * 6]
+    return library
+
+
+def built_kernel() -> ctypes.CDLL:
+    """Returns the library, for callers that have checked that there is one."""
+    library = kernel()
+    assert library is not None
+    return library
+
+
+def shrink_rows(strip: np.ndarray, cell: int, means: np.ndarray) -> None:
+    """Fills `means` (h,w,channels), float32, contiguous, by cells of a strip (n,W,channels) uint8.
+
+    Cells that reach beyond the strip repeat its last row and column. MemoryError: for a row.
+    """
+    strip = np.ascontiguousarray(strip)
+    pointers = (each.ctypes.data for each in (strip, means))
+    _check(built_kernel().shrink_rows(*pointers, *strip.shape, cell, *means.shape[:2]))
+
+
+def apply_rows(
+    maps: np.ndarray,
+    strip: np.ndarray,
+    start: int,
+    height: int,
+    *,
+    bounded: bool,
+    restored: np.ndarray | None = None,
+) -> np.ndarray:
+    """Restores rows `start`... of a picture of `height` rows: (n,W,channels) -> same type.
+
+    maps (colours,2,h,w) float32, contiguous, of samples in [0,1]. `bounded`: clamp floats to 1.
+    `restored`: target, contiguous, else a new array. MemoryError: for a few hundred kilobytes.
+    """
+    strip = np.ascontiguousarray(strip)
+    restored = np.empty_like(strip) if restored is None else restored
+    top = 1.0 if strip.dtype == np.float32 else float(np.iinfo(strip.dtype).max)
+    told = Apply(
+        maps.ctypes.data,
+        *(*maps.shape[2:], maps.shape[0]),
+        *(strip.shape[1], height, strip.shape[2], KINDS[strip.dtype]),
+        *(top, top if bounded or top > 1 else math.inf),
+    )
+    apply = built_kernel().apply_rows
+    _check(apply(told, strip.ctypes.data, restored.ctypes.data, start, len(strip)))
+    return restored
+
+
+def fit_rows(
+    hazy_hwc: np.ndarray,
+    restored_hwc: np.ndarray,
+    maps: np.ndarray,
+    rows: tuple[int, int],
+) -> None:
+    """Fills `rows` (first, last) of maps (3,2,h,w). Pictures (h,w,3), float32, contiguous."""
+    pointers = (each.ctypes.data for each in (hazy_hwc, restored_hwc, maps))
+    _check(built_kernel().fit_rows(*pointers, *hazy_hwc.shape[:2], EPSILON, *rows))
+
+
+def _check(status: int) -> None:
+    if status:
+        raise MemoryError

@@ -68,8 +68,7 @@ def remark(path: Path, given: Mapping[str, Any]) -> str:
 
 
 class ForeignModel:
-    """Maps hazy (1,3,H,W) float32 in [0,1] to restored, likewise, whatever the conventions of the
-    graph.
+    """Maps hazy (1,3,H,W) float32 in [0,1] to restored, likewise, for a graph of other conventions.
 
     conventions: of its input and output. card: it needs whole pictures (`context` None).
     """

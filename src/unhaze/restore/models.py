@@ -15,7 +15,7 @@ import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.resources import choose_device, share_heaps
-from unhaze.validation import nearest, one_of
+from unhaze.validation import nearest
 
 FOLDER = Path(__file__).parents[1] / "models"
 USES = ("photo", "video")
@@ -275,7 +275,8 @@ def pick_card(
     cards: Sequence[ModelCard], device: str, picture_size: tuple[int, int] | None, use: str
 ) -> ModelCard:
     """Returns the card that "auto" selects: the first with a rule that holds. UnhazeError: none."""
-    one_of("use", use, USES)
+    if use not in USES:
+        raise UnhazeError(f"use is '{use}'; it must be one of {', '.join(USES)}")
     megapixels = None if picture_size is None else picture_size[0] * picture_size[1] / 1e6
     for card in cards:
         if any(rule.holds(use, device, megapixels) for rule in card.auto):

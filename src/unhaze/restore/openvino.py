@@ -44,8 +44,8 @@ class OpenVinoSession:
     def run(self, _: None, feeds: Mapping[str, np.ndarray], __: Any) -> list[np.ndarray]:
         """Returns all outputs in order; arguments as those of `InferenceSession.run`."""
         with self.lock:
-            answers = self.request.infer(dict(feeds))
-            return [answers[each] for each in self.compiled.outputs]
+            outputs = self.request.infer(dict(feeds))
+            return [outputs[each] for each in self.compiled.outputs]
 
 
 class Named:

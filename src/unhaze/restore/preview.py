@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unhaze.image import LUMA, to_u8, window_mean
-from unhaze.restore.managed import Colours
+from unhaze.restore.analysis import Colours
 
 DIVIDER = 0.004  # width of the line between before and after, as a share of the longer side
 

@@ -17,10 +17,19 @@ from unhaze.image import check_pixels, to_float, to_u8
 from unhaze.outputs import AS_MODEL, AS_SOURCE, CONTROLS, Controls, Output
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, upright
 from unhaze.photo.series import Series
-from unhaze.restore.analysis import analysis_image, where_data_is, whole_image, with_data_only
+from unhaze.restore.analysis import (
+    VISIBLE,
+    Colours,
+    analysis_image,
+    apply_managed,
+    colours_by,
+    colours_of,
+    filled,
+    where_data_is,
+    with_data_only,
+)
 from unhaze.restore.controlling import CAST_STAYS, controlled, keeps_cast
 from unhaze.restore.field import apply_field, check_strength, fit_field
-from unhaze.restore.managed import VISIBLE, Colours, apply_managed, colours_by, colours_of, filled
 from unhaze.restore.models import FRAME_ANALYSIS, Model, analysis_of, find_model, open_model
 from unhaze.restore.native import restore_pixels, restore_whole
 from unhaze.restore.preview import Preview, comparison, field_pictures
@@ -165,7 +174,7 @@ class Restorer:
         check_strength(strength)
         if strength == 0:
             return photo
-        small = analysis_image(whole_image(photo), self.analysis)
+        small = analysis_image(photo, self.analysis)
         colours = colours_of(photo.traits, photo.pixels.dtype, small, photo.pixels.max)
         return replace(photo, pixels=self._restore_in(colours, photo, small, strength))
 
@@ -190,8 +199,7 @@ class Restorer:
         Pixels hidden by `alpha` do not change; the network sees colours of visible ones there.
         """
         if alpha is not None and (hidden := to_float(alpha) <= VISIBLE).any():
-            shown = filled(pixels.astype(np.float32), to_float(alpha))
-            shown = shown if pixels.dtype == np.float32 else np.rint(shown).astype(pixels.dtype)
+            shown = filled(pixels, to_float(alpha))
             done = self._restore_natively(shown, strength, colours, None)
             return np.where(hidden[..., None], pixels, done)
         if colours.plain:
@@ -223,7 +231,7 @@ class Restorer:
         colours = colours_by(Traits(grey=grey, profile=profile))
         if not colours.plain or (alpha is not None and to_float(alpha).min() < 1):
             photo = Photo(pixels, alpha, Traits(grey=grey))
-            small = analysis_image(whole_image(photo), self.analysis)
+            small = analysis_image(photo, self.analysis)
             return self._restore_in(colours, photo, small, strength)
         if self.native:
             model = self._model_for(*pixels.shape[:2])
@@ -235,10 +243,8 @@ class Restorer:
         """Returns the small photo, fully restored, and its field; also for `restore_file`."""
         traits = opened.traits
         with opened.reading():
-            image = opened.to_shrink(self.analysis)
-            if traits.extra and image.bands in (2, 4):
-                image = image.extract_band(0, n=image.bands - 1)
-            small = analysis_image(with_data_only(image, traits), self.analysis)
+            image = with_data_only(opened.to_shrink(self.analysis), traits)
+            small = analysis_image(image, self.analysis)
         small = upright(small, traits.orientation)
 
         def most() -> float:
@@ -260,9 +266,7 @@ class Restorer:
     def _fit_in(
         self, colours: Colours, small: np.ndarray, size: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the picture in sRGB, as the network sees it, and as encoded, and the field of the
-        latter.
-        """
+        """Returns the picture in sRGB, the picture as encoded, and the field of the latter."""
         stored = colours.encoded(small)
         hazy = colours.to_srgb(stored)
         clear = self._clear(self._model_for(*size), hazy)
@@ -283,13 +287,9 @@ class Restorer:
         pixels: (H,W,3) uint8, uint16 or float32 in [0,1]. `profile`: their ICC profile; the field
         applies to the pixels as they are encoded. None: sRGB.
         """
-        if profile is not None:
-            colours = colours_by(Traits(grey=grey, profile=profile))
-            small = analysis_image(pixels, self.analysis)
-            return self._fit_in(colours, small, pixels.shape[:2])[2]
-        hazy = analysis_image(pixels, self.analysis)
-        restored = self._clear(self._model_for(*pixels.shape[:2]), hazy)
-        return fit_field(hazy, restored, grey=grey, threads=self.threads)
+        colours = colours_by(Traits(grey=grey, profile=profile))
+        small = analysis_image(pixels, self.analysis)
+        return self._fit_in(colours, small, pixels.shape[:2])[2]
 
     def _model_for(self, height: int, width: int) -> Model:
         """Returns the loaded model, or, for "auto", the one for a picture of this size."""
@@ -305,7 +305,7 @@ class Restorer:
 
     def _clear(self, model: Model, hazy: np.ndarray) -> np.ndarray:
         restored = restore_whole(model, hazy, memory=self.memory)
-        return controlled(hazy, restored, self.controls)
+        return restored if self.controls == AS_MODEL else controlled(hazy, restored, self.controls)
 
     def _restore_opened(
         self,
@@ -320,8 +320,9 @@ class Restorer:
 
         `seen`: from an earlier look, at full strength.
         """
-        # Before the field is applied, whose results use the additional bits.
-        stream, traits = photos.widened(opened.stream(), output.bit_depth), opened.traits
+        stream, traits = opened.stream(), opened.traits
+        if output.bit_depth:  # before the field is applied, whose results use the additional bits
+            stream = photos.widened(stream, output.bit_depth)
         if strength == 0 and not look:
             return stream, None
         if self.native and strength:
@@ -331,18 +332,18 @@ class Restorer:
             restored = analysis_image(done.pixels, self.analysis)
             return done, Preview(hazy, restored, fit_field(hazy, restored, threads=self.threads))
         seen = seen or self.look(opened)
-        hazy, maps = seen.hazy, seen.maps
-        restored = hazy + np.float32(strength) * (seen.restored - hazy)
-        stored = _turned_back(maps, traits)
-        maps = stored[:1] if traits.grey else stored
+        restored = seen.hazy + np.float32(strength) * (seen.restored - seen.hazy)
+        stored = _turned_back(seen.maps, traits)
         settings = {"strength": strength, "threads": self.threads}
-        apply = partial(apply_managed, seen.colours, maps, height=stream.shape[0], **settings)
+        apply = partial(apply_managed, seen.colours, stored, height=stream.shape[0], **settings)
         strips = where_data_is(apply, stream.strips, stream.traits)
         preview = to_u8(as_stored(restored, traits.orientation)) if strength else None
-        return replace(stream, strips=strips, preview=preview), Preview(hazy, restored, maps)
+        return replace(stream, strips=strips, preview=preview), Preview(
+            seen.hazy, restored, seen.maps
+        )
 
 
 def _turned_back(maps: np.ndarray, traits: Traits) -> np.ndarray:
-    """Returns the field of the upright photo, turned to match the stored rows."""
-    turned = as_stored(maps.transpose(2, 3, 0, 1), traits.orientation)
-    return np.ascontiguousarray(turned.transpose(2, 3, 0, 1))
+    """Returns the field of the upright photo, turned to match the stored rows and channels."""
+    turned = as_stored(maps.transpose(2, 3, 0, 1), traits.orientation).transpose(2, 3, 0, 1)
+    return np.ascontiguousarray(turned[:1] if traits.grey else turned)

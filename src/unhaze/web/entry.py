@@ -26,7 +26,7 @@ PAGE = (
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
     '<meta name="color-scheme" content="light dark"><style>{style}</style>'
     '<main><h1>unhaze</h1>{fault}<form method="post" action="{action}">'
-    '<label for="token">This server asks for a token. Whoever runs it knows it.</label>'
+    '<label for="token">This server requires a token, which its operator has.</label>'
     '<input id="token" name="token" type="password" autocomplete="current-password"'
     " required autofocus><button>Open</button></form></main></html>"
 )
@@ -46,11 +46,11 @@ def admit(request: Request, given: str) -> Response:
     token = request.app.state.clearer.settings.token
     if token and not same(given, token):
         return form(request, wrong=True)
-    answer = RedirectResponse("./", 303)
+    response = RedirectResponse("./", 303)
     if token:
         secure = request.url.scheme == "https"
-        answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
-    return answer
+        response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
+    return response
 
 
 def form(request: Request, *, wrong: bool = False) -> Response:

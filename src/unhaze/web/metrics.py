@@ -34,7 +34,7 @@ class Metrics:
         )
         self.seconds = Histogram(
             "unhaze_request_seconds",
-            "From the first byte of a request to the end of its answer.",
+            "From the first byte of a request to the end of its response.",
             ("method", "path"),
             buckets=BUCKETS,
             registry=self.registry,

@@ -56,8 +56,8 @@ def complete(app: FastAPI, with_token: bool) -> dict[str, Any]:
         for about in methods.values():
             if with_token and path not in OPEN:
                 about["security"] = [{name: []} for name in SCHEMES]
-            for answer in about["responses"].values():
-                answer.setdefault("headers", {})["X-Request-ID"] = REQUEST_ID
+            for response in about["responses"].values():
+                response.setdefault("headers", {})["X-Request-ID"] = REQUEST_ID
             for each in about.get("parameters", []):
                 if each["name"] in PARAMETERS:
                     each["example"] = (PARAMETERS[each["name"]][1].examples or [None])[0]

@@ -35,29 +35,29 @@ class Refusal:
     detail: str
 
 
-Answers = dict[int | str, dict[str, Any]]  # for the OpenAPI document, by status
+Responses = dict[int | str, dict[str, Any]]  # for the OpenAPI document, by status
 SECONDS = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
 # Possible for every request, also before it is examined.
-ANY: Answers = {
+ANY: Responses = {
     400: {"model": Refusal, "description": "The request is incomplete, or for another host."},
     401: {"model": Refusal, "description": "The token is missing or wrong."},
     429: {"model": Refusal, "description": "Busy; come again.", "headers": SECONDS},
     503: {"model": Refusal, "description": "The server is stopping.", "headers": SECONDS},
 }
-UNKNOWN: Answers = ANY | {
+UNKNOWN: Responses = ANY | {
     404: {"model": Refusal, "description": "Not kept here (any more)."},
     422: {"model": Refusal, "description": "No such picture, model or parameter."},
 }
-BUSY: Answers = ANY | {
+BUSY: Responses = ANY | {
     422: UNKNOWN[422],
     507: {"model": Refusal, "description": "No room for this upload or its result."},
 }
-UPLOAD: Answers = BUSY | {
+UPLOAD: Responses = BUSY | {
     403: {"model": Refusal, "description": "Sent by the page of another site."},
     408: {"model": Refusal, "description": "The body did not come in time."},
     413: {"model": Refusal, "description": "The body is too large, or the picture in it."},
 }
-CHOICE: Answers = {406: {"model": Refusal, "description": "Accept lets no format through."}}
+CHOICE: Responses = {406: {"model": Refusal, "description": "Accept lets no format through."}}
 
 # Sent with every picture, because a result should state what it lacks.
 FACTS = {
@@ -73,16 +73,16 @@ EXPOSED = tuple(FACTS)  # for pages of other sites that may use the API
 MOST_LOST = 1000  # characters
 
 
-def content(*media_types: str, facts: bool = False) -> Answers:
+def content(*media_types: str, facts: bool = False) -> Responses:
     """Returns the OpenAPI description of status 200; facts: with the headers of `FACTS`."""
     binary = {"schema": {"type": "string", "format": "binary"}}
-    answer = {"content": dict.fromkeys(media_types, binary), "description": "The file."}
+    success = {"content": dict.fromkeys(media_types, binary), "description": "The file."}
     if facts:
-        answer["headers"] = {
+        success["headers"] = {
             name: {"description": text, "schema": {"type": kind}}
             for name, (text, kind) in FACTS.items()
         }
-    return {200: answer}
+    return {200: success}
 
 
 def facts_of(item: Kept, seconds: float, lost: Iterable[str]) -> dict[str, str]:

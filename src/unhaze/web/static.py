@@ -55,7 +55,7 @@ def add_files(app: FastAPI, folder: Path) -> None:
 def kept(files: ASGIApp) -> ASGIApp:
     """Serves `files`; browsers may cache those in assets/ and revalidate the others."""
 
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         rule = FOR_EVER if "/assets/" in scope["path"] else ASK_FIRST
 
         async def send_with_rule(message: Message) -> None:
@@ -65,4 +65,4 @@ def kept(files: ASGIApp) -> ASGIApp:
 
         await files(scope, receive, send_with_rule)
 
-    return answer
+    return respond

@@ -243,7 +243,7 @@ def check_video(models: Models, source: Path) -> int | None:
     frames.
 
     FFmpeg also reads playlists, manifests and session descriptions, which name other files and
-    addresses. None of those is opened, whatever its first bytes are.
+    addresses. None of those is opened, regardless of its first bytes.
     """
     from unhaze.restore.video.reading import Reading, find_video, open_container
 

@@ -91,12 +91,12 @@ class Workers:
         handle = self._take()
         with ExitStack() as undo:  # After an error, the state of a worker is unknown.
             undo.callback(self._drop, handle)
-            answer = self._converse(handle, function, words, stop, seconds, progress)
+            reply = self._converse(handle, function, words, stop, seconds, progress)
             undo.pop_all()
         self.idle.put(handle)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply
 
     def close(self) -> None:
         """Kills all workers."""
@@ -121,13 +121,13 @@ class Workers:
                         raise UnhazeError(f"the work on it took more than {seconds:g} seconds")
                     if handle.bytes() > self.settings.worker_bytes:
                         raise MemoryError
-                answer = handle.pipe.recv()
-                if not isinstance(answer, Progress):
-                    return answer
+                reply = handle.pipe.recv()
+                if not isinstance(reply, Progress):
+                    return reply
                 if stop.is_set():
                     raise Dropped
                 if progress is not None:
-                    progress(*answer.words)
+                    progress(*reply.words)
         except (EOFError, OSError) as error:
             if self.closed or stop.is_set():
                 raise Dropped from error
@@ -174,12 +174,12 @@ def live(settings: Settings, pipe: Connection) -> None:
         except (EOFError, OSError):
             return
         try:
-            answer = function(models, *words)
+            reply = function(models, *words)
         except KNOWN as error:
-            answer = plain(error)
+            reply = plain(error)
         # Any other error ends this process, with its traceback on stderr.
         try:
-            pipe.send(answer)
+            pipe.send(reply)
         except (BrokenPipeError, ConnectionResetError):  # the server is gone
             return
 

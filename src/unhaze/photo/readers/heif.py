@@ -26,7 +26,7 @@ GAIN_MAP_XMP = (
 
 
 def decode(data: bytes, check: Check) -> Decoded:
-    """Returns the primary picture; libheif turns it upright, whatever EXIF states."""
+    """Returns the primary picture; libheif turns it upright, regardless of EXIF."""
     import pi_heif
 
     container = pi_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)

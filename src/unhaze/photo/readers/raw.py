@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from unhaze.photo import exif, profile
+from unhaze.photo import exif, ifd, profile
 from unhaze.photo.picture import EXIF, ICC
 from unhaze.photo.readers.decoded import Check, Decoded
 from unhaze.photo.readers.silence import silent
@@ -87,15 +87,15 @@ def exif_of(data: bytes) -> bytes | None:
     if data.startswith(FUJI):
         (start,) = struct.unpack_from(">I", data, FUJI_JPEG)
         at = data.find(b"Exif\0\0", start, start + 4096)
-        tags = {} if at < 0 else exif.tags_of(data[at + 6 : at + 6 + 65_536])
+        tags = {} if at < 0 else ifd.tags_of(data[at + 6 : at + 6 + 65_536])
     elif data[4:8] == b"ftyp":
-        first, inner, place = (exif.tags_of(_box(data, kind)) for kind in CR3_BOXES)
+        first, inner, place = (ifd.tags_of(_box(data, kind)) for kind in CR3_BOXES)
         tags = first | {exif.EXIF_TAGS: inner} | ({exif.GPS_TAGS: place} if place else {})
     else:
-        block, _ = exif.from_tiff(io.BytesIO(data))
-        tags = {} if block is None else exif.tags_of(block)
+        block, _ = ifd.from_tiff(io.BytesIO(data))
+        tags = {} if block is None else ifd.tags_of(block)
     tags = {tag: value for tag, value in tags.items() if tag in DESCRIBING}
-    return exif.edited(exif.block(tags), 1, False, None) if tags else None
+    return exif.edited(ifd.block(tags), 1, False, None) if tags else None
 
 
 def _box(data: bytes, kind: bytes) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 import pyvips
 
 from unhaze.errors import UnhazeError
-from unhaze.photo import exif
+from unhaze.photo import ifd
 from unhaze.photo.pages import count_overviews
 from unhaze.photo.picture import EXIF, ICC, IPTC, XMP, set_bytes
 from unhaze.photo.readers import ycbcr
@@ -54,7 +54,7 @@ def _decoded(data: bytes, check: Check) -> Decoded:
             )
         tags = {key: page.tags.valueof(tag) for key, tag in ((XMP, XMP_TAG), (ICC, ICC_TAG))}
         samples = READ[kind](page, tags)
-    tags[EXIF], tags[IPTC] = exif.from_tiff(io.BytesIO(data))
+    tags[EXIF], tags[IPTC] = ifd.from_tiff(io.BytesIO(data))
     metadata = {key: bytes(value) for key, value in tags.items() if value}
     linear = samples.dtype == np.float32 and ICC not in metadata
     further = count - 1 - count_overviews(io.BytesIO(data))

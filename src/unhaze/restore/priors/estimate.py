@@ -15,7 +15,7 @@ class Estimate:
     airlight: np.ndarray
 
 
-# What settings of these names may be, whatever the prior.
+# Ranges of settings with these names, the same for every prior.
 LIMITS = {
     "patch": (1, 999),
     "block": (1, 999),

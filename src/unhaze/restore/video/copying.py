@@ -26,7 +26,7 @@ from unhaze.restore.video.containers import CONTAINERS
 
 EMPTY_TEXT = 2  # bytes of a gap between MP4's subtitles, which FFmpeg writes by itself
 STEP = 0.001  # seconds between decoding and display of a packet, if not stated
-SILENCE = 48  # bytes per channel: whole samples, whatever their size
+SILENCE = 48  # bytes per channel: whole samples of any size
 BIT_RATE = 96_000  # bits per second and channel of sound that is encoded again
 # For channels whose positions the source does not state.
 LAYOUTS = {1: "mono", 2: "stereo", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}

@@ -12,23 +12,17 @@ from typing import IO, TYPE_CHECKING, Any
 
 from unhaze.atomic import check_target
 from unhaze.errors import UnhazeError
+from unhaze.extras import explain_missing
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import check_strength
 from unhaze.restore.video.ahead import Ahead
 from unhaze.restore.video.containers import CONTAINERS, FILE_DEMUXERS
-from unhaze.restore.video.frames import (
-    HOLD,
-    SMOOTHING,
-    check_estimates,
-    require_av,
-)
-from unhaze.restore.video.pipeline import Tally, VideoReport, Work, pipeline, report_of
+from unhaze.restore.video.pipeline import RunState, VideoReport, Work, pipeline, report_of
 from unhaze.restore.video.streams import (
     RECONNECT,
     Pace,
     Piped,
     Sink,
-    check_source_url,
     is_live,
     name_of,
     opening_options,
@@ -36,7 +30,7 @@ from unhaze.restore.video.streams import (
     scheme_of,
     sink_of,
 )
-from unhaze.restore.video.temporal import Steadiness
+from unhaze.restore.video.temporal import HOLD, SMOOTHING, Steadiness, check_estimates
 from unhaze.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -93,15 +87,16 @@ def restore_video(
     """
     encoding = encoding or Encoding()
     encoding = encoding if codec is None else replace(encoding, codec=codec)
-    if (scheme := scheme_of(source)) is not None:
-        check_source_url(str(source))
-    original = Path(source) if isinstance(source, str | Path) and scheme is None else None
+    limits: dict[str, Any] = {"demuxers": demuxers, "max_pixels": max_pixels}
+    if isinstance(source, str) and scheme_of(source) is None:
+        source = Path(source)
+    original = source if isinstance(source, Path) else None
     if original is not None and not original.exists():
         raise UnhazeError(f"no file '{source}'")
     return restore_opened(
         source,
         target,
-        {"demuxers": demuxers, "max_pixels": max_pixels} | opening_options(source),
+        limits if original else limits | opening_options(source),
         restorer=restorer,
         strength=strength,
         part=(start, end),
@@ -136,16 +131,20 @@ def restore_opened(
     check_strength(strength)
     check_estimates(restorer)
     _check_part(*part)
-    sink, name = sink_of(target, container), name or name_of(source)
+    is_file = isinstance(target, Path) and container is None
+    sink = None if is_file else sink_of(target, container)
+    name = name or str(original or name_of(source))
     ways = (reconnect, opening, original, name)
     work = Work(source, restorer, strength, how, encoding, part, *ways)
     target = Path(target if isinstance(target, str | Path) else "-")
     if sink is None:
         _check_target(original, target, overwrite)
-    require_av("restoring a video")
-    if sink is not None:
-        return _pass_on(work, sink, progress)
-    report = _restore(work, target, overwrite, progress)
+    try:
+        if sink is not None:
+            return _pass_on(work, sink, progress)
+        report = _restore(work, target, overwrite, progress)
+    except ModuleNotFoundError as error:
+        raise explain_missing(error, "restoring a video") or error from error
     leftover = _partial_name(target)
     if original is None or not (leftover.exists() and leftover.samefile(original)):
         leftover.unlink(missing_ok=True)  # of an earlier run: now the whole is complete
@@ -157,7 +156,7 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
     from unhaze.restore.video.output import choose, open_output
     from unhaze.restore.video.writing import target_file
 
-    tally = Tally()
+    state = RunState()
     with (
         ExitStack() as stack,
         _opened(work) as reading,
@@ -165,27 +164,27 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
     ):
         chosen = choose(reading, target, work.encoding, strength=work.strength)
         _check_passes(work, chosen)
-        look, tally.passes = None, chosen.passes
+        look, state.passes = None, chosen.passes
         if chosen.passes == 2:
             look = stack.enter_context(scratch_folder("passes")) / "look"
-            if _look(look, chosen, work, tally, progress):
+            if _look(look, chosen, work, state, progress):
                 raise KeyboardInterrupt
         output = open_output(file, target, reading, chosen, work.encoding)
         output.look = look and (look, 2)
         output.journal = _journal(work, target, chosen, reading)
-        if _convert(reading, output, work, tally, progress):
+        if _convert(reading, output, work, state, progress):
             if not reading.endless:
-                _keep_partial(file, target, tally)
+                _keep_partial(file, target, state)
                 raise KeyboardInterrupt
             output.notes.append(STOPPED)
-        report = report_of(work, target, reading, output, tally)
+        report = report_of(work, target, reading, output, state)
     if output.journal is not None:
         output.journal.remove()
     return report
 
 
 def _look(
-    look: Path, chosen: "Chosen", work: Work, tally: Tally, progress: Progress | None
+    look: Path, chosen: "Chosen", work: Work, state: RunState, progress: Progress | None
 ) -> bool:
     """Runs the first of two passes; returns whether Ctrl-C ended it early.
 
@@ -197,14 +196,14 @@ def _look(
     with _opened(work) as reading:
         output = open_first_pass(look.with_name("null"), chosen, reading, work.encoding)
         output.look = look, 1
-        return _convert(reading, output, work, tally, progress)
+        return _convert(reading, output, work, state, progress)
 
 
 def _pass_on(work: Work, sink: Sink, progress: Progress | None) -> VideoReport:
     """Writes to a target that is not a file: each frame is sent as soon as it is encoded."""
     from unhaze.restore.video.output import choose, open_output
 
-    tally = Tally()
+    state = RunState()
     with _opened(work) as reading, sink.opened() as file:
         name = sink.name_for(reading.container.format.name)
         chosen = choose(reading, name, work.encoding, strength=work.strength)
@@ -213,9 +212,9 @@ def _pass_on(work: Work, sink: Sink, progress: Progress | None) -> VideoReport:
                 "target_size requires two passes, so the target must be a file; give a bitrate"
             )
         output = open_output(file, name, reading, chosen, work.encoding, sink=sink)
-        if _convert(reading, output, work, tally, progress):
+        if _convert(reading, output, work, state, progress):
             output.notes.append(STOPPED)
-        return report_of(work, name_of(sink.to), reading, output, tally)
+        return report_of(work, name_of(sink.to), reading, output, state)
 
 
 def _check_passes(work: Work, chosen: "Chosen") -> None:
@@ -257,9 +256,9 @@ def _opened(work: Work) -> Iterator["Reading"]:
 
     with open_container(work.source, **work.opening) as container:
         video = find_video(container, work.source)
-        live = is_live(work.source, container)
+        live = isinstance(work.source, str) and is_live(work.source, container)
         again = partial(open_container, work.source, **work.opening)
-        piped = isinstance(readable(work.source), Piped)
+        piped = not isinstance(work.source, str | Path) and isinstance(readable(work.source), Piped)
         reading = Reading(
             container,
             video,
@@ -276,42 +275,42 @@ def _opened(work: Work) -> Iterator["Reading"]:
 
 
 def _convert(
-    reading: "Reading", output: "Output", work: Work, tally: Tally, progress: Progress | None
+    reading: "Reading", output: "Output", work: Work, state: RunState, progress: Progress | None
 ) -> bool:
     """Restores the wanted part into `output`; returns whether Ctrl-C ended it early."""
     output.threads = work.restorer.threads
-    tally.moment, tally.before, tally.frames = None, tally.before + tally.frames, 0
-    return _run(pipeline(reading, output, work, tally), reading, tally, progress)
+    state.moment, state.before, state.frames = None, state.before + state.frames, 0
+    return _run(pipeline(reading, output, work, state), reading, state, progress)
 
 
-def _run(written: Ahead, reading: "Reading", tally: Tally, progress: Progress | None) -> bool:
+def _run(written: Ahead, reading: "Reading", state: RunState, progress: Progress | None) -> bool:
     """Waits for the pipeline; returns whether Ctrl-C ended it early, with its file finished.
 
     A second Ctrl-C does not wait.
     """
     expected = reading.expected_frames
-    total = None if expected is None else tally.passes * expected
+    total = None if expected is None else state.passes * expected
     with closing(written):
         try:
-            for tally.last in written:
-                tally.frames += 1
+            for state.last in written:
+                state.frames += 1
                 if progress is not None:
-                    done = tally.before + tally.frames
-                    progress(done, total, time.perf_counter() - tally.begin)
+                    done = state.before + state.frames
+                    progress(done, total, time.perf_counter() - state.begin)
         except KeyboardInterrupt:
             reading.stop.set()
-            for tally.last in written:
-                tally.frames += 1
+            for state.last in written:
+                state.frames += 1
             return True
     return False
 
 
-def _keep_partial(file: "TargetFile", target: Path, tally: Tally) -> None:
+def _keep_partial(file: "TargetFile", target: Path, state: RunState) -> None:
     """After Ctrl-C, keeps the playable part under a name that shows that it is not the whole."""
-    if tally.frames:
+    if state.frames:
         name = _partial_name(target)
         file.copy(name)
-        log.warning("stopped after %d frames; they are in '%s'", tally.frames, name)
+        log.warning("stopped after %d frames; they are in '%s'", state.frames, name)
 
 
 def _partial_name(target: Path) -> Path:

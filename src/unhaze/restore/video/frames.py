@@ -1,6 +1,5 @@
 """Frames of any origin as arrays: from a camera, a network stream, a simulation or a file."""
 
-import functools
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -12,18 +11,23 @@ import numpy as np
 
 from unhaze.errors import UnhazeError
 from unhaze.extras import explain_missing
-from unhaze.image import as_image, check_pixels, lanczos, size_within, to_float
+from unhaze.image import as_image, check_pixels
 from unhaze.restore.analysis import analysis_image
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.video.ahead import Ahead
-from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
+from unhaze.restore.video.temporal import (
+    HOLD,
+    SMOOTHING,
+    Steadiness,
+    check_estimates,
+    follow,
+    next_moment,
+)
 
 if TYPE_CHECKING:
     from unhaze.photo.series import Series
     from unhaze.restore.restorer import Restorer
     from unhaze.restore.video.reading import Reading
-
-SMOOTHING, HOLD = 0.8, 4
 
 
 def restore_frames(
@@ -77,44 +81,6 @@ def _restored_frames(
         colours = np.ascontiguousarray(pixels[..., :3])
         done = apply_field(moment.maps, colours, strength=strength, threads=restorer.threads)
         yield np.concatenate([done, pixels[..., 3:]], axis=2)
-
-
-def follow(
-    before: Moment | None,
-    pixels: np.ndarray,
-    restorer: "Restorer",
-    steadiness: Steadiness,
-    *,
-    grey: bool = False,
-    profile: bytes | None = None,
-) -> Moment:
-    """Returns the moment of the frame after `before`, with its field.
-
-    `profile`: ICC profile by which the network sees it; None: sRGB.
-    """
-    small = _shrunk(pixels, restorer.frame_analysis)
-    seen = {"grey": grey} | ({} if profile is None else {"profile": profile})
-    estimate = functools.partial(restorer.estimate, **seen)
-    return next_moment(before, small, estimate, steadiness)
-
-
-def _shrunk(pixels: np.ndarray, long_side: int) -> np.ndarray:
-    """Returns the analysis image; for 8 bits eight times as fast, and rounded: less than a video's
-    noise.
-    """
-    height, width = pixels.shape[:2]
-    if max(height, width) <= long_side and pixels.dtype != np.float32:
-        return to_float(pixels)
-    if pixels.dtype != np.uint8:
-        return analysis_image(pixels, long_side)
-    small = size_within(pixels.shape, long_side)
-    return to_float(lanczos(pixels, small[1] / width, small[0] / height))
-
-
-def check_estimates(restorer: "Restorer") -> None:
-    """Raises UnhazeError for a restorer that works without a field."""
-    if restorer.native:
-        raise UnhazeError("native works only for photos; leave it out for videos")
 
 
 def read_frames(

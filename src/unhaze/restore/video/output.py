@@ -25,11 +25,12 @@ from av.video.stream import VideoStream
 
 from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
-from unhaze.restore.video.carried import STILL, attached
 from unhaze.restore.video.clock import base_of, frame_rate
 from unhaze.restore.video.codecs import (
+    STILL,
     Chosen,
     Source,
+    attached,
     choose_codec,
     choose_encoder,
     choose_layout,

@@ -15,8 +15,7 @@ from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
 from unhaze.restore.video.ahead import Ahead, timed
 from unhaze.restore.video.declared import missing_bytes
-from unhaze.restore.video.frames import follow
-from unhaze.restore.video.temporal import Moment, Steadiness
+from unhaze.restore.video.temporal import Moment, Steadiness, follow
 
 if TYPE_CHECKING:
     from unhaze.restore.restorer import Restorer
@@ -29,7 +28,7 @@ MISSING, SHORT = 1.0, 0.1
 
 
 @dataclass
-class Tally:
+class RunState:
     """Counts of the stages of one run. `last`: time at which the last written picture is due;
     `before`: frames of an earlier pass, of `passes`; `begin`: of all, by the system's counter.
     """
@@ -62,7 +61,7 @@ class Work:
     name: str
 
 
-def pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) -> Ahead:
+def pipeline(reading: "Reading", output: "Output", work: Work, state: RunState) -> Ahead:
     """Runs four stages, each in a thread; yields the time of every picture that has been
     written.
     """
@@ -75,7 +74,7 @@ def pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) -> 
     pictures = to_pictures(
         frames,
         reading.size,
-        tally.stages,
+        state.stages,
         in_rgb=work.strength > 0,
         analysis=work.restorer.frame_analysis,
         wanted=_again(reading, output),
@@ -84,9 +83,9 @@ def pipeline(reading: "Reading", output: "Output", work: Work, tally: Tally) -> 
     depth = 1 if live or large else 2
     items = Ahead(_said(pictures, work.name), depth)
     if work.strength > 0:
-        items = Ahead(_with_maps(items, work, tally), depth)
-        items = Ahead(_restored(items, work, tally.stages), depth)
-    return Ahead(write(items, output, reading, tally.stages), 8)
+        items = Ahead(_with_maps(items, work, state), depth)
+        items = Ahead(_restored(items, work, state.stages), depth)
+    return Ahead(write(items, output, reading, state.stages), 8)
 
 
 def _again(reading: "Reading", output: "Output") -> Callable[[Any], bool]:
@@ -113,7 +112,9 @@ def _said(pictures: Iterator[Any], source: str) -> Iterator[Any]:
         raise UnhazeError(f"cannot read '{source}': {reason(error)}") from error
 
 
-def _with_maps(items: Ahead, work: Work, tally: Tally) -> Iterator[tuple[Any, np.ndarray | None]]:
+def _with_maps(
+    items: Ahead, work: Work, state: RunState
+) -> Iterator[tuple[Any, np.ndarray | None]]:
     """Yields pictures with the field of each; packets without."""
     from unhaze.restore.video.pixels import Picture, profile_of
 
@@ -124,18 +125,18 @@ def _with_maps(items: Ahead, work: Work, tally: Tally) -> Iterator[tuple[Any, np
             if isinstance(item, Picture):
                 shown = item.pixels if item.small is None else item.small
             if shown is not None:
-                with timed(tally.stages, "field"):
+                with timed(state.stages, "field"):
                     shown = shown[..., :3]
                     upright = np.rot90(shown, item.turns)
-                    tally.moment = follow(
-                        tally.moment,
+                    state.moment = follow(
+                        state.moment,
                         upright,
                         work.restorer,
                         work.how,
                         grey=item.grey,
                         profile=profile_of(item),
                     )
-                    maps = np.rot90(tally.moment.maps, -item.turns, (-2, -1))
+                    maps = np.rot90(state.moment.maps, -item.turns, (-2, -1))
             yield item, maps
 
 
@@ -186,26 +187,26 @@ def report_of(
     target: str | Path,
     reading: "Reading",
     output: "Output",
-    tally: Tally,
+    state: RunState,
 ) -> VideoReport:
     """Returns the report on a written result, from the counts of its stages and the errors on the
     way.
     """
     width, height = reading.size
-    damage = _damage_notes(reading, tally, work.original)
+    damage = _damage_notes(reading, state, work.original)
     return VideoReport(
         source=work.name,
         target=target,
-        frames=tally.frames,
-        seconds=time.perf_counter() - tally.begin,
+        frames=state.frames,
+        seconds=time.perf_counter() - state.begin,
         width=width,
         height=height,
         codec=output.codec,
         copied=len(output.copies),
-        scenes=tally.moment.scenes if tally.moment else 0,
-        estimates=tally.moment.estimates if tally.moment else 0,
+        scenes=state.moment.scenes if state.moment else 0,
+        estimates=state.moment.estimates if state.moment else 0,
         damaged=reading.damage.places,
-        stages=tally.stages,
+        stages=state.stages,
         notes=(*output.notes, *_resume_note(output), *damage),
     )
 
@@ -215,7 +216,7 @@ def _resume_note(output: "Output") -> tuple[str, ...]:
     return (f"reused {kept} frames of an earlier run",) if kept else ()
 
 
-def _damage_notes(reading: "Reading", tally: Tally, path: Path | None) -> Iterator[str]:
+def _damage_notes(reading: "Reading", state: RunState, path: Path | None) -> Iterator[str]:
     """`path`: of the source; None if it is not a file, whose duration would be known."""
     damage = reading.damage
     if damage.places:
@@ -229,10 +230,10 @@ def _damage_notes(reading: "Reading", tally: Tally, path: Path | None) -> Iterat
     if reading.pace is not None and reading.pace.left_out:
         yield f"dropped {reading.pace.left_out} frames that came too late to be restored"
     if damage.end is not None:
-        yield f"reading the source ended at {tally.last:.1f} s: {damage.end}"
+        yield f"reading the source ended at {state.last:.1f} s: {damage.end}"
     reached = reading.reached.get(reading.video.index, 0.0)
     missing = 0 if path is None or reached >= (reading.end or math.inf) else missing_bytes(path)
-    ends = f"the video ends at {tally.last:.1f} s"
+    ends = f"the video ends at {state.last:.1f} s"
     if reading.lacks > (SHORT if missing else MISSING):
         ends += f" of the {reading.duration:.1f} s that the source declares"
     if missing:

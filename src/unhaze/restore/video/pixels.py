@@ -14,8 +14,7 @@ from av import Packet, VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from unhaze.photo.profile import from_numbers
-from unhaze.restore.field import blend
-from unhaze.restore.field_kernel import Yuv, built_kernel, kernel
+from unhaze.restore.field import Yuv, blend, built_kernel, kernel
 from unhaze.restore.resources import count_threads
 from unhaze.restore.video.ahead import timed
 

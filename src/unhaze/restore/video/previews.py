@@ -18,10 +18,16 @@ from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.preview import comparison
 from unhaze.restore.video.clock import frame_rate
 from unhaze.restore.video.encoders import CODECS
-from unhaze.restore.video.frames import HOLD, SMOOTHING, check_estimates, follow
 from unhaze.restore.video.pixels import Picture, profile_of, to_pictures
 from unhaze.restore.video.reading import Reading, find_video, open_container, read
-from unhaze.restore.video.temporal import Moment, Steadiness
+from unhaze.restore.video.temporal import (
+    HOLD,
+    SMOOTHING,
+    Moment,
+    Steadiness,
+    check_estimates,
+    follow,
+)
 from unhaze.restore.video.writing import target_file
 
 if TYPE_CHECKING:

@@ -30,11 +30,19 @@ from unhaze.photo.picture import ICC
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.resources import count_threads
+from unhaze.restore.video.ahead import timed
 from unhaze.restore.video.files import Progress, restore_opened
-from unhaze.restore.video.frames import HOLD, SMOOTHING, check_estimates, follow
 from unhaze.restore.video.pipeline import VideoReport
-from unhaze.restore.video.streams import NUMBER, is_sequence, name_of
-from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
+from unhaze.restore.video.streams import NUMBER, is_sequence, name_of, opening_options
+from unhaze.restore.video.temporal import (
+    HOLD,
+    SMOOTHING,
+    Moment,
+    Steadiness,
+    check_estimates,
+    follow,
+    next_moment,
+)
 from unhaze.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -133,9 +141,8 @@ def restore_sequence(
         return _split(source, goal, work, 1 if start_number is None else start_number, start, end)
     pictures = find_pictures(source, start_number)
     if not is_sequence(target):
-        settings = {"strength": strength, "how": how, "part": (start, end)}
+        settings = {"strength": strength, "how": how, "part": (start, end), "container": container}
         settings |= {"encoding": encoding or Encoding(), "overwrite": overwrite}
-        settings["container"] = container
         return _joined(pictures, target, restorer, fps or FPS, settings, progress)
     goal = _check_pictures(target, fps, encoding)
     if (start, end) != (None, None):
@@ -172,20 +179,18 @@ def _check_pictures(
 
 def _each(pictures: Pictures, target: Path, work: _Work) -> VideoReport:
     """Restores a sequence to a sequence: every picture is a photo, with the field of a video."""
-    begin, moment, shape, seconds = time.perf_counter(), None, (0, 0), {"field": 0.0}
+    begin, moment, shape, seconds = time.perf_counter(), None, (0, 0), dict[str, float]()
     goals = {number: named(target, number) for number in pictures.files}
     for number, goal in goals.items():
         check_target(goal, pictures.files[number], work.overwrite)
     settings = {"strength": work.strength, "overwrite": work.overwrite, "output": work.output}
     with _Writers(work, len(goals)) as writers:
         for number, file in pictures.files.items():
-            started = time.perf_counter()
-            with photo.open_photo(file) as opened:
+            with timed(seconds, "field"), photo.open_photo(file) as opened:
                 seen, shape = work.restorer.look(opened), opened.shape
-            found = seen.maps
-            moment = next_moment(moment, seen.hazy, functools.partial(_given, found), work.how)
-            seen = replace(seen, maps=moment.maps)
-            seconds["field"] += time.perf_counter() - started
+                estimate = functools.partial(_given, seen.maps)
+                moment = next_moment(moment, seen.hazy, estimate, work.how)
+                seen = replace(seen, maps=moment.maps)
             restore = work.restorer.restore_file
             writers.add(functools.partial(restore, file, goals[number], seen=seen, **settings))
     return _report(
@@ -208,7 +213,6 @@ def _split(
 ) -> VideoReport:
     """Restores a video to a sequence."""
     from unhaze.restore.video.reading import Reading, find_video, open_container
-    from unhaze.restore.video.streams import opening_options
 
     begin, seconds = time.perf_counter(), dict[str, float]()
     with open_container(source, **opening_options(source)) as container:
@@ -226,19 +230,15 @@ def _split(
                 writers.add(functools.partial(photo.write, shown, goal, **settings))
         if not writers.done:
             raise UnhazeError("no frame could be decoded in the requested part")
-        notes = (f"skipped {reading.damage.places} damaged places in the source",) * (
-            reading.damage.places > 0
-        )
-        return _report(
-            source, target, writers.done, begin, reading.size[::-1], moment, seconds, notes
-        )
+        size, places = reading.size[::-1], reading.damage.places
+        notes = (f"skipped {places} damaged places in the source",) * (places > 0)
+        return _report(source, target, writers.done, begin, size, moment, seconds, notes)
 
 
 def _shown(
     reading: "Reading", work: _Work, seconds: dict[str, float]
 ) -> Generator[tuple[Photo, Moment], None, None]:
     """Yields every frame as an upright restored photo, and the field of its moment."""
-    from unhaze.restore.video.ahead import timed
     from unhaze.restore.video.pixels import Picture, profile_of, to_pictures
     from unhaze.restore.video.reading import read
 

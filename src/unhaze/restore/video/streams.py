@@ -69,13 +69,6 @@ def name_of(source: str | Path | IO[bytes]) -> str:
     return str(getattr(source, "name", "the stream"))
 
 
-def check_source_url(url: str) -> None:
-    """Raises UnhazeError for an unsupported protocol."""
-    if scheme_of(url) not in READ:
-        known = ", ".join(f"{each}://" for each in READ)
-        raise UnhazeError(f"cannot read '{url}'; expected a file, or a URL by {known}")
-
-
 def is_video_head(head: bytes) -> bool:
     """Returns whether the first bytes are those of a video: MP4 (not AVIF and HEIC), Matroska
     ...
@@ -122,9 +115,9 @@ def peek(file: IO[bytes]) -> bytes:
     return head
 
 
-def readable(source: "str | Path | IO[bytes] | Piped") -> Any:
+def readable(source: "IO[bytes] | Piped") -> "IO[bytes] | Piped":
     """Returns a source that PyAV reads without waiting for more than it needs."""
-    if isinstance(source, str | Path | Piped):
+    if isinstance(source, Piped):
         return source
     seekable = getattr(source, "seekable", lambda: False)
     return source if seekable() else Piped(source)
@@ -199,11 +192,14 @@ def sink_of(target: str | Path | IO[bytes], container: str | None) -> Sink | Non
 
 def opening_options(source: object) -> dict[str, Any]:
     """Returns options for `open_container`: formats and timeouts of a URL; none for other
-    sources.
+    sources. UnhazeError: an unsupported protocol.
     """
     scheme = scheme_of(source)
     if scheme is None:
         return {}
+    if scheme not in READ:
+        known = ", ".join(f"{each}://" for each in READ)
+        raise UnhazeError(f"cannot read '{source}'; expected a file, or a URL by {known}")
     options = {"format_whitelist": NETWORK_DEMUXERS, "protocol_whitelist": NETWORK_PROTOCOLS}
     options |= SHORT | (PROMPT if scheme in LIVE else RETRIED)
     if scheme == "rtsp":

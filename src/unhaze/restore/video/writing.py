@@ -19,8 +19,8 @@ from av.video.reformatter import VideoReformatter
 from unhaze.atomic import new_file
 from unhaze.errors import UnhazeError
 from unhaze.restore.video.ahead import Ahead, timed
-from unhaze.restore.video.carried import carried_by, left_out
 from unhaze.restore.video.clock import base_of
+from unhaze.restore.video.codecs import carried_by, left_out
 from unhaze.restore.video.copying import Sound, is_cover
 from unhaze.restore.video.output import Output, configure, in_full_range
 from unhaze.restore.video.pixels import Picture, to_frame

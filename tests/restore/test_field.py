@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from unhaze.restore import field, field_kernel
+from unhaze.restore import field
 
-pytestmark = pytest.mark.skipif(field_kernel.kernel() is None, reason="no C compiler here")
+pytestmark = pytest.mark.skipif(field.kernel() is None, reason="no C compiler here")
 
 SIZES = [(1, 1), (3, 2), (7, 130), (65, 64), (160, 214)]
 PICTURES = [(1, 1), (5, 9), (200, 2500), (431, 777)]
@@ -14,10 +14,10 @@ PICTURES = [(1, 1), (5, 9), (200, 2500), (431, 777)]
 @pytest.fixture
 def numpy_only(monkeypatch):
     """Switches the kernel off and on."""
-    compiled = field_kernel.kernel
+    compiled = field.kernel
 
     def switch(off: bool) -> None:
-        monkeypatch.setattr(field_kernel, "kernel", (lambda: None) if off else compiled)
+        monkeypatch.setattr(field, "kernel", (lambda: None) if off else compiled)
 
     return switch
 
@@ -84,12 +84,12 @@ def test_rows_that_do_not_lie_together():
 
 
 def test_without_a_compiler_nothing_is_missing(monkeypatch):
-    field_kernel.kernel.cache_clear()
+    field.kernel.cache_clear()
     monkeypatch.setenv("UNHAZE_KERNELS", "off")
     try:
-        assert field_kernel.kernel() is None
+        assert field.kernel() is None
         maps = field.fit_field(*pictures(20, 30))
         hazy = np.full((50, 70, 3), 100, np.uint8)
         assert field.apply_field(maps, hazy).shape == hazy.shape
     finally:
-        field_kernel.kernel.cache_clear()
+        field.kernel.cache_clear()
