@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from unhaze.atomic import made_aside
-from unhaze.errors import UnhazeError
+from unhaze.atomic import check_replaceable, made_aside, new_file
+from unhaze.errors import TargetExists, UnhazeError
 
 
 def test_a_file_and_a_folder_take_their_names(tmp_path: Path):
@@ -53,3 +53,17 @@ def test_a_file_in_the_way_is_one_line(tmp_path: Path):
         made_aside(tmp_path / "file" / "a", parents=True),
     ):
         pass
+
+
+def test_what_is_in_place_is_named_with_the_option_that_replaces_it(tmp_path: Path):
+    taken, says = tmp_path / "a.png", r"^'.*a\.png' exists; --overwrite replaces it$"
+    taken.touch()
+    with pytest.raises(TargetExists, match=says):
+        check_replaceable(taken, overwrite=False)
+    taken.unlink()
+    with pytest.raises(TargetExists, match=says), new_file(taken, original=None, overwrite=False):
+        taken.touch()  # by somebody else, meanwhile
+    for overwrite in (False, True):
+        check_replaceable(tmp_path / "free.png", overwrite)
+        with pytest.raises(UnhazeError, match="not a regular file"):
+            check_replaceable(tmp_path, overwrite)

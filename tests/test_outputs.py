@@ -13,7 +13,7 @@ import pyvips
 import unhaze as package
 from tests.photo.test_readers import difference, dng, scene
 from unhaze import formats, photo
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.outputs import OPTIONS, Output
 from unhaze.photo import Photo, Traits, exif, ifd
 from unhaze.photo.picture import EXIF, ICC, XMP
@@ -276,3 +276,10 @@ def test_raw_becomes_tiff_or_what_is_asked(unhaze, tmp_path):
         got = photo.read(tmp_path / name)
         assert ifd.tags_of(got.traits.metadata[EXIF])[271][1] == b"Maker\0"
     assert photo.read(tmp_path / "a.unhazed.tif").pixels.dtype == np.uint16
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 frames"), (1, "1 frame"), (2, "2 frames"), (3000, "3000 frames")]
+)
+def test_one_thing_is_named_in_the_singular(count, words):
+    assert counted(count, "frame") == words

@@ -4,19 +4,26 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from lightning_fabric import Fabric
 
 from tests.quick import slow_but
 from unhaze import plugins
-from unhaze.config import Part
+from unhaze.config import Optimizer, Part, load_config
 from unhaze.contracts import main as check_contract
+from unhaze.data import PairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.losses import LOSSES, Loss, create_loss, find_loss
 from unhaze.losses.pixel import L1
+from unhaze.methods.steps import Setup, Supervised
 from unhaze.nets import create_net, find_net, list_nets
+from unhaze.training import train
 from unhaze.weights import load_weights, save_weights
 
 ROOT = Path(__file__).parents[1]
@@ -51,11 +58,10 @@ def outside(tmp_path, monkeypatch) -> Path:
         sys.modules.pop(name.removesuffix(".py"), None)
 
 
-def run(*words: str, **environment: str) -> subprocess.CompletedProcess:
+def run(*words: str) -> subprocess.CompletedProcess:
     """`python ...` in the working directory, with the project's source."""
-    everything = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *words]
-    return subprocess.run(command, env=everything | environment, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
@@ -74,19 +80,22 @@ def test_the_page_is_enough(page: str, outside: Path, unhaze):
 
 
 @pytest.mark.slow
-def test_a_network_from_outside_is_trained_resumed_and_exported(outside: Path, unhaze):
+def test_a_network_from_outside_is_trained_resumed_and_exported(
+    outside: Path, unhaze, capfdbinary, monkeypatch
+):
     net = ["--set", "net.name=my_nets:Sketch", "--over", "brief.toml"]
     recipe = '[net]\nname = "my_nets:Sketch"\nwidth = 8\n'
     (outside / "net.toml").write_text(recipe, encoding="utf-8")
-    done = run("-m", "unhaze.contracts", "net", "my_nets:Sketch", "width=8")
-    assert done.returncode == 0 and done.stdout.count("passed") == 5, done.stdout
     words = ["train", "tiny_paired.toml", "--over", "net.toml", *net[2:], "--out", "run"]
     done = run("-m", "unhaze", *words)
     assert done.returncode == 0, done.stderr
-    refused = run("-m", "unhaze", "export", "run", "-o", "sketch.onnx")
-    assert refused.returncode == 2 and "set UNHAZE_PLUGINS=my_nets" in refused.stderr
-    done = run("-m", "unhaze", "export", "run", "-o", "sketch.onnx", UNHAZE_PLUGINS="my_nets")
+    refused = unhaze("export", "run", "-o", "sketch.onnx")
+    assert refused.returncode == 2 and b"set UNHAZE_PLUGINS=my_nets" in refused.stderr
+    monkeypatch.setenv("UNHAZE_PLUGINS", "my_nets")
+    done = unhaze("export", "run", "-o", "sketch.onnx")
     assert done.returncode == 0, done.stderr
+    assert check_contract(["net", "my_nets:Sketch", "width=8"]) == 0
+    assert capfdbinary.readouterr().out.count(b"passed") == 5
     hazy = str(ROOT / "samples" / "tiny" / "clear" / "00.png")
     hazy = hazy if Path(hazy).exists() else str(next((ROOT / "samples/tiny/clear").iterdir()))
     done = unhaze(hazy, "--model", "sketch.onnx", "-o", "out.png")
@@ -105,9 +114,29 @@ def test_the_contract_notices_mistakes(outside: Path, capsys):
     assert "FAILED  every parameter gets a gradient: BrokenContract: 'unused.weight'" in told
     text = (outside / "my_data.py").read_text(encoding="utf-8")
     text = text.replace("manual_seed(seed * 1_000_003 + step)", "manual_seed(seed)")
+    text = text.replace("manual_seed(index)", "manual_seed(range(7)[index])")
     (outside / "my_data.py").write_text(text, encoding="utf-8")
     assert check_contract(["dataset", "my_data:Gradients"]) == 1
-    assert "FAILED  the same step is the same batch" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "FAILED  the same step is the same batch" in told
+    assert "FAILED  whole pictures in pairs: IndexError: range object index out of range" in told
+    tiny = load_config("tiny_paired.toml")
+    says = "'my_data:Gradients' have a length of 8, and pair 7 is not there .IndexError: range"
+    with pytest.raises(UnhazeError, match=says):
+        train(replace(tiny, data=Part("my_data:Gradients")), check=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_a"),
+    [(torch.zeros(1), r"Tensor of shape \(1,\)"), (0.5, "float"), (None, "NoneType")],
+)
+def test_a_loss_that_returns_no_scalar_is_named(value: object, is_a: str):
+    fabric, net = Fabric(accelerator="cpu", devices=1), create_net("aodnet")
+    losses: dict[str, Any] = {"mine": lambda restored, clear, hazy: value}
+    setup = Setup(fabric, net, net, losses, {"mine": 1.0}, Optimizer(), clip=0.0)
+    pictures = torch.full((1, 3, 8, 8), 0.5)
+    with pytest.raises(UnhazeError, match=f"loss 'mine' is a {is_a}; expected a scalar Tensor"):
+        Supervised(setup).step([PairedBatch(pictures, pictures)], 1e-3)
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,8 @@ export async function placesOf(entry: Entry, model: string): Promise<Places> {
 export async function result(entry: Entry, model: string): Promise<Blob> {
   const rest = entry.video ? "/result" : `/result?${new URLSearchParams(wishesOf(entry))}`;
   const answer = await askOf(entry, model, rest);
-  const lost = answer.headers.get("Unhaze-Lost");
-  if (lost) update(entry.id, { notes: [lost] });
+  const notes = ["Unhaze-Lost", "Unhaze-Notes"].map((name) => answer.headers.get(name)).filter((note) => note !== null);
+  if (notes.length > 0) update(entry.id, { notes });
   return answer.blob();
 }
 

@@ -143,7 +143,7 @@ def dehaze_file(
     try:
         restore_file(path, target, restorer, replace(settings, overwrite=overwrite))
     except TargetExists as error:
-        raise UnhazeError(f"{error}; overwrite=True replaces it") from error
+        raise UnhazeError(f"'{target}' exists; overwrite=True replaces it") from error
     return target
 
 

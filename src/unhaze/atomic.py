@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, target_exists
 
 # Errors of systems and file systems without nameless files.
 NO_NAMELESS_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
@@ -83,12 +83,19 @@ def check_target(path: Path, original: Path | None, overwrite: bool) -> None:
         raise UnhazeError(f"cannot write '{path}': {error.strerror or error}") from error
     if is_original:
         raise UnhazeError(f"'{path}' is the input, which is never overwritten; choose another name")
+    check_replaceable(path, overwrite)
+
+
+def check_replaceable(path: Path, overwrite: bool) -> None:
+    """Raises UnhazeError if `path` exists without `overwrite`, or is no regular file."""
+    if not path.exists():
+        return
     if not path.is_file():
         raise UnhazeError(
             f"'{path}' is not a regular file and cannot be replaced; choose another name"
         )
     if not overwrite:
-        raise UnhazeError(f"'{path}' exists; choose another name or overwrite it")
+        raise target_exists(path)
 
 
 def make_folder(path: Path) -> None:
@@ -134,7 +141,7 @@ def _publish(partial: Path, path: Path, overwrite: bool) -> None:
     try:
         path.hardlink_to(partial)
     except FileExistsError as error:
-        raise UnhazeError(f"'{path}' exists; choose another name or overwrite it") from error
+        raise target_exists(path) from error
     except OSError:  # no hard links on this file system: claim the name, then replace it
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         partial.replace(path)

@@ -189,9 +189,9 @@ def dataset_contract(name: str, arguments: dict[str, Any]) -> Iterator[Check]:
         if isinstance(batch_of(0), PairedBatch):
             if not isinstance(data, PairedData):
                 raise BrokenContract("its batches are pairs, and it lacks the method `pair(index)`")
-            pair = data.pair(0)
-            given = f"{tuple(pair.hazy.shape)} and {tuple(pair.clear.shape)}"
-            expect(pair.hazy.shape == pair.clear.shape and pair.hazy.shape[0] == 3, given)
+            for pair in (data.pair(0), data.pair(len(data) - 1)):
+                given = f"{tuple(pair.hazy.shape)} and {tuple(pair.clear.shape)}"
+                expect(pair.hazy.shape == pair.clear.shape and pair.hazy.shape[0] == 3, given)
 
     yield batches_of_the_asked_size_in_range
     yield the_same_step_is_the_same_batch

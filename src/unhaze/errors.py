@@ -11,6 +11,23 @@ class UnhazeError(Exception):
         super().__init__(*(printable(each) if isinstance(each, str) else each for each in words))
 
 
+class TargetExists(UnhazeError):
+    """The target exists and must not be replaced."""
+
+
+def target_exists(path: object, how: str = "exists") -> TargetExists:
+    """Returns the error of a target that `overwrite` would replace, in the words of all commands.
+
+    how: what the target is, such as "is not empty".
+    """
+    return TargetExists(f"'{path}' {how}; --overwrite replaces it")
+
+
+def counted(count: int, noun: str) -> str:
+    """Returns a number of things: "1 frame", "2 frames". The noun takes an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def printable(text: object) -> str:
     """A name with its bytes that are no UTF-8, which Python holds as surrogates, written out."""
     return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -155,6 +155,6 @@ def kept_suffix(name: PurePath) -> str | None:
 
 
 def usual_suffix(data: bytes) -> str:
-    """The usual suffix of files with this content; empty if the format is not known."""
+    """The usual suffix of the result of a file with this content; empty if it is not known."""
     key = key_of(data[:HEAD])
-    return FORMATS[key].suffixes[0] if key else ""
+    return (FORMATS[key].becomes or FORMATS[key].suffixes[0]) if key else ""

@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from numbers import Real
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,6 +19,7 @@ from unhaze.errors import UnhazeError
 from unhaze.formats import FORMATS, NAMED, SUFFIXES, Format, kept_suffix
 from unhaze.validation import nearest
 
+remarks = logging.getLogger("unhaze.result")  # on what a result is, other than what it lacks
 SAME = "same"
 SPACES = ("srgb", "display-p3", "adobe-rgb", "rec2020", "prophoto")
 BANDS = r"[1-9]\d{0,3}(,[1-9]\d{0,3},[1-9]\d{0,3})?"
@@ -174,19 +175,32 @@ class Controls:
 AS_MODEL = Controls()
 
 
-@contextmanager
-def noted(source: Path) -> Iterator[list[str]]:
-    """Yields a list of the warnings that this thread logs inside the block, such as what is lost.
+@dataclass(frozen=True)
+class Notes:
+    """What is logged about one result. lost: what it lacks of its source; remarks: the rest."""
 
-    For other listeners the name of the file is added.
+    lost: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Returns both, first what is lost."""
+        return (*self.lost, *self.remarks)
+
+
+@contextmanager
+def noted(source: Path) -> Iterator[Notes]:
+    """Yields the warnings that this thread logs inside the block about the file's result: those of
+    `unhaze.photo` and of `remarks`. For other listeners the name of the file is added to them.
     """
-    notes: list[str] = []
+    notes = Notes()
     thread = threading.get_ident()
 
     def collect(record: logging.LogRecord) -> bool:
-        if record.thread == thread:
+        found = notes.remarks if record.name == remarks.name else notes.lost
+        if record.thread == thread and record.name.startswith((remarks.name, "unhaze.photo")):
             said = record.getMessage()
-            notes.append(said)
+            found.append(said)
             if str(source) not in said:
                 record.msg, record.args = "'%s': %s", (source, said)
         return False

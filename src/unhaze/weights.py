@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from unhaze.atomic import made_aside
+from unhaze.atomic import check_replaceable, made_aside
 from unhaze.config import Part
 from unhaze.errors import UnhazeError
 from unhaze.nets import create_net, find_net
@@ -113,5 +113,4 @@ def check_weights_target(out: Path, overwrite: bool) -> None:
     """UnhazeError if weights cannot be called `out`, or it exists and not `overwrite`."""
     if out.suffix != ".safetensors":
         raise UnhazeError(f"'{out}' must end in .safetensors")
-    if out.is_dir() or (out.exists() and not overwrite):
-        raise UnhazeError(f"'{out}' exists; choose another name or overwrite it")
+    check_replaceable(out, overwrite)

@@ -239,6 +239,20 @@ def test_a_manifest_is_one_line_a_file_and_has_one_writer(tmp_path: Path):
     assert path.read_bytes() == b""
 
 
+def test_the_documented_manifest_has_the_lines_of_a_real_one(tmp_path: Path):
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+    told = [json.loads(line) for line in page.split("```json\n")[1].split("```")[0].splitlines()]
+    work = Work("photos", "cleared")
+    with open_manifest(str(tmp_path / "book"), resume=False, overwrite=False) as book:
+        book.begin(work.facts(), DIGEST)
+        book.add(Outcome(Job("a.png", "a.png", Mark(1, "s")), DONE), DIGEST)
+    begun, line = map(json.loads, (tmp_path / "book").read_text().splitlines())
+    assert [list(each) for each in told] == [list(begun), list(line), list(line)]
+    assert told[0]["unhaze"] == begun["unhaze"] and told[0]["settings"].items() <= (
+        begun["settings"].items()
+    )
+
+
 def test_a_manifest_that_cannot_be_written_is_reported(tmp_path: Path):
     (tmp_path / "file").touch()
     with (

@@ -10,6 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.batch.runs import write_photos
+from tests.batch.test_plan import planned
 from tests.halving import is_halved, picture
 from unhaze import UnhazeError, photo
 from unhaze.batch import ExecutorConfig, Settings, Work, manifest, restore_folder
@@ -231,3 +232,27 @@ def test_a_store_that_is_away_for_a_minute_gets_the_manifest_later(
         whole = kept.read_bytes()
         kept.unlink()
     assert [json.loads(line).get("source") for line in whole.splitlines()] == [None, "a"]
+
+
+def test_a_name_that_tells_no_format_leaves_it_to_the_content(tmp_path: Path):
+    files = {"a": b"\xff\xd8\xff\xe0", "b.bak": b"RIFF\0\0\0\0WEBPVP8 ", "c.2019": b"II*\0"}
+    files |= {
+        "d": b"BM\0\0",
+        "e": b"8BPS",
+        "f": b"what is this?",
+        "g": b"",
+        "h.png": b"\xff\xd8\xff",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert planned(tmp_path, *files) == {
+        "a": "a.unhazed.jpg",
+        "b.bak": "b.unhazed.webp",
+        "c.2019": "c.unhazed.tif",
+        "d": "d.unhazed.png",
+        "e": "e.unhazed.tif",
+        "f": "f.unhazed.png",
+        "g": "g.unhazed.png",
+        "h.png": "h.unhazed.png",
+    }
+    assert planned(tmp_path, "a", out="out") == {"a": "out/a.jpg"}

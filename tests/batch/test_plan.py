@@ -50,6 +50,7 @@ def planned(folder: Path, *inputs: str | Path, out: str | None = None) -> dict[s
 def test_photos_and_videos_are_found_and_nothing_else(tmp_path: Path):
     touch(tmp_path, "a.JPG", "b/c.tiff", "b/clip.MOV", "b/old.avi", "scan.bmp", "notes.txt")
     touch(tmp_path, "a.unhazed.jpg", "a.unhazed.jpg.compare.jpg", ".hidden.jpg", ".cache/d.jpg")
+    os.mkfifo(tmp_path / "pipe")  # nobody writes into it
     assert planned(tmp_path, ".", out="out") == {
         "a.JPG": "out/a.JPG",
         "b/c.tiff": "out/b/c.tiff",

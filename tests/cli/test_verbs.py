@@ -67,13 +67,13 @@ def test_train_eval_export_run(unhaze, work: Path):
     assert (measured["model"], measured["images"], measured["protocol"]) == ("first", 3, "aecr")
     assert measured["params"] > 1000
 
-    status, stdout, stderr = unhaze("export first -o first.onnx")
-    assert (status, stdout) == (0, "first.onnx\n")
-    assert "differ by at most" in stderr
+    (work / "first.onnx").touch()
     status, _, stderr = unhaze("export first -o first.onnx")
     assert status == 2
-    assert "exists" in stderr
-    assert unhaze("export first -o first.onnx --overwrite")[0] == 0
+    assert "exists; --overwrite replaces it" in stderr
+    status, stdout, stderr = unhaze("export first -o first.onnx --overwrite")
+    assert (status, stdout) == (0, "first.onnx\n")
+    assert "differ by at most" in stderr
 
     status, stdout, _ = unhaze("eval first.onnx --hazy pairs/hazy --clear pairs/clear --json")
     assert json.loads(stdout)["psnr"] == pytest.approx(measured["psnr"], abs=1e-3)
@@ -251,6 +251,7 @@ def test_a_broken_recipe_is_still_listed(unhaze, work: Path):
         ("eval identity --data fodlers --root pairs", "did you mean 'folders'?"),
         ("eval identity --data folders --root pairs --set clera=x", "did you mean 'clear'?"),
         ("eval identity --data folders --root pairs --protocol aecrr", "did you mean 'aecr'?"),
+        ("eval identity --data folders --root pairs --protocol y --protocol y", "one at a time"),
         ("eval identity --data folders --root pairs --limit 0", "'--limit'"),
         ("eval fotoo --data folders --root pairs", "'fotoo'"),
         ("eval absent.safetensors --data folders --root pairs", "absent.safetensors"),

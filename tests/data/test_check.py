@@ -64,7 +64,7 @@ def pairs_problems(root: Path, **settings) -> list[Problem]:
 def test_good_pairs_have_no_error_and_the_frame_is_reported(good):
     (border,) = check("folders", good / "pairs", border=FRAME)
     assert border.kind == "border" and not border.error
-    assert "4 clear pictures have a frame: 10 px" in border.text
+    assert "4 clear pictures with a frame: 10 px" in border.text
 
 
 def test_unpaired_files_are_listed_each(root):
@@ -214,7 +214,7 @@ def test_halves_are_counted_each(root, monkeypatch):
     monkeypatch.setitem(DATASETS, "haze4k", tiny)
     assert check("haze4k", root / "set", split="train") == []
     (problem,) = check("haze4k", root / "set", split="test")
-    assert "1 hazy pictures, published are 2" in problem.text
+    assert "1 hazy picture, published are 2" in problem.text
     (problem,) = check("haze4k", root / "set")
     assert "4 hazy pictures, published are 5" in problem.text
 

@@ -116,7 +116,7 @@ def test_the_limit_is_kept_and_nothing_left_behind(root, tmp_path):
 
 def test_nothing_is_overwritten_unasked(root, pack, tmp_path):
     (tmp_path / "pack").write_text("precious")
-    with pytest.raises(UnhazeError, match="exists; choose another name"):
+    with pytest.raises(UnhazeError, match="exists; --overwrite replaces it"):
         make_pack(root, tmp_path / "pack")
     assert (tmp_path / "pack").read_text() == "precious"
     make_pack(root, tmp_path / "pack", border=2, codec="webp", overwrite=True)

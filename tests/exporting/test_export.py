@@ -177,7 +177,7 @@ def test_a_net_that_needs_the_whole_picture_says_so(tmp_path, monkeypatch):
     (mean,), (size,) = engine.pools(hazy)
     assert size == hazy.size
     np.testing.assert_allclose(mean, hazy.mean((2, 3)), atol=1e-6)
-    with pytest.raises(UnhazeError, match="leave out --native"):
+    with pytest.raises(UnhazeError, match="as a whole, which this model must see"):
         restore_whole(engine, hazy[0].transpose(1, 2, 0), memory=1000)
 
 

@@ -23,9 +23,8 @@ def blocks(language: str) -> list[str]:
 def copy(tmp_path_factory) -> Path:
     """The project with the file and the entry of the page."""
     folder = tmp_path_factory.mktemp("project")
-    for part in ("src", "tests", "samples/tiny"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.onnx")
-        shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+    for part in ("src", "tests", "samples/tiny"):  # with what is compiled already
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.onnx"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     [file], [entry, _] = blocks("python"), blocks("toml")
     (folder / "src/unhaze/nets/sketch.py").write_text(file, encoding="utf-8")

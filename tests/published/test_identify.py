@@ -115,6 +115,9 @@ def test_a_folder_is_told_apart_without_a_wrong_guess(tmp_path, capsys):
     for name, kind in make_others(folder, trap).items():
         expected[str(folder / name)] = (kind, None, None)
     assert len(expected) == 32
+    (folder / ".lock").touch()  # as of a run
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "half.pth").touch()
     assert main(["zoo", "identify", str(folder), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["path"]: (row["kind"], row["net"], row["preset"]) for row in rows} == expected

@@ -124,7 +124,7 @@ def test_unknown_presets_are_refused(tmp_path):
         ("aodnett", "own.safetensors", "no net 'aodnett'; did you mean 'aodnet'"),
         ("quarter", "own.safetensors", "does not fit net 'quarter'"),
         ("aodnet", "own.pth", "must end in .safetensors"),
-        ("aodnet", "taken.safetensors", "exists; choose another name or overwrite it"),
+        ("aodnet", "taken.safetensors", "exists; --overwrite replaces it"),
         ("aodnet", "aod.pth/own.safetensors", "cannot write"),
     ],
 )

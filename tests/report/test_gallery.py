@@ -134,7 +134,7 @@ def test_models_of_one_name_are_told_apart(photos, half, tmp_path):
 def test_what_is_in_the_way_stays(photos, half, tmp_path, capsys):
     out = photos / "page"
     write_gallery(photos, out, [str(half)], limit=1)
-    with pytest.raises(UnhazeError, match="not empty; choose another folder or overwrite it"):
+    with pytest.raises(UnhazeError, match="not empty; --overwrite replaces it"):
         write_gallery(photos, out, [str(half)], limit=1)
     # The gallery among the photos is none of them.
     again = write_gallery(photos, out, [str(half)], overwrite=True)
@@ -152,7 +152,7 @@ def test_what_is_in_the_way_stays(photos, half, tmp_path, capsys):
     [
         (["nowhere"], "there is no folder 'nowhere'"),
         (["empty"], "there are no photos in 'empty'"),
-        (["bad"], "none of the 1 photos can be shown: 'bad/a.png' is empty"),
+        (["bad"], "none of the photos can be shown: 'bad/a.png' is empty"),
         (["bad", "--model", "fotos"], "no model 'fotos'"),
         (["bad", "--long-side", "-1"], "--long-side"),
         (["bad", "--limit", "x"], "--limit"),

@@ -207,7 +207,7 @@ def test_no_memory_at_all_ends_in_one_line():
 def test_a_model_of_the_whole_picture_is_never_cut_into_tiles(tmp_path):
     whole_only = Engine(small_net(tmp_path / "whole.onnx", context=None), "cpu", threads=1)
     restore_whole(whole_only, picture(100, 100), memory=1e9)
-    with pytest.raises(UnhazeError, match="200 x 100 pixels as a whole, .*leave out --native"):
+    with pytest.raises(OutOfMemory, match="200 x 100 pixels as a whole, .* are available$"):
         restore_whole(whole_only, picture(100, 200), memory=1e7)
     with pytest.raises(UnhazeError, match="not enough memory here"):
         restore_whole(Shy(100, {"context": None}), picture(500, 500))

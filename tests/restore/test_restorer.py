@@ -13,7 +13,7 @@ from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze
 from unhaze.image import to_float
 from unhaze.photo import Photo, Traits
-from unhaze.restore import analysis, field, models, restorer
+from unhaze.restore import analysis, field, models, resources, restorer
 from unhaze.restore.restorer import Restorer, analysis_image
 
 onnx = pytest.importorskip("onnx")
@@ -280,6 +280,26 @@ def test_wrong_settings_are_refused(dehazer):
             Restorer(dehazer).restore_pixels(pixels)
     with pytest.raises(UnhazeError, match="strength is 2"):
         Restorer(dehazer).restore(Photo(integers(4, 4, np.uint8)), strength=2)
+
+
+def test_too_little_memory_is_answered_with_the_settings_of_this_call(dehazer):
+    pixels = np.zeros((400, 500, 3), np.uint8)
+    given = {"memory": 1e6}
+    with pytest.raises(UnhazeError, match="available; choose a smaller --analysis, or allow more"):
+        Restorer(dehazer, **given).restore_pixels(pixels)
+    with pytest.raises(UnhazeError, match="available; leave out --native, or allow more --memory$"):
+        Restorer(dehazer, native=True, **given).restore_pixels(pixels)
+
+
+def test_the_cost_told_is_that_of_the_picture_not_of_the_largest(dehazer, monkeypatch, caplog):
+    monkeypatch.setattr(resources, "told", set())
+    dear = Restorer(dehazer, analysis=100_000)
+    dear.model.card |= {"macs_per_pixel": 10_000_000, "bytes_per_pixel": 1000}
+    dear.restore_pixels(scene(100, 200))
+    assert caplog.messages == []
+    dear.restore_pixels(scene(200, 300))
+    (told,) = caplog.messages
+    assert "and 0.1 GB of memory for an input of 300 x 200 pixels (600 GMAC" in told
 
 
 def test_memory_beyond_input_and_output_does_not_grow():

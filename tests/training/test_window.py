@@ -93,7 +93,7 @@ def test_a_window_ends_in_time_with_its_state_saved_and_status_0(recipe_file, tm
     assert done.stdout.strip() == str(run)
     said = [line for line in done.stderr.splitlines() if line.startswith("unhaze: ")]
     assert said[0] == f"unhaze: there is no run '{run}' yet; starting it"
-    assert "unhaze: 0.12 minutes are over at step " in said[-1]
+    assert "unhaze: the budget of 0.12 min is spent at step " in said[-1]
     assert f"continue with `unhaze train --resume {run}`" in said[-1]
     assert seconds > 60 * minutes - 1  # How much more depends on what else the machine does.
     step = int(newest_state(run).name.removeprefix("state-"))
@@ -107,7 +107,7 @@ def test_windows_on_several_machines_equal_one_run(recipe_file, tmp_path, capsys
     train(load_config(recipe_file), out=whole)
     window = ["--budget-minutes", "0.001"]
     assert main(["train", str(recipe_file), "--resume", str(run), *window]) == 0
-    assert "minutes are over at step 1" in capsys.readouterr().err
+    assert "min is spent at step 1" in capsys.readouterr().err
     elsewhere = tmp_path / "second"
     elsewhere.mkdir()
     shutil.move(run, elsewhere / "run")
@@ -115,7 +115,7 @@ def test_windows_on_several_machines_equal_one_run(recipe_file, tmp_path, capsys
     moved = ["--set", f"data.root={elsewhere / 'rgbd'}"]
     again = ["train", str(recipe_file), *moved, "--resume", str(elsewhere / "run")]
     assert main([*again, *window]) == 0
-    assert "minutes are over at step 2" in capsys.readouterr().err
+    assert "min is spent at step 2" in capsys.readouterr().err
     assert main(again) == 0
     assert [line["total"] for line in logged(elsewhere / "run")] == [
         line["total"] for line in logged(whole)

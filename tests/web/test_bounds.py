@@ -318,11 +318,19 @@ def test_unknown_parameters_are_refused_with_the_nearest(running):
 
 
 def test_head_allow_and_json_refusals(running):
-    assert httpx2.head(running.url).status_code == 200
     entry = post(running, "/v1/photos", hazy_photo()).json()
+    photo_path = f"/v1/photos/{entry['id']}"
+    for path in ("/", "/style.css", "/healthz", "/readyz", "/v1/models", "/docs", photo_path):
+        head, whole = (ask(running.url + path) for ask in (httpx2.head, httpx2.get))
+        assert (head.status_code, head.content) == (200, b"") and whole.content
+        for name in ("content-type", "content-length"):
+            assert head.headers[name] == whole.headers[name]
+    assert httpx2.head(f"{running.url}/metrics").status_code == 200
+    assert httpx2.head(f"{running.url}/v1/dehaze").headers["allow"] == "POST"
+    assert httpx2.head(f"{running.url}/v1/photos/none").status_code == 404
     for path, allowed in (
         ("/v1/dehaze", "POST"),
-        (f"/v1/photos/{entry['id']}", "DELETE, GET"),
+        (f"/v1/photos/{entry['id']}", "DELETE, GET, HEAD"),
         ("/", "GET, HEAD"),
         ("/app.js", "GET, HEAD"),
     ):

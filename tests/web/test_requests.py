@@ -5,9 +5,11 @@ import logging
 import re
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from tests.restore.test_controls import DUST, landscape
 from tests.video_clips import make_clip
 from tests.web.files import hazy_photo, same_but_colours
 from tests.web.test_api import client_with, files_of, wait_for
@@ -194,6 +196,27 @@ def test_headers_tell_what_was_done_and_what_was_lost(client):
     entry = client.post("/v1/photos", content=deep).json()
     answer = client.get(f"/v1/photos/{entry['id']}/result", params={"format": "jpg"})
     assert "16 bits" in answer.headers["unhaze-lost"]
+
+
+@pytest.mark.parametrize("path", ["/v1/dehaze", "/v1/photos"])
+def test_a_video_is_sent_to_where_videos_go(client, path):
+    answer = client.post(path, content=b"\0\0\0\x18ftypisom\0\0\2\0isommp41")
+    assert answer.status_code == 422 and "send videos to /v1/videos" in answer.json()["detail"]
+
+
+def test_a_cast_that_stays_has_a_header_of_its_own(client):
+    dust = 0.5 * landscape() + 0.5 * np.float32(DUST)
+    hazy = photo.encode(photo.Photo(np.rint(dust * 65535).astype(np.uint16)), ".png")
+    params = {"model": "photo-fast", "format": "jpg"}
+    entry = client.post("/v1/photos", content=hazy, params={"model": "photo-fast"}).json()
+    for answer in (
+        client.post("/v1/dehaze", content=hazy, params=params),
+        client.get(f"/v1/photos/{entry['id']}/result", params={"format": "jpg"}),
+    ):
+        assert "white balance" in answer.headers["unhaze-notes"]
+        assert answer.headers["unhaze-lost"] == "'.jpg' holds no 16 bits a channel; rounded to 8"
+    balanced = client.post("/v1/dehaze", content=hazy, params=params | {"white_balance": 1})
+    assert "unhaze-notes" not in balanced.headers and "unhaze-lost" in balanced.headers
 
 
 def test_each_request_has_an_id_and_a_line(client, caplog):

@@ -17,6 +17,7 @@ import yaml
 
 from tests.web.files import hazy_photo
 from tests.web.test_hostile import wait_until
+from unhaze.cli import main
 
 ROOT = Path(__file__).parents[2]
 SLOW = "/v1/dehaze?model=dcp-soft-matting&analysis=1024"
@@ -109,11 +110,24 @@ def test_workers_do_not_outlive_a_killed_server(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--max-megabytes", "nan", "not a finite number"),
+        ("--keep-minutes", "inf", "not a finite number"),
+        ("--worker-megabytes", "1e305", "1e305 is more than 1e+09"),
+        ("--workers", "100000", "100000 is not in the range 0<=x<=1024"),
+    ],
+)
+def test_numbers_without_sense_are_refused(option, value, says, capsys):
+    assert main(["serve", "--port", "0", option, value]) == 2
+    said = capsys.readouterr().err
+    assert says in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
     [
         (["--device", "nope"], "device"),
-        (["--max-megabytes", "nan"], "not a finite number"),
-        (["--keep-minutes", "inf"], "not a finite number"),
         (["--models", "photo-fst"], "photo-fst"),
         (["--host", "203.0.113.7"], "assign"),
     ],

@@ -86,13 +86,13 @@ def test_heavy_models_say_their_cost_once(monkeypatch, caplog):
     monkeypatch.setattr(cost, "told", set())
     monkeypatch.setattr(cost, "time_of", lambda model: 0.5)
     for _ in range(2):
-        cost.tell_cost(Slow(2_000_000), 640, native=False)
-    cost.tell_cost(Slow(100_000), 640, native=False)
+        cost.tell_cost(Slow(2_000_000), (480, 640))
+    cost.tell_cost(Slow(100_000), (480, 640))
     assert len(caplog.messages) == 1
     # 640 x 480 pixels are 25 pictures of 128 x 96.
     assert "about 12 s and 1.2 GB of memory" in caplog.messages[0]
     assert "614 GMAC" in caplog.messages[0]
-    cost.tell_cost(Slow(2_000_000), 640, native=True)
+    cost.tell_cost(Slow(2_000_000))
     assert "for each megapixel" in caplog.messages[1]
 
 
@@ -113,5 +113,5 @@ def test_what_a_network_costs_whatever_the_picture_is_not_multiplied(monkeypatch
     assert costs["convir"]["macs_fixed"] < 0.01 * costs["convir"]["macs_small"]
     whole = 256**2 * costs["convir"]["macs_per_pixel"]
     assert abs(costs["convir"]["macs_small"] / whole - 1) < 0.01
-    cost.tell_cost(Slow(1000, macs_fixed=400 * 10**9, macs_small=100 * 10**9), 1024, native=False)
+    cost.tell_cost(Slow(1000, macs_fixed=400 * 10**9, macs_small=100 * 10**9), (768, 1024))
     assert "about 2 s" in caplog.messages[0] and "401 GMAC" in caplog.messages[0]

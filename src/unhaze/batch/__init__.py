@@ -4,7 +4,8 @@ from unhaze.batch.jobs import Job, Outcome, Plan, Settings, Work
 from unhaze.batch.places import MARK, is_video, read_list
 from unhaze.batch.plan import plan_files
 from unhaze.batch.run import BatchStats, ExecutorConfig, restore_files, restore_folder
-from unhaze.batch.worker import Progress, TargetExists, restore_file
+from unhaze.batch.worker import Progress, restore_file
+from unhaze.errors import TargetExists
 
 __all__ = [
     "MARK",

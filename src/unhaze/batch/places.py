@@ -218,13 +218,20 @@ def passed_over(path: Path, mark: str | None = None) -> str | None:
         return None if path.is_file() else NO_PICTURE
     if path.suffix.lower() in UNREAD_SUFFIXES:
         return UNREAD
-    try:
-        with path.open("rb") as file:
-            key = formats.key_of(file.read(HEAD)) if path.is_file() else None
-    except OSError:
-        return NO_PICTURE
+    key = formats.key_of(head_of(path))
     sure = key is not None and key not in ("pnm", "pfm", "bmp")  # whose signs are two letters
     return BY_CONTENT.format(formats.FORMATS[key].name) if sure and key else NO_PICTURE
+
+
+def head_of(path: Path) -> bytes:
+    """Returns the bytes by which a file is known; none if it cannot be read, or might block."""
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""
 
 
 def is_input(file: Path) -> bool:

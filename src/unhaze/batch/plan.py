@@ -8,7 +8,7 @@ import hashlib
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeVar
@@ -34,12 +34,13 @@ from unhaze.batch.places import (
     complaint,
     expand,
     has_known_suffix,
+    head_of,
     is_source,
     is_video,
     overlap,
     say_passed_over,
 )
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, target_exists
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.restore.video import TARGET_SUFFIXES, VIDEO_SUFFIXES
 
@@ -120,7 +121,10 @@ def plan_folder(
     the files, chosen by a hash of their names. UnhazeError: `target` cannot be listed.
     """
     paths = {name: PurePosixPath(name) for name in sources}
-    results = told_apart(targets_below(paths.values(), settings.output))
+    mark = settings.output.suffix or ""
+    results = told_apart(
+        {path: path.with_name(named(path, mark, settings.output)) for path in paths.values()}
+    )
     targets = {name: str(results[path]) for name, path in paths.items()}
     there = target.files() if target.remote or target.mark("") else {}
     before = {name: there.get(result) for name, result in targets.items()}
@@ -172,7 +176,7 @@ def standing(
         how = "was made with other settings" if told[1] != digest else "is of an earlier source"
     elif settings.resume and history is None:
         how = "exists and is older than its source"
-    return FAILED, f"'{job.target}' {how}; --overwrite replaces it"
+    return FAILED, str(target_exists(job.target, how))
 
 
 def is_made(job: Job, history: History | None, digest: str) -> bool:
@@ -231,14 +235,13 @@ def targets_of(
         )
     if has_known_suffix(folder) and not folder.exists():
         raise UnhazeError(f"'{out}' has the name of a file; several inputs need a folder")
-    targets = targets_below(found.values(), output)
-    return told_apart({source: folder / targets[below] for source, below in found.items()})
-
-
-def targets_below(names: Iterable[Source], output: Output) -> dict[Source, Source]:
-    """Returns name -> name of its result in a folder of results; both are paths below folders."""
     mark = output.suffix or ""
-    return {name: name.with_name(named(name, mark, output)) for name in names}
+    return told_apart(
+        {
+            source: folder / below.with_name(named(source, mark, output))
+            for source, below in found.items()
+        }
+    )
 
 
 def told_apart(targets: Mapping[Source, Source]) -> dict[Source, Source]:
@@ -278,10 +281,15 @@ def named(source: PurePath, mark: str, output: Output = AS_SOURCE) -> str:
 
 
 def kept(source: PurePath, output: Output = AS_SOURCE) -> str:
-    """The suffix of the result: the source's own, or what its format becomes if only read."""
+    """The suffix of the result: the source's own, or what its format becomes if only read.
+
+    A file on this computer whose name tells no format is known by its content.
+    """
     if source.suffix.lower() in TARGET_SUFFIXES:
         return source.suffix
-    return ".mkv" if is_video(source) else output.suffix_of(source) or ".png"
+    if is_video(source):
+        return ".mkv"
+    return output.suffix_of(source) or formats.usual_suffix(head_of(Path(source))) or ".png"
 
 
 def clashes(

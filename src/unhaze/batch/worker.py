@@ -19,7 +19,7 @@ from unhaze import photo
 from unhaze.batch.jobs import DONE, FAILED, Job, Outcome, Settings, Work
 from unhaze.batch.places import is_video, open_place
 from unhaze.batch.stores import reason, store_errors
-from unhaze.errors import UnhazeError, printable
+from unhaze.errors import UnhazeError, printable, target_exists
 from unhaze.outputs import noted
 from unhaze.restore.resources import share_heaps
 from unhaze.restore.restorer import Restorer
@@ -39,10 +39,6 @@ FIRST_PAUSE = 0.5  # seconds before the second attempt; twice as long before eac
 PASSING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 PASSING |= {errno.ECONNABORTED, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 PASSING |= {errno.EMFILE, errno.ENFILE, errno.ENETDOWN, errno.ENETUNREACH}
-
-
-class TargetExists(UnhazeError):
-    """The target exists; the caller adds which option replaces it."""
 
 
 class Worker:
@@ -132,7 +128,7 @@ class Worker:
             model=restorer.name_for(height, width),
             worker=self.name,
             video=video,
-            notes=(*notes, *(video.notes if video else ())),
+            notes=(*notes.all, *(video.notes if video else ())),
         )
 
     def _restorer(self, job: Job) -> Restorer:
@@ -173,8 +169,6 @@ def in_one_line(source: Path, target: Path, names: Mapping[str, str]) -> Iterato
         words, cause = str(error), error.__cause__
         if not any(printable(name) in words for name in (source, target)):
             words = f"'{source}': {words}"
-        if isinstance(error, TargetExists):
-            words += "; --overwrite replaces it"
     except OSError as error:
         words, cause = f"'{error.filename or target}': {error.strerror or error}", error
     except MemoryError as error:
@@ -218,7 +212,7 @@ def restore_file(
     frame of a video; exceptions that it raises end the work and are passed on.
     """
     if target.exists() and not settings.overwrite:
-        raise TargetExists(f"'{target}' exists")
+        raise target_exists(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     how: dict[str, Any] = {"strength": settings.strength, "overwrite": settings.overwrite}
     if is_video(source):

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from unhaze.cli.settings import parse_settings, settings_option
+from unhaze.errors import counted
 
 FOLDER = click.Path(path_type=Path)
 border_option = click.option(
@@ -52,7 +53,8 @@ def check(
         for problem in problems:
             kind = problem.kind if problem.error else f"note: {problem.kind}"
             click.echo(f"{problem.file}: {kind}: {problem.text}")
-    click.echo(f"unhaze: {name} in '{root}': {errors or 'no'} problems", err=True)
+    told = counted(errors, "problem") if errors else "no problems"
+    click.echo(f"unhaze: {name} in '{root}': {told}", err=True)
     return 1 if errors else 0
 
 
@@ -69,7 +71,7 @@ def pack(root: Path, out: Path, border: int, codec: str, quality: int, overwrite
 
     report = make_pack(root, out, border=border, codec=codec, quality=quality, overwrite=overwrite)
     click.echo(
-        f"unhaze: {report.scenes} scenes of {report.size[0]}x{report.size[1]} in "
+        f"unhaze: {counted(report.scenes, 'scene')} of {report.size[0]}x{report.size[1]} in "
         f"{report.bytes / 2**20:.2f} MiB: {report.clear_bytes / 1000:.1f} kB of picture and "
         f"{report.depth_bytes / 1000:.1f} kB of depth a scene",
         err=True,
@@ -111,5 +113,5 @@ def synth(
 
     law = HazeLaw(beta, airlight, airlight_at_one, airlight_tint)
     count = synthesize(root, out, law=law, each=each, seed=seed, border=border, limit=limit)
-    click.echo(f"unhaze: {count} hazy pictures", err=True)
+    click.echo(f"unhaze: {counted(count, 'hazy picture')}", err=True)
     click.echo(out)

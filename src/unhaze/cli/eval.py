@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unhaze.cli.settings import parse_settings, settings_option
+from unhaze.errors import counted
 from unhaze.restore.resources import DEVICES
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ SHOWN = {
 }
 
 
+def only_one(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> str:
+    """Returns the value. A usage error if there are several, of which the last would count."""
+    if len(given) > 1:
+        raise click.BadParameter("one at a time; run `unhaze eval` once for each")
+    return given[0]
+
+
 @click.command("eval", short_help="Measures a model on hazy pictures.")
 @click.argument("model")
 @click.option("--hazy", type=FOLDER, metavar="DIR", help="Folder of hazy pictures.")
@@ -42,7 +50,14 @@ SHOWN = {
 @click.option("--data", metavar="NAME", help="Published dataset, see `unhaze list datasets`.")
 @click.option("--root", type=FOLDER, metavar="DIR", help="Folder of that dataset.")
 @settings_option
-@click.option("--protocol", default="aecr", metavar="NAME", help="How PSNR and SSIM are computed.")
+@click.option(
+    "--protocol",
+    multiple=True,
+    default=["aecr"],
+    callback=only_one,
+    metavar="NAME",
+    help="How PSNR and SSIM are computed. [default: aecr]",
+)
 @click.option(
     "--metric",
     "metrics",
@@ -138,8 +153,9 @@ def tell_failures(evaluation: "Evaluation") -> int:
     for each in evaluation.failed:
         click.echo(f"unhaze: error: {' '.join(each['error'].split())}", err=True)
     if evaluation.failed:
-        total = evaluation.images + len(evaluation.failed)
-        click.echo(f"unhaze: error: {len(evaluation.failed)} of {total} pictures failed", err=True)
+        failed = len(evaluation.failed)
+        total = counted(evaluation.images + failed, "picture")
+        click.echo(f"unhaze: error: {failed} of {total} failed", err=True)
     return 1 if evaluation.failed else 0
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 
 if TYPE_CHECKING:
     from unhaze.batch import BatchStats, Job, Outcome, Plan, Progress, Work
@@ -152,7 +152,7 @@ def took(outcome: "Outcome") -> str:
     if outcome.video is None:
         return said
     frames = outcome.video.frames
-    return f"{said}, {frames} frames, {frames / outcome.seconds:.1f} frames/s"
+    return f"{said}, {counted(frames, 'frame')}, {frames / outcome.seconds:.1f} frames/s"
 
 
 def rate(stats: "BatchStats") -> str:

@@ -14,7 +14,7 @@ import click
 
 from unhaze.cli.options import Given, given_in, option_name, shared_options
 from unhaze.cli.progress import Reporter, follow_video, print_plan, say, stopped_by
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.formats import SUFFIXES
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def restore_stream(
         for note in report.notes:
             say(f"{name}: {note}")
         rate = report.frames / seconds
-        say(f"{name}: {seconds:.2f} s, {report.frames} frames, {rate:.1f} frames/s")
+        say(f"{name}: {seconds:.2f} s, {counted(report.frames, 'frame')}, {rate:.1f} frames/s")
     if as_json:
         click.echo(json.dumps(asdict(report) | {"target": str(report.target)}, indent=2))
     elif out != "-":

@@ -15,11 +15,12 @@ from unhaze.errors import UnhazeError
 if TYPE_CHECKING:
     from unhaze.web import Settings
 
+MOST = 1e9  # megabytes, seconds and so on: nobody means more
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def at_least(least: float) -> Callable[[str], float]:
-    """Returns the callback that checks a number; "nan" and "inf" are refused."""
+    """Returns the callback that checks a number; "nan", "inf" and more than `MOST` are refused."""
 
     def read(given: str) -> float:
         try:
@@ -30,6 +31,8 @@ def at_least(least: float) -> Callable[[str], float]:
             raise click.BadParameter(f"{number} is not a finite number")
         if number < least:
             raise click.BadParameter(f"{given} is less than {least:g}")
+        if number > MOST:
+            raise click.BadParameter(f"{given} is more than {MOST:g}")
         return number
 
     return read
@@ -41,10 +44,12 @@ def number(name: str, default: float, least: float, text: str = "") -> Callable:
     return option(name, type=at_least(least), **shown)
 
 
-def whole(name: str, default: int | None, least: int, text: str = "") -> Callable:
+def whole(
+    name: str, default: int | None, least: int, text: str = "", most: int | None = None
+) -> Callable:
     """Returns an option that takes a whole number; without a default, the text describes it."""
     shown = {"default": default, "show_default": default is not None, "help": text}
-    return option(name, type=click.IntRange(min=least), **shown)
+    return option(name, type=click.IntRange(least, most), **shown)
 
 
 PLACES_HELP = "Workers and queue places for one client; 0: all. Default: half; locally, all."
@@ -66,7 +71,7 @@ OPTIONS = (
         metavar="FILE",
         help="File that contains only the token, e.g. a mounted secret. Also: UNHAZE_TOKEN_FILE.",
     ),
-    whole("--workers", 0, 0, "Photos in parallel; 0: one per two cores."),
+    whole("--workers", 0, 0, "Photos in parallel; 0: one per two cores.", 1024),
     whole("--queue", 8, 0, "Requests that may wait."),
     whole("--client-places", None, 0, PLACES_HELP),
     option("--models", default="", help="Models that clients may choose, as A,B; default: all."),

@@ -80,7 +80,7 @@ def train(
     click.echo(result.run)
     if result.finished:
         return 0
-    why = f"{budget_minutes:g} minutes are over" if result.out_of_time else "stopped"
+    why = f"the budget of {budget_minutes:g} min is spent" if result.out_of_time else "stopped"
     go_on = f"unhaze train --resume {result.run}"
     click.echo(f"unhaze: {why} at step {result.step}; continue with `{go_on}`", err=True)
     return 0 if result.out_of_time else 130

@@ -96,7 +96,7 @@ def check_consent(offer: "Offer", yes: bool) -> None:
 def identify(files: tuple[str, ...], net: str | None, as_json: bool) -> None:
     """Prints network, variant and layout of checkpoints, and the kind of other files. Runs nothing.
 
-    A folder stands for the files in it.
+    A folder stands for the files in it, but not for hidden ones.
     """
     from unhaze.published.identify import asked
     from unhaze.published.identify import identify as identify_file
@@ -112,7 +112,15 @@ def identify(files: tuple[str, ...], net: str | None, as_json: bool) -> None:
 
 
 def files_in(path: Path) -> list[Path]:
-    """The file itself, or all in a folder. UnhazeError: there is neither."""
+    """The file itself, or all in a folder but hidden ones. UnhazeError: there is neither."""
     if not path.exists():
         raise UnhazeError(f"no file '{path}'")
-    return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path]
+    found = sorted(each for each in path.rglob("*") if each.is_file())
+    return [each for each in found if not is_hidden(each.relative_to(path))]
+
+
+def is_hidden(path: Path) -> bool:
+    """Returns whether it, or a folder that it is in, is: as the .lock of a run, or a cache."""
+    return any(part.startswith(".") for part in path.parts)

@@ -14,7 +14,7 @@ from unhaze import photo
 from unhaze.data.catalog import Dataset, find_dataset, find_files, fit_clear
 from unhaze.data.pack import is_pack, open_pack, read_index
 from unhaze.data.pairing import Found, PairFiles, SceneFiles, match_scenes
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.image import to_float
 from unhaze.validation import check_arguments
 
@@ -129,7 +129,8 @@ def check_counts(dataset: Dataset, found: Found, root: Path, split: str) -> list
     for kind, count, expected_counts in counts:
         if expected_counts and count not in expected_counts:
             expected = " or ".join(f"{each:,}" for each in expected_counts)
-            text = f"{count:,} {kind} pictures, published are {expected}; set partial for a part"
+            pictures = f"{kind} picture" if count == 1 else f"{kind} pictures"
+            text = f"{count:,} {pictures}, published are {expected}; set partial for a part"
             problems.append(Problem("count", root, text))
     return problems
 
@@ -153,7 +154,7 @@ def check_pictures(scenes: list[list[PairFiles]]) -> list[Problem]:
     problems = [problem for each in looked for problem in each.problems if problem.error]
     framed = [problem for each in looked for problem in each.problems if not problem.error]
     if framed:
-        text = f"{len(framed)} clear pictures have a frame: {framed[0].text}"
+        text = f"{counted(len(framed), 'clear picture')} with a frame: {framed[0].text}"
         problems.append(Problem("border", framed[0].file, text, error=False))
     hazier = [one for each in looked for one in each.hazier]
     if sum(hazier) > SWAPPED * len(hazier):

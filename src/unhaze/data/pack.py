@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unhaze import photo
-from unhaze.atomic import made_aside
+from unhaze.atomic import check_replaceable, made_aside
 from unhaze.data.pairing import SceneFiles, find_scenes
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.image import cell_means, to_float, to_u8
 from unhaze.photo.kinds import HEAD, kind_of
 
@@ -76,8 +76,7 @@ def make_pack(
     root, out = Path(root), Path(out)
     if codec not in ("avif", "webp"):
         raise UnhazeError(f"pack codec '{codec}': expected 'avif' or 'webp'")
-    if out.exists() and not overwrite:
-        raise UnhazeError(f"'{out}' exists; choose another name or overwrite it")
+    check_replaceable(out, overwrite)
     scenes = gather(encoded(find_scenes(root), border, codec, quality), limit)
     index = {
         "format": FORMAT,
@@ -120,7 +119,7 @@ def check_limit(size: int, limit: int, scenes: int) -> None:
     """Raises UnhazeError if the pack is larger than `limit`."""
     if size > limit:
         raise UnhazeError(
-            f"{scenes} scenes take {size / 2**20:.1f} MiB already, over the limit of"
+            f"{size / 2**20:.1f} MiB after {counted(scenes, 'scene')} is over the limit of"
             f" {limit / 2**20:.1f} MiB; set a lower quality"
         )
 

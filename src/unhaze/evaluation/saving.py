@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unhaze import photo
-from unhaze.atomic import made_aside
-from unhaze.errors import UnhazeError
+from unhaze.atomic import check_replaceable, made_aside
+from unhaze.errors import UnhazeError, target_exists
 from unhaze.image import to_u8
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ def write_result(
 ) -> None:
     """Writes one file of results/: the name of the data, and the evaluation without `per_image`."""
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise UnhazeError(f"'{path}' exists; choose another name or overwrite it")
+    check_replaceable(path, overwrite)
     table = {"data": data} | without_nan(asdict(evaluation))
     table["model"] = Path(evaluation.model).name  # local paths are no result
     del table["per_image"]
@@ -54,7 +53,7 @@ def new_folder(
     parts: its future content; those without a suffix are folders, created at once. UnhazeError if
     `final` exists: only an older `whole` is replaced, if `overwrite`.
     """
-    check_replaceable(final, overwrite, parts, whole)
+    check_folder(final, overwrite, parts, whole)
     with made_aside(final, parents=True) as aside:
         aside.mkdir()
         for name in parts:
@@ -63,19 +62,19 @@ def new_folder(
         yield aside
 
 
-def check_replaceable(final: Path, overwrite: bool, parts: Sequence[str], whole: str) -> None:
+def check_folder(final: Path, overwrite: bool, parts: Sequence[str], whole: str) -> None:
     """Raises UnhazeError if `final` exists and may not be overwritten."""
     if final.exists() and not final.is_dir():
         raise UnhazeError(f"'{final}' is a file; expected a folder to save the {whole} in")
     found = sorted(each.name for each in final.iterdir()) if final.exists() else []
-    if found and not overwrite:
-        raise UnhazeError(f"'{final}' is not empty; choose another folder or overwrite it")
     foreign = [name for name in found if name not in parts]
     if foreign:
         raise UnhazeError(
             f"'{final}' also holds '{foreign[0]}', which is not part of the {whole}; choose "
             "another folder"
         )
+    if found and not overwrite:
+        raise target_exists(final, "is not empty")
 
 
 def save_pictures(folder: Path, name: str, pictures: list[np.ndarray]) -> None:

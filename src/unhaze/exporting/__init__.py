@@ -14,7 +14,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from unhaze.atomic import made_aside
+from unhaze.atomic import check_replaceable, made_aside
 from unhaze.errors import UnhazeError
 from unhaze.exporting.facts import count_costs, measure_context, measure_memory, measure_strides
 from unhaze.exporting.graph import open_pools, store_in_half, to_onnx
@@ -64,8 +64,7 @@ def export(
     out = Path(out)
     if out.suffix != ".onnx":
         raise UnhazeError(f"'{out}' must end in .onnx")
-    if out.is_dir() or (out.exists() and not overwrite):
-        raise UnhazeError(f"'{out}' exists; choose another name or overwrite it")
+    check_replaceable(out, overwrite)
     weights = deployed(open_weights(source, net=net))
     network = weights.net.eval()
     if half:

@@ -115,8 +115,8 @@ def reach_of(engine: Engine, hazy: np.ndarray) -> int:
     """Returns the largest distance in pixels from a cut across the longer side with an effect."""
     axis = 2 if hazy.shape[2] > hazy.shape[3] else 3
     rest = np.split(hazy, 2, axis)[1]
-    pools, _ = engine.pools(hazy)
-    whole = np.split(engine(hazy, pools), 2, axis)[1]
+    restored, pools = engine.with_pools(hazy)
+    whole = np.split(restored, 2, axis)[1]
     half = engine(np.ascontiguousarray(rest), pools)
     across = tuple({0, 1, 2, 3} - {axis})
     changed = np.flatnonzero(np.abs(half - whole).max(across) > TOLERANCE)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.losses.vgg import TAPS, VGG
 from unhaze.processes import mean_of_all, share_of, with_following, world
 
@@ -69,7 +69,8 @@ class Contrastive(nn.Module):
         if max(self.positives, self.negatives) > batch:
             raise UnhazeError(
                 f"contrastive loss: positives = {self.positives} and negatives = {self.negatives} "
-                f"come from the batch, and one step's batch here has {batch} images; enlarge it"
+                "come from the batch, and one step's batch here has "
+                f"{counted(batch, 'image')}; enlarge it"
             )
         with torch.no_grad():
             counts = [self.positives] if self.negatives == 0 else [self.positives, self.negatives]

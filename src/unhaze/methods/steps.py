@@ -1,6 +1,6 @@
 """Supervised training, and the update step of every method: checked, clipped, scheduled."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -120,6 +120,7 @@ class Pairs:
         """Returns each loss and, as "total", the sum of weight * loss."""
         losses, weights = self.setup.losses, self.setup.weights
         terms = {name: loss(restored, batch.clear, batch.hazy) for name, loss in losses.items()}
+        require_scalars(terms)
         return terms | {"total": added(weights[name] * value for name, value in terms.items())}
 
 
@@ -158,9 +159,21 @@ def require_losses(losses: dict[str, nn.Module]) -> None:
         raise UnhazeError("the recipe has no loss; add for example [losses.l1]")
 
 
+def require_scalars(losses: Mapping[str, Any]) -> None:
+    """Raises UnhazeError unless every loss is one number in a tensor."""
+    for name, value in losses.items():
+        if not isinstance(value, Tensor) or value.shape != ():
+            shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+            found = f"{type(value).__name__}{shape}"
+            raise UnhazeError(f"loss '{name}' is a {found}; expected a scalar Tensor, as of mean()")
+
+
 def require_finite(terms: dict[str, Tensor]) -> None:
-    """Raises NonFiniteLoss with the values, before the weights are updated."""
-    if not all(torch.isfinite(value).all() for value in terms.values()):
+    """Raises NonFiniteLoss with the values, before the weights are updated; UnhazeError as
+    `require_scalars`.
+    """
+    require_scalars(terms)
+    if not all(torch.isfinite(value) for value in terms.values()):
         values = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in terms.items())
         raise NonFiniteLoss(values)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.nets import NETS
 from unhaze.published.files import State, read_any, read_parts, states_in
 from unhaze.published.layouts import UNUSED
@@ -101,8 +101,7 @@ def fits(variant: Variant, tensors: dict[str, Tensor]) -> bool:
     """Returns whether names and shapes are exactly those of the variant."""
     if len(shapes_of(variant.net, variant.preset)) != len(tensors):
         return False
-    found = ((name, tuple(each.shape)) for name, each in variant.renamed(tensors).items())
-    return signature(variant.expected().items()) == signature(found)
+    return variant.signature() == signature_in(variant, tensors)
 
 
 def by_hints(fitting: Sequence[Variant], source: Path) -> list[Variant]:
@@ -147,15 +146,18 @@ def no_tensors(source: Path, loaded: Any) -> str:
 
 def no_network(source: Path, states: list[State], variants: list[Variant], net: str | None) -> str:
     """Returns the message for unknown tensors: the nearest variant, and the differences."""
-    share, variant, state = max(
-        ((likeness(each, state.tensors), each, state) for state in states for each in variants),
-        key=lambda rated: rated[0],
-    )
+    rated: list[tuple[float, Variant, State]] = []
+    for each in states:
+        alike = {one.layout.aliases: one for one in variants}
+        found = {names: signature_in(one, each.tensors) for names, one in alike.items()}
+        rated += [(likeness(one, found[one.layout.aliases]), one, each) for one in variants]
+    share, variant, state = max(rated, key=lambda each: each[0])
     if net is None and share < ALIKE:
         largest = max(states, key=lambda each: len(each.tensors))
         first = next(iter(largest.tensors))
         return (
-            f"'{source}' is of no network here: {len(largest.tensors)} tensors from '{first}' on,"
+            f"'{source}' is of no network here:"
+            f" {counted(len(largest.tensors), 'tensor')} from '{first}' on,"
             f" of which {spelled(variant)}, the nearest, shares {share:.0%};"
             " see `unhaze zoo` for what is known"
         )
@@ -171,10 +173,16 @@ def no_network(source: Path, states: list[State], variants: list[Variant], net: 
     return f"{message}; it fits {spelled(others[0])}" if others else message
 
 
-def likeness(variant: Variant, tensors: dict[str, Tensor]) -> float:
-    """Returns the share of tensors with a name and shape in common, of the larger number."""
-    expected = signature(variant.expected().items())
-    found = signature((name, tuple(each.shape)) for name, each in variant.renamed(tensors).items())
+def signature_in(variant: Variant, tensors: dict[str, Tensor]) -> frozenset[tuple]:
+    """Returns the signature of the tensors of a file, renamed as in the layout of the variant."""
+    return signature((name, tuple(each.shape)) for name, each in variant.renamed(tensors).items())
+
+
+def likeness(variant: Variant, found: frozenset[tuple]) -> float:
+    """Returns the share of tensors with a name and shape in common, of the larger number. found:
+    as `signature_in` returns it.
+    """
+    expected = variant.signature()
     if common := len(expected & found):
         return common / max(len(expected), len(found), 1)
     # All names differ: shapes count, but less.

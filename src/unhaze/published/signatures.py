@@ -30,10 +30,11 @@ class Variant:
 
     def expected(self) -> Shapes:
         """Returns the names and shapes of its tensors in a file."""
-        return {
-            replaced(name, self.layout.renames): self.layout.stored_shape(shape)
-            for name, shape in shapes_of(self.net, self.preset).items()
-        }
+        return _expected(self.layout, *_built_by(self.net, self.preset))
+
+    def signature(self) -> frozenset[tuple]:
+        """Returns the `signature` of what is expected."""
+        return _signature(self.layout, *_built_by(self.net, self.preset))
 
     def renamed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Renames the tensors to the preferred names of the layout."""
@@ -57,8 +58,26 @@ def variants_of(net: str) -> list[Variant]:
 
 def shapes_of(net: str, preset: str | None) -> Shapes:
     """Returns name -> shape of the network's state dict, without counters."""
+    return _shapes(*_built_by(net, preset))
+
+
+def _built_by(net: str, preset: str | None) -> tuple[str, str, str]:
+    """Returns name, class and arguments, by which shapes are kept: building takes time."""
     arguments = {} if preset is None else NETS[net].presets[preset]
-    return _shapes(net, NETS[net].location, json.dumps(arguments, sort_keys=True, default=str))
+    return net, NETS[net].location, json.dumps(arguments, sort_keys=True, default=str)
+
+
+@cache
+def _expected(layout: Layout, *built_by: str) -> Shapes:
+    return {
+        replaced(name, layout.renames): layout.stored_shape(shape)
+        for name, shape in _shapes(*built_by).items()
+    }
+
+
+@cache
+def _signature(layout: Layout, *built_by: str) -> frozenset[tuple]:
+    return signature(_expected(layout, *built_by).items())
 
 
 @cache

@@ -19,7 +19,7 @@ import numpy as np
 
 from unhaze import photo
 from unhaze.data.pairing import list_pictures
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.evaluation.models import Subject, open_subject
 from unhaze.evaluation.saving import new_folder, without_nan
 from unhaze.image import fitted, to_float, to_u8
@@ -109,7 +109,7 @@ def write_gallery(
             entries.append(entry)
             faults += entry.faults
         if not entries:
-            raise UnhazeError(f"none of the {len(photos)} photos can be shown: {faults[0]}")
+            raise UnhazeError(f"none of the photos can be shown: {faults[0]}")
         hardware = ", ".join(dict.fromkeys(model.hardware for model in loaded.values()))
         gallery = Gallery(list(loaded), hardware, long_side, entries, faults)
         (aside / "index.html").write_text(page(gallery, folder.absolute().name), encoding="utf-8")
@@ -184,7 +184,7 @@ def page(gallery: Gallery, title: str) -> str:
     size = f"shrunk to {gallery.long_side} pixels" if gallery.long_side else "at their own size"
     return template.substitute(
         title=escape(title),
-        photos=f"{count} photo{'' if count == 1 else 's'}, {size}",
+        photos=f"{counted(count, 'photo')}, {size}",
         hardware=escape(gallery.hardware),
         head="".join(f"<th>{each}</th>" for each in ("", "FADE", "seconds", "photos")),
         rows="".join(mean_row(gallery, label) for label in ("hazy", *gallery.models)),

@@ -80,7 +80,9 @@ class Engine:
         `pools`: result of `pools()` for the whole picture, if `hazy` is a part of it. OutOfMemory:
         too large at once. UnhazeError: wrong shape or type, NaN or infinity in input or output.
         """
-        restored = self._run(hazy, pools)[0]
+        return self._checked(hazy, self._run(hazy, pools)[0])
+
+    def _checked(self, hazy: np.ndarray, restored: np.ndarray) -> np.ndarray:
         if restored.shape != hazy.shape:
             raise UnhazeError(
                 f"'{self.path}' returned {restored.shape} for an input of {hazy.shape};"
@@ -101,6 +103,12 @@ class Engine:
         count = len(self.card.get("pools", ()))
         found = self._run(hazy, pools, part)[1:] if count else []
         return found[:count], [int(size) for size in found[count:]]
+
+    def with_pools(self, hazy: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Returns the restored picture and its `pools`, of one run. UnhazeError: as a call."""
+        count = len(self.card.get("pools", ()))
+        restored, *found = self._run(hazy, (), EVERYTHING if count else None)
+        return self._checked(hazy, restored), found[:count]
 
     def _run(
         self, hazy: np.ndarray, pools: Sequence[np.ndarray], part: Part | None = None
@@ -124,8 +132,7 @@ class Engine:
             height, width = hazy.shape[2:]
             if _is_memory(error):
                 raise OutOfMemory(
-                    f"not enough memory to run the model on {width} x {height} pixels at once;"
-                    " leave out --native, or choose a smaller --analysis"
+                    f"not enough memory to run the model on {width} x {height} pixels at once"
                 ) from error
             if self._falls_back(error):
                 return self._run(hazy, pools, part)

@@ -12,12 +12,12 @@ tiles, each with means of its own, differ by 40/255.
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from unhaze.errors import UnhazeError
 from unhaze.image import LUMA, channels_first, to_float
 from unhaze.restore.engine import EVERYTHING, OutOfMemory, Part
 from unhaze.restore.models import Model
@@ -63,7 +63,7 @@ class Tileable(Model, Protocol):
 def restore_whole(model: Model, pixels: np.ndarray, *, memory: float | None = None) -> np.ndarray:
     """Maps (H,W,3) uint8, uint16 or float32 in [0,1] to restored (H,W,3) float32, not clamped.
 
-    `memory`: bytes that may be used; by default the free memory less a reserve. UnhazeError: not
+    `memory`: bytes that may be used; by default the free memory less a reserve. OutOfMemory: not
     even small tiles fit, or the whole picture does not and the model works only on that (a prior).
     """
     try:
@@ -72,10 +72,21 @@ def restore_whole(model: Model, pixels: np.ndarray, *, memory: float | None = No
             restored[top : top + len(strip)] = strip
     except MemoryError as error:
         height, width = pixels.shape[:2]
-        raise UnhazeError(
-            f"not enough memory to hold {width} x {height} pixels as floats; leave out --native"
+        raise OutOfMemory(
+            f"not enough memory to hold {width} x {height} pixels as floats"
         ) from error
     return restored
+
+
+@contextmanager
+def advising(*, native: bool, memory: float | None) -> Iterator[None]:
+    """Adds to the error of too little memory which settings of a `Restorer` need less."""
+    try:
+        yield
+    except OutOfMemory as error:
+        way = "leave out --native" if native else "choose a smaller --analysis"
+        more = "" if memory is None else ", or allow more --memory"
+        raise OutOfMemory(f"{error}; {way}{more}") from error
 
 
 def restore_pixels(
@@ -121,14 +132,14 @@ def restore_strips(
             for top, strip in _restore_tiles(model, pixels, side, done):
                 yield top, strip
                 done = top + len(strip)
-        except OutOfMemory as error:
+        except OutOfMemory:
             # The estimate was too low, or the memory is a graphics card's: smaller tiles, from the
             # first row that is not done.
             if model.card.get("context", CONTEXT) is None or side == SMALLEST:
                 raise
             side = max(SMALLEST, (side or max(height, width)) // 2 // STEP * STEP)
             if side >= max(height, width):
-                raise UnhazeError(str(error)) from error
+                raise
 
 
 def _largest_side(model: Model, height: int, width: int, memory: float | None) -> int | None:
@@ -152,10 +163,9 @@ def _largest_side(model: Model, height: int, width: int, memory: float | None) -
             if needed <= memory:
                 return side
     way = "as a whole, which this model must see," if context is None else "in small tiles"
-    raise UnhazeError(
+    raise OutOfMemory(
         f"running the model on {width} x {height} pixels {way} needs about {needed / 1e6:,.0f} MB,"
-        f" but only {memory / 1e6:,.0f} MB are available; leave out --native, or choose a smaller"
-        " --analysis"
+        f" but only {memory / 1e6:,.0f} MB are available"
     )
 
 

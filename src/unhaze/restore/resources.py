@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import math
 import os
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,8 @@ TIMED = (96, 128)  # height and width of the picture for timing
 MEGAPIXEL = 1_000_000
 
 logger = logging.getLogger(__name__)
-told: set[tuple[str, int | None]] = set()  # models and sizes
+told: set[tuple[str, bool]] = set()  # models, and whether by the megapixel
+telling = threading.Lock()
 
 
 def count_threads(threads: int) -> int:
@@ -159,31 +161,31 @@ def has_openvino() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
-def tell_cost(model: "Model", analysis: int, *, native: bool) -> None:
-    """Writes one line to stderr, once per model and size, if a picture takes long.
+def tell_cost(model: "Model", size: tuple[int, int] | None = None) -> None:
+    """Writes one line to stderr, once per model, if a picture takes long.
 
     Seconds follow from a run on a small picture, multiplications and memory from the model's card.
-    `analysis`: long side in pixels of the network's input, taken as 4:3; `native`: per megapixel.
+    `size`: (height, width) of the network's input; None: tells the cost of each megapixel.
     """
-    each = model.card.get("macs_per_pixel")
-    pixels = MEGAPIXEL if native else analysis * analysis * 3 // 4
-    key = (str(model.path), None if native else analysis)
-    if not isinstance(each, int) or key in told:
+    each, key = model.card.get("macs_per_pixel"), (str(model.path), size is None)
+    if not isinstance(each, int):
         return
+    pixels = MEGAPIXEL if size is None else math.prod(size)
     macs = each * pixels + model.card.get("macs_fixed", 0)
-    if macs < HEAVY:
-        return
-    told.add(key)
+    with telling:
+        if macs < HEAVY or key in told:
+            return
+        told.add(key)
     seconds = time_of(model) * macs / model.card.get("macs_small", each * TIMED[0] * TIMED[1])
     memory = model.card.get("bytes_per_pixel")
     needed = f" and {memory * pixels / 1e9:.1f} GB of memory" if isinstance(memory, int) else ""
-    size = "for each megapixel" if native else f"for each picture, at {analysis} pixels"
+    what = "each megapixel" if size is None else f"an input of {size[1]} x {size[0]} pixels"
     logger.warning(
-        "this network is heavy: about %.0f s%s %s (%.0f GMAC, on %s); a smaller --analysis or"
+        "this network is heavy: about %.0f s%s for %s (%.0f GMAC, on %s); a smaller --analysis or"
         " another --device is quicker",
         max(seconds, 1),
         needed,
-        size,
+        what,
         macs / 1e9,
         model.device,
     )

@@ -1,6 +1,5 @@
 """Restores photos: the effect of the network on a small analysis image is applied to the photo."""
 
-import logging
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -14,7 +13,7 @@ from unhaze import photo as photos
 from unhaze.atomic import check_target, make_folder
 from unhaze.errors import UnhazeError
 from unhaze.image import check_pixels, to_float, to_u8
-from unhaze.outputs import AS_MODEL, AS_SOURCE, CONTROLS, Controls, Output
+from unhaze.outputs import AS_MODEL, AS_SOURCE, CONTROLS, Controls, Output, remarks
 from unhaze.photo import Opened, Photo, Stream, Traits, as_stored, upright
 from unhaze.photo.series import Series
 from unhaze.restore.analysis import (
@@ -31,11 +30,9 @@ from unhaze.restore.analysis import (
 from unhaze.restore.controlling import CAST_STAYS, controlled, keeps_cast
 from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.models import FRAME_ANALYSIS, Model, analysis_of, find_model, open_model
-from unhaze.restore.native import restore_pixels, restore_whole
+from unhaze.restore.native import advising, restore_pixels, restore_whole
 from unhaze.restore.preview import Preview, comparison, field_pictures
 from unhaze.restore.resources import tell_cost
-
-logger = logging.getLogger(__name__)
 
 
 class Restorer:
@@ -74,7 +71,8 @@ class Restorer:
         self.native = native
         self.threads = threads
         self.memory = memory
-        tell_cost(self.model, self.analysis, native=native)
+        if native:
+            tell_cost(self.model)
 
     def controlled(self, controls: Controls) -> "Restorer":
         """Returns a Restorer with these controls and the same model. UnhazeError: `native`."""
@@ -235,7 +233,8 @@ class Restorer:
             return self._restore_in(colours, photo, small, strength)
         if self.native:
             model = self._model_for(*pixels.shape[:2])
-            return restore_pixels(model, pixels, strength, grey=grey, memory=self.memory)
+            with advising(native=self.native, memory=self.memory):
+                return restore_pixels(model, pixels, strength, grey=grey, memory=self.memory)
         maps = self.estimate(pixels, grey=grey)
         return apply_field(maps, pixels, strength=strength, threads=self.threads)
 
@@ -260,7 +259,7 @@ class Restorer:
         hazy, stored, maps = self._fit_in(colours, small, size)
         restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
         if not self.controls.white_balance and keeps_cast(hazy, restored):
-            logger.warning(CAST_STAYS)
+            remarks.warning(CAST_STAYS)
         return Preview(hazy, restored, maps, colours)
 
     def _fit_in(
@@ -304,7 +303,9 @@ class Restorer:
         return self.others[path]
 
     def _clear(self, model: Model, hazy: np.ndarray) -> np.ndarray:
-        restored = restore_whole(model, hazy, memory=self.memory)
+        tell_cost(model, hazy.shape[:2])
+        with advising(native=self.native, memory=self.memory):
+            restored = restore_whole(model, hazy, memory=self.memory)
         return restored if self.controls == AS_MODEL else controlled(hazy, restored, self.controls)
 
     def _restore_opened(

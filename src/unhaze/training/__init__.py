@@ -14,11 +14,11 @@ from torch import nn
 
 from unhaze import runs
 from unhaze.config import Recipe
-from unhaze.data import Batch, PairedBatch, PairedData
+from unhaze.data import Batch, PairedBatch, PairedData, UnpairedData
 from unhaze.data.build import create_data
 from unhaze.data.folders import PairedFolders
 from unhaze.data.unpaired import UnpairedFolders
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.losses import create_loss, find_loss
 from unhaze.methods import find_method
 from unhaze.methods.steps import Setup
@@ -63,6 +63,7 @@ def train(
     elif out is not None and fabric.is_global_zero and not check:
         runs.check_new(Path(out))
     data = create_data(recipe.data)  # before the losses, whose weights may be downloaded
+    check_length(recipe.data.name, data)
     validation = create_validation(recipe)
     torch.manual_seed(recipe.seed)
     net = create_net(recipe.net.name, **recipe.net.arguments)
@@ -102,7 +103,22 @@ def create_validation(recipe: Recipe) -> PairedData | None:
     data = create_data(recipe.validation)
     if not isinstance(data, PairedData):
         raise UnhazeError(f"validation data '{recipe.validation.name}' has no pairs to measure on")
+    check_length(recipe.validation.name, data)
     return data
+
+
+def check_length(name: str, data: PairedData | UnpairedData) -> None:
+    """Raises UnhazeError if the last of the pairs that the data claim to have is not there."""
+    if not isinstance(data, PairedData):
+        return
+    try:
+        data.pair(len(data) - 1)
+    except (LookupError, OSError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise UnhazeError(
+            f"data '{name}' have a length of {len(data)}, and pair {len(data) - 1} is not there"
+            f" ({why}); correct `__len__` or `pair`"
+        ) from error
 
 
 def make_fabric(recipe: Recipe) -> Fabric:
@@ -135,8 +151,8 @@ def make_fabric(recipe: Recipe) -> Fabric:
     if size < processes or (even and size % processes):
         expected = f"a multiple of {processes}" if even else f"at least {processes}"
         raise UnhazeError(
-            f"{processes} processes share {size} samples, schedule.batch over schedule.accumulate;"
-            f" expected {expected}"
+            f"{processes} processes share {counted(size, 'sample')}, schedule.batch over"
+            f" schedule.accumulate; expected {expected}"
         )
     torch.set_float32_matmul_precision("high")
     return fabric

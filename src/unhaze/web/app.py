@@ -23,6 +23,7 @@ from fastapi.responses import (
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unhaze.errors import UnhazeError
 from unhaze.validation import nearest
@@ -92,7 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def add_page(app: FastAPI) -> None:
     """Adds the page at /, its files, and a plain description of the API at /docs."""
 
-    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.get("/", include_in_schema=False)
     def page(request: Request, token: str = "") -> Response:
         return entry.admit(request, token) if token else FileResponse(PAGE / "index.html")
 
@@ -105,6 +106,7 @@ def add_page(app: FastAPI) -> None:
 
 def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, clearer: Clearer) -> None:
     """Adds the middleware; the last one added runs first."""
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings, desk=clearer.desk)
     if settings.origins:
         app.add_middleware(
@@ -196,4 +198,22 @@ def methods_of(app: FastAPI, request: Request) -> set[str]:
     for route in (*app.routes, *(each for router in routers for each in router.routes)):
         if not isinstance(route, Mount) and route.matches(request.scope)[0] is not Match.NONE:
             found |= set(getattr(route, "methods", None) or ())
-    return found
+    return found | {"HEAD"} if "GET" in found else found
+
+
+class HeadAsGet:
+    """Middleware that answers HEAD on every path that has GET: as GET, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = message | {"body": b""}
+            await send(message)
+
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            await self.app(scope | {"method": "GET"}, receive, send_head)
+        else:
+            await self.app(scope, receive, send)

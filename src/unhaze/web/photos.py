@@ -136,7 +136,7 @@ async def photo_result(
         written.file,
         media_type=media_type(suffix),
         filename=safe_name(item.name, suffix),
-        headers=facts_of(item, time.perf_counter() - started, written.lost),
+        headers=facts_of(item, time.perf_counter() - started, written.notes),
         background=BackgroundTask(written.file.unlink, missing_ok=True),
     )
 

@@ -1,11 +1,11 @@
 """Media types of responses, and the errors that all routes share."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
+from unhaze.outputs import Notes
 from unhaze.web.upload_store import Kept
 from unhaze.web.uploads import FILE
 
@@ -64,13 +64,11 @@ FACTS = {
     "Unhaze-Model": ("The model that looked at it.", "string"),
     "Unhaze-Seconds": ("The work on it.", "number"),
     "Unhaze-Size": ("WIDTHxHEIGHT in pixels.", "string"),
-    "Unhaze-Lost": (
-        "What the result lacks of the upload, and a cast that stays; without either not sent.",
-        "string",
-    ),
+    "Unhaze-Lost": ("What the result lacks of the upload; if nothing, not sent.", "string"),
+    "Unhaze-Notes": ("That the cast of dust or smoke stays; if none does, not sent.", "string"),
 }
 EXPOSED = tuple(FACTS)  # for pages of other sites that may use the API
-MOST_LOST = 1000  # characters
+MOST = 1000  # characters
 
 
 def content(*media_types: str, facts: bool = False) -> Responses:
@@ -85,16 +83,17 @@ def content(*media_types: str, facts: bool = False) -> Responses:
     return {200: success}
 
 
-def facts_of(item: Kept, seconds: float, lost: Iterable[str]) -> dict[str, str]:
+def facts_of(item: Kept, seconds: float, notes: Notes) -> dict[str, str]:
     """Returns the headers of `FACTS` for a result."""
     headers = {
         "Unhaze-Model": item.model,
         "Unhaze-Seconds": f"{seconds:.3f}",
         "Unhaze-Size": f"{item.width}x{item.height}",
     }
-    words = "; ".join(lost).encode("ascii", "replace").decode()
-    if words:
-        headers["Unhaze-Lost"] = " ".join(words.split())[:MOST_LOST]
+    for name, said in (("Unhaze-Lost", notes.lost), ("Unhaze-Notes", notes.remarks)):
+        words = "; ".join(said).encode("ascii", "replace").decode()
+        if words:
+            headers[name] = " ".join(words.split())[:MOST]
     return headers
 
 

@@ -129,6 +129,6 @@ async def dehaze(request: Request, query: Annotated[parameters.Dehaze, Query()])
         item.folder / f"result{item.suffix}",
         media_type=media_type(item.suffix),
         filename=item.result_name,
-        headers=facts_of(item, item.seconds, item.lost),
+        headers=facts_of(item, item.seconds, item.notes),
         background=BackgroundTask(clearer.uploads.remove, item.id),
     )

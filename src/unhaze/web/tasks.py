@@ -12,10 +12,10 @@ import numpy as np
 import pyvips
 
 from unhaze import photo as photos
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.formats import NAMED
 from unhaze.image import to_u8
-from unhaze.outputs import AS_MODEL, SAME, Controls, Output, noted
+from unhaze.outputs import AS_MODEL, SAME, Controls, Notes, Output, noted
 from unhaze.photo.picture import ICC
 from unhaze.photo.savers import SAVERS
 from unhaze.restore.analysis import analysis_image
@@ -25,6 +25,7 @@ from unhaze.restore.models import FRAME_ANALYSIS
 from unhaze.restore.preview import Preview
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video.containers import SERVICE_DEMUXERS
+from unhaze.restore.video.streams import HEAD, is_video_head
 from unhaze.web.negotiation import choose
 from unhaze.web.settings import Settings
 from unhaze.web.upload_store import Kept
@@ -66,6 +67,9 @@ def load(models: Models, model: str) -> None:
 
 def receive(models: Models, item: Kept, bands: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Reads the header of a photo. UnhazeError: it is no picture or has too many pixels."""
+    with item.source.open("rb") as file:
+        if is_video_head(file.read(HEAD)):
+            raise UnhazeError("this is a video; send videos to /v1/videos")
     limit = models.settings.max_pixels
     with photos.open_photo(item.source, max_pixels=limit, bands=bands) as opened:
         height, width, _ = opened.shape
@@ -80,11 +84,12 @@ def look(models: Models, item: Kept, model: str) -> dict[str, Any]:
     started = time.perf_counter()
     facts = receive(models, item)
     restorer = models.restorer(model, models.settings.analysis)
-    with photos.open_photo(item.source) as opened:
+    with noted(item.source) as notes, photos.open_photo(item.source) as opened:
         seen = restorer.look(opened)
     np.savez(item.folder / "preview.npz", hazy=seen.hazy, maps=seen.maps)
     name = restorer.name_for(facts["height"], facts["width"])
-    return facts | {"model": name, "seconds": time.perf_counter() - started}
+    facts |= {"model": name, "seconds": time.perf_counter() - started}
+    return facts | {"notes": Notes(remarks=notes.remarks)}
 
 
 @dataclass(frozen=True)
@@ -123,17 +128,17 @@ class Order:
 
 @dataclass(frozen=True)
 class Written:
-    """A result, and what of the photo it does not hold."""
+    """A result, and what is to be known about it."""
 
     file: Path
-    lost: tuple[str, ...]
+    notes: Notes
 
 
 def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -> dict[str, Any]:
     """Writes the restored photo to `result` in the folder of the item."""
     started = time.perf_counter()
     restorer = models.restorer(model, analysis).controlled(order.controls)
-    with noted(item.source) as lost:
+    with noted(item.source) as notes:
         output = order.how()
         facts = receive(models, item, output.channels)
         facts["suffix"] = order.suffix(facts["suffix"])
@@ -141,7 +146,7 @@ def clear(models: Models, item: Kept, model: str, analysis: int, order: Order) -
         restorer.restore_file(item.source, target, strength=order.strength, output=output)
     name = restorer.name_for(facts["height"], facts["width"])
     seconds = time.perf_counter() - started
-    return facts | {"model": name, "seconds": seconds, "lost": tuple(lost)}
+    return facts | {"model": name, "seconds": seconds, "notes": notes}
 
 
 def write_result(models: Models, item: Kept, order: Order) -> Written:
@@ -152,10 +157,12 @@ def write_result(models: Models, item: Kept, order: Order) -> Written:
     restorer = models.restorer(item.model, models.settings.analysis).controlled(order.controls)
     # The kept analysis is that of the model alone; controls need another field.
     seen = _seen(models, item) if order.strength and order.controls == AS_MODEL else None
-    with noted(item.source) as lost:
+    with noted(item.source) as notes:
         how = {"strength": order.strength, "output": order.how()}
         restorer.restore_file(item.source, target, seen=seen, **how)
-    return Written(target, tuple(lost))
+    if seen is not None:
+        notes.remarks.extend(item.notes.remarks)
+    return Written(target, notes)
 
 
 def preview(models: Models, item: Kept, side: str, size: int) -> bytes:
@@ -208,8 +215,8 @@ def clear_video(
     suffix: str,
     encoding: Encoding | None = None,
     controls: Controls = AS_MODEL,
-) -> tuple[str, ...]:
-    """Writes the restored video to `result` and returns facts for its client. Reports progress as
+) -> Notes:
+    """Writes the restored video to `result` and returns the notes on it. Reports progress as
     (frames done, total frames, seconds).
     """
     from unhaze.restore.video import restore_video
@@ -223,7 +230,7 @@ def clear_video(
     def watch(done: int, frames: int | None, seconds: float) -> None:
         models.tell(done, frames, seconds)
         if done > passes * settings.max_frames:
-            raise UnhazeError(f"over the limit of {settings.max_frames} frames")
+            raise UnhazeError(f"over the limit of {counted(settings.max_frames, 'frame')}")
 
     report = restore_video(
         item.source,
@@ -235,7 +242,7 @@ def clear_video(
         demuxers=SERVICE_DEMUXERS,
         max_pixels=settings.max_frame_pixels,
     )
-    return report.notes
+    return Notes(remarks=list(report.notes))
 
 
 def check_video(models: Models, source: Path) -> int | None:

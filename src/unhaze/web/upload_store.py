@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unhaze.outputs import Notes
 from unhaze.scratch import PREFIX, lease, remove_leftovers
 
 
@@ -29,7 +30,7 @@ class Kept:
     """One photo, video or request. `folder` holds its files, `name` is the client's name for it.
 
     client: its owner. state: waiting, running, done or failed; waiting and running items are not
-    removed. suffix: of the result. lost: what of the upload the result does not hold. done, frames:
+    removed. suffix: of the result. notes: on the result. done, frames:
     progress of a video, and the total if known. used: time of the last use; asked: when its client
     last requested it.
     """
@@ -41,7 +42,7 @@ class Kept:
     client: str = ""
     model: str = ""
     suffix: str = ""
-    lost: tuple[str, ...] = ()
+    notes: Notes = field(default_factory=Notes)
     width: int = 0
     height: int = 0
     seconds: float = 0.0

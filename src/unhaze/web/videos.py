@@ -106,7 +106,7 @@ def restore_kept(
         item.used = time.monotonic()
 
     try:
-        item.lost = clearer.workers.call(
+        item.notes = clearer.workers.call(
             tasks.clear_video,
             *(item, model, strength, item.suffix, *how_written),
             stop=Unwanted(stop, item, settings.forgotten_seconds),
@@ -181,5 +181,5 @@ def entry(item: Kept) -> VideoEntry:
         frames=item.frames,
         seconds=item.seconds,
         error=item.error,
-        notes=item.lost,
+        notes=item.notes.all,
     )

@@ -277,5 +277,5 @@ def test_a_single_wild_time_does_not_part_sound_and_picture(seconds, suffix, tmp
     assert abs(steps - 0.04).max() < 0.005, "every picture when it is due"
     assert abs(pictures[-1] - pictures[0] - 3.96) < 0.01
     assert abs((sound[-1] - sound[0]) - 4.0) < 0.1
-    assert [note for note in report.notes if "invalid timestamps" in note]
+    assert [note for note in report.notes if "invalid timestamp" in note]
     assert not [note for note in report.notes if "jump" in note]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from unhaze.atomic import check_target
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.extras import explain_missing
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import check_strength
@@ -310,7 +310,7 @@ def _keep_partial(file: "TargetFile", target: Path, state: RunState) -> None:
     if state.frames:
         name = _partial_name(target)
         file.copy(name)
-        log.warning("stopped after %d frames; they are in '%s'", state.frames, name)
+        log.warning("stopped after %s; they are in '%s'", counted(state.frames, "frame"), name)
 
 
 def _partial_name(target: Path) -> Path:

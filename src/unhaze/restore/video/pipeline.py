@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
 from unhaze.restore.video.ahead import Ahead, timed
@@ -213,22 +213,23 @@ def report_of(
 
 def _resume_note(output: "Output") -> tuple[str, ...]:
     kept = 0 if output.journal is None else output.journal.kept
-    return (f"reused {kept} frames of an earlier run",) if kept else ()
+    return (f"reused {counted(kept, 'frame')} of an earlier run",) if kept else ()
 
 
 def _damage_notes(reading: "Reading", state: RunState, path: Path | None) -> Iterator[str]:
     """`path`: of the source; None if it is not a file, whose duration would be known."""
     damage = reading.damage
     if damage.places:
-        yield f"skipped {damage.places} damaged places in the source"
+        yield f"skipped {counted(damage.places, 'damaged place')} in the source"
     if reading.clock.leaps:
-        yield f"the timestamps of the source jump {reading.clock.leaps} times; parts were joined"
+        times = counted(reading.clock.leaps, "time")
+        yield f"the timestamps of the source jump {times}; parts were joined"
     if reading.clock.wild:
-        yield f"ignored {reading.clock.wild} invalid timestamps of the source"
+        yield f"ignored {counted(reading.clock.wild, 'invalid timestamp')} of the source"
     if damage.returns:
-        yield f"the source was lost {damage.returns} times and reconnected"
+        yield f"the source was lost {counted(damage.returns, 'time')} and reconnected"
     if reading.pace is not None and reading.pace.left_out:
-        yield f"dropped {reading.pace.left_out} frames that came too late to be restored"
+        yield f"dropped {counted(reading.pace.left_out, 'frame')} that came too late to be restored"
     if damage.end is not None:
         yield f"reading the source ended at {state.last:.1f} s: {damage.end}"
     reached = reading.reached.get(reading.video.index, 0.0)

@@ -23,7 +23,7 @@ import numpy as np
 
 from unhaze import photo
 from unhaze.atomic import check_target, make_folder
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.outputs import AS_SOURCE, Output
 from unhaze.photo import Photo, Traits
 from unhaze.photo.picture import ICC
@@ -231,7 +231,7 @@ def _split(
         if not writers.done:
             raise UnhazeError("no frame could be decoded in the requested part")
         size, places = reading.size[::-1], reading.damage.places
-        notes = (f"skipped {places} damaged places in the source",) * (places > 0)
+        notes = (f"skipped {counted(places, 'damaged place')} in the source",) * (places > 0)
         return _report(source, target, writers.done, begin, size, moment, seconds, notes)
 
 

@@ -17,7 +17,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from unhaze.atomic import new_file
-from unhaze.errors import UnhazeError
+from unhaze.errors import UnhazeError, counted
 from unhaze.restore.video.ahead import Ahead, timed
 from unhaze.restore.video.clock import base_of
 from unhaze.restore.video.codecs import carried_by, left_out
@@ -134,12 +134,13 @@ def _finish(output: Output) -> None:
         _mux_copies(output, track.take(None))
     lost = sum(track.lost for track in output.copies.values() if isinstance(track, Sound))
     if lost:
-        output.notes.append(f"skipped {lost} damaged places in the audio")
+        output.notes.append(f"skipped {counted(lost, 'damaged place')} in the audio")
     if said := left_out(output.carried, output.chosen.encoder.encoder, output.codec):
         output.notes.append(said)
     if output.refused:
         output.notes.append(
-            f"lost {output.refused} packets of copied streams, which the container refused"
+            f"lost {counted(output.refused, 'packet')} of copied streams,"
+            " which the container refused"
         )
     output.container.close()
 

@@ -1,0 +1,102 @@
+"""Studies at equal budgets: what is run, and what goes on."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from unhaze.config import load_config
+
+ROOT = Path(__file__).parents[2]
+RECORD = {"data": "sots-indoor-part", "protocol": "aecr", "images": 80, "fade": None}
+RECORD |= {"params": 2_614_229, "model": "run", "training": {"samples": 3000}}
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("run_study", ROOT / "tools" / "run_study.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["run_study"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["run_study"]
+
+
+def test_every_arm_is_a_recipe_that_its_overlay_fits(tool):
+    for study in tool.STUDIES.values():
+        overlay = ROOT / "recipes" / "overlays" / f"{study.overlay}.toml"
+        recipes = [
+            load_config(ROOT / "recipes" / f"{arm.recipe}.toml", arm.settings, overlays=[overlay])
+            for arm in study.arms
+        ]
+        budgets = {(each.augment.crop, each.schedule.batch, each.data.name) for each in recipes}
+        assert len(budgets) == 1, "equal crops, batches and data"
+        if study.minutes is None:
+            assert len({each.schedule.steps for each in recipes}) == 1
+    rates = [
+        (each.losses["contrastive"].weight, each.losses["contrastive"].arguments)
+        for arm in tool.STUDIES["cr-arms"].arms
+        for each in [load_config(ROOT / "recipes" / f"{arm.recipe}.toml", arm.settings)]
+    ]
+    assert [(weight, a["positives"], a["negatives"]) for weight, a in rates] == [
+        *((0, 1, 1), (0.1, 1, 0), (0.1, 1, 1), (0.1, 1, 10), (0.1, 10, 1), (0.1, 10, 10)),
+    ]
+
+
+class Machine:
+    """Stands for the commands: a step takes 0.5 s of processor time, loading 3 s."""
+
+    def __init__(self):
+        self.calls: list[tuple[str, str, int]] = []
+
+    def __call__(self, words):
+        verb, settings = words[3], [each for each in words if "=" in each]
+        if verb == "eval":
+            (file,) = (each.partition("=")[2] for each in words if each.startswith("--result="))
+            Path(file).write_text(json.dumps(RECORD | {"psnr": 25.0, "ssim": 0.9}))
+            self.calls.append(("eval", Path(words[4]).name, 0))
+            return 1.0, 1.0
+        steps = [each.partition("=")[2] for each in settings if each.startswith("schedule.steps")]
+        number, folder = int(steps[-1]) if steps else 300, Path(words[words.index("--resume") + 1])
+        folder.mkdir(parents=True, exist_ok=True)
+        if words[4].endswith("table1/kddn.toml"):
+            (teacher,) = (each.partition("=")[2] for each in settings if "teacher" in each)
+            assert Path(teacher).is_dir()
+        (folder / "best.safetensors").touch()
+        (folder / "log.jsonl").write_text(json.dumps({"step": number, "validation_psnr": 26.5}))
+        if not folder.name.startswith(".try"):
+            self.calls.append(("train", folder.name, number))
+        return 3 + 0.5 * number, 900.0
+
+
+def test_a_study_gives_equal_times_and_continues(tool, tmp_path, monkeypatch, capsys):
+    machine = Machine()
+    monkeypatch.setattr(tool, "run", machine)
+    words = ["run_study", "table1", "--out", "runs", "--nyu", "n", "--pictures", "p", "--vgg", "v"]
+    monkeypatch.setattr(sys, "argv", [*words, "--results", "found", "--only", "kddn", "aodnet"])
+    monkeypatch.chdir(tmp_path)
+    tool.main()
+    # Half an hour at 0.5 s; KDDN and its teacher share it.
+    expected = [("train", "aodnet-1", 3600), ("eval", "aodnet-1", 0)]
+    expected += [
+        ("train", "kddn-teacher-1", 1800),
+        ("train", "kddn-1", 1800),
+        ("eval", "kddn-1", 0),
+    ]
+    assert machine.calls == expected
+    record = json.loads((tmp_path / "found" / "table1" / "kddn-1.json").read_text())
+    assert record["study"] == {
+        **{"arm": "KDDN", "place": 5, "seed": 1, "validation_psnr": 26.5},
+        **{"cpu_seconds": 1806, "peak_mb": 900, "minutes": 30},
+    }
+    tool.main()
+    assert machine.calls == expected, "what is done is not done again"
+    (tmp_path / "found" / "table1" / "kddn-1.json").unlink()
+    tool.main()
+    assert machine.calls == [*expected, ("eval", "kddn-1", 0)], "nor trained again"
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--try-steps", "4"])
+    capsys.readouterr()
+    tool.main()
+    assert "kddn: 0.50 s a step, 0.9 GB" in capsys.readouterr().out
