@@ -2,7 +2,8 @@
 
 `python tools/count_walks.py [photo|step|frame|request]...`: a photo by the command, a training
 batch and its step, a video by the command, a request of the service in its worker. Each trip is
-made twice and counted the second time, when everything is imported. `-v` lists the files.
+made twice and counted the second time, when everything is imported. `-v` lists the files, and in
+each the functions in the order of their first call.
 """
 
 import sys
@@ -24,13 +25,14 @@ VALLEY = ROOT / "samples" / "valley.jpg"
 Trip = Callable[[], object]
 
 
-def touched(trip: Trip) -> list[str]:
-    """Files of the package whose functions a trip calls, in any thread."""
-    files: set[str] = set()
+def touched(trip: Trip) -> dict[str, list[str]]:
+    """Files of the package with the functions that a trip calls, in any thread."""
+    called: dict[str, dict[str, None]] = {}
 
     def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_name != "<module>":
-            files.add(frame.f_code.co_filename)
+        file, name = frame.f_code.co_filename, frame.f_code.co_qualname.partition(".<")[0]
+        if event == "call" and name != "<module>" and file.startswith(SOURCE):
+            called.setdefault(file[len(SOURCE) + 1 :], {})[name] = None
 
     threading.setprofile(note)
     sys.setprofile(note)
@@ -39,7 +41,7 @@ def touched(trip: Trip) -> list[str]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    return sorted(file[len(SOURCE) + 1 :] for file in files if file.startswith(SOURCE))
+    return {file: list(called[file]) for file in sorted(called)}
 
 
 def photo(folder: Path) -> Trip:
@@ -107,7 +109,9 @@ def main(words: list[str]) -> None:
             trip = TRIPS[name](Path(folder))
             trip()
             files = touched(trip)
-        print(f"{name}: {len(files)} files", *(files if "-v" in words else ()), sep="\n    ")
+        print(f"{name}: {len(files)} files")
+        if "-v" in words:
+            print(*(f"    {file}: {', '.join(names)}" for file, names in files.items()), sep="\n")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from unhaze.config import load_config
 
 ROOT = Path(__file__).parents[1]
 CR = "losses.contrastive"
-FEW = ("data.scenes=[0, 20]", "validation.scenes=[1349, 1350]")  # where only time is measured
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,15 @@ STUDIES = {
         ),
         minutes=30,
     ),
+    "unpaired": Study(
+        "unpaired-cpu",
+        (1, 2, 3),
+        (
+            Arm("cddgan", "CDD-GAN, reconstructed", "unpaired/nyu"),
+            Arm("frozen", "frozen negatives", "unpaired/frozen-negatives"),
+            Arm("cyclegan", "no contrast (CycleGAN)", "unpaired/cyclegan"),
+        ),
+    ),
 }
 
 
@@ -110,7 +118,7 @@ def attempt(given: argparse.Namespace, study: Study, arm: Arm) -> None:
     """Prints the processor seconds of a step and the memory of an arm."""
     settings, teacher = [], given.out / f".try-teacher-{os.getpid()}"
     if arm.teacher:
-        made = [*FEW, "schedule.steps=2", "watch.validate_limit=1"]
+        made = [*few(arm), "schedule.steps=2", "watch.validate_limit=1"]
         run(train_words(given, study, Arm("", "", arm.teacher), seed=0, settings=made, out=teacher))
         settings = [f"method.teacher={teacher}"]
     seconds, memory = step_seconds(given, study, arm, steps=given.try_steps, settings=settings)
@@ -125,8 +133,8 @@ def step_seconds(
     times = []
     for number in (2, 2 + steps):
         out = given.out / f".try-{arm.name}-{os.getpid()}"
-        few = [*settings, f"schedule.steps={number}", "watch.validate_limit=1", *FEW]
-        seconds, memory = run(train_words(given, study, arm, seed=0, settings=few, out=out))
+        short = [*settings, f"schedule.steps={number}", "watch.validate_limit=1", *few(arm)]
+        seconds, memory = run(train_words(given, study, arm, seed=0, settings=short, out=out))
         shutil.rmtree(out)
         times.append(seconds)
     return (times[1] - times[0]) / steps, memory
@@ -201,7 +209,8 @@ def train_words(
 ) -> list[str]:
     """The command of one run; it starts `out`, or goes on there for ten minutes."""
     recipe = ROOT / "recipes" / f"{arm.recipe}.toml"
-    table = [f"seed={seed}", f"data.root={given.nyu}", f"validation.root={given.nyu}"]
+    table = [f"seed={seed}"]
+    table += [f"{part}.root={given.nyu}" for part in (*data_tables(arm), "validation")]
     losses = load_config(recipe).losses.keys() & {"contrastive", "perceptual"}
     table += [f"losses.{loss}.weights={given.vgg}" for loss in sorted(losses)]
     words = [*unhaze("train"), str(recipe)]
@@ -209,6 +218,18 @@ def train_words(
     for each in (*table, *arm.settings, *settings):
         words += ["--set", each]
     return [*words, "--resume", str(out), "--budget-minutes", "20"]
+
+
+def data_tables(arm: Arm) -> tuple[str, ...]:
+    """The tables of a recipe that name NYU's scenes for training."""
+    config = load_config(ROOT / "recipes" / f"{arm.recipe}.toml")
+    return ("data.hazy", "data.clear") if config.data.name == "unpaired" else ("data",)
+
+
+def few(arm: Arm) -> list[str]:
+    """Settings for few scenes, where only time is measured."""
+    tables = enumerate((*data_tables(arm), "validation"))
+    return [f"{table}.scenes=[{20 * place}, {20 * place + 20}]" for place, table in tables]
 
 
 def unhaze(verb: str) -> list[str]:

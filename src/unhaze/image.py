@@ -20,7 +20,7 @@ processes: set[int] = set()  # in which libvips was used: this one, and any that
 def check_process() -> None:
     """Raises UnhazeError in a process forked from one that has called this, which opens pictures.
 
-    A fork has no copies of libvips' threads, and would wait for them for ever.
+    A fork has no copies of libvips' threads, and would wait for them without end.
     """
     processes.add(os.getpid())
     if len(processes) > 1:

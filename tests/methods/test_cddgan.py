@@ -17,6 +17,7 @@ from unhaze.nets import create_net
 
 SMALL = {"layers": [4, 12], "patches": 16, "dimension": 16, "noise": 4, "count": 8}
 SMALL |= {"critic_width": 4, "pool": 2}
+PHYSICAL = {"head": "haze", "norm": "none", "shrink": 2}
 
 
 def method(net: dict | None = None, *, lr: float = 2e-4, **arguments) -> CDDGAN:
@@ -190,7 +191,7 @@ def test_frozen_negatives_stay_as_they_started():
         ({"attached": False, "layers": [0, 8]}, {"cycle", "identity", "contrast", "spread"}),
     ],
 )
-@pytest.mark.parametrize("net", [{}, {"head": "haze", "norm": "none", "shrink": 2}])
+@pytest.mark.parametrize("net", [{}, PHYSICAL])
 def test_every_choice_learns(net, arguments, terms):
     always = {"critic_clear", "critic_hazy", "adversarial_clear", "adversarial_hazy", "total"}
     full = method(net, **arguments)
@@ -202,6 +203,40 @@ def test_every_choice_learns(net, arguments, terms):
     assert any(
         not torch.equal(*pair) for pair in zip(before, weights_of(full.networks["restorer"]))
     )
+
+
+@pytest.mark.parametrize("contrast", [0.0, 1.0])
+def test_a_hazer_that_is_given_the_haze_learns_where_it_is(contrast):
+    """Identity asks nothing of it any more: without haze, it changes nothing."""
+    full = method(PHYSICAL, densities=[0.5, 2.0], contrast=contrast)
+    before = {name: weights_of(full.networks[name]) for name in ("restorer", "hazer")}
+    made, _ = full.make(batch(size=2))
+    torch.testing.assert_close(made["same_hazy"], batch(size=2).hazy)
+    terms = full.step([batch(size=2)], 2e-4)
+    assert all(value.isfinite() for value in terms.values())
+    for name, weights in before.items():
+        assert any(not torch.equal(*each) for each in zip(weights, weights_of(full.networks[name])))
+
+
+def test_cycles_are_given_what_was_removed_and_clear_pictures_another_haze(monkeypatch):
+    full = method(PHYSICAL, densities=[0.5, 2.0], contrast=0.0)
+    hazer, given = full.generators["hazer"], []
+
+    def seen(image, layers, haze=None):
+        given.append(haze)
+        return type(hazer).translate(hazer, image, layers, haze)
+
+    monkeypatch.setattr(hazer, "translate", seen)
+    full.make(batch(size=3))
+    _, _, found = full.generators["restorer"].translate(batch(size=3).hazy, ())
+    other, nothing, removed = given
+    assert nothing.depth.abs().max() == 0
+    for one, same in zip(removed, found):
+        assert one.requires_grad and torch.equal(one, same)
+    assert not other.depth.requires_grad and not other.airlight.requires_grad
+    factors = other.depth / found.depth.roll(1, 0).clamp(min=0.05)
+    assert 0.5 <= factors.min() < factors.max() <= 2
+    assert (other.airlight - found.airlight.roll(1, 0)).abs().max() <= 0.2 + 1e-6
 
 
 def test_total_is_the_weighted_sum():
@@ -300,6 +335,10 @@ def test_a_step_is_a_function_of_what_a_checkpoint_holds():
         ({"momentum": 1.5}, "momentum is 1.5"),
         ({"critic_lr": -1.0}, "critic_lr"),
         ({"critic_width": 0}, "critic_width is 0"),
+        ({"densities": [0.5, 2.0]}, "net that predicts haze"),
+        ({"net": PHYSICAL, "densities": [2.0, 0.5]}, "two factors over 0"),
+        ({"net": PHYSICAL, "densities": [0.0, 1.0]}, "two factors over 0"),
+        ({"net": PHYSICAL, "densities": [0.5, 1.0, 2.0]}, "two factors over 0"),
     ],
 )
 def test_wrong_arguments(arguments, message):

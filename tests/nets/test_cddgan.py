@@ -10,6 +10,7 @@ from unhaze.nets import create_net
 from unhaze.nets.cddgan import (
     CDDGenerator,
     FreeNegatives,
+    Haze,
     NegativeGenerators,
     PatchCritic,
     ProjectionHeads,
@@ -74,7 +75,7 @@ def test_sampling_is_the_published_filters(size):
 @pytest.mark.parametrize("shrink", [1, 2])
 def test_features_are_met_on_the_way_and_the_encoder_stops_early(shrink):
     net = small(shrink=shrink)
-    restored, met = net.translate(picture(), LAYERS)
+    restored, met = net.translate(picture(), LAYERS)[:2]
     seen = net.encode(picture(), LAYERS)
     for layer, one, other in zip(LAYERS, met, seen):
         assert torch.equal(one, other)
@@ -100,7 +101,7 @@ def test_norm_says_which_blocks_have_one(norm, normalized):
     level = 0.3 * picture(), 0.3 * picture() + 0.4
     blind = (net.blocks[0](net.encode(level[0], (8,))[0]) * 0).sum() == 0
     assert blind
-    one, other = (net.translate(each, (12,))[1][0] for each in level)
+    one, other = (net.translate(each, (12,)).features[0] for each in level)
     erased = torch.allclose(one, other, atol=1e-3)
     assert erased == (norm != "none")
 
@@ -110,11 +111,28 @@ def test_heads_follow_the_haze_law():
     haze, veil = small(head="haze"), small(head="veil")
     predicted = torch.rand(1, 4, 32, 32)
     hazy = picture()
-    restored = haze.restored(hazy, predicted)
-    torch.testing.assert_close(veil.restored(restored, predicted), hazy, atol=1e-5, rtol=1e-5)
+    restored = haze.restored(hazy, predicted)[0]
+    torch.testing.assert_close(veil.restored(restored, predicted)[0], hazy, atol=1e-5, rtol=1e-5)
     airlight = torch.sigmoid(predicted[:, 1:].mean((2, 3), keepdim=True))
-    assert (veil.restored(hazy, predicted) - airlight).abs().mean() < (hazy - airlight).abs().mean()
+    assert (veil.restored(hazy, predicted)[0] - airlight).abs().mean() < (
+        hazy - airlight
+    ).abs().mean()
     assert (restored - airlight).abs().mean() > (hazy - airlight).abs().mean()
+
+
+def test_the_haze_that_is_given_is_the_haze_that_is_added():
+    """As much in the mean, in the given colour; the network chooses where."""
+    veil = small(head="veil")
+    veil.last.weight.data *= 50  # otherwise everywhere alike
+    clear = picture(2)
+    given = Haze(torch.tensor([0.0, 0.4]).view(2, 1, 1, 1), torch.rand(2, 3, 1, 1))
+    hazy, _, added = veil.translate(clear, (), given)
+    torch.testing.assert_close(added.depth, given.depth, atol=0.02, rtol=0)
+    assert torch.equal(added.airlight, given.airlight)
+    torch.testing.assert_close(hazy[0], clear[0])
+    depth = -torch.log((hazy[1] - given.airlight[1]) / (clear[1] - given.airlight[1])).mean(0)
+    assert depth.std() > 0.01
+    assert small(head="tanh").translate(clear, ()).haze is None
 
 
 def test_the_physics_starts_near_the_input_and_can_leave_it():
@@ -122,9 +140,9 @@ def test_the_physics_starts_near_the_input_and_can_leave_it():
     restored = net(picture())
     assert (restored - picture()).abs().mean() < 0.15
     clear_sky = torch.zeros(1, 4, 32, 32, requires_grad=True)
-    net.restored(picture(), clear_sky).sum().backward()
+    net.restored(picture(), clear_sky)[0].sum().backward()
     assert clear_sky.grad[:, 0].abs().mean() > 0.01
-    thick = net.restored(picture(), torch.full((1, 4, 32, 32), 1e6))
+    thick = net.restored(picture(), torch.full((1, 4, 32, 32), 1e6))[0]
     assert thick.isfinite().all()
 
 
@@ -133,10 +151,10 @@ def test_haze_is_smooth_where_the_network_sees_blocks():
     net = small(head="haze", norm="none", shrink=2)
     grey = torch.full((1, 3, 32, 32), 0.2)
     predicted = torch.zeros(1, 4, 16, 16)
-    low = net.restored(grey, predicted)
-    high = net.restored(grey, predicted + torch.tensor([0.01, 0, 0, 0]).view(1, 4, 1, 1))
+    low = net.restored(grey, predicted)[0]
+    high = net.restored(grey, predicted + torch.tensor([0.01, 0, 0, 0]).view(1, 4, 1, 1))[0]
     predicted[:, 0, :, ::2] = 0.01
-    painted = net.restored(grey, predicted)
+    painted = net.restored(grey, predicted)[0]
     assert painted.shape == grey.shape
     step = (painted[..., 1:] - painted[..., :-1]).abs().max()
     assert 0 < step < 0.51 * (high - low).abs().max()

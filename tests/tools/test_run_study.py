@@ -45,6 +45,14 @@ def test_every_arm_is_a_recipe_that_its_overlay_fits(tool):
     ]
 
 
+def test_few_scenes_of_each_table_where_only_time_is_measured(tool):
+    paired, unpaired = (tool.STUDIES[name].arms[0] for name in ("cr-arms", "unpaired"))
+    assert tool.few(paired) == ["data.scenes=[0, 20]", "validation.scenes=[20, 40]"]
+    hazy, clear, validation = tool.few(unpaired)
+    assert (hazy, clear) == ("data.hazy.scenes=[0, 20]", "data.clear.scenes=[20, 40]")
+    assert validation == "validation.scenes=[40, 60]"
+
+
 class Machine:
     """Stands for the commands: a step takes 0.5 s of processor time, loading 3 s."""
 

@@ -221,7 +221,9 @@ def test_eval_export_and_run_take_the_restorer_only(run, scenes, tmp_path, capsy
 
 def test_a_collapse_is_reported_once_by_the_run(recipe, tmp_path, monkeypatch, capsys):
     never = (Alarm("spread", 5.0, 6.0, 1, "the negatives no longer differ"),)
-    monkeypatch.setattr(sys.modules["unhaze.methods.cddgan"], "alarms", lambda undecided: never)
+    monkeypatch.setattr(
+        sys.modules["unhaze.methods.cddgan"], "adversarial_alarms", lambda undecided: never
+    )
     train(recipe, out=tmp_path / "run")
     alarms = [line for line in lines(tmp_path / "run") if "alarm" in line]
     assert [line["step"] for line in alarms] == [2]

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 MARK = ".unhazed"
 PHOTO_SUFFIXES = tuple(formats.SUFFIXES)
-# Pictures that programs leave in folders, and that nothing here reads.
+# Pictures that programs leave in folders, and for which there is no reader.
 UNREAD_SUFFIXES = {".hdr", ".jxr", ".wdp", ".svg", ".ai", ".eps", ".pdf", ".xcf", ".kra", ".ico"}
 URL_SCHEMES = ("http:", "https:", "ftp:", "rtsp:", "rtmp:", "rtmps:", "udp:", "srt:", "file:")
 NAMED = 8  # of files passed over, in one line

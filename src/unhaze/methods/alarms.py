@@ -1,5 +1,6 @@
 """Alarms of a training method: a term that stays out of its range is reported."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -38,3 +39,20 @@ class Watcher:
                 where = f"{value:.3g}, for {lasting} steps outside [{alarm.low:g}, {alarm.high:g}]"
                 lines.append(f"step {step}: {alarm.term} is {where}: {alarm.advice}")
         return lines
+
+
+def adversarial_alarms(undecided: float) -> tuple[Alarm, ...]:
+    """Returns those of critics and negatives.
+
+    undecided: loss of a critic that cannot distinguish real pictures.
+    """
+    critic = "under the range it tells every made picture, and generators learn nothing from it;"
+    critic += " over it, it diverges; try a lower method.critic_lr"
+    collapsed = "the negatives no longer differ by their noise (collapse); try a higher"
+    collapsed += " method.diversity or a lower method.negatives_lr"
+    low, high = 0.04 * undecided, 4 * undecided
+    return (
+        Alarm("critic_clear", low, high, 500, critic),
+        Alarm("critic_hazy", low, high, 500, critic),
+        Alarm("spread", 0.05, math.inf, 500, collapsed),
+    )

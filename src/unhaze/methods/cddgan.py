@@ -17,8 +17,9 @@ from unhaze.config import Optimizer
 from unhaze.data import UnpairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.losses.adversarial import ADVERSARIAL, reconstruction
-from unhaze.methods.alarms import Alarm
+from unhaze.methods.alarms import adversarial_alarms
 from unhaze.methods.contrast import TRAINED_NEGATIVES, Compared, Comparison, PatchContrast
+from unhaze.methods.given_haze import GivenHaze
 from unhaze.methods.memories import ImagePool, NegativeQueue
 from unhaze.methods.steps import (
     Setup,
@@ -61,6 +62,11 @@ class CDDGAN:
         generator, patches per layer, length of projected features and of noise, negatives per
         layer, temperature, and the share of itself that a momentum head keeps in each step.
     queue: number of negatives of earlier steps that are added in each layer.
+    densities: Differs: two factors, such as 0.5 and 2. The hazer adds the haze that the restorer
+        found in another hazy picture of the batch, its mean optical depth times a factor between
+        them and its airlight changed at random by up to 0.2; in the cycle, the haze that was
+        removed, which no picture without haze can tell; and none for the identity. Empty: it
+        chooses the haze (CycleGAN).
     gan: "lsgan" or "hinge". critic_width, critic_norm, critic_shrink: see `PatchCritic`.
         critic_lr, negatives_lr: learning rates as shares of the generators'. pool: number of
         generated pictures that are kept for each critic.
@@ -87,6 +93,7 @@ class CDDGAN:
         temperature: float = 0.07,
         momentum: float = 0.9,
         queue: int = 0,
+        densities: Sequence[float] = (),
         gan: str = "lsgan",
         critic_width: int = 64,
         critic_norm: str = "instance",
@@ -102,6 +109,7 @@ class CDDGAN:
         self.fabric, self.clip = setup.fabric, setup.clip
         self.momentum, self.exemplars = momentum, exemplars
         self.diversity, self.attached, self.encoder = diversity / dimension**0.5, attached, encoder
+        self.given_haze = GivenHaze(net, densities)
         self.layers, self.loss = tuple(layers) if contrast else (), lookup(ADVERSARIAL, gan, "gan")
         self.generators = {"restorer": net, "hazer": net.opposite()}
         self.networks: dict[str, nn.Module] = {**self.generators}
@@ -120,7 +128,7 @@ class CDDGAN:
         self.groups = groups(self.networks, train_negatives=negatives in TRAINED_NEGATIVES)
         self.optimizers = optimizers(self.fabric, self.groups, setup.optimizer)
         self.shares = {"critics": critic_lr, "negatives": negatives_lr, "generators": 1.0}
-        self.alarms, self.facts = alarms(self.loss.undecided), {}
+        self.alarms, self.facts = adversarial_alarms(self.loss.undecided), {}
 
     def step(self, batches: Sequence[UnpairedBatch], lr: float) -> dict[str, Tensor]:
         """Updates the critics, then the negative generators, then generators and heads.
@@ -168,14 +176,17 @@ class CDDGAN:
     def make(self, batch: UnpairedBatch) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
         """Generates all pictures that a term needs, and the encoders' features of their sources."""
         restorer, hazer = self.generators["restorer"], self.generators["hazer"]
-        sources = [("restored", restorer, batch.hazy), ("hazed", hazer, batch.clear)]
-        if self.weights["identity"] or (self.contrasts and self.exemplars == "identity"):
-            sources += [("same_clear", restorer, batch.clear), ("same_hazy", hazer, batch.hazy)]
         made, seen = {}, {}
-        for name, generator, image in sources:
-            made[name], seen[name] = generator.translate(image, self.layers)
+        made["restored"], seen["restored"], found = restorer.translate(batch.hazy, self.layers)
+        removed, other, nothing = self.given_haze(found)
+        sources = [("hazed", hazer, batch.clear, other)]
+        if self.weights["identity"] or (self.contrasts and self.exemplars == "identity"):
+            sources += [("same_clear", restorer, batch.clear, None)]
+            sources += [("same_hazy", hazer, batch.hazy, nothing)]
+        for name, generator, image, haze in sources:
+            made[name], seen[name], _ = generator.translate(image, self.layers, haze)
         if self.weights["cycle"]:
-            made["hazy_again"] = hazer(made["restored"])
+            made["hazy_again"] = hazer.translate(made["restored"], (), removed).picture
             made["clear_again"] = restorer(made["hazed"])
         return made, seen
 
@@ -327,17 +338,3 @@ def settle(networks: dict[str, nn.Module], device: torch.device) -> None:
     for net in networks.values():
         # PyTorch's overloads lack memory_format.
         net.to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
-
-
-def alarms(undecided: float) -> tuple[Alarm, ...]:
-    """Returns the alarms. undecided: loss of a critic that cannot distinguish real pictures."""
-    critic = "under the range it tells every made picture, and generators learn nothing from it;"
-    critic += " over it, it diverges; try a lower method.critic_lr"
-    collapsed = "the negatives no longer differ by their noise (collapse); try a higher"
-    collapsed += " method.diversity or a lower method.negatives_lr"
-    low, high = 0.04 * undecided, 4 * undecided
-    return (
-        Alarm("critic_clear", low, high, 500, critic),
-        Alarm("critic_hazy", low, high, 500, critic),
-        Alarm("spread", 0.05, math.inf, 500, collapsed),
-    )

@@ -47,7 +47,7 @@ def visibility_index(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
     before, after = (halved(dark_transmission(each / 255)) for each in (clear, restored))
     slope, other = (gradient(halved(each @ BT601)) for each in (clear, restored))
     seen = power(similarity(before, after, float(before.mean())), TRANSMISSION_POWER)
-    return weighed(seen * similarity(slope, other, GRADIENTS), 1 - np.minimum(before, after))
+    return weighted_mean(seen * similarity(slope, other, GRADIENTS), 1 - np.minimum(before, after))
 
 
 def realness_index(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
@@ -61,7 +61,7 @@ def realness_index(restored_hwc: np.ndarray, clear_hwc: np.ndarray) -> float:
     for axis in CHROMA:
         colour *= similarity(halved(clear @ axis), halved(restored @ axis), CHROMAS)
     alike = similarity(before, after, PHASES) * power(colour, CHROMA_POWER)
-    return weighed(alike, np.maximum(before, after))
+    return weighted_mean(alike, np.maximum(before, after))
 
 
 def prepared(picture_hwc: np.ndarray) -> np.ndarray:
@@ -82,7 +82,7 @@ def power(values: np.ndarray, exponent: float) -> np.ndarray:
     return (values.astype(complex) ** exponent).real
 
 
-def weighed(values: np.ndarray, weights: np.ndarray) -> float:
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> float:
     """The weighted mean of `values`; NaN if all weights are 0."""
     total = float(weights.sum())
     return float((values * weights).sum() / total) if total else math.nan

@@ -7,6 +7,7 @@ choices are stated and which are inferred. Reproduces: no published number.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,21 @@ DEEPEST = 3.0  # bound of the predicted optical depth
 NORMS = ("instance", "early", "none")
 
 
+class Haze(NamedTuple):
+    """Haze of pictures: mean optical depth (B,1,1,1), and airlight (B,3,1,1) in [0,1]."""
+
+    depth: Tensor
+    airlight: Tensor
+
+
+class Translation(NamedTuple):
+    """picture (B,3,H,W); features, see `CDDGenerator.encode`; haze that was removed or added."""
+
+    picture: Tensor
+    features: list[Tensor]
+    haze: Haze | None
+
+
 class CDDGenerator(nn.Module):
     """ResNet generator with anti-aliased sampling: 4x down, residual blocks, 4x up.
 
@@ -34,7 +50,7 @@ class CDDGenerator(nn.Module):
         "early" has none in the last third of the blocks and after them, "none" has none.
     head: "tanh", the picture itself. Differs: "haze" predicts the optical depth of the haze and one
         airlight A per picture, t = exp(-depth), restored = (hazy - A) / t + A; "veil", for the
-        other direction, adds such haze.
+        other direction, adds such haze, or as much as `translate` is given.
     shrink: Differs: the network sees the picture as blocks of shrink x shrink pixels (pixel
         unshuffle) and returns pictures in this way, but haze as one value per block; 1 is NEGCUT's
         network, 2 costs a quarter.
@@ -74,10 +90,15 @@ class CDDGenerator(nn.Module):
             bias_of(self.last).data = torch.tensor([0.1, 2.0, 2.0, 2.0])
 
     def forward(self, hazy: Tensor) -> Tensor:
-        return self.translate(hazy, ())[0]
+        return self.translate(hazy, ()).picture
 
-    def translate(self, hazy: Tensor, layers: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
-        """Returns the restored picture and the features of `layers` (see `encode`)."""
+    def translate(
+        self, hazy: Tensor, layers: Sequence[int], haze: Haze | None = None
+    ) -> Translation:
+        """Returns the restored picture, the features of `layers` (see `encode`) and the haze.
+
+        haze: for head "veil": the haze to add, of which the network predicts only where it is.
+        """
         height, width = hazy.shape[-2:]
         padded = self.pad(hazy)
         features, found = self.walk(padded, layers, whole=True)
@@ -85,7 +106,8 @@ class CDDGenerator(nn.Module):
         features = activate(self.up1(blur_up(features)), late)
         features = activate(self.up2(blur_up(features)), late)
         last = self.last(reflect(features, 3)).float()
-        return self.restored(padded, last)[..., :height, :width], found
+        picture, haze = self.restored(padded, last, haze)
+        return Translation(picture[..., :height, :width], found, haze)
 
     def encode(self, image: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """Returns features (B,C,h,w) of `image` (B,3,H,W) in [0,1], up to the last of `layers`.
@@ -143,23 +165,30 @@ class CDDGenerator(nn.Module):
                 found[12 + index] = features
         return features, [found[layer] for layer in layers]
 
-    def restored(self, padded: Tensor, last: Tensor) -> Tensor:
+    def restored(
+        self, padded: Tensor, last: Tensor, haze: Haze | None = None
+    ) -> tuple[Tensor, Haze | None]:
         """Computes the picture from the output of the last convolution, in float32."""
         if self.head == "tanh":
-            return (torch.tanh(functional.pixel_shuffle(last, self.shrink)) + 1) / 2
+            return (torch.tanh(functional.pixel_shuffle(last, self.shrink)) + 1) / 2, None
         if self.shrink > 1:
             # Smooth: with one value per pixel, generators paint textures for the critics.
             last = functional.interpolate(
                 last, scale_factor=self.shrink, mode="bilinear", align_corners=False
             )
-        # A bound of 0 without gradient below it would be a trap: without haze, cycles are
-        # perfect, and two generators that do nothing would never leave it. The other keeps 1/t
-        # under 20. One airlight per picture: with one per pixel, generators paint lakes.
-        depth = functional.leaky_relu(last[:, :1], 0.1)
-        transmission = torch.exp(-DEEPEST * torch.tanh(depth / DEEPEST))
+        # One airlight per picture: with one per pixel, generators paint lakes.
         airlight = torch.sigmoid(last[:, 1:].mean((2, 3), keepdim=True))
+        if haze is None:
+            # With a bound of 0, generators that do nothing would never leave their perfect cycles.
+            depth = functional.leaky_relu(last[:, :1], 0.1)
+        else:
+            shares = 0.1 + functional.softplus(last[:, :1])
+            depth = haze.depth * shares / shares.mean((2, 3), keepdim=True)
+            airlight = haze.airlight
+        depth = DEEPEST * torch.tanh(depth / DEEPEST)  # 1/t under 20
         change = remove_haze if self.head == "haze" else add_haze
-        return change(padded, transmission, airlight)
+        picture = change(padded, torch.exp(-depth), airlight)
+        return picture, Haze(depth.mean((2, 3), keepdim=True).clamp(min=0.0), airlight)
 
 
 class ResidualBlock(nn.Module):

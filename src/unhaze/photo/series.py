@@ -35,7 +35,7 @@ AV1_SPEED = 9  # of 10
 class Series:
     """frames: (H,W,3 or 4) uint8, each complete, in order. delays: milliseconds, one per frame.
 
-    plays: number of loops, 0 for ever. metadata: EXIF, XMP, ICC, as in `Traits`.
+    plays: number of loops, 0 without end. metadata: EXIF, XMP, ICC, as in `Traits`.
     """
 
     frames: Iterator[np.ndarray]

@@ -219,7 +219,7 @@ def _save_from(reading_end: int, save: Callable[[pyvips.Image], None], ended: Ev
         save(pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error"))
     finally:
         ended.set()
-        while os.read(reading_end, BLOCK):  # or the other end would wait for ever
+        while os.read(reading_end, BLOCK):  # or the other end would never return
             pass
         os.close(reading_end)
 

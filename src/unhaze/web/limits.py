@@ -176,7 +176,7 @@ class Body:
     def unread(self, send: Send) -> Send:
         """`send` of ASGI that reads and discards the rest of the body once a response begins.
 
-        The server would otherwise keep it and wait for ever to deliver it.
+        The server would otherwise keep it and never stop waiting to deliver it.
         """
 
         async def send_and_read(message: Message) -> None:

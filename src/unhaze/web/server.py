@@ -1,7 +1,7 @@
 """Runs the application on a socket with limits on connections and time, also of the shutdown.
 
 Hypercorn closes a connection that sends no complete request head within `IDLE_SECONDS`. uvicorn
-keeps such connections for ever (260 of them blocked its server), granian those that are silent.
+never closes such connections (260 of them blocked its server), granian those that are silent.
 """
 
 import asyncio

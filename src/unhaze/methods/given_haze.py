@@ -1,0 +1,45 @@
+"""The haze that a hazer is given to add, in place of what it would choose itself."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from unhaze.errors import UnhazeError
+from unhaze.nets.cddgan import CDDGenerator, Haze
+
+AIRLIGHT_CHANGE = 0.2
+AIRLIGHTS = (0.5, 1.0)
+LEAST_DEPTH = 0.05  # otherwise a restorer that finds no haze would never be shown any
+
+
+class GivenHaze:
+    """Chooses it from the haze that the restorer found in a batch.
+
+    densities: two factors of the optical depth of other pictures' haze; empty: no haze is given.
+    UnhazeError: they are no range, or `net` does not predict haze.
+    """
+
+    def __init__(self, net: CDDGenerator, densities: Sequence[float]):
+        self.densities = tuple(densities)
+        if not self.densities:
+            return
+        if net.head != "haze":
+            raise UnhazeError("method.densities needs a net that predicts haze: net.head = 'haze'")
+        low, high = densities[0], densities[-1]
+        if len(densities) != 2 or not 0 < low <= high < math.inf:
+            given = f"method.densities is {list(densities)}"
+            raise UnhazeError(f"{given}; expected two factors over 0, the smaller one first")
+
+    def __call__(self, found: Haze | None) -> tuple[Haze | None, Haze | None, Haze | None]:
+        """Returns `found` itself, for the cycle; haze for clear pictures: that of the next picture
+        of the batch, changed at random and without gradient; and none at all."""
+        if found is None or not self.densities:
+            return None, None, None
+        depth, airlight = (each.detach() for each in found)
+        low, high = self.densities
+        factor = low * (high / low) ** torch.rand_like(depth)
+        other = factor * depth.roll(1, 0).clamp(min=LEAST_DEPTH)
+        change = AIRLIGHT_CHANGE * (2 * torch.rand_like(depth) - 1)
+        colour = (airlight.roll(1, 0) + change).clamp(*AIRLIGHTS)
+        return found, Haze(other, colour), Haze(torch.zeros_like(depth), airlight)
