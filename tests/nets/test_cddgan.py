@@ -75,12 +75,12 @@ def test_sampling_is_the_published_filters(size):
 @pytest.mark.parametrize("shrink", [1, 2])
 def test_features_are_met_on_the_way_and_the_encoder_stops_early(shrink):
     net = small(shrink=shrink)
-    restored, met = net.translate(picture(), LAYERS)[:2]
+    translated = net.translate(picture(), LAYERS)
     seen = net.encode(picture(), LAYERS)
-    for layer, one, other in zip(LAYERS, met, seen):
+    for layer, one, other in zip(LAYERS, translated.features, seen):
         assert torch.equal(one, other)
         assert one.shape[1] == net.channels(layer)
-    assert torch.equal(restored, net(picture()))
+    assert torch.equal(translated.picture, net(picture()))
     sides = [each.shape[-1] * shrink for each in seen]
     assert sides == [32 + 6 * shrink, 32, 16, 8, 8]
     net.blocks[4].conv1.weight.data.fill_(torch.nan)
@@ -126,9 +126,10 @@ def test_the_haze_that_is_given_is_the_haze_that_is_added():
     veil.last.weight.data *= 50  # otherwise everywhere alike
     clear = picture(2)
     given = Haze(torch.tensor([0.0, 0.4]).view(2, 1, 1, 1), torch.rand(2, 3, 1, 1))
-    hazy, _, added = veil.translate(clear, (), given)
-    torch.testing.assert_close(added.depth, given.depth, atol=0.02, rtol=0)
-    assert torch.equal(added.airlight, given.airlight)
+    translated = veil.translate(clear, (), given)
+    hazy = translated.picture
+    torch.testing.assert_close(translated.haze.depth, given.depth, atol=0.02, rtol=0)
+    assert torch.equal(translated.haze.airlight, given.airlight)
     torch.testing.assert_close(hazy[0], clear[0])
     depth = -torch.log((hazy[1] - given.airlight[1]) / (clear[1] - given.airlight[1])).mean(0)
     assert depth.std() > 0.01

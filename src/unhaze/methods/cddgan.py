@@ -177,14 +177,16 @@ class CDDGAN:
         """Generates all pictures that a term needs, and the encoders' features of their sources."""
         restorer, hazer = self.generators["restorer"], self.generators["hazer"]
         made, seen = {}, {}
-        made["restored"], seen["restored"], found = restorer.translate(batch.hazy, self.layers)
-        removed, other, nothing = self.given_haze(found)
+        restored = restorer.translate(batch.hazy, self.layers)
+        made["restored"], seen["restored"] = restored.picture, restored.features
+        removed, other, nothing = self.given_haze(restored.haze)
         sources = [("hazed", hazer, batch.clear, other)]
         if self.weights["identity"] or (self.contrasts and self.exemplars == "identity"):
             sources += [("same_clear", restorer, batch.clear, None)]
             sources += [("same_hazy", hazer, batch.hazy, nothing)]
         for name, generator, image, haze in sources:
-            made[name], seen[name], _ = generator.translate(image, self.layers, haze)
+            translated = generator.translate(image, self.layers, haze)
+            made[name], seen[name] = translated.picture, translated.features
         if self.weights["cycle"]:
             made["hazy_again"] = hazer.translate(made["restored"], (), removed).picture
             made["clear_again"] = restorer(made["hazed"])

@@ -36,7 +36,7 @@ class GivenHaze:
         of the batch, changed at random and without gradient; and none at all."""
         if found is None or not self.densities:
             return None, None, None
-        depth, airlight = (each.detach() for each in found)
+        depth, airlight = found.depth.detach(), found.airlight.detach()
         low, high = self.densities
         factor = low * (high / low) ** torch.rand_like(depth)
         other = factor * depth.roll(1, 0).clamp(min=LEAST_DEPTH)

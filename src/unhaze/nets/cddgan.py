@@ -7,7 +7,7 @@ choices are stated and which are inferred. Reproduces: no published number.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +24,16 @@ DEEPEST = 3.0  # bound of the predicted optical depth
 NORMS = ("instance", "early", "none")
 
 
-class Haze(NamedTuple):
+@dataclass(frozen=True)
+class Haze:
     """Haze of pictures: mean optical depth (B,1,1,1), and airlight (B,3,1,1) in [0,1]."""
 
     depth: Tensor
     airlight: Tensor
 
 
-class Translation(NamedTuple):
+@dataclass(frozen=True)
+class Translation:
     """picture (B,3,H,W); features, see `CDDGenerator.encode`; haze that was removed or added."""
 
     picture: Tensor
@@ -51,9 +53,8 @@ class CDDGenerator(nn.Module):
     head: "tanh", the picture itself. Differs: "haze" predicts the optical depth of the haze and one
         airlight A per picture, t = exp(-depth), restored = (hazy - A) / t + A; "veil", for the
         other direction, adds such haze, or as much as `translate` is given.
-    shrink: Differs: the network sees the picture as blocks of shrink x shrink pixels (pixel
-        unshuffle) and returns pictures in this way, but haze as one value per block; 1 is NEGCUT's
-        network, 2 costs a quarter.
+    shrink: Differs: the network sees and returns pictures as blocks of shrink x shrink pixels
+        (pixel unshuffle), and haze as one value per block; 1 is NEGCUT's, 2 costs a quarter.
     """
 
     def __init__(
@@ -95,10 +96,7 @@ class CDDGenerator(nn.Module):
     def translate(
         self, hazy: Tensor, layers: Sequence[int], haze: Haze | None = None
     ) -> Translation:
-        """Returns the restored picture, the features of `layers` (see `encode`) and the haze.
-
-        haze: for head "veil": the haze to add, of which the network predicts only where it is.
-        """
+        """haze: for head "veil": the haze to add, of which the network predicts only the place."""
         height, width = hazy.shape[-2:]
         padded = self.pad(hazy)
         features, found = self.walk(padded, layers, whole=True)
