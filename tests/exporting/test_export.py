@@ -224,7 +224,8 @@ def test_broken_weights_leave_no_file(tmp_path):
     "source, out, message",
     [
         ("weights.safetensors", "model.onx", "must end in .onnx"),
-        ("weights.safetensors", "folder.onnx", "exists"),
+        ("weights.safetensors", "there.onnx", "exists; --overwrite replaces it"),
+        ("weights.safetensors", "folder.onnx", "not a regular file"),
         ("nothing.safetensors", "model.onnx", "nothing.safetensors"),
         ("picture.jpg", "model.onnx", "picture.jpg"),
         ("folder.onnx", "model.onnx", "run folder"),
@@ -234,6 +235,7 @@ def test_broken_weights_leave_no_file(tmp_path):
 def test_wrong_files_are_named(tmp_path, source, out, message):
     write_weights(tmp_path / "weights.safetensors", SHALLOW)
     (tmp_path / "picture.jpg").write_text("no picture")
+    (tmp_path / "there.onnx").write_text("an earlier export")
     (tmp_path / "folder.onnx").mkdir()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UnhazeError, match=message) as raised:
