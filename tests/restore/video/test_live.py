@@ -262,7 +262,7 @@ def test_a_lost_source_comes_back(port: int, tmp_path: Path):
     time.sleep(1)
     report = restore_video(url, target, restorer=Fixed(0.5), reconnect=6)
     thread.join()
-    assert "the source was lost 1 times and reconnected" in report.notes
+    assert "the source was lost 1 time and reconnected" in report.notes
     shown = frames_in(str(target))
     assert len(shown) == report.frames > 50
     with av.open(str(target)) as container:
