@@ -240,6 +240,19 @@ def test_cycles_are_given_what_was_removed_and_clear_pictures_another_haze(monke
     assert (other.airlight - found.airlight.roll(1, 0)).abs().max() <= 0.2 + 1e-6
 
 
+def test_the_hazer_of_a_strip_is_given_the_haze_of_the_hazy_picture():
+    full = method(PHYSICAL, densities=[0.5, 2.0], contrast=0.0)
+    given = batch(size=2)
+    restorer = full.generators["restorer"]
+    found = restorer.translate(given.hazy, ()).haze
+    columns = full.columns(restorer, given)
+    assert list(columns) == ["hazy", "restored", "hazy again", "clear", "hazed", "clear again"]
+    hazed = full.generators["hazer"].translate(given.clear, (), found).picture
+    assert torch.equal(columns["hazed"], hazed)
+    change = (columns["hazed"] - given.clear).abs().mean()
+    assert 0 < change < 0.3, "as little as the restorer finds before it is trained"
+
+
 def test_total_is_the_weighted_sum():
     full = method(adversarial=4.0, cycle=3.0, identity=2.0, contrast=0.5)
     terms = {name: value.item() for name, value in full.step([batch()], 2e-4).items()}

@@ -19,9 +19,9 @@ class Method:
     build: called with a `steps.Setup` and the method's own arguments. The result has
         `step(batches, lr)` and the attributes `networks`, `optimizers` and optionally `memories`,
         which a checkpoint saves. The network that is evaluated and exported is
-        `networks["restorer"]`; "hazer", if there is one, translates from clear to hazy. Optional:
-        `facts`, plain values that must be the same when a run is resumed, and `alarms`, the terms
-        to watch (alarms.py).
+        `networks["restorer"]`. Optional: `facts`, plain values that must be the same when a run is
+        resumed; `alarms`, the terms to watch (alarms.py); and `columns(restorer, batch)`, the
+        pictures of a strip by name, with averaged weights, if more than hazy, restored and clear.
     batch: the type of its batches. accumulates: whether a step takes several batches.
     """
 

@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from unhaze.config import Optimizer
 from unhaze.data import UnpairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.losses.adversarial import ADVERSARIAL, reconstruction
@@ -126,7 +124,10 @@ class CDDGAN:
             self.memories[f"queue-{name}"] = part.queue
         settle(self.networks, self.fabric.device)
         self.groups = groups(self.networks, train_negatives=negatives in TRAINED_NEGATIVES)
-        self.optimizers = optimizers(self.fabric, self.groups, setup.optimizer)
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            name: set_up_optimizer(self.fabric, group, setup.optimizer)
+            for name, group in self.groups.items()
+        }
         self.shares = {"critics": critic_lr, "negatives": negatives_lr, "generators": 1.0}
         self.alarms, self.facts = adversarial_alarms(self.loss.undecided), {}
 
@@ -191,6 +192,20 @@ class CDDGAN:
             made["hazy_again"] = hazer.translate(made["restored"], (), removed).picture
             made["clear_again"] = restorer(made["hazed"])
         return made, seen
+
+    def columns(self, restorer: CDDGenerator, batch: UnpairedBatch) -> dict[str, Tensor]:
+        """Returns the pictures of a strip; haze that is given is that of the hazy picture."""
+        hazer, restored = self.generators["hazer"], restorer.translate(batch.hazy, ())
+        haze = restored.haze if self.given_haze.densities else None
+        hazed = hazer.translate(batch.clear, (), haze).picture
+        return {
+            "hazy": batch.hazy,
+            "restored": restored.picture,
+            "hazy again": hazer.translate(restored.picture, (), haze).picture,
+            "clear": batch.clear,
+            "hazed": hazed,
+            "clear again": restorer(hazed),
+        }
 
     def comparisons(
         self, batch: UnpairedBatch, made: dict[str, Tensor], seen: dict[str, list[Tensor]]
@@ -323,13 +338,6 @@ def groups(networks: dict[str, nn.Module], *, train_negatives: bool) -> dict[str
         for group, start in starts.items()
     }
     return {group: nn.ModuleList(nets) for group, nets in members.items() if nets}
-
-
-def optimizers(
-    fabric: Fabric, groups: dict[str, nn.ModuleList], settings: Optimizer
-) -> dict[str, torch.optim.Optimizer]:
-    """Returns one optimizer per group."""
-    return {name: set_up_optimizer(fabric, group, settings) for name, group in groups.items()}
 
 
 def settle(networks: dict[str, nn.Module], device: torch.device) -> None:

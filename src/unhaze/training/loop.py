@@ -206,20 +206,16 @@ class Trainer:
             runs.append_log(self.folder, {"step": step, "alarm": line})
 
     def picture(self, writer: SummaryWriter, step: int, batch: Batch) -> None:
-        """Writes a strip hazy | restored | clear of up to four samples, with the hazer's."""
-        columns = {"hazy": batch.hazy[:4], "clear": batch.clear[:4]}
+        """Writes a strip hazy | restored | clear of up to four samples, or the method's columns."""
+        few = type(batch)(batch.hazy[:4], batch.clear[:4])
         with torch.no_grad(), self.fabric.autocast():
-            columns["restored"] = self.ema(columns["hazy"])
-            names = ["hazy", "restored", "clear"]
-            if "hazer" in self.method.networks:
-                hazer = self.method.networks["hazer"]
-                columns["hazy again"] = hazer(columns["restored"])
-                columns["hazed"] = hazer(columns["clear"])
-                columns["clear again"] = self.ema(columns["hazed"])
-                names[2:] = ["hazy again", "clear", "hazed", "clear again"]
-        rows = torch.cat([torch.cat(list(columns[name].float()), -2) for name in names], -1)
+            if hasattr(self.method, "columns"):
+                columns = self.method.columns(self.ema, few)
+            else:
+                columns = {"hazy": few.hazy, "restored": self.ema(few.hazy), "clear": few.clear}
+        rows = torch.cat([torch.cat(list(each.float()), -2) for each in columns.values()], -1)
         strip = rows.clamp(0, 1).cpu()
-        writer.add_image(" | ".join(names), strip, step)
+        writer.add_image(" | ".join(columns), strip, step)
         (self.folder / "strips").mkdir(exist_ok=True)
         pixels = (strip.permute(1, 2, 0) * 255).round().byte().numpy()
         photo.write_rgb(self.folder / "strips" / f"{step:09d}.png", pixels)
