@@ -199,7 +199,7 @@ def train(
             raise
         spent["seconds"] += seconds
         spent["memory"] = max(memory, spent["memory"])
-        spent["done"] = (folder / "best.safetensors").exists()
+        spent["done"] = at_the_end(study, arm, spent["settings"], folder)
         note.write_text(json.dumps(spent) + "\n", encoding="utf-8")
     return spent
 
@@ -218,6 +218,15 @@ def train_words(
     for each in (*table, *arm.settings, *settings):
         words += ["--set", each]
     return [*words, "--resume", str(out), "--budget-minutes", "20"]
+
+
+def at_the_end(study: Study, arm: Arm, settings: Sequence[str], folder: Path) -> bool:
+    """Whether the last step of the schedule was logged; a budget ends runs before."""
+    recipe, overlay = (
+        ROOT / "recipes" / f"{name}.toml" for name in (arm.recipe, f"overlays/{study.overlay}")
+    )
+    config = load_config(recipe, (*arm.settings, *settings), overlays=[overlay])
+    return log_of(folder)[-1]["step"] == config.schedule.steps
 
 
 def data_tables(arm: Arm) -> tuple[str, ...]:
