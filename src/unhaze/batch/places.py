@@ -242,8 +242,12 @@ def is_input(file: Path) -> bool:
 def is_source(name: str) -> bool:
     """Returns whether it is named like a photo or video, not hidden and not an earlier result."""
     path = PurePosixPath(name)
-    hidden = any(part.startswith(".") for part in path.parts)
-    return not hidden and MARK not in path.suffixes and has_known_suffix(path)
+    return not is_hidden(path) and MARK not in path.suffixes and has_known_suffix(path)
+
+
+def is_hidden(path: PurePath) -> bool:
+    """Returns whether it, or a folder that it is in, is: as the .lock of a run, or a cache."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def say_passed_over(folder: str | Path, passed: Mapping[str, str]) -> None:

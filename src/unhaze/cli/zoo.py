@@ -113,14 +113,11 @@ def identify(files: tuple[str, ...], net: str | None, as_json: bool) -> None:
 
 def files_in(path: Path) -> list[Path]:
     """The file itself, or all in a folder but hidden ones. UnhazeError: there is neither."""
+    from unhaze.batch.places import is_hidden
+
     if not path.exists():
         raise UnhazeError(f"no file '{path}'")
     if not path.is_dir():
         return [path]
     found = sorted(each for each in path.rglob("*") if each.is_file())
     return [each for each in found if not is_hidden(each.relative_to(path))]
-
-
-def is_hidden(path: Path) -> bool:
-    """Returns whether it, or a folder that it is in, is: as the .lock of a run, or a cache."""
-    return any(part.startswith(".") for part in path.parts)
