@@ -208,30 +208,37 @@ def train_words(
     given: argparse.Namespace, study: Study, arm: Arm, *, seed: int, settings: list[str], out: Path
 ) -> list[str]:
     """The command of one run; it starts `out`, or goes on there for ten minutes."""
-    recipe = ROOT / "recipes" / f"{arm.recipe}.toml"
+    recipe = recipe_file(arm.recipe)
     table = [f"seed={seed}"]
     table += [f"{part}.root={given.nyu}" for part in (*data_tables(arm), "validation")]
     losses = load_config(recipe).losses.keys() & {"contrastive", "perceptual"}
     table += [f"losses.{loss}.weights={given.vgg}" for loss in sorted(losses)]
-    words = [*unhaze("train"), str(recipe)]
-    words += ["--over", str(ROOT / "recipes" / "overlays" / f"{study.overlay}.toml")]
+    words = [*unhaze("train"), str(recipe), "--over", str(overlay_file(study))]
     for each in (*table, *arm.settings, *settings):
         words += ["--set", each]
     return [*words, "--resume", str(out), "--budget-minutes", "20"]
 
 
+def recipe_file(name: str) -> Path:
+    """The file of a recipe of this checkout, named as in `Arm`."""
+    return ROOT / "recipes" / f"{name}.toml"
+
+
+def overlay_file(study: Study) -> Path:
+    """The overlay of a study."""
+    return recipe_file(f"overlays/{study.overlay}")
+
+
 def at_the_end(study: Study, arm: Arm, settings: Sequence[str], folder: Path) -> bool:
     """Whether the last step of the schedule was logged; a budget ends runs before."""
-    recipe, overlay = (
-        ROOT / "recipes" / f"{name}.toml" for name in (arm.recipe, f"overlays/{study.overlay}")
-    )
-    config = load_config(recipe, (*arm.settings, *settings), overlays=[overlay])
+    given = (*arm.settings, *settings)
+    config = load_config(recipe_file(arm.recipe), given, overlays=[overlay_file(study)])
     return log_of(folder)[-1]["step"] == config.schedule.steps
 
 
 def data_tables(arm: Arm) -> tuple[str, ...]:
     """The tables of a recipe that name NYU's scenes for training."""
-    config = load_config(ROOT / "recipes" / f"{arm.recipe}.toml")
+    config = load_config(recipe_file(arm.recipe))
     return ("data.hazy", "data.clear") if config.data.name == "unpaired" else ("data",)
 
 
