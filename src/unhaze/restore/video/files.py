@@ -305,9 +305,7 @@ def _run(written: Ahead, reading: "Reading", state: RunState, progress: Progress
     return False
 
 
-def _keep_partial(
-    file: "TargetFile", target: Path, state: RunState, original: Path | None
-) -> None:
+def _keep_partial(file: "TargetFile", target: Path, state: RunState, original: Path | None) -> None:
     """After Ctrl-C, keeps the playable part under a name that shows that it is not the whole."""
     name = _partial_name(target)
     if state.frames and not _is_original(name, original):
