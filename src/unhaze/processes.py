@@ -3,6 +3,8 @@
 In one process each function returns what it is given.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, distributed
 
@@ -30,6 +32,15 @@ def part_of(size: int) -> slice:
     """
     rank, processes = world()
     return slice(rank * size // processes, (rank + 1) * size // processes)
+
+
+def drawn(draw: Callable[..., Tensor], *shape: int, like: Tensor) -> Tensor:
+    """Random numbers of `shape`, by torch.rand or torch.randn, for the samples of this process: its
+    part of those for the whole batch, which all processes draw alike and have as many of. Of the
+    type and on the device of `like`.
+    """
+    size = shape[0] * world()[1]
+    return draw((size, *shape[1:]), dtype=like.dtype, device=like.device)[part_of(size)]
 
 
 def share_of(size: int) -> float:

@@ -4,10 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unhaze import processes
 from unhaze.methods.alarms import Alarm, Watcher
 from unhaze.methods.cddgan import frozen
 from unhaze.methods.contrast import Comparison, PatchContrast
+from unhaze.methods.given_haze import GivenHaze
 from unhaze.methods.memories import ImagePool, NegativeQueue
+from unhaze.nets.cddgan import CDDGenerator, Haze, NegativeGenerators
 
 
 def weights_of(net: nn.Module) -> list[Tensor]:
@@ -20,6 +23,25 @@ def test_frozen_is_undone_after_an_error():
         assert not net.weight.requires_grad
         raise ZeroDivisionError
     assert net.weight.requires_grad
+
+
+def test_processes_share_the_random_numbers_of_one(monkeypatch):
+    torch.manual_seed(0)
+    negatives = NegativeGenerators(1, dimension=4, noise=3, count=5)
+    given = GivenHaze(CDDGenerator(width=4, blocks=1, head="haze"), [0.5, 2.0])
+
+    def drawn_by(rank: int, count: int) -> list[Tensor]:
+        monkeypatch.setattr(processes, "world", lambda: (rank, count))
+        torch.manual_seed(1)
+        part = 4 // count
+        found = Haze(torch.ones(part, 1, 1, 1), torch.full((part, 3, 1, 1), 0.75))
+        _, other, _ = given(found)
+        assert other is not None
+        return [negatives(torch.zeros(part, 4), 0), other.depth, other.airlight]
+
+    one, first, second = drawn_by(0, 1), drawn_by(0, 2), drawn_by(1, 2)
+    for whole, *halves in zip(one, first, second, strict=True):
+        torch.testing.assert_close(torch.cat(halves), whole)
 
 
 def parts(seed: int = 0, **arguments) -> tuple[PatchContrast, Comparison]:

@@ -7,6 +7,7 @@ import torch
 
 from unhaze.errors import UnhazeError
 from unhaze.nets.cddgan import CDDGenerator, Haze
+from unhaze.processes import drawn
 
 AIRLIGHT_CHANGE = 0.2
 AIRLIGHTS = (0.5, 1.0)
@@ -38,8 +39,8 @@ class GivenHaze:
             return None, None, None
         depth, airlight = found.depth.detach(), found.airlight.detach()
         low, high = self.densities
-        factor = low * (high / low) ** torch.rand_like(depth)
+        factor = low * (high / low) ** drawn(torch.rand, *depth.shape, like=depth)
         other = factor * depth.roll(1, 0).clamp(min=LEAST_DEPTH)
-        change = AIRLIGHT_CHANGE * (2 * torch.rand_like(depth) - 1)
+        change = AIRLIGHT_CHANGE * (2 * drawn(torch.rand, *depth.shape, like=depth) - 1)
         colour = (airlight.roll(1, 0) + change).clamp(*AIRLIGHTS)
         return found, Haze(other, colour), Haze(torch.zeros_like(depth), airlight)

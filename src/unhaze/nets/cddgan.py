@@ -16,6 +16,7 @@ from torch.nn import functional
 from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze, remove_haze
 from unhaze.nets.blocks import bias_of, pad_to_multiple
+from unhaze.processes import drawn
 from unhaze.validation import one_of
 
 HEADS = ("tanh", "haze", "veil")
@@ -275,7 +276,7 @@ class NegativeGenerators(nn.Module):
         )
 
     def forward(self, context: Tensor, layer: int) -> Tensor:
-        noise = torch.randn(len(context), self.count, self.noise, device=context.device)
+        noise = drawn(torch.randn, len(context), self.count, self.noise, like=context)
         repeated = context[:, None].expand(-1, self.count, -1)
         return unit(self.generators[layer](torch.cat((repeated, noise), -1)))
 
