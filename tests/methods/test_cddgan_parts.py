@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from unhaze.methods.alarms import Alarm, Watcher
-from unhaze.methods.cddgan import frozen
 from unhaze.methods.contrast import Comparison, PatchContrast
 from unhaze.methods.memories import ImagePool, NegativeQueue
+from unhaze.methods.steps import frozen
 
 
 def weights_of(net: nn.Module) -> list[Tensor]:
