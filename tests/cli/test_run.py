@@ -243,3 +243,14 @@ def test_a_closed_stdout_is_not_an_error(words: str, folder: Path, half: Path):
     done = subprocess.run(["bash", "-c", command], capture_output=True, cwd=folder, timeout=60)
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
     assert (folder / "a.unhazed.png").exists() == words.startswith("run")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize(
+    ("words", "unbuffered"), [("datasets >/dev/full", ""), ("models --json >all", "1")]
+)
+def test_a_full_disk_behind_stdout_is_an_error(words: str, unbuffered: str, tmp_path: Path):
+    command = f"ulimit -f 1; exec {sys.executable} -m unhaze list {words}"
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, cwd=tmp_path, env=env)
+    assert (done.returncode, len(said(done).splitlines())) == (2, 1)

@@ -213,11 +213,14 @@ def test_a_result_has_no_more_readers_than_its_source(mask, source, wanted, rest
     (tmp_path / "in.png").write_bytes(photo.encode(Photo(colours()), ".png"))
     (tmp_path / "in.png").chmod(source)
     before = os.umask(mask)
+    beside = {"compare": tmp_path / "both.jpg", "save_field": tmp_path}
     try:
-        restorer.restore_file(tmp_path / "in.png", tmp_path / "out.png")
+        restorer.restore_file(tmp_path / "in.png", tmp_path / "out.png", **beside)
     finally:
         os.umask(before)
-    assert (tmp_path / "out.png").stat().st_mode & 0o777 == wanted
+    made = set(tmp_path.iterdir()) - {tmp_path / "in.png"}
+    assert len(made) == 4
+    assert {path.stat().st_mode & 0o777 for path in made} == {wanted}
 
 
 def test_a_folder_names_what_it_ignores(unhaze, tmp_path, caplog):

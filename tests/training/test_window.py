@@ -75,6 +75,15 @@ def states_equal(one: Path, other: Path) -> bool:
     return True
 
 
+def test_check_of_a_resume_takes_its_next_step_and_changes_nothing(recipe_file, tmp_path):
+    recipe, run = load_config(recipe_file), tmp_path / "run"
+    stopped = train(recipe, out=run, budget_minutes=1e-6)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    checked = train(recipe, resume=run, check=True)
+    assert (checked.run, checked.step) == (None, stopped.step + 1)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
 @pytest.mark.slow
 def test_a_window_ends_in_time_with_its_state_saved_and_status_0(recipe_file, tmp_path):
     """The process has a life of its own, so the budget counts from its start, imports included."""

@@ -7,6 +7,7 @@ file.
 
 import atexit
 import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         spare_the_collector()
         spare_threads_of_blas(words)
     open_streams()
+    write_whole()
     print_any_name()
     share_heaps()
     stdout = sys.stdout
@@ -75,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return reader_gone()  # it broke in a verb: click replaces stdout and exits
     except OSError as error:
+        discard_what_is_stuck()
         return complain(f"{error.filename or 'system'}: {error.strerror or error}", 2)
     except MemoryError:
         return complain("not enough memory", 2)
@@ -122,8 +125,21 @@ def complain(message: str, status: int) -> int:
 
 def reader_gone() -> int:
     """The status after `unhaze list nets | head`; Python does not complain again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    discard_stdout()
     return 141  # As for a program that the signal SIGPIPE ended.
+
+
+def discard_what_is_stuck() -> None:
+    """Discards what stdout does not take, as on a full disk: Python would complain at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_stdout()
+
+
+def discard_stdout() -> None:
+    """Sends what is still to be written to stdout to the null device."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def spare_the_collector() -> None:
@@ -151,6 +167,16 @@ def open_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def write_whole() -> None:
+    """Has stdout written whole or with an error with PYTHONUNBUFFERED as well, where Python passes
+    on what the system takes of a write, such as all that a full disk has room for.
+    """
+    raw = getattr(sys.stdout, "buffer", None)
+    if isinstance(raw, io.RawIOBase):
+        how = {"encoding": sys.stdout.encoding, "errors": sys.stdout.errors}
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), line_buffering=True, **how)
 
 
 def print_any_name() -> None:

@@ -132,7 +132,7 @@ class Restorer:
             if save_field is not None:
                 pictures += field_pictures(seen.maps, seen.hazy)
             for path, pixels in zip(extra, pictures):
-                photos.write(Photo(pixels), path, overwrite=overwrite)
+                photos.write(Photo(pixels, traits=Traits(path=source)), path, overwrite=overwrite)
 
     def restore_bytes(
         self,

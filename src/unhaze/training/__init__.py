@@ -47,7 +47,8 @@ def train(
     """Trains `recipe` in the new run folder `out`, or continues in the folder `resume`.
 
     budget_minutes: lifetime of this process, including loading, after which it saves and stops.
-    check: does one step and one validation picture and writes nothing.
+    check: does one step and one validation picture and writes nothing; with `resume`, the next step
+        of that run.
 
     Under torchrun or SLURM all processes call this. UnhazeError for errors that the user can fix,
     before step 0.
@@ -86,11 +87,12 @@ def train(
         check_facts(progress.setdefault("facts", {}), facts, run)
     elif not check and fabric.is_global_zero:
         run = runs.create_run(recipe, Path(out) if out else None)
-    run = fabric.broadcast(run)
+    run = None if check else fabric.broadcast(run)
     trainer = Trainer(recipe, fabric, method, ema, data, validation, run)
     if run is None:  # a check
-        trainer.one_step(0, first)
-        return TrainResult(None, 1, True, *trainer.validate(limit=1))
+        step = progress["step"]
+        trainer.one_step(step, first)
+        return TrainResult(None, step + 1, True, *trainer.validate(limit=1))
     alone = runs.locked(run) if fabric.is_global_zero else contextlib.nullcontext()
     with alone:
         return trainer.go(progress, budget=60 * (budget_minutes or math.inf))

@@ -17,7 +17,9 @@ def clip(tmp_path: Path) -> Path:
 
 
 def test_a_frame(clip: Path, tmp_path: Path):
+    clip.chmod(0o600)
     preview_frame(clip, tmp_path / "look.png", restorer=Fixed(0.5), at=0.7)
+    assert (tmp_path / "look.png").stat().st_mode & 0o777 == 0o600, "as private as the clip"
     pixels = photo.read_rgb(tmp_path / "look.png").astype(int)
     hazy, restored = pixels[:, :160], pixels[:, -160:]
     assert pixels.shape == (120, 322, 3)

@@ -71,7 +71,7 @@ def test_the_result_is_whole(codec: str, suffix: str, clip: Path, tmp_path: Path
         restore_video(
             clip, target, restorer=Named(1.2, -0.1), encoding=wanted, progress=stop_at(330)
         )
-    assert journal_of(target).exists() and not target.exists()
+    assert journal_of(target).stat().st_mode & 0o777 == 0o600 and not target.exists()
     again = Named(1.2, -0.1)
     report = restore_video(clip, target, restorer=again, encoding=wanted)
     frames, expected = frames_of(target), frames_of(whole)

@@ -209,8 +209,27 @@ def test_the_part_that_an_interrupt_left_goes_when_the_whole_is_there(tmp_path: 
     restored(source, ".mp4")
     assert not part.exists()
     source = source.rename(tmp_path / "new.partial.mp4")
+    content = source.read_bytes()
     restore_video(source, tmp_path / "new.mp4", restorer=Fixed())
     assert source.exists(), "an original is never touched"
+    interrupt(source, tmp_path / "new.mp4")
+    assert source.read_bytes() == content, "nor by an interrupt"
+
+
+def interrupt(source: Path, target: Path) -> None:
+    def press_ctrl_c(done: int, total: int | None, seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    how = {"restorer": Fixed(), "overwrite": True, "progress": press_ctrl_c}
+    with pytest.raises(KeyboardInterrupt):
+        restore_video(source, target, **how)
+
+
+def test_the_part_that_an_interrupt_left_is_as_private_as_the_video(tmp_path: Path):
+    source = make_clip(tmp_path / "in.mp4", count=3)
+    source.chmod(0o600)
+    interrupt(source, tmp_path / "out.mp4")
+    assert (tmp_path / "out.partial.mp4").stat().st_mode & 0o777 == 0o600
 
 
 def test_names_with_colons_are_files(tmp_path: Path):

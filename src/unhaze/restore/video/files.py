@@ -146,7 +146,7 @@ def restore_opened(
     except ModuleNotFoundError as error:
         raise explain_missing(error, "restoring a video") or error from error
     leftover = _partial_name(target)
-    if original is None or not (leftover.exists() and leftover.samefile(original)):
+    if not _is_original(leftover, original):
         leftover.unlink(missing_ok=True)  # of an earlier run: now the whole is complete
     return report
 
@@ -174,7 +174,7 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
         output.journal = _journal(work, target, chosen, reading)
         if _convert(reading, output, work, state, progress):
             if not reading.endless:
-                _keep_partial(file, target, state)
+                _keep_partial(file, target, state, work.original)
                 raise KeyboardInterrupt
             output.notes.append(STOPPED)
         report = report_of(work, target, reading, output, state)
@@ -305,16 +305,20 @@ def _run(written: Ahead, reading: "Reading", state: RunState, progress: Progress
     return False
 
 
-def _keep_partial(file: "TargetFile", target: Path, state: RunState) -> None:
+def _keep_partial(file: "TargetFile", target: Path, state: RunState, original: Path | None) -> None:
     """After Ctrl-C, keeps the playable part under a name that shows that it is not the whole."""
-    if state.frames:
-        name = _partial_name(target)
-        file.copy(name)
+    name = _partial_name(target)
+    if state.frames and not _is_original(name, original):
+        file.copy(name, original)
         log.warning("stopped after %s; they are in '%s'", counted(state.frames, "frame"), name)
 
 
 def _partial_name(target: Path) -> Path:
     return target.with_name(f"{target.stem}.partial{target.suffix}")
+
+
+def _is_original(path: Path, original: Path | None) -> bool:
+    return original is not None and path.exists() and path.samefile(original)
 
 
 def _check_part(start: float | None, end: float | None) -> None:

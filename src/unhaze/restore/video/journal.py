@@ -110,7 +110,8 @@ def open_journal(target: Path, facts: dict[str, Any]) -> Journal | None:
     """
     path, text = journal_of(target), json.dumps(facts, sort_keys=True)
     try:
-        file = path.open("r+b") if path.exists() else path.open("x+b")
+        path.touch(0o600)  # whoever may not read the video may not read this
+        file = path.open("r+b")
     except OSError:
         return None
     if not _locked(file):

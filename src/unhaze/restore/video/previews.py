@@ -13,7 +13,7 @@ from av.container import OutputContainer
 from unhaze import photo
 from unhaze.atomic import check_target
 from unhaze.errors import UnhazeError
-from unhaze.photo import Photo
+from unhaze.photo import Photo, Traits
 from unhaze.restore.field import apply_field, check_strength
 from unhaze.restore.preview import comparison
 from unhaze.restore.video.clock import frame_rate
@@ -61,7 +61,8 @@ def preview_frame(
         lasting = float(1 / frame_rate(video))  # of a frame, which may have begun before
         reading = Reading(container, video, max(0.0, at - lasting + TICK))
         for _, hazy, restored in _sides(reading, restorer, strength):
-            photo.write(Photo(comparison(hazy, restored)), target, overwrite=overwrite)
+            shown = Photo(comparison(hazy, restored), traits=Traits(path=Path(source)))
+            photo.write(shown, target, overwrite=overwrite)
             return
         raise UnhazeError(f"'{source}' has no frame at {at:g} s")
 

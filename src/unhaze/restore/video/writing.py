@@ -231,11 +231,11 @@ class TargetFile:
     def close(self) -> None:
         self.file.close()
 
-    def copy(self, path: Path) -> None:
-        """Copies the content to `path` and replaces what was there."""
+    def copy(self, path: Path, original: Path | None) -> None:
+        """Copies the content to `path` and replaces what was there, except the `original`."""
         self.file.seek(0)
         with (
-            new_file(path, original=None, overwrite=True) as descriptor,
+            new_file(path, original=original, overwrite=True) as descriptor,
             contextlib.closing(io.FileIO(descriptor, "wb", closefd=False)) as copied,
         ):
             shutil.copyfileobj(self.file, copied, 1 << 20)
