@@ -1,6 +1,7 @@
 """Converts a network to an ONNX graph whose means over the whole picture can be replaced."""
 
 import contextlib
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ import numpy as np
 import onnx
 import torch
 from onnx_ir.passes import common as passes
-from onnxscript import ir, optimizer, rewriter
+from onnxscript import TracedOnnxFunction, ir, optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 from torch import nn
 from torch.export import ExportedProgram
@@ -21,6 +22,9 @@ from unhaze.errors import UnhazeError
 from unhaze.exporting.operators import DIRECT, LAST, OPSET, OWN, Translations
 from unhaze.nets.deform_conv import ModulatedDeformConv2d
 
+# torch.onnx.export reads it from the source of five hundred functions, for every network anew.
+FUNCTION_IR: Any = TracedOnnxFunction.function_ir
+KEPT = property(functools.cache(FUNCTION_IR.fget))
 SMALL = 256  # values; fewer do not justify a node
 # Local rewriting rules of the graph.
 RULES = (
@@ -112,16 +116,17 @@ def translate_operators(
     traced: ExportedProgram, translations: Translations
 ) -> torch.onnx.ONNXProgram:
     """Returns the ONNX program of a traced network; OnnxExporterError for one that ONNX lacks."""
-    program = torch.onnx.export(
-        traced,
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["hazy"],
-        output_names=["restored"],
-        custom_translation_table=translations,
-        verbose=False,
-        optimize=False,
-    )
+    with replaced(TracedOnnxFunction, "function_ir", KEPT):
+        program = torch.onnx.export(
+            traced,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["hazy"],
+            output_names=["restored"],
+            custom_translation_table=translations,
+            verbose=False,
+            optimize=False,
+        )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     return program
