@@ -14,6 +14,9 @@ from onnx_ir.passes import common as passes
 from onnxscript import TracedOnnxFunction, ir, optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 from torch import nn
+from torch._dynamo import config as dynamo
+from torch._subclasses import fake_impls
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
 from torch.fx import config as tracing
 from torch.fx.experimental import proxy_tensor
@@ -25,6 +28,10 @@ from unhaze.nets.deform_conv import ModulatedDeformConv2d
 # torch.onnx.export reads it from the source of five hundred functions, for every network anew.
 FUNCTION_IR: Any = TracedOnnxFunction.function_ir
 KEPT = property(functools.cache(FUNCTION_IR.fget))
+# Operators with a result like their input, of which torch.export finds that by decomposing them.
+ATEN = torch.ops.aten
+ELEMENTWISE = (ATEN.relu.default, ATEN.gelu.default, ATEN.silu.default, ATEN.leaky_relu.default)
+ELEMENTWISE += (ATEN.sigmoid.default, ATEN.tanh.default)
 SMALL = 256  # values; fewer do not justify a node
 # Local rewriting rules of the graph.
 RULES = (
@@ -48,10 +55,7 @@ def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
     example, free = torch.rand(2, 3, 37, 50), torch.export.Dim.DYNAMIC
     try:
         with quiet():
-            with (
-                replaced(tracing, "do_not_emit_stack_traces", True),
-                replaced(proxy_tensor, "_extract_tensor_metadata", lambda *_: None),
-            ):
+            with quick_tracing():
                 traced = torch.export.export(
                     net, (example,), dynamic_shapes=({0: free, 2: free, 3: free},), strict=False
                 )
@@ -61,6 +65,31 @@ def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
         reason = str(error).strip().splitlines()[0]
         raise UnhazeError(f"net '{name}' cannot be exported to ONNX: {reason}") from error
     return tidy(program.model_proto)
+
+
+@contextlib.contextmanager
+def quick_tracing() -> Iterator[None]:
+    """Spares torch.export what it computes with symbolic sizes and nobody needs: half its time."""
+    known = fake_impls.get_fast_op_impls()
+    before = dict(known)
+    with (
+        replaced(tracing, "do_not_emit_stack_traces", True),
+        replaced(proxy_tensor, "_extract_tensor_metadata", lambda *_: None),
+        # Looking results up takes longer than computing them.
+        replaced(dynamo, "fake_tensor_cache_enabled", False),
+    ):
+        known.update(dict.fromkeys(ELEMENTWISE, result_like))
+        try:
+            yield
+        finally:
+            known.clear()
+            known.update(before)
+
+
+def result_like(mode: FakeTensorMode, features: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    """Returns size and type of the result of an operator of `ELEMENTWISE`."""
+    with mode:
+        return torch.empty_like(features)
 
 
 def translate(traced: ExportedProgram) -> torch.onnx.ONNXProgram:
