@@ -15,8 +15,8 @@ from unhaze.published.layouts import LAYOUTS, OWN, UNUSED, Layout, replaced
 
 Shapes = dict[str, tuple[int, ...]]
 
-# Number of tensors of each network as `_built_by` names it, so that few have to be built to
-# recognise a file. One that is not listed is built; tests/published/test_counts.py writes the file.
+# `Variant.key` -> number of its tensors, so that few networks have to be built to recognise a file.
+# One that is not listed is built; tests/published/test_counts.py writes the file.
 COUNTS = Path(__file__).parent / "counts.json"
 
 
@@ -33,11 +33,15 @@ class Variant:
         """Returns the name for `--net`: "net/preset", or "net" if there are no presets."""
         return self.net if self.preset is None else f"{self.net}/{self.preset}"
 
+    @property
+    def key(self) -> str:
+        """Returns network, class and arguments, which any layout has in common."""
+        return " ".join(_built_by(self.net, self.preset))
+
     def count(self) -> int:
         """Returns the number of its tensors in a file."""
-        built_by = _built_by(self.net, self.preset)
-        known = _known_counts().get(" ".join(built_by))
-        return len(_shapes(*built_by)) if known is None else known
+        known = _known_counts().get(self.key)
+        return len(self.expected()) if known is None else known
 
     def expected(self) -> Shapes:
         """Returns the names and shapes of its tensors in a file."""
@@ -71,12 +75,6 @@ def _built_by(net: str, preset: str | None) -> tuple[str, str, str]:
     """Returns name, class and arguments, by which shapes are kept: building takes time."""
     arguments = {} if preset is None else NETS[net].presets[preset]
     return net, NETS[net].location, json.dumps(arguments, sort_keys=True, default=str)
-
-
-def counted_anew() -> dict[str, int]:
-    """Returns what `COUNTS` holds if it is up to date: all networks are built."""
-    built = [_built_by(each.net, each.preset) for each in list_variants()]
-    return {" ".join(each): len(_shapes(*each)) for each in built}
 
 
 @cache
