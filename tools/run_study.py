@@ -253,7 +253,9 @@ def step_of(folder: Path) -> int:
 def feature_losses(arm: Arm) -> list[str]:
     """The losses of an arm that compare features of VGG-19."""
     losses = load_config(recipe_file(arm.recipe), arm.settings).losses
-    return [name for name in ("contrastive", "perceptual") if name in losses and losses[name].weight]
+    return [
+        name for name in ("contrastive", "perceptual") if name in losses and losses[name].weight
+    ]
 
 
 def data_tables(arm: Arm) -> tuple[str, ...]:
