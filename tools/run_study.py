@@ -2,9 +2,10 @@
 
 `python tools/run_study.py cr-arms --out runs/arms --nyu DATA --pictures SOTS --vgg FILE`
 
-A run that is done has a record in results/studies/STUDY/, from which `unhaze report paper` makes
-docs/paper.md. Ctrl-C and SIGTERM save the run at hand. One thread each, so that a study can take
-its turns beside other work; processor time is counted, not the clock.
+--vgg is needed where a loss compares features. A run that is done has a record in
+results/studies/STUDY/, from which `unhaze report paper` makes docs/paper.md. Ctrl-C and SIGTERM
+save the run at hand. One thread each, so that a study can take its turns beside other work;
+processor time is counted, not the clock.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from unhaze.config import load_config
 
 ROOT = Path(__file__).parents[1]
 CR = "losses.contrastive"
+MINUTES = 20  # of the clock, after which a run is saved and the same command goes on
 
 
 @dataclass(frozen=True)
@@ -93,19 +95,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--nyu", type=Path, required=True, help="folder or pack of NYU Depth v2")
     parser.add_argument("--pictures", type=Path, required=True, help="folder of hazy/ and clear/")
-    parser.add_argument("--vgg", type=Path, required=True, help="weights of VGG-19")
+    parser.add_argument("--vgg", type=Path, help="weights of VGG-19, for losses on features")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "studies")
     parser.add_argument("--only", nargs="+", help="arms, in place of all")
     parser.add_argument("--try-steps", type=int, help="only so many steps of each; records nothing")
     given = parser.parse_args()
-    for name in ("out", "nyu", "pictures", "vgg", "results"):
+    for name in ("out", "nyu", "pictures", "results"):
         setattr(given, name, getattr(given, name).absolute())
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the same command goes on"))
     study = STUDIES[given.study]
+    arms = [arm for arm in study.arms if not given.only or arm.name in given.only]
+    needing = [arm.name for arm in arms if feature_losses(arm)]
+    if given.vgg is not None:
+        given.vgg = given.vgg.absolute()
+    elif needing:
+        parser.error(f"--vgg is needed: {', '.join(needing)} have losses on features")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the same command goes on"))
     for seed in study.seeds:
-        for arm in study.arms:
-            if given.only and arm.name not in given.only:
-                continue
+        for arm in arms:
             if given.try_steps:
                 attempt(given, study, arm)
             elif not record_of(given, arm, seed).exists():
@@ -188,8 +194,9 @@ def train(
             a_step, _ = step_seconds(given, study, arm, settings=spent["settings"])
             steps = max(20, round(60 * share * study.minutes / a_step))
             spent["settings"] += [f"schedule.steps={steps}"]
+    folder = given.out / f"{arm.name}-{seed}"
     while not spent["done"]:
-        folder = given.out / f"{arm.name}-{seed}"
+        before = step_of(folder)
         words = train_words(given, study, arm, seed=seed, settings=spent["settings"], out=folder)
         try:
             seconds, memory = run(words)
@@ -199,24 +206,26 @@ def train(
             raise
         spent["seconds"] += seconds
         spent["memory"] = max(memory, spent["memory"])
-        spent["done"] = at_the_end(study, arm, spent["settings"], folder)
+        step, last = step_of(folder), last_step(study, arm, spent["settings"])
+        spent["done"] = step == last
         note.write_text(json.dumps(spent) + "\n", encoding="utf-8")
+        if not spent["done"] and step == before:
+            raise SystemExit(f"'{folder}' is at step {step} of {last}, as {MINUTES} minutes before")
     return spent
 
 
 def train_words(
     given: argparse.Namespace, study: Study, arm: Arm, *, seed: int, settings: list[str], out: Path
 ) -> list[str]:
-    """The command of one run; it starts `out`, or goes on there for ten minutes."""
+    """The command of one run; it starts `out`, or goes on there for `MINUTES`."""
     recipe = recipe_file(arm.recipe)
     table = [f"seed={seed}"]
     table += [f"{part}.root={given.nyu}" for part in (*data_tables(arm), "validation")]
-    losses = load_config(recipe).losses.keys() & {"contrastive", "perceptual"}
-    table += [f"losses.{loss}.weights={given.vgg}" for loss in sorted(losses)]
+    table += [f"losses.{loss}.weights={given.vgg}" for loss in feature_losses(arm)]
     words = [*unhaze("train"), str(recipe), "--over", str(overlay_file(study))]
     for each in (*table, *arm.settings, *settings):
         words += ["--set", each]
-    return [*words, "--resume", str(out), "--budget-minutes", "20"]
+    return [*words, "--resume", str(out), "--budget-minutes", str(MINUTES)]
 
 
 def recipe_file(name: str) -> Path:
@@ -229,11 +238,24 @@ def overlay_file(study: Study) -> Path:
     return recipe_file(f"overlays/{study.overlay}")
 
 
-def at_the_end(study: Study, arm: Arm, settings: Sequence[str], folder: Path) -> bool:
-    """Whether the last step of the schedule was logged; a budget ends runs before."""
+def last_step(study: Study, arm: Arm, settings: Sequence[str]) -> int:
+    """The last step of the schedule."""
     given = (*arm.settings, *settings)
     config = load_config(recipe_file(arm.recipe), given, overlays=[overlay_file(study)])
-    return log_of(folder)[-1]["step"] == config.schedule.steps
+    return config.schedule.steps
+
+
+def step_of(folder: Path) -> int:
+    """The step at which a run was saved last; 0: not yet."""
+    return max((int(state.name[-9:]) for state in folder.glob("state-*")), default=0)
+
+
+def feature_losses(arm: Arm) -> list[str]:
+    """The losses of an arm that compare features of VGG-19."""
+    losses = load_config(recipe_file(arm.recipe), arm.settings).losses
+    return [
+        name for name in ("contrastive", "perceptual") if name in losses and losses[name].weight
+    ]
 
 
 def data_tables(arm: Arm) -> tuple[str, ...]:

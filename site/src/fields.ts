@@ -61,7 +61,7 @@ export function release(id: string): void {
   }
 }
 
-/** The promise, or a rejection as soon as it is stopped: a worker that was ended never answers. */
+/** The promise, or a rejection as soon as it is stopped: that of a worker that was ended never settles. */
 export function until<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const aborted = () => reject(new DOMException("cancelled", "AbortError"));

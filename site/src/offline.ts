@@ -30,8 +30,8 @@ async function takeShared(): Promise<void> {
   const cache = await caches.open(SHARED);
   const files = await Promise.all(
     (await cache.keys()).map(async (request) => {
-      const answer = await cache.match(request);
-      const blob = await answer!.blob();
+      const response = await cache.match(request);
+      const blob = await response!.blob();
       await cache.delete(request);
       const name = decodeURIComponent(request.url.split("/").at(-1) ?? "photo").replace(/^\d+-/, "");
       return new File([blob], name, { type: blob.type });

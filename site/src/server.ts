@@ -10,7 +10,7 @@ export interface ServerModel {
   purpose: string;
 }
 
-interface PhotoAnswer {
+interface PhotoResponse {
   id: string;
   width: number;
   height: number;
@@ -42,8 +42,8 @@ class Refused extends Error {
 export const offered = signal<readonly ServerModel[]>([]);
 
 export async function askModels(): Promise<void> {
-  const answer = await ask("v1/models");
-  offered.value = ((await answer.json()) as { models: ServerModel[] }).models;
+  const response = await ask("v1/models");
+  offered.value = ((await response.json()) as { models: ServerModel[] }).models;
 }
 
 /** Sends the file and waits until it is restored. */
@@ -53,11 +53,11 @@ export async function restore(entry: Entry, model: string, signal: AbortSignal):
 
 async function restorePhoto(entry: Entry, model: string, signal: AbortSignal): Promise<Result> {
   const query = new URLSearchParams({ name: entry.name, model });
-  const answer = (await send(entry, `v1/photos?${query}`, signal)) as PhotoAnswer;
-  const preview = await (await ask(`v1/photos/${answer.id}/preview?side=restored&size=256`, signal)).blob();
-  update(entry.id, { width: answer.width, height: answer.height, preview });
+  const response = (await send(entry, `v1/photos?${query}`, signal)) as PhotoResponse;
+  const preview = await (await ask(`v1/photos/${response.id}/preview?side=restored&size=256`, signal)).blob();
+  update(entry.id, { width: response.width, height: response.height, preview });
   return {
-    place: "server", seconds: answer.seconds, device: answer.model, remote: answer.id, resultName: answer.result_name,
+    place: "server", seconds: response.seconds, device: response.model, remote: response.id, resultName: response.result_name,
   };
 }
 
@@ -94,10 +94,10 @@ export async function placesOf(entry: Entry, model: string): Promise<Places> {
 /** The restored file at full size. */
 export async function result(entry: Entry, model: string): Promise<Blob> {
   const rest = entry.video ? "/result" : `/result?${new URLSearchParams(wishesOf(entry))}`;
-  const answer = await askOf(entry, model, rest);
-  const notes = ["Unhaze-Lost", "Unhaze-Notes"].map((name) => answer.headers.get(name)).filter((note) => note !== null);
+  const response = await askOf(entry, model, rest);
+  const notes = ["Unhaze-Lost", "Unhaze-Notes"].map((name) => response.headers.get(name)).filter((note) => note !== null);
   if (notes.length > 0) update(entry.id, { notes });
-  return answer.blob();
+  return response.blob();
 }
 
 function wishesOf(entry: Entry): Record<string, string> {
@@ -156,10 +156,10 @@ function send(entry: Entry, address: string, signal: AbortSignal): Promise<unkno
 
 async function ask(address: string, signal?: AbortSignal, method = "GET"): Promise<Response> {
   for (;;) {
-    const answer = await fetch(address, { method, ...(signal ? { signal } : {}) });
-    if (answer.ok) return answer;
-    if (answer.status !== 429) throw new Refused(reasonOf(await answer.text(), answer.status), answer.status);
-    await pause(Number(answer.headers.get("Retry-After")) || 2, signal);
+    const response = await fetch(address, { method, ...(signal ? { signal } : {}) });
+    if (response.ok) return response;
+    if (response.status !== 429) throw new Refused(reasonOf(await response.text(), response.status), response.status);
+    await pause(Number(response.headers.get("Retry-After")) || 2, signal);
   }
 }
 

@@ -19,8 +19,8 @@ export const config = signal<Config>({ server: false, browser: true, codecs: tru
 export const place = signal<Place>("browser");
 
 export async function readConfig(): Promise<void> {
-  const answer = await fetch("config.json").catch(() => null);
-  if (answer?.ok) config.value = { ...config.value, ...((await answer.json()) as Partial<Config>) };
+  const response = await fetch("config.json").catch(() => null);
+  if (response?.ok) config.value = { ...config.value, ...((await response.json()) as Partial<Config>) };
   const { server, browser } = config.value;
   const wanted = remembered("place");
   if (server && (wanted !== "browser" || !browser)) place.value = "server";

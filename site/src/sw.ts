@@ -43,7 +43,7 @@ self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
   if (url.origin !== self.location.origin) return;
   if (event.request.method === "POST" && url.pathname.endsWith("/share")) event.respondWith(takeShared(event.request));
-  else if (event.request.method === "GET") event.respondWith(answer(event.request));
+  else if (event.request.method === "GET") event.respondWith(respond(event.request));
 });
 
 /** Fetches what is needed offline; what does not come now, comes when it is used. */
@@ -59,7 +59,7 @@ function savesData(): boolean {
 }
 
 /** What is kept, else what comes from the network; the page itself under its plain address. */
-async function answer(request: Request): Promise<Response> {
+async function respond(request: Request): Promise<Response> {
   const wanted = request.mode === "navigate" ? "index.html" : request;
   const kept = await caches.match(wanted, { ignoreSearch: true });
   if (kept) return isolated(kept, request.url);

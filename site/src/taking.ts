@@ -31,8 +31,8 @@ function modelsFor(video: boolean): string[] {
 }
 
 export async function takeSample(): Promise<void> {
-  const answer = await fetch("samples/valley.jpg");
-  take([new File([await answer.blob()], "valley.jpg", { type: "image/jpeg" })]);
+  const response = await fetch("samples/valley.jpg");
+  take([new File([await response.blob()], "valley.jpg", { type: "image/jpeg" })]);
 }
 
 /** Anywhere on the page. */

@@ -12,6 +12,8 @@ T = TypeVar("T")
 # Annotation of an argument: the types that its value may have; True is no number.
 ACCEPTED = {bool: (bool,), int: (int,), float: (float, int), str: (str,)}
 
+RENAMED = {"answers": "outputs"}  # keys of recipes of earlier versions -> their names now
+
 
 def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
     """`table[name]`, or an UnhazeError that names the nearest key; `kind` says what it is."""
@@ -84,7 +86,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     names = list(names)
     from difflib import get_close_matches  # after an error only
 
-    close = get_close_matches(name, names, n=1)
+    close = get_close_matches(RENAMED.get(name, name), names, n=1)
     if close:
         return f"did you mean '{close[0]}'?"
     return f"there are: {', '.join(names)}" if names else "there are none"

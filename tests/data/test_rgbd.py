@@ -7,6 +7,7 @@ import torch
 from tests.rgbd_scenes import ramp
 from unhaze import photo
 from unhaze.config import Augment, Part
+from unhaze.data import folders
 from unhaze.data.build import create_data
 from unhaze.data.rgbd import RGBD
 from unhaze.data.transforms import crop_batch, draw_haze, generator_for
@@ -39,6 +40,14 @@ def test_draw_is_a_pure_function_of_seed_and_step(root):
         assert torch.equal(first.hazy, again.hazy) and torch.equal(first.clear, again.clear)
     different = one.draw(2, 5, size=3, augment=augment, device=CPU)
     assert not torch.equal(first.clear, different.clear)
+
+
+def test_reading_that_takes_long_shows_its_progress(root, capsys, monkeypatch):
+    RGBD(root)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(folders, "DELAY", 0)
+    RGBD(root)
+    assert f"unhaze: reading scenes of '{root}': 100%" in capsys.readouterr().err
 
 
 def test_drawn_haze_obeys_the_law(root):

@@ -11,9 +11,12 @@ from unhaze.config import Optimizer
 from unhaze.data import UnpairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.methods.alarms import Watcher
-from unhaze.methods.cddgan import CDDGAN, contrast_terms
+from unhaze.methods.cddgan import CDDGAN
+from unhaze.methods.contrast import contrast_terms
+from unhaze.methods.given_haze import missed
 from unhaze.methods.steps import Setup
 from unhaze.nets import create_net
+from unhaze.nets.cddgan import Haze
 
 SMALL = {"layers": [4, 12], "patches": 16, "dimension": 16, "noise": 4, "count": 8}
 SMALL |= {"critic_width": 4, "pool": 2}
@@ -210,7 +213,7 @@ def test_a_hazer_that_is_given_the_haze_learns_where_it_is(contrast):
     """Identity asks nothing of it any more: without haze, it changes nothing."""
     full = method(PHYSICAL, densities=[0.5, 2.0], contrast=contrast)
     before = {name: weights_of(full.networks[name]) for name in ("restorer", "hazer")}
-    made, _ = full.make(batch(size=2))
+    made, _, _ = full.make(batch(size=2))
     torch.testing.assert_close(made["same_hazy"], batch(size=2).hazy)
     terms = full.step([batch(size=2)], 2e-4)
     assert all(value.isfinite() for value in terms.values())
@@ -238,6 +241,24 @@ def test_cycles_are_given_what_was_removed_and_clear_pictures_another_haze(monke
     factors = other.depth / found.depth.roll(1, 0).clamp(min=0.05)
     assert 0.5 <= factors.min() < factors.max() <= 2
     assert (other.airlight - found.airlight.roll(1, 0)).abs().max() <= 0.2 + 1e-6
+
+
+def test_haze_that_was_added_is_to_be_found_again():
+    """The haze that was added is the target, and does not move towards what was found."""
+    full = method(
+        PHYSICAL | {"airlight": "brightest"}, densities=[0.5, 2.0], contrast=0.0, haze=1.0
+    )
+    given = full.generators["hazer"].translate(batch().clear, (), None).haze
+    assert missed(given, given) == 0
+    found = Haze(given.depth, given.airlight - 0.1, given.transmission.detach() + 0.2)
+    torch.testing.assert_close(missed(given, found), torch.tensor(0.3))
+    assert not missed(given, Haze(*map(torch.zeros_like, vars(found).values()))).requires_grad
+    for step in range(2):
+        terms = full.step([batch(step, size=2)], 2e-4)
+    parts = {"cycle": 10, "identity": 5, "haze": 1}
+    rest = terms["adversarial_clear"] + terms["adversarial_hazy"]
+    total = rest + sum(weight * terms[name] for name, weight in parts.items())
+    torch.testing.assert_close(terms["total"], total)
 
 
 def test_the_hazer_of_a_strip_is_given_the_haze_of_the_hazy_picture():
@@ -272,7 +293,7 @@ def test_without_contrast_all_else_starts_equal():
 def test_identity_contrast_looks_at_clear_pictures_too():
     full = method()
     given = batch()
-    made, seen = full.make(given)
+    made, seen, _ = full.make(given)
     compared = full.comparisons(given, made, seen)
     assert [(each.direction, each.seer) for each in compared] == [
         ("restorer", "restorer"),
@@ -288,7 +309,7 @@ def test_identity_contrast_looks_at_clear_pictures_too():
 def test_clear_exemplars_are_positives_of_restored_patches_only(exemplars):
     full = method(exemplars=exemplars)
     given = batch()
-    compared = full.comparisons(given, *full.make(given))
+    compared = full.comparisons(given, *full.make(given)[:2])
     assert [each.exemplars is not None for each in compared] == [True, False]
     clear = full.networks["restorer"].encode(given.clear, full.layers)
     assert all(torch.equal(*pair) for pair in zip(compared[0].exemplars, clear))
@@ -298,7 +319,7 @@ def test_clear_exemplars_are_positives_of_restored_patches_only(exemplars):
 def test_the_dual_encoder_is_the_other_generators():
     full = method(encoder="dual")
     given = batch()
-    made, seen = full.make(given)
+    made, seen, _ = full.make(given)
     first = full.comparisons(given, made, seen)[0]
     assert (first.direction, first.seer) == ("restorer", "hazer")
     queries = full.networks["hazer"].encode(made["restored"], full.layers)
@@ -308,7 +329,7 @@ def test_the_dual_encoder_is_the_other_generators():
 def test_contrast_is_summed_over_directions_and_meant_over_comparisons():
     full = method()
     given = batch()
-    compared = full.compare(full.comparisons(given, *full.make(given)))
+    compared = full.compare(full.comparisons(given, *full.make(given)[:2]))
     values = [each.contrast.item() for each in compared]
     expected = (values[0] + values[2]) / 2 + (values[1] + values[3]) / 2
     assert contrast_terms(compared)["contrast"].item() == pytest.approx(expected)
@@ -350,6 +371,7 @@ def test_a_step_is_a_function_of_what_a_checkpoint_holds():
         ({"critic_lr": -1.0}, "critic_lr"),
         ({"critic_width": 0}, "critic_width is 0"),
         ({"densities": [0.5, 2.0]}, "net that predicts haze"),
+        ({"haze": 1.0}, "set method.densities"),
         ({"net": PHYSICAL, "densities": [2.0, 0.5]}, "two factors over 0"),
         ({"net": PHYSICAL, "densities": [0.0, 1.0]}, "two factors over 0"),
         ({"net": PHYSICAL, "densities": [0.5, 1.0, 2.0]}, "two factors over 0"),
@@ -382,11 +404,12 @@ def test_needs_its_own_net_unwrapped():
         ({"critic_clear": 0.001}, "critic_clear"),
         ({"critic_hazy": 40.0}, "critic_hazy"),
         ({"spread": 0.001}, "negatives no longer differ"),
+        ({"contrast": 0.0002}, "the contrast teaches nothing"),
     ],
 )
 def test_collapse_and_divergence_are_watched(terms, named):
     watcher = Watcher(method().alarms)
-    healthy = {"critic_clear": 0.25, "critic_hazy": 0.2, "spread": 0.9}
+    healthy = {"critic_clear": 0.25, "critic_hazy": 0.2, "spread": 0.9, "contrast": 2.0}
     assert not [line for step in range(0, 3000, 100) for line in watcher.look(step, healthy)]
     lines = [
         line for step in range(3000, 6000, 100) for line in watcher.look(step, healthy | terms)

@@ -6,11 +6,12 @@ from torch import Tensor, nn
 
 from unhaze import processes
 from unhaze.methods.alarms import Alarm, Watcher
-from unhaze.methods.cddgan import frozen
 from unhaze.methods.contrast import Comparison, PatchContrast
 from unhaze.methods.given_haze import GivenHaze
 from unhaze.methods.memories import ImagePool, NegativeQueue
-from unhaze.nets.cddgan import CDDGenerator, Haze, NegativeGenerators
+from unhaze.methods.steps import frozen
+from unhaze.nets.cddgan import CDDGenerator, Haze
+from unhaze.nets.cddgan_training import NegativeGenerators
 
 
 def weights_of(net: nn.Module) -> list[Tensor]:
@@ -28,7 +29,7 @@ def test_frozen_is_undone_after_an_error():
 def test_processes_share_the_random_numbers_of_one(monkeypatch):
     torch.manual_seed(0)
     negatives = NegativeGenerators(1, dimension=4, noise=3, count=5)
-    given = GivenHaze(CDDGenerator(width=4, blocks=1, head="haze"), [0.5, 2.0])
+    given = GivenHaze(CDDGenerator(width=4, blocks=1, head="haze"), [0.5, 2.0], found=False)
 
     def drawn_by(rank: int, count: int) -> list[Tensor]:
         monkeypatch.setattr(processes, "world", lambda: (rank, count))

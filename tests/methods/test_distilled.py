@@ -84,22 +84,28 @@ def test_terms_by_hand(teacher: Path):
     torch.testing.assert_close(terms["total"], terms["l1"] + 0.5 * imitation)
 
 
-def test_answers_by_hand(tmp_path: Path):
+def test_outputs_by_hand(tmp_path: Path):
     """Any two networks will do: what the teacher makes of the hazy picture is the second truth."""
     part = Part("quarter", {"width": 4})
     method = build(
         write_teacher(tmp_path / "t.safetensors", part=part),
         student=part,
         imitation=0.0,
-        answers=0.5,
+        outputs=0.5,
     )
     pair = batch()
     terms = method.measure(pair)
     with torch.no_grad():
         restored, taught = (net(pair.hazy) for net in (method.networks["restorer"], method.teacher))
-    torch.testing.assert_close(terms["answers"], functional.l1_loss(restored, taught))
-    torch.testing.assert_close(terms["total"], terms["l1"] + 0.5 * terms["answers"])
-    assert terms.keys() == {"l1", "answers", "total"}
+    torch.testing.assert_close(terms["outputs"], functional.l1_loss(restored, taught))
+    torch.testing.assert_close(terms["total"], terms["l1"] + 0.5 * terms["outputs"])
+    assert terms.keys() == {"l1", "outputs", "total"}
+
+
+def test_the_former_name_of_a_key_leads_to_the_new_one(recipe: Recipe):
+    method = Part("distilled", recipe.method.arguments | {"answers": 1.0})
+    with pytest.raises(UnhazeError, match="no argument 'answers'; did you mean 'outputs'"):
+        train(dataclasses.replace(recipe, method=method), check=True)
 
 
 def test_by_default_the_last_of_each_third(teacher: Path):

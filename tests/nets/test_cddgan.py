@@ -7,15 +7,12 @@ from torch.nn import functional
 
 from unhaze.errors import UnhazeError
 from unhaze.nets import create_net
-from unhaze.nets.cddgan import (
-    CDDGenerator,
+from unhaze.nets.cddgan import CDDGenerator, Haze, blur_down, blur_up, brightened
+from unhaze.nets.cddgan_training import (
     FreeNegatives,
-    Haze,
     NegativeGenerators,
     PatchCritic,
     ProjectionHeads,
-    blur_down,
-    blur_up,
 )
 
 LAYERS = (0, 4, 8, 12, 16)
@@ -147,6 +144,44 @@ def test_the_physics_starts_near_the_input_and_can_leave_it():
     assert thick.isfinite().all()
 
 
+def test_the_airlight_starts_at_the_brightest_place():
+    """Of 16 x 16 pixels: single bright pixels are no place."""
+    net = small(head="haze", airlight="brightest")
+    dusk = 0.3 * picture(side=64)
+    dusk[..., 16:32, 32:48] = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)
+    dusk[..., 50, 50] = 1
+    airlight = net.translate(dusk, ()).haze.airlight.flatten()
+    torch.testing.assert_close(airlight, torch.tensor([0.5, 0.4, 0.3]), atol=0.02, rtol=0)
+    white = net.translate(torch.ones(1, 3, 5, 7), ())
+    assert white.haze.airlight.min() > 0.9 and white.picture.isfinite().all()
+    assert net.opposite().airlight == "brightest"
+
+
+def test_brightened_has_the_mean_of_the_input_and_stays_inside():
+    hazy = picture(2)
+    restored = 1.2 * hazy**1.5 - 0.1
+    whole = brightened(restored, hazy, torch.ones(2, 1, 1, 1))
+    inside = restored.clamp(0, 1)
+    means = [each.clamp(0, 1).mean((1, 2, 3)) for each in (whole, hazy)]
+    torch.testing.assert_close(*means)
+    assert (whole.clamp(0, 1) >= inside).all() and whole.max() <= restored.max()
+    half = brightened(restored, hazy, torch.full((2, 1, 1, 1), 0.5))
+    torch.testing.assert_close(2 * (half - restored), whole - restored)
+    lighter = brightened(hazy + 0.1, hazy, torch.ones(2, 1, 1, 1))
+    assert torch.equal(lighter, hazy + 0.1), "nothing is darkened"
+    assert torch.equal(brightened(0 * hazy, hazy, torch.ones(2, 1, 1, 1)), 0 * hazy)
+
+
+def test_exposure_starts_with_next_to_no_effect():
+    net = small(head="haze", exposed=True).eval()
+    plain = net.translate(picture(), ()).picture
+    assert 0 <= (net(picture()) - plain).abs().max() < 0.02
+    net.exposure[-1].bias.data.fill_(9.0)
+    assert (
+        net(picture()) - brightened(plain, picture(), torch.ones(1, 1, 1, 1))
+    ).abs().max() < 1e-3
+
+
 def test_haze_is_smooth_where_the_network_sees_blocks():
     """From block to block in half steps: no grid can be painted into the picture."""
     net = small(head="haze", norm="none", shrink=2)
@@ -243,6 +278,8 @@ def test_wrong_critics(arguments, message):
         ({"shrink": 0}, "shrink is 0"),
         ({"norm": "batch"}, "instance, early, none"),
         ({"head": "relu"}, "tanh, haze, veil"),
+        ({"airlight": "sky"}, "free, brightest"),
+        ({"exposed": True}, "exposed needs head 'haze'"),
     ],
 )
 def test_wrong_arguments(arguments, message):

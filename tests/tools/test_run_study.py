@@ -49,12 +49,33 @@ def test_a_budget_that_ends_a_run_is_not_its_end(tool, tmp_path, monkeypatch):
     """A validation on the way leaves best.safetensors, too."""
     machine = Machine(slow=["cyclegan-1"])
     monkeypatch.setattr(tool, "run", machine)
-    words = ["run_study", "unpaired", "--out", "r", "--nyu", "n", "--pictures", "p", "--vgg", "v"]
+    words = ["run_study", "unpaired", "--out", "r", "--nyu", "n", "--pictures", "p"]
     monkeypatch.setattr(sys, "argv", [*words, "--results", "found", "--only", "cyclegan"])
     monkeypatch.chdir(tmp_path)
     tool.main()
     steps = [number for verb, name, number in machine.calls if name == "cyclegan-1"]
     assert steps == [250, 500, 0], "trained on, then measured"
+
+
+def test_a_run_without_progress_ends_the_study(tool, tmp_path, monkeypatch):
+    """Such as one whose schedule was shortened: it is past its last step."""
+    machine = Machine()
+    monkeypatch.setattr(tool, "run", machine)
+    words = ["run_study", "unpaired", "--out", "r", "--nyu", "n", "--pictures", "p"]
+    monkeypatch.setattr(sys, "argv", [*words, "--results", "found", "--only", "cyclegan"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r" / "cyclegan-1" / "state-000000600").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="cyclegan-1' is at step 600 of 500, as 20 minutes before"):
+        tool.main()
+    assert len(machine.calls) == 1
+
+
+def test_vgg_is_asked_for_where_a_loss_needs_it(tool, monkeypatch, capsys):
+    words = ["run_study", "cr-arms", "--out", "r", "--nyu", "n", "--pictures", "p"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit):
+        tool.main()
+    assert "--vgg is needed: cr-star, cr-1-1, " in capsys.readouterr().err
 
 
 def test_few_scenes_of_each_table_where_only_time_is_measured(tool):
@@ -90,6 +111,7 @@ class Machine:
         if folder.name in self.slow:
             self.slow.remove(folder.name)
             number //= 2
+        (folder / f"state-{number:09d}").mkdir()
         (folder / "log.jsonl").write_text(json.dumps({"step": number, "validation_psnr": 26.5}))
         if not folder.name.startswith(".try"):
             self.calls.append(("train", folder.name, number))

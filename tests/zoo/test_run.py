@@ -1,6 +1,7 @@
 """Published checkpoints in the runtime: made into ONNX once, at the size that suits them."""
 
 import importlib.util
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ def published(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("UNHAZE_CACHE", str(tmp_path / "cache"))
     torch.manual_seed(1)
     state = create_net("aodnet").state_dict()
+    state["conv1.bias"] = torch.tensor([0.25, 0.5, 0.75])
     path = tmp_path / "best.pk"
     torch.save({"state_dict": {f"module.{name}": each for name, each in state.items()}}, path)
     return path
@@ -51,11 +53,27 @@ def test_without_pytorch_one_line_says_what_to_install(published, monkeypatch):
         ready(published)
 
 
-def test_a_file_that_is_not_a_checkpoint_is_named_by_what_it_is(published, capsys):
-    published.write_text("<!DOCTYPE html><html><title>Sign in</title></html>")
+BIAS = torch.tensor([0.25, 0.5, 0.75]).numpy().tobytes()
+PAGE = b"<!DOCTYPE html><html><title>Sign in</title></html>"
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda content: PAGE, "it is a web page ('Sign in')"),
+        (lambda content: content[: len(content) // 2], "it is cut off, as by a download"),
+        (lambda content: content.replace(BIAS, bytes(12)), "fail their checksum"),
+    ],
+)
+def test_a_file_that_is_not_a_checkpoint_is_named_by_what_it_is(
+    spoil, message, published, capsys, monkeypatch
+):
+    """In one line, before a process with PyTorch is started."""
+    monkeypatch.setattr(subprocess, "run", pytest.fail)
+    published.write_bytes(spoil(published.read_bytes()))
     assert main([str(published), "--model", str(published)]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert "it is a web page ('Sign in')" in said[-1]
+    (said,) = capsys.readouterr().err.splitlines()
+    assert message in said
 
 
 def test_a_file_named_onnx_that_is_something_else_is_named_as_that(tmp_path, capsys):

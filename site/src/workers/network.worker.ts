@@ -55,9 +55,9 @@ function loaded(model: string, base: string, webgpu: boolean): Promise<Loaded> {
 }
 
 async function load(model: string, base: string, webgpu: boolean): Promise<Loaded> {
-  const answer = await fetch(new URL(`models/${model}.onnx`, base));
-  if (!answer.ok) throw new Error(`models/${model}.onnx: ${answer.status}`);
-  const bytes = new Uint8Array(await answer.arrayBuffer());
+  const response = await fetch(new URL(`models/${model}.onnx`, base));
+  if (!response.ok) throw new Error(`models/${model}.onnx: ${response.status}`);
+  const bytes = new Uint8Array(await response.arrayBuffer());
   if (webgpu && (await hasGpu())) {
     try {
       const runtime = await import("onnxruntime-web/webgpu");

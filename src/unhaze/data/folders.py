@@ -1,12 +1,16 @@
 """Pairs of hazy and clear files: each used once per epoch, in an order given by seed and step."""
 
+import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from unhaze import photo
 from unhaze.config import Augment
@@ -17,6 +21,12 @@ from unhaze.data.pairing import PairFiles
 from unhaze.data.transforms import crop_batch, generator_for
 from unhaze.errors import UnhazeError
 from unhaze.image import channels_first, to_float
+from unhaze.processes import world
+
+DELAY = 2.0  # seconds after which reading is worth a progress bar
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class PairedFolders:
@@ -87,6 +97,18 @@ def check_crop(files: list[Path], crop: int) -> None:
             f"crop {crop} does not fit '{files[small_ones[0]]}', {width}x{height}{more};"
             " set augment.crop lower, or leave it out"
         )
+
+
+def read_all(read: Callable[[T], U], places: Sequence[T], what: str) -> list[U]:
+    """Returns `read` of each place, in threads, with a progress bar on stderr if it takes long.
+
+    `what` is read, as in "scenes of 'data/nyu'". In a log file, the bar is a line now and then.
+    """
+    pause = 0.1 if sys.stderr.isatty() else 10.0
+    bar = {"desc": f"unhaze: reading {what}", "delay": DELAY, "mininterval": pause, "unit": ""}
+    first, _ = world()
+    with ThreadPoolExecutor() as pool:
+        return [*tqdm(pool.map(read, places), total=len(places), disable=first != 0, **bar)]
 
 
 def pair_at(seed: int, place: int, count: int) -> int:

@@ -7,7 +7,6 @@ regions of one colour have one distance. Sky is at the largest distance.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
 from unhaze.data.collage import collage_batch
-from unhaze.data.folders import as_tensor
+from unhaze.data.folders import as_tensor, read_all
 from unhaze.data.pairing import list_pictures
 from unhaze.data.transforms import crop_batch, generator_for, haze_batch
 from unhaze.errors import UnhazeError
@@ -65,16 +64,15 @@ class Outdoor:
         self.files = found[slice(*pictures)] if pictures else found
         if not self.files:
             raise UnhazeError(f"no pictures in {list(roots)} (of {len(found)} found)")
-        with ThreadPoolExecutor() as pool:
-            if haziest is not None:
-                measured = list(pool.map(own_haze, self.files))
-                self.files = [file for file, own in zip(self.files, measured) if own <= haziest]
-                if not self.files:
-                    raise UnhazeError(
-                        f"haziest is {haziest}: all pictures of {list(roots)} have more haze, "
-                        f"the clearest {min(measured):.2f}"
-                    )
-            self.images = list(pool.map(read_with_cues, self.files))
+        if haziest is not None:
+            measured = read_all(own_haze, self.files, f"the haze in photos of {list(roots)}")
+            self.files = [file for file, own in zip(self.files, measured) if own <= haziest]
+            if not self.files:
+                raise UnhazeError(
+                    f"haziest is {haziest}: all pictures of {list(roots)} have more haze, "
+                    f"the clearest {min(measured):.2f}"
+                )
+        self.images = read_all(read_with_cues, self.files, f"photos of {list(roots)}")
 
     def __len__(self) -> int:
         return len(self.files)

@@ -180,6 +180,8 @@ def read_pack(
     """
     import torch
 
+    from unhaze.data.folders import read_all
+
     with open_pack(path) as archive:
         index = read_index(archive, path)
         if border not in (0, index["border"]):
@@ -203,8 +205,7 @@ def read_pack(
         clear[place] = torch.from_numpy(near).permute(2, 0, 1)
         depth[place, 0] = torch.from_numpy(far[..., 0].copy())
 
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(decode, range(len(chosen))))
+    read_all(decode, range(len(chosen)), f"scenes of '{path}'")
     return chosen, clear, depth
 
 

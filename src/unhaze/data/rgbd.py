@@ -1,6 +1,5 @@
 """Clear pictures with depth: haze is drawn at every step, on the training device."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from torch.nn import functional
 from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
-from unhaze.data.folders import as_tensor
+from unhaze.data.folders import as_tensor, read_all
 from unhaze.data.pack import cut, is_pack, read_pack
 from unhaze.data.pairing import find_scenes
 from unhaze.data.transforms import crop_batch, generator_for, haze_batch
@@ -84,14 +83,17 @@ def read_scenes(
     names = list(files)[slice(*scenes)] if scenes else list(files)
     if not names:
         raise UnhazeError(f"scenes {scenes} of '{root}' select none; it has {len(files)}")
-    with ThreadPoolExecutor() as pool:
-        clear = list(pool.map(lambda name: read_u8(files[name].clear, border), names))
-        depth = list(pool.map(lambda name: read_u8(files[name].depth, border)[:1], names))
-    for name, colours, distances in zip(names, clear, depth):
+
+    def read(name: str) -> tuple[Tensor, Tensor]:
+        return read_u8(files[name].clear, border), read_u8(files[name].depth, border)[:1]
+
+    scenes_read = read_all(read, names, f"scenes of '{root}'")
+    for name, (colours, distances) in zip(names, scenes_read):
         if colours.shape[1:] != distances.shape[1:]:
             raise UnhazeError(f"scene '{name}': clear and depth differ in size")
         if distances.max() == 0:
             raise UnhazeError(f"scene '{name}': its depth is zero everywhere")
+    clear, depth = map(list, zip(*scenes_read))
     return names, clear, depth
 
 

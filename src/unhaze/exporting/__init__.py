@@ -20,6 +20,7 @@ from unhaze.exporting.facts import count_costs, measure_context, measure_memory,
 from unhaze.exporting.graph import open_pools, store_in_half, to_onnx
 from unhaze.nets import find_net
 from unhaze.published import open_weights
+from unhaze.restore.engine import session_options
 from unhaze.weights import Weights
 
 # Batch, height and width of the pictures on which file and PyTorch are compared.
@@ -144,8 +145,7 @@ def count_parameters(net: nn.Module) -> int:
 
 def compare(net: nn.Module, path: Path) -> float:
     """Returns the largest difference between PyTorch and ONNX Runtime on random pictures."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options = session_options(torch.get_num_threads())
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     random = torch.Generator().manual_seed(0)
     differences = []

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from unhaze.restore.engine import Engine
+from unhaze.restore.engine import Engine, described_only
 from unhaze.restore.resources import TIMED
 
 COUNTED = 128  # side in pixels of the picture on which strides are counted
@@ -75,8 +75,9 @@ def measure_strides(model: onnx.ModelProto, values: list[str]) -> list[int]:
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
     opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in values)
+    # One thread, and none of the optimisations, which take longer than the run.
     session = onnxruntime.InferenceSession(
-        opened.SerializeToString(), providers=["CPUExecutionProvider"]
+        opened.SerializeToString(), described_only(), providers=["CPUExecutionProvider"]
     )
     hazy = np.full((1, 3, COUNTED, COUNTED), 0.5, np.float32)
     found = session.run(values, {"hazy": hazy})

@@ -9,6 +9,7 @@ from unhaze.data import PairedBatch, UnpairedBatch
 from unhaze.methods.adapted import Adapted
 from unhaze.methods.cddgan import CDDGAN
 from unhaze.methods.distilled import Distilled
+from unhaze.methods.exposure import Exposure
 from unhaze.methods.steps import Supervised
 
 
@@ -49,6 +50,12 @@ METHODS = {
         title="CDD-GAN, reconstructed: unpaired, by cycles, critics and adversarial contrast",
         source="arXiv:2203.07677, not read; docs/cddgan.md",
         batch=UnpairedBatch,
+        accumulates=False,
+    ),
+    "exposure": Method(
+        Exposure,
+        title="The exposure of CDD-GAN's generator, from real photos and drawn haze",
+        source="ours",
         accumulates=False,
     ),
 }

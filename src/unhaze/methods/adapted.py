@@ -1,7 +1,6 @@
 """Training on pairs, and on real hazy photos without ground truth."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from torch.nn import functional
 
 from unhaze import photo
 from unhaze.data import PairedBatch
-from unhaze.data.folders import as_tensor
+from unhaze.data.folders import as_tensor, read_all
 from unhaze.data.unpaired import chosen, pictures_in
 from unhaze.errors import UnhazeError
 from unhaze.image import to_float
@@ -110,5 +109,4 @@ def read_squeezed(files: Sequence[Path]) -> Tensor:
         squeezed = functional.interpolate(pixels, (SIDE, SIDE), mode="bilinear", antialias=True)
         return (255 * squeezed[0]).round().clamp(0, 255).to(torch.uint8)
 
-    with ThreadPoolExecutor() as pool:
-        return torch.stack(list(pool.map(read, files)))
+    return torch.stack(read_all(read, files, "real photos"))

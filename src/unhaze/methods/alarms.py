@@ -50,9 +50,12 @@ def adversarial_alarms(undecided: float) -> tuple[Alarm, ...]:
     critic += " over it, it diverges; try a lower method.critic_lr"
     collapsed = "the negatives no longer differ by their noise (collapse); try a higher"
     collapsed += " method.diversity or a lower method.negatives_lr"
+    lost = "every negative is told from the real patches, and the contrast teaches nothing; try a"
+    lost += " higher method.temperature"
     low, high = 0.04 * undecided, 4 * undecided
     return (
         Alarm("critic_clear", low, high, 500, critic),
         Alarm("critic_hazy", low, high, 500, critic),
         Alarm("spread", 0.05, math.inf, 500, collapsed),
+        Alarm("contrast", 0.01, math.inf, 500, lost),
     )

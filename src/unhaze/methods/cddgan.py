@@ -5,8 +5,7 @@ which are inferred, with their sources.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -16,19 +15,27 @@ from unhaze.data import UnpairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.losses.adversarial import ADVERSARIAL, reconstruction
 from unhaze.methods.alarms import adversarial_alarms
-from unhaze.methods.contrast import TRAINED_NEGATIVES, Compared, Comparison, PatchContrast
-from unhaze.methods.given_haze import GivenHaze
+from unhaze.methods.contrast import (
+    TRAINED_NEGATIVES,
+    Compared,
+    Comparison,
+    PatchContrast,
+    contrast_terms,
+)
+from unhaze.methods.given_haze import GivenHaze, missed
 from unhaze.methods.memories import ImagePool, NegativeQueue
 from unhaze.methods.steps import (
     Setup,
     added,
     apply_gradients,
     average_gradients,
+    frozen,
     gather,
     require_finite,
     set_up_optimizer,
 )
-from unhaze.nets.cddgan import CDDGenerator, PatchCritic
+from unhaze.nets.cddgan import CDDGenerator
+from unhaze.nets.cddgan_training import PatchCritic
 from unhaze.validation import lookup, one_of
 
 DIRECTIONS = ("restorer", "hazer")
@@ -65,6 +72,8 @@ class CDDGAN:
         them and its airlight changed at random by up to 0.2; in the cycle, the haze that was
         removed, which no picture without haze can tell; and none for the identity. Empty: it
         chooses the haze (CycleGAN).
+    haze: Differs: weight of the distance between the haze that the hazer added to a clear picture
+        and the haze that the restorer finds there (as D4's pseudo labels); needs densities.
     gan: "lsgan" or "hinge". critic_width, critic_norm, critic_shrink: see `PatchCritic`.
         critic_lr, negatives_lr: learning rates as shares of the generators'. pool: number of
         generated pictures that are kept for each critic.
@@ -92,6 +101,7 @@ class CDDGAN:
         momentum: float = 0.9,
         queue: int = 0,
         densities: Sequence[float] = (),
+        haze: float = 0.0,
         gan: str = "lsgan",
         critic_width: int = 64,
         critic_norm: str = "instance",
@@ -102,12 +112,12 @@ class CDDGAN:
     ):
         net = check(setup, exemplars, encoder)
         self.weights = dict(adversarial=adversarial, contrast=contrast)
-        self.weights |= dict(cycle=cycle, identity=identity)
+        self.weights |= dict(cycle=cycle, identity=identity, haze=haze)
         check_numbers(self.weights, diversity, momentum, critic_lr, negatives_lr)
         self.fabric, self.clip = setup.fabric, setup.clip
         self.momentum, self.exemplars = momentum, exemplars
         self.diversity, self.attached, self.encoder = diversity / dimension**0.5, attached, encoder
-        self.given_haze = GivenHaze(net, densities)
+        self.given_haze = GivenHaze(net, densities, found=haze > 0)
         self.layers, self.loss = tuple(layers) if contrast else (), lookup(ADVERSARIAL, gan, "gan")
         self.generators = {"restorer": net, "hazer": net.opposite()}
         self.networks: dict[str, nn.Module] = {**self.generators}
@@ -138,7 +148,7 @@ class CDDGAN:
         """
         (batch,) = batches
         with self.fabric.autocast():
-            made, seen = self.make(batch)
+            made, seen, found = self.make(batch)
             comparisons = self.comparisons(batch, made, seen)
             terms = {
                 "critic_clear": self.judge("clear", batch.clear, made["restored"]),
@@ -160,7 +170,7 @@ class CDDGAN:
                 scores = self.networks[f"critic-{side}"](made[name])
                 terms[f"adversarial_{side}"] = self.loss.generator(scores)
             compared = self.compare(comparisons)
-            measured = distances(batch, made) | contrast_terms(compared)
+            measured = found | distances(batch, made) | contrast_terms(compared)
             pleased = terms["adversarial_clear"] + terms["adversarial_hazy"]
             summed = measured | {"adversarial": pleased}
             total = added(weight * summed[name] for name, weight in self.weights.items() if weight)
@@ -174,24 +184,32 @@ class CDDGAN:
             part.follow(self.momentum)
         return {name: value.detach() for name, value in terms.items()}
 
-    def make(self, batch: UnpairedBatch) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
-        """Generates all pictures that a term needs, and the encoders' features of their sources."""
+    def make(
+        self, batch: UnpairedBatch
+    ) -> tuple[dict[str, Tensor], dict[str, list[Tensor]], dict[str, Tensor]]:
+        """Generates all pictures that a term needs, the encoders' features of their sources, and
+        the term `haze`."""
         restorer, hazer = self.generators["restorer"], self.generators["hazer"]
-        made, seen = {}, {}
+        made, seen, found = {}, {}, {}
         restored = restorer.translate(batch.hazy, self.layers)
         made["restored"], seen["restored"] = restored.picture, restored.features
         removed, other, nothing = self.given_haze(restored.haze)
-        sources = [("hazed", hazer, batch.clear, other)]
+        hazed = hazer.translate(batch.clear, self.layers, other)
+        made["hazed"], seen["hazed"] = hazed.picture, hazed.features
+        sources = []
         if self.weights["identity"] or (self.contrasts and self.exemplars == "identity"):
-            sources += [("same_clear", restorer, batch.clear, None)]
+            sources = [("same_clear", restorer, batch.clear, None)]
             sources += [("same_hazy", hazer, batch.hazy, nothing)]
         for name, generator, image, haze in sources:
             translated = generator.translate(image, self.layers, haze)
             made[name], seen[name] = translated.picture, translated.features
-        if self.weights["cycle"]:
-            made["hazy_again"] = hazer.translate(made["restored"], (), removed).picture
-            made["clear_again"] = restorer(made["hazed"])
-        return made, seen
+        if self.weights["cycle"] or self.weights["haze"]:
+            again = restorer.translate(made["hazed"], ())
+            found = {"haze": missed(hazed.haze, again.haze)} if self.weights["haze"] else {}
+            if self.weights["cycle"]:
+                made["clear_again"] = again.picture
+                made["hazy_again"] = hazer.translate(made["restored"], (), removed).picture
+        return made, seen, found
 
     def columns(self, restorer: CDDGenerator, batch: UnpairedBatch) -> dict[str, Tensor]:
         """Returns the pictures of a strip; haze that is given is that of the hazy picture."""
@@ -204,7 +222,7 @@ class CDDGAN:
             "hazy again": hazer.translate(restored.picture, (), haze).picture,
             "clear": batch.clear,
             "hazed": hazed,
-            "clear again": restorer(hazed),
+            "clear again": restorer.translate(hazed, ()).picture,
         }
 
     def comparisons(
@@ -272,29 +290,6 @@ def distances(batch: UnpairedBatch, made: dict[str, Tensor]) -> dict[str, Tensor
         for term, name in (("cycle", "{}_again"), ("identity", "same_{}"))
         if name.format("hazy") in made
     }
-
-
-def contrast_terms(compared: Sequence[Compared]) -> dict[str, Tensor]:
-    """Returns the contrast, summed over the two directions (in each the mean of its
-    comparisons), and the mean spread of the negatives, as far as they exist."""
-    terms = {}
-    if compared:
-        terms["contrast"] = 2 * torch.stack([each.contrast for each in compared]).mean()
-        spreads = [each.spread for each in compared if each.spread is not None]
-        terms |= {"spread": torch.stack(spreads).mean()} if spreads else {}
-    return terms
-
-
-@contextmanager
-def frozen(*parts: nn.Module) -> Iterator[None]:
-    """A context in which gradients pass through `parts` without reaching their parameters."""
-    for part in parts:
-        part.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for part in parts:
-            part.requires_grad_(True)
 
 
 def check(setup: Setup, exemplars: str, encoder: str) -> CDDGenerator:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unhaze.losses.patchnce import adversarial_contrast, patch_contrast, spread
 from unhaze.methods.memories import NegativeQueue
 from unhaze.methods.steps import follow
-from unhaze.nets.cddgan import FreeNegatives, NegativeGenerators, ProjectionHeads
+from unhaze.nets.cddgan_training import FreeNegatives, NegativeGenerators, ProjectionHeads
 from unhaze.validation import one_of
 
 # "patches" are real patches of the source, the others are generated; some of these are trained.
@@ -168,3 +168,14 @@ def draw_places(features: Tensor, count: int) -> Tensor:
 def patches_at(features: Tensor, places: Tensor) -> Tensor:
     """(B,C,h,w) -> (B,S,C)."""
     return features.flatten(2)[..., places].transpose(1, 2)
+
+
+def contrast_terms(compared: Sequence[Compared]) -> dict[str, Tensor]:
+    """Returns the contrast, summed over the two directions (in each the mean of its
+    comparisons), and the mean spread of the negatives, as far as they exist."""
+    terms = {}
+    if compared:
+        terms["contrast"] = 2 * torch.stack([each.contrast for each in compared]).mean()
+        spreads = [each.spread for each in compared if each.spread is not None]
+        terms |= {"spread": torch.stack(spreads).mean()} if spreads else {}
+    return terms

@@ -1,7 +1,7 @@
 """Training on pairs and a teacher, whose features or outputs are imitated.
 
 Features: Distilling Image Dehazing with Heterogeneous Task Imitation (Hong et al., CVPR 2020).
-Answers: Distilling the Knowledge in a Neural Network (Hinton et al., arXiv:1503.02531), for
+Outputs: Distilling the Knowledge in a Neural Network (Hinton et al., arXiv:1503.02531), for
 pictures.
 """
 
@@ -23,14 +23,14 @@ from unhaze.published import open_weights
 
 class Distilled:
     """total = sum of weight * loss(restored, clear, hazy) + imitation * sum over depths of
-    mean |student(hazy) - teacher(clear)|, features of the same depth, + answers * mean
+    mean |student(hazy) - teacher(clear)|, features of the same depth, + outputs * mean
     |student(hazy) - teacher(hazy)|, restored pictures.
 
     teacher: weights file or run folder of a trained teacher. It is frozen and not part of the
         state; `facts` holds the sha256 of its weights, so that a run cannot be resumed with
         another teacher.
     imitation: weight of the features. The paper's value is unknown; 1 as in a third party's port.
-    answers: weight of the outputs; 0 for KDDN's teacher, which is an autoencoder.
+    outputs: weight of the restored pictures; 0 for KDDN's teacher, which is an autoencoder.
     depths: which of the networks' outputs are compared, counted from 1: by default the last of each
         third of six. Differs: the port never compares the third pair, and keeps training the
         teacher.
@@ -44,21 +44,21 @@ class Distilled:
         *,
         teacher: str,
         imitation: float = 1.0,
-        answers: float = 0.0,
+        outputs: float = 0.0,
         depths: Sequence[int] = (2, 4, 6),
     ):
         self.pairs = Pairs(setup)
-        for name, weight in (("imitation", imitation), ("answers", answers)):
+        for name, weight in (("imitation", imitation), ("outputs", outputs)):
             if not 0 <= weight < math.inf:
                 raise UnhazeError(f"method 'distilled': {name} is {weight}, expected at least 0")
-        if not imitation and not answers:
-            raise UnhazeError("method 'distilled': imitation and answers are 0; set one of them")
+        if not imitation and not outputs:
+            raise UnhazeError("method 'distilled': imitation and outputs are 0; set one of them")
         if not Path(teacher).exists():
             raise UnhazeError(
                 f"method 'distilled': there is no teacher '{teacher}'; train one first, as "
                 "recipes/table1/kddn-teacher.toml does, or set method.teacher"
             )
-        self.imitation, self.answers, self.depths = imitation, answers, tuple(depths)
+        self.imitation, self.outputs, self.depths = imitation, outputs, tuple(depths)
         self.teacher = open_weights(teacher).net.to(setup.fabric.device).requires_grad_(False)
         if imitation:
             check(setup.net, self.teacher, self.depths, setup.fabric.device)
@@ -70,7 +70,7 @@ class Distilled:
         return self.pairs.step(batches, lr, self.measure)
 
     def measure(self, batch: PairedBatch) -> dict[str, Tensor]:
-        """Returns the losses of one batch, "imitation" and "answers" if used, and "total"."""
+        """Returns the losses of one batch, "imitation" and "outputs" if used, and "total"."""
         if self.imitation:
             restored, features = self.pairs.restorer(batch.hazy, features=True)
         else:
@@ -80,11 +80,11 @@ class Distilled:
             if self.imitation:
                 terms["imitation"] = self.imitated(features, batch.clear)
                 terms["total"] = terms["total"] + self.imitation * terms["imitation"]
-            if self.answers:
+            if self.outputs:
                 with torch.no_grad():
                     taught = self.teacher(batch.hazy)
-                terms["answers"] = functional.l1_loss(restored.float(), taught.float())
-                terms["total"] = terms["total"] + self.answers * terms["answers"]
+                terms["outputs"] = functional.l1_loss(restored.float(), taught.float())
+                terms["total"] = terms["total"] + self.outputs * terms["outputs"]
         return terms
 
     def imitated(self, features: Sequence[Tensor], clear: Tensor) -> Tensor:

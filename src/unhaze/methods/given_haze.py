@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from unhaze.errors import UnhazeError
 from unhaze.nets.cddgan import CDDGenerator, Haze
@@ -18,12 +19,15 @@ class GivenHaze:
     """Chooses it from the haze that the restorer found in a batch.
 
     densities: two factors of the optical depth of other pictures' haze; empty: no haze is given.
-    UnhazeError: they are no range, or `net` does not predict haze.
+    found: whether the restorer's haze is compared with it (`missed`). UnhazeError: densities are no
+    range, are needed and empty, or `net` does not predict haze.
     """
 
-    def __init__(self, net: CDDGenerator, densities: Sequence[float]):
+    def __init__(self, net: CDDGenerator, densities: Sequence[float], *, found: bool):
         self.densities = tuple(densities)
         if not self.densities:
+            if found:
+                raise UnhazeError("method.haze needs haze that is given: set method.densities")
             return
         if net.head != "haze":
             raise UnhazeError("method.densities needs a net that predicts haze: net.head = 'haze'")
@@ -44,3 +48,12 @@ class GivenHaze:
         change = AIRLIGHT_CHANGE * (2 * drawn(torch.rand, *depth.shape, like=depth) - 1)
         colour = (airlight.roll(1, 0) + change).clamp(*AIRLIGHTS)
         return found, Haze(other, colour), Haze(torch.zeros_like(depth), airlight)
+
+
+def missed(given: Haze | None, found: Haze | None) -> Tensor:
+    """Returns mean |difference| of the transmission plus that of the airlight, with a gradient to
+    `found` only: `given` is the target."""
+    assert given is not None and found is not None  # GivenHaze has checked the net
+    assert given.transmission is not None and found.transmission is not None  # both are predicted
+    through = (found.transmission - given.transmission.detach()).abs().mean()
+    return through + (found.airlight - given.airlight.detach()).abs().mean()

@@ -1,6 +1,7 @@
 """Supervised training, and the update step of every method: checked, clipped, scheduled."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -218,3 +219,15 @@ def follow(slow: nn.Module, fast: nn.Module, share: float) -> None:
     # torch.optim's own averages use it; it has no public name.
     lerp = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
     lerp(list(slow.parameters()), list(fast.parameters()), share)
+
+
+@contextmanager
+def frozen(*parts: nn.Module) -> Iterator[None]:
+    """A context in which gradients pass through `parts` without reaching their parameters."""
+    for part in parts:
+        part.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.requires_grad_(True)

@@ -13,33 +13,36 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.errors import UnhazeError
 from unhaze.haze import add_haze, remove_haze
 from unhaze.nets.blocks import bias_of, pad_to_multiple
-from unhaze.processes import drawn
 from unhaze.validation import one_of
 
 HEADS = ("tanh", "haze", "veil")
-CRITIC_NORMS = ("instance", "none")
 DEEPEST = 3.0  # bound of the predicted optical depth
 NORMS = ("instance", "early", "none")
+AIRLIGHTS = ("free", "brightest")
+CELL = 16  # side in pixels of the places of which the brightest one is taken
 
 
 @dataclass(frozen=True)
 class Haze:
-    """Haze of pictures: mean optical depth (B,1,1,1), and airlight (B,3,1,1) in [0,1]."""
+    """Haze of pictures: mean optical depth (B,1,1,1), airlight (B,3,1,1) in [0,1], and, of haze
+    that a network predicted, transmission (B,1,H,W)."""
 
     depth: Tensor
     airlight: Tensor
+    transmission: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Translation:
-    """picture (B,3,H,W); features, see `CDDGenerator.encode`; haze that was removed or added."""
+    """picture (B,3,H,W); features, see `CDDGenerator.encode`; haze that was removed or added; deep:
+    features (B,C,h,w) of the last block."""
 
     picture: Tensor
     features: list[Tensor]
     haze: Haze | None
+    deep: Tensor
 
 
 class CDDGenerator(nn.Module):
@@ -54,6 +57,11 @@ class CDDGenerator(nn.Module):
     head: "tanh", the picture itself. Differs: "haze" predicts the optical depth of the haze and one
         airlight A per picture, t = exp(-depth), restored = (hazy - A) / t + A; "veil", for the
         other direction, adds such haze, or as much as `translate` is given.
+    airlight: Differs, for "haze" and "veil": "brightest", A is predicted relative to the brightest
+        place of the picture; "free", without it. Clear pictures alone hardly tell A.
+    exposed: Differs, for "haze": `forward` brightens what it restored as far as the network finds
+        that the input was exposed for its haze, as photos are, in contrast to haze that is drawn;
+        trained by the method "exposure". Otherwise restored photos are darker than their inputs.
     shrink: Differs: the network sees and returns pictures as blocks of shrink x shrink pixels
         (pixel unshuffle), and haze as one value per block; 1 is NEGCUT's, 2 costs a quarter.
     """
@@ -65,15 +73,21 @@ class CDDGenerator(nn.Module):
         blocks: int = 9,
         norm: str = "instance",
         head: str = "tanh",
+        airlight: str = "free",
+        exposed: bool = False,
         shrink: int = 1,
     ):
         super().__init__()
         one_of("net 'cddgan': norm", norm, NORMS)
         one_of("net 'cddgan': head", head, HEADS)
+        one_of("net 'cddgan': airlight", airlight, AIRLIGHTS)
+        if exposed and head != "haze":
+            raise ValueError(f"net 'cddgan': exposed needs head 'haze', not '{head}'")
         for name, value in (("width", width), ("blocks", blocks), ("shrink", shrink)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
         self.width, self.norm, self.head, self.shrink = width, norm, head, shrink
+        self.airlight = airlight
         early, late = norm != "none", norm == "instance"
         plain = 0 if late else -(-blocks // 3)
         outputs = 3 * shrink**2 if head == "tanh" else 4
@@ -89,10 +103,25 @@ class CDDGenerator(nn.Module):
         self.last = conv(width, outputs, 7, padding=0, normalized=True)
         if head != "tanh":
             # Start near "little haze, bright airlight" and not at half of everything.
-            bias_of(self.last).data = torch.tensor([0.1, 2.0, 2.0, 2.0])
+            light = 2.0 if airlight == "free" else 0.0
+            bias_of(self.last).data = torch.tensor([0.1, light, light, light])
+        self.exposure = exposure_head(4 * width) if exposed else None
 
     def forward(self, hazy: Tensor) -> Tensor:
-        return self.translate(hazy, ()).picture
+        translated = self.translate(hazy, ())
+        if self.exposure is None:
+            return translated.picture
+        share = torch.sigmoid(self.for_haze(translated.deep))
+        return brightened(translated.picture, hazy, share.view(-1, 1, 1, 1))
+
+    def for_haze(self, deep: Tensor) -> Tensor:
+        """Returns logits (B,1) of a picture's being exposed for its haze; deep: see `Translation`.
+
+        Only for `exposed`.
+        """
+        assert self.exposure is not None
+        statistics = deep.float().mean((2, 3)), deep.float().std((2, 3))
+        return self.exposure(torch.cat(statistics, 1))
 
     def translate(
         self, hazy: Tensor, layers: Sequence[int], haze: Haze | None = None
@@ -100,13 +129,13 @@ class CDDGenerator(nn.Module):
         """haze: for head "veil": the haze to add, of which the network predicts only the place."""
         height, width = hazy.shape[-2:]
         padded = self.pad(hazy)
-        features, found = self.walk(padded, layers, whole=True)
+        deep, found = self.walk(padded, layers, whole=True)
         late = self.norm == "instance"
-        features = activate(self.up1(blur_up(features)), late)
+        features = activate(self.up1(blur_up(deep)), late)
         features = activate(self.up2(blur_up(features)), late)
         last = self.last(reflect(features, 3)).float()
         picture, haze = self.restored(padded, last, haze)
-        return Translation(picture[..., :height, :width], found, haze)
+        return Translation(picture[..., :height, :width], found, haze, deep)
 
     def encode(self, image: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """Returns features (B,C,h,w) of `image` (B,3,H,W) in [0,1], up to the last of `layers`.
@@ -132,12 +161,14 @@ class CDDGenerator(nn.Module):
             blocks=len(self.blocks),
             norm=self.norm,
             head="tanh" if self.head == "tanh" else "veil",
+            airlight=self.airlight,
             shrink=self.shrink,
         )
 
     def pad(self, image: Tensor) -> Tensor:
         """Pads to sides that can be halved twice and leave two pixels for the last reflection."""
-        return pad_to_multiple(image, 4 * self.shrink, smallest=8 * self.shrink)
+        smallest = max(8 * self.shrink, CELL if self.airlight == "brightest" else 0)
+        return pad_to_multiple(image, 4 * self.shrink, smallest=smallest)
 
     def walk(
         self, padded: Tensor, layers: Sequence[int], *, whole: bool
@@ -176,7 +207,11 @@ class CDDGenerator(nn.Module):
                 last, scale_factor=self.shrink, mode="bilinear", align_corners=False
             )
         # One airlight per picture: with one per pixel, generators paint lakes.
-        airlight = torch.sigmoid(last[:, 1:].mean((2, 3), keepdim=True))
+        airlight = last[:, 1:].mean((2, 3), keepdim=True)
+        if self.airlight == "brightest":
+            places = functional.avg_pool2d(padded, CELL)
+            airlight = airlight + torch.logit(places.amax((2, 3), keepdim=True), 0.02)
+        airlight = torch.sigmoid(airlight)
         if haze is None:
             # With a bound of 0, generators that do nothing would never leave their perfect cycles.
             depth = functional.leaky_relu(last[:, :1], 0.1)
@@ -186,8 +221,10 @@ class CDDGenerator(nn.Module):
             airlight = haze.airlight
         depth = DEEPEST * torch.tanh(depth / DEEPEST)  # 1/t under 20
         change = remove_haze if self.head == "haze" else add_haze
-        picture = change(padded, torch.exp(-depth), airlight)
-        return picture, Haze(depth.mean((2, 3), keepdim=True).clamp(min=0.0), airlight)
+        through = torch.exp(-depth)
+        picture = change(padded, through, airlight)
+        mean = depth.mean((2, 3), keepdim=True).clamp(min=0.0)
+        return picture, Haze(mean, airlight, through)
 
 
 class ResidualBlock(nn.Module):
@@ -208,93 +245,6 @@ class ResidualBlock(nn.Module):
         return features + (instance_norm(inner) if self.normalized else inner)
 
 
-class PatchCritic(nn.Module):
-    """PatchGAN (Isola et al., CVPR 2017) of the 70x70 kind, with anti-aliased sampling.
-
-    image (B,3,H,W) in [0,1], sides of at least 32 times `shrink` -> scores (B,1,h,w), any number.
-    norm: "instance" as in NEGCUT. Differs: "none", because the norm removes the level and contrast
-        of a picture, by which the critic can detect haze.
-    shrink: Differs: it judges the picture shrunk by this factor, because haze does not depend on
-        fine texture; patches then cover more of the scene, and 2 costs a quarter.
-    """
-
-    def __init__(self, *, width: int = 64, norm: str = "instance", shrink: int = 1):
-        super().__init__()
-        one_of("critic_norm", norm, CRITIC_NORMS)
-        for name, value in (("critic_width", width), ("critic_shrink", shrink)):
-            if value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
-        self.normalized, self.shrink = norm == "instance", shrink
-        widths = (3, width, 2 * width, 4 * width, 8 * width)
-        self.convs = nn.ModuleList(
-            conv(before, after, 4, normalized=self.normalized)
-            for before, after in zip(widths, widths[1:])
-        )
-        self.last = conv(widths[-1], 1, 4, normalized=True)
-
-    def forward(self, image: Tensor) -> Tensor:
-        smallest, side = 32 * self.shrink, min(image.shape[-2:])
-        if side < smallest:
-            needed = f"critics need pictures of at least {smallest} pixels, 32 times critic_shrink"
-            raise UnhazeError(f"{needed}; these have {side}: set augment.crop higher")
-        features = 2 * functional.avg_pool2d(image, self.shrink) - 1
-        for index, layer in enumerate(self.convs):
-            features = layer(features)
-            if self.normalized and index:
-                features = functional.instance_norm(features)
-            features = functional.leaky_relu(features, 0.2)
-            features = blur_down(features) if index < 3 else features
-        return self.last(features)
-
-
-class ProjectionHeads(nn.Module):
-    """One MLP per layer that projects patch features into the space of the comparison.
-
-    features (B,N,C) of `layer` (its place in `channels`) -> (B,N,dimension) of length 1, float32.
-    """
-
-    def __init__(self, channels: Sequence[int], *, dimension: int = 256):
-        super().__init__()
-        self.heads = nn.ModuleList(mlp(each, dimension) for each in channels)
-
-    def forward(self, features: Tensor, layer: int) -> Tensor:
-        return unit(self.heads[layer](features))
-
-
-class NegativeGenerators(nn.Module):
-    """One MLP per layer: the mean feature of a picture and noise -> a generated negative.
-
-    context (B,dimension) of `layer` -> (B,count,dimension) of length 1, float32, each from its own
-    noise (Instance-wise Hard Negative Example Generation, Wang et al., arXiv:2108.04547).
-    """
-
-    def __init__(self, layers: int, *, dimension: int = 256, noise: int = 64, count: int = 256):
-        super().__init__()
-        self.noise, self.count = noise, count
-        self.generators = nn.ModuleList(
-            mlp(dimension + noise, dimension, hidden=dimension) for _ in range(layers)
-        )
-
-    def forward(self, context: Tensor, layer: int) -> Tensor:
-        noise = drawn(torch.randn, len(context), self.count, self.noise, like=context)
-        repeated = context[:, None].expand(-1, self.count, -1)
-        return unit(self.generators[layer](torch.cat((repeated, noise), -1)))
-
-
-class FreeNegatives(nn.Module):
-    """Negatives that are parameters, the same for every picture (AdCo, arXiv:2011.08435).
-
-    context (B,dimension), of which only B is used -> (B,count,dimension) of length 1.
-    """
-
-    def __init__(self, layers: int, *, dimension: int = 256, count: int = 256):
-        super().__init__()
-        self.banks = nn.ParameterList(torch.randn(count, dimension) for _ in range(layers))
-
-    def forward(self, context: Tensor, layer: int) -> Tensor:
-        return unit(self.banks[layer]).expand(len(context), -1, -1)
-
-
 def conv(before: int, after: int, size: int, *, normalized: bool, padding: int = 1) -> nn.Conv2d:
     """A convolution initialised as in NEGCUT (Xavier, gain 0.02, bias 0) if a norm compensates
     for the small gain; otherwise with the gain for ReLU."""
@@ -307,13 +257,24 @@ def conv(before: int, after: int, size: int, *, normalized: bool, padding: int =
     return layer
 
 
-def mlp(before: int, after: int, hidden: int | None = None) -> nn.Sequential:
-    """Linear, ReLU, Linear with NEGCUT's initialisation."""
-    enter, leave = nn.Linear(before, hidden or after), nn.Linear(hidden or after, after)
-    for layer in (enter, leave):
-        nn.init.xavier_normal_(layer.weight, gain=0.02)
-        nn.init.zeros_(layer.bias)
-    return nn.Sequential(enter, nn.ReLU(), leave)
+def exposure_head(channels: int) -> nn.Sequential:
+    """Mean and deviation of `channels` -> one logit; starts at "not exposed for its haze"."""
+    leave = nn.Linear(channels, 1)
+    nn.init.zeros_(leave.weight)
+    nn.init.constant_(leave.bias, -4.0)
+    return nn.Sequential(
+        nn.BatchNorm1d(2 * channels), nn.Linear(2 * channels, channels), nn.ReLU(), leave
+    )
+
+
+def brightened(restored: Tensor, hazy: Tensor, share: Tensor) -> Tensor:
+    """Returns J + share a J (1 - J) of `restored` J (B,3,H,W), with the a in [0,1] for which the
+    mean of J, at a share of 1, becomes that of `hazy`. No value leaves [0,1]; share (B,1,1,1)."""
+    inside = restored.clamp(0, 1)
+    room = inside * (1 - inside)
+    lacking = (hazy - inside).mean((1, 2, 3), keepdim=True)
+    lift = (lacking / room.mean((1, 2, 3), keepdim=True).clamp(min=1e-3)).clamp(0, 1)
+    return restored + share * lift * room
 
 
 def activate(features: Tensor, normalized: bool) -> Tensor:
@@ -336,12 +297,6 @@ def blur_down(features: Tensor) -> Tensor:
 def blur_up(features: Tensor) -> Tensor:
     """Doubles the size with the filter 1 3 3 1, which is bilinear interpolation."""
     return functional.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
-
-
-def unit(vectors: Tensor) -> Tensor:
-    """Divides by the length along the last axis; in float32, or 1e-7 would be lost."""
-    vectors = vectors.float()
-    return vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-7)
 
 
 def instance_norm(features: Tensor) -> Tensor:

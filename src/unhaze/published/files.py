@@ -20,10 +20,7 @@ from torch import Tensor
 
 from unhaze.errors import UnhazeError
 from unhaze.published.matlab import read_arrays
-from unhaze.zoo.kinds import kind_of
-
-# Bytes of a file, also decompressed. The largest network here has 31 M parameters, 125 MB.
-LARGEST = 2**30
+from unhaze.zoo.kinds import LARGEST, kind_of
 
 # Where training programs store the weights among other data.
 WRAPPERS = ("model", "state_dict", "model_state_dict", "params_ema", "params", "net", "network")
@@ -77,10 +74,8 @@ def read_any(path: Path) -> Any:
             return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
         if start[8:9] == b"{":
             return load(path.read_bytes())
-        if start[:2] == b"PK":
-            check_sums(path)
-            if is_npz(path):
-                return read_npz(path)
+        if start[:2] == b"PK" and is_npz(path):
+            return read_npz(path)
         return read_pytorch(path)
     except DAMAGE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -151,28 +146,6 @@ def states_in(loaded: Any) -> list[State]:
 def joined(where: str, name: str) -> str:
     """Returns `where` extended by one more key."""
     return f"{where}.{name}" if where else name
-
-
-def check_sums(path: Path) -> None:
-    """Raises ValueError if parts of a zip file differ from what was stored, which PyTorch ignores.
-
-    If all checksums are wrong, none were computed: `torch.serialization.set_crc32_options(False)`.
-    """
-    wrong = []
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        if sum(member.file_size for member in members) > LARGEST:
-            return  # refused by the caller
-        for member in members:
-            try:
-                archive.read(member)
-            except zipfile.BadZipFile:
-                wrong.append(member.filename)
-    if wrong and len(wrong) < len(members):
-        raise ValueError(
-            f"of its {len(members)} parts {len(wrong)} (first '{wrong[0]}') fail their checksum:"
-            " it is damaged; download it again"
-        )
 
 
 def is_npz(path: Path) -> bool:

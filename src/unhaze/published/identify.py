@@ -17,7 +17,6 @@ from unhaze.published.layouts import UNUSED
 from unhaze.published.signatures import (
     Variant,
     list_variants,
-    shapes_of,
     signature,
     variants_of,
 )
@@ -99,7 +98,7 @@ def without_unused(state: State) -> tuple[State, tuple[str, ...]]:
 
 def fits(variant: Variant, tensors: dict[str, Tensor]) -> bool:
     """Returns whether names and shapes are exactly those of the variant."""
-    if len(shapes_of(variant.net, variant.preset)) != len(tensors):
+    if variant.count() != len(tensors):
         return False
     return variant.signature() == signature_in(variant, tensors)
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +14,10 @@ from unhaze.nets import NETS, create_net
 from unhaze.published.layouts import LAYOUTS, OWN, UNUSED, Layout, replaced
 
 Shapes = dict[str, tuple[int, ...]]
+
+# `Variant.key` -> number of its tensors, so that few networks have to be built to recognise a file.
+# One that is not listed is built; tests/published/test_counts.py writes the file.
+COUNTS = Path(__file__).parent / "counts.json"
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,16 @@ class Variant:
     def name(self) -> str:
         """Returns the name for `--net`: "net/preset", or "net" if there are no presets."""
         return self.net if self.preset is None else f"{self.net}/{self.preset}"
+
+    @property
+    def key(self) -> str:
+        """Returns network, class and arguments, which any layout has in common."""
+        return " ".join(_built_by(self.net, self.preset))
+
+    def count(self) -> int:
+        """Returns the number of its tensors in a file."""
+        known = _known_counts().get(self.key)
+        return len(self.expected()) if known is None else known
 
     def expected(self) -> Shapes:
         """Returns the names and shapes of its tensors in a file."""
@@ -56,15 +71,15 @@ def variants_of(net: str) -> list[Variant]:
     ]
 
 
-def shapes_of(net: str, preset: str | None) -> Shapes:
-    """Returns name -> shape of the network's state dict, without counters."""
-    return _shapes(*_built_by(net, preset))
-
-
 def _built_by(net: str, preset: str | None) -> tuple[str, str, str]:
     """Returns name, class and arguments, by which shapes are kept: building takes time."""
     arguments = {} if preset is None else NETS[net].presets[preset]
     return net, NETS[net].location, json.dumps(arguments, sort_keys=True, default=str)
+
+
+@cache
+def _known_counts() -> dict[str, int]:
+    return json.loads(COUNTS.read_text(encoding="utf-8"))
 
 
 @cache

@@ -56,10 +56,15 @@ def key_of(source: Path, net: str | None) -> str:
 
 def convert(source: Path, net: str | None, made: Path) -> None:
     """Runs `unhaze export` in a process of its own, so that PyTorch's memory is freed
-    afterwards.
+    afterwards. UnhazeError without one for a file that is damaged or no weights.
     """
     import subprocess
 
+    from unhaze.zoo.kinds import kind_of
+
+    kind = kind_of(source) if source.is_file() else None
+    if kind is not None:
+        raise UnhazeError(f"cannot read '{source}': {kind.reason}")
     if importlib.util.find_spec("torch") is None:
         raise UnhazeError(
             f"'{source}' is not an ONNX file; converting it, once, needs PyTorch:"

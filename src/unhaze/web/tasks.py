@@ -67,15 +67,18 @@ def load(models: Models, model: str) -> None:
 
 def receive(models: Models, item: Kept, bands: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Reads the header of a photo. UnhazeError: it is no picture or has too many pixels."""
-    with item.source.open("rb") as file:
-        if is_video_head(file.read(HEAD)):
-            raise UnhazeError("this is a video; send videos to /v1/videos")
     limit = models.settings.max_pixels
-    with photos.open_photo(item.source, max_pixels=limit, bands=bands) as opened:
-        height, width, _ = opened.shape
-        if opened.traits.orientation >= 5:
-            height, width = width, height
-        suffix = photos.kept_suffix(opened.traits, item.name)
+    try:
+        with photos.open_photo(item.source, max_pixels=limit, bands=bands) as opened:
+            height, width, _ = opened.shape
+            if opened.traits.orientation >= 5:
+                height, width = width, height
+            suffix = photos.kept_suffix(opened.traits, item.name)
+    except UnhazeError as error:
+        with item.source.open("rb") as file:
+            if is_video_head(file.read(HEAD)):
+                raise UnhazeError("this is a video; send videos to /v1/videos") from error
+        raise
     return {"width": width, "height": height, "suffix": suffix}
 
 
