@@ -27,7 +27,7 @@ from unhaze.nets.deform_conv import ModulatedDeformConv2d
 
 # torch.onnx.export reads it from the source of five hundred functions, for every network anew.
 FUNCTION_IR: Any = getattr(TracedOnnxFunction, "function_ir", None)
-KEPT = property(functools.cache(FUNCTION_IR.fget)) if isinstance(FUNCTION_IR, property) else None
+KEPT = property(functools.cache(FUNCTION_IR.fget)) if hasattr(FUNCTION_IR, "fget") else None
 # Operators with a result like their input, of which torch.export finds that by decomposing them.
 ATEN = torch.ops.aten
 ELEMENTWISE = (ATEN.relu.default, ATEN.gelu.default, ATEN.silu.default, ATEN.leaky_relu.default)
