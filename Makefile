@@ -1,7 +1,7 @@
 # The chores of a developer. `make venv` once, then the others inside it.
 PYTHON ?= python3.11
 
-.PHONY: venv test quick lint types docs tables ship-aecr pictures site ci
+.PHONY: venv test quick lint types docs tables ship pictures site ci
 
 venv:
 	$(PYTHON) -m venv .venv
@@ -33,8 +33,8 @@ tables:
 	python -m tools.report zoo > docs/zoo.md
 
 # RUN: a run folder of AECR-Net, STEP: all its steps, PICTURES: a folder of hazy/ and clear/.
-ship-aecr:
-	python tools/ship_aecr.py $(RUN) --step $(STEP) --pictures $(PICTURES)
+ship:
+	python tools/ship.py $(MODEL) $(RUN) --step $(STEP) --pictures $(PICTURES)
 	$(MAKE) tables
 
 pictures:

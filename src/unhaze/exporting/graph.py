@@ -26,8 +26,8 @@ from unhaze.exporting.operators import DIRECT, LAST, OPSET, OWN, Translations
 from unhaze.nets.deform_conv import ModulatedDeformConv2d
 
 # torch.onnx.export reads it from the source of five hundred functions, for every network anew.
-FUNCTION_IR: Any = TracedOnnxFunction.function_ir
-KEPT = property(functools.cache(FUNCTION_IR.fget))
+FUNCTION_IR: Any = getattr(TracedOnnxFunction, "function_ir", None)
+KEPT = property(functools.cache(FUNCTION_IR.fget)) if hasattr(FUNCTION_IR, "fget") else None
 # Operators with a result like their input, of which torch.export finds that by decomposing them.
 ATEN = torch.ops.aten
 ELEMENTWISE = (ATEN.relu.default, ATEN.gelu.default, ATEN.silu.default, ATEN.leaky_relu.default)
@@ -70,7 +70,8 @@ def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
 @contextlib.contextmanager
 def quick_tracing() -> Iterator[None]:
     """Spares torch.export what it computes with symbolic sizes and nobody needs: half its time."""
-    known = fake_impls.get_fast_op_impls()
+    # The table of operators that a version of PyTorch without one does not miss.
+    known = getattr(fake_impls, "get_fast_op_impls", dict)()
     before = dict(known)
     with (
         replaced(tracing, "do_not_emit_stack_traces", True),
@@ -145,7 +146,7 @@ def translate_operators(
     traced: ExportedProgram, translations: Translations
 ) -> torch.onnx.ONNXProgram:
     """Returns the ONNX program of a traced network; OnnxExporterError for one that ONNX lacks."""
-    with replaced(TracedOnnxFunction, "function_ir", KEPT):
+    with replaced(TracedOnnxFunction, "function_ir", KEPT or FUNCTION_IR):
         program = torch.onnx.export(
             traced,
             dynamo=True,
