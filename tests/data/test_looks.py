@@ -71,7 +71,7 @@ def test_transmission_ends_where_the_picture_does():
     told = torch.full((1, 1, 16, 16), 0.3)
     told[..., 8:] = 0.9  # the edge between cells is 2 pixels off
     cells = means_of_cells(picture, 4)
-    through, done = Clearing(guided=3)(told, cells, picture, torch.ones(1, 3, 1, 1))
+    through, done, _ = Clearing(guided=3)(told, cells, picture, torch.ones(1, 3, 1, 1))
     assert done == 1
     row = through[0, 0, 32]
     assert row[29] < 0.4 < 0.75 < row[30]  # as told, 30 and 31 would have 0.3
@@ -89,7 +89,9 @@ def cleared(settings: dict, picture: torch.Tensor, told: float, light: float) ->
     """J (1,3,64,64) for one t and one grey airlight."""
     cells = means_of_cells(picture, 4)
     airlight = torch.full((1, 3, 1, 1), light)
-    through, _ = Clearing(4, **settings)(torch.full((1, 1, 16, 16), told), cells, picture, airlight)
+    through, _, _ = Clearing(4, **settings)(
+        torch.full((1, 1, 16, 16), told), cells, picture, airlight
+    )
     return airlight + (picture - airlight) / through
 
 

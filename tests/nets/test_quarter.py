@@ -5,6 +5,7 @@ import torch
 
 from unhaze.errors import UnhazeError
 from unhaze.nets import create_net
+from unhaze.nets.clearing import Clearing, lift_to, lifted
 
 
 @pytest.mark.parametrize("preset", [None, "fast"])
@@ -14,7 +15,7 @@ def test_a_flat_picture_gets_no_frame(preset):
     flat = torch.tensor([0.6, 0.7, 0.8]).view(1, 3, 1, 1).expand(1, 3, 192, 256)
     with torch.no_grad():
         torch.nn.init.normal_(net.leave.weight, std=0.1)
-        gain, airlight, _ = net.haze(flat)
+        gain, airlight, _, _ = net.haze(flat)
         restored = net(flat)
     # Each fold has a pattern of its own; it is the same everywhere.
     fold = net.fold
@@ -32,7 +33,7 @@ def test_it_solves_the_law_of_haze_within_its_ranges():
     with torch.no_grad():
         for weights in net.parameters():
             weights.add_(0.1 * torch.randn_like(weights))
-        gain, airlight, exposure = net.haze(hazy)
+        gain, airlight, exposure, _ = net.haze(hazy)
         expected = exposure * (airlight + gain * (hazy - airlight))
         torch.testing.assert_close(net(hazy), expected)
     assert gain.shape == (2, 1, 64, 96) and gain.min() >= 1
@@ -47,7 +48,35 @@ def test_without_exposure_light_is_as_it_was():
     assert (net.haze(torch.rand(2, 3, 64, 96))[2] == 1).all()
 
 
-@pytest.mark.parametrize("wrong", [{"ease": 0.5}, {"indoors": 0.0}])
-def test_ease_and_indoors_have_limits(wrong):
-    with pytest.raises(UnhazeError, match="expected 1 to 4, over 0 to 1"):
+@pytest.mark.parametrize("wrong", [{"ease": 0.5}, {"indoors": 0.0}, {"brighten": 1.5}])
+def test_ease_indoors_and_brighten_have_limits(wrong):
+    with pytest.raises(UnhazeError, match="expected 1 to 4, over 0 to 1, 0 to 1"):
         create_net("quarter", guided=2, one_airlight=True, **wrong)
+
+
+def test_a_lift_gives_back_the_luminance_that_haze_took():
+    hazy = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    restored = 1.2 * hazy**1.5 - 0.1
+    lift = lift_to(hazy, restored)
+    whole = lifted(restored.clamp(0, 1), lift)
+    torch.testing.assert_close(whole.mean((1, 2, 3)), hazy.mean((1, 2, 3)))
+    assert whole.min() >= 0 and whole.max() <= 1 and (whole >= restored.clamp(0, 1)).all()
+    assert (lift_to(hazy, hazy + 0.1) == 0).all(), "nothing is darkened"
+    assert lift_to(torch.ones(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)) == 1, "no more than twice"
+
+
+def test_brightening_is_for_hazy_photos_only():
+    """Not for white airlight, as in drawn indoor haze, and not where there is little haze."""
+    clearing = Clearing(guided=2, brighten=0.5)
+    cells = 0.4 + 0.2 * torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+
+    def lift(through: float, light: float) -> float:
+        told, airlight = torch.full((1, 1, 16, 16), through), torch.full((1, 3, 1, 1), light)
+        return float(clearing(told, cells, cells, airlight)[2])
+
+    dense = lift(0.6, 0.8)
+    restored = 0.8 + (cells - 0.8) / 0.6
+    assert dense == pytest.approx(0.5 * float(lift_to(cells, restored)))
+    assert 0 < lift(0.8, 0.8) < dense
+    assert lift(0.95, 0.8) == 0 and lift(0.6, 1.0) == 0
+    assert Clearing(guided=2)(torch.ones(1, 1, 16, 16), cells, cells, cells[..., :1, :1])[2] is None

@@ -38,6 +38,7 @@ from unhaze.nets.cddgan import CDDGenerator
 from unhaze.nets.cddgan_training import PatchCritic
 from unhaze.validation import lookup, one_of
 
+WEIGHTED = ("adversarial", "contrast", "cycle", "identity", "haze")
 DIRECTIONS = ("restorer", "hazer")
 SIDES = ("clear", "hazy")
 EXEMPLARS = ("identity", "mean", "one", "none")
@@ -111,35 +112,39 @@ class CDDGAN:
         pool: int = 50,
     ):
         net = check(setup, exemplars, encoder)
-        self.weights = dict(adversarial=adversarial, contrast=contrast)
-        self.weights |= dict(cycle=cycle, identity=identity, haze=haze)
+        weights = adversarial, contrast, cycle, identity, haze
+        self.weights: dict[str, float] = dict(zip(WEIGHTED, weights))
         check_numbers(self.weights, diversity, momentum, critic_lr, negatives_lr)
-        self.fabric, self.clip = setup.fabric, setup.clip
-        self.momentum, self.exemplars = momentum, exemplars
-        self.diversity, self.attached, self.encoder = diversity / dimension**0.5, attached, encoder
-        self.given_haze = GivenHaze(net, densities, found=haze > 0)
+        self.fabric, self.clip, self.momentum = setup.fabric, setup.clip, momentum
+        self.exemplars, self.attached, self.encoder = exemplars, attached, encoder
+        self.diversity, self.given_haze = (
+            diversity / dimension**0.5,
+            GivenHaze(net, densities, haze),
+        )
         self.layers, self.loss = tuple(layers) if contrast else (), lookup(ADVERSARIAL, gan, "gan")
         self.generators = {"restorer": net, "hazer": net.opposite()}
-        self.networks: dict[str, nn.Module] = {**self.generators}
         critic = partial(PatchCritic, width=critic_width, norm=critic_norm, shrink=critic_shrink)
-        self.networks |= {f"critic-{side}": critic() for side in SIDES}
+        critics: dict[str, nn.Module] = {f"critic-{side}": critic() for side in SIDES}
+        self.networks = self.generators | critics
         self.memories: dict[str, Memory] = {f"pool-{side}": ImagePool(pool) for side in SIDES}
         channels = [net.channels(layer) for layer in self.layers]
         build = partial(PatchContrast, channels, negatives=negatives, temperature=temperature)
         build = partial(build, patches=patches, dimension=dimension, noise=noise, count=count)
         build = partial(build, queue=queue, one_exemplar=exemplars == "one")
         self.contrasts = {name: build() for name in (DIRECTIONS if contrast else ())}
-        for name, part in self.contrasts.items():
-            self.networks |= {f"{kind}-{name}": each for kind, each in part.networks().items()}
-            self.memories[f"queue-{name}"] = part.queue
+        self.include(self.contrasts)
         settle(self.networks, self.fabric.device)
         self.groups = groups(self.networks, train_negatives=negatives in TRAINED_NEGATIVES)
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            name: set_up_optimizer(self.fabric, group, setup.optimizer)
-            for name, group in self.groups.items()
-        }
+        set_up = partial(set_up_optimizer, self.fabric, settings=setup.optimizer)
+        self.optimizers = {name: set_up(group) for name, group in self.groups.items()}
         self.shares = {"critics": critic_lr, "negatives": negatives_lr, "generators": 1.0}
-        self.alarms, self.facts = adversarial_alarms(self.loss.undecided), {}
+        self.alarms = adversarial_alarms(self.loss.undecided)
+
+    def include(self, contrasts: dict[str, PatchContrast]) -> None:
+        """Adds their networks and queues to those that a checkpoint saves."""
+        for name, part in contrasts.items():
+            self.networks |= {f"{kind}-{name}": each for kind, each in part.networks().items()}
+            self.memories[f"queue-{name}"] = part.queue
 
     def step(self, batches: Sequence[UnpairedBatch], lr: float) -> dict[str, Tensor]:
         """Updates the critics, then the negative generators, then generators and heads.

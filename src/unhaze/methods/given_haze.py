@@ -19,11 +19,11 @@ class GivenHaze:
     """Chooses it from the haze that the restorer found in a batch.
 
     densities: two factors of the optical depth of other pictures' haze; empty: no haze is given.
-    found: whether the restorer's haze is compared with it (`missed`). UnhazeError: densities are no
+    found: weight of what the restorer finds of it (`missed`). UnhazeError: densities are no
     range, are needed and empty, or `net` does not predict haze.
     """
 
-    def __init__(self, net: CDDGenerator, densities: Sequence[float], *, found: bool):
+    def __init__(self, net: CDDGenerator, densities: Sequence[float], found: float):
         self.densities = tuple(densities)
         if not self.densities:
             if found:

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from unhaze.haze import add_haze, remove_haze
 from unhaze.nets.blocks import bias_of, pad_to_multiple
+from unhaze.nets.clearing import lift_to, lifted
 from unhaze.validation import one_of
 
 HEADS = ("tanh", "haze", "veil")
@@ -111,8 +112,9 @@ class CDDGenerator(nn.Module):
         translated = self.translate(hazy, ())
         if self.exposure is None:
             return translated.picture
-        share = torch.sigmoid(self.for_haze(translated.deep))
-        return brightened(translated.picture, hazy, share.view(-1, 1, 1, 1))
+        share = torch.sigmoid(self.for_haze(translated.deep)).view(-1, 1, 1, 1)
+        lift = share * lift_to(hazy, translated.picture)
+        return lifted(translated.picture.clamp(0, 1), lift)
 
     def for_haze(self, deep: Tensor) -> Tensor:
         """Returns logits (B,1) of a picture's being exposed for its haze; deep: see `Translation`.
@@ -265,16 +267,6 @@ def exposure_head(channels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.BatchNorm1d(2 * channels), nn.Linear(2 * channels, channels), nn.ReLU(), leave
     )
-
-
-def brightened(restored: Tensor, hazy: Tensor, share: Tensor) -> Tensor:
-    """Returns J + share a J (1 - J) of `restored` J (B,3,H,W), with the a in [0,1] for which the
-    mean of J, at a share of 1, becomes that of `hazy`. No value leaves [0,1]; share (B,1,1,1)."""
-    inside = restored.clamp(0, 1)
-    room = inside * (1 - inside)
-    lacking = (hazy - inside).mean((1, 2, 3), keepdim=True)
-    lift = (lacking / room.mean((1, 2, 3), keepdim=True).clamp(min=1e-3)).clamp(0, 1)
-    return restored + share * lift * room
 
 
 def activate(features: Tensor, normalized: bool) -> Tensor:

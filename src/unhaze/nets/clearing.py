@@ -20,6 +20,7 @@ BURNT = (
     0.985,
 )  # least channel: from the first on it says less about haze, from the second nothing
 BLACK = 6 / 255  # of the largest channel: a row or column that is nowhere lighter is a bar
+HAZY = (0.1, 0.3)  # mean of 1 - t up to which nothing is brightened, and from which on fully
 INDOORS = (0.94, 0.98)  # luma of airlight from which on, and from which on fully, it is indoors
 AROUND = (4, 1)  # radii, in groups of 4 x 4 cells, of the windows from which gaps are filled
 NEXT = 1
@@ -39,7 +40,8 @@ class Clearing:
     the windows at which the effect is halved, because clear skies and completely hidden scenes have
     nothing to restore; 0: full effect everywhere. indoors: factor of far - 1 and of keep where the
     airlight is as white as in synthetic indoor haze, because there t is estimated well and the
-    scene is much darker than its haze.
+    scene is much darker than its haze. brighten: share of the lost luminance that `lifted` gives
+    back; not indoors, and not where there is little haze.
     """
 
     guided: int
@@ -49,26 +51,30 @@ class Clearing:
     flat: float = 0.0
     ease: float = 1.0
     indoors: float = 1.0
+    brighten: float = 0.0
 
     def __post_init__(self) -> None:
         far, bound, keep, flat = self.far, self.bound, self.keep, self.flat
         if not (far >= 1 and 0 <= bound <= 2 and 0 <= keep < 1 and 0 <= flat <= 1):
             given = f"far is {far}, bound {bound}, keep {keep}, flat {flat}"
             raise ValueError(f"{given}; expected 1 or more, 0 to 2, 0 to below 1, 0 to 1")
-        if not (1 <= self.ease <= 4 and 0 < self.indoors <= 1):
-            given = f"ease is {self.ease}, indoors {self.indoors}"
-            raise ValueError(f"{given}; expected 1 to 4, over 0 to 1")
+        if not (1 <= self.ease <= 4 and 0 < self.indoors <= 1 and 0 <= self.brighten <= 1):
+            given = f"ease is {self.ease}, indoors {self.indoors}, brighten {self.brighten}"
+            raise ValueError(f"{given}; expected 1 to 4, over 0 to 1, 0 to 1")
 
     def __call__(
         self, told: Tensor, cells: Tensor, picture: Tensor, airlight: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Returns t (B,1,H,W) in [LEAST,1], and the mean effect, (B,1,1,1) in [0,1] (see `flat`).
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Returns t (B,1,H,W) in [LEAST,1]; the mean effect (see `flat`); and the lift of `lifted`,
+        None without `brighten`. Both are (B,1,1,1) in [0,1].
 
         told: t of cells (B,1,h,w); cells: their mean colours (B,3,h,w); picture (B,3,H,W) in
         [0,1], H and W multiples of h and w; airlight (B,3,1,1).
         """
         light = luma_of(airlight)
-        share = 1 - (1 - self.indoors) * ramp(light, *INDOORS)
+        indoors = ramp(light, *INDOORS)
+        share = 1 - (1 - self.indoors) * indoors
+        haze = (1 - told).mean((-2, -1), keepdim=True)
         further = share * (self.far - 1) * (1 - told) ** self.ease
         told = 1 / (1 + (1 / told - 1) * (1 + further))
         if self.bound:
@@ -79,6 +85,10 @@ class Clearing:
         if self.keep:  # A + (mean - A) / t = keep x mean, solved for t
             least = (light - luma_mean) / (light - share * self.keep * luma_mean).clamp(min=0.01)
             told = torch.maximum(told, least).clamp(max=1.0)
+        lift = None
+        if self.brighten:
+            where = self.brighten * (1 - indoors) * ramp(haze, *HAZY)
+            lift = where * lift_to(cells, airlight + (cells - airlight) / told)
         means = window_means(torch.cat((told, luma**2, luma * told), 1), self.guided)
         told_mean, squares, products = means.split(1, dim=1)
         variance = (squares - luma_mean**2).clamp(min=0.0)
@@ -89,7 +99,7 @@ class Clearing:
         fold = picture.shape[-1] // told.shape[-1]
         slope, offset = enlarged(window_means(lines, self.guided), fold).split(1, dim=1)
         through = (slope * luma_of(picture) + offset).clamp(LEAST, 1.0)
-        return through, done.mean((-2, -1), keepdim=True)
+        return through, done.mean((-2, -1), keepdim=True), lift
 
 
 def without_blind_spots(picture: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,6 +156,20 @@ def bent(restored: Tensor, hazy: Tensor, toe: float) -> Tensor:
     """
     above = toe**2 / (2 * toe - restored.clamp(-1.0, toe))
     return torch.maximum(restored, torch.minimum(hazy, above))
+
+
+def lifted(picture: Tensor, lift: Tensor) -> Tensor:
+    """Returns J + a J (1 - J) of `picture` J (B,3,H,W) in [0,1], of which it does not leave the
+    range; `lift` a (B,1,1,1) in [0,1]."""
+    return picture + lift * picture * (1 - picture)
+
+
+def lift_to(hazy: Tensor, restored: Tensor) -> Tensor:
+    """Returns the lift (B,1,1,1) in [0,1] that gives `restored` the mean of `hazy`, as a camera
+    that measures the light would; 0 if it is lighter. Both (B,3,h,w)."""
+    inside = restored.clamp(0.0, 1.0)
+    room = (inside * (1 - inside)).mean((1, 2, 3), keepdim=True)
+    return ((hazy - inside).mean((1, 2, 3), keepdim=True) / room.clamp(min=1e-3)).clamp(0.0, 1.0)
 
 
 def luma_of(picture: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from unhaze.nets.clearing import (
     BORDER,
     Clearing,
     bent,
+    lifted,
     means_of_cells,
     where_hazy,
     without_blind_spots,
@@ -38,11 +39,11 @@ class QuarterNet(nn.Module):
     resolutions. strength: 1 for training; a trained network may extrapolate, hazy + strength
     (J - hazy), because minimising the expected error makes it remove too little haze.
     guided: 0 for t predicted for pixels; otherwise the radius, in cells of fold x fold pixels, with
-    which `Clearing` upsamples t predicted for cells; `far`, `bound`, `keep`, `flat`, `ease` and
-    `indoors` are its as well. one_airlight: A is one colour, its mean weighted by haze. exposed:
-    False sets e to 1. toe: values of J within this of black or white, in [0,0.2], are compressed
-    instead of clipped (`bent`). fill: the input is filled by `without_blind_spots`. None of these
-    has weights.
+    which `Clearing` upsamples t predicted for cells; `far`, `bound`, `keep`, `flat`, `ease`,
+    `indoors` and `brighten` are its as well. one_airlight: A is one colour, its mean weighted by
+    haze. exposed: False sets e to 1. toe: values of J within this of black or white, in [0,0.2],
+    are compressed instead of clipped (`bent`). fill: the input is filled by `without_blind_spots`.
+    None of these has weights.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class QuarterNet(nn.Module):
         flat: float = 0.0,
         ease: float = 1.0,
         indoors: float = 1.0,
+        brighten: float = 0.0,
         fill: bool = False,
     ):
         super().__init__()
@@ -73,11 +75,12 @@ class QuarterNet(nn.Module):
             raise ValueError(f"strength is {strength}; expected more than 0, at most 2")
         if guided < 0 or not 0 <= toe <= 0.2:
             raise ValueError(f"guided is {guided}, toe {toe}; expected 0 or more, 0 to 0.2")
-        if (far, bound, keep, flat) != (1, 0, 0, 0) and not (guided and one_airlight):
-            raise ValueError("far, bound, keep and flat need guided and one_airlight")
+        if (far, bound, keep, flat, brighten) != (1, 0, 0, 0, 0) and not (guided and one_airlight):
+            raise ValueError("far, bound, keep, flat and brighten need guided and one_airlight")
         self.fold, self.strength, self.fill = fold, strength, fill
         self.one_airlight, self.exposed, self.toe = one_airlight, exposed, toe
-        self.clearing = Clearing(guided, far, bound, keep, flat, ease, indoors) if guided else None
+        clearing = far, bound, keep, flat, ease, indoors, brighten
+        self.clearing = Clearing(guided, *clearing) if guided else None
         half, deep = 2 * width, 3 * width
         # A pixel unshuffle and a convolution of what it gives are one convolution with this stride.
         # Of 8x8 pixels, it has no need of neighbours as well.
@@ -106,20 +109,20 @@ class QuarterNet(nn.Module):
 
     def forward(self, hazy: Tensor) -> Tensor:
         height, width = hazy.shape[-2:]
-        gain, airlight, exposure = self.haze(extended(hazy, 4 * self.fold))
+        gain, airlight, exposure, lift = self.haze(extended(hazy, 4 * self.fold))
         gain = gain[..., :height, :width]
         airlight = airlight if self.one_airlight else airlight[..., :height, :width]
         restored = exposure * (airlight + gain * (hazy - airlight))
         if self.strength != 1:
             restored = hazy + self.strength * (restored - hazy)
-        if not self.toe:
-            return restored
-        restored = bent(restored, hazy, self.toe)
-        return 1 - bent(1 - restored, 1 - hazy, self.toe)
+        if self.toe:
+            restored = bent(restored, hazy, self.toe)
+            restored = 1 - bent(1 - restored, 1 - hazy, self.toe)
+        return restored if lift is None else lifted(restored.clamp(0.0, 1.0), lift)
 
-    def haze(self, padded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns 1 / t (B,1,H,W) over 1, A (B,3,H,W) or (B,3,1,1) in (0,1), and e (B,3,1,1) in
-        (1/2,2). H, W: multiples of 4 x fold.
+    def haze(self, padded: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Returns 1 / t (B,1,H,W) over 1, A (B,3,H,W) or (B,3,1,1) in (0,1), e (B,3,1,1) in
+        (1/2,2), and the lift of `lifted`. H, W: multiples of 4 x fold.
         """
         cells = means_of_cells(padded, self.fold)  # a graph that does not use them drops them
         if self.fill:
@@ -147,9 +150,9 @@ class QuarterNet(nn.Module):
             )
         if self.clearing is not None:
             told = (1 / gain).mean(1, keepdim=True)
-            through, done = self.clearing(told, cells, padded, airlight)
-            return 1 / through, airlight, 1 + done * (exposure - 1)
-        return functional.pixel_shuffle(gain, self.fold), airlight, exposure
+            through, done, lift = self.clearing(told, cells, padded, airlight)
+            return 1 / through, airlight, 1 + done * (exposure - 1), lift
+        return functional.pixel_shuffle(gain, self.fold), airlight, exposure, None
 
 
 def extended(image: Tensor, multiple: int) -> Tensor:
