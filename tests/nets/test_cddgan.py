@@ -163,6 +163,8 @@ def test_exposure_starts_with_next_to_no_effect_and_can_give_back_the_luminance(
     assert 0 <= (net(picture()) - plain.clamp(0, 1)).abs().max() < 0.02
     net.exposure[-1].bias.data.fill_(9.0)
     torch.testing.assert_close(net(picture()).mean(), picture().mean(), atol=1e-3, rtol=0)
+    soft = small(head="haze", exposed=True, toe=0.1).eval()
+    assert plain.min() < 0 < soft(picture()).min()
 
 
 def test_haze_is_smooth_where_the_network_sees_blocks():
@@ -263,6 +265,7 @@ def test_wrong_critics(arguments, message):
         ({"head": "relu"}, "tanh, haze, veil"),
         ({"airlight": "sky"}, "free, brightest"),
         ({"exposed": True}, "exposed needs head 'haze'"),
+        ({"head": "haze", "toe": 0.1}, "toe is 0.1"),
     ],
 )
 def test_wrong_arguments(arguments, message):

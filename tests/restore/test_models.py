@@ -214,7 +214,8 @@ def test_what_is_shipped_is_whole_and_described():
         for fact in ("net", "params", "macs_per_pixel"):
             assert model.card[fact] == getattr(card, fact)
         assert model.card["bytes_per_pixel"] > 10
-        assert model.card["context"] > 0
+        # Its airlight starts at the brightest place of the whole picture, which is no mean.
+        assert model.card["context"] is None if card.name == "cddgan" else model.card["context"] > 0
         hazy = np.random.default_rng(0).random((1, 3, 33, 50), dtype=np.float32)
         assert np.isfinite(model(hazy)).all()
     for use in models.USES if cards else ():

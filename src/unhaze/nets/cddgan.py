@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from unhaze.haze import add_haze, remove_haze
 from unhaze.nets.blocks import bias_of, pad_to_multiple
-from unhaze.nets.clearing import lift_to, lifted
+from unhaze.nets.clearing import bent, lift_to, lifted
 from unhaze.validation import one_of
 
 HEADS = ("tanh", "haze", "veil")
@@ -63,6 +63,8 @@ class CDDGenerator(nn.Module):
     exposed: Differs, for "haze": `forward` brightens what it restored as far as the network finds
         that the input was exposed for its haze, as photos are, in contrast to haze that is drawn;
         trained by the method "exposure". Otherwise restored photos are darker than their inputs.
+    toe: Differs, for `exposed`: restored values within this of black are compressed instead of
+        clipped, in [0,0.2] (`bent` in nets/clearing.py).
     shrink: Differs: the network sees and returns pictures as blocks of shrink x shrink pixels
         (pixel unshuffle), and haze as one value per block; 1 is NEGCUT's, 2 costs a quarter.
     """
@@ -76,6 +78,7 @@ class CDDGenerator(nn.Module):
         head: str = "tanh",
         airlight: str = "free",
         exposed: bool = False,
+        toe: float = 0.0,
         shrink: int = 1,
     ):
         super().__init__()
@@ -84,11 +87,13 @@ class CDDGenerator(nn.Module):
         one_of("net 'cddgan': airlight", airlight, AIRLIGHTS)
         if exposed and head != "haze":
             raise ValueError(f"net 'cddgan': exposed needs head 'haze', not '{head}'")
+        if not 0 <= toe <= (0.2 if exposed else 0):
+            raise ValueError(f"net 'cddgan': toe is {toe}; expected 0 to 0.2, 0 unless exposed")
         for name, value in (("width", width), ("blocks", blocks), ("shrink", shrink)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
         self.width, self.norm, self.head, self.shrink = width, norm, head, shrink
-        self.airlight = airlight
+        self.airlight, self.toe = airlight, toe
         early, late = norm != "none", norm == "instance"
         plain = 0 if late else -(-blocks // 3)
         outputs = 3 * shrink**2 if head == "tanh" else 4
@@ -110,11 +115,13 @@ class CDDGenerator(nn.Module):
 
     def forward(self, hazy: Tensor) -> Tensor:
         translated = self.translate(hazy, ())
+        restored = translated.picture
         if self.exposure is None:
-            return translated.picture
+            return restored
+        if self.toe:
+            restored = bent(restored, hazy, self.toe)
         share = torch.sigmoid(self.for_haze(translated.deep)).view(-1, 1, 1, 1)
-        lift = share * lift_to(hazy, translated.picture)
-        return lifted(translated.picture.clamp(0, 1), lift)
+        return lifted(restored.clamp(0, 1), share * lift_to(hazy, restored))
 
     def for_haze(self, deep: Tensor) -> Tensor:
         """Returns logits (B,1) of a picture's being exposed for its haze; deep: see `Translation`.

@@ -168,8 +168,11 @@ def lift_to(hazy: Tensor, restored: Tensor) -> Tensor:
     """Returns the lift (B,1,1,1) in [0,1] that gives `restored` the mean of `hazy`, as a camera
     that measures the light would; 0 if it is lighter. Both (B,3,h,w)."""
     inside = restored.clamp(0.0, 1.0)
-    room = (inside * (1 - inside)).mean((1, 2, 3), keepdim=True)
-    return ((hazy - inside).mean((1, 2, 3), keepdim=True) / room.clamp(min=1e-3)).clamp(0.0, 1.0)
+    both = torch.cat((hazy - inside, inside * (1 - inside)), 1)
+    # First over the places: such means are those of the whole picture in tiles.
+    lacking, room = both.mean((-2, -1), keepdim=True).chunk(2, 1)
+    lacking, room = lacking.mean(1, keepdim=True), room.mean(1, keepdim=True)
+    return (lacking / room.clamp(min=1e-3)).clamp(0.0, 1.0)
 
 
 def luma_of(picture: Tensor) -> Tensor:
