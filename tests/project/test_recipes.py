@@ -225,9 +225,9 @@ def test_builds_and_does_one_step(path: Path, tmp_path: Path, monkeypatch):
         teacher = tiny_teacher(tmp_path / "teacher.safetensors", recipe.net, imitates)
         arguments = recipe.method.arguments | {"teacher": teacher}
         recipe = dataclasses.replace(recipe, method=Part("distilled", arguments))
-    if recipe.method.name == "adapted":
+    if recipe.method.name in ("adapted", "exposure"):
         arguments = recipe.method.arguments | {"photos": "samples/tiny/clear", "names": []}
-        recipe = dataclasses.replace(recipe, method=Part("adapted", arguments))
+        recipe = dataclasses.replace(recipe, method=Part(recipe.method.name, arguments))
     changes = {
         "start": "",
         "net": Part(recipe.net.name, net),
@@ -259,7 +259,9 @@ def small_data(part: Part) -> Part:
         return Part("mixed", arguments | {"parts": parts})
     if part.name == "unpaired":
         sides = {side: flat(small_data(named(arguments[side]))) for side in ("hazy", "clear")}
-        sides["hazy"]["scenes"], sides["clear"]["scenes"] = [0, 6], [6, 12]
+        for side, scenes in (("hazy", [0, 6]), ("clear", [6, 12])):
+            for each in sides[side].get("parts", [sides[side]]):
+                each |= {"scenes": scenes} if each["name"] == "rgbd" else {}
         return Part("unpaired", sides)
     if part.name == "unpaired-folders":
         return small_data(Part("unpaired", {side: {"name": "rgbd"} for side in ("hazy", "clear")}))

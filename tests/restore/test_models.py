@@ -172,7 +172,7 @@ def test_models_by_path(tmp_path):
             find_model(other)
     (tmp_path / "photo.jpg").touch()
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff no weights")
-    with pytest.raises(UnhazeError, match="photo.jpg.*expected weights as a PyTorch"):
+    with pytest.raises(UnhazeError, match="photo.jpg.*it is a JPEG file and no weights"):
         find_model(tmp_path / "photo.jpg")
 
 
