@@ -1,6 +1,7 @@
 """A folder of checkpoints and other files is told apart by their content; nothing in them runs."""
 
 import json
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -244,3 +245,21 @@ def test_own_weights_are_what_their_header_states(tmp_path):
     header = {"unhaze": json.dumps({"net": part.name, "arguments": part.arguments})}
     save_file(dict(tensors), tmp_path / "short.safetensors", metadata=header)
     assert not identify(tmp_path / "short.safetensors").certain
+
+
+def test_a_folder_without_a_file_or_that_cannot_be_read_is_an_error(tmp_path, monkeypatch, capsys):
+    (tmp_path / ".lock").touch()
+    (tmp_path / "closed").mkdir()
+    command = ["zoo", "identify", str(tmp_path)]
+    assert main(command) == 2
+    assert f"no files in '{tmp_path}'" in capsys.readouterr().err
+    scandir = os.scandir
+
+    def closed(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)  # root may read any
+    assert main(command) == 2
+    assert "closed': Permission denied" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """`unhaze zoo`: the networks that others published, their weights, and what a file is of."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,12 +113,21 @@ def identify(files: tuple[str, ...], net: str | None, as_json: bool) -> None:
 
 
 def files_in(path: Path) -> list[Path]:
-    """The file itself, or all in a folder but hidden ones. UnhazeError: there is neither."""
+    """The file itself, or all in a folder but hidden ones. UnhazeError: there is none, or a folder
+    cannot be read."""
     from unhaze.batch.places import is_hidden
 
     if not path.exists():
         raise UnhazeError(f"no file '{path}'")
     if not path.is_dir():
         return [path]
-    found = sorted(each for each in path.rglob("*") if each.is_file())
-    return [each for each in found if not is_hidden(each.relative_to(path))]
+
+    def failed(error: OSError) -> None:
+        raise UnhazeError(f"cannot read '{error.filename}': {error.strerror}") from error
+
+    walk = os.walk(path, onerror=failed)
+    found = sorted(Path(parent, name) for parent, _, names in walk for name in names)
+    files = [each for each in found if each.is_file() and not is_hidden(each.relative_to(path))]
+    if not files:
+        raise UnhazeError(f"no files in '{path}'")
+    return files
