@@ -70,7 +70,7 @@ def to_onnx(net: nn.Module, name: str) -> onnx.ModelProto:
 @contextlib.contextmanager
 def quick_tracing() -> Iterator[None]:
     """Spares torch.export what it computes with symbolic sizes and nobody needs: half its time."""
-    # The table of operators that a version of PyTorch without one does not miss.
+    # PyTorch's own table of operators, if this version has one.
     known = getattr(fake_impls, "get_fast_op_impls", dict)()
     before = dict(known)
     with (

@@ -117,10 +117,8 @@ class CDDGAN:
         check_numbers(self.weights, diversity, momentum, critic_lr, negatives_lr)
         self.fabric, self.clip, self.momentum = setup.fabric, setup.clip, momentum
         self.exemplars, self.attached, self.encoder = exemplars, attached, encoder
-        self.diversity, self.given_haze = (
-            diversity / dimension**0.5,
-            GivenHaze(net, densities, haze),
-        )
+        self.diversity = diversity / dimension**0.5
+        self.given_haze = GivenHaze(net, densities, haze)
         self.layers, self.loss = tuple(layers) if contrast else (), lookup(ADVERSARIAL, gan, "gan")
         self.generators = {"restorer": net, "hazer": net.opposite()}
         critic = partial(PatchCritic, width=critic_width, norm=critic_norm, shrink=critic_shrink)
@@ -195,22 +193,22 @@ class CDDGAN:
         """Generates all pictures that a term needs, the encoders' features of their sources, and
         the term `haze`."""
         restorer, hazer = self.generators["restorer"], self.generators["hazer"]
-        made, seen, found = {}, {}, {}
         restored = restorer.translate(batch.hazy, self.layers)
-        made["restored"], seen["restored"] = restored.picture, restored.features
         removed, other, nothing = self.given_haze(restored.haze)
-        hazed = hazer.translate(batch.clear, self.layers, other)
-        made["hazed"], seen["hazed"] = hazed.picture, hazed.features
-        sources = []
+        sources = [("hazed", hazer, batch.clear, other)]
         if self.weights["identity"] or (self.contrasts and self.exemplars == "identity"):
-            sources = [("same_clear", restorer, batch.clear, None)]
+            sources += [("same_clear", restorer, batch.clear, None)]
             sources += [("same_hazy", hazer, batch.hazy, nothing)]
+        translated = {"restored": restored}
         for name, generator, image, haze in sources:
-            translated = generator.translate(image, self.layers, haze)
-            made[name], seen[name] = translated.picture, translated.features
+            translated[name] = generator.translate(image, self.layers, haze)
+        made = {name: each.picture for name, each in translated.items()}
+        seen = {name: each.features for name, each in translated.items()}
+        found = {}
         if self.weights["cycle"] or self.weights["haze"]:
             again = restorer.translate(made["hazed"], ())
-            found = {"haze": missed(hazed.haze, again.haze)} if self.weights["haze"] else {}
+            if self.weights["haze"]:
+                found["haze"] = missed(translated["hazed"].haze, again.haze)
             if self.weights["cycle"]:
                 made["clear_again"] = again.picture
                 made["hazy_again"] = hazer.translate(made["restored"], (), removed).picture
