@@ -30,7 +30,7 @@ def dehaze(
     strength: float = 1.0,
     protect_sky: float = 0.0,
     lift_shadows: float = 0.0,
-    white_balance: float = 0.0,
+    white_balance: float | None = None,
     model: str = "auto",
     device: str = "auto",
     analysis: int | None = None,
@@ -54,7 +54,7 @@ def dehaze(
         PyTorch (3,H,W) or (B,3,H,W) on any device: uint8, uint16 or float in [0,1].
         Alpha is kept; pixels that it, or the mask of a masked array, hides have no influence.
     strength: from 0 (unchanged) to 1 (full). protect_sky, lift_shadows, white_balance: from 0 (off)
-        to 1; see `unhaze.outputs.CONTROLS`.
+        to 1; see `unhaze.outputs.Controls`.
     model, device, analysis, native: see Restorer, which is kept for calls with the same values.
     format ... bands: of paths and bytes; see `unhaze.outputs.OPTIONS`.
     Raises UnhazeError for other input, and if `out` exists and `overwrite` is False.

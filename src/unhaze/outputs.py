@@ -52,7 +52,8 @@ OPTIONS = {
 CONTROLS = {
     "protect_sky": "Keep the sky unchanged: 0 not at all, 1 fully.",
     "lift_shadows": "Lighten shadows: 0 not at all, 1 up to threefold.",
-    "white_balance": "Remove the remaining colour cast: 0 none of it, 1 all.",
+    "white_balance": "Remove the remaining colour cast: 0 none of it, 1 all. [default: all of it in"
+    " photos whose haze has the colour of dust or smoke, otherwise none]",
 }
 
 
@@ -158,15 +159,19 @@ AS_SOURCE = Output()
 
 @dataclass(frozen=True)
 class Controls:
-    """Values for `CONTROLS`, each from 0 (the model's result) to 1."""
+    """Values for `CONTROLS`, each from 0 (the model's result) to 1. white_balance None: 1 for
+    photos whose haze has the colour of dust or smoke, 0 for others and for videos.
+    """
 
     protect_sky: float = 0.0
     lift_shadows: float = 0.0
-    white_balance: float = 0.0
+    white_balance: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises UnhazeError unless all are numbers from 0 to 1."""
+        """Raises UnhazeError unless all others are numbers from 0 to 1."""
         for name, value in asdict(self).items():
+            if name == "white_balance" and value is None:
+                continue
             number = not isinstance(value, bool) and isinstance(value, Real)
             if not number or not 0 <= float(value) <= 1:
                 raise UnhazeError(f"{name} is {value!r}; expected 0 (none) to 1 (all of it)")

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unhaze import dehaze
+from unhaze import dehaze, photo
 from unhaze.cli import main
 from unhaze.errors import UnhazeError
 from unhaze.image import LUMA
 from unhaze.outputs import CONTROLS, Controls
 from unhaze.restore.controlling import cast_of, controlled, keeps_cast, shade_of, sky_of
 from unhaze.restore.models import open_model
+from unhaze.restore.restorer import Restorer
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "valley.jpg"
 
@@ -87,15 +88,39 @@ def test_a_warm_scene_without_haze_has_dark_shadows():
     assert keeps_cast(0.5 * warm + 0.5 * np.float32(DUST), warm)
 
 
-def test_the_command_says_that_a_cast_stays(tmp_path, capfd):
+@pytest.fixture
+def dusty(tmp_path):
+    path = tmp_path / "dust.png"
     hazy = 0.5 * landscape() + np.float32(0.5) * np.float32(DUST)
-    source = tmp_path / "dust.png"
-    Image.fromarray(np.rint(255 * hazy).astype(np.uint8)).save(source)
-    assert main(["run", str(source), "--json", "-o", str(tmp_path / "as-it-is.png")]) == 0
-    assert any("white balance" in each for each in notes(capfd))
-    balanced = ["--white-balance", "1", "-o", str(tmp_path / "balanced.png")]
-    assert main(["run", str(source), "--json", *balanced]) == 0
-    assert notes(capfd) == []
+    Image.fromarray(np.rint(255 * hazy).astype(np.uint8)).save(path)
+    return path
+
+
+def test_the_cast_of_dust_goes_by_itself_and_stays_on_request(dusty, tmp_path, capfd):
+    """Nothing is said where white balance is given and above 0."""
+    found = {}
+    for balance, said in ((None, "0 keeps it"), ("0", "stays unless"), ("1", None)):
+        target = tmp_path / f"{balance}.png"
+        given = [] if balance is None else ["--white-balance", balance]
+        assert main(["run", str(dusty), "--json", *given, "-o", str(target)]) == 0
+        assert [said in each for each in notes(capfd)] == ([] if said is None else [True])
+        found[balance] = target.read_bytes()
+    assert found[None] == found["1"] != found["0"]
+    pixels = np.asarray(Image.open(dusty))
+    np.testing.assert_array_equal(dehaze(pixels), np.asarray(Image.open(tmp_path / "None.png")))
+
+
+def test_only_photos_are_balanced_by_themselves(dusty):
+    """Frames of one video must not differ, and a page with sliders shows what they say."""
+    restorer = Restorer("photo-fast")
+    pixels = np.asarray(Image.open(dusty))
+    kept = restorer.controlled(Controls(white_balance=0.0))
+    np.testing.assert_array_equal(restorer.estimate(pixels), kept.estimate(pixels))
+    with photo.open_photo(dusty) as opened:
+        np.testing.assert_array_equal(restorer.look(opened).maps, kept.look(opened).maps)
+        assert not np.array_equal(
+            restorer.look(opened, automatic=True).maps, kept.look(opened).maps
+        )
 
 
 def notes(capfd) -> list[str]:

@@ -204,19 +204,25 @@ def test_a_video_is_sent_to_where_videos_go(client, path):
     assert answer.status_code == 422 and "send videos to /v1/videos" in answer.json()["detail"]
 
 
-def test_a_cast_that_stays_has_a_header_of_its_own(client):
+def test_what_becomes_of_a_cast_has_a_header_of_its_own(client):
     dust = 0.5 * landscape() + 0.5 * np.float32(DUST)
     hazy = photo.encode(photo.Photo(np.rint(dust * 65535).astype(np.uint16)), ".png")
     params = {"model": "photo-fast", "format": "jpg"}
     entry = client.post("/v1/photos", content=hazy, params={"model": "photo-fast"}).json()
-    for answer in (
-        client.post("/v1/dehaze", content=hazy, params=params),
-        client.get(f"/v1/photos/{entry['id']}/result", params={"format": "jpg"}),
-    ):
-        assert "white balance" in answer.headers["unhaze-notes"]
+    kept = f"/v1/photos/{entry['id']}/result"
+    answers = {
+        "removed": client.post("/v1/dehaze", content=hazy, params=params),
+        "stays": client.post("/v1/dehaze", content=hazy, params=params | {"white_balance": 0}),
+        "stays unless": client.get(kept, params={"format": "jpg"}),  # beside the page's sliders
+        "unless": client.get(kept, params={"format": "jpg", "white_balance": 0}),
+    }
+    for said, answer in answers.items():
+        assert said in answer.headers["unhaze-notes"]
         assert answer.headers["unhaze-lost"] == "'.jpg' holds no 16 bits a channel; rounded to 8"
+    assert answers["unless"].content == answers["stays unless"].content
     balanced = client.post("/v1/dehaze", content=hazy, params=params | {"white_balance": 1})
     assert "unhaze-notes" not in balanced.headers and "unhaze-lost" in balanced.headers
+    assert balanced.content == answers["removed"].content != answers["stays"].content
 
 
 def test_each_request_has_an_id_and_a_line(client, caplog):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from unhaze.errors import UnhazeError
-from unhaze.outputs import CONTROLS, Controls, Option, Output
+from unhaze.outputs import AS_MODEL, CONTROLS, Controls, Option, Output
 from unhaze.outputs import OPTIONS as OUTPUTS
 from unhaze.restore.encoding import CHOICES, Choice, read_choice
 from unhaze.restore.resources import DEVICES
@@ -95,7 +95,7 @@ def given_in(context: click.Context) -> Given:
         root.setLevel(logging.ERROR)
     if given.native and given.analysis is not None:
         raise click.UsageError("--analysis and --native exclude each other")
-    if given.native and controls != Controls():
+    if given.native and controls != AS_MODEL:
         said = ", ".join(map(option_name, CONTROLS))
         raise click.UsageError(f"{said} cannot be combined with --native")
     if not 0 <= given.strength <= 1:
@@ -191,7 +191,9 @@ OPTIONS = (
     ),
     option("--strength", default=1.0, metavar="S", help="How much haze to remove, from 0 to 1."),
     *(
-        option(option_name(name), type=SHARE, default=0.0, metavar="S", help=about)
+        option(
+            option_name(name), type=SHARE, default=getattr(AS_MODEL, name), metavar="S", help=about
+        )
         for name, about in CONTROLS.items()
     ),
     option(

@@ -20,6 +20,7 @@ BURNT = (
     0.985,
 )  # least channel: from the first on it says less about haze, from the second nothing
 BLACK = 6 / 255  # of the largest channel: a row or column that is nowhere lighter is a bar
+DENSE, MOST = 0.35, 2.0  # mean of 1 - t at which `far` holds; largest multiple of `far` - 1
 HAZY = (0.1, 0.3)  # mean of 1 - t up to which nothing is brightened, and from which on fully
 INDOORS = (0.94, 0.98)  # luma of airlight from which on, and from which on fully, it is indoors
 AROUND = (4, 1)  # radii, in groups of 4 x 4 cells, of the windows from which gaps are filled
@@ -32,11 +33,13 @@ class Clearing:
 
     guided: upsamples by the fast guided filter (He and Sun, arXiv:1505.00996) in windows of
     2 guided + 1 cells a side, in which t is linear in luma, so that its edges are those of the
-    picture. far: factor of 1 / t - 1 where t is 0; where t is 1 it is 1, in between it follows
-    (1 - t) ** ease. It corrects a bias: a network that minimises its expected error underestimates
-    dense haze. bound: t is at least this multiple of the lower bound for J >= 0, 1 - min I / A
-    (Meng et al., ICCV 2013), over 3 x 3 cells; 0: no bound. keep: minimum of the mean luma of a
-    window after restoration, as a share of that before. flat: contrast (standard deviation) within
+    picture. far: factor of 1 / t - 1 where t is 0, in a picture whose mean haze is DENSE; where t
+    is 1 it is 1, in between it follows (1 - t) ** ease, and far - 1 is proportional to the mean
+    haze. It corrects a bias: a network that minimises its expected error underestimates dense haze,
+    and finds some in clear distance. bound: t is at least this multiple of the lower bound for
+    J >= 0, 1 - min I / A (Meng et al., ICCV 2013), over 3 x 3 cells; 0: no bound; above 1, shadows
+    keep some light. keep: minimum of the mean luma of a window after restoration, as a share of
+    that before. flat: contrast (standard deviation) within
     the windows at which the effect is halved, because clear skies and completely hidden scenes have
     nothing to restore; 0: full effect everywhere. indoors: factor of far - 1 and of keep where the
     airlight is as white as in synthetic indoor haze, because there t is estimated well and the
@@ -75,7 +78,7 @@ class Clearing:
         indoors = ramp(light, *INDOORS)
         share = 1 - (1 - self.indoors) * indoors
         haze = (1 - told).mean((-2, -1), keepdim=True)
-        further = share * (self.far - 1) * (1 - told) ** self.ease
+        further = share * (haze / DENSE).clamp(max=MOST) * (self.far - 1) * (1 - told) ** self.ease
         told = 1 / (1 + (1 / told - 1) * (1 + further))
         if self.bound:
             dark = self.bound * (1 - (cells / airlight).amin(1, keepdim=True))

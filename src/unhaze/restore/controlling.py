@@ -22,7 +22,9 @@ BLOCKS = 10  # blocks along the longer side, each with a shadow whose colour is 
 VEIL = 0.2  # luma of these shadows; darker ones have little haze before them
 DUSTY = (1.06, 1.3)  # red over green and over blue from which on haze is dust or smoke
 COLOURED = 1.15  # red over blue of a cast that is seen
-CAST_STAYS = "the haze is coloured, as dust and smoke are; the cast stays unless white balance is 1"
+COLOURED_HAZE = "the haze has the colour of dust or smoke; its cast "
+REMOVED = COLOURED_HAZE + "was removed (white balance 1; 0 keeps it)"
+STAYS = COLOURED_HAZE + "stays unless white balance is 1"
 
 
 def controlled(hazy_hwc: np.ndarray, restored_hwc: np.ndarray, controls: Controls) -> np.ndarray:

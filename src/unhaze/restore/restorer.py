@@ -27,11 +27,11 @@ from unhaze.restore.analysis import (
     where_data_is,
     with_data_only,
 )
-from unhaze.restore.controlling import CAST_STAYS, controlled, keeps_cast
+from unhaze.restore.controlling import REMOVED, STAYS, controlled, keeps_cast
 from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.models import FRAME_ANALYSIS, Model, analysis_of, find_model, open_model
 from unhaze.restore.native import advising, restore_pixels, restore_whole
-from unhaze.restore.preview import Preview, comparison, field_pictures
+from unhaze.restore.preview import Preview, comparison, field_pictures, turned_back
 from unhaze.restore.resources import tell_cost
 
 
@@ -235,11 +235,11 @@ class Restorer:
             model = self._model_for(*pixels.shape[:2])
             with advising(native=self.native, memory=self.memory):
                 return restore_pixels(model, pixels, strength, grey=grey, memory=self.memory)
-        maps = self.estimate(pixels, grey=grey)
-        return apply_field(maps, pixels, strength=strength, threads=self.threads)
+        seen = self._look(analysis_image(pixels, self.analysis), pixels.shape[:2], colours)
+        return apply_field(seen.maps, pixels, strength=strength, threads=self.threads)
 
-    def look(self, opened: Opened) -> Preview:
-        """Returns the small photo, fully restored, and its field; also for `restore_file`."""
+    def look(self, opened: Opened, *, automatic: bool = False) -> Preview:
+        """Returns the small photo, fully restored, and its field; `automatic`: see `Controls`."""
         traits = opened.traits
         with opened.reading():
             image = with_data_only(opened.to_shrink(self.analysis), traits)
@@ -252,14 +252,21 @@ class Restorer:
                 largest: Any = bands.max()  # a number, since its place was not requested
                 return largest
 
-        return self._look(small, opened.shape[:2], colours_of(traits, opened.dtype, small, most))
+        colours = colours_of(traits, opened.dtype, small, most)
+        return self._look(small, opened.shape[:2], colours, automatic)
 
-    def _look(self, small: np.ndarray, size: tuple[int, int], colours: Colours) -> Preview:
+    def _look(
+        self, small: np.ndarray, size: tuple[int, int], colours: Colours, automatic: bool = True
+    ) -> Preview:
         """Returns the Preview of an upright analysis image of a photo of this `size`."""
         hazy, stored, maps = self._fit_in(colours, small, size)
         restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
         if not self.controls.white_balance and keeps_cast(hazy, restored):
-            remarks.warning(CAST_STAYS)
+            automatic = automatic and self.controls.white_balance is None
+            remarks.warning(REMOVED if automatic else STAYS)
+            if automatic:
+                balanced = self.controlled(replace(self.controls, white_balance=1.0))
+                return balanced._look(small, size, colours)
         return Preview(hazy, restored, maps, colours)
 
     def _fit_in(
@@ -317,9 +324,7 @@ class Restorer:
         output: Output = AS_SOURCE,
     ) -> tuple[Photo | Stream, Preview | None]:
         """Returns the restored photo, as a stream not yet processed, and a Preview of it, at least
-        if `look`.
-
-        `seen`: from an earlier look, at full strength.
+        if `look`. `seen`: from an earlier look, at full strength.
         """
         stream, traits = opened.stream(), opened.traits
         if output.bit_depth:  # before the field is applied, whose results use the additional bits
@@ -332,9 +337,9 @@ class Restorer:
             hazy = analysis_image(whole.pixels, self.analysis)
             restored = analysis_image(done.pixels, self.analysis)
             return done, Preview(hazy, restored, fit_field(hazy, restored, threads=self.threads))
-        seen = seen or self.look(opened)
+        seen = seen or self.look(opened, automatic=True)
         restored = seen.hazy + np.float32(strength) * (seen.restored - seen.hazy)
-        stored = _turned_back(seen.maps, traits)
+        stored = turned_back(seen.maps, traits)
         settings = {"strength": strength, "threads": self.threads}
         apply = partial(apply_managed, seen.colours, stored, height=stream.shape[0], **settings)
         strips = where_data_is(apply, stream.strips, stream.traits)
@@ -342,9 +347,3 @@ class Restorer:
         return replace(stream, strips=strips, preview=preview), Preview(
             seen.hazy, restored, seen.maps
         )
-
-
-def _turned_back(maps: np.ndarray, traits: Traits) -> np.ndarray:
-    """Returns the field of the upright photo, turned to match the stored rows and channels."""
-    turned = as_stored(maps.transpose(2, 3, 0, 1), traits.orientation).transpose(2, 3, 0, 1)
-    return np.ascontiguousarray(turned[:1] if traits.grey else turned)

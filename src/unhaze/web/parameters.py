@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from pydantic.fields import Field, FieldInfo
 
 from unhaze.errors import UnhazeError
-from unhaze.outputs import CONTROLS, OPTIONS, SAME, Controls, Option
+from unhaze.outputs import AS_MODEL, CONTROLS, OPTIONS, SAME, Controls, Option
 from unhaze.restore.encoding import CHOICES, Encoding, read_encoding
 from unhaze.validation import nearest
 
@@ -70,7 +70,8 @@ PARAMETERS: dict[str, Parameter] = {
 OUTPUT = tuple(name for name in OPTIONS if name != "suffix")  # of which a result here has no use
 PARAMETERS |= {name: from_option(name, OPTIONS[name]) for name in OUTPUT}
 PARAMETERS |= {
-    name: parameter(float, 0.0, about, 0.5, ge=0, le=1) for name, about in CONTROLS.items()
+    name: parameter(float, getattr(AS_MODEL, name), about, 0.5, ge=0, le=1)
+    for name, about in CONTROLS.items()
 }
 # Options of videos, shared with the command.
 EXAMPLES = {"codec": "h265", "crf": "22", "bitrate": "8M", "target_size": "700M", "preset": "slow"}

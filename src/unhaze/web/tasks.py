@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +157,11 @@ def write_result(models: Models, item: Kept, order: Order) -> Written:
     folder.
     """
     target = item.folder / f"{secrets.token_hex(8)}{order.suffix(item.suffix)}"
-    restorer = models.restorer(item.model, models.settings.analysis).controlled(order.controls)
+    controls = replace(order.controls, white_balance=order.controls.white_balance or 0.0)
+    restorer = models.restorer(item.model, models.settings.analysis).controlled(controls)
     # The kept analysis is that of the model alone; controls need another field.
-    seen = _seen(models, item) if order.strength and order.controls == AS_MODEL else None
+    alone = order.strength and not any(asdict(controls).values())
+    seen = _seen(models, item) if alone else None
     with noted(item.source) as notes:
         how = {"strength": order.strength, "output": order.how()}
         restorer.restore_file(item.source, target, seen=seen, **how)
