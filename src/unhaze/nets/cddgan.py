@@ -86,9 +86,9 @@ class CDDGenerator(nn.Module):
         one_of("net 'cddgan': head", head, HEADS)
         one_of("net 'cddgan': airlight", airlight, AIRLIGHTS)
         if exposed and head != "haze":
-            raise ValueError(f"net 'cddgan': exposed needs head 'haze', not '{head}'")
+            raise ValueError(f"exposed needs head 'haze', not '{head}'")
         if not 0 <= toe <= (0.2 if exposed else 0):
-            raise ValueError(f"net 'cddgan': toe is {toe}; expected 0 to 0.2, 0 unless exposed")
+            raise ValueError(f"toe is {toe}; expected 0 to 0.2, 0 unless exposed")
         for name, value in (("width", width), ("blocks", blocks), ("shrink", shrink)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
