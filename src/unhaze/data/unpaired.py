@@ -56,7 +56,8 @@ class UnpairedFolders:
         one_of("data 'unpaired-folders': same_scenes", same_scenes, ("refuse", "halve", "keep"))
         if min(border, short_side) < 0:
             raise UnhazeError(f"border {border} and short_side {short_side} must be at least 0")
-        hazy_files = pictures_in(Path(root), hazy, hazy_names, keys=("data.hazy", "data.hazy_names"))
+        keys = "data.hazy", "data.hazy_names"
+        hazy_files = pictures_in(Path(root), hazy, hazy_names, keys=keys)
         clear_files = pictures_in(Path(root), clear, keys=("data.clear", ""))
         self.hazy, self.clear = disjoint(hazy_files, clear_files, same_scenes)
         refuse_copies(self.hazy, self.clear)
