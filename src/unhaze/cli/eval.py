@@ -69,7 +69,7 @@ def only_one(context: click.Context, option: click.Parameter, given: tuple[str, 
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
 @click.option(
     "--long-side",
-    type=click.IntRange(min=16),
+    type=click.IntRange(16, 32_768),
     metavar="N",
     help="Resize all pictures first, in pixels.",
 )
@@ -123,11 +123,12 @@ def evaluate(
     """
     check_source(hazy, clear, unchanged, data, root)
 
+    from unhaze.atomic import check_replaceable
     from unhaze.evaluation import evaluate as evaluate_model
     from unhaze.evaluation import write_result
 
-    if result is not None and result.exists() and not overwrite:
-        raise click.UsageError(f"--result '{result}' exists; --overwrite replaces it")
+    if result is not None:
+        check_replaceable(result, overwrite)
     evaluation = evaluate_model(
         model,
         pairs_of(unchanged or hazy, unchanged or clear, data, root, settings),
@@ -209,10 +210,15 @@ def pairs_of(
     if clear is not None and clear != hazy:
         folders = {"hazy": str(hazy.absolute()), "clear": str(clear.absolute())}
         return find_pairs("folders", ".", **folders, **parse_settings(settings))
+    if settings:
+        raise click.UsageError(f"--set {settings[0]} is for hazy pictures with clear ones")
     if not hazy.is_dir():
         raise UnhazeError(f"there is no folder '{hazy}'")
     own = clear is not None  # Clear photos are their own truth.
-    return [PairFiles(path.stem, path, path if own else None) for path in list_pictures(hazy)]
+    pairs = [PairFiles(path.stem, path, path if own else None) for path in list_pictures(hazy)]
+    if not pairs:
+        raise UnhazeError(f"there are no pictures in '{hazy}'")
+    return pairs
 
 
 def table(evaluation: "Evaluation") -> str:
