@@ -60,6 +60,7 @@ def check_types(values: Mapping[str, Any], hints: Mapping[str, Any], owner: str)
         if name in hints and not fits(value, hints[name]):
             wanted = hints[name].__name__ if hints[name] in ACCEPTED else str(hints[name])
             wanted = re.sub(r"collections\.abc\.Sequence\[(\w+)\]", r"list or tuple of \1", wanted)
+            wanted = wanted.replace("collections.abc.Mapping", "dict")
             raise UnhazeError(f"{owner}: '{name}' must be of type {wanted}, not {value!r}")
 
 

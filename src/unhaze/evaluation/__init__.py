@@ -42,7 +42,7 @@ __all__ = ["Evaluation", "commit", "evaluate", "sha256", "write_result"]
 
 MEANS = (*METRICS, "fade_hazy", "change", "luminance")  # fields: means
 ORIGIN = ("recipe", "step", "training", "settings")  # fields from the weights
-LONG_SIDES = (16, 32_768)  # in pixels
+LONG_SIDES = (16, 16_384)  # in pixels
 RESCALES = (0.05, 8.0)
 AT_ONCE = 3  # pictures: one being restored, two being read or measured
 
