@@ -67,7 +67,7 @@ def check_types(values: Mapping[str, Any], hints: Mapping[str, Any], owner: str)
 def fits(value: Any, hint: Any) -> bool:
     """Returns whether a `value` of TOML (lists for tuples) is of the annotated type `hint`."""
     if hint in ACCEPTED:
-        return type(value) in ACCEPTED[hint] and value == value  # NaN is no number
+        return type(value) in ACCEPTED[hint]
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (UnionType, Union):
         return any(fits(value, each) for each in inner)

@@ -124,8 +124,15 @@ def test_the_command(pair, tmp_path, capsys, monkeypatch):
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     evaluation = importlib.import_module("unhaze.evaluation")
     monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: pytest.fail("work was done"))
-    for wrong in (["--result", "r.json"], ["--result", ".", "--overwrite"], ["--set", "border=1"]):
-        assert main(["eval", "identity", "--unchanged", ".", *wrong]) == 2
+    for words in (
+        "--unchanged . --result r.json",
+        "--unchanged . --result . --overwrite",
+        "--unchanged . --set border=1",
+        "--unchanged . --save ./new",
+        "--hazy . --clear .. --set hazy=x",
+        "--data sots-indoor --root . --set root=x",
+    ):
+        assert main(["eval", "identity", *words.split()]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert main(["eval", "identity", "--unchanged", "nowhere"]) == 2
     assert "there is no folder 'nowhere'" in capsys.readouterr().err

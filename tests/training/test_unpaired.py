@@ -252,7 +252,6 @@ def test_a_loss_that_is_not_finite_ends_in_one_line(recipe, tmp_path):
         ("method.layers=[16]", "method 'cddgan': the generator has no layer 16"),
         ("method.patches=0", "method 'cddgan': patches is 0"),
         ("method.cycle=many", "'cycle' must be of type float"),
-        ("method.cycle=nan", "'cycle' must be of type float, not nan"),
         ("method.layers=[0.5]", "'layers' must be of type list or tuple of int, not"),
         ("method.critic_shrink=9", "crops of at least 288 pixels, not .*: set augment.crop higher"),
         ("hardware.compile=default", "cannot be compiled"),

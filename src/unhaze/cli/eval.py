@@ -122,6 +122,9 @@ def evaluate(
     others continue, and the exit status is 1.
     """
     check_source(hazy, clear, unchanged, data, root)
+    for folder in (hazy, clear, unchanged):
+        if save and folder and save.resolve().is_relative_to(folder.resolve()):
+            raise click.UsageError(f"--save '{save}' is inside '{folder}'; choose another folder")
 
     from unhaze.atomic import check_replaceable
     from unhaze.evaluation import evaluate as evaluate_model
@@ -209,7 +212,7 @@ def pairs_of(
     assert hazy is not None  # `check_source` has seen to it
     if clear is not None and clear != hazy:
         folders = {"hazy": str(hazy.absolute()), "clear": str(clear.absolute())}
-        return find_pairs("folders", ".", **folders, **parse_settings(settings))
+        return find_pairs("folders", ".", **folders, **parse_settings(settings, *folders))
     if settings:
         raise click.UsageError(f"--set {settings[0]} is for hazy pictures with clear ones")
     if not hazy.is_dir():
