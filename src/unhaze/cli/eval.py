@@ -121,10 +121,7 @@ def evaluate(
     black pixels, halos, noise and brightness. A picture that cannot be measured is reported, the
     others continue, and the exit status is 1.
     """
-    check_source(hazy, clear, unchanged, data, root)
-    for folder in (hazy, clear, unchanged):
-        if save and folder and save.resolve().is_relative_to(folder.resolve()):
-            raise click.UsageError(f"--save '{save}' is inside '{folder}'; choose another folder")
+    check_source(hazy, clear, unchanged, data, root, save)
 
     from unhaze.atomic import check_replaceable
     from unhaze.evaluation import evaluate as evaluate_model
@@ -177,8 +174,12 @@ def check_source(
     unchanged: Path | None,
     data: str | None,
     root: Path | None,
+    save: Path | None,
 ) -> None:
-    """The pictures come from folders or from a dataset, not from both."""
+    """The pictures come from folders or from a dataset, not from both; `save` is beside them."""
+    for folder in (hazy, clear, unchanged):
+        if save and folder and save.resolve().is_relative_to(folder.resolve()):
+            raise click.UsageError(f"--save '{save}' is inside '{folder}'; choose another folder")
     if unchanged and (hazy or clear or data or root):
         raise click.UsageError(
             "--unchanged excludes the other folders: its pictures are input and ground truth"

@@ -38,7 +38,7 @@ from unhaze.nets.cddgan import CDDGenerator
 from unhaze.nets.cddgan_training import PatchCritic
 from unhaze.validation import lookup, one_of
 
-WEIGHTED = ("adversarial", "contrast", "cycle", "identity", "haze")
+WEIGHTED: tuple[str, ...] = ("adversarial", "contrast", "cycle", "identity", "haze")
 DIRECTIONS = ("restorer", "hazer")
 SIDES = ("clear", "hazy")
 EXEMPLARS = ("identity", "mean", "one", "none")
@@ -122,7 +122,7 @@ class CDDGAN:
         critic = partial(PatchCritic, width=critic_width, norm=critic_norm, shrink=critic_shrink)
         critics = {f"critic-{side}": critic() for side in SIDES}
         self.smallest = critics["critic-clear"].smallest
-        self.networks: dict[str, nn.Module] = self.generators | critics
+        self.networks: dict[str, nn.Module] = {**self.generators, **critics}
         self.memories: dict[str, Memory] = {f"pool-{side}": ImagePool(pool) for side in SIDES}
         channels = [net.channels(layer) for layer in self.layers]
         build = partial(PatchContrast, channels, negatives=negatives, temperature=temperature)

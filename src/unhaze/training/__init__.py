@@ -59,8 +59,9 @@ def train(
     recipe = fitted(recipe)
     fabric = make_fabric(recipe)
     check_names(recipe)
-    if resume is not None:  # before the data, which may take minutes
-        runs.open_run(recipe, Path(resume))
+    run = None if resume is None else Path(resume)
+    if run is not None:  # before the data, which may take minutes
+        runs.open_run(recipe, run)
     elif out is not None and fabric.is_global_zero and not check:
         runs.check_new(Path(out))
     data = create_data(recipe.data)  # before the losses, whose weights may be downloaded
@@ -68,8 +69,7 @@ def train(
     validation = create_validation(recipe)
     torch.manual_seed(recipe.seed)
     net = create_net(recipe.net.name, **recipe.net.arguments)
-    # A run that was killed before its first save starts again.
-    saved = resume is not None and any(Path(resume).glob("state-*"))
+    saved = run is not None and any(run.glob("state-*"))  # not if killed before its first save
     if recipe.start and not saved:
         load_start(net, recipe.start)
     method, ema = build_method(recipe, fabric, net)
@@ -79,7 +79,6 @@ def train(
         data.check_crop(recipe.augment.crop)
     first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit raises here.
     check_batches(recipe, first, getattr(method, "smallest", 1))
-    run = None if resume is None else Path(resume)
     facts: dict[str, Any] = getattr(method, "facts", {})
     progress = {"step": 0, "best": -math.inf, "seconds": 0.0, "facts": facts}
     if run is not None and saved:
