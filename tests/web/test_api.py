@@ -197,7 +197,7 @@ def test_playlists_and_too_long_videos_are_refused(tmp_path):
 def test_what_the_server_says_of_itself(client):
     assert client.get("/healthz").json() == {"status": "ok", "places_taken": 0, "places": 9}
     known = client.get("/v1/models").json()
-    assert {"aecr-slim", "dcp"} <= {each["name"] for each in known["models"]}
+    assert {"photo-fast", "dcp"} <= {each["name"] for each in known["models"]}
     assert known["limits"]["pixels"] == SETTINGS.max_pixels
     client.get("/v1/photos/made-up/result")
     numbers = client.get("/metrics").text
