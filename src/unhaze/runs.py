@@ -30,6 +30,7 @@ FREE_TO_CHANGE += (
     "data.clear.root",
     "published",
     "method.teacher",
+    "method.photos",
 )
 
 

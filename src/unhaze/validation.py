@@ -1,6 +1,7 @@
 """Looks names up in tables and arguments up in signatures; names the nearest to a wrong one."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -50,10 +51,16 @@ def check_arguments(
         if parameters[name].default is inspect.Parameter.empty and name not in arguments:
             raise UnhazeError(f"{owner} needs the argument '{name}'")
     hints = get_type_hints(build.__init__ if inspect.isclass(build) else build)
-    for name, value in arguments.items():
+    check_types(arguments, hints, owner)
+
+
+def check_types(values: Mapping[str, Any], hints: Mapping[str, Any], owner: str) -> None:
+    """Raises an UnhazeError that names the first of `values` that is not of its type in `hints`."""
+    for name, value in values.items():
         if name in hints and not fits(value, hints[name]):
-            plain = hints[name] in ACCEPTED
-            wanted = hints[name].__name__ if plain else str(hints[name])
+            wanted = hints[name].__name__ if hints[name] in ACCEPTED else str(hints[name])
+            wanted = re.sub(r"collections\.abc\.Sequence\[(\w+)\]", r"list or tuple of \1", wanted)
+            wanted = wanted.replace("collections.abc.Mapping", "dict")
             raise UnhazeError(f"{owner}: '{name}' must be of type {wanted}, not {value!r}")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unhaze.data.catalog import DATASETS, find_files, find_pairs, fit_clear
-from unhaze.data.pairing import PairFiles, natural_order
+from unhaze.data.pairing import PairFiles, list_pictures, natural_order
 from unhaze.errors import UnhazeError
 
 # dataset, arguments, {hazy file: its clear file, or None}: names as published, or as often moved.
@@ -159,6 +159,13 @@ def test_pairs_come_in_natural_order(tmp_path):
     touch(tmp_path, *(f"hazy/7_{k}.png" for k in (10, 2, 1)), "clear/7.png")
     assert [pair.name for pair in find_pairs("folders", tmp_path)] == ["7_1", "7_2", "7_10"]
     assert natural_order(Path("9")) < natural_order(Path("10"))
+
+
+def test_pictures_of_any_format_and_name_are_listed_in_one_order(tmp_path):
+    names = ["b/1.heic", "a/1.jxl", "c/5².tga", "c/5.exr"]
+    touch(tmp_path, *names, "c/notes.txt", "c/.hidden.png")
+    expected = [tmp_path / name for name in ("a/1.jxl", "b/1.heic", "c/5.exr", "c/5².tga")]
+    assert list_pictures(tmp_path) == expected
 
 
 def test_the_longest_name_wins(tmp_path):

@@ -158,8 +158,8 @@ def test_the_same_file_on_both_sides_is_refused(root):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hazy": "nowhere"}, "no pictures in .*nowhere"),
-        ({"hazy_names": ["h9"]}, "no hazy picture 'h9'"),
+        ({"hazy": "nowhere"}, "data.hazy: there are no pictures in .*nowhere"),
+        ({"hazy_names": ["h9"]}, "data.hazy_names: 'hazy' has no picture 'h9'"),
         ({"same_scenes": "drop"}, "refuse, halve, keep"),
         ({"short_side": -1}, "short_side -1"),
         ({"clear": 3}, "'clear' must be of type"),

@@ -155,6 +155,13 @@ def test_what_is_saved(pairs, dehazer, tmp_path):
     assert [each.name for each in out.parent.iterdir()] == ["out"]
 
 
+def test_a_name_that_is_no_text_is_saved(pairs, tmp_path):
+    pair = PairFiles("bad\udcff", pairs[0].hazy, pairs[0].clear, pairs[0].border)
+    evaluate("identity", [pair], save=tmp_path / "out")
+    assert (tmp_path / "out" / "restored" / "bad\udcff.png").exists()
+    assert "\nbad\\udcff," in (tmp_path / "out" / "per_image.csv").read_text("utf-8")
+
+
 def test_pictures_without_clear_ones_get_fade(pairs, dehazer, tmp_path):
     blind = [PairFiles(pair.name, pair.hazy, None) for pair in pairs]
     result = evaluate(dehazer, blind, save=tmp_path / "out")

@@ -1,5 +1,6 @@
 """`evaluate` at other sizes and on clear photos that shall stay as they are."""
 
+import importlib
 import json
 import math
 
@@ -96,7 +97,8 @@ def test_the_luminance_of_a_black_picture_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"long_side": 15}, "long side is 15 pixels; expected at least 16"),
+        ({"long_side": 15}, "long side is 15 pixels; expected 16 to 16,384"),
+        ({"long_side": 10**8}, "expected 16 to 16,384"),
         ({"long_side": 64.0}, "long side is 64.0 pixels"),
         ({"rescale": math.nan}, "rescale is nan; expected a number from 0.05 to 8"),
         ({"rescale": 0}, "rescale is 0"),
@@ -119,6 +121,18 @@ def test_the_command(pair, tmp_path, capsys, monkeypatch):
     assert "--unchanged excludes the other folders" in capsys.readouterr().err
     for wrong in (["--rescale", "nan"], ["--rescale", "big"], ["--long-side", "3"]):
         assert main(["eval", "identity", "--unchanged", ".", *wrong]) == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    evaluation = importlib.import_module("unhaze.evaluation")
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: pytest.fail("work was done"))
+    for words in (
+        "--unchanged . --result r.json",
+        "--unchanged . --result . --overwrite",
+        "--unchanged . --set border=1",
+        "--unchanged . --save ./new",
+        "--hazy . --clear .. --set hazy=x",
+        "--data sots-indoor --root . --set root=x",
+    ):
+        assert main(["eval", "identity", *words.split()]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert main(["eval", "identity", "--unchanged", "nowhere"]) == 2
     assert "there is no folder 'nowhere'" in capsys.readouterr().err

@@ -363,7 +363,7 @@ def test_compiles_without_graph_breaks(name, arguments, pictures):
         ("perceptual", {"layers": {"relu1_1": -1}}, "relu1_1 has weight -1"),
         ("perceptual", {"layers": {"relu1_1": 0}}, "give at least one"),
         ("perceptual", {"layers": {"relu1_1": "all"}}, "'layers' must be of type"),
-        ("perceptual", {"layers": 5}, "'layers' must be of type"),
+        ("perceptual", {"layers": 5}, "'layers' must be of type dict[str, float], not 5"),
     ],
 )
 def test_mistakes_have_one_line_each(name, arguments, message):

@@ -173,7 +173,7 @@ def test_a_run_continues_as_if_it_had_not_stopped(photos, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"names": ["0", "nine"]}, "there is no hazy picture 'nine'"),
+        ({"names": ["0", "nine"]}, "method.names: .* has no picture 'nine'"),
         ({"share": 0.0}, "share is 0.0"),
         ({"sky": -1.0}, "'sky': -1.0"),
     ],

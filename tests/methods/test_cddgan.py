@@ -11,7 +11,7 @@ from unhaze.config import Optimizer
 from unhaze.data import UnpairedBatch
 from unhaze.errors import UnhazeError
 from unhaze.methods.alarms import Watcher
-from unhaze.methods.cddgan import CDDGAN
+from unhaze.methods.cddgan import CDDGAN, WEIGHTED
 from unhaze.methods.contrast import contrast_terms
 from unhaze.methods.steps import Setup
 from unhaze.nets import create_net
@@ -295,6 +295,8 @@ def test_a_step_is_a_function_of_what_a_checkpoint_holds():
         ({"layers": [99]}, "no layer 99"),
         ({"layers": []}, "layers is empty"),
         ({"patches": 0}, "patches is 0"),
+        ({"dimension": 0}, "dimension is 0"),
+        (dict.fromkeys(WEIGHTED, 0.0), "haze are all 0"),
         ({"temperature": 0.0}, "temperature is 0"),
         ({"pool": -1}, "pool is -1"),
         ({"queue": -1}, "queue is -1"),

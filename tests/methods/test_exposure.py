@@ -50,5 +50,5 @@ def test_what_it_cannot_train_is_named(photos):
         set_up(photos, exposed=False)
     with pytest.raises(UnhazeError, match="remove \\[losses\\] l1"):
         set_up(photos, losses={"l1": torch.nn.Identity()})
-    with pytest.raises(UnhazeError, match="no pictures in"):
+    with pytest.raises(UnhazeError, match="method.photos: there are no pictures in"):
         set_up(photos + "/none")

@@ -114,6 +114,8 @@ def test_dehazing_unit_scales_and_shifts_each_channel():
         ("kddn-teacher", {"width": -1}, "must be at least 1"),
         ("pfdn", {"width": 2}, "width is 2"),
         ("msbdn", {"width": 1.5}, "'width' must be of type int"),
+        ("gunet", {"width": -1}, r"net 'gunet': .*negative.* \(with {'width': -1}\)"),
+        ("cddgan", {"exposed": True}, "net 'cddgan': exposed needs"),
     ],
 )
 def test_impossible_sizes(name, arguments, message):

@@ -1,6 +1,7 @@
 """`unhaze report gallery`: what lies in the folder, what the page shows, what goes wrong."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -120,6 +121,16 @@ def test_small_and_black_photos_have_no_fade(tmp_path, half):
     gallery = write_gallery(tmp_path / "in", tmp_path / "page", [str(half)], long_side=0)
     assert not gallery.faults and all(np.isnan(each.pictures[0].fade) for each in gallery.entries)
     assert "FADE -" in (tmp_path / "page" / "index.html").read_text()
+
+
+def test_names_that_are_long_or_no_text_are_shown(half, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photo.write_rgb(folder / f"{'x' * 250}.png", drawn(1))
+    shutil.copy(folder / f"{'x' * 250}.png", os.fsdecode(bytes(folder) + b"/bad\xff.png"))
+    gallery = write_gallery(folder, tmp_path / "page", [str(half)])
+    assert len(gallery.entries) == 2 and not gallery.faults
+    assert "<h2>bad\\udcff.png</h2>" in (tmp_path / "page" / "index.html").read_text("utf-8")
 
 
 def test_models_of_one_name_are_told_apart(photos, half, tmp_path):

@@ -142,9 +142,33 @@ def test_missing_folders_end_in_one_line(project, capsys):
         read_results(project / "results")
 
 
-def test_the_figure_is_a_picture(project):
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"psnr": "20"}, "broken.json': 'psnr' must be of type float | None, not '20'"),
+        ({"images": None}, "'images' must be of type int, not None"),
+        ({"protocol": 3}, "'protocol' must be of type str, not 3"),
+        ({"settings": []}, "'settings' must be of type dict | None, not []"),
+        ({"training": {"samples": "x"}}, "broken.json', training: 'samples' must be of type int"),
+        ({"study": {"arm": "a"}}, "broken.json': 'place' must be of type int, not None"),
+    ],
+)
+def test_a_damaged_record_is_named_with_its_key(project, capsys, changed, words):
+    record = json.loads((project / "results" / "full.json").read_text()) | changed
+    study = project / "results" / "studies" / "table1"
+    study.mkdir(parents=True)
+    (study / "broken.json").write_text(json.dumps(record))
+    where = ["--recipes", str(project / "recipes"), "--results", str(project / "results")]
+    assert main(["report", "paper", *where]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_the_figure_is_a_picture(project, capsys):
     out = project / "figure.png"
     where = ["--recipes", str(project / "recipes"), "--results", str(project / "results")]
+    for wrong in ("figure", "figure.xyz"):
+        assert main(["report", "figure", *where, "-o", str(project / wrong)]) == 2
+        assert f"{wrong}' must end in one of ." in capsys.readouterr().err
     assert main(["report", "figure", *where, "-o", str(out)]) == 0
     pixels = photo.read_rgb(out)
     orange = (pixels == (255, 127, 14)).all(-1).sum()
@@ -152,7 +176,7 @@ def test_the_figure_is_a_picture(project):
     assert orange > 20 and blue > 20  # at least one point of ours and one of the paper
 
 
-def test_strips_hold_hazy_every_model_and_clear_under_their_names(tmp_path):
+def test_strips_hold_hazy_every_model_and_clear_under_their_names(tmp_path, capsys):
     for kind, value in (("hazy", 200), ("clear", 90)):
         (tmp_path / kind).mkdir()
         for name in ("a", "b", "c", "d"):
@@ -166,6 +190,10 @@ def test_strips_hold_hazy_every_model_and_clear_under_their_names(tmp_path):
     assert (pixels[40, [30, 96, 162], 0] == [200, 200, 90]).all()
     assert (pixels[:28, :60] < 128).any()  # the caption is written
     assert main(["report", "strips", "identity", *folders, "-o", str(tmp_path / "x.foo")]) == 2
+    (tmp_path / "none").mkdir()
+    empty = ["--hazy", str(tmp_path / "none"), "-o", str(out)]
+    assert main(["report", "strips", "identity", *empty]) == 2
+    assert f"there are no pictures in '{tmp_path / 'none'}'" in capsys.readouterr().err
 
 
 def test_pictures_of_different_widths_make_no_strip(tmp_path, capsys):

@@ -107,7 +107,7 @@ def test_forms_that_are_wrong_are_refused_in_one_line(client, parts, words):
             "the form is incomplete",
         ),
         ("multipart/form-data; boundary=cut", b"no form", "cannot be read"),
-        ("multipart/form-data", b"--cut--", ""),
+        ("multipart/form-data", b"--cut--", "Content-Type of the form has no boundary"),
         ("multipart/form-data; boundary=" + "x" * 500, b"--x--", "cannot be read"),
         ("multipart/form-data; boundary=cut", b"--cut--\r\n", "no file was sent"),
     ],

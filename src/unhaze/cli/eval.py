@@ -69,7 +69,7 @@ def only_one(context: click.Context, option: click.Parameter, given: tuple[str, 
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
 @click.option(
     "--long-side",
-    type=click.IntRange(min=16),
+    type=click.IntRange(16, 16_384),
     metavar="N",
     help="Resize all pictures first, in pixels.",
 )
@@ -121,13 +121,14 @@ def evaluate(
     black pixels, halos, noise and brightness. A picture that cannot be measured is reported, the
     others continue, and the exit status is 1.
     """
-    check_source(hazy, clear, unchanged, data, root)
+    check_source(hazy, clear, unchanged, data, root, save)
 
+    from unhaze.atomic import check_replaceable
     from unhaze.evaluation import evaluate as evaluate_model
     from unhaze.evaluation import write_result
 
-    if result is not None and result.exists() and not overwrite:
-        raise click.UsageError(f"--result '{result}' exists; --overwrite replaces it")
+    if result is not None:
+        check_replaceable(result, overwrite)
     evaluation = evaluate_model(
         model,
         pairs_of(unchanged or hazy, unchanged or clear, data, root, settings),
@@ -173,8 +174,12 @@ def check_source(
     unchanged: Path | None,
     data: str | None,
     root: Path | None,
+    save: Path | None,
 ) -> None:
-    """The pictures come from folders or from a dataset, not from both."""
+    """The pictures come from folders or from a dataset, not from both; `save` is beside them."""
+    for folder in (hazy, clear, unchanged):
+        if save and folder and save.resolve().is_relative_to(folder.resolve()):
+            raise click.UsageError(f"--save '{save}' is inside '{folder}'; choose another folder")
     if unchanged and (hazy or clear or data or root):
         raise click.UsageError(
             "--unchanged excludes the other folders: its pictures are input and ground truth"
@@ -208,11 +213,16 @@ def pairs_of(
     assert hazy is not None  # `check_source` has seen to it
     if clear is not None and clear != hazy:
         folders = {"hazy": str(hazy.absolute()), "clear": str(clear.absolute())}
-        return find_pairs("folders", ".", **folders, **parse_settings(settings))
+        return find_pairs("folders", ".", **folders, **parse_settings(settings, *folders))
+    if settings:
+        raise click.UsageError(f"--set {settings[0]} is for hazy pictures with clear ones")
     if not hazy.is_dir():
         raise UnhazeError(f"there is no folder '{hazy}'")
     own = clear is not None  # Clear photos are their own truth.
-    return [PairFiles(path.stem, path, path if own else None) for path in list_pictures(hazy)]
+    pairs = [PairFiles(path.stem, path, path if own else None) for path in list_pictures(hazy)]
+    if not pairs:
+        raise UnhazeError(f"there are no pictures in '{hazy}'")
+    return pairs
 
 
 def table(evaluation: "Evaluation") -> str:

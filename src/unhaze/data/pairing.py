@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unhaze.errors import UnhazeError
+from unhaze.formats import SUFFIXES
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp"}
 HAZY_MARK = re.compile(r"_(hazy|haze)$", re.IGNORECASE)
 NO_MARK = re.compile(r"(?!)")
 CLEAR_MARK = re.compile(r"_(gt|clear|clean)$", re.IGNORECASE)
@@ -136,15 +136,15 @@ def list_pictures(folder: Path) -> list[Path]:
     for where, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if Path(name).suffix.lower() in PICTURES and not name.startswith("."):
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
                 pictures.append(Path(where, name))
-    return sorted(pictures, key=natural_order)
+    return sorted(sorted(pictures), key=natural_order)
 
 
 def natural_order(path: Path) -> list[tuple[int, str]]:
     """Sorts 2 before 10."""
     pieces = re.split(r"(\d+)", path.stem)
-    return [(int(piece), "") if piece.isdigit() else (0, piece) for piece in pieces]
+    return [(int(piece), "") if piece.isdecimal() else (0, piece) for piece in pieces]
 
 
 def find_folder(root: Path, inside: Iterable[str], names: Iterable[str]) -> Path | None:

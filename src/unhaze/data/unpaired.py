@@ -56,8 +56,9 @@ class UnpairedFolders:
         one_of("data 'unpaired-folders': same_scenes", same_scenes, ("refuse", "halve", "keep"))
         if min(border, short_side) < 0:
             raise UnhazeError(f"border {border} and short_side {short_side} must be at least 0")
-        hazy_files = chosen(pictures_in(Path(root), hazy), hazy_names)
-        clear_files = pictures_in(Path(root), clear)
+        keys = "data.hazy", "data.hazy_names"
+        hazy_files = pictures_in(Path(root), hazy, hazy_names, keys=keys)
+        clear_files = pictures_in(Path(root), clear, keys=("data.clear", ""))
         self.hazy, self.clear = disjoint(hazy_files, clear_files, same_scenes)
         refuse_copies(self.hazy, self.clear)
         self.border, self.short_side = border, short_side
@@ -121,25 +122,26 @@ class Unpaired:
         return UnpairedBatch(hazy, clear)
 
 
-def pictures_in(root: Path, folders: str | Sequence[str]) -> list[Path]:
-    """Returns all pictures below the folders. UnhazeError: a folder is missing or empty."""
+def pictures_in(
+    root: Path, folders: str | Sequence[str], names: Sequence[str] = (), *, keys: tuple[str, str]
+) -> list[Path]:
+    """Returns the pictures below the folders: those with these names, without suffix, or all.
+
+    keys: of the recipe, for folders and names. UnhazeError: a folder or a name has no picture.
+    """
     files = []
-    for name in [folders] if isinstance(folders, str) else folders:
-        found = list_pictures(root / name)
+    for folder in [folders] if isinstance(folders, str) else folders:
+        found = list_pictures(root / folder)
         if not found:
-            raise UnhazeError(f"no pictures in '{root / name}'; set root, hazy and clear")
+            raise UnhazeError(f"{keys[0]}: there are no pictures in '{root / folder}'")
         files += found
-    return files
-
-
-def chosen(files: list[Path], names: Sequence[str]) -> list[Path]:
-    """Returns the `files` with these names; UnhazeError for an unknown name."""
     if not names:
         return files
     known = by_name(files)
     for name in names:
         if name not in known:
-            raise UnhazeError(f"there is no hazy picture '{name}'")
+            where = f"{folders!r} has no picture '{name}'"
+            raise UnhazeError(f"{keys[1]}: {where}; expected names of pictures without suffix")
     return [known[name] for name in names]
 
 

@@ -42,7 +42,7 @@ __all__ = ["Evaluation", "commit", "evaluate", "sha256", "write_result"]
 
 MEANS = (*METRICS, "fade_hazy", "change", "luminance")  # fields: means
 ORIGIN = ("recipe", "step", "training", "settings")  # fields from the weights
-SMALLEST = 16  # long side in pixels
+LONG_SIDES = (16, 16_384)  # in pixels
 RESCALES = (0.05, 8.0)
 AT_ONCE = 3  # pictures: one being restored, two being read or measured
 
@@ -220,8 +220,9 @@ def check_request(
 
 def check_sizes(long_side: int | None, rescale: float) -> None:
     """Raises UnhazeError for invalid values."""
-    if long_side is not None and (not isinstance(long_side, int) or long_side < SMALLEST):
-        raise UnhazeError(f"long side is {long_side!r} pixels; expected at least {SMALLEST}")
+    low, high = LONG_SIDES
+    if long_side is not None and not (isinstance(long_side, int) and low <= long_side <= high):
+        raise UnhazeError(f"long side is {long_side!r} pixels; expected {low} to {high:,}")
     low, high = RESCALES
     if not isinstance(rescale, int | float) or not low <= rescale <= high:
         raise UnhazeError(f"rescale is {rescale!r}; expected a number from {low} to {high:g}")

@@ -89,7 +89,8 @@ def save_pictures(folder: Path, name: str, pictures: list[np.ndarray]) -> None:
 def write_tables(evaluation: "Evaluation", folder: Path) -> None:
     """Writes per_image.csv and evaluation.json."""
     rows = evaluation.per_image
-    with (folder / "per_image.csv").open("w", newline="", encoding="utf-8") as file:
+    target = folder / "per_image.csv"
+    with target.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

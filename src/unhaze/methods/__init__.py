@@ -21,8 +21,9 @@ class Method:
         `step(batches, lr)` and the attributes `networks`, `optimizers` and optionally `memories`,
         which a checkpoint saves. The network that is evaluated and exported is
         `networks["restorer"]`. Optional: `facts`, plain values that must be the same when a run is
-        resumed; `alarms`, the terms to watch (alarms.py); and `columns(restorer, batch)`, the
-        pictures of a strip by name, with averaged weights, if more than hazy, restored and clear.
+        resumed; `alarms`, the terms to watch (alarms.py); `smallest`, the least side of crops in
+        pixels; and `columns(restorer, batch)`, the pictures of a strip by name, with averaged
+        weights, if more than hazy, restored and clear.
     batch: the type of its batches. accumulates: whether a step takes several batches.
     """
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from unhaze import photo
 from unhaze.data import PairedBatch
 from unhaze.data.folders import as_tensor, read_all
-from unhaze.data.unpaired import chosen, pictures_in
+from unhaze.data.unpaired import pictures_in
 from unhaze.errors import UnhazeError
 from unhaze.image import to_float
 from unhaze.losses.unpaired import contrast_lacking, sky_tint, tone
@@ -51,7 +51,7 @@ class Adapted:
                 "over 0 and weights of at least 0"
             )
         self.share = share
-        self.photos = read_squeezed(chosen(pictures_in(Path(), photos), names))
+        self.photos = read_photos(photos, names)
         self.networks, self.optimizers = self.pairs.networks, self.pairs.optimizers
         self.drawing = Drawing()
         self.memories = {"drawing": self.drawing}
@@ -101,8 +101,9 @@ class Drawing:
         self.generator.set_state(tensors["generator"].cpu())
 
 
-def read_squeezed(files: Sequence[Path]) -> Tensor:
-    """(N,3,SIDE,SIDE) uint8."""
+def read_photos(folder: str, names: Sequence[str]) -> Tensor:
+    """Returns the photos of a method's arguments `photos` and `names`: (N,3,SIDE,SIDE) uint8."""
+    files = pictures_in(Path(), folder, names, keys=("method.photos", "method.names"))
 
     def read(file: Path) -> Tensor:
         pixels = as_tensor(to_float(photo.read_rgb(file)))[None]

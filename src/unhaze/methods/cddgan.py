@@ -38,7 +38,7 @@ from unhaze.nets.cddgan import CDDGenerator
 from unhaze.nets.cddgan_training import PatchCritic
 from unhaze.validation import lookup, one_of
 
-WEIGHTED = ("adversarial", "contrast", "cycle", "identity", "haze")
+WEIGHTED: tuple[str, ...] = ("adversarial", "contrast", "cycle", "identity", "haze")
 DIRECTIONS = ("restorer", "hazer")
 SIDES = ("clear", "hazy")
 EXEMPLARS = ("identity", "mean", "one", "none")
@@ -112,24 +112,24 @@ class CDDGAN:
         pool: int = 50,
     ):
         net = check(setup, exemplars, encoder)
-        weights = adversarial, contrast, cycle, identity, haze
-        self.weights: dict[str, float] = dict(zip(WEIGHTED, weights))
+        self.weights = dict(zip(WEIGHTED, (adversarial, contrast, cycle, identity, haze)))
         check_numbers(self.weights, diversity, momentum, critic_lr, negatives_lr)
         self.fabric, self.clip, self.momentum = setup.fabric, setup.clip, momentum
         self.exemplars, self.attached, self.encoder = exemplars, attached, encoder
-        self.diversity = diversity / dimension**0.5
         self.given_haze = GivenHaze(net, densities, haze)
         self.layers, self.loss = tuple(layers) if contrast else (), lookup(ADVERSARIAL, gan, "gan")
         self.generators = {"restorer": net, "hazer": net.opposite()}
         critic = partial(PatchCritic, width=critic_width, norm=critic_norm, shrink=critic_shrink)
-        critics: dict[str, nn.Module] = {f"critic-{side}": critic() for side in SIDES}
-        self.networks = self.generators | critics
+        critics = {f"critic-{side}": critic() for side in SIDES}
+        self.smallest = critics["critic-clear"].smallest
+        self.networks: dict[str, nn.Module] = {**self.generators, **critics}
         self.memories: dict[str, Memory] = {f"pool-{side}": ImagePool(pool) for side in SIDES}
         channels = [net.channels(layer) for layer in self.layers]
         build = partial(PatchContrast, channels, negatives=negatives, temperature=temperature)
         build = partial(build, patches=patches, dimension=dimension, noise=noise, count=count)
         build = partial(build, queue=queue, one_exemplar=exemplars == "one")
         self.contrasts = {name: build() for name in (DIRECTIONS if contrast else ())}
+        self.diversity = diversity / dimension**0.5 if contrast else 0.0
         self.include(self.contrasts)
         settle(self.networks, self.fabric.device)
         self.groups = groups(self.networks, train_negatives=negatives in TRAINED_NEGATIVES)
@@ -321,6 +321,8 @@ def check_numbers(
     for name, value in (weights | {"diversity": diversity}).items():
         if not 0 <= value < math.inf:
             raise ValueError(f"{name} is {value}; it must be at least 0")
+    if not any(weights.values()):
+        raise ValueError(f"{', '.join(weights)} are all 0; at least one must be more")
     if not 0 <= momentum <= 1:
         raise ValueError(f"momentum is {momentum}; it must be from 0 to 1")
     if not all(0 <= share < math.inf for share in shares):

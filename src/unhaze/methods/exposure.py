@@ -1,16 +1,14 @@
 """Training of the exposure of net "cddgan"."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from unhaze.data import PairedBatch
-from unhaze.data.unpaired import chosen, pictures_in
 from unhaze.errors import UnhazeError
-from unhaze.methods.adapted import Drawing, read_squeezed
+from unhaze.methods.adapted import Drawing, read_photos
 from unhaze.methods.steps import (
     Setup,
     apply_gradients,
@@ -41,7 +39,7 @@ class Exposure:
             given = ", ".join(setup.losses)
             raise UnhazeError(f"method 'exposure' has its own loss; remove [losses] {given}")
         self.fabric, self.clip, self.net, self.head = setup.fabric, setup.clip, net, net.exposure
-        self.photos = read_squeezed(chosen(pictures_in(Path(), photos), names))
+        self.photos = read_photos(photos, names)
         self.networks = {"restorer": net}
         self.optimizers = {"exposure": set_up_optimizer(self.fabric, self.head, setup.optimizer)}
         self.drawing = Drawing()

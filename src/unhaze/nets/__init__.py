@@ -43,5 +43,6 @@ def create_net(name: str, *, preset: str | None = None, **arguments: Any) -> "nn
     check_arguments(net.build, arguments, f"net '{name}'")
     try:
         return net.build(**arguments)
-    except (ValueError, TypeError) as error:
-        raise UnhazeError(f"net '{name}': {error}") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        given = "" if any(each in str(error) for each in arguments) else f" (with {arguments})"
+        raise UnhazeError(f"net '{name}': {error}{given}") from error

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.errors import UnhazeError
 from unhaze.nets.cddgan import blur_down, conv
 from unhaze.processes import drawn
 from unhaze.validation import one_of
@@ -17,7 +16,7 @@ CRITIC_NORMS = ("instance", "none")
 class PatchCritic(nn.Module):
     """PatchGAN (Isola et al., CVPR 2017) of the 70x70 kind, with anti-aliased sampling.
 
-    image (B,3,H,W) in [0,1], sides of at least 32 times `shrink` -> scores (B,1,h,w), any number.
+    image (B,3,H,W) in [0,1], sides of at least `smallest` -> scores (B,1,h,w), any number.
     norm: "instance" as in NEGCUT. Differs: "none", because the norm removes the level and contrast
         of a picture, by which the critic can detect haze.
     shrink: Differs: it judges the picture shrunk by this factor, because haze does not depend on
@@ -30,7 +29,7 @@ class PatchCritic(nn.Module):
         for name, value in (("critic_width", width), ("critic_shrink", shrink)):
             if value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
-        self.normalized, self.shrink = norm == "instance", shrink
+        self.normalized, self.shrink, self.smallest = norm == "instance", shrink, 32 * shrink
         widths = (3, width, 2 * width, 4 * width, 8 * width)
         self.convs = nn.ModuleList(
             conv(before, after, 4, normalized=self.normalized)
@@ -39,10 +38,6 @@ class PatchCritic(nn.Module):
         self.last = conv(widths[-1], 1, 4, normalized=True)
 
     def forward(self, image: Tensor) -> Tensor:
-        smallest, side = 32 * self.shrink, min(image.shape[-2:])
-        if side < smallest:
-            needed = f"critics need pictures of at least {smallest} pixels, 32 times critic_shrink"
-            raise UnhazeError(f"{needed}; these have {side}: set augment.crop higher")
         features = 2 * functional.avg_pool2d(image, self.shrink) - 1
         for index, layer in enumerate(self.convs):
             features = layer(features)

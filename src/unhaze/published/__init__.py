@@ -47,7 +47,7 @@ def open_weights(source: Path | str, *, net: str | None = None) -> Weights:
     source = Path(source)
     parts = sorted(source.parent.glob(f"{source.stem}-[0-9]*.safetensors"))
     ours = source.suffix == ".safetensors" and (not source.exists() and parts)
-    run = source.is_dir() and any(source.glob("state-*"))
+    run = any(source.glob("state-*")) or (source / "recipe.toml").exists()
     if run or ours or "net" in read_safetensors_facts(source):
         if net is not None:
             raise UnhazeError(f"'{source}' already states its network; leave out --net")

@@ -8,6 +8,7 @@ import numpy as np
 import pyvips
 
 from unhaze import photo
+from unhaze.atomic import made_aside
 from unhaze.data.catalog import PairFiles, fit_clear
 from unhaze.errors import UnhazeError
 from unhaze.evaluation.models import open_subject
@@ -37,6 +38,8 @@ def draw_parameters(rows: Sequence[Row], out: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
+    if out.suffix[1:].lower() not in (kinds := figure.canvas.get_supported_filetypes()):
+        raise UnhazeError(f"'{out}' must end in one of .{', .'.join(kinds)}")
     axes = figure.subplots()
     for row in rows:
         if row.table != "table1" or row.data != "sots-indoor":
@@ -58,7 +61,8 @@ def draw_parameters(rows: Sequence[Row], out: Path) -> None:
     axes.margins(x=0.14, y=0.08)  # room for the names
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(out, dpi=130)
+    with made_aside(out) as aside:
+        figure.savefig(aside, dpi=130)
 
 
 def write_strips(

@@ -112,7 +112,8 @@ def write_gallery(
             raise UnhazeError(f"none of the photos can be shown: {faults[0]}")
         hardware = ", ".join(dict.fromkeys(model.hardware for model in loaded.values()))
         gallery = Gallery(list(loaded), hardware, long_side, entries, faults)
-        (aside / "index.html").write_text(page(gallery, folder.absolute().name), encoding="utf-8")
+        html = page(gallery, folder.absolute().name).encode("utf-8", "backslashreplace")
+        (aside / "index.html").write_bytes(html)
         table = json.dumps(without_nan(asdict(gallery)), indent=1)
         (aside / "gallery.json").write_text(table + "\n", encoding="utf-8")
     return gallery
@@ -173,8 +174,8 @@ def timed(
 
 
 def slug(name: str) -> str:
-    """`name` as a part of a file name that needs no quoting in a link."""
-    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "picture"
+    """`name` as a part of a file name that needs no quoting in a link and is not too long."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:99] or "picture"
 
 
 def page(gallery: Gallery, title: str) -> str:

@@ -199,7 +199,7 @@ def shown(value: Any) -> str:
 
 def on_set(result: dict[str, Any], data: str) -> bool:
     """Returns whether it was measured on that test set or a part of it."""
-    return str(result["data"]).split()[0] in (data, f"{data}-part")
+    return result["data"].partition(" ")[0] in (data, f"{data}-part")
 
 
 def with_measurement(paper: Row, result: dict[str, Any], differs: tuple[str, ...]) -> Row:

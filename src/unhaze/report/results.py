@@ -6,15 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from unhaze.errors import UnhazeError
+from unhaze.validation import check_types
 
 # What `unhaze eval --result` writes at least; other files in a folder of results are skipped.
-NEEDED = ("model", "data", "protocol", "images", "psnr", "ssim", "fade", "params")
+NEEDED: dict[str, Any] = {"model": str, "data": str, "protocol": str, "images": int}
+NEEDED |= dict.fromkeys(("psnr", "ssim", "fade"), float | None) | {"params": int | None}
+TYPES = (
+    NEEDED | {"recipe": str | None} | dict.fromkeys(("settings", "training", "study"), dict | None)
+)
+TRAINING = {"samples": int, "seconds": float, "hardware": str}
 
 
 def read_results(folder: Path, *, deep: bool = False) -> list[dict[str, Any]]:
     """The measurements in `folder` (deep: and below), by data, protocol, the better first.
 
-    Each is the table of its file, and `file`, its path below `folder`. UnhazeError: no such folder.
+    Each is the table of its file, and `file`, its path below `folder`. UnhazeError: no such folder,
+    a damaged file, a value of another type.
     """
     if not folder.is_dir():
         raise UnhazeError(f"there is no folder '{folder}'; `unhaze eval --result` fills one")
@@ -22,9 +29,11 @@ def read_results(folder: Path, *, deep: bool = False) -> list[dict[str, Any]]:
     for path in sorted(folder.glob("**/*.json" if deep else "*.json")):
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UnhazeError(f"'{path}' is not valid JSON: {error}") from error
         if isinstance(result, dict) and all(key in result for key in NEEDED):
+            check_types(result, TYPES, f"'{path}'")
+            check_types(result.get("training") or {}, TRAINING, f"'{path}', training")
             found.append(result | {"file": path.relative_to(folder).as_posix()})
     return sorted(found, key=order)
 
@@ -32,7 +41,7 @@ def read_results(folder: Path, *, deep: bool = False) -> list[dict[str, Any]]:
 def order(result: dict[str, Any]) -> tuple:
     """Sorting key: data, protocol, more pictures first, higher PSNR first."""
     return (
-        *(str(result["data"]), result["protocol"]),
+        *(result["data"], result["protocol"]),
         *(-result["images"], -(result["psnr"] or 0), result["file"]),
     )
 

@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from unhaze.report.results import read_results
+from unhaze.validation import check_types
 
 # Folder below results/studies: heading, and what the reader must know.
 STUDIES = {
@@ -27,6 +28,9 @@ STUDIES = {
         " clear ones of the other half, as many steps for each row.",
     ),
 }
+# What a record of a study holds, in all of its tables together.
+NEEDED = {"arm": str} | dict.fromkeys(("place", "seed", "samples", "params"), int)
+NEEDED |= dict.fromkeys(("psnr", "ssim", "validation_psnr", "cpu_seconds", "peak_mb"), float)
 HEAD = ("arm", "seeds", "SOTS indoor, PSNR (dB)", "SSIM", "pictures", "validation, PSNR (dB)")
 HEAD = (*HEAD, "parameters", "samples", "core minutes", "peak memory")
 
@@ -53,6 +57,9 @@ def study_rows(results: Path, study: str) -> list[StudyRow]:
     records = read_results(folder) if folder.is_dir() else []
     arms: dict[str, list[dict[str, Any]]] = {}
     for each in records:
+        values = each | (each.get("training") or {}) | (each.get("study") or {})
+        needed = {name: values.get(name) for name in NEEDED}
+        check_types(needed, NEEDED, f"'{folder / each['file']}'")
         arms.setdefault(each["study"]["arm"], []).append(each)
     rows = [row_of(title, of_arm) for title, of_arm in arms.items()]
     return sorted(rows, key=lambda row: row.place)

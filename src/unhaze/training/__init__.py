@@ -59,8 +59,9 @@ def train(
     recipe = fitted(recipe)
     fabric = make_fabric(recipe)
     check_names(recipe)
-    if resume is not None:  # before the data, which may take minutes
-        runs.open_run(recipe, Path(resume))
+    run = None if resume is None else Path(resume)
+    if run is not None:  # before the data, which may take minutes
+        runs.open_run(recipe, run)
     elif out is not None and fabric.is_global_zero and not check:
         runs.check_new(Path(out))
     data = create_data(recipe.data)  # before the losses, whose weights may be downloaded
@@ -68,24 +69,23 @@ def train(
     validation = create_validation(recipe)
     torch.manual_seed(recipe.seed)
     net = create_net(recipe.net.name, **recipe.net.arguments)
-    if recipe.start and resume is None:
-        load_into(net, open_weights(recipe.start).net.state_dict(), recipe.start)
+    saved = run is not None and any(run.glob("state-*"))  # not if killed before its first save
+    if recipe.start and not saved:
+        load_start(net, recipe.start)
     method, ema = build_method(recipe, fabric, net)
     low, high = recipe.augment.scale
     resizes = any(recipe.augment.resize)  # then file headers do not show whether the crop fits
     if low == high == 1 and not resizes and isinstance(data, PairedFolders | UnpairedFolders):
         data.check_crop(recipe.augment.crop)
     first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit raises here.
-    check_batches(recipe, first)
-    run: Path | None = None
+    check_batches(recipe, first, getattr(method, "smallest", 1))
     facts: dict[str, Any] = getattr(method, "facts", {})
     progress = {"step": 0, "best": -math.inf, "seconds": 0.0, "facts": facts}
-    if resume is not None:
-        run = Path(resume)
+    if run is not None and saved:
         networks = saved_networks(method, ema)
         progress = runs.load_state(newest_state(run), networks, method.optimizers)
         check_facts(progress.setdefault("facts", {}), facts, run)
-    elif not check and fabric.is_global_zero:
+    elif run is None and not check and fabric.is_global_zero:
         run = runs.create_run(recipe, Path(out) if out else None)
     run = None if check else fabric.broadcast(run)
     trainer = Trainer(recipe, fabric, method, ema, data, validation, run)
@@ -96,6 +96,15 @@ def train(
     alone = runs.locked(run) if fabric.is_global_zero else contextlib.nullcontext()
     with alone:
         return trainer.go(progress, budget=60 * (budget_minutes or math.inf))
+
+
+def load_start(net: nn.Module, start: str) -> None:
+    """Fills `net` with the weights of the recipe's key `start`."""
+    try:
+        weights = open_weights(start)
+        load_into(net, weights.net.state_dict(), f"'{start}' has net '{weights.part.name}'")
+    except UnhazeError as error:
+        raise UnhazeError(f"recipe key 'start': {error}") from error
 
 
 def create_validation(recipe: Recipe) -> PairedData | None:
@@ -201,8 +210,9 @@ def check_names(recipe: Recipe) -> None:
         check_arguments(build, part.arguments, owner, beside=("weight", "name"))
 
 
-def check_batches(recipe: Recipe, batches: Sequence[Batch]) -> None:
-    """Raises UnhazeError unless these batches of one step have the method's batch type."""
+def check_batches(recipe: Recipe, batches: Sequence[Batch], smallest: int = 1) -> None:
+    """Raises UnhazeError unless these batches of one step have the method's batch type, and
+    pictures of at least `smallest` pixels."""
     name, method = recipe.method.name, find_method(recipe.method.name)
     if len(batches) > 1 and not method.accumulates:
         raise UnhazeError(
@@ -221,6 +231,9 @@ def check_batches(recipe: Recipe, batches: Sequence[Batch]) -> None:
             drawn = f"{tuple(side.shape)} {side.dtype} from {low:g} to {high:g}"
             expected = "expected (B,3,H,W) of floats in [0,1]"
             raise UnhazeError(f"data '{recipe.data.name}' draws {drawn}; {expected}")
+        if (given := min(side.shape[-2:])) < smallest:
+            needed = f"method '{name}' needs crops of at least {smallest} pixels, not {given}"
+            raise UnhazeError(f"{needed}: set augment.crop higher")
 
 
 def check_facts(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:

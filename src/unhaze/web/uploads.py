@@ -126,8 +126,10 @@ async def save(request: Request, target: BinaryIO) -> tuple[dict[str, str], str]
     kind, options = parse_options_header(request.headers.get("content-type"))
     form = None
     if kind == b"multipart/form-data":
+        if not options.get(b"boundary"):
+            raise UnhazeError("the Content-Type of the form has no boundary; let the client set it")
         try:
-            form = Form(options.get(b"boundary", b""), target)
+            form = Form(options[b"boundary"], target)
         except (FormParserError, ValueError) as error:
             raise UnhazeError(f"the form cannot be read: {error}") from error
     write: Callable[[bytes], object] = form.write if form else target.write
