@@ -12,7 +12,7 @@ from unhaze.cli import main
 from unhaze.errors import UnhazeError
 from unhaze.image import LUMA
 from unhaze.outputs import CONTROLS, Controls
-from unhaze.restore.controlling import cast_of, controlled, keeps_cast, shade_of, sky_of
+from unhaze.restore.controlling import SURE, cast_of, controlled, keeps_cast, shade_of, sky_of
 from unhaze.restore.models import open_model
 from unhaze.restore.restorer import Restorer
 
@@ -69,6 +69,14 @@ def test_white_balance_takes_the_cast_and_keeps_the_light():
     np.testing.assert_allclose(cast_of(grey), 1, atol=0.01)
 
 
+def test_a_white_frame_has_no_say_in_the_colour_of_the_light():
+    dusty = landscape() * np.float32((1.1, 1.0, 0.7))
+    framed = dusty.copy()
+    framed[:8] = 1
+    np.testing.assert_array_equal(cast_of(framed), cast_of(dusty[8:]))
+    np.testing.assert_array_equal(cast_of(np.ones((4, 4, 3), np.float32)), 1)
+
+
 DUST, GREY = (0.9, 0.72, 0.48), (0.8, 0.8, 0.8)
 
 
@@ -85,7 +93,9 @@ def test_coloured_haze_is_told_from_grey_haze_and_none(airlight, through, stays)
 def test_a_warm_scene_without_haze_has_dark_shadows():
     warm = landscape()[48:] * np.float32((1.2, 0.9, 0.5))
     assert not keeps_cast(warm, warm)
-    assert keeps_cast(0.5 * warm + 0.5 * np.float32(DUST), warm)
+    assert keeps_cast(0.5 * warm + 0.5 * np.float32(DUST), warm, SURE)
+    behind_light_haze = 0.9 * warm + 0.1 * np.float32(GREY)
+    assert keeps_cast(behind_light_haze, warm) and not keeps_cast(behind_light_haze, warm, SURE)
 
 
 @pytest.fixture

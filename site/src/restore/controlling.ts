@@ -29,6 +29,7 @@ const DARK = 0.4; // luma below which it is shadow
 export const LIFT = 2; // how much is added to a gain of 1
 const [AROUND, EVEN] = [0.02, 0.01] as const; // radius (share of the longer side), variance of one shadow
 const FURTHEST = 2; // gain of a channel
+const WHITE = 0.97; // least channel from which on a place is white
 
 /** What the controls go by: (height, width) in [0, 1], and the colour of the light. */
 export interface Places {
@@ -134,19 +135,22 @@ function shadeOf({ width, height, data }: FloatPicture): Float32Array {
   return guidedFilter(luma, luma, width, height, radius, EVEN).map((each) => 1 - bounded(each / DARK));
 }
 
-/** The colour of the light by "shades of grey", of a luma of 1, within FURTHEST. */
+/** The colour of the light by "shades of grey", of a luma of 1, within FURTHEST. White frames and blown places have none. */
 function castOf({ data }: FloatPicture): number[] {
-  const count = data.length / 3;
+  let count = 0;
   const powers = [0, 0, 0];
   const sums = [0, 0, 0];
-  for (let i = 0; i < data.length; ) {
-    for (let channel = 0; channel < 3; channel++, i++) {
-      const value = bounded(data[i]!);
+  for (let at = 0; at < data.length; at += 3) {
+    if (Math.min(data[at]!, data[at + 1]!, data[at + 2]!) >= WHITE) continue;
+    for (let channel = 0; channel < 3; channel++) {
+      const value = bounded(data[at + channel]!);
       const square = value * value;
       powers[channel]! += square * square * square;
       sums[channel]! += value;
     }
+    count++;
   }
+  if (count === 0) return [1, 1, 1];
   // The Minkowski norm of 6 of "shades of grey" (Finlayson and Trezzi, CIC 2004).
   const norms = powers.map((each) => Math.max((each / count) ** (1 / 6), 1e-3));
   const middle = (norms[0]! + norms[1]! + norms[2]!) / 3;

@@ -39,12 +39,12 @@ class Clearing:
     and finds some in clear distance. bound: t is at least this multiple of the lower bound for
     J >= 0, 1 - min I / A (Meng et al., ICCV 2013), over 3 x 3 cells; 0: no bound; above 1, shadows
     keep some light. keep: minimum of the mean luma of a window after restoration, as a share of
-    that before. flat: contrast (standard deviation) within
-    the windows at which the effect is halved, because clear skies and completely hidden scenes have
-    nothing to restore; 0: full effect everywhere. indoors: factor of far - 1 and of keep where the
-    airlight is as white as in synthetic indoor haze, because there t is estimated well and the
-    scene is much darker than its haze. brighten: share of the lost luminance that `lifted` gives
-    back; not indoors, and not where there is little haze.
+    that before. flat: contrast (standard deviation) within the windows at which the effect is
+    halved, because clear skies and completely hidden scenes have nothing to restore; 0: full effect
+    everywhere. indoors: factor of far - 1, instead of the mean haze, and of keep where the airlight
+    is as white as in synthetic indoor haze, because there t is estimated well and the scene is much
+    darker than its haze. brighten: share of the lost luminance that `lifted` gives back; not
+    indoors, and not where there is little haze.
     """
 
     guided: int
@@ -76,9 +76,9 @@ class Clearing:
         """
         light = luma_of(airlight)
         indoors = ramp(light, *INDOORS)
-        share = 1 - (1 - self.indoors) * indoors
         haze = (1 - told).mean((-2, -1), keepdim=True)
-        further = share * (haze / DENSE).clamp(max=MOST) * (self.far - 1) * (1 - told) ** self.ease
+        outdoors = (1 - indoors) * (haze / DENSE).clamp(max=MOST)
+        further = (outdoors + self.indoors * indoors) * (self.far - 1) * (1 - told) ** self.ease
         told = 1 / (1 + (1 / told - 1) * (1 + further))
         if self.bound:
             dark = self.bound * (1 - (cells / airlight).amin(1, keepdim=True))
@@ -86,7 +86,8 @@ class Clearing:
         luma = luma_of(cells)
         luma_mean = window_means(luma, self.guided)
         if self.keep:  # A + (mean - A) / t = keep x mean, solved for t
-            least = (light - luma_mean) / (light - share * self.keep * luma_mean).clamp(min=0.01)
+            keep = self.keep * (1 - (1 - self.indoors) * indoors)
+            least = (light - luma_mean) / (light - keep * luma_mean).clamp(min=0.01)
             told = torch.maximum(told, least).clamp(max=1.0)
         lift = None
         if self.brighten:

@@ -27,7 +27,7 @@ from unhaze.restore.analysis import (
     where_data_is,
     with_data_only,
 )
-from unhaze.restore.controlling import REMOVED, STAYS, controlled, keeps_cast
+from unhaze.restore.controlling import REMOVED, STAYS, SURE, controlled, keeps_cast
 from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.models import FRAME_ANALYSIS, Model, analysis_of, find_model, open_model
 from unhaze.restore.native import advising, restore_pixels, restore_whole
@@ -262,9 +262,10 @@ class Restorer:
         hazy, stored, maps = self._fit_in(colours, small, size)
         restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
         if not self.controls.white_balance and keeps_cast(hazy, restored):
-            automatic = automatic and self.controls.white_balance is None
-            remarks.warning(REMOVED if automatic else STAYS)
-            if automatic:
+            free = automatic and self.controls.white_balance is None
+            sure = free and keeps_cast(hazy, restored, SURE)
+            remarks.warning(REMOVED if sure else STAYS)
+            if sure:
                 balanced = self.controlled(replace(self.controls, white_balance=1.0))
                 return balanced._look(small, size, colours)
         return Preview(hazy, restored, maps, colours)

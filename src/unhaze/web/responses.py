@@ -65,7 +65,7 @@ FACTS = {
     "Unhaze-Seconds": ("The work on it.", "number"),
     "Unhaze-Size": ("WIDTHxHEIGHT in pixels.", "string"),
     "Unhaze-Lost": ("What the result lacks of the upload; if nothing, not sent.", "string"),
-    "Unhaze-Notes": ("That the cast of dust or smoke stays; if none does, not sent.", "string"),
+    "Unhaze-Notes": ("What became of the cast of dust or smoke, if the haze has it.", "string"),
 }
 EXPOSED = tuple(FACTS)  # for pages of other sites that may use the API
 MOST = 1000  # characters
