@@ -14,7 +14,7 @@ import numpy as np
 import pyvips
 
 from unhaze.image import as_image, check_process, size_within, to_float, window_mean
-from unhaze.photo import Photo, Traits
+from unhaze.photo import Photo, Traits, as_stored
 from unhaze.photo.picture import ICC, STRIP
 from unhaze.restore.field import apply_to_strips, kernel, shrink_rows
 
@@ -328,3 +328,9 @@ def filled(samples: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         radius *= 2
     result = np.ascontiguousarray(result.transpose(1, 2, 0))
     return result if samples.dtype == np.float32 else np.rint(result).astype(samples.dtype)
+
+
+def turned_back(maps: np.ndarray, traits: Traits) -> np.ndarray:
+    """Returns the field of the upright photo, turned to match the stored rows and channels."""
+    turned = as_stored(maps.transpose(2, 3, 0, 1), traits.orientation).transpose(2, 3, 0, 1)
+    return np.ascontiguousarray(turned[:1] if traits.grey else turned)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from unhaze.image import LUMA, to_u8, window_mean
-from unhaze.photo import Traits, as_stored
 from unhaze.restore.analysis import Colours
 
 DIVIDER = 0.004  # width of the line between before and after, as a share of the longer side
@@ -129,9 +128,3 @@ def _gathered(planes: np.ndarray, side: int) -> np.ndarray:
 def _mean(planes: np.ndarray, radius: int) -> np.ndarray:
     """Mean over (2 radius + 1)^2 windows of the last two axes; the border is repeated."""
     return window_mean(planes.astype(np.float64), radius, repeat=True).astype(np.float32)
-
-
-def turned_back(maps: np.ndarray, traits: Traits) -> np.ndarray:
-    """Returns the field of the upright photo, turned to match the stored rows and channels."""
-    turned = as_stored(maps.transpose(2, 3, 0, 1), traits.orientation).transpose(2, 3, 0, 1)
-    return np.ascontiguousarray(turned[:1] if traits.grey else turned)

@@ -24,6 +24,7 @@ from unhaze.restore.analysis import (
     colours_by,
     colours_of,
     filled,
+    turned_back,
     where_data_is,
     with_data_only,
 )
@@ -31,7 +32,7 @@ from unhaze.restore.controlling import REMOVED, STAYS, SURE, controlled, keeps_c
 from unhaze.restore.field import apply_field, check_strength, fit_field
 from unhaze.restore.models import FRAME_ANALYSIS, Model, analysis_of, find_model, open_model
 from unhaze.restore.native import advising, restore_pixels, restore_whole
-from unhaze.restore.preview import Preview, comparison, field_pictures, turned_back
+from unhaze.restore.preview import Preview, comparison, field_pictures
 from unhaze.restore.resources import tell_cost
 
 
@@ -263,11 +264,11 @@ class Restorer:
         restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
         if not self.controls.white_balance and keeps_cast(hazy, restored):
             free = automatic and self.controls.white_balance is None
-            sure = free and keeps_cast(hazy, restored, SURE)
-            remarks.warning(REMOVED if sure else STAYS)
-            if sure:
+            if free and keeps_cast(hazy, restored, SURE):
+                remarks.warning(REMOVED)
                 balanced = self.controlled(replace(self.controls, white_balance=1.0))
                 return balanced._look(small, size, colours)
+            remarks.warning(STAYS)
         return Preview(hazy, restored, maps, colours)
 
     def _fit_in(
@@ -288,8 +289,7 @@ class Restorer:
     def estimate(
         self, pixels: np.ndarray, *, grey: bool = False, profile: bytes | None = None
     ) -> np.ndarray:
-        """Returns the affine field of a picture, (3,2,h,w) float32 at analysis size, for
-        `apply_field`.
+        """Returns the affine field for `apply_field`, (3,2,h,w) float32 at analysis size.
 
         pixels: (H,W,3) uint8, uint16 or float32 in [0,1]. `profile`: their ICC profile; the field
         applies to the pixels as they are encoded. None: sRGB.
