@@ -16,6 +16,8 @@ from unhaze.haze import HazeLaw
 from unhaze.losses import create_loss
 from unhaze.nets import create_net
 from unhaze.nets.clearing import (
+    DENSE,
+    MOST,
     Clearing,
     bent,
     means_of_cells,
@@ -96,16 +98,20 @@ def cleared(settings: dict, picture: torch.Tensor, told: float, light: float) ->
 
 
 def test_far_clears_more_the_more_haze_there_is():
+    """far - 1 in proportion to the mean haze, at most twice as much, and not so indoors."""
     picture = textured(0.7)
-    thin, dense = (
-        cleared({"far": 3.0}, picture, told, 0.8).std() / cleared({}, picture, told, 0.8).std()
-        for told in (0.95, 0.4)
-    )
-    assert 1 < thin < 1.02
-    assert dense == pytest.approx(1 + 2 * 0.6 * (1 - 0.4), rel=0.02)
-    eased = cleared({"far": 3.0, "ease": 2.0}, picture, 0.4, 0.8).std()
-    share = eased / cleared({}, picture, 0.4, 0.8).std()
-    assert share == pytest.approx(1 + 2 * 0.6**2 * (1 - 0.4), rel=0.02)
+
+    def share(settings: dict, told: float, light: float = 0.8) -> float:
+        further = cleared({"far": 3.0} | settings, picture, told, light)
+        return float(further.std() / cleared({}, picture, told, light).std())
+
+    assert 1 < share({}, 0.95) < 1.005
+    dense = 0.6 / DENSE
+    assert share({}, 0.4) == pytest.approx(1 + 2 * dense * 0.6 * (1 - 0.4), rel=0.02)
+    assert share({"ease": 2.0}, 0.4) == pytest.approx(1 + 2 * dense * 0.6**2 * (1 - 0.4), rel=0.02)
+    assert share({}, 0.2) == pytest.approx(1 + 2 * MOST * 0.8 * (1 - 0.2), rel=0.02)
+    indoors = share({"indoors": 0.5}, 0.4, light=1.0)
+    assert indoors == pytest.approx(1 + 2 * 0.5 * 0.6 * (1 - 0.4), rel=0.02)
 
 
 def test_bound_and_keep_end_the_clearing_before_black():

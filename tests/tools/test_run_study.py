@@ -12,6 +12,8 @@ from unhaze.config import load_config
 ROOT = Path(__file__).parents[2]
 RECORD = {"data": "sots-indoor-part", "protocol": "aecr", "images": 80, "fade": None}
 RECORD |= {"params": 2_614_229, "model": "run", "training": {"samples": 3000}}
+CYCLEGAN, UNPAIRED = ROOT / "recipes/unpaired/cyclegan.toml", "recipes/overlays/unpaired-cpu.toml"
+STEPS = load_config(CYCLEGAN, overlays=[ROOT / UNPAIRED]).schedule.steps
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def test_a_budget_that_ends_a_run_is_not_its_end(tool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tool.main()
     steps = [number for verb, name, number in machine.calls if name == "cyclegan-1"]
-    assert steps == [250, 500, 0], "trained on, then measured"
+    assert steps == [STEPS // 2, STEPS, 0], "trained on, then measured"
 
 
 def test_a_run_without_progress_ends_the_study(tool, tmp_path, monkeypatch):
@@ -64,8 +66,9 @@ def test_a_run_without_progress_ends_the_study(tool, tmp_path, monkeypatch):
     words = ["run_study", "unpaired", "--out", "r", "--nyu", "n", "--pictures", "p"]
     monkeypatch.setattr(sys, "argv", [*words, "--results", "found", "--only", "cyclegan"])
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "r" / "cyclegan-1" / "state-000000600").mkdir(parents=True)
-    with pytest.raises(SystemExit, match="cyclegan-1' is at step 600 of 500, as 20 minutes before"):
+    (tmp_path / "r" / "cyclegan-1" / f"state-{STEPS + 100:09d}").mkdir(parents=True)
+    said = f"cyclegan-1' is at step {STEPS + 100} of {STEPS}, as 20 minutes before"
+    with pytest.raises(SystemExit, match=said):
         tool.main()
     assert len(machine.calls) == 1
 
@@ -102,7 +105,10 @@ class Machine:
             self.calls.append(("eval", Path(words[4]).name, 0))
             return 1.0, 1.0
         steps = [each.partition("=")[2] for each in settings if each.startswith("schedule.steps")]
-        number, folder = int(steps[-1]) if steps else 500, Path(words[words.index("--resume") + 1])
+        number, folder = (
+            int(steps[-1]) if steps else STEPS,
+            Path(words[words.index("--resume") + 1]),
+        )
         folder.mkdir(parents=True, exist_ok=True)
         if words[4].endswith("table1/kddn.toml"):
             (teacher,) = (each.partition("=")[2] for each in settings if "teacher" in each)
