@@ -49,7 +49,6 @@ class Study:
 
 
 AECR = "aecr/sots-indoor"
-CONTRAST = ("method.contrast=0.1",)
 STUDIES = {
     "cr-arms": Study(
         "cr-arms",
@@ -82,8 +81,8 @@ STUDIES = {
         "unpaired-cpu",
         (1, 2, 3),
         (
-            Arm("cddgan", "CDD-GAN, reconstructed", "unpaired/nyu", CONTRAST),
-            Arm("frozen", "frozen negatives", "unpaired/frozen-negatives", CONTRAST),
+            Arm("cddgan", "CDD-GAN, reconstructed", "unpaired/nyu"),
+            Arm("frozen", "frozen negatives", "unpaired/frozen-negatives"),
             Arm("cyclegan", "no contrast (CycleGAN)", "unpaired/cyclegan"),
         ),
     ),
