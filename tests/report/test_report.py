@@ -174,6 +174,10 @@ def test_the_figure_is_a_picture(project, capsys):
     orange = (pixels == (255, 127, 14)).all(-1).sum()
     blue = (pixels == (31, 119, 180)).all(-1).sum()
     assert orange > 20 and blue > 20  # at least one point of ours and one of the paper
+    out.write_bytes(b"mine")
+    assert main(["report", "figure", *where, "-o", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err and out.read_bytes() == b"mine"
+    assert main(["report", "figure", *where, "-o", str(out), "--overwrite"]) == 0
 
 
 def test_strips_hold_hazy_every_model_and_clear_under_their_names(tmp_path, capsys):
@@ -190,8 +194,10 @@ def test_strips_hold_hazy_every_model_and_clear_under_their_names(tmp_path, caps
     assert (pixels[40, [30, 96, 162], 0] == [200, 200, 90]).all()
     assert (pixels[:28, :60] < 128).any()  # the caption is written
     assert main(["report", "strips", "identity", *folders, "-o", str(tmp_path / "x.foo")]) == 2
+    assert main(["report", "strips", "identity", *folders, "-o", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
     (tmp_path / "none").mkdir()
-    empty = ["--hazy", str(tmp_path / "none"), "-o", str(out)]
+    empty = ["--hazy", str(tmp_path / "none"), "-o", str(out), "--overwrite"]
     assert main(["report", "strips", "identity", *empty]) == 2
     assert f"there are no pictures in '{tmp_path / 'none'}'" in capsys.readouterr().err
 

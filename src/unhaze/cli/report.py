@@ -18,6 +18,7 @@ results_option = click.option(
 out_option = click.option(
     "-o", "--out", type=PATH, required=True, metavar="FILE", help="Picture to write."
 )
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what exists.")
 
 
 @click.group(no_args_is_help=False)
@@ -73,11 +74,14 @@ def echo_studies(results: Path, as_markdown: bool) -> None:
 @recipes_option
 @results_option
 @out_option
-def figure(recipes: Path, results: Path, out: Path) -> None:
+@overwrite_option
+def figure(recipes: Path, results: Path, out: Path, overwrite: bool) -> None:
     """Draws PSNR against parameters (Figure 2): the paper's points and ours."""
+    from unhaze.atomic import check_replaceable
     from unhaze.report.figures import draw_parameters
     from unhaze.report.paper import paper_rows
 
+    check_replaceable(out, overwrite)
     draw_parameters(paper_rows(recipes, results), out)
     click.echo(out)
 
@@ -90,6 +94,7 @@ def figure(recipes: Path, results: Path, out: Path) -> None:
 @click.option("--device", default="auto", show_default=True)
 @settings_option
 @out_option
+@overwrite_option
 def strips(
     models: tuple[str, ...],
     hazy: Path,
@@ -98,11 +103,14 @@ def strips(
     device: str,
     settings: tuple[str, ...],
     out: Path,
+    overwrite: bool,
 ) -> None:
     """Writes rows of hazy | each of MODELS | clear (Figures 6 to 8), evenly chosen from DIR."""
+    from unhaze.atomic import check_replaceable
     from unhaze.cli.eval import pairs_of
     from unhaze.report.figures import write_strips
 
+    check_replaceable(out, overwrite)
     pairs = pairs_of(hazy, clear, None, None, settings)
     count = min(limit, len(pairs))
     chosen = [pairs[index * len(pairs) // count] for index in range(count)]
@@ -133,7 +141,7 @@ def strips(
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N photos.")
 @click.option("--device", default="auto", show_default=True)
-@click.option("--overwrite", is_flag=True, help="Replace a gallery that is there.")
+@overwrite_option
 def gallery(
     folder: Path,
     out: Path,
