@@ -14,6 +14,7 @@ from unhaze.image import LUMA
 from unhaze.outputs import CONTROLS, Controls
 from unhaze.restore.controlling import SURE, cast_of, controlled, keeps_cast, shade_of, sky_of
 from unhaze.restore.models import open_model
+from unhaze.restore.native import restore_whole
 from unhaze.restore.restorer import Restorer
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "valley.jpg"
@@ -131,6 +132,18 @@ def test_only_photos_are_balanced_by_themselves(dusty):
         assert not np.array_equal(
             restorer.look(opened, automatic=True).maps, kept.look(opened).maps
         )
+
+
+def test_a_photo_that_is_balanced_by_itself_is_seen_by_the_network_once(dusty, monkeypatch):
+    seen = []
+
+    def counted(*given, **named):
+        seen.append(given)
+        return restore_whole(*given, **named)
+
+    monkeypatch.setattr("unhaze.restore.restorer.restore_whole", counted)
+    dehaze(np.asarray(Image.open(dusty)))
+    assert len(seen) == 1
 
 
 def notes(capfd) -> list[str]:

@@ -155,6 +155,13 @@ class Opened:
         found = [f"{width} x {height}", depth] + ["transparency"] * (channels in (2, 4))
         return found + [WORDS[key] for key in WORDS if key in self.traits.metadata]
 
+    def largest(self) -> float:
+        """Returns the largest value of the colours; it reads the whole picture."""
+        with self.reading():
+            bands = self.image().extract_band(0, n=1 if self.traits.grey else 3)
+            number: Any = bands.max()  # and not a list, because its place was not requested
+            return number
+
     def reading(self) -> AbstractContextManager[None]:
         """Turns libvips' errors inside the block into one line that names the picture."""
         return one_line_errors(f"cannot read {self.name}", self.guess)

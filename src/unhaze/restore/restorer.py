@@ -1,10 +1,10 @@
 """Restores photos: the effect of the network on a small analysis image is applied to the photo."""
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -246,40 +246,47 @@ class Restorer:
             image = with_data_only(opened.to_shrink(self.analysis), traits)
             small = analysis_image(image, self.analysis)
         small = upright(small, traits.orientation)
-
-        def most() -> float:
-            with opened.reading():
-                bands = opened.image().extract_band(0, n=1 if traits.grey else 3)
-                largest: Any = bands.max()  # a number, since its place was not requested
-                return largest
-
-        colours = colours_of(traits, opened.dtype, small, most)
+        colours = colours_of(traits, opened.dtype, small, opened.largest)
         return self._look(small, opened.shape[:2], colours, automatic)
 
     def _look(
         self, small: np.ndarray, size: tuple[int, int], colours: Colours, automatic: bool = True
     ) -> Preview:
         """Returns the Preview of an upright analysis image of a photo of this `size`."""
-        hazy, stored, maps = self._fit_in(colours, small, size)
-        restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
-        if not self.controls.white_balance and keeps_cast(hazy, restored):
-            free = automatic and self.controls.white_balance is None
-            if free and keeps_cast(hazy, restored, SURE):
-                remarks.warning(REMOVED)
-                balanced = self.controlled(replace(self.controls, white_balance=1.0))
-                return balanced._look(small, size, colours)
-            remarks.warning(STAYS)
-        return Preview(hazy, restored, maps, colours)
+        hazy, stored, fit = self._fit_in(colours, small, size)
+
+        def controlled_by(controls: Controls) -> Preview:
+            maps = fit(controls)
+            restored = colours.to_srgb(apply_field(maps, stored, threads=self.threads))
+            return Preview(hazy, restored, maps, colours)
+
+        seen = controlled_by(self.controls)
+        if self.controls.white_balance or not keeps_cast(hazy, seen.restored):
+            return seen
+        free = automatic and self.controls.white_balance is None
+        if free and keeps_cast(hazy, seen.restored, SURE):
+            remarks.warning(REMOVED)
+            return controlled_by(replace(self.controls, white_balance=1.0))
+        remarks.warning(STAYS)
+        return seen
 
     def _fit_in(
         self, colours: Colours, small: np.ndarray, size: tuple[int, int]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the picture in sRGB, the picture as encoded, and the field of the latter."""
+    ) -> tuple[np.ndarray, np.ndarray, Callable[[Controls], np.ndarray]]:
+        """Returns the picture in sRGB, as encoded, and what gives the field of the latter."""
         stored = colours.encoded(small)
         hazy = colours.to_srgb(stored)
-        clear = self._clear(self._model_for(*size), hazy)
-        stored, own = np.minimum(stored, 1), colours.from_srgb(clear, hazy, stored)
-        return hazy, stored, fit_field(stored, own, grey=colours.grey, threads=self.threads)
+        model = self._model_for(*size)
+        tell_cost(model, hazy.shape[:2])
+        with advising(native=self.native, memory=self.memory):
+            clear = restore_whole(model, hazy, memory=self.memory)
+        bounded = np.minimum(stored, 1)
+
+        def fit(controls: Controls) -> np.ndarray:
+            own = colours.from_srgb(controlled(hazy, clear, controls), hazy, stored)
+            return fit_field(bounded, own, grey=colours.grey, threads=self.threads)
+
+        return hazy, bounded, fit
 
     def name_for(self, height: int, width: int) -> str:
         """Returns the model for a picture of this size: a file name without suffix, or a prior."""
@@ -296,7 +303,7 @@ class Restorer:
         """
         colours = colours_by(Traits(grey=grey, profile=profile))
         small = analysis_image(pixels, self.analysis)
-        return self._fit_in(colours, small, pixels.shape[:2])[2]
+        return self._fit_in(colours, small, pixels.shape[:2])[2](self.controls)
 
     def _model_for(self, height: int, width: int) -> Model:
         """Returns the loaded model, or, for "auto", the one for a picture of this size."""
@@ -309,12 +316,6 @@ class Restorer:
         if path not in self.others:
             self.others[path] = open_model(path, self.device, threads=self.threads)
         return self.others[path]
-
-    def _clear(self, model: Model, hazy: np.ndarray) -> np.ndarray:
-        tell_cost(model, hazy.shape[:2])
-        with advising(native=self.native, memory=self.memory):
-            restored = restore_whole(model, hazy, memory=self.memory)
-        return restored if self.controls == AS_MODEL else controlled(hazy, restored, self.controls)
 
     def _restore_opened(
         self,
@@ -340,9 +341,8 @@ class Restorer:
             return done, Preview(hazy, restored, fit_field(hazy, restored, threads=self.threads))
         seen = seen or self.look(opened, automatic=True)
         restored = seen.hazy + np.float32(strength) * (seen.restored - seen.hazy)
-        stored = turned_back(seen.maps, traits)
-        settings = {"strength": strength, "threads": self.threads}
-        apply = partial(apply_managed, seen.colours, stored, height=stream.shape[0], **settings)
+        settings = {"height": stream.shape[0], "strength": strength, "threads": self.threads}
+        apply = partial(apply_managed, seen.colours, turned_back(seen.maps, traits), **settings)
         strips = where_data_is(apply, stream.strips, stream.traits)
         preview = to_u8(as_stored(restored, traits.orientation)) if strength else None
         return replace(stream, strips=strips, preview=preview), Preview(
