@@ -24,6 +24,7 @@ from unhaze.config import load_config
 
 ROOT = Path(__file__).parents[1]
 CR = "losses.contrastive"
+LITTLE = "method.contrast=0.1"  # of the shipped `cddgan`; CycleGAN has none
 MINUTES = 20  # of the clock, after which a run is saved and the same command goes on
 
 
@@ -81,8 +82,8 @@ STUDIES = {
         "unpaired-cpu",
         (1, 2, 3),
         (
-            Arm("cddgan", "CDD-GAN, reconstructed", "unpaired/nyu"),
-            Arm("frozen", "frozen negatives", "unpaired/frozen-negatives"),
+            Arm("cddgan", "CDD-GAN, reconstructed", "unpaired/nyu", (LITTLE,)),
+            Arm("frozen", "frozen negatives", "unpaired/frozen-negatives", (LITTLE,)),
             Arm("cyclegan", "no contrast (CycleGAN)", "unpaired/cyclegan"),
         ),
     ),
