@@ -73,9 +73,9 @@ def test_transmission_ends_where_the_picture_does():
     told = torch.full((1, 1, 16, 16), 0.3)
     told[..., 8:] = 0.9  # the edge between cells is 2 pixels off
     cells = means_of_cells(picture, 4)
-    through, done, _ = Clearing(guided=3)(told, cells, picture, torch.ones(1, 3, 1, 1))
+    gain, _, done, _ = Clearing(guided=3)(told, cells, picture, torch.ones(1, 3, 1, 1))
     assert done == 1
-    row = through[0, 0, 32]
+    row = 1 / gain[0, 0, 32]
     assert row[29] < 0.4 < 0.75 < row[30]  # as told, 30 and 31 would have 0.3
     assert (row[16:29] - row[16]).abs().max() < 0.06  # no glow beside it
 
@@ -91,10 +91,10 @@ def cleared(settings: dict, picture: torch.Tensor, told: float, light: float) ->
     """J (1,3,64,64) for one t and one grey airlight."""
     cells = means_of_cells(picture, 4)
     airlight = torch.full((1, 3, 1, 1), light)
-    through, _, _ = Clearing(4, **settings)(
+    gain, offset, _, _ = Clearing(4, **settings)(
         torch.full((1, 1, 16, 16), told), cells, picture, airlight
     )
-    return airlight + (picture - airlight) / through
+    return gain * picture + offset
 
 
 def test_far_clears_more_the_more_haze_there_is():
@@ -137,6 +137,43 @@ def test_where_nothing_is_to_be_seen_nothing_is_cleared():
     seen = textured(0.6, contrast=0.4)
     spreads = [cleared(each, seen, 0.5, 0.9).std().item() for each in ({"flat": 0.01}, {})]
     assert spreads[0] == pytest.approx(spreads[1], rel=0.1)
+
+
+def test_where_the_dark_channel_finds_more_haze_more_is_cleared():
+    """In a surely hazy picture, and never less than the network finds."""
+    veiled = textured(0.7, contrast=0.1)  # dark channel 0.65 to 0.75 of a white airlight
+
+    def spread(settings: dict, told: float, light: float = 0.9) -> float:
+        return float(cleared(settings, veiled, told, light).std() / veiled.std())
+
+    assert spread({"prior": 1.0}, 0.95) == pytest.approx(spread({}, 0.95)), "a clear picture"
+    half, whole = spread({"prior": 0.5}, 0.6), spread({"prior": 1.0}, 0.6)
+    assert spread({}, 0.6) < 0.8 * half < 0.7 * whole
+    assert spread({"prior": 1.0}, 0.2) == pytest.approx(spread({}, 0.2), rel=0.02)
+    indoors = {"prior": 1.0, "indoors": 0.5}
+    assert spread(indoors, 0.6, 1.0) == pytest.approx(spread({"prior": 0.5}, 0.6, 1.0), rel=1e-4)
+
+
+def test_noise_in_what_is_flat_grows_less_than_contrast():
+    """The colours of the surroundings become as they would without it."""
+    noise = 0.02 * torch.rand(1, 1, 64, 64, generator=generator())
+    flat = 0.6 + noise.expand(1, 3, 64, 64)
+    loud, calm = (cleared(each, flat, 0.4, 0.9) for each in ({}, {"fine": 0.01}))
+    assert loud.std() / flat.std() == pytest.approx(1 / 0.4, rel=0.02)
+    assert 1 <= calm.std() / flat.std() < 1.3
+    assert calm.mean() == pytest.approx(loud.mean().item(), abs=1e-3)
+    seen = 0.4 + means_of_cells(textured(0.2, contrast=0.4), 4).repeat_interleave(4, 2)
+    seen = seen.repeat_interleave(4, 3)
+    spreads = [cleared(each, seen, 0.4, 0.9).std().item() for each in ({}, {"fine": 0.001})]
+    assert spreads[1] == pytest.approx(spreads[0], rel=0.02)
+
+
+def test_what_is_blown_does_not_take_the_colour_that_it_is_filled_with():
+    blown, filled = torch.ones(1, 3, 64, 64), torch.full((1, 3, 64, 64), 0.6)
+    told, airlight = torch.full((1, 1, 16, 16), 0.4), torch.full((1, 3, 1, 1), 0.9)
+    cells = means_of_cells(filled, 4), means_of_cells(blown, 4)
+    gain, offset, _, _ = Clearing(4, fine=0.01)(told, cells[0], filled, airlight, cells[1])
+    assert (gain * blown + offset).min() >= 1
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0])

@@ -15,14 +15,14 @@ def test_a_flat_picture_gets_no_frame(preset):
     flat = torch.tensor([0.6, 0.7, 0.8]).view(1, 3, 1, 1).expand(1, 3, 192, 256)
     with torch.no_grad():
         torch.nn.init.normal_(net.leave.weight, std=0.1)
-        gain, airlight, _, _ = net.haze(flat)
+        gain, offset, _, _ = net.haze(flat)
         restored = net(flat)
     # Each fold has a pattern of its own; it is the same everywhere.
     fold = net.fold
     cells = gain.unfold(2, fold, fold).unfold(3, fold, fold)[0, 0]
     assert cells[0, 0].std() > 1e-3
     torch.testing.assert_close(cells, cells[5, 5].expand_as(cells), rtol=0, atol=1e-4)
-    assert airlight.std((2, 3)).max() < 1e-5
+    assert (offset / (1 - gain)).std((2, 3)).max() < 1e-5  # the airlight
     assert (restored[..., :fold, :fold] - restored[..., -fold:, -fold:]).abs().max() < 1e-4
 
 
@@ -33,7 +33,8 @@ def test_it_solves_the_law_of_haze_within_its_ranges():
     with torch.no_grad():
         for weights in net.parameters():
             weights.add_(0.1 * torch.randn_like(weights))
-        gain, airlight, exposure, _ = net.haze(hazy)
+        gain, offset, exposure, _ = net.haze(hazy)
+        airlight = offset / (1 - gain)
         expected = exposure * (airlight + gain * (hazy - airlight))
         torch.testing.assert_close(net(hazy), expected)
     assert gain.shape == (2, 1, 64, 96) and gain.min() >= 1
@@ -46,6 +47,12 @@ def test_without_exposure_light_is_as_it_was():
     net = create_net("quarter", width=4, exposed=False)
     torch.nn.init.normal_(net.exposure[2].weight)
     assert (net.haze(torch.rand(2, 3, 64, 96))[2] == 1).all()
+
+
+@pytest.mark.parametrize("wrong", [{"prior": 1.5}, {"fine": -0.1}])
+def test_prior_and_fine_have_limits(wrong):
+    with pytest.raises(UnhazeError, match="expected 0 to 1"):
+        create_net("quarter", guided=2, one_airlight=True, **wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"ease": 0.5}, {"indoors": 0.0}, {"brighten": 1.5}])
@@ -72,11 +79,11 @@ def test_brightening_is_for_hazy_photos_only():
 
     def lift(through: float, light: float) -> float:
         told, airlight = torch.full((1, 1, 16, 16), through), torch.full((1, 3, 1, 1), light)
-        return float(clearing(told, cells, cells, airlight)[2])
+        return float(clearing(told, cells, cells, airlight)[3])
 
     dense = lift(0.6, 0.8)
     restored = 0.8 + (cells - 0.8) / 0.6
     assert dense == pytest.approx(0.5 * float(lift_to(cells, restored)))
     assert 0 < lift(0.8, 0.8) < dense
-    assert lift(0.95, 0.8) == 0 and lift(0.6, 1.0) == 0
-    assert Clearing(guided=2)(torch.ones(1, 1, 16, 16), cells, cells, cells[..., :1, :1])[2] is None
+    assert lift(0.97, 0.8) == 0 and lift(0.6, 1.0) == 0
+    assert Clearing(guided=2)(torch.ones(1, 1, 16, 16), cells, cells, cells[..., :1, :1])[3] is None

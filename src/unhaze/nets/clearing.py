@@ -1,4 +1,4 @@
-"""The parameter-free layers of QuarterNet: input filling, guided upsampling and bounds of t.
+"""The parameter-free layers of QuarterNet: input filling, a prior, guided upsampling, bounds of t.
 
 They are part of the exported graph, so that photos, videos, tiles and browsers get the same result.
 Cells are the squares of pixels for which a network predicts one transmission t.
@@ -15,13 +15,15 @@ from unhaze.image import LUMA
 BORDER = "replicate"  # zeros draw a frame around flat skies
 EPSILON = 3e-3  # variance of luma (contrast of 14/255) under which t is the same on both sides
 LEAST = 0.04  # transmission
+OMEGA, PATCH = 0.95, 8  # of the dark channel: share of haze that it finds, radius in cells
+DETAIL = 4  # radius in cells of the windows of `fine`
 BURNT = (
     0.97,
     0.985,
 )  # least channel: from the first on it says less about haze, from the second nothing
 BLACK = 6 / 255  # of the largest channel: a row or column that is nowhere lighter is a bar
 DENSE, MOST = 0.35, 2.0  # mean of 1 - t at which `far` holds; largest multiple of `far` - 1
-HAZY = (0.1, 0.3)  # mean of 1 - t up to which nothing is brightened, and from which on fully
+HAZY = (0.05, 0.3)  # mean of 1 - t up to which a picture is clear, and from which on surely hazy
 INDOORS = (0.94, 0.98)  # luma of airlight from which on, and from which on fully, it is indoors
 AROUND = (4, 1)  # radii, in groups of 4 x 4 cells, of the windows from which gaps are filled
 NEXT = 1
@@ -41,10 +43,14 @@ class Clearing:
     keep some light. keep: minimum of the mean luma of a window after restoration, as a share of
     that before. flat: contrast (standard deviation) within the windows at which the effect is
     halved, because clear skies and completely hidden scenes have nothing to restore; 0: full effect
-    everywhere. indoors: factor of far - 1, instead of the mean haze, and of keep where the airlight
-    is as white as in synthetic indoor haze, because there t is estimated well and the scene is much
-    darker than its haze. brighten: share of the lost luminance that `lifted` gives back; not
-    indoors, and not where there is little haze.
+    everywhere. indoors: factor of far - 1, instead of the mean haze, and of keep and prior where
+    the airlight is as white as in synthetic indoor haze, because there t is estimated well and the
+    scene is much darker than its haze. brighten: share of the lost luminance that `lifted` gives
+    back; not indoors, and not in clear pictures. prior: weight of the dark channel prior (He, Sun
+    and Tang, CVPR 2009) in surely hazy pictures, where it finds more haze than the network: the
+    network is cautious in the distance, and the prior wrong in clear pictures only. fine: contrast
+    of cells at which the gain of details is halved, so that the noise of skies and fog does not
+    grow as the contrast of what is seen through them; 0: it does.
     """
 
     guided: int
@@ -55,6 +61,8 @@ class Clearing:
     ease: float = 1.0
     indoors: float = 1.0
     brighten: float = 0.0
+    prior: float = 0.0
+    fine: float = 0.0
 
     def __post_init__(self) -> None:
         far, bound, keep, flat = self.far, self.bound, self.keep, self.flat
@@ -64,29 +72,44 @@ class Clearing:
         if not (1 <= self.ease <= 4 and 0 < self.indoors <= 1 and 0 <= self.brighten <= 1):
             given = f"ease is {self.ease}, indoors {self.indoors}, brighten {self.brighten}"
             raise ValueError(f"{given}; expected 1 to 4, over 0 to 1, 0 to 1")
+        if not (0 <= self.prior <= 1 and 0 <= self.fine <= 1):
+            raise ValueError(f"prior is {self.prior}, fine {self.fine}; expected 0 to 1")
 
     def __call__(
-        self, told: Tensor, cells: Tensor, picture: Tensor, airlight: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Returns t (B,1,H,W) in [LEAST,1]; the mean effect (see `flat`); and the lift of `lifted`,
-        None without `brighten`. Both are (B,1,1,1) in [0,1].
+        self,
+        told: Tensor,
+        cells: Tensor,
+        picture: Tensor,
+        airlight: Tensor,
+        unfilled: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Returns gain (B,1,H,W) in [1,1/LEAST] and offset (B,3,H,W), of which the clear picture is
+        gain * picture + offset; the mean effect (see `flat`); and the lift of `lifted`, None
+        without `brighten`. Both are (B,1,1,1) in [0,1].
 
         told: t of cells (B,1,h,w); cells: their mean colours (B,3,h,w); picture (B,3,H,W) in
-        [0,1], H and W multiples of h and w; airlight (B,3,1,1).
+        [0,1], H and W multiples of h and w; airlight (B,3,1,1). unfilled: the means before
+        `without_blind_spots`, if it filled any.
         """
         light = luma_of(airlight)
         indoors = ramp(light, *INDOORS)
+        less = 1 - (1 - self.indoors) * indoors
+        dark = (cells / airlight).amin(1, keepdim=True)
         haze = (1 - told).mean((-2, -1), keepdim=True)
+        if self.prior:
+            share = self.prior * less * ramp(haze, *HAZY)
+            told = told - share * (told - by_dark_channel(dark)).clamp(min=0.0)
+            haze = (1 - told).mean((-2, -1), keepdim=True)
         outdoors = (1 - indoors) * (haze / DENSE).clamp(max=MOST)
         further = (outdoors + self.indoors * indoors) * (self.far - 1) * (1 - told) ** self.ease
         told = 1 / (1 + (1 / told - 1) * (1 + further))
         if self.bound:
-            dark = self.bound * (1 - (cells / airlight).amin(1, keepdim=True))
-            told = torch.maximum(told, largest_around(dark)).clamp(max=1.0)
+            least = self.bound * largest_around(1 - dark)
+            told = torch.maximum(told, least).clamp(max=1.0)
         luma = luma_of(cells)
         luma_mean = window_means(luma, self.guided)
         if self.keep:  # A + (mean - A) / t = keep x mean, solved for t
-            keep = self.keep * (1 - (1 - self.indoors) * indoors)
+            keep = self.keep * less
             least = (light - luma_mean) / (light - keep * luma_mean).clamp(min=0.01)
             told = torch.maximum(told, least).clamp(max=1.0)
         lift = None
@@ -102,8 +125,34 @@ class Clearing:
         lines = torch.cat((done * slope, 1 - done * (1 - offset)), 1)
         fold = picture.shape[-1] // told.shape[-1]
         slope, offset = enlarged(window_means(lines, self.guided), fold).split(1, dim=1)
-        through = (slope * luma_of(picture) + offset).clamp(LEAST, 1.0)
-        return through, done.mean((-2, -1), keepdim=True), lift
+        gain = 1 / (slope * luma_of(picture) + offset).clamp(LEAST, 1.0)
+        effect = done.mean((-2, -1), keepdim=True)
+        if not self.fine:
+            return gain, (1 - gain) * airlight, effect, lift
+        lines = details(cells if unfilled is None else unfilled, self.fine)
+        around, shares = enlarged(lines, fold).split((3, 1), dim=1)
+        offset = (gain - 1) * ((1 - shares) * around - airlight)
+        return 1 + shares * (gain - 1), offset, effect, lift
+
+
+def by_dark_channel(dark: Tensor) -> Tensor:
+    """Returns t (B,1,h,w) in [LEAST,1) of the least channels of picture / airlight, same shape.
+
+    Differs from He et al.: the windows of the least values are those that contain a place, not
+    those around it (a morphological opening), so that no edge needs a matting.
+    """
+    veil = largest_around(-largest_around(-dark, PATCH), PATCH)
+    return (1 - OMEGA * veil).clamp(min=LEAST)
+
+
+def details(cells: Tensor, fine: float) -> Tensor:
+    """Returns the mean colours around each cell, and how much of a gain its details, which differ
+    from that, may have (B,4,h,w): half where the contrast of the cells (B,3,h,w) is `fine`.
+    """
+    means = window_means(torch.cat((cells, luma_of(cells) ** 2), 1), DETAIL)
+    around, squares = means.split((3, 1), dim=1)
+    variance = (squares - luma_of(around) ** 2).clamp(min=0.0)
+    return torch.cat((around, window_means(variance / (variance + fine**2), DETAIL)), 1)
 
 
 def without_blind_spots(picture: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
@@ -192,9 +241,10 @@ def means_of_cells(picture: Tensor, fold: int) -> Tensor:
     return functional.conv2d(picture, weights, stride=fold)
 
 
-def largest_around(planes: Tensor) -> Tensor:
-    """Returns the largest value of (B,C,h,w) in the 3 x 3 window around each position."""
-    return functional.max_pool2d(functional.pad(planes, (1, 1, 1, 1), mode=BORDER), 3, 1)
+def largest_around(planes: Tensor, radius: int = 1) -> Tensor:
+    """Returns the largest values of (B,C,h,w) in windows of 2 radius + 1 a side."""
+    wide = functional.pad(planes, (radius, radius, radius, radius), mode=BORDER)
+    return functional.max_pool2d(wide, 2 * radius + 1, 1)
 
 
 def window_means(planes: Tensor, radius: int) -> Tensor:

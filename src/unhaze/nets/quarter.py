@@ -40,9 +40,10 @@ class QuarterNet(nn.Module):
     (J - hazy), because minimising the expected error makes it remove too little haze.
     guided: 0 for t predicted for pixels; otherwise the radius, in cells of fold x fold pixels, with
     which `Clearing` upsamples t predicted for cells; `far`, `bound`, `keep`, `flat`, `ease`,
-    `indoors` and `brighten` are its as well. one_airlight: A is one colour, its mean weighted by
-    haze. exposed: False sets e to 1. toe: values of J within this of black or white, in [0,0.2],
-    are compressed instead of clipped (`bent`). fill: the input is filled by `without_blind_spots`.
+    `indoors`, `brighten`, `prior` and `fine` are its as well. one_airlight: A is one colour, its
+    mean weighted by haze. exposed: False sets e to 1. toe: values of J within this of black or
+    white, in [0,0.2], are compressed instead of clipped (`bent`). fill: the input is filled by
+    `without_blind_spots`.
     None of these has weights.
     """
 
@@ -64,6 +65,8 @@ class QuarterNet(nn.Module):
         ease: float = 1.0,
         indoors: float = 1.0,
         brighten: float = 0.0,
+        prior: float = 0.0,
+        fine: float = 0.0,
         fill: bool = False,
     ):
         super().__init__()
@@ -75,11 +78,13 @@ class QuarterNet(nn.Module):
             raise ValueError(f"strength is {strength}; expected more than 0, at most 2")
         if guided < 0 or not 0 <= toe <= 0.2:
             raise ValueError(f"guided is {guided}, toe {toe}; expected 0 or more, 0 to 0.2")
-        if (far, bound, keep, flat, brighten) != (1, 0, 0, 0, 0) and not (guided and one_airlight):
-            raise ValueError("far, bound, keep, flat and brighten need guided and one_airlight")
+        layers = far - 1, bound, keep, flat, brighten, prior, fine
+        if any(layers) and not (guided and one_airlight):
+            names = "far, bound, keep, flat, brighten, prior and fine"
+            raise ValueError(f"{names} need guided and one_airlight")
         self.fold, self.strength, self.fill = fold, strength, fill
         self.one_airlight, self.exposed, self.toe = one_airlight, exposed, toe
-        clearing = far, bound, keep, flat, ease, indoors, brighten
+        clearing = far, bound, keep, flat, ease, indoors, brighten, prior, fine
         self.clearing = Clearing(guided, *clearing) if guided else None
         half, deep = 2 * width, 3 * width
         # A pixel unshuffle and a convolution of what it gives are one convolution with this stride.
@@ -109,10 +114,9 @@ class QuarterNet(nn.Module):
 
     def forward(self, hazy: Tensor) -> Tensor:
         height, width = hazy.shape[-2:]
-        gain, airlight, exposure, lift = self.haze(extended(hazy, 4 * self.fold))
-        gain = gain[..., :height, :width]
-        airlight = airlight if self.one_airlight else airlight[..., :height, :width]
-        restored = exposure * (airlight + gain * (hazy - airlight))
+        gain, offset, exposure, lift = self.haze(extended(hazy, 4 * self.fold))
+        gain, offset = (each[..., :height, :width] for each in (gain, offset))
+        restored = exposure * (gain * hazy + offset)
         if self.strength != 1:
             restored = hazy + self.strength * (restored - hazy)
         if self.toe:
@@ -121,10 +125,10 @@ class QuarterNet(nn.Module):
         return restored if lift is None else lifted(restored.clamp(0.0, 1.0), lift)
 
     def haze(self, padded: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Returns 1 / t (B,1,H,W) over 1, A (B,3,H,W) or (B,3,1,1) in (0,1), e (B,3,1,1) in
-        (1/2,2), and the lift of `lifted`. H, W: multiples of 4 x fold.
+        """Returns 1 / t (B,1,H,W) over 1, (1 - 1 / t) A (B,3,H,W), or both as `Clearing` changes
+        them, e (B,3,1,1) in (1/2,2), and the lift of `lifted`. H, W: multiples of 4 x fold.
         """
-        cells = means_of_cells(padded, self.fold)  # a graph that does not use them drops them
+        unfilled = cells = means_of_cells(padded, self.fold)  # a graph drops what it does not use
         if self.fill:
             padded, cells = without_blind_spots(padded, cells)
         quarter = self.down1(self.enter(padded - 0.5))
@@ -150,9 +154,10 @@ class QuarterNet(nn.Module):
             )
         if self.clearing is not None:
             told = (1 / gain).mean(1, keepdim=True)
-            through, done, lift = self.clearing(told, cells, padded, airlight)
-            return 1 / through, airlight, 1 + done * (exposure - 1), lift
-        return functional.pixel_shuffle(gain, self.fold), airlight, exposure, None
+            gain, offset, done, lift = self.clearing(told, cells, padded, airlight, unfilled)
+            return gain, offset, 1 + done * (exposure - 1), lift
+        gain = functional.pixel_shuffle(gain, self.fold)
+        return gain, (1 - gain) * airlight, exposure, None
 
 
 def extended(image: Tensor, multiple: int) -> Tensor:
