@@ -160,7 +160,7 @@ AS_SOURCE = Output()
 @dataclass(frozen=True)
 class Controls:
     """Values for `CONTROLS`, each from 0 (the model's result) to 1. white_balance None: 1 for
-    photos whose haze has the colour of dust or smoke, 0 for others and for videos.
+    photos whose haze has the colour of dust or smoke, 0 for others, animations, videos and native.
     """
 
     protect_sky: float = 0.0

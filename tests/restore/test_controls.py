@@ -134,6 +134,29 @@ def test_only_photos_are_balanced_by_themselves(dusty):
         )
 
 
+def test_what_is_said_of_a_cast_is_true_of_the_result(dusty, tmp_path, capfd, caplog):
+    """At strength 0, of animations (also beside them), and of sequences, whose frames are many."""
+    unchanged = ["run", str(dusty), "-o", str(tmp_path / "a.png"), "--strength", "0", "--compare"]
+    assert main([*unchanged, "--json"]) == 0
+    assert not any("was removed" in each for each in notes(capfd))
+
+    frame, moving = Image.open(dusty), tmp_path / "in.webp"
+    other = frame.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    frame.save(moving, save_all=True, append_images=[other], lossless=True)
+    target = tmp_path / "out.webp"
+    assert main(["run", str(moving), "-o", str(target), "--compare", "--json"]) == 0
+    assert not any("was removed" in each for each in notes(capfd))
+    beside = np.asarray(Image.open(f"{target}.compare.jpg").convert("RGB"), float)[:, -128:]
+    shown = np.asarray(Image.open(target).convert("RGB"), float)
+    assert np.abs(beside.mean((0, 1)) - shown.mean((0, 1))).max() < 6
+
+    for number in range(2):
+        frame.save(tmp_path / f"{number}.png")
+    caplog.clear()
+    assert main(["run", str(tmp_path / "%d.png"), "-o", str(tmp_path / "to" / "%d.png")]) == 0
+    assert "dust" not in caplog.text
+
+
 def test_a_photo_that_is_balanced_by_itself_is_seen_by_the_network_once(dusty, monkeypatch):
     seen = []
 

@@ -124,12 +124,13 @@ class Restorer:
         if series is None or extra:
             seen = seen if output.bands is None else None  # the bands may differ
             with photos.open_photo(source, bands=output.channels) as hazy:
+                if series is not None:  # its frames are not balanced by themselves
+                    seen = seen or self.look(hazy)
                 restored, seen = self._restore_opened(hazy, strength, bool(extra), seen, output)
                 if series is None:
                     photos.write(restored, target, overwrite=overwrite, output=output)
         if seen is not None:
-            sides = [to_u8(each) for each in (seen.hazy, seen.restored)]
-            pictures = [comparison(*sides)] if compare is not None else []
+            pictures = [comparison(to_u8(seen.hazy), to_u8(seen.restored))] if compare else []
             if save_field is not None:
                 pictures += field_pictures(seen.maps, seen.hazy)
             for path, pixels in zip(extra, pictures):
@@ -261,10 +262,10 @@ class Restorer:
             return Preview(hazy, restored, maps, colours)
 
         seen = controlled_by(self.controls)
-        if self.controls.white_balance or not keeps_cast(hazy, seen.restored):
+        balance = self.controls.white_balance
+        if balance or self.use != "photo" or not keeps_cast(hazy, seen.restored):
             return seen
-        free = automatic and self.controls.white_balance is None
-        if free and keeps_cast(hazy, seen.restored, SURE):
+        if automatic and balance is None and keeps_cast(hazy, seen.restored, SURE):
             remarks.warning(REMOVED)
             return controlled_by(replace(self.controls, white_balance=1.0))
         remarks.warning(STAYS)
@@ -339,12 +340,11 @@ class Restorer:
             hazy = analysis_image(whole.pixels, self.analysis)
             restored = analysis_image(done.pixels, self.analysis)
             return done, Preview(hazy, restored, fit_field(hazy, restored, threads=self.threads))
-        seen = seen or self.look(opened, automatic=True)
+        seen = seen or self.look(opened, automatic=strength > 0)
         restored = seen.hazy + np.float32(strength) * (seen.restored - seen.hazy)
         settings = {"height": stream.shape[0], "strength": strength, "threads": self.threads}
         apply = partial(apply_managed, seen.colours, turned_back(seen.maps, traits), **settings)
         strips = where_data_is(apply, stream.strips, stream.traits)
         preview = to_u8(as_stored(restored, traits.orientation)) if strength else None
-        return replace(stream, strips=strips, preview=preview), Preview(
-            seen.hazy, restored, seen.maps
-        )
+        shown = Preview(seen.hazy, restored, seen.maps)
+        return replace(stream, strips=strips, preview=preview), shown
