@@ -194,11 +194,17 @@ def test_the_command_and_python_do_the_same(name, tmp_path):
     assert (dehaze(pixels, strength=0.0, **{name: 0.8}) == pixels).all()
 
 
-def test_controls_do_not_go_with_native(capfd):
+def test_controls_do_not_go_with_native(tmp_path, capfd):
     with pytest.raises(UnhazeError, match="cannot be combined with native"):
         dehaze(np.zeros((32, 32, 3), np.uint8), native=True, protect_sky=1.0)
     assert main(["run", str(SAMPLE), "--native", "--protect-sky", "1"]) == 2
     assert "cannot be combined with --native" in capfd.readouterr().err
+    pixels = np.full((32, 32, 3), 99, np.uint8)
+    expected = dehaze(pixels, native=True)
+    np.testing.assert_array_equal(dehaze(pixels, native=True, white_balance=0), expected)
+    small = tmp_path / "a.png"
+    Image.fromarray(pixels).save(small)
+    assert main(["run", str(small), "--native", "--white-balance", "0"]) == 0
 
 
 def test_the_settings_of_a_prior_stand_behind_its_name():
