@@ -174,6 +174,8 @@ def listed(work: Work, shard: tuple[int, int]) -> tuple[dict[str, Mark], Place, 
     number, parts = shard
     if not (isinstance(number, int) and isinstance(parts, int) and 1 <= number <= parts):
         raise UnhazeError(f"shard is {number}/{parts}; expected i/n with i from 1 to n")
+    if not (work.source and work.target):
+        raise UnhazeError("the source or the target is an empty name; use a dot for this folder")
     source, target = open_place(work.source), open_place(work.target)
     return find_sources(source, target), source, target
 

@@ -6,6 +6,7 @@ import signal
 import click
 
 from unhaze.cli.options import given_in, shared_options
+from unhaze.cli.places import TEXT
 from unhaze.cli.progress import Reporter, print_plan, say, stopped_by
 
 MANIFEST_HELP = "Path or URL of the manifest. [default: unhaze-manifest.jsonl in DST]"
@@ -29,8 +30,8 @@ def part(context: click.Context, option: click.Parameter, given: str | None) -> 
 
 
 @click.command(short_help="Restores thousands of files, on one machine or many.")
-@click.argument("source", metavar="SRC")
-@click.argument("target", metavar="DST")
+@click.argument("source", metavar="SRC", type=TEXT)
+@click.argument("target", metavar="DST", type=TEXT)
 @click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help=WORKERS_HELP)
 @click.option("--cluster", metavar="local|auto|ADDRESS", help=CLUSTER_HELP)
 @click.option(
@@ -38,7 +39,7 @@ def part(context: click.Context, option: click.Parameter, given: str | None) -> 
 )
 @click.option("--shard", callback=part, metavar="I/N", help="Only this part of the files, as 2/8.")
 @click.option("--retries", type=click.IntRange(0, 100), default=2, metavar="N", help=RETRIES_HELP)
-@click.option("--manifest", metavar="FILE", help=MANIFEST_HELP)
+@click.option("--manifest", type=TEXT, metavar="FILE", help=MANIFEST_HELP)
 @shared_options
 @click.pass_context
 def batch(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from unhaze.cli.places import PATH
 from unhaze.cli.settings import parse_settings, settings_option
 from unhaze.errors import counted
 
-FOLDER = click.Path(path_type=Path)
 border_option = click.option(
     "--border",
     type=click.IntRange(min=0),
@@ -26,7 +26,7 @@ def data() -> None:
 
 @data.command()
 @click.argument("name")
-@click.option("--root", type=FOLDER, required=True, metavar="DIR", help="Folder of the dataset.")
+@click.option("--root", type=PATH, required=True, metavar="DIR", help="Folder of the dataset.")
 @settings_option
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Check only N scenes.")
 @click.option(
@@ -59,8 +59,8 @@ def check(
 
 
 @data.command()
-@click.argument("root", type=FOLDER)
-@click.option("-o", "--out", type=FOLDER, required=True, metavar="FILE", help="The pack to write.")
+@click.argument("root", type=PATH)
+@click.option("-o", "--out", type=PATH, required=True, metavar="FILE", help="The pack to write.")
 @border_option
 @click.option("--codec", type=click.Choice(["avif", "webp"]), default="avif", show_default=True)
 @click.option("--quality", type=click.IntRange(1, 100), default=58, show_default=True, metavar="Q")
@@ -80,8 +80,8 @@ def pack(root: Path, out: Path, border: int, codec: str, quality: int, overwrite
 
 
 @data.command()
-@click.argument("root", type=FOLDER)
-@click.option("-o", "--out", type=FOLDER, required=True, metavar="DIR", help="A new folder.")
+@click.argument("root", type=PATH)
+@click.option("-o", "--out", type=PATH, required=True, metavar="DIR", help="A new folder.")
 @click.option("--each", type=int, default=10, show_default=True, help="Hazy pictures a scene.")
 @click.option("--beta", type=(float, float), default=(0.6, 1.8), show_default=True)
 @click.option("--airlight", type=(float, float), default=(0.7, 1.0), show_default=True)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from unhaze.cli.places import PATH, TEXT
 from unhaze.cli.settings import parse_settings, settings_option
 from unhaze.errors import counted
 from unhaze.restore.resources import DEVICES
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from unhaze.data.pairing import PairFiles
     from unhaze.evaluation import Evaluation
 
-FOLDER = click.Path(path_type=Path)
 # What is printed, with its unit and number of decimals.
 SHOWN = {
     "psnr": ("dB", 3),
@@ -37,19 +37,19 @@ def only_one(context: click.Context, option: click.Parameter, given: tuple[str, 
 
 
 @click.command("eval", short_help="Measures a model on hazy pictures.")
-@click.argument("model")
-@click.option("--hazy", type=FOLDER, metavar="DIR", help="Folder of hazy pictures.")
+@click.argument("model", type=TEXT)
+@click.option("--hazy", type=PATH, metavar="DIR", help="Folder of hazy pictures.")
 @click.option(
     "--clear",
-    type=FOLDER,
+    type=PATH,
     metavar="DIR",
     help="Ground truth; without it, FADE and side effects are measured.",
 )
 @click.option(
-    "--unchanged", type=FOLDER, metavar="DIR", help="Clear photos, which should not change."
+    "--unchanged", type=PATH, metavar="DIR", help="Clear photos, which should not change."
 )
 @click.option("--data", metavar="NAME", help="Published dataset, see `unhaze list datasets`.")
-@click.option("--root", type=FOLDER, metavar="DIR", help="Folder of that dataset.")
+@click.option("--root", type=PATH, metavar="DIR", help="Folder of that dataset.")
 @settings_option
 @click.option(
     "--protocol",
@@ -81,9 +81,9 @@ def only_one(context: click.Context, option: click.Parameter, given: tuple[str, 
     help="Run the model at F times the size and resize its output back.",
 )
 @click.option(
-    "--save", type=FOLDER, metavar="DIR", help="Write pictures, strips and a CSV to this folder."
+    "--save", type=PATH, metavar="DIR", help="Write pictures, strips and a CSV to this folder."
 )
-@click.option("--result", type=FOLDER, metavar="FILE", help="Write the numbers as a JSON record.")
+@click.option("--result", type=PATH, metavar="FILE", help="Write the numbers as a JSON record.")
 @click.option(
     "--net", metavar="NAME[/PRESET]", help="Network of the checkpoint, if it is not recognised."
 )

@@ -2,10 +2,14 @@
 
 import click
 
+from unhaze.cli.places import TEXT
+
 
 @click.command(short_help="Writes a trained network as a checked ONNX file.")
-@click.argument("source", metavar="RUN|WEIGHTS|CHECKPOINT")
-@click.option("-o", "--out", required=True, metavar="MODEL.onnx", help="The file to write.")
+@click.argument("source", metavar="RUN|WEIGHTS|CHECKPOINT", type=TEXT)
+@click.option(
+    "-o", "--out", required=True, type=TEXT, metavar="MODEL.onnx", help="The file to write."
+)
 @click.option(
     "--net", metavar="NAME[/PRESET]", help="Network of the checkpoint, if it is not recognised."
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from unhaze.cli.places import PATH
 from unhaze.errors import UnhazeError
 from unhaze.outputs import AS_MODEL, CONTROLS, Controls, Option, Output
 from unhaze.outputs import OPTIONS as OUTPUTS
@@ -233,7 +234,7 @@ OPTIONS = (
     option(
         "--encoding",
         "encoding_file",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
         help="TOML file with codec, crf and so on; options override it.",
     ),

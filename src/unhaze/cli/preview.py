@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from unhaze.cli.options import seconds
+from unhaze.cli.places import PATH
 from unhaze.errors import UnhazeError
 from unhaze.restore.resources import DEVICES
 
@@ -12,8 +13,8 @@ OUT_HELP = "Picture or clip to write. [default: VIDEO.preview.jpg or .mp4]"
 
 
 @click.command(short_help="Shows one frame of a video before and after, or a split screen.")
-@click.argument("video", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="OUT", help=OUT_HELP)
+@click.argument("video", type=PATH)
+@click.option("-o", "--out", type=PATH, metavar="OUT", help=OUT_HELP)
 @click.option("--at", type=seconds, metavar="TIME", help="Time of the frame. [default: the middle]")
 @click.option(
     "--clip", type=seconds, metavar="TIME", help="Write a split-screen clip of this length."
@@ -41,6 +42,8 @@ def preview(
 
     if not video.exists():
         raise UnhazeError(f"no file '{video}'")
+    if video.is_dir():
+        raise UnhazeError(f"'{video}' is a folder; give a video")
     if clip == 0:
         raise click.UsageError("--clip is 0 s; give a length above 0")
     require_av("a preview of a video")

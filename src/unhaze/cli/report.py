@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from unhaze.cli.places import PATH, TEXT
 from unhaze.cli.settings import settings_option
 
-PATH = click.Path(path_type=Path)
 recipes_option = click.option(
     "--recipes", type=PATH, default="recipes", show_default=True, metavar="DIR"
 )
@@ -87,7 +87,7 @@ def figure(recipes: Path, results: Path, out: Path, overwrite: bool) -> None:
 
 
 @report.command()
-@click.argument("models", nargs=-1, required=True)
+@click.argument("models", nargs=-1, required=True, type=TEXT)
 @click.option("--hazy", type=PATH, required=True, metavar="DIR")
 @click.option("--clear", type=PATH, metavar="DIR")
 @click.option("--limit", type=click.IntRange(min=1), default=3, show_default=True, metavar="N")
@@ -125,11 +125,16 @@ def strips(
     "--model",
     "models",
     multiple=True,
+    type=TEXT,
     metavar="MODEL",
     help="Show these instead of dcp and every shipped model. May be repeated.",
 )
 @click.option(
-    "--also", multiple=True, metavar="MODEL", help="Also show this model. May be repeated."
+    "--also",
+    multiple=True,
+    type=TEXT,
+    metavar="MODEL",
+    help="Also show this model. May be repeated.",
 )
 @click.option(
     "--long-side",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from unhaze.cli.options import Given, given_in, option_name, shared_options
+from unhaze.cli.places import TEXT
 from unhaze.cli.progress import Reporter, follow_video, print_plan, say, stopped_by
 from unhaze.errors import UnhazeError, counted
 from unhaze.formats import SUFFIXES
@@ -72,7 +73,7 @@ def as_streams(command: Callable[..., int]) -> Callable[..., int]:
 
 @click.command(short_help="Removes haze from photos and videos.")
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option("-o", "--out", metavar="OUT", help=OUT_HELP)
+@click.option("-o", "--out", type=TEXT, metavar="OUT", help=OUT_HELP)
 @click.option("--files-from", type=click.File("rb"), metavar="FILE", help=LIST_HELP)
 @as_streams
 @shared_options

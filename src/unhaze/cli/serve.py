@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from unhaze.cli.options import GIVEN, option
+from unhaze.cli.places import TEXT
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ OPTIONS = (
     option(
         "--token-file",
         envvar="UNHAZE_TOKEN_FILE",
+        type=TEXT,
         metavar="FILE",
         help="File that contains only the token, e.g. a mounted secret. Also: UNHAZE_TOKEN_FILE.",
     ),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-PATH = click.Path(path_type=Path)
+from unhaze.cli.places import PATH
+
 OVER_HELP = (
     "Apply the settings of a file on top of the recipe's, such as recipes/overlays/*.toml. May "
     "be repeated; --set has priority."

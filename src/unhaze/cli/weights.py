@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from unhaze.cli.places import PATH, TEXT
+
 
 @click.group(no_args_is_help=False)
 def weights() -> None:
@@ -11,12 +13,19 @@ def weights() -> None:
 
 
 @weights.command("import")
-@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("source", metavar="FILE", type=PATH)
 @click.option("--net", metavar="NAME", help="See `unhaze list nets`. [default: the recognised one]")
 @click.option(
     "--preset", metavar="NAME", help="Preset of the network. [default: the one that fits]"
 )
-@click.option("-o", "--out", required=True, metavar="WEIGHTS.safetensors", help="File to write.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=TEXT,
+    metavar="WEIGHTS.safetensors",
+    help="File to write.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
 def import_file(
     source: Path, net: str | None, preset: str | None, out: str, overwrite: bool
@@ -38,8 +47,8 @@ def import_file(
 
 
 @weights.command()
-@click.argument("first", metavar="RUN|WEIGHTS")
-@click.argument("second", metavar="RUN|WEIGHTS")
+@click.argument("first", metavar="RUN|WEIGHTS", type=TEXT)
+@click.argument("second", metavar="RUN|WEIGHTS", type=TEXT)
 @click.option(
     "--share", type=float, default=0.5, show_default=True, help="Weight of the first, 0 to 1."
 )
@@ -51,7 +60,7 @@ def import_file(
     "--out",
     required=True,
     metavar="WEIGHTS.safetensors",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="File to write.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")

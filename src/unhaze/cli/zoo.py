@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unhaze.cli.places import TEXT
 from unhaze.errors import UnhazeError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def check_consent(offer: "Offer", yes: bool) -> None:
 
 
 @zoo.command(short_help="Recognises files of weights.")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=TEXT, metavar="FILE...")
 @click.option("--net", metavar="NAME[/PRESET]", help="Compare with this network only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def identify(files: tuple[str, ...], net: str | None, as_json: bool) -> None:
