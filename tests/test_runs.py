@@ -1,5 +1,6 @@
 """A run folder: one process at a time, a damaged state is named, a log survives a cut line."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from unhaze import photo, runs
+from unhaze.config import Part, Recipe, load_config
 from unhaze.data.folders import PairedFolders
 from unhaze.data.pairing import PairFiles
 from unhaze.errors import UnhazeError
@@ -17,6 +19,21 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path):
         runs.locked(tmp_path).__enter__()
     with runs.locked(tmp_path):
         pass
+
+
+def test_a_recipe_that_cannot_be_written_leaves_no_run(tmp_path: Path, monkeypatch):
+    """As on a full disk: an empty recipe.toml would be a run that can neither go on nor restart."""
+
+    def fail(path: Path, text: str, encoding: str) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    recipe = Recipe("full", Part("aecr"), Part("folders"))
+    with monkeypatch.context() as patched, pytest.raises(UnhazeError, match="No space left"):
+        patched.setattr(Path, "write_text", fail)
+        runs.create_run(recipe, tmp_path / "run")
+    assert runs.create_run(recipe, tmp_path / "run") == tmp_path / "run"
+    assert load_config(tmp_path / "run" / "recipe.toml") == recipe
 
 
 @pytest.mark.parametrize("content", [b"", b'{"step": 3', b"\xff\xfe"])

@@ -42,7 +42,8 @@ def create_run(recipe: Recipe, folder: Path | None) -> Path:
     check_new(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "recipe.toml").write_text(to_toml(recipe), encoding="utf-8")
+        with made_aside(folder / "recipe.toml") as aside:
+            aside.write_text(to_toml(recipe), encoding="utf-8")
     except OSError as error:
         raise UnhazeError(f"cannot create the run folder '{folder}': {error.strerror}") from error
     return folder

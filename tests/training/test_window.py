@@ -109,6 +109,16 @@ def test_a_window_ends_in_time_with_its_state_saved_and_status_0(recipe_file, tm
     assert f"at step {step};" in said[-1]
 
 
+def test_a_window_starts_in_the_folder_that_a_kill_left_empty(recipe_file, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    words = ["train", str(recipe_file), "--resume", str(run)]
+    assert main(words) == 2
+    assert f"there is no run '{run}'; `unhaze train RECIPE --out {run}`" in capsys.readouterr().err
+    assert main([*words, "--budget-minutes", "0.001"]) == 0
+    assert (run / "recipe.toml").is_file()
+
+
 def test_windows_on_several_machines_equal_one_run(recipe_file, tmp_path, capsys):
     """This process is older than the budget, so that each window is one step, the least there is;
     run, data and recipe move to another place in between."""

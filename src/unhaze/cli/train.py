@@ -54,7 +54,7 @@ def train(
     if resume is not None and out is not None:
         raise click.UsageError("--resume continues in its own folder; leave out --out")
     windows = budget_minutes is not None  # Only then may a mistyped RUN not be one.
-    if recipe and resume and windows and not resume.exists():
+    if resume is not None and not is_run(resume, startable=bool(recipe) and windows):
         click.echo(f"unhaze: there is no run '{resume}' yet; starting it", err=True)
         out, resume = resume, None
 
@@ -85,3 +85,19 @@ def train(
     go_on = f"unhaze train --resume {result.run}"
     click.echo(f"unhaze: {why} at step {result.step}; continue with `{go_on}`", err=True)
     return 0 if result.out_of_time else 130
+
+
+def is_run(folder: Path, *, startable: bool) -> bool:
+    """Returns whether `folder` is a run. UnhazeError if not, unless it can be `startable`."""
+    from unhaze.errors import UnhazeError
+
+    if (folder / "recipe.toml").exists():
+        return True
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UnhazeError(f"'{folder}' is not a run folder: there is no '{folder}/recipe.toml'")
+    if not startable:
+        raise UnhazeError(
+            f"there is no run '{folder}'; `unhaze train RECIPE --out {folder}` starts it, and"
+            f" so does RECIPE --resume {folder} with --budget-minutes"
+        )
+    return False
