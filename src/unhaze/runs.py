@@ -7,6 +7,7 @@ restorer.safetensors, ema.safetensors, optimizer-NAME.safetensors and progress.j
 import contextlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ FREE_TO_CHANGE += (
     "method.teacher",
     "method.photos",
 )
+# Those of the parts of a dataset, and of a loss's network, which `facts` of the state recognise.
+PARTS, WEIGHTS = re.compile(r"\.parts\.\d+"), re.compile(r"losses\.[^.]+\.weights")
 
 
 def create_run(recipe: Recipe, folder: Path | None) -> Path:
@@ -60,9 +63,11 @@ def open_run(recipe: Recipe, folder: Path) -> None:
     before = flat(to_table(load_config(folder / "recipe.toml")))
     now = flat(to_table(recipe))
     for key in sorted(before.keys() | now.keys()):
-        if key.startswith(FREE_TO_CHANGE) or before.get(key) == now.get(key):
+        was, given = before.get(key), now.get(key)
+        moved = WEIGHTS.fullmatch(key) and "random" not in (was, given)
+        if moved or PARTS.sub("", key).startswith(FREE_TO_CHANGE) or was == given:
             continue
-        change = f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
+        change = f"{key} was {was!r} and is {given!r}"
         raise UnhazeError(f"'{folder}' was started with another recipe: {change}")
 
 
@@ -149,9 +154,11 @@ def append_log(folder: Path, entry: dict[str, Any]) -> None:
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{'a': {'b': 1}} -> {'a.b': 1}."""
+    """{'a': {'b': 1}, 'c': [{'d': 2}]} -> {'a.b': 1, 'c.0.d': 2}."""
     items: dict[str, Any] = {}
     for key, value in table.items():
+        if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+            value = {str(place): each for place, each in enumerate(value)}
         if isinstance(value, dict):
             items |= flat(value, f"{prefix}{key}.")
         else:

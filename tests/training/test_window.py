@@ -6,18 +6,21 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from unhaze import photo
 from unhaze.cli import main
-from unhaze.config import load_config
+from unhaze.config import LossPart, Part, Recipe, load_config
 from unhaze.errors import UnhazeError
 from unhaze.hardware import seconds_since_start
+from unhaze.losses.vgg import convolutions_of, random_tensors
 from unhaze.tensors import load_tensors
 from unhaze.training import train
 from unhaze.training.pace import Pace, measure_peak
@@ -141,6 +144,43 @@ def test_windows_on_several_machines_equal_one_run(recipe_file, tmp_path, capsys
     ]
     assert states_equal(whole, elsewhere / "run")
     assert main([*again, *window]) == 0  # Nothing is left to do.
+
+
+def test_parts_of_the_data_and_the_network_of_a_loss_may_move(recipe_file, tmp_path):
+    """Their files may lie elsewhere, as may the teacher's; the weights in them may not change."""
+
+    def moved(folder: str) -> Recipe:
+        part = {"name": "rgbd", "root": str(tmp_path / folder / "rgbd")}
+        file = {
+            "weights": str(tmp_path / folder / "vgg.safetensors"),
+            "layer_weights": [1.0, 0.0, 0.0, 0.0, 0.0],
+        }
+        losses = {"l1": LossPart(), "contrastive": LossPart(0.1, file)}
+        return replace(
+            load_config(recipe_file), data=Part("mixed", {"parts": [part]}), losses=losses
+        )
+
+    def write_vgg(folder: str, shift: float) -> None:
+        tensors = {
+            f"features.{convolutions_of('vgg19')[name].index}.{kind}": tensor + shift
+            for name, pair in random_tensors("vgg19", [*convolutions_of("vgg19")][:1]).items()
+            for kind, tensor in zip(("weight", "bias"), pair)
+        }
+        safetensors.torch.save_file(tensors, tmp_path / folder / "vgg.safetensors")
+
+    run = tmp_path / "run"
+    for folder in ("one", "two"):
+        shutil.copytree(tmp_path / "rgbd", tmp_path / folder / "rgbd")
+        write_vgg(folder, 0.0)
+    train(moved("one"), out=tmp_path / "whole")
+    train(moved("one"), out=run, budget_minutes=1e-6)
+    shutil.rmtree(tmp_path / "one")
+    write_vgg("two", 0.5)
+    with pytest.raises(UnhazeError, match="losses.contrastive.weights sha256 was .* restore"):
+        train(moved("two"), resume=run)
+    write_vgg("two", 0.0)
+    train(moved("two"), resume=run)
+    assert states_equal(tmp_path / "whole", run)
 
 
 def test_a_state_of_a_large_network_is_one_file_each_and_continues(recipe_file, tmp_path):

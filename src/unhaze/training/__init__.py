@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -72,19 +73,19 @@ def train(
     saved = run is not None and any(run.glob("state-*"))  # not if killed before its first save
     if recipe.start and not saved:
         load_start(net, recipe.start)
-    method, ema = build_method(recipe, fabric, net)
+    method, ema, facts = build_method(recipe, fabric, net)
     low, high = recipe.augment.scale
     resizes = any(recipe.augment.resize)  # then file headers do not show whether the crop fits
     if low == high == 1 and not resizes and isinstance(data, PairedFolders | UnpairedFolders):
         data.check_crop(recipe.augment.crop)
     first = next(batches_from(recipe, fabric, data, 0))  # A crop that does not fit raises here.
     check_batches(recipe, first, getattr(method, "smallest", 1))
-    facts: dict[str, Any] = getattr(method, "facts", {})
     progress = {"step": 0, "best": -math.inf, "seconds": 0.0, "facts": facts}
     if run is not None and saved:
         networks = saved_networks(method, ema)
         progress = runs.load_state(newest_state(run), networks, method.optimizers)
-        check_facts(progress.setdefault("facts", {}), facts, run)
+        check_facts(progress.get("facts", {}), facts, run)
+        progress["facts"] = facts
     elif run is None and not check and fabric.is_global_zero:
         run = runs.create_run(recipe, Path(out) if out else None)
     run = None if check else fabric.broadcast(run)
@@ -169,8 +170,11 @@ def make_fabric(recipe: Recipe) -> Fabric:
     return fabric
 
 
-def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, nn.Module]:
-    """Returns the method for `net` on the device, and the copy with averaged weights."""
+def build_method(
+    recipe: Recipe, fabric: Fabric, net: nn.Module
+) -> tuple[Any, nn.Module, dict[str, Any]]:
+    """Returns the method for `net` on the device, the copy with averaged weights, and the facts
+    that must be the same when the run is resumed."""
     losses = {
         name: create_loss(part.name or name, **part.arguments).to(fabric.device)
         for name, part in recipe.losses.items()
@@ -197,7 +201,19 @@ def build_method(recipe: Recipe, fabric: Fabric, net: nn.Module) -> tuple[Any, n
         method = entry.build(setup, **recipe.method.arguments)
     except ValueError as error:
         raise UnhazeError(f"method '{recipe.method.name}': {error}") from error
-    return method, ema
+    return method, ema, getattr(method, "facts", {}) | hashes(losses, recipe)
+
+
+def hashes(losses: dict[str, nn.Module], recipe: Recipe) -> dict[str, str]:
+    """Returns the sha256 of the tensors of each loss whose `weights` come from a file."""
+    found = {}
+    for name, loss in losses.items():
+        if recipe.losses[name].arguments.get("weights", "random") != "random":
+            summed = hashlib.sha256()
+            for tensor in loss.buffers():
+                summed.update(tensor.cpu().contiguous().numpy().tobytes())
+            found[f"losses.{name}.weights sha256"] = summed.hexdigest()
+    return found
 
 
 def check_names(recipe: Recipe) -> None:
@@ -237,9 +253,9 @@ def check_batches(recipe: Recipe, batches: Sequence[Batch], smallest: int = 1) -
 
 
 def check_facts(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
-    """Raises UnhazeError unless the method's `facts` equal those of the saved state."""
-    for name in sorted(before.keys() | now.keys()):
-        if before.get(name) != now.get(name):
+    """Raises UnhazeError unless the facts `now` equal those of the saved state."""
+    for name in sorted(before):
+        if before[name] != now.get(name):
             change = f"{name} was {before.get(name)} and is {now.get(name)}"
             raise UnhazeError(
                 f"'{run}' cannot be resumed: {change}; restore what it was started with"
