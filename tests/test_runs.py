@@ -36,6 +36,12 @@ def test_a_recipe_that_cannot_be_written_leaves_no_run(tmp_path: Path, monkeypat
     assert load_config(tmp_path / "run" / "recipe.toml") == recipe
 
 
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path):
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(UnhazeError, match="cannot write '.*log.jsonl'"):
+        runs.append_log(tmp_path, {"step": 1})
+
+
 @pytest.mark.parametrize("content", [b"", b'{"step": 3', b"\xff\xfe"])
 def test_a_broken_progress_is_named(tmp_path: Path, content: bytes):
     (tmp_path / "progress.json").write_bytes(content)

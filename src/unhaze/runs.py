@@ -145,12 +145,16 @@ def locked(folder: Path) -> Iterator[None]:
 
 def append_log(folder: Path, entry: dict[str, Any]) -> None:
     """One JSON line in log.jsonl; a last line that a kill has cut off is ended first."""
-    with (folder / "log.jsonl").open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(json.dumps(entry).encode() + b"\n")
+    path = folder / "log.jsonl"
+    try:
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(json.dumps(entry).encode() + b"\n")
+    except OSError as error:
+        raise UnhazeError(f"cannot write '{path}': {error.strerror}") from error
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

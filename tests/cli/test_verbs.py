@@ -268,6 +268,8 @@ def test_a_broken_recipe_is_still_listed(unhaze, work: Path):
         ("data chekc", "No such command 'chekc'."),
         ("data check fodlers --root pairs", "did you mean 'folders'?"),
         ("data check folders --root absent", "absent"),
+        ("data check folders --root recipes --set hazy=. --set clear=.", "there are no pictures"),
+        ("data pack absent -o new.pack", "there is no folder 'absent'"),
         ("data check folders --root pairs --set clera=x", "did you mean 'clear'?"),
         ("data pack absent -o new.pack", "absent"),
         ("data pack pairs -o new.pack", "'pairs' needs clear/ and depth/"),

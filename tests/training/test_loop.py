@@ -258,6 +258,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_batch(recipe, tmp
     tensors, facts = load_tensors(tmp_path / "run", "nonfinite-000000001-rank0")
     assert tensors["hazy-0"].shape == (4, 3, 16, 16)
     assert facts["step"] == 1
+    assert str(caught.value).endswith("; no state was saved before")
 
 
 def test_starts_from_the_weights_of_another_run(recipe, tmp_path):

@@ -71,6 +71,8 @@ def check(
         arguments = {"split": "all"} | arguments
     found = find_files(name, root, **arguments)
     partial = bool(arguments.get("partial"))
+    if not (found.hazy_count or found.clear_count):
+        raise UnhazeError(f"{name}: there are no pictures in '{root}'; {dataset.pairing}")
     problems = check_names(found, partial) + check_version(name, found, root)
     if not partial:
         problems += check_counts(dataset, found, root, arguments.get("split", "all"))

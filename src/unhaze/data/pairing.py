@@ -115,6 +115,8 @@ def scene_number(pair: PairFiles) -> int:
 
 def find_scenes(root: Path) -> list[SceneFiles]:
     """Returns the scenes of `root`/clear and `root`/depth; UnhazeError for files without pair."""
+    if not root.is_dir():
+        raise UnhazeError(f"there is no folder '{root}'; expected one with clear/ and depth/")
     clear, depth = match_scenes(root)
     missing = sorted(clear.keys() ^ depth.keys())
     if not clear or missing:

@@ -149,7 +149,9 @@ class Trainer:
             tensors |= {f"hazy-{index}": batch.hazy, f"clear-{index}": batch.clear}
         stem = f"nonfinite-{step:09d}-rank{self.fabric.global_rank}"
         path = save_tensors(self.run, stem, tensors, {"step": step, "values": values})
-        return f"{message}; its batch is in '{path}', the last good state in '{self.run}'"
+        state = next(self.run.glob("state-*"), None)
+        good = f", the last good state in '{state}'" if state else "; no state was saved before"
+        return f"{message}; its batch is in '{path}'{good}"
 
     def validate(self, limit: int) -> tuple[float, float]:
         """Returns the mean PSNR in dB of the averaged weights and of the hazy pictures."""
