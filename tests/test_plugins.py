@@ -140,6 +140,19 @@ def test_a_loss_that_returns_no_scalar_is_named(value: object, is_a: str):
 
 
 @pytest.mark.parametrize(
+    ("out", "given"), [(lambda x: x[..., ::2], r"\(2, 3, 8, 4\)"), (lambda x: (x, x), "tuple")]
+)
+def test_a_network_whose_output_is_no_picture_of_the_size_is_named(out: Any, given: str):
+    """A loss that repeats the smaller one would train on it without a word."""
+    fabric, net = Fabric(accelerator="cpu", devices=1), create_net("aodnet")
+    net.forward = lambda hazy, former=net.forward: out(former(hazy))
+    setup = Setup(fabric, net, net, {"l1": L1()}, {"l1": 1.0}, Optimizer(), clip=0.0)
+    pictures = torch.full((2, 3, 8, 8), 0.5)
+    with pytest.raises(UnhazeError, match=rf"net AODNet returns {given}; expected .*\(2, 3, 8, 8"):
+        Supervised(setup).step([PairedBatch(pictures, pictures)], 1e-3)
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ["net", "aodnet"],

@@ -118,7 +118,12 @@ class Pairs:
         return terms
 
     def weigh(self, restored: Tensor, batch: PairedBatch) -> dict[str, Tensor]:
-        """Returns each loss and, as "total", the sum of weight * loss."""
+        """Returns each loss and, as "total", the sum of weight * loss. UnhazeError unless
+        `restored` has the shape of the clear pictures: losses might repeat it to that shape."""
+        given = tuple(restored.shape) if isinstance(restored, Tensor) else type(restored).__name__
+        if given != (expected := tuple(batch.clear.shape)):
+            net = type(self.setup.net).__name__
+            raise UnhazeError(f"net {net} returns {given}; expected a Tensor of shape {expected}")
         losses, weights = self.setup.losses, self.setup.weights
         terms = {name: loss(restored, batch.clear, batch.hazy) for name, loss in losses.items()}
         require_scalars(terms)
