@@ -55,6 +55,12 @@ def test_scaling_there_and_back_keeps_a_smooth_picture():
     assert scaled(edge, 3.0).min() >= 0 and scaled(edge, 3.0).max() <= 1
 
 
+def test_finished_results_are_not_rescaled(pair):
+    """No model is run on them, so that a record with another `rescale` would be wrong."""
+    with pytest.raises(UnhazeError, match="rescale is 0.5, but '.*' holds results: no model"):
+        evaluate(pair.hazy.parent, [pair], rescale=0.5)
+
+
 def test_the_model_sees_the_other_size_and_the_truth_keeps_its_own(pair, monkeypatch):
     seen = []
 

@@ -132,6 +132,8 @@ def evaluate(
     check_sizes(long_side, rescale)
     pairs, metrics = check_request(pairs, protocol, metrics, limit, save)
     subject = open_subject(str(model), device, net)
+    if subject.precomputed is not None and rescale != 1:
+        raise UnhazeError(f"rescale is {rescale}, but '{model}' holds results: no model is run")
     with nullcontext() if save is None else new_folder(Path(save), overwrite) as folder:
         measured = partial(
             evaluate_pair, subject, protocol=protocol, metrics=metrics, rescale=rescale
