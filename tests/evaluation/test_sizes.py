@@ -57,7 +57,7 @@ def test_scaling_there_and_back_keeps_a_smooth_picture():
 
 def test_finished_results_are_not_rescaled(pair):
     """No model is run on them, so that a record with another `rescale` would be wrong."""
-    with pytest.raises(UnhazeError, match="rescale is 0.5, but '.*' holds results: no model"):
+    with pytest.raises(UnhazeError, match="rescale is 0.5, but the model is a folder of finished"):
         evaluate(pair.hazy.parent, [pair], rescale=0.5)
 
 

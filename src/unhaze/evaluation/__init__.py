@@ -131,9 +131,7 @@ def evaluate(
     """
     check_sizes(long_side, rescale)
     pairs, metrics = check_request(pairs, protocol, metrics, limit, save)
-    subject = open_subject(str(model), device, net)
-    if subject.precomputed is not None and rescale != 1:
-        raise UnhazeError(f"rescale is {rescale}, but '{model}' holds results: no model is run")
+    subject = rescalable(open_subject(str(model), device, net), rescale)
     with nullcontext() if save is None else new_folder(Path(save), overwrite) as folder:
         measured = partial(
             evaluate_pair, subject, protocol=protocol, metrics=metrics, rescale=rescale
@@ -218,6 +216,13 @@ def check_request(
     if twice is not None:
         raise UnhazeError(f"two pictures are named '{twice}'; rename one, or do not save them")
     return pairs, tuple(metrics)
+
+
+def rescalable(subject: Subject, rescale: float) -> Subject:
+    """Returns `subject`. UnhazeError if it is finished results, on which no model is run."""
+    if subject.precomputed is not None and rescale != 1:
+        raise UnhazeError(f"rescale is {rescale}, but the model is a folder of finished results")
+    return subject
 
 
 def check_sizes(long_side: int | None, rescale: float) -> None:
