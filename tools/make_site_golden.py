@@ -15,10 +15,20 @@ import numpy as np
 from unhaze.outputs import Controls
 from unhaze.photo import Photo, Traits
 from unhaze.restore.analysis import analysis_image
-from unhaze.restore.controlling import controlled
+from unhaze.restore.controlling import SURE, controlled, darkest, keeps_cast
 from unhaze.restore.field import apply_field, fit_field
 
 TARGET = Path(__file__).parents[1] / "site" / "tests" / "golden.json"
+Colour = tuple[float, float, float]
+DUST, GREY = (0.9, 0.72, 0.48), (0.8, 0.8, 0.8)
+WARM, WHITE = (1.2, 0.9, 0.5), (1.0, 1.0, 1.0)
+CASTS = (
+    ((26, 40), DUST, 0.6, WHITE),
+    ((9, 201), DUST, 0.6, WHITE),  # cells of 2 x 2 pixels, and some left over
+    ((26, 40), DUST, 0.12, WARM),  # perhaps a warm room behind light haze
+    ((26, 40), GREY, 0.6, WHITE),
+    ((26, 40), GREY, 0.0, WARM),  # clear
+)
 
 
 def golden() -> dict[str, Any]:
@@ -45,6 +55,7 @@ def golden() -> dict[str, Any]:
             control_case(random, 26, 40, ((0.7, 0, 0), (0, 0.6, 0), (0, 0, 0.8), (1, 1, 1))),
             control_case(random, 18, 200, ((0.7, 0.6, 0.8),)),  # cells of 2 x 2 pixels
         ],
+        "cast": [cast_case(random, *each) for each in CASTS],
     }
 
 
@@ -112,6 +123,21 @@ def control_case(
         "restored": packed(restored),
         "controls": [asdict(Controls(*choice)) for choice in choices],
         "controlled": [packed(each) for each in done],
+    }
+
+
+def cast_case(
+    random: np.random.Generator, size: tuple[int, int], haze: Colour, share: float, light: Colour
+) -> dict[str, Any]:
+    """A scene in this light behind this share of haze, a restored one, and what is detected."""
+    clear = scene(random, *size) * np.float32(0.6) * np.array(light, np.float32)
+    hazy = (clear + share * (np.array(haze, np.float32) - clear)).astype(np.float32)
+    restored = (1.3 * hazy - 0.2).astype(np.float32)
+    return {
+        "hazy": packed(hazy),
+        "restored": packed(restored),
+        "darkest": packed(darkest(hazy)),
+        "surely": keeps_cast(hazy, restored, SURE),
     }
 
 

@@ -1,18 +1,19 @@
 /** The photos and videos of this session: what the list shows and the queue works on. */
 
 import { computed, signal } from "@preact/signals";
-import { AS_MODEL, type Controls } from "./restore/controlling";
+import { NO_WISHES, type Controls, type Wishes } from "./restore/controlling";
 import * as session from "./session";
 
 export type State = "waiting" | "working" | "done" | "failed";
 export type Step = "reading" | "clearing" | "fitting" | "sending" | "queued";
 export type Place = "browser" | "server";
 
-/** What a model did to a photo. `remote`: the server's name for it. */
+/** What a model did to a photo. `remote`: the server's name for it. `balance`: the white balance that suits it; none is 0. */
 export interface Result {
   place: Place;
   seconds: number;
   device: string;
+  balance?: number;
   remote?: string;
   resultName?: string;
   frames?: number;
@@ -32,7 +33,7 @@ export interface Entry {
   error: string;
   models: string[];
   strength: number;
-  controls: Controls;
+  controls: Wishes;
   results: Record<string, Result>;
   width: number;
   height: number;
@@ -58,6 +59,17 @@ export function find(id: string): Entry | undefined {
   return entries.value.find((each) => each.id === id);
 }
 
+/** The first of its models that is done: the one that is saved. */
+export function firstDone(entry: Entry): string | undefined {
+  return entry.models.find((model) => entry.results[model]);
+}
+
+/** What is in effect: white balance that nobody chose is what suits the result that is saved. */
+export function controlsOf(entry: Entry): Controls {
+  const balance = entry.results[firstDone(entry) ?? ""]?.balance ?? 0;
+  return { ...entry.controls, white_balance: entry.controls.white_balance ?? balance };
+}
+
 const VIDEO = /\.(mkv|mov|mp4|m4v|webm|avi)$/i;
 
 /** Takes files in; they wait. Where the browser keeps nothing (private windows), memory does. */
@@ -71,7 +83,7 @@ export function add(given: Iterable<File>, modelsFor: (video: boolean) => string
       id, name: file.name || "photo.png", type: file.type, size: file.size,
       video,
       added: Date.now() + i / 1000, state: "waiting", step: null, progress: null, error: "",
-      models: modelsFor(video), strength: 1, controls: AS_MODEL, results: {}, width: 0, height: 0, format: "", lost: [], notes: [], preview: null,
+      models: modelsFor(video), strength: 1, controls: NO_WISHES, results: {}, width: 0, height: 0, format: "", lost: [], notes: [], preview: null,
     };
   });
   entries.value = [...entries.value, ...added];
@@ -110,7 +122,7 @@ export async function bringBack(): Promise<void> {
   for (const { entry, file } of kept) files.set(entry.id, file);
   const back = kept.map(({ entry }): Entry => ({
     ...entry,
-    controls: entry.controls ?? AS_MODEL, // earlier versions of the page had neither
+    controls: entry.controls ?? NO_WISHES, // earlier versions of the page had neither
     notes: entry.notes ?? [],
     ...(entry.state === "working" ? { state: "waiting", step: null, progress: null } : {}),
   }));

@@ -28,12 +28,15 @@ export async function clear(entry: Entry, model: string, signal: AbortSignal): P
   const hazy = transfer(analysis, [analysis.data.buffer]);
   const { picture, device } = await until(signal, networks().run(model, hazy, base(), config.value.webgpu));
   update(entry.id, { step: "fitting" });
-  const { field, preview } = await until(signal, pictures().fit(file, longSide, picture, AS_MODEL));
+  const { field, preview, balance } = await until(signal, pictures().fit(file, longSide, picture, AS_MODEL));
   hold(restoredPictures, keyOf(entry.id, model), picture);
   hold(fields, keyOf(entry.id, model, AS_MODEL), field);
   void session.keepRestored(entry.id, model, picture).catch(() => undefined);
   update(entry.id, { preview });
-  return { place: "browser", seconds: (performance.now() - started) / 1000, device };
+  if (balance && entry.controls.white_balance === null) {
+    await until(signal, fieldOf(entry, model, { ...entry.controls, white_balance: balance })); // what will be shown
+  }
+  return { place: "browser", seconds: (performance.now() - started) / 1000, device, balance };
 }
 
 /** The field of a photo as `controls` want it, made anew if it must be. */

@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { downloadZip } from "client-zip";
-import { entries, fileOf, type Entry } from "./entries";
+import { controlsOf, entries, fileOf, firstDone, type Entry } from "./entries";
 import { SUFFIXES, TYPES, type Format } from "./formats/photo";
 import { fieldOf } from "./fields";
 import * as server from "./server";
@@ -14,12 +14,13 @@ export const saving = signal<string | null>(null);
 
 /** The restored file at full size, by the first of its models that is done. */
 export async function fileOfResult(entry: Entry, model = firstDone(entry)): Promise<File> {
+  if (!model) throw new Error("not cleared yet");
   const result = entry.results[model]!;
   if (result.place === "server") {
     const blob = await server.result(entry, model);
     return new File([blob], result.resultName ?? entry.name, { type: blob.type });
   }
-  const field = await fieldOf(entry, model, entry.controls);
+  const field = await fieldOf(entry, model, controlsOf(entry));
   const bytes = await pictures().save(fileOf(entry.id), field, entry.strength);
   const format = entry.format as Format;
   return new File([bytes], resultName(entry.name, SUFFIXES[format]), { type: TYPES[format] });
@@ -60,12 +61,6 @@ async function* results(): AsyncGenerator<{ name: string; input: File; lastModif
     names.add(name);
     yield { name, input, lastModified: new Date() };
   }
-}
-
-function firstDone(entry: Entry): string {
-  const model = entry.models.find((each) => entry.results[each]);
-  if (!model) throw new Error("not cleared yet");
-  return model;
 }
 
 async function during(what: string, task: () => Promise<unknown>): Promise<void> {

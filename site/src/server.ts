@@ -1,7 +1,7 @@
 /** unhaze serve behind the page: photos and videos go there and come back restored. */
 
 import { signal } from "@preact/signals";
-import { fileOf, find, update, type Entry, type Result } from "./entries";
+import { controlsOf, fileOf, find, update, type Entry, type Result } from "./entries";
 import type { Places } from "./restore/controlling";
 import { pictures } from "./workers";
 
@@ -16,6 +16,7 @@ interface PhotoResponse {
   height: number;
   seconds: number;
   model: string;
+  white_balance: number;
   result_name: string;
 }
 
@@ -57,7 +58,8 @@ async function restorePhoto(entry: Entry, model: string, signal: AbortSignal): P
   const preview = await (await ask(`v1/photos/${response.id}/preview?side=restored&size=256`, signal)).blob();
   update(entry.id, { width: response.width, height: response.height, preview });
   return {
-    place: "server", seconds: response.seconds, device: response.model, remote: response.id, resultName: response.result_name,
+    place: "server", seconds: response.seconds, device: response.model, balance: response.white_balance,
+    remote: response.id, resultName: response.result_name,
   };
 }
 
@@ -96,12 +98,12 @@ export async function result(entry: Entry, model: string): Promise<Blob> {
   const rest = entry.video ? "/result" : `/result?${new URLSearchParams(wishesOf(entry))}`;
   const response = await askOf(entry, model, rest);
   const notes = ["Unhaze-Lost", "Unhaze-Notes"].map((name) => response.headers.get(name)).filter((note) => note !== null);
-  if (notes.length > 0) update(entry.id, { notes });
+  if (!entry.video) update(entry.id, { notes });
   return response.blob();
 }
 
 function wishesOf(entry: Entry): Record<string, string> {
-  const wishes = Object.entries({ strength: entry.strength, ...entry.controls });
+  const wishes = Object.entries({ strength: entry.strength, ...controlsOf(entry) });
   return Object.fromEntries(wishes.map(([name, value]) => [name, String(value)]));
 }
 

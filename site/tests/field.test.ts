@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import { analysisPicture } from "../src/restore/analysis";
-import { controlled, type Controls } from "../src/restore/controlling";
+import { controlled, darkest, keepsCast, type Controls } from "../src/restore/controlling";
 import { applyField, fitField } from "../src/restore/field";
 import { golden, largestDifference, picture, unpacked } from "./golden";
 
@@ -42,6 +42,19 @@ test.each(choices)("a picture with $controls is the golden one", ({ each, contro
   const expected = floats((each.controlled as unknown[])[i]).data;
   expect(largestDifference(found.data, expected)).toBeLessThan(2e-4);
   expect(largestDifference(found.data, restored.data)).toBeGreaterThan(0.03); // it did something
+});
+
+test.each(golden.cast!.map((each, i) => [i, each] as const))("the colour of haze %i is told as Python tells it", (_, each) => {
+  const hazy = floats(each.hazy);
+  const [found, expected] = [darkest(hazy), floats(each.darkest)];
+  expect([found.width, found.height]).toEqual([expected.width, expected.height]);
+  expect(largestDifference(found.data, expected.data)).toBeLessThan(1e-6);
+  expect(keepsCast(hazy, floats(each.restored))).toBe(each.surely);
+});
+
+test("the colour of haze is no cast where the model has removed it", () => {
+  const [dusty, , , grey] = golden.cast!;
+  expect(keepsCast(floats(dusty!.hazy), floats(grey!.restored))).toBe(false);
 });
 
 test("strength 0 changes nothing", () => {

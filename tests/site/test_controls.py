@@ -76,6 +76,45 @@ def test_screen_and_download_are_what_python_makes(page, name):
     assert distance(page, restorer.restore(photo.read(content))) < 1
 
 
+def test_the_cast_of_dust_goes_by_itself_and_stays_on_request(open_page):
+    page = open_page()
+    dust = 0.4 * landscape() + 0.6 * 255 * np.array((0.9, 0.72, 0.48))
+    dusty, grey = encoded(".png", np.rint(dust).astype(np.uint8)), PHOTOS["p3.png"]()
+    choose(page, given("dusty.png", dusty), given("grey.png", grey))
+    expect(page.locator("#list .state")).to_have_text(["cleared"] * 2)
+    wait_until_shown(page)
+    unfold(page)
+    note, balance = page.locator("#cast-removed"), page.locator("#white-balance-shown")
+    expect(note).to_be_visible()
+    expect(balance).to_have_text("100%")
+    alone = dehaze(dusty, model="photo-fast")
+    assert likeness(save(page)[1], alone) >= 45
+    assert distance(page, photo.read(alone)) < 1
+    set_controls(page, white_balance=0)
+    expect(note).to_have_count(0)
+    page.wait_for_timeout(300)
+    page.reload()
+    wait_until_shown(page)
+    expect(balance).to_have_text("0%")
+    kept = dehaze(dusty, model="photo-fast", white_balance=0)
+    assert likeness(save(page)[1], kept) >= 45 > likeness(kept, alone) + 20
+    page.click("#reset")
+    expect(balance).to_have_text("100%")
+    page.click("#list li:nth-child(2) .file")
+    expect(balance).to_have_text("0%")
+    expect(note).to_have_count(0)
+    set_controls(page, lift_shadows=0.5)
+    page.click("#same-for-all")  # white balance is still each photo's own
+    page.click("#list li:nth-child(1) .file")
+    expect(page.locator("#lift-shadows-shown")).to_have_text("50%")
+    expect(balance).to_have_text("100%")
+    expect(note).to_be_visible()
+
+
+def likeness(one: bytes, other: bytes) -> float:
+    return psnr(*(to_float(photo.read(each).pixels) for each in (one, other)))
+
+
 def test_a_move_of_a_control_mixes_what_was_seen(open_page):
     """No network runs, no texture is sent, the photo is not sampled again; then it is exact."""
     page = open_page()

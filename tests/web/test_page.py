@@ -80,6 +80,33 @@ def test_drop_blend_and_download_what_the_api_answers(open_page, page_server):
         assert saved == answer.content
 
 
+def test_the_cast_of_dust_goes_by_itself_and_stays_on_request(open_page, page_server):
+    dust = 0.4 * photo.read(hazy_photo(".png", size=(300, 400))).pixels
+    dust += 0.6 * 255 * np.array((0.9, 0.72, 0.48))
+    hazy = photo.encode(photo.Photo(np.rint(dust).astype(np.uint8)), ".png")
+    page = open_page()
+    choose(page, dust__png=hazy)
+    wait_for_picture(page)
+    expect(page.locator("#cast-removed")).to_be_visible()
+    without = mean_colour(page, 0.6, 0.9)
+    _, balanced = press_and_save(page, "#download")
+    page.click("#more-controls summary")
+    expect(page.locator("#white-balance-shown")).to_have_text("100%")
+    set_range(page.locator("#white-balance"), 0)
+    expect(page.locator("#cast-removed")).to_have_count(0)
+    stays = mean_colour(page, 0.6, 0.9)
+    assert stays[0] - stays[2] > without[0] - without[2] + 10
+    _, kept = press_and_save(page, "#download")
+    expect(page.locator(".note")).to_contain_text("stays unless")
+    page.click("#reset")
+    assert press_and_save(page, "#download")[1] == balanced
+    expect(page.locator(".note")).to_have_count(0)
+    for wishes, saved in (({}, balanced), ({"white_balance": 0}, kept)):
+        query = {"analysis": 256, "model": "photo"} | wishes
+        answer = httpx2.post(f"{page_server.url}/v1/dehaze", content=hazy, params=query, timeout=30)
+        assert saved == answer.content
+
+
 def test_the_border_follows_mouse_and_keys(open_page):
     page = open_page()
     choose(page, a__jpg=hazy_photo(size=(300, 400)))

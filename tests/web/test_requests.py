@@ -209,6 +209,7 @@ def test_what_becomes_of_a_cast_has_a_header_of_its_own(client):
     hazy = photo.encode(photo.Photo(np.rint(dust * 65535).astype(np.uint16)), ".png")
     params = {"model": "photo-fast", "format": "jpg"}
     entry = client.post("/v1/photos", content=hazy, params={"model": "photo-fast"}).json()
+    assert entry["white_balance"] == 1
     kept = f"/v1/photos/{entry['id']}/result"
     answers = {
         "removed": client.post("/v1/dehaze", content=hazy, params=params),

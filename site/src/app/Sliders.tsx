@@ -1,10 +1,10 @@
 /** Strength, and what a person may want otherwise than the model: live, or for a video when let go. */
 
 import { signal } from "@preact/signals";
-import { entries, update, type Entry } from "../entries";
+import { controlsOf, entries, update, type Entry } from "../entries";
 import { number, t } from "../i18n";
 import { reclear } from "../queue";
-import { AS_MODEL, CONTROLS, isAlike } from "../restore/controlling";
+import { CONTROLS, NO_WISHES, isAlike } from "../restore/controlling";
 import { remember, remembered } from "../settings";
 
 /** Whether the controls beside strength are unfolded. */
@@ -12,6 +12,7 @@ export const unfolded = signal(remembered("controls") === "open");
 
 export function Sliders({ entry }: { entry: Entry }) {
   const { strength, controls } = entry;
+  const inEffect = controlsOf(entry);
   const others = entries.value.filter((each) => !each.video && !(each.strength === strength && isAlike(each.controls, controls)));
   const change = (wishes: Partial<Entry>, isDone: boolean) => {
     update(entry.id, wishes);
@@ -27,14 +28,15 @@ export function Sliders({ entry }: { entry: Entry }) {
       <summary>{t("moreControls")}</summary>
       {CONTROLS.map((name) => (
         <Slider
-          key={name} id={name.replace("_", "-")} name={t(name)} value={controls[name]}
+          key={name} id={name.replace("_", "-")} name={t(name)} value={inEffect[name]}
           change={(value, isDone) => change({ controls: { ...controls, [name]: value } }, isDone)}
         />
       ))}
-      {!isAlike(controls, AS_MODEL) && (
-        <button id="reset" type="button" class="plain" onClick={() => change({ controls: AS_MODEL }, true)}>{t("reset")}</button>
+      {!isAlike(controls, NO_WISHES) && (
+        <button id="reset" type="button" class="plain" onClick={() => change({ controls: NO_WISHES }, true)}>{t("reset")}</button>
       )}
     </details>
+    {controls.white_balance === null && inEffect.white_balance > 0 && <p id="cast-removed" class="quiet">{t("castRemoved")}</p>}
     {!entry.video && others.length > 0 && (
       <button id="same-for-all" type="button" class="plain" onClick={() => others.forEach((each) => update(each.id, { strength, controls }))}>
         {t("sameForAll")}

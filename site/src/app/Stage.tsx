@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { effect } from "@preact/signals";
-import { shown, type Entry } from "../entries";
+import { controlsOf, shown, type Entry } from "../entries";
 import { t } from "../i18n";
 import { message } from "../taking";
 import { AS_MODEL, isAlike } from "../restore/controlling";
@@ -50,7 +50,7 @@ function Panes({ entry }: { entry: Entry }) {
     const stopFollowing = follow(stage.current!, GAP, () => shown.value?.models.length ?? 1);
     const stopDrawing = effect(() => {
       const now = shown.value;
-      if (now) made.draw({ view: looking.value, strength: now.strength, controls: now.controls, split: split.value / 100, layers: now.models, gap: GAP });
+      if (now) made.draw({ view: looking.value, strength: now.strength, controls: controlsOf(now), split: split.value / 100, layers: now.models, gap: GAP });
     });
     return () => (stopDrawing(), stopFollowing(), made.end());
   }, []);
@@ -88,8 +88,9 @@ function Panes({ entry }: { entry: Entry }) {
     return () => void (isCurrent = false);
   }, [entry.id, results, count, losses]);
 
-  const wishes = Object.values(entry.controls).join();
-  const isControlled = unfolded.value || !isAlike(entry.controls, AS_MODEL);
+  const controls = controlsOf(entry);
+  const wishes = Object.values(controls).join();
+  const isControlled = unfolded.value || !isAlike(controls, AS_MODEL);
   useEffect(() => {
     if (!isReady || !isControlled) return;
     const resting = setTimeout(() => {

@@ -1,6 +1,7 @@
 /**
  * Protects skies, lifts shadows and balances white, in the small restored picture, before the field is
- * fitted: the same as src/unhaze/restore/controlling.py.
+ * fitted, and tells whether it has a cast that the last would remove: the same as
+ * src/unhaze/restore/controlling.py.
  */
 
 import { roundEven } from "./analysis";
@@ -17,7 +18,14 @@ export interface Controls {
 export const AS_MODEL: Controls = { protect_sky: 0, lift_shadows: 0, white_balance: 0 };
 export const CONTROLS = Object.keys(AS_MODEL) as (keyof Controls)[];
 
-export function isAlike(one: Controls, other: Controls): boolean {
+/** What a person chose. `white_balance`: null until then, which takes the cast of dust and smoke away. */
+export interface Wishes extends Omit<Controls, "white_balance"> {
+  white_balance: number | null;
+}
+
+export const NO_WISHES: Wishes = { ...AS_MODEL, white_balance: null };
+
+export function isAlike(one: Wishes, other: Wishes): boolean {
   return CONTROLS.every((name) => one[name] === other[name]);
 }
 
@@ -30,6 +38,10 @@ export const LIFT = 2; // how much is added to a gain of 1
 const [AROUND, EVEN] = [0.02, 0.01] as const; // radius (share of the longer side), variance of one shadow
 const FURTHEST = 2; // gain of a channel
 const WHITE = 0.97; // least channel from which on a place is white
+const BLOCKS = 10; // along the longer side, each with a shadow whose colour is that of the haze
+const SURE = 0.31; // luma of these shadows from which on no warm room behind light haze has them
+const DUSTY = [1.06, 1.3] as const; // red over green and over blue from which on haze is dust or smoke
+const COLOURED = 1.15; // red over blue of a cast that is seen
 
 /** What the controls go by: (height, width) in [0, 1], and the colour of the light. */
 export interface Places {
@@ -159,6 +171,45 @@ function castOf({ data }: FloatPicture): number[] {
   // The picture stays as light as it is.
   const light = means.reduce((sum, each, i) => sum + each / cast[i]!, 0) / Math.max(means[0]! + means[1]! + means[2]!, 1e-6);
   return cast.map((each) => each * (light || 1));
+}
+
+/**
+ * Whether the haze surely has the colour of dust or smoke, and what the model made of it a cast of that
+ * colour; both in sRGB.
+ */
+export function keepsCast(hazy: FloatPicture, restored: FloatPicture): boolean {
+  const { width, height, data } = darkest(hazy);
+  const veil = [0, 0, 0];
+  for (let i = 0; i < data.length; i++) veil[i % 3]! += data[i]! / (width * height);
+  const [red, green, blue] = veil as [number, number, number];
+  const luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue;
+  if (luma < SURE || red < DUSTY[0] * green || red < DUSTY[1] * blue) return false;
+  const cast = castOf(restored);
+  return cast[0]! > COLOURED * cast[2]!;
+}
+
+/** The least value of each channel in blocks, of cells of GRID, which average noise. */
+export function darkest(hazy: FloatPicture): FloatPicture {
+  return pooled(pooled(hazy, GRID, true), BLOCKS, false);
+}
+
+/** The mean, or the least, of each channel in squares, so many along the longer side; what is left over is left out. */
+function pooled({ width, height, data }: FloatPicture, parts: number, isMean: boolean): FloatPicture {
+  const side = Math.max(1, roundEven(Math.max(width, height) / parts));
+  const [across, down] = [Math.min(side, width), Math.min(side, height)];
+  const [columns, rows] = [Math.floor(width / across), Math.floor(height / down)];
+  const result = new Float32Array(3 * columns * rows).fill(isMean ? 0 : Infinity);
+  for (let row = 0; row < rows * down; row++) {
+    const square = Math.floor(row / down) * columns;
+    for (let column = 0, from = 3 * row * width; column < columns * across; column++) {
+      const at = 3 * (square + Math.floor(column / across));
+      for (let channel = at; channel < at + 3; channel++, from++) {
+        const value = data[from]!;
+        result[channel] = isMean ? result[channel]! + value / (across * down) : Math.min(result[channel]!, value);
+      }
+    }
+  }
+  return { width: columns, height: rows, data: result };
 }
 
 function lumaOf(data: Float32Array): Float32Array {

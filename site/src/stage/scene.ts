@@ -1,6 +1,6 @@
 /** What lies on the stage: fetches photo and fields for the renderer, and draws once a frame. */
 
-import { fileOf, find, type Entry } from "../entries";
+import { controlsOf, fileOf, find, type Entry } from "../entries";
 import { modelInfo } from "../models";
 import { fieldOf, placesOf } from "../fields";
 import { AS_MODEL, isAlike } from "../restore/controlling";
@@ -63,6 +63,7 @@ export class Scene {
       this.shows.set(model, result);
       this.guided.delete(model);
     }
+    if (!isAlike(controlsOf(entry), AS_MODEL)) await this.fetchControls(entry);
     return this.size;
   }
 
@@ -74,6 +75,7 @@ export class Scene {
   }
 
   private async fetchControls(entry: Entry): Promise<void> {
+    const controls = controlsOf(entry);
     const there = entry.models.filter((model) => this.id === entry.id && this.shows.get(model) === entry.results[model]);
     for (const model of there) {
       const result = entry.results[model];
@@ -84,9 +86,9 @@ export class Scene {
         this.guided.set(model, result);
         this.again();
       }
-      const now = find(entry.id)?.controls; // it may have been moved on while others had their turn
-      if (!isHere || !now || !isAlike(now, entry.controls) || isAlike(now, AS_MODEL)) continue;
-      this.renderer.refine(model, entry.controls, await fieldOf(entry, model, entry.controls));
+      const now = find(entry.id); // it may have been moved on while others had their turn
+      if (!isHere || !now || !isAlike(controlsOf(now), controls) || isAlike(controls, AS_MODEL)) continue;
+      this.renderer.refine(model, controls, await fieldOf(entry, model, controls));
       this.again();
     }
   }

@@ -5,7 +5,7 @@ import { place } from "../formats/codecs";
 import { Colours } from "../formats/colours";
 import { readPhoto, writePhoto, type Read, type Traits } from "../formats/photo";
 import { analysisPicture } from "../restore/analysis";
-import { controlled, placesOf, type Controls, type Places } from "../restore/controlling";
+import { controlled, keepsCast, placesOf, type Controls, type Places } from "../restore/controlling";
 import { applyField, applySmall, fitField, type Field, type FloatPicture, type Picture } from "../restore/field";
 import { asStored, upright } from "../restore/turning";
 
@@ -15,6 +15,13 @@ export interface Shown {
   traits: Traits;
   /** A cube of 33 steps a side, own colours -> sRGB, for photos with a profile; see `Colours`. */
   table: Uint8Array | null;
+}
+
+/** `balance`: the white balance that suits the result; of use where `controls` had none. */
+export interface Fitted {
+  field: Field;
+  preview: Blob;
+  balance: number;
 }
 
 /** What goes to the network: upright, sRGB, in [0, 1]. */
@@ -48,16 +55,17 @@ const worker = {
   },
 
   /** The field, as the rows of the file are stored, from what the network made of `look`; and a thumbnail. */
-  async fit(file: Blob, longSide: number, restored: FloatPicture, controls: Controls): Promise<{ field: Field; preview: Blob }> {
+  async fit(file: Blob, longSide: number, restored: FloatPicture, controls: Controls): Promise<Fitted> {
     const { traits, picture } = await opened(file);
     const { own, seen, colours } = await analysis(picture, traits, longSide);
-    const clear = asStored(controlled(upright(seen, traits.orientation), restored, controls), traits.orientation);
+    const hazy = upright(seen, traits.orientation);
+    const clear = asStored(controlled(hazy, restored, controls), traits.orientation);
     const result = colours ? colours.fromSrgb(clear, seen.data, own.data) : clear;
     const field = fitField(own, result, traits.grey);
     const small = applySmall(field, own);
-    const shown = colours ? { ...small, data: colours.toSrgb(small.data) } : small;
-    const preview = await previewOf(upright(shown, traits.orientation));
-    return transfer({ field, preview }, [field.gains.buffer, field.offsets.buffer]);
+    const shown = upright(colours ? { ...small, data: colours.toSrgb(small.data) } : small, traits.orientation);
+    const preview = await previewOf(shown);
+    return transfer({ field, preview, balance: Number(keepsCast(hazy, shown)) }, [field.gains.buffer, field.offsets.buffer]);
   },
 
   /** What controls go by, upright. */

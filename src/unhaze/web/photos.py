@@ -45,6 +45,7 @@ class PhotoEntry:
     """A photo that a model has analysed in `seconds`; results are then fast.
 
     result_name: name of the restored file. bytes: space that it takes on the server.
+    white_balance: that suits it: 1 if its haze has the colour of dust or smoke, otherwise 0.
     """
 
     id: str
@@ -55,6 +56,7 @@ class PhotoEntry:
     bytes: int
     model: str
     seconds: float
+    white_balance: float
 
 
 @router.post(
@@ -88,6 +90,7 @@ def entry(item: Kept) -> PhotoEntry:
         bytes=size_of(item.folder),
         model=item.model,
         seconds=item.seconds,
+        white_balance=item.white_balance,
     )
 
 

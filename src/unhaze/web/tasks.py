@@ -19,6 +19,7 @@ from unhaze.outputs import AS_MODEL, SAME, Controls, Notes, Output, noted
 from unhaze.photo.picture import ICC
 from unhaze.photo.savers import SAVERS
 from unhaze.restore.analysis import analysis_image
+from unhaze.restore.controlling import SURE, keeps_cast
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.field import apply_field
 from unhaze.restore.models import FRAME_ANALYSIS
@@ -91,7 +92,8 @@ def look(models: Models, item: Kept, model: str) -> dict[str, Any]:
         seen = restorer.look(opened)
     np.savez(item.folder / "preview.npz", hazy=seen.hazy, maps=seen.maps)
     name = restorer.name_for(facts["height"], facts["width"])
-    facts |= {"model": name, "seconds": time.perf_counter() - started}
+    balance = float(keeps_cast(seen.hazy, seen.restored, SURE))
+    facts |= {"model": name, "seconds": time.perf_counter() - started, "white_balance": balance}
     return facts | {"notes": Notes(remarks=notes.remarks)}
 
 

@@ -30,9 +30,9 @@ class Kept:
     """One photo, video or request. `folder` holds its files, `name` is the client's name for it.
 
     client: its owner. state: waiting, running, done or failed; waiting and running items are not
-    removed. suffix: of the result. notes: on the result. done, frames:
-    progress of a video, and the total if known. used: time of the last use; asked: when its client
-    last requested it.
+    removed. suffix: of the result. notes: on the result. white_balance: that suits a photo. done,
+    frames: progress of a video, and the total if known. used: time of the last use; asked: when its
+    client last requested it.
     """
 
     id: str
@@ -43,6 +43,7 @@ class Kept:
     model: str = ""
     suffix: str = ""
     notes: Notes = field(default_factory=Notes)
+    white_balance: float = 0.0
     width: int = 0
     height: int = 0
     seconds: float = 0.0
