@@ -74,7 +74,7 @@ def test_a_lift_gives_back_the_luminance_that_haze_took():
 
 def test_brightening_is_for_hazy_photos_only():
     """Not for white airlight, as in drawn indoor haze, and not where there is little haze."""
-    clearing = Clearing(guided=2, brighten=0.5)
+    clearing = Clearing(guided=2, brighten=0.4)
     cells = 0.4 + 0.2 * torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
 
     def lift(through: float, light: float) -> float:
@@ -83,7 +83,21 @@ def test_brightening_is_for_hazy_photos_only():
 
     dense = lift(0.6, 0.8)
     restored = 0.8 + (cells - 0.8) / 0.6
-    assert dense == pytest.approx(0.5 * float(lift_to(cells, restored)))
+    assert dense == pytest.approx(0.4 * float(lift_to(cells, restored)))
     assert 0 < lift(0.8, 0.8) < dense
     assert lift(0.97, 0.8) == 0 and lift(0.6, 1.0) == 0
     assert Clearing(guided=2)(torch.ones(1, 1, 16, 16), cells, cells, cells[..., :1, :1])[3] is None
+
+
+def test_brightening_clips_nothing_that_the_toe_kept():
+    """However far over white a restored value is, and next to white."""
+    net = create_net("quarter", width=4, guided=2, one_airlight=True, toe=0.065, brighten=1.0)
+    told, airlight = torch.full((1, 1, 16, 16), 0.3), torch.full((1, 3, 1, 1), 0.7)
+    hazy = torch.full((1, 3, 64, 64), 254 / 255)
+    dark = torch.full((1, 3, 16, 16), 0.6)
+    lift = Clearing(guided=2, brighten=1.0)(told, dark, hazy, airlight)[3]
+    assert lift > 0.4
+    net.haze = lambda _: (torch.full_like(hazy, 20.0), torch.zeros_like(hazy), 1.0, lift)
+    with torch.no_grad():
+        assert (255 * net(hazy)).round().max() < 255
+        assert (255 * net(0.9 * hazy)).round().max() < 255

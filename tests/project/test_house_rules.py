@@ -22,6 +22,7 @@ BASES |= {
 BASES_ONCE = {
     "src/unhaze/methods/muon.py": {"torch.optim.Optimizer"},
     "src/unhaze/nets/deform_conv.py": {"ctypes.Structure"},
+    "src/unhaze/cli/places.py": {"click.Path"},
     "src/unhaze/restore/field.py": {"ctypes.Structure"},
     "src/unhaze/restore/native.py": {"Model"},  # a protocol
     "src/unhaze/web/parameters.py": {"BaseModel", "Asked"},  # for type checkers only

@@ -24,6 +24,7 @@ BURNT = (
 BLACK = 6 / 255  # of the largest channel: a row or column that is nowhere lighter is a bar
 DENSE, MOST = 0.35, 2.0  # mean of 1 - t at which `far` holds; largest multiple of `far` - 1
 HAZY = (0.05, 0.3)  # mean of 1 - t up to which a picture is clear, and from which on surely hazy
+LARGEST_LIFT = 0.49  # with more, 254 of 255 becomes 255
 INDOORS = (0.94, 0.98)  # luma of airlight from which on, and from which on fully, it is indoors
 AROUND = (4, 1)  # radii, in groups of 4 x 4 cells, of the windows from which gaps are filled
 NEXT = 1
@@ -116,6 +117,7 @@ class Clearing:
         if self.brighten:
             where = self.brighten * (1 - indoors) * ramp(haze, *HAZY)
             lift = where * lift_to(cells, airlight + (cells - airlight) / told)
+            lift = lift.clamp(max=LARGEST_LIFT)
         means = window_means(torch.cat((told, luma**2, luma * told), 1), self.guided)
         told_mean, squares, products = means.split(1, dim=1)
         variance = (squares - luma_mean**2).clamp(min=0.0)
@@ -129,10 +131,11 @@ class Clearing:
         effect = done.mean((-2, -1), keepdim=True)
         if not self.fine:
             return gain, (1 - gain) * airlight, effect, lift
-        lines = details(cells if unfilled is None else unfilled, self.fine)
-        around, shares = enlarged(lines, fold).split((3, 1), dim=1)
-        offset = (gain - 1) * ((1 - shares) * around - airlight)
-        return 1 + shares * (gain - 1), offset, effect, lift
+        around, shares = details(cells if unfilled is None else unfilled, self.fine)
+        lines = torch.cat(((1 - shares) * around - airlight, shares), 1)
+        offset, shares = enlarged(lines, fold).split((3, 1), dim=1)
+        more = gain - 1
+        return 1 + shares * more, offset * more, effect, lift
 
 
 def by_dark_channel(dark: Tensor) -> Tensor:
@@ -145,14 +148,14 @@ def by_dark_channel(dark: Tensor) -> Tensor:
     return (1 - OMEGA * veil).clamp(min=LEAST)
 
 
-def details(cells: Tensor, fine: float) -> Tensor:
-    """Returns the mean colours around each cell, and how much of a gain its details, which differ
-    from that, may have (B,4,h,w): half where the contrast of the cells (B,3,h,w) is `fine`.
+def details(cells: Tensor, fine: float) -> tuple[Tensor, Tensor]:
+    """Returns the mean colours around each cell (B,3,h,w), and how much of a gain its details,
+    which differ from that, may have (B,1,h,w): half where the contrast of the cells is `fine`.
     """
     means = window_means(torch.cat((cells, luma_of(cells) ** 2), 1), DETAIL)
     around, squares = means.split((3, 1), dim=1)
     variance = (squares - luma_of(around) ** 2).clamp(min=0.0)
-    return torch.cat((around, window_means(variance / (variance + fine**2), DETAIL)), 1)
+    return around, window_means(variance / (variance + fine**2), DETAIL)
 
 
 def without_blind_spots(picture: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,13 +204,13 @@ def ramp(values: Tensor, start: float, end: float) -> Tensor:
     return ((values - start) / (end - start)).clamp(0.0, 1.0)
 
 
-def bent(restored: Tensor, hazy: Tensor, toe: float) -> Tensor:
+def bent(restored: Tensor, hazy: Tensor, toe: float, least: float = -1.0) -> Tensor:
     """Returns `restored`, of any shape, with values below `toe` on a hyperbola that approaches 0.
 
     Value and slope are continuous at `toe`; no value becomes larger than in `hazy`. With a toe of
-    12/255, values of 1/255 or more do not become 0 in 8 bits.
+    12/255, values of 1/255 or more do not become 0 in 8 bits. Values below `least` become as this.
     """
-    above = toe**2 / (2 * toe - restored.clamp(-1.0, toe))
+    above = toe**2 / (2 * toe - restored.clamp(least, toe))
     return torch.maximum(restored, torch.minimum(hazy, above))
 
 

@@ -25,6 +25,8 @@ from unhaze.nets.clearing import (
     without_blind_spots,
 )
 
+DARKEST = -0.5  # bent to more than a level of 255, of which `lifted` leaves half at the white end
+
 
 class QuarterNet(nn.Module):
     """J = e (A + (I - A) / t): Koschmieder's law solved for J, with an exposure correction e.
@@ -106,11 +108,7 @@ class QuarterNet(nn.Module):
         self.from_half = nn.Conv2d(half, width, 1)
         self.up1 = residual_blocks(width, blocks[0])
         self.leave = nn.Conv2d(width, fold**2, 3, padding=1, padding_mode=BORDER)
-        # Start near "little haze, bright airlight" and not in the middle of everything.
-        nn.init.constant_(bias_of(self.leave), -2.0)
-        nn.init.constant_(bias_of(airlight), 2.0)
-        nn.init.zeros_(exposure.weight)
-        nn.init.zeros_(bias_of(exposure))
+        start_with_little_haze(self.leave, airlight, exposure)
 
     def forward(self, hazy: Tensor) -> Tensor:
         height, width = hazy.shape[-2:]
@@ -120,8 +118,8 @@ class QuarterNet(nn.Module):
         if self.strength != 1:
             restored = hazy + self.strength * (restored - hazy)
         if self.toe:
-            restored = bent(restored, hazy, self.toe)
-            restored = 1 - bent(1 - restored, 1 - hazy, self.toe)
+            restored = bent(restored, hazy, self.toe, DARKEST)
+            restored = 1 - bent(1 - restored, 1 - hazy, self.toe, DARKEST)
         return restored if lift is None else lifted(restored.clamp(0.0, 1.0), lift)
 
     def haze(self, padded: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
@@ -158,6 +156,14 @@ class QuarterNet(nn.Module):
             return gain, offset, 1 + done * (exposure - 1), lift
         gain = functional.pixel_shuffle(gain, self.fold)
         return gain, (1 - gain) * airlight, exposure, None
+
+
+def start_with_little_haze(gain: nn.Conv2d, airlight: nn.Conv2d, exposure: nn.Conv2d) -> None:
+    """Sets the last layers to that, a bright airlight and no exposure, instead of the middle."""
+    nn.init.constant_(bias_of(gain), -2.0)
+    nn.init.constant_(bias_of(airlight), 2.0)
+    nn.init.zeros_(exposure.weight)
+    nn.init.zeros_(bias_of(exposure))
 
 
 def extended(image: Tensor, multiple: int) -> Tensor:
