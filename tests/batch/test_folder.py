@@ -9,7 +9,9 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.batch.runs import done_twice, lines_of, write_photos
 from tests.halving import files_in, is_halved
@@ -61,6 +63,19 @@ def test_a_folder_is_restored_resumed_and_made_again(unhaze, tmp_path: Path, hal
     assert others.stderr.count(b"was made with other settings; --overwrite replaces it") == 13
     last = json.loads(unhaze(*words, "--resume", "--overwrite").stdout)
     assert (last["done"], last["skipped"], last["failed"]) == (1, 12, 2)
+
+
+def test_what_is_done_without_being_asked_is_in_the_manifest(unhaze, tmp_path: Path):
+    (tmp_path / "hazy").mkdir()
+    ground = 40 + 50 * np.random.default_rng(0).random((96, 128, 1))
+    dust = 0.5 * ground + 0.5 * np.array([230, 184, 122])
+    Image.fromarray(np.rint(dust).astype(np.uint8)).save(tmp_path / "hazy" / "dust.png")
+    words = ["batch", tmp_path / "hazy", tmp_path / "clear", "--model", "photo-fast"]
+    done = unhaze(*words, "-v")
+    [line] = lines_of(tmp_path / "clear" / "unhaze-manifest.jsonl")
+    [note] = line["notes"]
+    assert "its cast was removed" in note
+    assert f"dust.png: {note}" in done.stderr.decode()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux only")

@@ -60,7 +60,8 @@ class Manifest:
         line |= {"why": outcome.why, "seconds": round(outcome.seconds, 4)}
         line |= {"megapixels": round(outcome.megapixels, 6), "model": outcome.model}
         line |= {"digest": digest, "size": job.mark.size, "stamp": job.mark.stamp}
-        self._write(line | {"worker": outcome.worker, "attempts": outcome.attempts})
+        line |= {"worker": outcome.worker, "attempts": outcome.attempts}
+        self._write(line | {"notes": outcome.notes})
         if self.store and time.monotonic() - self.copied > self._pause():
             self._copy(last=False)
         self.seconds += time.perf_counter() - start
