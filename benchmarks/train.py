@@ -155,7 +155,8 @@ def one_step(recipe: Any) -> Any:
     fabric = make_fabric(recipe)
     torch.set_float32_matmul_precision("highest" if "32" in recipe.hardware.precision else "high")
     torch.manual_seed(recipe.seed)
-    method, ema = build_method(recipe, fabric, create_net(recipe.net.name, **recipe.net.arguments))
+    net = create_net(recipe.net.name, **recipe.net.arguments)
+    method, ema, _ = build_method(recipe, fabric, net)
     batches = next(batches_from(recipe, fabric, create_data(recipe.data), 0))
 
     def step() -> None:

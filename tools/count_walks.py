@@ -62,7 +62,7 @@ def step(folder: Path) -> Trip:
     settings = [f"data.root={ROOT / 'samples' / 'tiny'}", "hardware.prefetch=0"]
     recipe = load_config(ROOT / "recipes" / "tiny_paired.toml", settings)
     fabric, net = make_fabric(recipe), create_net(recipe.net.name, **recipe.net.arguments)
-    method, _ = build_method(recipe, fabric, net)
+    method, *_ = build_method(recipe, fabric, net)
     batches = batches_from(recipe, fabric, create_data(recipe.data), 0)
     return lambda: method.step(next(batches), recipe.optimizer.lr)
 

@@ -32,7 +32,7 @@ def cases():
                 yield pytest.param(given, id=" ".join([*words, each.opts[-1]]))
 
 
-@pytest.mark.parametrize("given", cases())
+@pytest.mark.parametrize("given", list(cases()))
 def test_an_empty_name_is_not_this_folder(given, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main(given) == 2

@@ -110,7 +110,7 @@ def steps(folder: Path, monkeypatch, *settings: str) -> list[dict[str, Tensor]]:
     recipe = load_config(path, [OFFLINE, QUICK, *settings])
     torch.manual_seed(1)
     fabric = make_fabric(recipe)
-    method, _ = build_method(recipe, fabric, create_net("residual"))
+    method, *_ = build_method(recipe, fabric, create_net("residual"))
     batches = batches_from(recipe, fabric, create_data(recipe.data), 0)
     return [method.step(batch, 1e-3) for batch in batches]
 
@@ -141,7 +141,7 @@ def test_the_negative_is_the_picture_itself_and_not_what_a_network_makes_of_it(m
     module = sys.modules["unhaze.training"]
     monkeypatch.setattr(module, "create_loss", lambda name, **arguments: Spy())
     fabric = make_fabric(recipe)
-    method, _ = build_method(recipe, fabric, create_net("ffanet", **NETS["ffanet"].tiny))
+    method, *_ = build_method(recipe, fabric, create_net("ffanet", **NETS["ffanet"].tiny))
     clear, hazy = scene()
     method.step([PairedBatch(hazy, clear)], 1e-4)
     assert len(seen) == 2
