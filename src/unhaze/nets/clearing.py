@@ -141,8 +141,8 @@ class Clearing:
 def by_dark_channel(dark: Tensor) -> Tensor:
     """Returns t (B,1,h,w) in [LEAST,1) of the least channels of picture / airlight, same shape.
 
-    Differs from He et al.: the windows of the least values are those that contain a place, not
-    those around it (a morphological opening), so that no edge needs a matting.
+    Differs from He et al.: of the windows that contain a place, the one with the largest minimum
+    counts (a morphological opening), so that edges need no matting.
     """
     veil = largest_around(-largest_around(-dark, PATCH), PATCH)
     return (1 - OMEGA * veil).clamp(min=LEAST)
