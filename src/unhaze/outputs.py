@@ -176,6 +176,11 @@ class Controls:
             if not number or not 0 <= float(value) <= 1:
                 raise UnhazeError(f"{name} is {value!r}; expected 0 (none) to 1 (all of it)")
 
+    @property
+    def any_given(self) -> bool:
+        """Whether one of them is above 0."""
+        return any(asdict(self).values())
+
 
 AS_MODEL = Controls()
 

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -96,7 +96,7 @@ def given_in(context: click.Context) -> Given:
         root.setLevel(logging.ERROR)
     if given.native and given.analysis is not None:
         raise click.UsageError("--analysis and --native exclude each other")
-    if given.native and any(asdict(controls).values()):
+    if given.native and controls.any_given:
         said = ", ".join(map(option_name, CONTROLS))
         raise click.UsageError(f"{said} cannot be combined with --native")
     if not 0 <= given.strength <= 1:

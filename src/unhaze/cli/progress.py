@@ -45,10 +45,12 @@ class Reporter:
         given, done, source = self.given, outcome.state == "done", outcome.job.source
         if self.files and given.as_json:
             self.entries.append(entry(outcome, self.place))
-        notes = outcome.video.notes if outcome.video else ()  # those of photos are logged
-        if (self.files and not given.quiet) or given.verbose:
-            for note in notes if self.files else outcome.notes:
-                say(f"{source}: {note}")
+        if self.files:  # the notes of photos are logged
+            notes = outcome.video.notes if outcome.video and not given.quiet else ()
+        else:
+            notes = outcome.notes if given.verbose else ()
+        for note in notes:
+            say(f"{source}: {note}")
         if self.files and done and not given.as_json:
             click.echo(outcome.job.target)
         aloud = given.verbose or (self.files and not given.quiet)

@@ -49,8 +49,8 @@ class Clearing:
     scene is much darker than its haze. brighten: share of the lost luminance that `lifted` gives
     back; not indoors, and not in clear pictures. prior: weight of the dark channel prior (He, Sun
     and Tang, CVPR 2009) in surely hazy pictures, where it finds more haze than the network: the
-    network is cautious in the distance, and the prior wrong in clear pictures only. fine: contrast
-    of cells at which the gain of details is halved, so that the noise of skies and fog does not
+    network is cautious in the distance; the prior takes what is white for haze. fine: contrast of
+    cells at which the gain of details is halved, so that the noise of skies and fog does not
     grow as the contrast of what is seen through them; 0: it does.
     """
 

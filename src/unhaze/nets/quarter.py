@@ -45,8 +45,7 @@ class QuarterNet(nn.Module):
     `indoors`, `brighten`, `prior` and `fine` are its as well. one_airlight: A is one colour, its
     mean weighted by haze. exposed: False sets e to 1. toe: values of J within this of black or
     white, in [0,0.2], are compressed instead of clipped (`bent`). fill: the input is filled by
-    `without_blind_spots`.
-    None of these has weights.
+    `without_blind_spots`. None of these has weights.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -79,7 +79,7 @@ class Restorer:
         """Returns a Restorer with these controls and the same model. UnhazeError: `native`."""
         if controls == self.controls:
             return self
-        if self.native and any(asdict(controls).values()):
+        if self.native and controls.any_given:
             names = ", ".join(CONTROLS)
             raise UnhazeError(f"{names} cannot be combined with native; leave it out")
         other = copy(self)
