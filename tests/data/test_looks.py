@@ -139,21 +139,6 @@ def test_where_nothing_is_to_be_seen_nothing_is_cleared():
     assert spreads[0] == pytest.approx(spreads[1], rel=0.1)
 
 
-def test_where_the_dark_channel_finds_more_haze_more_is_cleared():
-    """In a surely hazy picture, and never less than the network finds."""
-    veiled = textured(0.7, contrast=0.1)  # dark channel 0.65 to 0.75 of a white airlight
-
-    def spread(settings: dict, told: float, light: float = 0.9) -> float:
-        return float(cleared(settings, veiled, told, light).std() / veiled.std())
-
-    assert spread({"prior": 1.0}, 0.95) == pytest.approx(spread({}, 0.95)), "a clear picture"
-    half, whole = spread({"prior": 0.5}, 0.6), spread({"prior": 1.0}, 0.6)
-    assert spread({}, 0.6) < 0.8 * half < 0.7 * whole
-    assert spread({"prior": 1.0}, 0.2) == pytest.approx(spread({}, 0.2), rel=0.02)
-    indoors = {"prior": 1.0, "indoors": 0.5}
-    assert spread(indoors, 0.6, 1.0) == pytest.approx(spread({"prior": 0.5}, 0.6, 1.0), rel=1e-4)
-
-
 def test_noise_in_what_is_flat_grows_less_than_contrast():
     """The colours of the surroundings become as they would without it."""
     noise = 0.02 * torch.rand(1, 1, 64, 64, generator=generator())

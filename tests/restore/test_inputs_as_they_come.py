@@ -100,6 +100,13 @@ def test_a_blown_sky_stays_blown_and_darkens_nothing(valley, model):
 
 
 @pytest.mark.parametrize("model", MODELS)
+def test_the_distance_of_a_landscape_opens(valley, model):
+    far = slice(50, 130)  # mountains and the end of the valley
+    restored = dehaze(valley, model=model)
+    assert restored[far].std() > 1.35 * valley[far].std()
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_night_stays_night(model):
     down, across = np.mgrid[:240, :320]
     night = np.full((240, 320, 3), 10.0)

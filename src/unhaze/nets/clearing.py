@@ -16,6 +16,11 @@ BORDER = "replicate"  # zeros draw a frame around flat skies
 EPSILON = 3e-3  # variance of luma (contrast of 14/255) under which t is the same on both sides
 LEAST = 0.04  # transmission
 OMEGA, PATCH = 0.95, 8  # of the dark channel: share of haze that it finds, radius in cells
+LEAST_BY_PRIOR = 0.15  # transmission
+CLEAREST, FARTHEST = 4, 16  # powers that give means the weights of the clearest and haziest places
+CLOSE, DENSEST = 3, 8  # radius in cells of its windows, and power: the densest haze of a picture
+FAR = (0.12, 0.2), (1.5, 2.1)  # densest haze, and that over the mean, of haze that is far away
+TOO_LIGHT = (0.04, 0.12)  # luma of airlight less that of the haziest places
 DETAIL = 4  # radius in cells of the windows of `fine`
 BURNT = (
     0.97,
@@ -47,9 +52,9 @@ class Clearing:
     everywhere. indoors: factor of far - 1, instead of the mean haze, and of keep and prior where
     the airlight is as white as in synthetic indoor haze, because there t is estimated well and the
     scene is much darker than its haze. brighten: share of the lost luminance that `lifted` gives
-    back; not indoors, and not in clear pictures. prior: weight of the dark channel prior (He, Sun
-    and Tang, CVPR 2009) in surely hazy pictures, where it finds more haze than the network: the
-    network is cautious in the distance; the prior takes what is white for haze. fine: contrast of
+    back; not indoors, and not in clear pictures. prior: weight of the dark channel prior in surely
+    hazy pictures (`with_dark_channel`): the network is cautious in the distance; the prior takes
+    what is white for haze; 0: never. fine: contrast of
     cells at which the gain of details is halved, so that the noise of skies and fog does not
     grow as the contrast of what is seen through them; 0: it does.
     """
@@ -92,15 +97,13 @@ class Clearing:
         [0,1], H and W multiples of h and w; airlight (B,3,1,1). unfilled: the means before
         `without_blind_spots`, if it filled any.
         """
-        light = luma_of(airlight)
-        indoors = ramp(light, *INDOORS)
+        indoors = ramp(luma_of(airlight), *INDOORS)
         less = 1 - (1 - self.indoors) * indoors
+        if self.prior:
+            told, airlight = with_dark_channel(told, cells, airlight, self.prior, less)
+        light = luma_of(airlight)
         dark = (cells / airlight).amin(1, keepdim=True)
         haze = (1 - told).mean((-2, -1), keepdim=True)
-        if self.prior:
-            share = self.prior * less * ramp(haze, *HAZY)
-            told = told - share * (told - by_dark_channel(dark)).clamp(min=0.0)
-            haze = (1 - told).mean((-2, -1), keepdim=True)
         outdoors = (1 - indoors) * (haze / DENSE).clamp(max=MOST)
         further = (outdoors + self.indoors * indoors) * (self.far - 1) * (1 - told) ** self.ease
         told = 1 / (1 + (1 / told - 1) * (1 + further))
@@ -138,14 +141,38 @@ class Clearing:
         return 1 + shares * more, offset * more, effect, lift
 
 
-def by_dark_channel(dark: Tensor) -> Tensor:
-    """Returns t (B,1,h,w) in [LEAST,1) of the least channels of picture / airlight, same shape.
+def with_dark_channel(
+    told: Tensor, cells: Tensor, airlight: Tensor, share: float, less: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Returns t (B,1,h,w) and airlight (B,3,1,1), moved towards those of the dark channel prior (He,
+    Sun and Tang, CVPR 2009) where it finds more haze than `told`, and a lighter airlight.
 
-    Differs from He et al.: of the windows that contain a place, the one with the largest minimum
-    counts (a morphological opening), so that edges need no matting.
+    They move by `share` in surely hazy pictures, and fully in pictures that are hazy in the distance
+    only; by `less` (B,1,1,1) of that. told, cells, airlight: as in `Clearing`. Differs from He et
+    al. in two things. Of the windows that contain a place, the one with the largest minimum counts
+    (a morphological opening), so that edges need no matting. And the scene is as dark as where
+    haze is least: what the prior finds there beyond `told` is taken for the scene.
     """
-    veil = largest_around(-largest_around(-dark, PATCH), PATCH)
-    return (1 - OMEGA * veil).clamp(min=LEAST)
+    veil = opened(cells.amin(1, keepdim=True)) ** FARTHEST
+    farthest = (veil * cells).mean((-2, -1), keepdim=True)
+    farthest = farthest / veil.mean((-2, -1), keepdim=True).clamp(min=1e-30)
+    haze = (1 - told).mean((-2, -1), keepdim=True)
+    densest = window_means(1 - told, CLOSE).clamp(min=1e-3) ** DENSEST
+    densest = densest.mean((-2, -1), keepdim=True) ** (1 / DENSEST)
+    far = ramp(densest, *FAR[0]) * ramp(densest / haze.clamp(min=1e-3), *FAR[1])
+    far = far * (1 - ramp(luma_of(airlight) - luma_of(farthest), *TOO_LIGHT))
+    share = less * torch.maximum(far, share * ramp(haze, *HAZY))
+    airlight = airlight + share * (farthest - airlight).clamp(min=0.0)
+    least = 1 - OMEGA * opened((cells / airlight).amin(1, keepdim=True)).clamp(max=1.0)
+    weight = least**CLEAREST
+    scene = (weight * (least / told).clamp(max=1.0)).mean((-2, -1), keepdim=True)
+    scene = scene / weight.mean((-2, -1), keepdim=True)
+    return told - share * (told - (least / scene).clamp(min=LEAST_BY_PRIOR)).clamp(min=0.0), airlight
+
+
+def opened(planes: Tensor) -> Tensor:
+    """Returns the largest minimum of the windows that contain each place of (B,1,h,w)."""
+    return largest_around(-largest_around(-planes, PATCH), PATCH)
 
 
 def details(cells: Tensor, fine: float) -> tuple[Tensor, Tensor]:
@@ -246,8 +273,9 @@ def means_of_cells(picture: Tensor, fold: int) -> Tensor:
 
 def largest_around(planes: Tensor, radius: int = 1) -> Tensor:
     """Returns the largest values of (B,C,h,w) in windows of 2 radius + 1 a side."""
+    side = 2 * radius + 1
     wide = functional.pad(planes, (radius, radius, radius, radius), mode=BORDER)
-    return functional.max_pool2d(wide, 2 * radius + 1, 1)
+    return functional.max_pool2d(functional.max_pool2d(wide, (side, 1), 1), (1, side), 1)
 
 
 def window_means(planes: Tensor, radius: int) -> Tensor:

@@ -1,0 +1,68 @@
+"""The dark channel prior beside what the network finds."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from unhaze.nets.clearing import HAZY, LEAST_BY_PRIOR, OMEGA, with_dark_channel
+
+AIRLIGHT = 0.9
+DARK, VEILED = 0.1, 0.8  # channels that are all equal, of the near half and of the far half
+
+
+def scene(far: float, near: float, share: float = 0.5) -> Tensor:
+    """(1,1,64,64): `far` in this share of the rows, at the top, `near` in the others."""
+    rows = torch.full((64,), near)
+    rows[: round(64 * share)] = far
+    return rows.view(1, 1, 64, 1).expand(1, 1, 64, 64).contiguous()
+
+
+def seconded(told: Tensor, cells: Tensor, share: float, light: float = AIRLIGHT, less: float = 1.0):
+    airlight = torch.full((1, 3, 1, 1), light)
+    colours = cells.expand(1, 3, -1, -1)
+    return with_dark_channel(told, colours, airlight, share, torch.full((1, 1, 1, 1), less))
+
+
+def test_where_the_prior_finds_more_haze_it_counts_by_its_share():
+    """As far as the picture is surely hazy, and never less than the network finds."""
+    told, cells = scene(0.5, 0.8), scene(VEILED, DARK)
+    haze = 0.35
+    sure = (haze - HAZY[0]) / (HAZY[1] - HAZY[0])
+    assert sure > 1  # surely hazy
+    by_prior = max(LEAST_BY_PRIOR, 1 - OMEGA * VEILED / AIRLIGHT)
+    half, whole = (seconded(told, cells, share)[0] for share in (0.5, 1.0))
+    assert whole[0, 0, 0, 0] == pytest.approx(by_prior, abs=0.03)
+    torch.testing.assert_close(half, (told + whole) / 2)
+    torch.testing.assert_close(seconded(told, cells, 1.0, less=0.5)[0], half)
+    low = scene(0.05, 0.8)
+    torch.testing.assert_close(seconded(low, cells, 1.0)[0][..., :32, :], low[..., :32, :])
+
+
+def test_what_the_prior_finds_in_the_clearest_places_is_the_scene():
+    told = torch.full((1, 1, 64, 64), 0.5)
+    bright = torch.full((1, 1, 64, 64), VEILED)
+    torch.testing.assert_close(seconded(told, bright, 1.0)[0], told)
+    dark, light = (seconded(scene(0.5, 0.8), scene(VEILED, near), 1.0)[0] for near in (0.1, 0.5))
+    assert light[..., 0, 0] > dark[..., 0, 0] + 0.05
+
+
+def test_haze_in_the_distance_only_counts_fully_with_its_airlight():
+    """An aerial view, on average nearly clear. Clear pictures stay."""
+    told, cells = scene(0.7, 1.0, 0.25), scene(VEILED, DARK, 0.25)
+    assert (1 - told).mean() < HAZY[0] + 0.03
+    after, airlight = seconded(told, cells, 0.0, light=0.75)
+    assert after[0, 0, 0, 0] == pytest.approx(LEAST_BY_PRIOR, abs=0.03)
+    assert after[0, 0, -1, 0] == pytest.approx(1, abs=0.01)
+    assert airlight.flatten().tolist() == pytest.approx(3 * [VEILED], abs=0.005)
+
+    unchanged = told, torch.full((1, 3, 1, 1), 1.0)  # airlight lighter than all that is seen
+    torch.testing.assert_close(seconded(told, cells, 0.0, light=1.0), unchanged)
+    clear = scene(0.9, 1.0, 0.25)
+    torch.testing.assert_close(seconded(clear, cells, 0.0)[0], clear)
+
+
+def test_a_black_picture_stays_as_it_is():
+    told, black = torch.full((1, 1, 64, 64), 0.6), torch.zeros(1, 1, 64, 64)
+    after, airlight = seconded(told, black, 1.0)
+    torch.testing.assert_close(after, told)
+    assert airlight.flatten().tolist() == pytest.approx(3 * [AIRLIGHT])
