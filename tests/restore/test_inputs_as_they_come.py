@@ -11,6 +11,7 @@ from unhaze import dehaze
 from unhaze.metrics.side_effects import harm
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "valley.jpg"
+CLEAR = SAMPLE.with_name("valley-clear.jpg")
 MODELS = ("photo", "photo-fast")
 
 
@@ -100,10 +101,15 @@ def test_a_blown_sky_stays_blown_and_darkens_nothing(valley, model):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_distance_of_a_landscape_opens(valley, model):
-    far = slice(50, 130)  # mountains and the end of the valley
-    restored = dehaze(valley, model=model)
-    assert restored[far].std() > 1.35 * valley[far].std()
+def test_the_distance_of_the_sample_opens(model):
+    """2.7 dB with photo, 3.6 with photo-fast, in the upper two fifths; the prior alone 6."""
+    hazy, clear = (np.asarray(Image.open(path).convert("RGB")) for path in (SAMPLE, CLEAR))
+    far = slice(len(hazy) * 2 // 5)
+    before, after = (
+        np.square(each[far] - clear[far].astype(float)).mean()
+        for each in (hazy, dehaze(hazy, model=model))
+    )
+    assert 10 * np.log10(before / after) > 2.2
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -121,7 +127,7 @@ def test_night_stays_night(model):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_halves_of_a_split_screen_keep_to_themselves(valley, model):
-    clear = Image.open(SAMPLE.with_name("valley-clear.jpg")).convert("RGB")
+    clear = Image.open(CLEAR).convert("RGB")
     clear = np.asarray(clear.resize(valley.shape[1::-1], Image.Resampling.LANCZOS))
     half = valley.shape[1] // 2
     both = np.concatenate([valley[:, :half], clear[:, half:]], axis=1)

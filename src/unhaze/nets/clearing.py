@@ -103,7 +103,7 @@ class Clearing:
             told, airlight = with_dark_channel(told, cells, airlight, self.prior, less)
         light = luma_of(airlight)
         dark = (cells / airlight).amin(1, keepdim=True)
-        haze = (1 - told).mean((-2, -1), keepdim=True)
+        haze = mean_of(1 - told)
         outdoors = (1 - indoors) * (haze / DENSE).clamp(max=MOST)
         further = (outdoors + self.indoors * indoors) * (self.far - 1) * (1 - told) ** self.ease
         told = 1 / (1 + (1 / told - 1) * (1 + further))
@@ -131,7 +131,7 @@ class Clearing:
         fold = picture.shape[-1] // told.shape[-1]
         slope, offset = enlarged(window_means(lines, self.guided), fold).split(1, dim=1)
         gain = 1 / (slope * luma_of(picture) + offset).clamp(LEAST, 1.0)
-        effect = done.mean((-2, -1), keepdim=True)
+        effect = mean_of(done)
         if not self.fine:
             return gain, (1 - gain) * airlight, effect, lift
         around, shares = details(cells if unfilled is None else unfilled, self.fine)
@@ -144,30 +144,29 @@ class Clearing:
 def with_dark_channel(
     told: Tensor, cells: Tensor, airlight: Tensor, share: float, less: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Returns t (B,1,h,w) and airlight (B,3,1,1), moved towards those of the dark channel prior (He,
-    Sun and Tang, CVPR 2009) where it finds more haze than `told`, and a lighter airlight.
+    """Returns t (B,1,h,w), moved towards that of the dark channel prior (He, Sun and Tang, CVPR
+    2009) where it finds more haze than `told`, and airlight (B,3,1,1), moved towards a lighter one.
 
-    They move by `share` in surely hazy pictures, and fully in pictures that are hazy in the distance
-    only; by `less` (B,1,1,1) of that. told, cells, airlight: as in `Clearing`. Differs from He et
-    al. in two things. Of the windows that contain a place, the one with the largest minimum counts
-    (a morphological opening), so that edges need no matting. And the scene is as dark as where
-    haze is least: what the prior finds there beyond `told` is taken for the scene.
+    They move by `share` in surely hazy pictures, fully in pictures that are hazy in the distance
+    only, and by `less` (B,1,1,1) of that. told, cells, airlight: as in `Clearing`. Differs from He
+    et al. in two things. Of the windows that contain a place, the one with the largest minimum
+    counts (a morphological opening), so that edges need no matting. And no scene is without a least
+    channel of its own: what the prior finds beyond `told` where it finds least haze is subtracted
+    everywhere.
     """
-    veil = opened(cells.amin(1, keepdim=True)) ** FARTHEST
-    farthest = (veil * cells).mean((-2, -1), keepdim=True)
-    farthest = farthest / veil.mean((-2, -1), keepdim=True).clamp(min=1e-30)
-    haze = (1 - told).mean((-2, -1), keepdim=True)
-    densest = window_means(1 - told, CLOSE).clamp(min=1e-3) ** DENSEST
-    densest = densest.mean((-2, -1), keepdim=True) ** (1 / DENSEST)
+    weight = opened(cells.amin(1, keepdim=True)) ** FARTHEST
+    farthest = mean_of(weight * cells) / mean_of(weight).clamp(min=1e-30)
+    haze = mean_of(1 - told)
+    densest = mean_of(window_means(1 - told, CLOSE).clamp(min=1e-3) ** DENSEST) ** (1 / DENSEST)
     far = ramp(densest, *FAR[0]) * ramp(densest / haze.clamp(min=1e-3), *FAR[1])
     far = far * (1 - ramp(luma_of(airlight) - luma_of(farthest), *TOO_LIGHT))
-    share = less * torch.maximum(far, share * ramp(haze, *HAZY))
-    airlight = airlight + share * (farthest - airlight).clamp(min=0.0)
+    move = less * torch.maximum(far, share * ramp(haze, *HAZY))
+    airlight = airlight + move * (farthest - airlight).clamp(min=0.0)
     least = 1 - OMEGA * opened((cells / airlight).amin(1, keepdim=True)).clamp(max=1.0)
     weight = least**CLEAREST
-    scene = (weight * (least / told).clamp(max=1.0)).mean((-2, -1), keepdim=True)
-    scene = scene / weight.mean((-2, -1), keepdim=True)
-    return told - share * (told - (least / scene).clamp(min=LEAST_BY_PRIOR)).clamp(min=0.0), airlight
+    scene = mean_of(weight * (least / told).clamp(max=1.0)) / mean_of(weight)
+    by_prior = (least / scene).clamp(min=LEAST_BY_PRIOR)
+    return told - move * (told - by_prior).clamp(min=0.0), airlight
 
 
 def opened(planes: Tensor) -> Tensor:
@@ -199,7 +198,7 @@ def without_blind_spots(picture: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]
     kept = -largest_around(-kept * lit.to(kept.dtype))
     known = torch.cat((cells * kept, kept), 1)
     groups = functional.avg_pool2d(known, 4)
-    colour = normalized(groups.mean((-2, -1), keepdim=True), 0.5)
+    colour = normalized(mean_of(groups), 0.5)
     for radius in AROUND:
         colour = normalized(window_means(groups, radius), colour)
     colour = normalized(window_means(known, NEXT), enlarged(colour, 4))
@@ -222,8 +221,7 @@ def where_hazy(airlight: Tensor, gain: Tensor) -> Tensor:
     """
     haze = 1.02 - (1 / gain).mean(1, keepdim=True)
     wide = functional.interpolate(airlight, scale_factor=4.0, mode="nearest")
-    weighed = (haze * wide).mean((-2, -1), keepdim=True)
-    return weighed / haze.mean((-2, -1), keepdim=True)
+    return mean_of(haze * wide) / mean_of(haze)
 
 
 def ramp(values: Tensor, start: float, end: float) -> Tensor:
@@ -253,7 +251,7 @@ def lift_to(hazy: Tensor, restored: Tensor) -> Tensor:
     inside = restored.clamp(0.0, 1.0)
     both = torch.cat((hazy - inside, inside * (1 - inside)), 1)
     # First over the places: such means are those of the whole picture in tiles.
-    lacking, room = both.mean((-2, -1), keepdim=True).chunk(2, 1)
+    lacking, room = mean_of(both).chunk(2, 1)
     lacking, room = lacking.mean(1, keepdim=True), room.mean(1, keepdim=True)
     return (lacking / room.clamp(min=1e-3)).clamp(0.0, 1.0)
 
@@ -276,6 +274,11 @@ def largest_around(planes: Tensor, radius: int = 1) -> Tensor:
     side = 2 * radius + 1
     wide = functional.pad(planes, (radius, radius, radius, radius), mode=BORDER)
     return functional.max_pool2d(functional.max_pool2d(wide, (side, 1), 1), (1, side), 1)
+
+
+def mean_of(planes: Tensor) -> Tensor:
+    """(B,C,h,w) -> (B,C,1,1)."""
+    return planes.mean((-2, -1), keepdim=True)
 
 
 def window_means(planes: Tensor, radius: int) -> Tensor:
