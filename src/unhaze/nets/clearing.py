@@ -19,7 +19,7 @@ OMEGA, PATCH = 0.95, 8  # of the dark channel: share of haze that it finds, radi
 LEAST_BY_PRIOR = 0.15  # transmission
 CLEAREST, FARTHEST = 4, 16  # powers that give means the weights of the clearest and haziest places
 CLOSE, DENSEST = 3, 8  # radius in cells of its windows, and power: the densest haze of a picture
-FAR = (0.12, 0.2), (1.5, 2.1)  # densest haze, and that over the mean, of haze that is far away
+FAR = (0.11, 0.185), (1.45, 2.0)  # densest haze, and that over the mean, of haze that is far away
 TOO_LIGHT = (0.04, 0.12)  # luma of airlight less that of the haziest places
 DETAIL = 4  # radius in cells of the windows of `fine`
 BURNT = (
@@ -145,14 +145,14 @@ def with_dark_channel(
     told: Tensor, cells: Tensor, airlight: Tensor, share: float, less: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Returns t (B,1,h,w), moved towards that of the dark channel prior (He, Sun and Tang, CVPR
-    2009) where it finds more haze than `told`, and airlight (B,3,1,1), moved towards a lighter one.
+    2009) where it finds more haze than `told`, and airlight (B,3,1,1).
 
-    They move by `share` in surely hazy pictures, fully in pictures that are hazy in the distance
-    only, and by `less` (B,1,1,1) of that. told, cells, airlight: as in `Clearing`. Differs from He
-    et al. in two things. Of the windows that contain a place, the one with the largest minimum
-    counts (a morphological opening), so that edges need no matting. And no scene is without a least
-    channel of its own: what the prior finds beyond `told` where it finds least haze is subtracted
-    everywhere.
+    t moves by `share` in surely hazy pictures, fully in pictures that are hazy in the distance
+    only, whose airlight becomes the colour of the distance, and by `less` (B,1,1,1) of that. told,
+    cells, airlight: as in `Clearing`. Differs from He et al. in two things. Of the windows that
+    contain a place, the one with the largest minimum counts (a morphological opening), so that
+    edges need no matting. And no scene is without a least channel of its own: what the prior finds
+    beyond `told` where it finds least haze is subtracted everywhere.
     """
     weight = opened(cells.amin(1, keepdim=True)) ** FARTHEST
     farthest = mean_of(weight * cells) / mean_of(weight).clamp(min=1e-30)
@@ -160,12 +160,12 @@ def with_dark_channel(
     densest = mean_of(window_means(1 - told, CLOSE).clamp(min=1e-3) ** DENSEST) ** (1 / DENSEST)
     far = ramp(densest, *FAR[0]) * ramp(densest / haze.clamp(min=1e-3), *FAR[1])
     far = far * (1 - ramp(luma_of(airlight) - luma_of(farthest), *TOO_LIGHT))
-    move = less * torch.maximum(far, share * ramp(haze, *HAZY))
-    airlight = airlight + move * (farthest - airlight).clamp(min=0.0)
+    airlight = airlight + less * far * (farthest - airlight)
     least = 1 - OMEGA * opened((cells / airlight).amin(1, keepdim=True)).clamp(max=1.0)
     weight = least**CLEAREST
     scene = mean_of(weight * (least / told).clamp(max=1.0)) / mean_of(weight)
     by_prior = (least / scene).clamp(min=LEAST_BY_PRIOR)
+    move = less * torch.maximum(far, share * ramp(haze, *HAZY))
     return told - move * (told - by_prior).clamp(min=0.0), airlight
 
 
