@@ -12,7 +12,13 @@ from tests.video_clips import Fixed, hazy_scene, make_clip, rgb_of
 from unhaze.errors import UnhazeError
 from unhaze.image import LUMA
 from unhaze.restore.video import read_frames, restore_frames, restore_video
-from unhaze.restore.video.temporal import Steadiness, find_motion, is_cut, next_moment
+from unhaze.restore.video.temporal import (
+    Moment,
+    Steadiness,
+    find_motion,
+    is_cut,
+    next_moment,
+)
 
 
 class Nervous(Fixed):
@@ -106,6 +112,48 @@ def test_the_network_rests_while_the_field_holds():
     restorer = Nervous()
     list(restore_frames(noisy(hazy_scene(64, 48), 17), restorer, hold=1))
     assert len(restorer.seen) == 17
+
+
+def clears_too_much(
+    moment: Moment | None, seen: np.ndarray, through: float, fog: float = 0.63
+) -> Moment:
+    """The next moment of a scene in grey fog, by a network that takes it for denser."""
+    maps, gain = np.empty((3, 2, *seen.shape[:2]), np.float32), np.float32(through**-1.6)
+    maps[:, 0], maps[:, 1] = gain, fog * (1 - gain)
+    return next_moment(moment, seen, lambda _: maps, Steadiness(0.8, 4))
+
+
+def test_fog_that_comes_and_goes_does_not_darken_what_stands_still():
+    scene = np.random.default_rng(0).uniform(0.15, 0.65, (24, 32)).repeat(4, 0).repeat(4, 1)
+    clear, fog = scene.astype(np.float32)[..., None].repeat(3, 2), np.float32(0.63)
+    coming = np.linspace(1, 0.4, 30, dtype=np.float32)
+    moment, levels, without = None, [], []
+    for through in (*coming, *coming[::-1]):
+        seen = through * clear + (1 - through) * fog
+        moment = clears_too_much(moment, seen, through)
+        for maps, each in ((moment.field, levels), (moment.maps, without)):
+            result = np.clip(maps[:, 0] * seen.transpose(2, 0, 1) + maps[:, 1], 0, 1)
+            each.append(255 * float(result.mean() - clear.mean()))
+    assert min(without) < -30
+    assert min(levels) > -10
+    for _ in range(40):
+        moment = clears_too_much(moment, clear, 1.0)
+    assert moment.share == pytest.approx(1, abs=0.01)
+
+
+def test_light_that_falls_or_moves_on_is_restored_in_full():
+    wide = np.random.default_rng(0).uniform(0.15, 0.65, (24, 96)).repeat(4, 0).repeat(4, 1)
+    fog = np.float32(0.63)
+    hazy = (0.5 * wide + 0.5 * fog).astype(np.float32)[..., None].repeat(3, 2)
+    moment = None
+    for number in range(30):  # a camera that closes its aperture
+        light = np.float32(0.97**number)
+        moment = clears_too_much(moment, hazy[:, :128] * light, 0.5, 0.63 * light)
+        assert moment.share > 0.85
+    moment = None
+    for number in range(30):  # a pan
+        moment = clears_too_much(moment, hazy[:, 8 * number :][:, :128], 0.5 - 0.005 * number)
+        assert moment.share > 0.85
 
 
 def test_without_smoothing_every_frame_stands_alone():

@@ -56,7 +56,7 @@ def _restored(
     for number, pixels in enumerate(frames, start=1):
         check_pixels(pixels, f"frame {number} is")
         moment = follow(moment, pixels, restorer, steadiness)
-        yield apply_field(moment.maps, pixels, strength=strength, threads=restorer.threads)
+        yield apply_field(moment.field, pixels, strength=strength, threads=restorer.threads)
 
 
 def restored_series(series: "Series", restorer: "Restorer", strength: float) -> "Series":
@@ -79,7 +79,7 @@ def _restored_frames(
         small = analysis_image(image, restorer.frame_analysis)
         moment = next_moment(moment, small, restorer.estimate, steadiness)
         colours = np.ascontiguousarray(pixels[..., :3])
-        done = apply_field(moment.maps, colours, strength=strength, threads=restorer.threads)
+        done = apply_field(moment.field, colours, strength=strength, threads=restorer.threads)
         yield np.concatenate([done, pixels[..., 3:]], axis=2)
 
 

@@ -136,7 +136,7 @@ def _with_maps(
                         grey=item.grey,
                         profile=profile_of(item),
                     )
-                    maps = np.rot90(state.moment.maps, -item.turns, (-2, -1))
+                    maps = np.rot90(state.moment.field, -item.turns, (-2, -1))
             yield item, maps
 
 

@@ -148,4 +148,4 @@ def _sides(
             hazy = upright if upright.dtype == np.uint8 else (upright >> 8).astype(np.uint8)
             hazy = np.ascontiguousarray(hazy)
             settings = {"strength": strength, "threads": restorer.threads}
-            yield reading.time_of(picture.frame), hazy, apply_field(moment.maps, hazy, **settings)
+            yield reading.time_of(picture.frame), hazy, apply_field(moment.field, hazy, **settings)

@@ -190,7 +190,7 @@ def _each(pictures: Pictures, target: Path, work: _Work) -> VideoReport:
                 seen, shape = work.restorer.look(opened), opened.shape
                 estimate = functools.partial(_given, seen.maps)
                 moment = next_moment(moment, seen.hazy, estimate, work.how)
-                seen = replace(seen, maps=moment.maps)
+                seen = replace(seen, maps=moment.field)
             restore = work.restorer.restore_file
             writers.add(functools.partial(restore, file, goals[number], seen=seen, **settings))
     return _report(
@@ -257,7 +257,7 @@ def _shown(
                 moment = follow(moment, pixels[..., :3], work.restorer, work.how, **seen)
             colours = np.ascontiguousarray(pixels[..., :3])
             how = {"strength": work.strength, "threads": work.restorer.threads}
-            clear = apply_field(moment.maps, colours, **how)
+            clear = apply_field(moment.field, colours, **how)
             alpha = pixels[..., 3].copy() if pixels.shape[2] == 4 else None
             metadata = {} if profile is None else {ICC: profile}
             yield Photo(clear, alpha, Traits(picture.grey, metadata, profile=profile)), moment

@@ -42,6 +42,11 @@ DARK, BURNT = 0.02, 0.97  # limits of luma beyond which there are no details
 # Shares of cells that have to have details, and to have changed, to detect a cut.
 SHOWN, SEEN = 0.05, 0.01
 
+# Fog makes a scene lighter, not darker. If the restored light of what stands still falls although
+# its own does not, too much is removed; a mean over so many frames is the measure. Each frame gives
+# up this share of what is withheld.
+MEMORY, RELEASE = 64, 0.2
+
 Estimate = Callable[[np.ndarray], np.ndarray]
 
 
@@ -70,7 +75,8 @@ class Moment:
 
     `luma`: of the frame. `target`: the last estimate, made `age` frames ago from `target_luma`.
     `maps`: the smoothed field, and `maps_luma`, the luma that it belongs to, equally smoothed.
-    `frames`: of this scene before this one.
+    `light`: slow means of the luma before and after restoration, (2,h,w). `share`: of the field
+    that is applied. `frames`: of this scene before this one.
     `rest`: motion (down, right) in pixels too small to be carried out so far.
     `scenes`, `estimates`: how many there were from the first frame to this one.
     """
@@ -80,11 +86,22 @@ class Moment:
     target_luma: np.ndarray
     maps: np.ndarray
     maps_luma: np.ndarray
+    light: np.ndarray
+    share: float = 1.0
     age: int = 0
     frames: int = 0
     rest: tuple[float, float] = (0.0, 0.0)
     scenes: int = 1
     estimates: int = 1
+
+    @property
+    def field(self) -> np.ndarray:
+        """The maps (3,2,h,w) to be applied."""
+        if self.share == 1:
+            return self.maps
+        maps = self.share * self.maps
+        maps[:, 0] += 1 - self.share
+        return maps
 
 
 def follow(
@@ -154,15 +171,19 @@ def next_moment(
     # In a young scene all frames have equal weight, or the first would dominate.
     weight, young = 1 - steadiness.smoothing ** (1 / steadiness.hold), 1 / (now.frames + 1)
     least = max(weight, young)
-    share = taken_up(change(now.maps_luma, luma), least)
-    share = share.repeat(CELL, 0).repeat(CELL, 1)[: luma.shape[0], : luma.shape[1]]
+    share = _taken_up_by_pixels(now.maps_luma, luma, least)
     maps = _between(now.maps, now.target, share)
     if young < weight < 1:  # with no smoothing nothing is still
         still = (1 - share) / (1 - least)
         change_of_light = _light_change(now.maps, maps, luma, still)
         grain = change_of_light.clip(-weight * GRAIN, weight * GRAIN)
         maps[:, 1] -= still * ((1 - 1 / LIGHT) * grain)
-    return replace(now, luma=luma, maps=maps, maps_luma=_between(now.maps_luma, luma, share))
+    now = replace(now, maps=maps, maps_luma=_between(now.maps_luma, luma, share))
+    if weight < 1:
+        now = _without_darkening(
+            now, luma, _taken_up_by_pixels(now.luma, luma, max(1 / MEMORY, young))
+        )
+    return replace(now, luma=luma)
 
 
 def find_motion(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
@@ -221,8 +242,37 @@ def taken_up(changes: np.ndarray, least: float) -> np.ndarray:
     return np.float32(least) + np.float32(1 - least) * np.maximum.reduce(around)
 
 
+def _taken_up_by_pixels(before: np.ndarray, after: np.ndarray, least: float) -> np.ndarray:
+    """`taken_up` for each pixel of luma pictures (h,w)."""
+    share = taken_up(change(before, after), least)
+    return share.repeat(CELL, 0).repeat(CELL, 1)[: after.shape[0], : after.shape[1]]
+
+
+def _without_darkening(now: Moment, luma: np.ndarray, fresh: np.ndarray) -> Moment:
+    """Returns `now` with `light` taken up, and a share of the field by which the restored light of
+    what stands still does not fall below its mean, unless that of the picture `luma` (h,w) falls.
+    `fresh` (h,w): weight of this frame in `light`, 1 in motion.
+    """
+    light = _light_of(luma, now.maps)
+    still = 1 - fresh[::CELL, ::CELL]
+    sums = ((each[::CELL, ::CELL] * still).sum() for each in (*now.light, *light))
+    was_hazy, was, hazy, restored = (float(each / max(still.sum(), 1e-6)) for each in sums)
+    least = was * min(1.0, hazy / max(was_hazy, 1e-6)) - GRAIN / 4
+    share = 1.0
+    if restored < min(least, hazy):
+        share -= float(still.mean()) * min(1.0, (least - restored) / (hazy - restored))
+    share = min(share, now.share + RELEASE * (share - now.share))
+    light[1] = luma + share * (light[1] - luma)
+    return replace(now, share=share, light=_between(now.light, light, fresh))
+
+
+def _light_of(luma: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Returns luma (h,w) and what the green of a field, its largest part, makes of it, (2,h,w)."""
+    return np.stack([luma, np.clip(maps[1, 0] * luma + maps[1, 1], 0, 1)])
+
+
 def _first_moment(luma: np.ndarray, maps: np.ndarray) -> Moment:
-    return Moment(luma, maps, luma, maps, luma)
+    return Moment(luma, maps, luma, maps, luma, _light_of(luma, maps))
 
 
 def _moved_moment(before: Moment, motion: tuple[float, float]) -> Moment:
@@ -230,10 +280,12 @@ def _moved_moment(before: Moment, motion: tuple[float, float]) -> Moment:
     wanted = (before.rest[0] + motion[0], before.rest[1] + motion[1])
     return replace(
         before,
+        luma=_carried(before.luma, wanted),
         target=_carried(before.target, wanted),
         target_luma=_carried(before.target_luma, wanted),
         maps=_carried(before.maps, wanted),
         maps_luma=_carried(before.maps_luma, wanted),
+        light=_carried(before.light, wanted),
         age=before.age + 1,
         frames=before.frames + 1,
         rest=(wanted[0] - round(wanted[0]), wanted[1] - round(wanted[1])),
