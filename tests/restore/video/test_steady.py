@@ -147,7 +147,7 @@ def test_light_that_falls_or_moves_on_is_restored_in_full():
     hazy = (0.5 * wide + 0.5 * fog).astype(np.float32)[..., None].repeat(3, 2)
     moment = None
     for number in range(30):  # a camera that closes its aperture
-        light = np.float32(0.97**number)
+        light = np.float32(0.98**number)
         moment = clears_too_much(moment, hazy[:, :128] * light, 0.5, 0.63 * light)
         assert moment.share > 0.85
     moment = None
