@@ -143,6 +143,19 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def started(folder: Path) -> Iterator[None]:
+    """Like `locked`, for a new run folder, which is removed if the run ends before it has logged
+    or saved anything: the corrected recipe can start under the same name."""
+    with locked(folder):
+        try:
+            yield
+        finally:
+            names = {each.name for each in folder.iterdir()} - {"recipe.toml", ".lock"}
+            if all(name.startswith("events.") for name in names):
+                shutil.rmtree(folder, ignore_errors=True)  # Windows keeps the open .lock
+
+
 def append_log(folder: Path, entry: dict[str, Any]) -> None:
     """One JSON line in log.jsonl; a last line that a kill has cut off is ended first."""
     path = folder / "log.jsonl"

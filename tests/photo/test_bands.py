@@ -121,6 +121,13 @@ def test_where_they_cannot_stay_that_is_reported(output, restorer, caplog):
     assert "4 further bands; left out" in caplog.text
 
 
+def test_other_formats_have_no_bands_to_choose(restorer, caplog):
+    hazy = restorer.restore_bytes(seven(), output=Output(bands="5,4,3", format="png"))
+    assert "no effect" not in caplog.text
+    restorer.restore_bytes(hazy, output=Output(bands="3,2,1"))
+    assert "bands is for TIFF; it has no effect on the given bytes" in caplog.text
+
+
 def test_the_option_of_the_command_and_of_python(tmp_path, capsys):
     from unhaze.cli import main
 

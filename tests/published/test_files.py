@@ -62,6 +62,12 @@ def test_every_kind_is_known_by_its_content(kind, tmp_path):
         assert torch.equal(found[name], tensor.view(found[name].shape)), name
 
 
+def test_tensors_of_a_safetensors_file_come_in_one_order(tmp_path):
+    names = [f"{number:02}" for number in range(40)]
+    save_file({name: torch.zeros(1) for name in names}, tmp_path / "many.safetensors")
+    assert [*read_tensors(tmp_path / "many.safetensors")] == names
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files_are_refused_in_one_line(kind, tmp_path):
     path = tmp_path / "weights.npz"

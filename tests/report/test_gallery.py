@@ -165,6 +165,8 @@ def test_what_is_in_the_way_stays(photos, half, tmp_path, capsys):
         (["nowhere"], "there is no folder 'nowhere'"),
         (["empty"], "there are no photos in 'empty'"),
         (["bad"], "none of the photos can be shown: 'bad/a.png' is empty"),
+        (["bad", "--out", "."], "the photos are in '.'; choose another folder"),
+        (["bad", "--out", "bad", "--overwrite"], "the photos are in 'bad'; choose another folder"),
         (["bad", "--model", "fotos"], "no model 'fotos'"),
         (["bad", "--long-side", "-1"], "--long-side"),
         (["bad", "--limit", "x"], "--limit"),

@@ -283,6 +283,15 @@ def test_a_run_that_was_killed_before_its_first_save_starts_again(recipe, tmp_pa
     assert torch.equal(one.up3.weight, other.up3.weight)
 
 
+def test_a_run_that_fails_at_its_first_step_is_not_in_the_way_of_the_corrected_one(
+    recipe_file, tmp_path
+):
+    words = ["losses.contrastive.weights=random", "losses.contrastive.negatives=50"]
+    with pytest.raises(UnhazeError, match="enlarge it"):
+        train(load_config(recipe_file, words), out=tmp_path / "run")
+    assert train(load_config(recipe_file, words[:1]), out=tmp_path / "run").finished
+
+
 def test_resume_refuses_another_recipe_before_it_loads_data(recipe, tmp_path, monkeypatch):
     train(recipe, out=tmp_path / "run")
     module = importlib.import_module("unhaze.training")

@@ -1,10 +1,13 @@
 """How `unhaze serve` starts and ends: faults show at the start, and it ends in bounded time."""
 
+import asyncio
+import gc
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +17,13 @@ from pathlib import Path
 import httpx2
 import pytest
 import yaml
+from starlette.requests import ClientDisconnect, Request
 
 from tests.web.files import hazy_photo
 from tests.web.test_hostile import wait_until
 from unhaze.cli import main
+from unhaze.web.desk import Desk
+from unhaze.web.workers import Dropped
 
 ROOT = Path(__file__).parents[2]
 SLOW = "/v1/dehaze?model=dcp-soft-matting&analysis=1024"
@@ -107,6 +113,25 @@ def test_workers_do_not_outlive_a_killed_server(tmp_path):
         process.wait()
         wait_until(lambda: not [each for each in workers if Path(f"/proc/{each}").exists()], 10)
         assert isinstance(job.exception(), httpx2.TransportError)
+
+
+def test_the_end_of_a_job_whose_client_left_is_no_fault_in_the_log(caplog):
+    def job(stop: threading.Event) -> None:
+        stop.wait()
+        raise Dropped
+
+    async def leave() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def served() -> None:
+        desk = Desk(1, 0)
+        with pytest.raises(ClientDisconnect):
+            await desk.work(job, Request({"type": "http"}, leave))
+        gc.collect()  # an error that nobody took is reported when its job is forgotten
+        desk.close()
+
+    asyncio.run(served())
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

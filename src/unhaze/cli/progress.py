@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from unhaze.batch import BatchStats, Job, Outcome, Plan, Progress, Work
     from unhaze.cli.options import Given
 
-STOPPING = b"unhaze: stopping when the photos at work are done; Ctrl-C again ends at once\n"
+STOPPING = (
+    b"unhaze: stopping: photos at work are finished, a video ends here; Ctrl-C again ends at once\n"
+)
 TELL_SECONDS = 10.0  # between two lines on progress; on a terminal it is told in place
 ERASE = "\r\x1b[K"  # back to the start of the line, and all of it is cleared
 

@@ -122,6 +122,8 @@ def _opened(
         raise UnhazeError(f"{name} {are} empty; expected a picture")
     path = None if isinstance(source, bytes) else Path(source)
     key = _key(head, file, path, name)
+    if asked is not None and key != "tiff":
+        log.warning("the option bands is for TIFF; it has no effect on %s", name)
     if key is not None and _needs_reader(key, file):
         return _opened_by_reader(key, file, name, path, max_pixels, asked)
     image = decoder(source, file, name)

@@ -92,6 +92,8 @@ def write_gallery(
     if not folder.is_dir():
         raise UnhazeError(f"there is no folder '{folder}'")
     own = out.resolve()  # A gallery among the photos is not shown in the next one.
+    if own in (folder.resolve(), *folder.resolve().parents):
+        raise UnhazeError(f"the photos are in '{out}'; choose another folder for the gallery")
     photos = [each for each in list_pictures(folder) if own not in each.resolve().parents][:limit]
     if not photos:
         raise UnhazeError(f"there are no photos in '{folder}'")

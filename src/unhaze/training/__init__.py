@@ -94,8 +94,8 @@ def train(
         step = progress["step"]
         trainer.one_step(step, first)
         return TrainResult(None, step + 1, True, *trainer.validate(limit=1))
-    alone = runs.locked(run) if fabric.is_global_zero else contextlib.nullcontext()
-    with alone:
+    alone = runs.started if resume is None else runs.locked
+    with alone(run) if fabric.is_global_zero else contextlib.nullcontext():
         return trainer.go(progress, budget=60 * (budget_minutes or math.inf))
 
 

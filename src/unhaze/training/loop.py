@@ -87,7 +87,8 @@ class Trainer:
         scores, pace = (math.nan, math.nan), self.pace()
         started, saved = time.monotonic() - progress["seconds"], time.monotonic()
         stop = spent = False
-        with stop_signals() as stopped, contextlib.closing(bar):
+        closed = contextlib.closing(writer) if writer else contextlib.nullcontext()
+        with stop_signals() as stopped, contextlib.closing(bar), closed:
             for batches in batches_from(recipe, self.fabric, self.data, step):
                 with pace.step(step):
                     terms = self.one_step(step, batches)
@@ -111,8 +112,6 @@ class Trainer:
                     saved = time.monotonic()
                 if stop or spent:
                     break
-        if writer:
-            writer.close()
         if step >= steps and math.isnan(scores[0]):
             scores = self.validate(watch.validate_limit)
         late = spent and not stop and step < steps

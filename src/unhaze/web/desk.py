@@ -93,6 +93,8 @@ class Desk:
 
         begun = self.pool.submit(timed)
         ended = asyncio.wrap_future(begun)
+        # Nobody awaits the error of a job whose client has left; asyncio would report it.
+        ended.add_done_callback(lambda job: job.cancelled() or job.exception())
         leaving = asyncio.ensure_future(has_left(request))
         try:
             await asyncio.wait({ended, leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -155,6 +155,15 @@ def test_a_sequence_becomes_a_video(unhaze, half: Path, tmp_path: Path):
     assert np.abs(frames[0].to_ndarray(format="rgb24").astype(float) - hazy / 2).mean() < 3
 
 
+def test_pictures_of_another_size_are_stretched_with_a_note(tmp_path: Path):
+    pattern = make_pictures(tmp_path / "in", [1, 2, 3])
+    report = restore_sequence(pattern, tmp_path / "one.mkv", restorer=Fixed())
+    assert not any("stretched" in note for note in report.notes)
+    photo.write_rgb(tmp_path / "in" / "00002.png", hazy_scene(48, 64, 2))
+    report = restore_sequence(pattern, tmp_path / "two.mkv", restorer=Fixed())
+    assert any("size of the source's frames changes" in note for note in report.notes)
+
+
 def test_a_video_becomes_a_sequence(unhaze, half: Path, tmp_path: Path):
     make_clip(tmp_path / "in.mkv", codec="ffv1", layout="bgr0")
     words = ["in.mkv", "-o", "out/%03d.png", "--start-number", "0", "--model", half]

@@ -30,7 +30,8 @@ MISSING, SHORT = 1.0, 0.1
 @dataclass
 class RunState:
     """Counts of the stages of one run. `last`: time at which the last written picture is due;
-    `before`: frames of an earlier pass, of `passes`; `begin`: of all, by the system's counter.
+    `before`: frames of an earlier pass, of `passes`; `begin`: of all, by the system's counter;
+    `stretched`: whether the size of the source's frames changes.
     """
 
     frames: int = 0
@@ -39,6 +40,7 @@ class RunState:
     begin: float = field(default_factory=time.perf_counter)
     last: float = 0.0
     moment: Moment | None = None
+    stretched: bool = False
     stages: dict[str, float] = field(default_factory=dict)
 
 
@@ -70,22 +72,33 @@ def pipeline(reading: "Reading", output: "Output", work: Work, state: RunState) 
     from unhaze.restore.video.reading import read
     from unhaze.restore.video.writing import write
 
-    frames = read(reading, output.copies)
+    size = reading.size
+    frames = _with_sizes_seen(read(reading, output.copies), size, state)
     pictures = to_pictures(
         frames,
-        reading.size,
+        size,
         state.stages,
         in_rgb=work.strength > 0,
         analysis=work.restorer.frame_analysis,
         wanted=_again(reading, output),
     )
-    live, large = reading.pace is not None, math.prod(reading.size) > LARGE
+    live, large = reading.pace is not None, math.prod(size) > LARGE
     depth = 1 if live or large else 2
     items = Ahead(_said(pictures, work.name), depth)
     if work.strength > 0:
         items = Ahead(_with_maps(items, work, state), depth)
         items = Ahead(_restored(items, work, state.stages), depth)
     return Ahead(write(items, output, reading, state.stages), 8)
+
+
+def _with_sizes_seen(items: Iterator[Any], size: tuple[int, int], state: RunState) -> Iterator[Any]:
+    """Notes in `state` whether frames have another size, which a video cannot have."""
+    from av import VideoFrame
+
+    for item in items:
+        if isinstance(item, VideoFrame) and (item.width, item.height) != size:
+            state.stretched = True
+        yield item
 
 
 def _again(reading: "Reading", output: "Output") -> Callable[[Any], bool]:
@@ -219,6 +232,8 @@ def _resume_note(output: "Output") -> tuple[str, ...]:
 def _damage_notes(reading: "Reading", state: RunState, path: Path | None) -> Iterator[str]:
     """`path`: of the source; None if it is not a file, whose duration would be known."""
     damage = reading.damage
+    if state.stretched:
+        yield "the size of the source's frames changes; all were stretched to that of the first"
     if damage.places:
         yield f"skipped {counted(damage.places, 'damaged place')} in the source"
     if reading.clock.leaps:
