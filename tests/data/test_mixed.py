@@ -125,9 +125,12 @@ def test_outdoor_pairs_are_whole_photos_with_haze_of_their_own(photos):
     assert torch.equal(pair.hazy, data.pair(0).hazy)
 
 
-def test_outdoor_says_when_there_are_no_pictures(photos):
-    with pytest.raises(UnhazeError, match="of 3 found"):
-        Outdoor([str(photos)], pictures=(7, 9))
+def test_outdoor_says_when_there_are_no_pictures(photos, tmp_path):
+    for pictures in ((7, 9), (1, 4)):
+        with pytest.raises(UnhazeError, match=f"there are 3 in '{photos}'; .* end <= 3"):
+            Outdoor([str(photos)], pictures=pictures)
+    with pytest.raises(UnhazeError, match="no pictures in"):
+        Outdoor([str(tmp_path / "none")])
 
 
 def test_mixed_batches_come_from_every_part(photos):
