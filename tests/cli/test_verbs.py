@@ -97,7 +97,11 @@ def test_check_leaves_nothing(unhaze, work: Path):
     before = sorted(work.rglob("*"))
     status, stdout, stderr = unhaze("train recipes/tiny.toml --check")
     assert (status, stdout) == (0, "")
-    assert "checked" in stderr
+    assert "checked: one step and one validation succeeded" in stderr
+    recipe = work / "recipes" / "tiny.toml"
+    recipe.write_text(RECIPE.replace("validation", "# validation"))
+    _, _, stderr = unhaze("train recipes/tiny.toml --check")
+    assert "checked: one step succeeded; there is no [validation]" in stderr
     assert sorted(work.rglob("*")) == before
 
 
