@@ -161,6 +161,15 @@ def test_wrong_mixtures_end_in_one_line(arguments, message):
         create_data(Part("mixed", arguments))
 
 
+def test_a_mixture_has_pairs_only(photos, tmp_path):
+    hazy = str(photos)
+    (tmp_path / "other").mkdir()
+    photo.write_rgb(tmp_path / "other" / "a.png", np.zeros((40, 40, 3), np.uint8))
+    unpaired = {"name": "unpaired-folders", "hazy": hazy, "clear": str(tmp_path / "other")}
+    with pytest.raises(UnhazeError, match="'unpaired-folders' has no pairs; use paired data"):
+        create_data(Part("mixed", {"parts": [unpaired]}))
+
+
 def test_gamma_changes_both_pictures_alike_and_noise_only_the_hazy_one():
     same = torch.rand(8, 3, 16, 16)
     bent = photograph(same, same, Camera(gamma=(0.5, 2.0)), generator_for(0, 0))

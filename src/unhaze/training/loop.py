@@ -26,6 +26,7 @@ from unhaze.methods.steps import NonFiniteLoss
 from unhaze.metrics import measure
 from unhaze.resolved import resolved
 from unhaze.tensors import save_tensors
+from unhaze.training.checked import check_terms
 from unhaze.training.pace import Pace, measure_peak
 from unhaze.training.steps import average, batches_from, learning_rate, stop_signals
 from unhaze.weights import save_weights
@@ -136,6 +137,7 @@ class Trainer:
             terms = self.method.step(batches, lr)
         except NonFiniteLoss as error:
             raise UnhazeError(self.describe_nonfinite(step, batches, str(error))) from error
+        check_terms(terms, f"method.name = '{self.recipe.method.name}'")
         average(self.ema, self.method.networks["restorer"], self.recipe.schedule.ema, step)
         return terms | {"lr": torch.tensor(lr, dtype=torch.float64)}
 
