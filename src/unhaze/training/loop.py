@@ -26,6 +26,7 @@ from unhaze.methods.steps import NonFiniteLoss
 from unhaze.metrics import measure
 from unhaze.resolved import resolved
 from unhaze.tensors import save_tensors
+from unhaze.training.board import board
 from unhaze.training.checked import check_terms
 from unhaze.training.pace import Pace, measure_peak
 from unhaze.training.steps import average, batches_from, learning_rate, stop_signals
@@ -74,7 +75,7 @@ class Trainer:
         process is `budget` seconds old, but at least for one step."""
         recipe, watch, first = self.recipe, self.recipe.watch, self.fabric.is_global_zero
         step, steps = progress["step"], recipe.schedule.steps
-        writer = SummaryWriter(self.run, purge_step=step) if first else None
+        events = board(self.folder, step) if first else contextlib.nullcontext()
         # In a log file, the progress bar writes a line now and then, not one per step.
         pause = 0.1 if sys.stderr.isatty() else 60.0
         bar = tqdm(
@@ -88,7 +89,7 @@ class Trainer:
         scores, pace = (math.nan, math.nan), self.pace()
         started, saved = time.monotonic() - progress["seconds"], time.monotonic()
         stop = spent = False
-        with stop_signals() as stopped, contextlib.closing(bar):
+        with stop_signals() as stopped, contextlib.closing(bar), events as writer:
             for batches in batches_from(recipe, self.fabric, self.data, step):
                 with pace.step(step):
                     terms = self.one_step(step, batches)
@@ -112,8 +113,6 @@ class Trainer:
                     saved = time.monotonic()
                 if stop or spent:
                     break
-        if writer:
-            writer.close()
         if step >= steps and math.isnan(scores[0]):
             scores = self.validate(watch.validate_limit)
         late = spent and not stop and step < steps
