@@ -255,6 +255,7 @@ def test_a_broken_recipe_is_still_listed(unhaze, work: Path):
         ("eval identity --data folders --root pairs --protocol aecrr", "did you mean 'aecr'?"),
         ("eval identity --data folders --root pairs --protocol y --protocol y", "one at a time"),
         ("eval identity --data folders --root pairs --limit 0", "'--limit'"),
+        ("eval identity --data folders --root pairs --long-side 15", "expected 16 to 16,384"),
         ("eval fotoo --data folders --root pairs", "'fotoo'"),
         ("eval absent.safetensors --data folders --root pairs", "absent.safetensors"),
         ("export", "Missing argument 'RUN|WEIGHTS|CHECKPOINT'."),
