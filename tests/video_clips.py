@@ -6,14 +6,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
-from av.audio.frame import AudioFrame
-from av.container import OutputContainer
-from av.video.frame import VideoFrame
 
 from unhaze.outputs import AS_MODEL, Controls
+
+av = pytest.importorskip("av")
 
 needs_ffmpeg = pytest.mark.skipif(
     shutil.which("ffmpeg") is None, reason="no ffmpeg here; on Debian: apt-get install ffmpeg"
@@ -96,7 +94,7 @@ def make_clip(
             )
         for number, pixels in enumerate(frames):
             kind = "rgb48le" if pixels.dtype == np.uint16 else "rgb24"
-            frame = VideoFrame.from_ndarray(pixels, kind).reformat(format=layout)
+            frame = av.VideoFrame.from_ndarray(pixels, kind).reformat(format=layout)
             frame.pts = times[number] if times else round(1000 * number / rate)
             frame.time_base = milli
             container.mux(video.encode(frame))
@@ -111,7 +109,9 @@ def _chapter(number: int, start: float, end: float, title: str) -> dict[str, Any
     return {"id": number, "time_base": Fraction(1, 1000), "metadata": {"title": title}} | times
 
 
-def _write_tone(container: OutputContainer, tone: av.AudioStream, seconds: float) -> None:
+def _write_tone(
+    container: av.container.OutputContainer, tone: av.AudioStream, seconds: float
+) -> None:
     for start in range(0, int(seconds * 48000), 1024):
         wave = 0.3 * np.sin((np.arange(1024) + start) * 0.05)
         form = tone.codec_context.format.name
@@ -119,7 +119,7 @@ def _write_tone(container: OutputContainer, tone: av.AudioStream, seconds: float
         kind = np.float32 if form.startswith("flt") else np.int16
         planes = np.repeat(samples.astype(kind)[None], 2, 0)
         packed = planes if form.endswith("p") else planes.T.reshape(1, -1)
-        frame = AudioFrame.from_ndarray(np.ascontiguousarray(packed), form, "stereo")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(packed), form, "stereo")
         frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
         container.mux(tone.encode(frame))
     container.mux(tone.encode(None))
@@ -149,7 +149,7 @@ def add_subtitles(source: Path, target: Path) -> Path:
     return target
 
 
-def frames_of(path: Path) -> list[VideoFrame]:
+def frames_of(path: Path) -> list[av.VideoFrame]:
     with av.open(str(path)) as container:
         return list(container.decode(video=0))
 

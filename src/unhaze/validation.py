@@ -35,7 +35,10 @@ def check_arguments(
     `owner` opens the message, as in "net 'aecr'"; `reserved` arguments are the caller's to fill in;
     arguments `beside` are those that the caller has taken out, to be suggested as well.
     """
-    parameters = inspect.signature(build).parameters
+    try:
+        parameters = inspect.signature(build).parameters
+    except ValueError as error:
+        raise UnhazeError(f"{owner}: {error}; expected a class of Python") from error
     keywords = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     allowed = [
         name
@@ -50,8 +53,34 @@ def check_arguments(
     for name in allowed:
         if parameters[name].default is inspect.Parameter.empty and name not in arguments:
             raise UnhazeError(f"{owner} needs the argument '{name}'")
-    hints = get_type_hints(build.__init__ if inspect.isclass(build) else build)
+    try:
+        hints = get_type_hints(build.__init__ if inspect.isclass(build) else build)
+    except NameError as error:
+        raise UnhazeError(f"{owner} has an annotation that is unknown there: {error}") from error
     check_types(arguments, hints, owner)
+
+
+def check_callable(
+    owner: str, made: object, name: str, *places: str, named: Iterable[str] = ()
+) -> None:
+    """Raises an UnhazeError unless `made` has a function `name` that takes as many arguments by
+    place as there are `places`, and those that are `named` by name.
+
+    It is not called: an error within it is another matter.
+    """
+    function = getattr(made, name, None)
+    expected = f"{name}({', '.join([*places, *(f'{each}=...' for each in named)])})"
+    if not callable(function):
+        raise UnhazeError(f"{owner} is a {type(made).__name__} without {expected}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # compiled code shows none
+    try:
+        signature.bind(*places, **dict.fromkeys(named))
+    except TypeError as error:
+        given = f"{name}({', '.join(map(str, signature.parameters))})"
+        raise UnhazeError(f"{owner} has {given}; expected {expected}: {error}") from error
 
 
 def check_types(values: Mapping[str, Any], hints: Mapping[str, Any], owner: str) -> None:

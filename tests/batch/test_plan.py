@@ -18,7 +18,6 @@ from unhaze.batch import (
     Settings,
     Work,
     plan_files,
-    read_list,
     restore_file,
     restore_files,
     run,
@@ -162,19 +161,6 @@ def test_a_photo_stays_a_photo_and_a_video_a_video(
         return
     with pytest.raises(UnhazeError, match=message):
         planned(tmp_path, source, out=out)
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        (b"a.jpg\nb c.jpg\r\n\nfolder/\n", ["a.jpg", "b c.jpg", "folder/"]),
-        (b"new\nline.jpg\0b.jpg\0", ["new\nline.jpg", "b.jpg"]),
-        (b"\xff.jpg", [os.fsdecode(b"\xff.jpg")]),
-        (b"", []),
-    ],
-)
-def test_lists(text: bytes, names: list[str]):
-    assert read_list(text) == names
 
 
 @pytest.mark.parametrize(

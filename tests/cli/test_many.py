@@ -169,6 +169,7 @@ def test_photos_and_videos_in_one_folder(unhaze, folder: Path, half: Path):
         (["0.png", "--memory", "-1G"], "'-1G' is not a size"),
         (["0.png", "--files-from", "absent.txt"], "absent.txt"),
         (["--files-from", "empty.txt"], "no input given"),
+        (["--files-from", "0.png"], "'0.png' is no list of files; expected names, one a line"),
         (["0.png", "--start", "1"], "--start: for videos, and no input is one"),
         (["0.png", "--codec", "h264", "--crf", "9"], "--codec, --crf: for videos, and no input"),
         (["clip.mp4", "--compare"], "--compare: for photos, and no input is one"),

@@ -53,6 +53,7 @@ def unhaze(work: Path, capfd) -> Callable[..., tuple[int, str, str]]:
 
 def test_train_eval_export_run(unhaze, work: Path):
     """The whole way, each step on what the one before has left."""
+    pytest.importorskip("torch")
     status, stdout, _ = unhaze("train recipes/tiny.toml --set schedule.steps=2 --out first")
     assert (status, stdout) == (0, "first\n")
     assert (work / "first" / "recipe.toml").exists()
@@ -84,6 +85,7 @@ def test_train_eval_export_run(unhaze, work: Path):
 
 
 def test_what_shows_only_while_training_is_one_line_after_the_progress(unhaze, work: Path):
+    pytest.importorskip("torch")
     status, stdout, stderr = unhaze("train recipes/tiny.toml --set augment.crop=400")
     assert (status, stdout) == (2, "")
     assert stderr.splitlines()[-1].startswith("unhaze: error: crop 400 does not fit")
@@ -91,10 +93,15 @@ def test_what_shows_only_while_training_is_one_line_after_the_progress(unhaze, w
 
 
 def test_check_leaves_nothing(unhaze, work: Path):
+    pytest.importorskip("torch")
     before = sorted(work.rglob("*"))
     status, stdout, stderr = unhaze("train recipes/tiny.toml --check")
     assert (status, stdout) == (0, "")
-    assert "checked" in stderr
+    assert "checked: one step and one validation succeeded" in stderr
+    recipe = work / "recipes" / "tiny.toml"
+    recipe.write_text(RECIPE.replace("validation", "# validation"))
+    _, _, stderr = unhaze("train recipes/tiny.toml --check")
+    assert "checked: one step succeeded; there is no [validation]" in stderr
     assert sorted(work.rglob("*")) == before
 
 
@@ -206,6 +213,8 @@ def test_data_synth(unhaze, work: Path, scenes: Path):
     ],
 )
 def test_list(unhaze, kind: str, expected: str | None):
+    if kind in ("losses", "methods"):
+        pytest.importorskip("torch")
     status, stdout, stderr = unhaze(f"list {kind}")
     assert (status, stderr) == (0, "")
     status, document, _ = unhaze(f"list {kind} --json")
@@ -230,15 +239,7 @@ def test_a_broken_recipe_is_still_listed(unhaze, work: Path):
         ("train absent.toml", "cannot read recipe 'absent.toml': No such file"),
         ("train recipes/tiny.toml --set schedule.stepz=1", "did you mean 'steps'?"),
         ("train recipes/tiny.toml --set steps", "expected KEY=VALUE"),
-        ("train recipes/tiny.toml --set net.name=aecrnt", "no net 'aecrnt'; did you mean 'aecr'?"),
-        ("train recipes/tiny.toml --set net.widht=8", "did you mean 'width'?"),
-        ("train recipes/tiny.toml --set losses.l3.weight=1", "no loss 'l3'"),
-        ("train recipes/tiny.toml --set losses.l1.weigth=1", "did you mean 'weight'?"),
-        ("train recipes/tiny.toml --set data.name=fodlers", "did you mean 'folders'?"),
-        ("train recipes/tiny.toml --set data.root=absent", "absent"),
-        ("train recipes/tiny.toml --set method.name=supervized", "did you mean 'supervised'?"),
         ("train recipes/tiny.toml --set schedule.accumulate=0", "must be at least 1, not 0"),
-        ("train recipes/tiny.toml --out pairs", "'pairs' exists"),
         ("train recipes/tiny.toml --resume absent", "`unhaze train RECIPE --out absent` starts it"),
         ("train --resume absent --budget-minutes 1", "there is no run 'absent'"),
         ("train --resume pairs", "pairs/recipe.toml"),
@@ -254,14 +255,11 @@ def test_a_broken_recipe_is_still_listed(unhaze, work: Path):
         ("eval identity --data folders --root pairs --protocol aecrr", "did you mean 'aecr'?"),
         ("eval identity --data folders --root pairs --protocol y --protocol y", "one at a time"),
         ("eval identity --data folders --root pairs --limit 0", "'--limit'"),
+        ("eval identity --data folders --root pairs --long-side 15", "expected 16 to 16,384"),
         ("eval fotoo --data folders --root pairs", "'fotoo'"),
         ("eval absent.safetensors --data folders --root pairs", "absent.safetensors"),
-        ("eval pairs --data folders --root pairs", "'pairs' is not a run folder"),
         ("export", "Missing argument 'RUN|WEIGHTS|CHECKPOINT'."),
         ("export pairs", "Missing option '-o'"),
-        ("export pairs -o new.onnx", "'pairs' is not a run folder"),
-        ("export recipes/tiny.toml -o new.onnx", "it is text and no weights"),
-        ("zoo identify absent.pth", "no file 'absent.pth'"),
         ("list", "Missing argument 'KIND'."),
         ("list netz", "no list 'netz'; did you mean 'nets'?"),
         ("data", "Missing command."),
@@ -283,6 +281,32 @@ def test_a_broken_recipe_is_still_listed(unhaze, work: Path):
     ],
 )
 def test_mistakes_are_answered_in_one_line(unhaze, work: Path, line: str, message: str):
+    check_one_line(unhaze, work, line, message)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train recipes/tiny.toml --set net.name=aecrnt", "no net 'aecrnt'; did you mean 'aecr'?"),
+        ("train recipes/tiny.toml --set net.widht=8", "did you mean 'width'?"),
+        ("train recipes/tiny.toml --set losses.l3.weight=1", "no loss 'l3'"),
+        ("train recipes/tiny.toml --set losses.l1.weigth=1", "did you mean 'weight'?"),
+        ("train recipes/tiny.toml --set data.name=fodlers", "did you mean 'folders'?"),
+        ("train recipes/tiny.toml --set data.root=absent", "absent"),
+        ("train recipes/tiny.toml --set method.name=supervized", "did you mean 'supervised'?"),
+        ("train recipes/tiny.toml --out pairs", "'pairs' exists"),
+        ("eval pairs --data folders --root pairs", "'pairs' is not a run folder"),
+        ("export pairs -o new.onnx", "'pairs' is not a run folder"),
+        ("export recipes/tiny.toml -o new.onnx", "it is text and no weights"),
+        ("zoo identify absent.pth", "no file 'absent.pth'"),
+    ],
+)
+def test_mistakes_of_the_learning_half_are_too(unhaze, work: Path, line: str, message: str):
+    pytest.importorskip("torch")
+    check_one_line(unhaze, work, line, message)
+
+
+def check_one_line(unhaze, work: Path, line: str, message: str) -> None:
     before = sorted(work.rglob("*"))
     status, stdout, stderr = unhaze(line)
     assert (status, stdout) == (2, "")

@@ -1,5 +1,6 @@
 """Every published layout pairs as its authors meant; nothing is dropped silently."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +240,14 @@ def test_mistakes_are_named(tmp_path, name, arguments, message):
     touch(tmp_path, "01_hazy.png", "01_GT.png")
     with pytest.raises(UnhazeError, match=message):
         find_pairs(name, tmp_path, **arguments)
+
+
+def test_empty_folders_are_named(tmp_path):
+    for name in ("fog", "sun"):
+        (tmp_path / name).mkdir()
+    message = f"there are no pictures in '{tmp_path / 'fog'}' or '{tmp_path / 'sun'}'"
+    with pytest.raises(UnhazeError, match=re.escape(message)):
+        find_pairs("folders", ".", hazy=str(tmp_path / "fog"), clear=str(tmp_path / "sun"))
 
 
 def test_a_missing_root_is_named():

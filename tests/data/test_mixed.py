@@ -125,9 +125,12 @@ def test_outdoor_pairs_are_whole_photos_with_haze_of_their_own(photos):
     assert torch.equal(pair.hazy, data.pair(0).hazy)
 
 
-def test_outdoor_says_when_there_are_no_pictures(photos):
-    with pytest.raises(UnhazeError, match="of 3 found"):
-        Outdoor([str(photos)], pictures=(7, 9))
+def test_outdoor_says_when_there_are_no_pictures(photos, tmp_path):
+    for pictures in ((7, 9), (1, 4)):
+        with pytest.raises(UnhazeError, match=f"there are 3 in '{photos}'; .* end <= 3"):
+            Outdoor([str(photos)], pictures=pictures)
+    with pytest.raises(UnhazeError, match="no pictures in"):
+        Outdoor([str(tmp_path / "none")])
 
 
 def test_mixed_batches_come_from_every_part(photos):
@@ -156,6 +159,15 @@ def test_mixed_batches_come_from_every_part(photos):
 def test_wrong_mixtures_end_in_one_line(arguments, message):
     with pytest.raises(UnhazeError, match=message):
         create_data(Part("mixed", arguments))
+
+
+def test_a_mixture_has_pairs_only(photos, tmp_path):
+    hazy = str(photos)
+    (tmp_path / "other").mkdir()
+    photo.write_rgb(tmp_path / "other" / "a.png", np.zeros((40, 40, 3), np.uint8))
+    unpaired = {"name": "unpaired-folders", "hazy": hazy, "clear": str(tmp_path / "other")}
+    with pytest.raises(UnhazeError, match="'unpaired-folders' has no pairs; use paired data"):
+        create_data(Part("mixed", {"parts": [unpaired]}))
 
 
 def test_gamma_changes_both_pictures_alike_and_noise_only_the_hazy_one():

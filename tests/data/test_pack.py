@@ -161,7 +161,8 @@ def test_what_cannot_be_read(root, pack, tmp_path):
         (text, {}, "is not a pack; make one with `unhaze data pack`"),
         (empty, {}, "has no index.json"),
         (other, {}, "is 'unhaze pack 9'; this version reads 'unhaze pack 1'"),
-        (pack, {"scenes": (5, 9)}, "select none; it has 3"),
+        (pack, {"scenes": (5, 9)}, r"scenes is \[5, 9\], and there are 3 in '"),
+        (pack, {"scenes": (1, 4)}, "expected 0 <= first < end <= 3"),
         (pack, {"border": 10}, "was cut by 2 px, not by 10"),
     ):
         with pytest.raises(UnhazeError, match=message):

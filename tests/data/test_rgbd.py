@@ -111,7 +111,13 @@ def test_a_validation_pair_never_changes(root):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"border": 16}, "too small"), ({"scenes": (4, 9)}, "select none; it has 4")],
+    [
+        ({"border": 16}, "too small"),
+        ({"scenes": (4, 9)}, r"scenes is \[4, 9\], and there are 4 in '"),
+        ({"scenes": (0, 5)}, "expected 0 <= first < end <= 4"),
+        ({"scenes": (-2, 4)}, "expected 0 <= first < end <= 4"),
+        ({"scenes": (3, 3)}, "expected 0 <= first < end <= 4"),
+    ],
 )
 def test_wrong_settings_say_so(root, settings, message):
     with pytest.raises(UnhazeError, match=message):

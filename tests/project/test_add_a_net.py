@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("torch")
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "add-a-net.md").read_text(encoding="utf-8")
 
@@ -91,6 +92,7 @@ def test_its_recipe_trains_and_its_entry_is_listed(copy: Path):
 
 
 def test_the_page_keeps_the_house_rules(copy: Path):
+    pytest.importorskip("ruff")
     done = run(
         copy, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), "src/unhaze/nets"
     )

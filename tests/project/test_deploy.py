@@ -6,10 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from unhaze.cli.options import GIVEN
 from unhaze.cli.serve import Given, serve
+
+yaml = pytest.importorskip("yaml")
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVER_MB = 400  # that the process itself takes

@@ -235,6 +235,8 @@ def test_help_loads_nothing_heavy():
 
 def test_every_module_is_found_where_its_name_says():
     """No function takes a module's place, so that imports, pydoc and the API reference work."""
+    for extra in ("torch", "fastapi"):
+        pytest.importorskip(extra)
     names = [".".join(file.relative_to(SOURCE).with_suffix("").parts) for file in FILES]
     names = [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
     program = "import functools, sys, unhaze\n"
@@ -263,6 +265,8 @@ def test_every_module_is_found_where_its_name_says():
     ],
 )
 def test_pydoc_finds_inner_names(path: str):
+    if path.split(".")[1] in ("exporting", "losses", "training"):
+        pytest.importorskip("torch")
     found = pydoc.locate(path)
     assert found is not None
     assert not isinstance(found, types.ModuleType)
@@ -273,7 +277,8 @@ def test_public_names_are_listed_and_load():
 
     assert dir(unhaze) == sorted(unhaze.__all__)
     assert set(unhaze.PUBLIC) | {"__version__"} == set(unhaze.__all__)
-    for name in unhaze.__all__:
-        assert getattr(unhaze, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'dehase'"):
         _ = unhaze.dehase
+    pytest.importorskip("torch")
+    for name in unhaze.__all__:
+        assert getattr(unhaze, name) is not None

@@ -129,6 +129,7 @@ def test_pages_keep_to_themselves():
 
 
 def test_the_page_of_the_papers_tables_is_up_to_date(monkeypatch, capsys):
+    pytest.importorskip("torch")
     monkeypatch.chdir(ROOT)
     assert main(["report", "paper", "--markdown"]) == 0
     assert capsys.readouterr().out == TEXTS["docs/paper.md"], "make tables"

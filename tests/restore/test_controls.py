@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from unhaze import dehaze, photo
 from unhaze.cli import main
@@ -16,6 +15,8 @@ from unhaze.restore.controlling import SURE, cast_of, controlled, keeps_cast, sh
 from unhaze.restore.models import open_model
 from unhaze.restore.native import restore_whole
 from unhaze.restore.restorer import Restorer
+
+Image = pytest.importorskip("PIL.Image")
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "valley.jpg"
 

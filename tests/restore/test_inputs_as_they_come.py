@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
 from unhaze import dehaze
 from unhaze.metrics.side_effects import harm
+
+Image = pytest.importorskip("PIL.Image")
+ImageDraw = pytest.importorskip("PIL.ImageDraw")
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "valley.jpg"
 CLEAR = SAMPLE.with_name("valley-clear.jpg")

@@ -260,6 +260,19 @@ def test_a_fault_is_found_again_in_the_log(monkeypatch, caplog):
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize("path", ["/models/photo-fast.onnx", "/index.html", "/"])
+def test_a_wrong_range_is_refused_like_everything_else(client, path: str):
+    size = int(client.head(path).headers["content-length"])
+    for given, status in (("bytes=99999999-", 416), ("pages=1-2", 400), ("bytes=5-2", 400)):
+        answer = client.get(path, headers={"range": given})
+        assert (answer.status_code, list(answer.json())) == (status, ["detail"])
+        assert answer.json()["detail"] and "cache-control" in answer.headers
+        assert answer.headers.get("content-range") == (f"bytes */{size}" if status == 416 else None)
+        assert client.head(path, headers={"range": given}).content == b""
+    part = client.get(path, headers={"range": "bytes=0-9"})
+    assert (part.status_code, len(part.content)) == (206, 10)
+
+
 def test_a_browser_without_the_token_gets_a_form():
     wants = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     with client_with(token="s3cret") as client:

@@ -33,6 +33,7 @@ UNREAD, NO_PICTURE = "of a format that is not read", "no picture"
 BY_CONTENT = "{} by its content, not by its name; it is restored if given by name"
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::|://)")
 HERE = ("file://", "local://")
+CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")  # characters of few names, if any
 
 
 def open_place(given: str | Path) -> "Place":
@@ -156,10 +157,18 @@ class Found:
     passed: dict[Path, str] = field(default_factory=dict)
 
 
-def read_list(text: bytes) -> list[str]:
-    """File names from a list: one a line, or, as from `find -print0`, ended by zero bytes each."""
-    names = text.split(b"\0") if b"\0" in text else text.splitlines()
-    return [os.fsdecode(name) for name in names if name]
+def read_list(text: bytes, given: str) -> list[str]:
+    """File names from a list: one a line, or, as from `find -print0`, ended by zero bytes each.
+
+    UnhazeError: the file `given` is something else, such as a picture.
+    """
+    lines = text.split(b"\0") if b"\0" in text else text.splitlines()
+    names = [os.fsdecode(line) for line in lines if line]
+    for name in names:
+        if not name.strip() or (CONTROL.search(name) and not os.path.lexists(name)):
+            form = "names, one a line or, as from `find -print0`, ended by zero bytes each"
+            raise UnhazeError(f"'{given}' is no list of files; expected {form}")
+    return names
 
 
 def expand(

@@ -69,7 +69,7 @@ def only_one(context: click.Context, option: click.Parameter, given: tuple[str, 
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N pictures.")
 @click.option(
     "--long-side",
-    type=click.IntRange(16, 16_384),
+    type=int,
     metavar="N",
     help="Resize all pictures first, in pixels.",
 )

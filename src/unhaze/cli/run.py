@@ -112,7 +112,7 @@ def run(
     if streamed or "-" in inputs or out == "-":
         how = {"streamed": streamed, "listed": files_from is not None}
         return run_stream(inputs, out, given, work, streaming, **how)
-    listed = read_list(files_from.read()) if files_from else []
+    listed = read_list(files_from.read(), files_from.name) if files_from else []
     plan = plan_files([*inputs, *listed], out, work.settings)
     names = [job.source for job in (*plan.jobs, *(each.job for each in plan.known))]
     videos = sum(map(is_video, names))

@@ -76,7 +76,10 @@ def train(
         gain = f"{result.hazy_psnr:.2f} dB hazy, {result.psnr:.2f} dB restored"
         click.echo(f"unhaze: step {result.step}: validation {gain}", err=True)
     if check:
-        click.echo("unhaze: checked: one step and one validation succeeded", err=True)
+        done = "one step and one validation succeeded"
+        if described.validation is None:
+            done = "one step succeeded; there is no [validation]"
+        click.echo(f"unhaze: checked: {done}", err=True)
         return 0
     click.echo(result.run)
     if result.finished:

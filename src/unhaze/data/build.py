@@ -9,6 +9,7 @@ from typing import Any
 from unhaze.config import Part
 from unhaze.data import PairedData, UnpairedData
 from unhaze.data.catalog import find_dataset, find_pairs
+from unhaze.data.checked import check_data
 from unhaze.data.folders import PairedFolders
 from unhaze.data.mixed import Camera, Mixed
 from unhaze.data.outdoor import Outdoor
@@ -20,10 +21,11 @@ from unhaze.haze import HazeLaw
 from unhaze.validation import check_arguments, nearest
 
 
-def create_data(part: Part) -> PairedData | UnpairedData:
+def create_data(part: Part, table: str = "data") -> PairedData | UnpairedData:
     """Builds the dataset `part.name` of `DATASETS`: finds its files (and decodes those of `rgbd`).
 
     Arguments are those of the dataset's `find` (of `RGBD` for `rgbd`), `root`, and `cache`.
+    table: of the recipe that describes it, for messages.
     UnhazeError: unknown name or argument, no such folder, files without a partner, no clear
     pictures, or no `split` for a dataset with splits, so that the test set is not trained on.
     """
@@ -32,9 +34,11 @@ def create_data(part: Part) -> PairedData | UnpairedData:
     if dataset.build is not None:
         check_arguments(dataset.build, arguments, f"data '{part.name}'")
         try:
-            return dataset.build(**arguments)
-        except (ValueError, TypeError) as error:
+            data = dataset.build(**arguments)
+        except ValueError as error:
             raise UnhazeError(f"data '{part.name}': {error}") from error
+        check_data(data, f"{table}.name = '{part.name}'")
+        return data
     if part.name == "rgbd":
         law = law_of(RGBD, arguments, "data 'rgbd'")
         return RGBD(arguments.pop("root"), law, **arguments)
@@ -92,7 +96,10 @@ def create_mixed(arguments: dict[str, Any]) -> Mixed:
         share, name = rest.pop("share"), rest.pop("name")
         if isinstance(share, bool) or not isinstance(share, int | float):
             raise UnhazeError(f"data 'mixed': share is {share!r}; expected a number")
-        parts.append(create_data(Part(name, rest)))
+        part = create_data(Part(name, rest), "data.parts")
+        if not isinstance(part, PairedData):
+            raise UnhazeError(f"data 'mixed': '{name}' has no pairs; use paired data")
+        parts.append(part)
         shares.append(float(share))
     table = arguments.pop("spoiling", {})
     if not isinstance(table, dict):
@@ -115,7 +122,7 @@ def create_unpaired(arguments: dict[str, Any]) -> Unpaired:
             raise UnhazeError(
                 f"data 'unpaired': '{name}' is not a paired dataset; use one such as rgbd"
             )
-        sides[side] = create_data(Part(name, rest))
+        sides[side] = create_data(Part(name, rest), f"data.{side}")
     for name in arguments:
         raise UnhazeError(f"data 'unpaired' has no argument '{name}'; there are: hazy, clear")
     return Unpaired(**sides)

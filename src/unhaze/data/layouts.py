@@ -144,10 +144,15 @@ def find_folders(
     partial: bool = False,
 ) -> Found:
     """Any two folders, absolute or under `root`. border: frame of the clear pictures."""
-    for folder in (root / hazy, root / clear):
+    folders = root / hazy, root / clear
+    for folder in folders:
         if not folder.is_dir():
             raise UnhazeError(f"there is no folder '{folder}'; set root, hazy and clear")
-    return match_files(list_pictures(root / hazy), list_pictures(root / clear), border)
+    hazy_files, clear_files = map(list_pictures, folders)
+    if not hazy_files and not clear_files:
+        where = " or ".join(f"'{folder}'" for folder in dict.fromkeys(folders))
+        raise UnhazeError(f"there are no pictures in {where}")
+    return match_files(hazy_files, clear_files, border)
 
 
 def find_hazy_only(dataset: Dataset, root: Path, *, partial: bool = False) -> Found:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch, PairedData
+from unhaze.data.checked import draw
 from unhaze.data.spoiling import Spoiling, spoiled
 from unhaze.data.transforms import generator_for
 from unhaze.errors import UnhazeError
@@ -68,7 +69,7 @@ class Mixed:
         generator = generator_for(seed, step)
         chosen = torch.multinomial(self.shares, size, replacement=True, generator=generator)
         batches = [
-            part.draw(seed + number, step, size=count, augment=augment, device=device)
+            draw(part, seed + number, step, size=count, augment=augment, device=device)
             for number, part in enumerate(self.parts)
             if (count := int((chosen == number).sum()))
         ]

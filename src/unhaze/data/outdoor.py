@@ -18,7 +18,7 @@ from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
 from unhaze.data.collage import collage_batch
 from unhaze.data.folders import as_tensor, read_all
-from unhaze.data.pairing import list_pictures
+from unhaze.data.pairing import list_pictures, some_of
 from unhaze.data.transforms import crop_batch, generator_for, haze_batch
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
@@ -61,9 +61,10 @@ class Outdoor:
             raise UnhazeError(f"collage is {collage}; expected a share, 0 to 1")
         self.collage = collage
         found = [file for root in roots for file in list_pictures(Path(root))]
-        self.files = found[slice(*pictures)] if pictures else found
-        if not self.files:
-            raise UnhazeError(f"no pictures in {list(roots)} (of {len(found)} found)")
+        where = ", ".join(f"'{root}'" for root in roots)
+        if not found:
+            raise UnhazeError(f"no pictures in {where}")
+        self.files = some_of(found, pictures, "pictures", where)
         if haziest is not None:
             measured = read_all(own_haze, self.files, f"the haze in photos of {list(roots)}")
             self.files = [file for file, own in zip(self.files, measured) if own <= haziest]

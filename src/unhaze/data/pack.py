@@ -17,7 +17,7 @@ import numpy as np
 
 from unhaze import photo
 from unhaze.atomic import check_replaceable, made_aside
-from unhaze.data.pairing import SceneFiles, find_scenes
+from unhaze.data.pairing import SceneFiles, find_scenes, some_of
 from unhaze.errors import UnhazeError, counted
 from unhaze.image import cell_means, to_float, to_u8
 from unhaze.photo.kinds import HEAD, kind_of
@@ -187,9 +187,7 @@ def read_pack(
         if border not in (0, index["border"]):
             raise UnhazeError(f"pack '{path}' was cut by {index['border']} px, not by {border}")
         names = [scene["name"] for scene in index["scenes"]]
-        chosen = names[slice(*scenes)] if scenes else names
-        if not chosen:
-            raise UnhazeError(f"scenes {scenes} of '{path}' select none; it has {len(names)}")
+        chosen = some_of(names, scenes, "scenes", f"'{path}'")
         codec = index["clear"]["codec"]
         members = [(f"clear/{name}.{codec}", f"depth/{name}.webp") for name in chosen]
         try:

@@ -3,12 +3,15 @@
 import itertools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from unhaze.errors import UnhazeError
 from unhaze.formats import SUFFIXES
+
+T = TypeVar("T")
 
 HAZY_MARK = re.compile(r"_(hazy|haze)$", re.IGNORECASE)
 NO_MARK = re.compile(r"(?!)")
@@ -123,6 +126,18 @@ def find_scenes(root: Path) -> list[SceneFiles]:
         wrong = f"'{missing[0]}' is in only one of them" if missing else "there are no images"
         raise UnhazeError(f"'{root}' needs clear/ and depth/ with the same names; {wrong}")
     return [SceneFiles(name, clear[name], depth[name]) for name in clear]
+
+
+def some_of(found: Sequence[T], span: tuple[int, int] | None, what: str, where: str) -> list[T]:
+    """Returns the items from `span`'s first index to before its last, or all without a span.
+
+    UnhazeError, with `what` as the name of the span: not all of these are found in `where`.
+    """
+    first, end = span or (0, len(found))
+    if not 0 <= first < end <= len(found):
+        given = f"{what} is [{first}, {end}], and there are {len(found)} in {where}"
+        raise UnhazeError(f"{given}; expected 0 <= first < end <= {len(found)}")
+    return list(found[first:end])
 
 
 def match_scenes(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:

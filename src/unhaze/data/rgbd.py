@@ -11,7 +11,7 @@ from unhaze.config import Augment
 from unhaze.data import Pair, PairedBatch
 from unhaze.data.folders import as_tensor, read_all
 from unhaze.data.pack import cut, is_pack, read_pack
-from unhaze.data.pairing import find_scenes
+from unhaze.data.pairing import find_scenes, some_of
 from unhaze.data.transforms import crop_batch, generator_for, haze_batch
 from unhaze.errors import UnhazeError
 from unhaze.haze import HazeLaw
@@ -80,9 +80,7 @@ def read_scenes(
 ) -> tuple[list[str], list[Tensor], list[Tensor]]:
     """Returns names, clear (3,H,W) uint8 and depth (1,H,W) uint8 of the scenes under `root`."""
     files = {scene.name: scene for scene in find_scenes(root)}
-    names = list(files)[slice(*scenes)] if scenes else list(files)
-    if not names:
-        raise UnhazeError(f"scenes {scenes} of '{root}' select none; it has {len(files)}")
+    names = some_of(list(files), scenes, "scenes", f"'{root}'")
 
     def read(name: str) -> tuple[Tensor, Tensor]:
         return read_u8(files[name].clear, border), read_u8(files[name].depth, border)[:1]

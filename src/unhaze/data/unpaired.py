@@ -15,6 +15,7 @@ from unhaze import photo
 from unhaze.config import Augment
 from unhaze.data import PairedData, UnpairedBatch
 from unhaze.data.check import LIKENESS, structure_of
+from unhaze.data.checked import draw
 from unhaze.data.folders import as_tensor, check_crop, pair_at, small
 from unhaze.data.pack import cut
 from unhaze.data.pairing import CLEAR_MARK, HAZY_MARK, by_name, list_pictures, prefixes
@@ -117,8 +118,8 @@ class Unpaired:
         self, seed: int, step: int, *, size: int, augment: Augment, device: torch.device
     ) -> UnpairedBatch:
         """Both sides of this seed and step, drawn independently."""
-        hazy = self.hazy.draw(seed, step, size=size, augment=augment, device=device).hazy
-        clear = self.clear.draw(~seed, step, size=size, augment=augment, device=device).clear
+        hazy = draw(self.hazy, seed, step, size=size, augment=augment, device=device).hazy
+        clear = draw(self.clear, ~seed, step, size=size, augment=augment, device=device).clear
         return UnpairedBatch(hazy, clear)
 
 

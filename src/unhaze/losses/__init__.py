@@ -69,5 +69,5 @@ def create_loss(name: str, **arguments: Any) -> nn.Module:
     check_arguments(loss.build, arguments, f"loss '{name}'")
     try:
         return loss.build(**arguments)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise UnhazeError(f"loss '{name}': {error}") from error

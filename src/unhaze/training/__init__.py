@@ -17,19 +17,21 @@ from unhaze import runs
 from unhaze.config import Recipe
 from unhaze.data import Batch, PairedBatch, PairedData, UnpairedData
 from unhaze.data.build import create_data
+from unhaze.data.checked import check_pair
 from unhaze.data.folders import PairedFolders
 from unhaze.data.unpaired import UnpairedFolders
 from unhaze.errors import UnhazeError, counted
-from unhaze.losses import create_loss, find_loss
+from unhaze.losses import find_loss
 from unhaze.methods import find_method
 from unhaze.methods.steps import Setup
 from unhaze.nets import create_net, find_net
 from unhaze.published import open_weights
 from unhaze.restore.resources import keep_freed_memory
+from unhaze.training.checked import build_loss, check_method
 from unhaze.training.loop import Trainer, TrainResult, saved_networks
 from unhaze.training.machine import fitted
 from unhaze.training.steps import batches_from
-from unhaze.validation import check_arguments
+from unhaze.validation import check_arguments, check_callable
 from unhaze.weights import load_into, newest_state
 
 # Names of SLURM jobs that are shells: a training started in one is a single process.
@@ -66,7 +68,7 @@ def train(
     elif out is not None and fabric.is_global_zero and not check:
         runs.check_new(Path(out))
     data = create_data(recipe.data)  # before the losses, whose weights may be downloaded
-    check_length(recipe.data.name, data)
+    check_length(f"data '{recipe.data.name}'", data)
     validation = create_validation(recipe)
     torch.manual_seed(recipe.seed)
     net = create_net(recipe.net.name, **recipe.net.arguments)
@@ -112,25 +114,26 @@ def create_validation(recipe: Recipe) -> PairedData | None:
     """Returns the data of [validation], or None. UnhazeError for data without pairs."""
     if recipe.validation is None:
         return None
-    data = create_data(recipe.validation)
+    data = create_data(recipe.validation, "validation")
     if not isinstance(data, PairedData):
         raise UnhazeError(f"validation data '{recipe.validation.name}' has no pairs to measure on")
-    check_length(recipe.validation.name, data)
+    check_length(f"validation data '{recipe.validation.name}'", data)
     return data
 
 
-def check_length(name: str, data: PairedData | UnpairedData) -> None:
-    """Raises UnhazeError if the last of the pairs that the data claim to have is not there."""
+def check_length(owner: str, data: PairedData | UnpairedData) -> None:
+    """Raises UnhazeError if the last of the pairs that the data claim to have is none."""
     if not isinstance(data, PairedData):
         return
     try:
-        data.pair(len(data) - 1)
+        pair = data.pair(len(data) - 1)
     except (LookupError, OSError) as error:
         why = f"{type(error).__name__}: {error}"
         raise UnhazeError(
-            f"data '{name}' have a length of {len(data)}, and pair {len(data) - 1} is not there"
+            f"{owner} have a length of {len(data)}, and pair {len(data) - 1} is not there"
             f" ({why}); correct `__len__` or `pair`"
         ) from error
+    check_pair(pair, owner)
 
 
 def make_fabric(recipe: Recipe) -> Fabric:
@@ -176,13 +179,16 @@ def build_method(
     """Returns the method for `net` on the device, the copy with averaged weights, and the facts
     that must be the same when the run is resumed."""
     losses = {
-        name: create_loss(part.name or name, **part.arguments).to(fabric.device)
+        name: build_loss(name, part).to(fabric.device)
         for name, part in recipe.losses.items()
         if part.weight
     }
     entry = find_method(recipe.method.name)
-    owner = f"method '{recipe.method.name}'"
-    check_arguments(entry.build, recipe.method.arguments, owner, ("setup",))
+    check_arguments(
+        entry.build, recipe.method.arguments, f"method '{recipe.method.name}'", ("setup",)
+    )
+    owner = f"method.name = '{recipe.method.name}'"
+    check_callable(owner, entry, "build", "setup", named=recipe.method.arguments)
     mode = recipe.hardware.compile
     layout = torch.channels_last if recipe.hardware.channels_last else torch.contiguous_format
     # PyTorch's overloads lack memory_format.
@@ -201,6 +207,7 @@ def build_method(
         method = entry.build(setup, **recipe.method.arguments)
     except ValueError as error:
         raise UnhazeError(f"method '{recipe.method.name}': {error}") from error
+    check_method(method, owner)
     return method, ema, getattr(method, "facts", {}) | hashes(losses, recipe)
 
 

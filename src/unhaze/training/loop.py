@@ -26,6 +26,8 @@ from unhaze.methods.steps import NonFiniteLoss
 from unhaze.metrics import measure
 from unhaze.resolved import resolved
 from unhaze.tensors import save_tensors
+from unhaze.training.board import board
+from unhaze.training.checked import check_terms
 from unhaze.training.pace import Pace, measure_peak
 from unhaze.training.steps import average, batches_from, learning_rate, stop_signals
 from unhaze.weights import save_weights
@@ -73,7 +75,7 @@ class Trainer:
         process is `budget` seconds old, but at least for one step."""
         recipe, watch, first = self.recipe, self.recipe.watch, self.fabric.is_global_zero
         step, steps = progress["step"], recipe.schedule.steps
-        writer = SummaryWriter(self.run, purge_step=step) if first else None
+        events = board(self.folder, step) if first else contextlib.nullcontext()
         # In a log file, the progress bar writes a line now and then, not one per step.
         pause = 0.1 if sys.stderr.isatty() else 60.0
         bar = tqdm(
@@ -87,8 +89,7 @@ class Trainer:
         scores, pace = (math.nan, math.nan), self.pace()
         started, saved = time.monotonic() - progress["seconds"], time.monotonic()
         stop = spent = False
-        closed = contextlib.closing(writer) if writer else contextlib.nullcontext()
-        with stop_signals() as stopped, contextlib.closing(bar), closed:
+        with stop_signals() as stopped, contextlib.closing(bar), events as writer:
             for batches in batches_from(recipe, self.fabric, self.data, step):
                 with pace.step(step):
                     terms = self.one_step(step, batches)
@@ -135,6 +136,7 @@ class Trainer:
             terms = self.method.step(batches, lr)
         except NonFiniteLoss as error:
             raise UnhazeError(self.describe_nonfinite(step, batches, str(error))) from error
+        check_terms(terms, f"method.name = '{self.recipe.method.name}'")
         average(self.ema, self.method.networks["restorer"], self.recipe.schedule.ema, step)
         return terms | {"lr": torch.tensor(lr, dtype=torch.float64)}
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from unhaze.config import Recipe, Schedule
 from unhaze.data import Batch, PairedData, UnpairedData
+from unhaze.data.checked import draw
 from unhaze.data.folders import PairedFolders
 from unhaze.methods.steps import follow
 from unhaze.processes import part_of
@@ -59,7 +60,7 @@ def draw_part(
     own = part_of(size)
     if isinstance(data, PairedFolders):  # decodes only what is needed
         return data.draw(recipe.seed, number, own=own, **words)
-    whole = data.draw(recipe.seed, number, **words)
+    whole = draw(data, recipe.seed, number, **words)
     return dataclasses.replace(whole, hazy=whole.hazy[own], clear=whole.clear[own])
 
 

@@ -20,6 +20,7 @@ from fastapi.responses import (
     JSONResponse,
     Response,
 )
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
@@ -106,6 +107,7 @@ def add_page(app: FastAPI) -> None:
 
 def add_middleware(app: FastAPI, settings: Settings, metrics: Metrics, clearer: Clearer) -> None:
     """Adds the middleware; the last one added runs first."""
+    app.add_middleware(PlainAsJson)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Guard, settings=settings, desk=clearer.desk)
     if settings.origins:
@@ -199,6 +201,32 @@ def methods_of(app: FastAPI, request: Request) -> set[str]:
         if not isinstance(route, Mount) and route.matches(request.scope)[0] is not Match.NONE:
             found |= set(getattr(route, "methods", None) or ())
     return found | {"HEAD"} if "GET" in found else found
+
+
+class PlainAsJson:
+    """Middleware that gives errors in plain text, as of Starlette for a wrong `Range`, the form of
+    all others."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        plain: Message | None = None  # the start of an error, until its text is there
+
+        async def send_json(message: Message) -> None:
+            nonlocal plain
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                kind = dict(message["headers"]).get(b"content-type", b"")
+                plain = message if kind.startswith(b"text/plain") else None
+            if plain is None:
+                await send(message)
+            elif message["type"] == "http.response.body":
+                detail = message["body"].decode() or "the file has no such range"
+                headers = dict(Headers(raw=plain["headers"]))
+                del headers["content-type"], headers["content-length"]  # of the text
+                await refusal(plain["status"], detail, headers)(scope, receive, send)
+
+        await self.app(scope, receive, send_json)
 
 
 class HeadAsGet:

@@ -3,13 +3,14 @@
 import gc
 from pathlib import Path
 
-import av
 import pytest
-from av.sidedata.sidedata import Type
 
 from tests.video_clips import Fixed, frames_of, hazy_scene, make_clip
 from unhaze.restore.video import restore_video
 from unhaze.restore.video.codecs import carried_by
+
+av = pytest.importorskip("av")
+Type = av.sidedata.sidedata.Type
 
 # ATSC A/53: user data of a picture with one pair of bytes, which begins a caption.
 CAPTION = b"\0\0\1\xb2GA94\x03\x41\xff\xfc\x94\x2c\xff"

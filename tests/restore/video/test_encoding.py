@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -16,6 +15,8 @@ from unhaze.restore.video import restore_video
 from unhaze.restore.video.codecs import choose_layout
 from unhaze.restore.video.encoders import CODECS, HARDWARE
 from unhaze.restore.video.planned import plan_video
+
+av = pytest.importorskip("av")
 
 
 def noisy_frames(count: int, size: tuple[int, int] = (320, 192)) -> list[np.ndarray]:

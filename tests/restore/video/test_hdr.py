@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -11,6 +10,8 @@ from unhaze.photo.profile import hlg_curve, pq_curve
 from unhaze.restore import restorer as restorers
 from unhaze.restore.restorer import Restorer
 from unhaze.restore.video import restore_video
+
+av = pytest.importorskip("av")
 
 BT2020, PQ, HLG = 9, 16, 18
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -22,6 +21,8 @@ from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.video import restore_video
 from unhaze.restore.video.streams import BACKLOG, LATE, WAIT, Pace, Piped, is_video_head, peek
+
+av = pytest.importorskip("av")
 
 
 def command(*words: object, stdin: bytes) -> subprocess.CompletedProcess:

@@ -9,16 +9,17 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
-import av
 import numpy as np
 import pytest
 
-from benchmarks.killed import encoded
 from tests.quick import slow_but
 from tests.video_clips import Fixed, frames_of, hazy_scene, make_clip, packets_of
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.video import journal, restore_video
 from unhaze.restore.video.journal import journal_of
+
+av = pytest.importorskip("av")
+encoded = pytest.importorskip("benchmarks.killed").encoded
 
 RATE, COUNT = 10, 400
 

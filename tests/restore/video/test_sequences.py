@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -23,6 +22,8 @@ from unhaze.restore.video.sequences import (
     restore_sequence,
 )
 from unhaze.restore.video.streams import is_sequence
+
+av = pytest.importorskip("av")
 
 XMP_OF = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><a>%d</a></x:xmpmeta>"
 

@@ -6,7 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
-import av
 import numpy as np
 import pytest
 
@@ -16,6 +15,8 @@ from unhaze.errors import UnhazeError
 from unhaze.restore.video import restore_video
 from unhaze.restore.video.clock import Clock
 from unhaze.restore.video.containers import SERVICE_DEMUXERS
+
+av = pytest.importorskip("av")
 
 PICTURES = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=2")
 SOUND = ("-f", "lavfi", "-i", "sine=d=2")

@@ -6,13 +6,14 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
-import av
 import pytest
 
 from tests.video_clips import Fixed, make_clip, needs_ffmpeg
 from unhaze.restore.video import restore_video
 from unhaze.restore.video.reading import Clock
 from unhaze.restore.video.streams import Piped
+
+av = pytest.importorskip("av")
 
 PICTURES = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=2")
 SOUND = ("-f", "lavfi", "-i", "sine=d=2")

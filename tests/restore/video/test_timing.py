@@ -3,13 +3,14 @@
 import subprocess
 from pathlib import Path
 
-import av
 import pytest
 
 from tests.quick import slow_but
 from tests.restore.video.flash_and_beep import RATE, make_flash_and_beep, picture_before_sound
 from tests.video_clips import Fixed, needs_ffmpeg, packets_of
 from unhaze.restore.video import restore_video
+
+av = pytest.importorskip("av")
 
 pytestmark = needs_ffmpeg
 PLAIN = ("-c:v", "libx264", "-preset", "ultrafast")

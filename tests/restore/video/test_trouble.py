@@ -8,7 +8,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -16,6 +15,8 @@ from tests.video_clips import Fixed, frames_of, make_clip
 from unhaze.errors import UnhazeError
 from unhaze.restore.video import restore_video
 from unhaze.restore.video.ahead import Ahead
+
+av = pytest.importorskip("av")
 
 
 def one_line(error: pytest.ExceptionInfo) -> str:

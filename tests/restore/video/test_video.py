@@ -3,7 +3,6 @@
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -19,6 +18,8 @@ from tests.video_clips import (
 from unhaze.errors import UnhazeError
 from unhaze.restore.video import TARGET_SUFFIXES, VIDEO_SUFFIXES, restore_video
 from unhaze.restore.video.containers import CONTAINERS
+
+av = pytest.importorskip("av")
 
 BT709, SMPTE170M, BT2020, PQ = 1, 6, 9, 16  # numbers of ISO/IEC 23091-2
 LIMITED, FULL = 1, 2

@@ -3,15 +3,16 @@
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from av.video.reformatter import VideoReformatter
 
 from tests.video_clips import Fixed, frames_of, hazy_scene, make_clip
 from unhaze.restore.field import apply_field
 from unhaze.restore.video import pixels, restore_video
 from unhaze.restore.video.pixels import restore_yuv, takes
+
+av = pytest.importorskip("av")
+VideoReformatter = av.video.reformatter.VideoReformatter
 
 BT709, BT601, BT2020 = 1, 6, 9
 LIMITED, FULL = 1, 2
