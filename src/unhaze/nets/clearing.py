@@ -19,7 +19,7 @@ OMEGA, PATCH = 0.95, 8  # of the dark channel: share of haze that it finds, radi
 LEAST_BY_PRIOR = 0.15  # transmission
 CLEAREST, FARTHEST = 8, 16  # powers that give means the weights of the clearest and haziest places
 CLOSE, DENSEST = 3, 8  # radius in cells of its windows, and power: the densest haze of a picture
-FAR = (0.12, 0.2), (1.5, 2.1)  # densest haze, and that over the mean, of haze that is far away
+DISTANT = (0.12, 0.2), (1.5, 2.1)  # densest haze, and that over the mean, of haze far away
 TOO_LIGHT = (0.04, 0.12)  # luma of airlight less that of the haziest places
 DETAIL = 4  # radius in cells of the windows of `fine`
 BURNT = (
@@ -158,14 +158,14 @@ def with_dark_channel(
     farthest = mean_of(weight * cells) / mean_of(weight).clamp(min=1e-30)
     haze = mean_of(1 - told)
     densest = mean_of(window_means(1 - told, CLOSE).clamp(min=1e-3) ** DENSEST) ** (1 / DENSEST)
-    far = ramp(densest, *FAR[0]) * ramp(densest / haze.clamp(min=1e-3), *FAR[1])
-    far = far * (1 - ramp(luma_of(airlight) - luma_of(farthest), *TOO_LIGHT))
-    airlight = airlight + less * far * (farthest - airlight)
+    distant = ramp(densest, *DISTANT[0]) * ramp(densest / haze.clamp(min=1e-3), *DISTANT[1])
+    distant = distant * (1 - ramp(luma_of(airlight) - luma_of(farthest), *TOO_LIGHT))
+    airlight = airlight + less * distant * (farthest - airlight)
     least = 1 - OMEGA * opened((cells / airlight).amin(1, keepdim=True)).clamp(max=1.0)
     weight = least**CLEAREST
     scene = mean_of(weight * (least / told).clamp(max=1.0)) / mean_of(weight)
     by_prior = (least / scene).clamp(min=LEAST_BY_PRIOR)
-    move = less * torch.maximum(far, share * ramp(haze, *HAZY))
+    move = less * torch.maximum(distant, share * ramp(haze, *HAZY))
     return told - move * (told - by_prior).clamp(min=0.0), airlight
 
 

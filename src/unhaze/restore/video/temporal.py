@@ -43,9 +43,9 @@ DARK, BURNT = 0.02, 0.97  # limits of luma beyond which there are no details
 SHOWN, SEEN = 0.05, 0.01
 
 # Fog makes a scene lighter, not darker. If the restored light of what stands still falls although
-# its own does not, too much is removed; a mean over so many frames is the measure. Each frame gives
-# up this share of what is withheld.
-MEMORY, RELEASE = 64, 0.2
+# its own does not, too much is removed; a mean over so many frames is the measure, with a margin for
+# grain. Each frame gives up this share of what is withheld.
+MEMORY, RELEASE, NO_FALL = 64, 0.2, 0.5 / 255
 
 Estimate = Callable[[np.ndarray], np.ndarray]
 
@@ -257,7 +257,7 @@ def _without_darkening(now: Moment, luma: np.ndarray, fresh: np.ndarray) -> Mome
     still = 1 - fresh[::CELL, ::CELL]
     sums = ((each[::CELL, ::CELL] * still).sum() for each in (*now.light, *light))
     was_hazy, was, hazy, restored = (float(each / max(still.sum(), 1e-6)) for each in sums)
-    least = was * min(1.0, hazy / max(was_hazy, 1e-6)) - GRAIN / 4
+    least = was * min(1.0, hazy / max(was_hazy, 1e-6)) - NO_FALL
     share = 1.0
     if restored < min(least, hazy):
         share -= float(still.mean()) * min(1.0, (least - restored) / (hazy - restored))
