@@ -43,8 +43,8 @@ DARK, BURNT = 0.02, 0.97  # limits of luma beyond which there are no details
 SHOWN, SEEN = 0.05, 0.01
 
 # Fog makes a scene lighter, not darker. If the restored light of what stands still falls although
-# its own does not, too much is removed; a mean over so many frames is the measure, with a margin for
-# grain. Each frame gives up this share of what is withheld.
+# its own does not, too much is removed; a mean over so many frames is the measure, with a margin
+# for grain. Each frame gives up this share of what is withheld.
 MEMORY, RELEASE, NO_FALL = 64, 0.2, 0.5 / 255
 
 Estimate = Callable[[np.ndarray], np.ndarray]
