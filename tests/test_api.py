@@ -270,8 +270,8 @@ def test_an_empty_path_is_not_this_folder(half: Path, path: str):
 
 def test_errors_can_be_printed_and_speak_python(half: Path, tmp_path: Path):
     with pytest.raises(UnhazeError) as caught:
-        unhaze.dehaze("\udcff.jpg", model=half)
-    assert str(caught.value).encode() == rb"no file '\xff.jpg'"
+        unhaze.dehaze("\udcff\x1b[31m.jpg", model=half)
+    assert str(caught.value).encode() == rb"no file '\xff\x1b[31m.jpg'"
     source = tmp_path / "a.png"
     photo.write(photo.Photo((colours(20, 30, 3) * 255).astype(np.uint8)), source)
     unhaze.dehaze(source, model=half)

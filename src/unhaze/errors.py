@@ -1,10 +1,15 @@
 """The exception for errors that the user can fix."""
 
+import re
+
+# What controls a terminal, which is in few names, if any: no line breaks, no tabs.
+CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
 
 class UnhazeError(Exception):
     """Wrong input, file, name or setting. Its text is one line: given, expected, what to do.
 
-    File names that are no valid text stand in it as \\xff and so on, so that it can be printed.
+    What is no valid text in file names, or controls a terminal, stands in it as \\xff and so on.
     """
 
     def __init__(self, *words: object) -> None:
@@ -29,5 +34,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def printable(text: object) -> str:
-    """A name with its bytes that are no UTF-8, which Python holds as surrogates, written out."""
-    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A name in which bytes that are no UTF-8, which Python holds as surrogates, and characters
+    that control a terminal are written out."""
+    readable = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", readable)

@@ -15,6 +15,7 @@ from unhaze.errors import UnhazeError
         (b"a.jpg\nb c.jpg\r\n\nfolder/\n", ["a.jpg", "b c.jpg", "folder/"]),
         (b"new\nline.jpg\0b.jpg\0", ["new\nline.jpg", "b.jpg"]),
         (b"\xff.jpg", [os.fsdecode(b"\xff.jpg")]),
+        (b"\xef\xbb\xbfa.jpg\r\n", ["a.jpg"]),
         (b"", []),
     ],
 )

@@ -1,5 +1,6 @@
 """Where a batch reads and writes: folders of this computer, what is found in them, and stores."""
 
+import codecs
 import functools
 import itertools
 import logging
@@ -15,7 +16,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from unhaze import formats
 from unhaze.batch.jobs import Mark
 from unhaze.batch.stores import Store
-from unhaze.errors import UnhazeError
+from unhaze.errors import CONTROL, UnhazeError
 from unhaze.restore.video import VIDEO_SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,6 @@ UNREAD, NO_PICTURE = "of a format that is not read", "no picture"
 BY_CONTENT = "{} by its content, not by its name; it is restored if given by name"
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::|://)")
 HERE = ("file://", "local://")
-CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")  # characters of few names, if any
 
 
 def open_place(given: str | Path) -> "Place":
@@ -162,6 +162,7 @@ def read_list(text: bytes, given: str) -> list[str]:
 
     UnhazeError: the file `given` is something else, such as a picture.
     """
+    text = text.removeprefix(codecs.BOM_UTF8)
     lines = text.split(b"\0") if b"\0" in text else text.splitlines()
     names = [os.fsdecode(line) for line in lines if line]
     for name in names:
