@@ -141,6 +141,18 @@ def test_fog_that_comes_and_goes_does_not_darken_what_stands_still():
     assert moment.share == pytest.approx(1, abs=0.01)
 
 
+def test_what_is_withheld_is_forgotten():
+    """A train, or a white frame, for which the network removed less, has gone."""
+    scene = np.random.default_rng(0).uniform(0.4, 0.6, (24, 32)).repeat(4, 0).repeat(4, 1)
+    hazy = scene.astype(np.float32)[..., None].repeat(3, 2)
+    moment, shares = None, []
+    for number in range(530):
+        moment = clears_too_much(moment, hazy, 1.0 if number < 30 else 0.5)
+        shares.append(moment.share)
+    assert min(shares) < 0.5, "else nothing was withheld"
+    assert shares[-1] > 0.95
+
+
 def test_light_that_falls_or_moves_on_is_restored_in_full():
     wide = np.random.default_rng(0).uniform(0.15, 0.65, (24, 96)).repeat(4, 0).repeat(4, 1)
     fog = np.float32(0.63)

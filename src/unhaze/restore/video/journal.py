@@ -19,7 +19,7 @@ from av import Packet
 from unhaze.errors import UnhazeError
 
 LONG = 60.0  # minimum seconds of a video with a journal
-WARM = 8.0  # seconds before the gap that the network sees again, to restore the state of the field
+WARM = 16.0  # seconds before the gap that the network sees again, to restore the state of the field
 HEAD = struct.Struct("<8sI")
 RECORD = struct.Struct("<IIqqqB")  # size, checksum, pts, dts, duration, whether a key frame
 MAGIC = b"unhaze\x01\n"

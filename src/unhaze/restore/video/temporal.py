@@ -42,10 +42,10 @@ DARK, BURNT = 0.02, 0.97  # limits of luma beyond which there are no details
 # Shares of cells that have to have details, and to have changed, to detect a cut.
 SHOWN, SEEN = 0.05, 0.01
 
-# Fog makes a scene lighter, not darker. If the restored light of what stands still falls although
-# its own does not, too much is removed; a mean over so many frames is the measure, with a margin
-# for grain. Each frame gives up this share of what is withheld.
-MEMORY, RELEASE, NO_FALL = 64, 0.2, 0.5 / 255
+# Fog makes a scene lighter, not darker: if the restored light of what stands still falls although
+# its own does not, too much is removed. A mean over MEMORY frames is the measure, with a margin for
+# grain. Each frame gives up a share of what is withheld, and the mean all of it in FORGET frames.
+MEMORY, FORGET, RELEASE, NO_FALL = 64, 160, 0.2, 0.5 / 255
 
 Estimate = Callable[[np.ndarray], np.ndarray]
 
@@ -160,8 +160,7 @@ def next_moment(
         is_cut(before.luma, luma) and is_cut(_carried(before.luma, motion), luma)
     ):
         first = _first_moment(luma, estimate(small))
-        counts = {"scenes": before.scenes + 1, "estimates": before.estimates + 1}
-        return replace(first, **counts)
+        return replace(first, scenes=before.scenes + 1, estimates=before.estimates + 1)
     now = _moved_moment(before, motion)
     worn = np.mean(change(now.target_luma, luma) > CHANGED) > WORN
     worn = worn or abs(_lighter(now.target, luma - now.target_luma)) > GRAIN
@@ -180,9 +179,8 @@ def next_moment(
         maps[:, 1] -= still * ((1 - 1 / LIGHT) * grain)
     now = replace(now, maps=maps, maps_luma=_between(now.maps_luma, luma, share))
     if weight < 1:
-        now = _without_darkening(
-            now, luma, _taken_up_by_pixels(now.luma, luma, max(1 / MEMORY, young))
-        )
+        fresh = _taken_up_by_pixels(now.luma, luma, max(1 / MEMORY, young))
+        now = _without_darkening(now, luma, fresh)
     return replace(now, luma=luma)
 
 
@@ -262,8 +260,10 @@ def _without_darkening(now: Moment, luma: np.ndarray, fresh: np.ndarray) -> Mome
     if restored < min(least, hazy):
         share -= float(still.mean()) * min(1.0, (least - restored) / (hazy - restored))
     share = min(share, now.share + RELEASE * (share - now.share))
-    light[1] = luma + share * (light[1] - luma)
-    return replace(now, share=share, light=_between(now.light, light, fresh))
+    applied = luma + share * (light[1] - luma)
+    means = _between(now.light, np.stack([luma, applied]), fresh)
+    means[1] += (light[1] - means[1]) / FORGET
+    return replace(now, share=share, light=means)
 
 
 def _light_of(luma: np.ndarray, maps: np.ndarray) -> np.ndarray:
