@@ -139,7 +139,7 @@ def test_the_negative_is_the_picture_itself_and_not_what_a_network_makes_of_it(m
     tiny = [f"net.{key}={value}" for key, value in NETS["ffanet"].tiny.items()]
     recipe = load_config(path, [OFFLINE, *tiny])
     module = sys.modules["unhaze.training"]
-    monkeypatch.setattr(module, "create_loss", lambda name, **arguments: Spy())
+    monkeypatch.setattr(module, "build_loss", lambda key, part: Spy())
     fabric = make_fabric(recipe)
     method, *_ = build_method(recipe, fabric, create_net("ffanet", **NETS["ffanet"].tiny))
     clear, hazy = scene()

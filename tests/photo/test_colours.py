@@ -129,8 +129,8 @@ def test_one_photo_in_many_encodings_gives_one_result(encoding, restorer, tmp_pa
     done = np.linalg.norm(results[0] - before, axis=-1).mean()
     assert done > 5, "little was done"
     difference = np.linalg.norm(results[1] - results[0], axis=-1)
-    assert difference.mean() < 0.05 * done
-    assert np.quantile(difference, 0.95) < 0.14 * done
+    assert difference.mean() < 1.3  # of L*a*b*; 2.3 is just noticeable
+    assert np.quantile(difference, 0.95) < 3.7
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS[:7] + ENCODINGS[9:10])
