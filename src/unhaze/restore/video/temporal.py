@@ -318,7 +318,7 @@ def _light_change(
     """Returns by how much the result of a field of the second maps is lighter than one of the first
     on the whole, (3,1,1). `still` (h,w): the weight of each pixel.
     """
-    gain, offset = np.moveaxis((after - before)[..., ::CELL, ::CELL], 1, 0)
+    gain, offset = np.moveaxis(after[..., ::CELL, ::CELL] - before[..., ::CELL, ::CELL], 1, 0)
     weight = still[::CELL, ::CELL]
     sums = ((gain * luma[::CELL, ::CELL] + offset) * weight).sum((1, 2))
     return (sums / max(weight.sum(), 1e-6))[:, None, None]
