@@ -21,6 +21,8 @@ SUFFIXES = (".so", ".dylib", ".dll")
 # Sums may be reordered. Not -ffast-math, which would flush tiny numbers in the whole process.
 FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 FLAGS += ("-fno-signed-zeros", "-fassociative-math")
+WIDE = (*FLAGS, "-mprefer-vector-width=512")
+THREADED = (*WIDE, "-fopenmp")  # not in every compiler; without it, one thread
 
 
 def load_kernel(source: Path, flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL | None:
@@ -33,6 +35,11 @@ def load_kernel(source: Path, flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL | N
         return None if path is None else ctypes.CDLL(str(path))
     except (OSError, UnhazeError, subprocess.SubprocessError):
         return None
+
+
+def load_threaded_kernel(source: Path) -> ctypes.CDLL | None:
+    """As `load_kernel`, for wide vectors and, where the compiler has OpenMP, threads."""
+    return load_kernel(source, THREADED) or load_kernel(source, WIDE)
 
 
 def _built(source: Path, flags: tuple[str, ...]) -> Path | None:

@@ -22,6 +22,12 @@ BASES |= {
 BASES_ONCE = {
     "src/unhaze/methods/muon.py": {"torch.optim.Optimizer"},
     "src/unhaze/nets/deform_conv.py": {"ctypes.Structure"},
+    "src/unhaze/convolution/layers.py": {
+        "nn.Conv2d",
+        "nn.ConvTranspose2d",
+        "nn.AdaptiveAvgPool2d",
+    },
+    "src/unhaze/convolution/winograd.py": {"ctypes.Structure"},
     "src/unhaze/cli/places.py": {"click.Path"},
     "src/unhaze/restore/field.py": {"ctypes.Structure"},
     "src/unhaze/restore/native.py": {"Model"},  # a protocol

@@ -28,6 +28,7 @@ LEVELS = {
     "tables": 0,
     "compiled": 0.15,
     "atomic": 0.1,
+    "convolution": 0.2,
     "recipe_layers": 0.1,
     "formats": 0.1,
     "outputs": 0.15,

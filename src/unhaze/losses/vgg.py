@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unhaze.convolution.layers import conv3x3
 from unhaze.errors import UnhazeError
 from unhaze.fetch import fetch
 from unhaze.validation import one_of
@@ -139,7 +140,7 @@ class FrozenConv2d(nn.Module):
         self.register_buffer("bias", bias, persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        return functional.conv2d(features, self.kernel, self.bias, padding=1).relu_()
+        return conv3x3(features, self.kernel, self.bias).relu_()
 
 
 def load(weights: str, network: str, names: Sequence[str]) -> Tensors:

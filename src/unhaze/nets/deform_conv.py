@@ -13,12 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unhaze.compiled import FLAGS, load_kernel
+from unhaze.compiled import load_threaded_kernel
 from unhaze.nets.blocks import bias_of, full_precision
 
 SOURCE = Path(__file__).with_suffix(".c")
-WIDE = (*FLAGS, "-mprefer-vector-width=512")
-THREADED = (*WIDE, "-fopenmp")  # not in every compiler; without it, one thread
 KINDS = (torch.float32, torch.bfloat16)
 
 
@@ -217,7 +215,7 @@ def shape_of(features: Tensor, size: int) -> Shape:
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """Returns the built kernel; None if there is no compiler or it fails."""
-    loaded = load_kernel(SOURCE, THREADED) or load_kernel(SOURCE, WIDE)
+    loaded = load_threaded_kernel(SOURCE)
     if loaded is None:
         return None
     pointer, count = ctypes.c_void_p, ctypes.c_int64

@@ -15,6 +15,7 @@ from torch import nn
 
 from unhaze import runs
 from unhaze.config import Recipe
+from unhaze.convolution.layers import speed_up
 from unhaze.data import Batch, PairedBatch, PairedData, UnpairedData
 from unhaze.data.build import create_data
 from unhaze.data.checked import check_pair
@@ -191,6 +192,8 @@ def build_method(
     check_callable(owner, entry, "build", "setup", named=recipe.method.arguments)
     mode = recipe.hardware.compile
     layout = torch.channels_last if recipe.hardware.channels_last else torch.contiguous_format
+    if fabric.device.type == "cpu" and recipe.hardware.precision.startswith("bf16"):
+        speed_up(net)
     # PyTorch's overloads lack memory_format.
     net = net.to(fabric.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
     ema = copy.deepcopy(net).eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Convolutions in bfloat16 for training on CPUs."""
