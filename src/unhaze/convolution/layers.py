@@ -1,7 +1,8 @@
-"""Convolutions that train faster on CPUs in bfloat16, equal to PyTorch's to rounding.
+"""Layers that train faster on CPUs in bfloat16, equal to PyTorch's to rounding.
 
-Two kinds: 3x3 convolutions of many channels (winograd.py), and large ones from or to a
-picture's few channels, for which PyTorch's kernels would leave most of a vector unit idle.
+3x3 convolutions of many channels (winograd.py); large ones from or to a picture's few channels, for
+which PyTorch's kernels leave most of a vector unit idle; transposed ones and global means, whose
+gradients are slow in PyTorch.
 """
 
 from typing import Any
