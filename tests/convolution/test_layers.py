@@ -98,7 +98,7 @@ def test_without_a_kernel_the_layers_are_those_of_pytorch(monkeypatch):
         nn.Conv2d(128, 128, 3, padding=2, dilation=2),
         nn.Conv2d(128, 128, 3, padding=1, groups=2),
         nn.Conv2d(128, 128, 3, padding="same"),
-        nn.Conv2d(64, 64, 3, padding=1),  # gains nothing
+        nn.Conv2d(48, 64, 3, padding=1),  # gains nothing
         nn.Conv2d(72, 144, 3, padding=1),  # not a multiple of 16 channels
         nn.Conv2d(128, 128, 1),
         nn.Conv2d(3, 16, 7, padding=3),
@@ -153,7 +153,7 @@ def test_vgg_uses_it_without_gradients_as_well(monkeypatch):
     assert calls == []
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         vgg(image)
-    assert [given[1].shape[:2] for given in calls] == [(128, 64), (128, 128), (256, 128)]
+    assert [given[1].shape[:2] for given in calls] == [(64, 64), (128, 64), (128, 128), (256, 128)]
 
 
 def test_conv3x3_is_a_convolution_of_the_same_size():

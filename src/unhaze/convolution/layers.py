@@ -14,7 +14,7 @@ from torch.nn.grad import conv2d_weight
 
 from unhaze.convolution import winograd
 
-WIDE, WIDEST = 64, 64 * 128  # least channels of each side, and their product, for `winograd`
+WIDE = 64  # least channels of each side for `winograd`
 FEW, MANY = 4, 32  # most channels of one side, least of the other, for `from_few` and `to_few`
 
 
@@ -123,7 +123,7 @@ def worth(weight: Tensor) -> bool:
     """Whether `winograd` is faster with this weight (O,C,3,3)."""
     sides = weight.shape[:2]
     lanes = not any(side % winograd.LANES for side in sides)
-    return lanes and min(sides) >= WIDE and sides.numel() >= WIDEST and max(sides) <= winograd.MOST
+    return lanes and min(sides) >= WIDE and max(sides) <= winograd.MOST
 
 
 def is_large(layer: nn.Conv2d) -> bool:
