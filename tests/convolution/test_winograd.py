@@ -85,6 +85,28 @@ def test_only_the_gradients_asked_for_are_computed(monkeypatch):
     assert features.grad.any()
 
 
+def test_the_bias_learns_where_the_weight_is_frozen():
+    features, weight, bias = random_inputs(2, 6, 5, 16, 32)
+    convolved(features, weight, bias.requires_grad_(), 1).sum().backward()
+    assert torch.equal(bias.grad, torch.full((32,), 2.0 * 6 * 5))
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_gradients_have_gradients(before):
+    """As a penalty on the gradient of the features needs them."""
+
+    def gradients(convolve, inputs):
+        inputs = [each.detach().requires_grad_() for each in inputs]
+        result = convolve(*inputs, before).square().sum()
+        firsts = torch.autograd.grad(result, inputs, create_graph=True)
+        return torch.autograd.grad(sum(each.double().square().sum() for each in firsts), inputs)
+
+    inputs = random_inputs(2, 6, 5, 16, 32)
+    expected = gradients(exact, [each.double() for each in inputs])
+    for made, sure in zip(gradients(convolved, inputs), expected, strict=True):
+        assert difference(made, sure) < 0.03
+
+
 def test_an_empty_batch_has_empty_results():
     features, weight, bias = random_inputs(0, 6, 6, 16, 32)
     weight.requires_grad_()

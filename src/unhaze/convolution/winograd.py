@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 from unhaze.compiled import load_threaded_kernel
 
@@ -51,29 +53,37 @@ def convolved(features: Tensor, weight: Tensor, bias: Tensor | None, before: int
 
 
 class Convolution(torch.autograd.Function):
-    """`convolved`, with gradients once."""
+    """`convolved`; gradients that are to have gradients themselves are PyTorch's."""
 
     @staticmethod
     def forward(
         ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, before: int
     ) -> Tensor:
         frequencies = of_kernel(weight)
-        ctx.save_for_backward(features if ctx.needs_input_grad[1] else None, frequencies)
+        kept = features if ctx.needs_input_grad[1] else None
+        ctx.save_for_backward(kept, weight, frequencies)
         ctx.before = before
         added = frequencies.new_zeros(len(weight)) if bias is None else bias
         return winograd(features, frequencies, added, before)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        features, frequencies = ctx.saved_tensors
-        arriving = grad_outputs[0].bfloat16()
+        features, weight, frequencies = ctx.saved_tensors
+        arriving, before = grad_outputs[0].bfloat16(), ctx.before
         to_features = to_weight = to_bias = None
-        if ctx.needs_input_grad[0]:
+        again = torch.is_grad_enabled()
+        if ctx.needs_input_grad[0] and again:
+            to_features = functional.conv_transpose2d(arriving, weight.bfloat16(), padding=before)
+        elif ctx.needs_input_grad[0]:
             turned = frequencies[TURNED].transpose(1, 2)
             none = frequencies.new_zeros(turned.shape[1])
-            to_features = winograd(arriving, turned, none, 2 - ctx.before)
-        if ctx.needs_input_grad[1]:
-            to_weight, to_bias = winograd_to_kernel(features, arriving, ctx.before)
+            to_features = winograd(arriving, turned, none, 2 - before)
+        if ctx.needs_input_grad[1] and again:
+            to_weight = conv2d_weight(features, list(weight.shape), arriving, padding=before)
+        elif ctx.needs_input_grad[1]:
+            to_weight, to_bias = winograd_to_kernel(features, arriving, before)
+        if ctx.needs_input_grad[2] and to_bias is None:
+            to_bias = arriving.sum((0, 2, 3), dtype=torch.float32)
         return to_features, to_weight, to_bias if ctx.needs_input_grad[2] else None, None
 
 
