@@ -82,6 +82,42 @@ def test_only_training_in_bfloat16_on_a_cpu_is_changed():
         assert not torch.equal(quick(features), layer(features))
 
 
+@pytest.mark.parametrize("place", [0, 3, 5, 6])
+@pytest.mark.parametrize("kind", [torch.float64, torch.complex64])
+def test_numbers_that_autocast_leaves_keep_their_precision(place, kind):
+    layer, shape = LAYERS[place]
+    layer, features = copy.deepcopy(layer).to(kind), torch.randn(shape, dtype=kind)
+    quick = copy.deepcopy(layer)
+    speed_up(quick)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(quick(features), layer(features))
+
+
+@pytest.mark.parametrize("layer, shape", LAYERS, ids=lambda value: str(value).replace(" ", ""))
+def test_one_picture_needs_no_batch_and_functions_of_weights_work(layer, shape):
+    quick, features = copy.deepcopy(layer), torch.randn(shape)
+    speed_up(quick)
+    weights = dict(quick.named_parameters())
+
+    def mean(features, weights):
+        return torch.func.functional_call(quick, weights, (features,)).float().mean()
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(quick(features[0]), layer(features[0]))
+        found = torch.func.grad(mean)(features, weights)
+        expected = torch.autograd.grad(layer(features.requires_grad_()).float().mean(), features)
+    assert difference(found, expected[0].double()) < 0.01
+
+
+@pytest.mark.parametrize("sides", [(128, 64, 3), (3, 64, 7), (64, 4, 5)])
+def test_features_smaller_than_the_kernel_get_the_error_of_pytorch(sides):
+    layer, features = nn.Conv2d(*sides), torch.randn(1, sides[0], sides[2] - 1, 9)
+    speed_up(layer)
+    error = pytest.raises(RuntimeError, match="can't be greater than actual input size")
+    with error, torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(features)
+
+
 def test_without_a_kernel_the_layers_are_those_of_pytorch(monkeypatch):
     monkeypatch.setattr(winograd, "built", lambda: False)
     for layer, shape in LAYERS:

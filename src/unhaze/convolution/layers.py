@@ -15,6 +15,7 @@ from torch.nn.grad import conv2d_weight
 from unhaze.convolution import winograd
 
 WIDE = 64  # least channels of each side for `winograd`
+KINDS = (torch.float32, torch.bfloat16)  # of features; others are left to PyTorch
 FEW, MANY = 4, 32  # most channels of one side, least of the other, for `from_few` and `to_few`
 
 
@@ -35,8 +36,10 @@ class FastConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         if not (torch.is_grad_enabled() and usable(input)):
             return super().forward(input)
-        features = input.bfloat16()
         rows, columns = (int(side) for side in self.padding)
+        if min(input.shape[2] + 2 * rows, input.shape[3] + 2 * columns) < self.kernel_size[0]:
+            return super().forward(input)  # PyTorch says why not
+        features = input.bfloat16()
         if rows != columns or self.padding_mode != "zeros" or not is_wide(self):
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             with torch.autocast("cpu", enabled=False):  # else mirrored in float32
@@ -104,8 +107,10 @@ def conv3x3(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def usable(features: Tensor) -> bool:
-    """Whether these features (B,C,H,W) are convolved in bfloat16 on a CPU."""
-    if features.device.type != "cpu":
+    """Whether these features are (B,C,H,W) and convolved in bfloat16 on a CPU."""
+    if features.device.type != "cpu" or features.ndim != 4 or features.dtype not in KINDS:
+        return False
+    if torch._C._are_functorch_transforms_active():
         return False
     automatic = torch.is_autocast_enabled("cpu")
     kind = torch.get_autocast_dtype("cpu") if automatic else features.dtype
@@ -135,9 +140,9 @@ def is_large(layer: nn.Conv2d) -> bool:
 
 
 def is_plain(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
-    """Whether a layer has one group, no dilation, and padding in numbers."""
+    """Whether a layer has one group, no dilation, and padding as two numbers."""
     alone = layer.groups == 1 and layer.dilation == (1, 1)
-    return alone and not isinstance(layer.padding, str)
+    return alone and isinstance(layer.padding, tuple)
 
 
 def from_few(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
