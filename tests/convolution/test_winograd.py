@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from unhaze.convolution import winograd
 from unhaze.convolution.winograd import convolved
@@ -105,6 +106,19 @@ def test_gradients_have_gradients(before):
     expected = gradients(exact, [each.double() for each in inputs])
     for made, sure in zip(gradients(convolved, inputs), expected, strict=True):
         assert difference(made, sure) < 0.03
+
+
+def test_operations_are_counted_as_those_of_a_convolution():
+    """`hardware.measure_peak` divides them by what the machine can do."""
+
+    def count(convolve, features, weight, bias):
+        counter = FlopCounterMode(display=False)
+        with counter:
+            convolve(features.requires_grad_(), weight.requires_grad_(), bias, 1).sum().backward()
+        return counter.get_total_flops()
+
+    inputs = random_inputs(2, 12, 10, 128, 64)
+    assert count(convolved, *inputs) == pytest.approx(count(exact, *inputs), rel=0.05)
 
 
 def test_an_empty_batch_has_empty_results():

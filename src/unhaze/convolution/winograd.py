@@ -8,6 +8,7 @@ differs from the exact one by 0.4 %, where PyTorch's convolution in bfloat16 dif
 
 import ctypes
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
+from torch.utils.flop_counter import register_flop_formula
 
 from unhaze.compiled import load_threaded_kernel
 
@@ -132,6 +134,17 @@ def winograd_to_kernel(features: Tensor, arriving: Tensor, before: int) -> tuple
 def _(features: Tensor, arriving: Tensor, before: int) -> tuple[Tensor, Tensor]:
     outputs = arriving.shape[1]
     return torch.empty(outputs, features.shape[1], 3, 3), torch.empty(outputs)
+
+
+@register_flop_formula(torch.ops.unhaze.winograd)
+def _(features: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    """Operations of the plain convolution: what is done, not how."""
+    return 2 * 9 * features[1] * math.prod(out_shape)
+
+
+@register_flop_formula(torch.ops.unhaze.winograd_to_kernel)
+def _(features: Sequence[int], arriving: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * 9 * features[1] * math.prod(arriving)
 
 
 def by_places(features: Tensor) -> Tensor:
