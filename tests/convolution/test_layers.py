@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unhaze.convolution import winograd
+from unhaze.convolution import layers, winograd
 from unhaze.convolution.layers import (
     FastConv2d,
     FastConvTranspose2d,
@@ -31,6 +31,11 @@ LAYERS = [
     (nn.ConvTranspose2d(64, 32, 4, 2, padding=1, bias=False), (2, 64, 9, 12)),
     (nn.AdaptiveAvgPool2d(1), (2, 16, 9, 12)),
 ]
+
+
+@pytest.fixture(autouse=True)
+def features_of_any_size(monkeypatch):
+    monkeypatch.setattr(layers, "PLACES", 1)
 
 
 def result_and_gradients(layer, features, arriving, *, automatic=True):
@@ -80,6 +85,22 @@ def test_only_training_in_bfloat16_on_a_cpu_is_changed():
         assert torch.equal(quick(features), layer(features))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not torch.equal(quick(features), layer(features))
+
+
+@needs_kernel
+def test_few_places_are_left_to_pytorch_which_is_faster(monkeypatch):
+    layer, shape = LAYERS[0]
+    quick, features = copy.deepcopy(layer), torch.randn(shape)
+    speed_up(quick)
+    for least in (2 * 9 * 12, 2 * 9 * 12 + 1):
+        monkeypatch.setattr(layers, "PLACES", least)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            same = torch.equal(quick(features), layer(features))
+            same_frozen = torch.equal(
+                conv3x3(features, layer.weight, layer.bias),
+                torch.nn.functional.conv2d(features, layer.weight, layer.bias, padding=1),
+            )
+        assert same == same_frozen == (least > 2 * 9 * 12)
 
 
 @pytest.mark.parametrize("place", [0, 3, 5, 6])

@@ -15,6 +15,7 @@ from torch.nn.grad import conv2d_weight
 from unhaze.convolution import winograd
 
 WIDE = 64  # least channels of each side for `winograd`
+PLACES = 1024  # least of a batch for it: the kernel's own transforms take as long for fewer
 KINDS = (torch.float32, torch.bfloat16)  # of features; others are left to PyTorch
 FEW, MANY = 4, 32  # most channels of one side, least of the other, for `from_few` and `to_few`
 
@@ -35,6 +36,8 @@ class FastConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if not (torch.is_grad_enabled() and usable(input)):
+            return super().forward(input)
+        if is_wide(self) and not are_many(input):
             return super().forward(input)
         rows, columns = (int(side) for side in self.padding)
         if min(input.shape[2] + 2 * rows, input.shape[3] + 2 * columns) < self.kernel_size[0]:
@@ -101,7 +104,7 @@ class Transposed(torch.autograd.Function):
 def conv3x3(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Returns the convolution of features (B,C,H,W) with weight (O,C,3,3) and bias (O,), of the
     same size; in bfloat16 on a CPU by `winograd` where that is faster."""
-    if usable(features) and worth(weight):
+    if usable(features) and worth(weight) and are_many(features):
         return winograd.convolved(features.bfloat16(), weight, bias, 1)
     return functional.conv2d(features, weight, bias, padding=1)
 
@@ -115,6 +118,11 @@ def usable(features: Tensor) -> bool:
     automatic = torch.is_autocast_enabled("cpu")
     kind = torch.get_autocast_dtype("cpu") if automatic else features.dtype
     return kind == torch.bfloat16 and winograd.built()
+
+
+def are_many(features: Tensor) -> bool:
+    """Whether these features (B,C,H,W) have enough places for `winograd` to be faster."""
+    return features.shape[0] * features.shape[2] * features.shape[3] >= PLACES
 
 
 def is_wide(layer: nn.Conv2d) -> bool:
