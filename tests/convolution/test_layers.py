@@ -115,19 +115,11 @@ def test_numbers_that_autocast_leaves_keep_their_precision(place, kind):
 
 
 @pytest.mark.parametrize("layer, shape", LAYERS, ids=lambda value: str(value).replace(" ", ""))
-def test_one_picture_needs_no_batch_and_functions_of_weights_work(layer, shape):
+def test_one_picture_needs_no_batch(layer, shape):
     quick, features = copy.deepcopy(layer), torch.randn(shape)
     speed_up(quick)
-    weights = dict(quick.named_parameters())
-
-    def mean(features, weights):
-        return torch.func.functional_call(quick, weights, (features,)).float().mean()
-
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(quick(features[0]), layer(features[0]))
-        found = torch.func.grad(mean)(features, weights)
-        expected = torch.autograd.grad(layer(features.requires_grad_()).float().mean(), features)
-    assert difference(found, expected[0].double()) < 0.01
 
 
 @pytest.mark.parametrize("sides", [(128, 64, 3), (3, 64, 7), (64, 4, 5)])

@@ -35,20 +35,18 @@ class FastConv2d(nn.Conv2d):
     """`nn.Conv2d`, faster with gradients in bfloat16 on a CPU. Made by `speed_up`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if not (torch.is_grad_enabled() and usable(input)):
+        wide, (rows, columns) = is_wide(self), map(int, self.padding)
+        least = min(input.shape[-2] + 2 * rows, input.shape[-1] + 2 * columns)
+        gains = torch.is_grad_enabled() and usable(input) and (are_many(input) or not wide)
+        if not gains or least < self.kernel_size[0]:  # if so, PyTorch says that it is too small
             return super().forward(input)
-        if is_wide(self) and not are_many(input):
-            return super().forward(input)
-        rows, columns = (int(side) for side in self.padding)
-        if min(input.shape[2] + 2 * rows, input.shape[3] + 2 * columns) < self.kernel_size[0]:
-            return super().forward(input)  # PyTorch says why not
         features = input.bfloat16()
-        if rows != columns or self.padding_mode != "zeros" or not is_wide(self):
+        if rows != columns or self.padding_mode != "zeros" or not wide:
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             with torch.autocast("cpu", enabled=False):  # else mirrored in float32
                 features = functional.pad(features, (columns, columns, rows, rows), mode)
             rows = 0
-        if is_wide(self):
+        if wide:
             return winograd.convolved(features, self.weight, self.bias, rows)
         convolve = from_few if self.in_channels <= FEW else to_few
         return convolve(features, self.weight, self.bias)
@@ -112,8 +110,6 @@ def conv3x3(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def usable(features: Tensor) -> bool:
     """Whether these features are (B,C,H,W) and convolved in bfloat16 on a CPU."""
     if features.device.type != "cpu" or features.ndim != 4 or features.dtype not in KINDS:
-        return False
-    if torch._C._are_functorch_transforms_active():
         return False
     automatic = torch.is_autocast_enabled("cpu")
     kind = torch.get_autocast_dtype("cpu") if automatic else features.dtype
