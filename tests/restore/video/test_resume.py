@@ -103,6 +103,21 @@ def test_a_journal_of_something_else_is_not_used(clip: Path, tmp_path: Path):
     assert len(frames_of(target)) == COUNT
 
 
+def test_a_journal_belongs_to_one_version_of_a_model(clip: Path, tmp_path: Path, monkeypatch):
+    """Settings of a prior, or weights trained anew, change neither name nor size."""
+    seen = []
+    monkeypatch.setattr(journal, "open_journal", lambda target, facts: seen.append(facts))
+    weights, restorer = tmp_path / "mine.onnx", Fixed()
+    for content, omega in ((b"old", 0.8), (b"old", 0.9), (b"new", 0.9)):
+        weights.write_bytes(content)
+        os.utime(weights, ns=(0, content[0]))
+        card = {"net": "dcp", "arguments": {"omega": omega}}
+        restorer.model = SimpleNamespace(path=weights, card=card)
+        with pytest.raises(Stopped):
+            restore_video(clip, tmp_path / "out.mp4", restorer=restorer, progress=stop_at(1))
+    assert seen[0] != seen[1] != seen[2]
+
+
 @pytest.mark.parametrize("damage", slow_but(["flipped"], ["cut", "flipped", "empty"]))
 def test_a_damaged_journal_costs_what_is_damaged(damage: str, clip: Path, tmp_path: Path):
     """As a full disk or the loss of power leaves it."""

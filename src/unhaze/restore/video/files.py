@@ -232,13 +232,13 @@ def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> 
     path, long = work.original, (reading.duration or 0) >= LONG
     if path is None or not long or work.part != (None, None) or chosen.passes == 2:
         return None
-    source, model = path.stat(), work.restorer.model.path
+    card, model = work.restorer.model.card, work.restorer.model.path
     facts = {
         "unhaze": version("unhaze"),
         "av": version("av"),
-        "source": [source.st_size, source.st_mtime_ns],
-        "model": None if model is None else [Path(model).name, Path(model).stat().st_size],
-        "card": str(work.restorer.model.card.get("net")),
+        "source": _version_of(path),
+        "model": None if model is None else [Path(model).name, *_version_of(Path(model))],
+        "card": [str(card.get("net")), str(card.get("arguments"))],
         "strength": work.strength,
         "controls": asdict(work.restorer.controls),
         "how": asdict(work.how),
@@ -247,6 +247,12 @@ def _journal(work: Work, target: Path, chosen: "Chosen", reading: "Reading") -> 
         "pixel_format": work.encoding.pixel_format,
     }
     return open_journal(target, facts)
+
+
+def _version_of(path: Path) -> tuple[int, int]:
+    """Returns what changes when a file is written anew."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 @contextmanager
