@@ -1,5 +1,7 @@
 """A long video that was killed goes on from what it had encoded; the result is whole."""
 
+import errno
+import io
 import os
 import signal
 import subprocess
@@ -15,7 +17,7 @@ import pytest
 from tests.quick import slow_but
 from tests.video_clips import Fixed, frames_of, hazy_scene, make_clip, packets_of
 from unhaze.restore.encoding import Encoding
-from unhaze.restore.video import journal, restore_video
+from unhaze.restore.video import journal, restore_video, writing
 from unhaze.restore.video.journal import journal_of
 
 av = pytest.importorskip("av")
@@ -134,6 +136,22 @@ def test_a_damaged_journal_costs_what_is_damaged(damage: str, clip: Path, tmp_pa
     journal_of(target).write_bytes(kept)
     restore_video(clip, target, restorer=Named(1.2))
     assert times_of(frames_of(target)) == [round(number / RATE, 3) for number in range(COUNT)]
+
+
+def test_a_journal_gives_way_on_a_full_disk(clip: Path, tmp_path: Path, monkeypatch):
+    target = tmp_path / "out.mp4"
+
+    class Full(io.FileIO):
+        """On a disk with room for the result, but not for the journal as well."""
+
+        def write(self, data) -> int:
+            if journal_of(target).exists():
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr(writing.io, "FileIO", Full)
+    restore_video(clip, target, restorer=Named(1.2))
+    assert len(frames_of(target)) == COUNT
 
 
 def test_two_runs_at_once_do_not_share(clip: Path, tmp_path: Path):

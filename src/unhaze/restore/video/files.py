@@ -171,7 +171,9 @@ def _restore(work: Work, target: Path, overwrite: bool, progress: Progress | Non
                 raise KeyboardInterrupt
         output = open_output(file, target, reading, chosen, work.encoding)
         output.look = look and (look, 2)
-        output.journal = _journal(work, target, chosen, reading)
+        output.journal = file.journal = _journal(work, target, chosen, reading)
+        if output.journal is not None:
+            stack.enter_context(output.journal.file)
         if _convert(reading, output, work, state, progress):
             if not reading.endless:
                 _keep_partial(file, target, state, work.original)

@@ -62,7 +62,7 @@ class Journal:
                 yield packet
 
     def note(self, packets: list[Packet]) -> None:
-        """Stores what has just been encoded. A full disk only ends the journal."""
+        """Stores what has just been encoded."""
         if self.broken:
             return
         try:
@@ -72,8 +72,17 @@ class Journal:
                 self.file.write(RECORD.pack(len(data), zlib.crc32(data), *facts) + data)
             self.file.flush()
         except OSError:
-            self.broken = True
-            self.remove()
+            self.give_way()
+
+    def give_way(self) -> bool:
+        """Ends the journal for good, as on a full disk: the result needs the room. Returns whether
+        there was one.
+        """
+        if self.broken:
+            return False
+        self.broken = True
+        self.remove()
+        return True
 
     def remove(self) -> None:
         """Removes the file when the result is complete."""

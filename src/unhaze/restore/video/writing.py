@@ -3,6 +3,7 @@ absent, and every failure is raised.
 """
 
 import contextlib
+import errno
 import io
 import itertools
 import math
@@ -22,6 +23,7 @@ from unhaze.restore.video.ahead import Ahead, timed
 from unhaze.restore.video.clock import base_of
 from unhaze.restore.video.codecs import carried_by, left_out
 from unhaze.restore.video.copying import Sound, is_cover
+from unhaze.restore.video.journal import Journal
 from unhaze.restore.video.output import Output, configure, in_full_range
 from unhaze.restore.video.pixels import Picture, to_frame
 from unhaze.restore.video.reading import Reading
@@ -204,9 +206,12 @@ def target_file(target: Path, *, original: Path | None, overwrite: bool) -> Iter
 
 
 class TargetFile:
-    """A new file for FFmpeg to write to through PyAV, by its descriptor."""
+    """A new file for FFmpeg to write to through PyAV, by its descriptor. `journal`: gives way if
+    the disk is full.
+    """
 
     def __init__(self, descriptor: int) -> None:
+        self.journal: Journal | None = None
         # Unbuffered: closing after a failure writes nothing that could fail again.
         self.file = io.FileIO(descriptor, "r+b", closefd=False)
 
@@ -214,7 +219,12 @@ class TargetFile:
         """Writes all of `data`, which a raw file does not guarantee."""
         rest = memoryview(data)
         while rest:
-            rest = rest[self.file.write(rest) :]
+            try:
+                rest = rest[self.file.write(rest) :]
+            except OSError as error:
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                if not full or self.journal is None or not self.journal.give_way():
+                    raise
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
