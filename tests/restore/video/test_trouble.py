@@ -13,6 +13,7 @@ import pytest
 
 from tests.video_clips import Fixed, frames_of, make_clip
 from unhaze.errors import UnhazeError
+from unhaze.restore.encoding import Encoding
 from unhaze.restore.video import restore_video
 from unhaze.restore.video.ahead import Ahead
 
@@ -93,6 +94,8 @@ def test_sound_alone_is_no_video(tmp_path: Path):
         ({"end": "2"}, "end is '2'"),
         ({"start": 1, "end": 0.5}, "end is 0.5 s; expected more than the start, 1 s"),
         ({"start": 99}, "no frame could be decoded in the requested part of its 2"),
+        ({"start": 1e19}, "no frame could be decoded in the requested part of its 2"),
+        ({"start": 99, "encoding": Encoding(target_size=1_000_000)}, "part begins behind the end"),
         ({"codec": "h256"}, "no codec 'h256'; did you mean 'h265'"),
         ({"smoothing": 1}, "smoothing is 1; expected 0"),
         ({"hold": 0}, "hold is 0; expected a whole number from 1"),

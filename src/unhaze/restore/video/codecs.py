@@ -122,6 +122,8 @@ def _bit_rate(encoding: Encoding, codec: str, encoder: Codec, source: Source) ->
     if encoding.target_size is not None:
         if not source.seconds:
             raise UnhazeError("target_size requires a source of known duration; give a bitrate")
+        if source.seconds < 0:
+            raise UnhazeError("the requested part begins behind the end of the video")
         sound = 0 if encoding.audio == "none" else source.sound_rate
         wanted = round(OVERHEAD * 8 * encoding.target_size / source.seconds - sound)
         if wanted < LEAST_RATE:

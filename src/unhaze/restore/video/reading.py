@@ -270,8 +270,8 @@ def _seek(reading: Reading) -> None:
         return  # FFmpeg would read a pipe to its end to find the place
     early = LEAD if reading.container.format.name in UNINDEXED else 0.0
     offset = max(0.0, reading.start - early) + reading.origin
-    # A source that cannot seek is read from here on instead.
-    with contextlib.suppress(FFmpegError):
+    # A source that cannot seek, at all or that far, is read from here on instead.
+    with contextlib.suppress(FFmpegError, OverflowError):
         reading.container.seek(int(offset * MICRO))
 
 
