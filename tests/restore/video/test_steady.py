@@ -153,6 +153,19 @@ def test_what_is_withheld_is_forgotten():
     assert shares[-1] > 0.95
 
 
+def test_a_crossfade_ends_what_is_withheld():
+    """The next scene may well be darker than the one before."""
+    random, fog, moment = np.random.default_rng(0), np.float32(0.63), None
+    scenes = [random.uniform(low, low + 0.3, (12, 16)) for low in (0.35, 0.05)]
+    bright, dark = (each.repeat(8, 0).repeat(8, 1).astype(np.float32) for each in scenes)
+    for share in (*np.zeros(30), *np.linspace(0, 1, 50), *np.ones(15)):
+        clear = np.float32(1 - share) * bright + np.float32(share) * dark
+        hazy, through = 0.4 * clear + 0.6 * fog, 1 - 0.6 * share
+        moment = clears_too_much(moment, hazy[..., None].repeat(3, 2), through)
+    assert moment is not None and moment.scenes == 1, "else it was a cut"
+    assert moment.share > 0.4
+
+
 def test_light_that_falls_or_moves_on_is_restored_in_full():
     wide = np.random.default_rng(0).uniform(0.15, 0.65, (24, 96)).repeat(4, 0).repeat(4, 1)
     fog = np.float32(0.63)

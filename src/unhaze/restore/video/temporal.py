@@ -75,8 +75,8 @@ class Moment:
 
     `luma`: of the frame. `target`: the last estimate, made `age` frames ago from `target_luma`.
     `maps`: the smoothed field, and `maps_luma`, the luma that it belongs to, equally smoothed.
-    `light`: slow means of the luma before and after restoration, (2,h,w). `share`: of the field
-    that is applied. `frames`: of this scene before this one.
+    `light`: slow means of the luma before and after restoration, (2,h,w), since the picture
+    `view`. `share`: of the field that is applied. `frames`: of this scene before this one.
     `rest`: motion (down, right) in pixels too small to be carried out so far.
     `scenes`, `estimates`: how many there were from the first frame to this one.
     """
@@ -87,6 +87,7 @@ class Moment:
     maps: np.ndarray
     maps_luma: np.ndarray
     light: np.ndarray
+    view: np.ndarray
     share: float = 1.0
     age: int = 0
     frames: int = 0
@@ -179,14 +180,15 @@ def next_moment(
         maps[:, 1] -= still * ((1 - 1 / LIGHT) * grain)
     now = replace(now, maps=maps, maps_luma=_between(now.maps_luma, luma, share))
     if weight < 1:
+        if is_cut(now.view, luma):  # after a crossfade
+            now = replace(now, light=_light_of(luma, maps), view=luma)
         fresh = _taken_up_by_pixels(now.luma, luma, max(1 / MEMORY, young))
         now = _without_darkening(now, luma, fresh)
     return replace(now, luma=luma)
 
 
 def find_motion(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    """Returns the translation (down, right) in pixels between luma pictures (h,w); (0,0) if
-    unclear.
+    """Returns the motion (down, right) in pixels between luma pictures (h,w); (0,0) if unclear.
 
     Phase correlation of halved pictures (Kuglin and Hines, "The phase correlation image alignment
     method", 1975), refined by a parabola through the peak.
@@ -218,9 +220,7 @@ def is_cut(before: np.ndarray, after: np.ndarray) -> bool:
 
 
 def details(coarse: np.ndarray) -> np.ndarray:
-    """Returns means of cells, (h,w), minus those of their surroundings: neither sky nor fine
-    noise.
-    """
+    """Returns means of cells, (h,w), minus their surroundings: neither sky nor fine noise."""
     return coarse - window_mean(coarse, max(1, round(SURROUND * max(coarse.shape))))
 
 
@@ -230,9 +230,7 @@ def change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def taken_up(changes: np.ndarray, least: float) -> np.ndarray:
-    """Returns the weight of the new field in each cell: `least` without change, 1 in and beside
-    changes.
-    """
+    """Returns the weight of the new field in each cell: `least`, or 1 in and beside changes."""
     share = np.clip((changes - STILL) / (CHANGED - STILL), 0, 1)
     height, width = share.shape
     padded = np.pad(share, 1, "edge")
@@ -272,7 +270,7 @@ def _light_of(luma: np.ndarray, maps: np.ndarray) -> np.ndarray:
 
 
 def _first_moment(luma: np.ndarray, maps: np.ndarray) -> Moment:
-    return Moment(luma, maps, luma, maps, luma, _light_of(luma, maps))
+    return Moment(luma, maps, luma, maps, luma, _light_of(luma, maps), luma)
 
 
 def _moved_moment(before: Moment, motion: tuple[float, float]) -> Moment:
@@ -286,6 +284,7 @@ def _moved_moment(before: Moment, motion: tuple[float, float]) -> Moment:
         maps=_carried(before.maps, wanted),
         maps_luma=_carried(before.maps_luma, wanted),
         light=_carried(before.light, wanted),
+        view=_carried(before.view, wanted),
         age=before.age + 1,
         frames=before.frames + 1,
         rest=(wanted[0] - round(wanted[0]), wanted[1] - round(wanted[1])),
