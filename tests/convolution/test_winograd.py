@@ -136,3 +136,17 @@ def test_operators_are_sound():
     arriving = convolved(features, weight, bias, 1)
     backward = torch.ops.unhaze.winograd_to_kernel.default
     torch.library.opcheck(backward, (features, arriving, 1))
+
+
+def test_under_autocast_it_is_the_same():
+    """Its own products are no products of a network."""
+    features, weight, bias = random_inputs(2, 6, 6, 16, 32)
+    weight.requires_grad_()
+    found = []
+    for automatic in (False, True):
+        weight.grad = None
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=automatic):
+            result = convolved(features, weight, bias, 1)
+            result.sum().backward()
+        found.append((result.detach(), weight.grad))
+    assert all(torch.equal(*each) for each in zip(*found, strict=True))

@@ -1,4 +1,4 @@
-"""Layers that train faster on CPUs in bfloat16, equal to PyTorch's to rounding.
+"""Layers that train faster on CPUs in bfloat16, and round a little more than PyTorch's.
 
 3x3 convolutions of many channels (winograd.py); large ones from or to a picture's few channels, for
 which PyTorch's kernels leave most of a vector unit idle; transposed ones and global means, whose

@@ -3,7 +3,8 @@
 Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray, arXiv:1509.09308): windows of 4x4 places
 and the kernel are transformed to 16 frequencies, whose products are 16 matrix products, and these
 back to tiles of 2x2 places. The transforms are a C kernel, which is built at first use. A result
-differs from the exact one by 0.4 %, where PyTorch's convolution in bfloat16 differs by 0.2 %.
+differs from the exact one by 0.4 %, where PyTorch's convolution in bfloat16 differs by 0.2 %; the
+gradient of a weight, which F(3x3, 4x4) computes, by 2 %.
 """
 
 import ctypes
@@ -126,7 +127,8 @@ def winograd_to_kernel(features: Tensor, arriving: Tensor, before: int) -> tuple
         seen = to_frequencies(places[some], planes, WINDOWS_OF_6, before)
         total += torch.bmm(spread.transpose(1, 2), seen)
         sums += spread[ONES].sum(0, dtype=torch.float32)
-    weights = kernel_transform(TO_6).T @ total.flatten(1)
+    with torch.autocast("cpu", enabled=False):
+        weights = kernel_transform(TO_6).T @ total.flatten(1)
     return weights.view(3, 3, outputs, inputs).permute(2, 3, 0, 1).contiguous(), sums
 
 
@@ -190,7 +192,9 @@ def to_frequencies(places: Tensor, tiles: Planes, transform: int, before: int) -
 def of_kernel(weight: Tensor) -> Tensor:
     """Returns the frequencies (16,O,C), bfloat16, of weight (O,C,3,3)."""
     planes = weight.float().permute(2, 3, 0, 1).reshape(9, -1)
-    return (kernel_transform(TO_4) @ planes).bfloat16().view(16, *weight.shape[:2])
+    with torch.autocast("cpu", enabled=False):  # else the transform is bfloat16 as well
+        frequencies = kernel_transform(TO_4) @ planes
+    return frequencies.bfloat16().view(16, *weight.shape[:2])
 
 
 @functools.cache
