@@ -5,8 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from unhaze.errors import UnhazeError
 from unhaze.restore.encoding import Encoding
 from unhaze.restore.video import restore_video
 from unhaze.restore.video.ahead import Ahead
+from unhaze.restore.video.reading import Reading, _packets
 
 av = pytest.importorskip("av")
 
@@ -339,3 +343,17 @@ def test_the_newest_frame_is_what_a_slow_caller_gets():
     time.sleep(0.4)
     assert first < 5
     assert list(ahead) == [19]
+
+
+def test_a_source_that_falls_silent_has_no_more_data(clip: Path):
+    """FFmpeg says of it that an immediate exit was requested."""
+
+    def demux(_: object) -> Iterator[object]:
+        raise av.error.ExitError(541478725, "Immediate exit requested")
+        yield
+
+    with av.open(str(clip)) as container:
+        silent = SimpleNamespace(format=container.format, streams=container.streams, demux=demux)
+        reading = Reading(cast(Any, silent), container.streams.video[0])
+        assert list(_packets(reading, [reading.video])) == []
+    assert reading.damage.end == "no more data"

@@ -289,7 +289,7 @@ def _packets(reading: Reading, streams: list) -> Iterator[Packet]:
                         return
                     yield packet
             except (FFmpegError, OSError) as error:
-                ended = reason(error)
+                ended = "no more data" if isinstance(error, ExitError) else reason(error)
             container = _back(reading, numbers)
             if container is None:
                 reading.damage.end = ended
