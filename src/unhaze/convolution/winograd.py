@@ -24,9 +24,8 @@ from unhaze.compiled import load_threaded_kernel
 
 SOURCE = Path(__file__).with_suffix(".c")
 LANES, MOST = 16, 4096  # numbers of channels are multiples of the one, and at most the other
-TOGETHER = (
-    1 << 23
-)  # elements of frequencies; two such tensors of bfloat16 stay in a cache of 32 MiB
+# Elements of frequencies at once: two such tensors of bfloat16 stay in a cache of 32 MiB.
+TOGETHER = 1 << 23
 # Transforms of the C file. Each makes frequencies: side of their square, places between tiles.
 WINDOWS_OF_4, WINDOWS_OF_6, TILES_OF_4 = range(3)
 SIDE, STEP = (4, 6, 6), (2, 4, 4)
