@@ -11,7 +11,9 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from unhaze.atomic import made_aside
 from unhaze.cache import cache_folder
@@ -37,9 +39,20 @@ def load_kernel(source: Path, flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL | N
         return None
 
 
-def load_threaded_kernel(source: Path) -> ctypes.CDLL | None:
-    """As `load_kernel`, for wide vectors and, where the compiler has OpenMP, threads."""
-    return load_kernel(source, THREADED) or load_kernel(source, WIDE)
+def load_threaded_kernel(
+    source: Path, shape: type[ctypes.Structure], functions: Mapping[str, Sequence[Any]]
+) -> ctypes.CDLL | None:
+    """As `load_kernel`, for wide vectors and, where the compiler has OpenMP, threads.
+
+    functions: by name, the types of the arguments of each, between a pointer to a `shape`, which
+    comes first, and the number of threads, which comes last. None returns anything.
+    """
+    loaded = load_kernel(source, THREADED) or load_kernel(source, WIDE)
+    for name, arguments in functions.items() if loaded else ():
+        function = getattr(loaded, name)
+        function.argtypes = [ctypes.POINTER(shape), *arguments, ctypes.c_int]
+        function.restype = None
+    return loaded
 
 
 def _built(source: Path, flags: tuple[str, ...]) -> Path | None:

@@ -212,17 +212,12 @@ def built() -> bool:
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """Returns the built kernel; None if there is no compiler or it fails."""
-    loaded = load_threaded_kernel(SOURCE)
-    if loaded is None:
-        return None
     pointer = ctypes.c_void_p
-    for function, arguments in (
-        (loaded.to_frequencies, (pointer, pointer, ctypes.c_int)),
-        (loaded.from_frequencies, (pointer, pointer, pointer)),
-    ):
-        function.argtypes = [ctypes.POINTER(Planes), *arguments, ctypes.c_int]
-        function.restype = None
-    return loaded
+    functions = {
+        "to_frequencies": (pointer, pointer, ctypes.c_int),
+        "from_frequencies": (pointer, pointer, pointer),
+    }
+    return load_threaded_kernel(SOURCE, Planes, functions)
 
 
 def kernel() -> ctypes.CDLL:

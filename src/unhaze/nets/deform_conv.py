@@ -215,17 +215,12 @@ def shape_of(features: Tensor, size: int) -> Shape:
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """Returns the built kernel; None if there is no compiler or it fails."""
-    loaded = load_threaded_kernel(SOURCE)
-    if loaded is None:
-        return None
     pointer, count = ctypes.c_void_p, ctypes.c_int64
-    for function, numbers in (
-        (loaded.sample_columns, [pointer] * 4),
-        (loaded.sample_columns_backward, [pointer] * 7 + [count]),
-    ):
-        function.argtypes = [ctypes.POINTER(Shape), *numbers, ctypes.c_int]
-        function.restype = None
-    return loaded
+    functions = {
+        "sample_columns": [pointer] * 4,
+        "sample_columns_backward": [pointer] * 7 + [count],
+    }
+    return load_threaded_kernel(SOURCE, Shape, functions)
 
 
 def kernel() -> ctypes.CDLL:
