@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from unhaze.nets.clearing import HAZY, LEAST_BY_PRIOR, OMEGA, with_dark_channel
+from unhaze.nets.clearing import (
+    HAZY,
+    LEAST_BY_PRIOR,
+    OMEGA,
+    with_colour_of_dust,
+    with_dark_channel,
+)
 
 AIRLIGHT = 0.9
 DARK, VEILED = 0.1, 0.8  # channels that are all equal, of the near half and of the far half
@@ -66,3 +72,58 @@ def test_a_black_picture_stays_as_it_is():
     after, airlight = seconded(told, black, 1.0)
     torch.testing.assert_close(after, told)
     assert airlight.flatten().tolist() == pytest.approx(3 * [AIRLIGHT])
+
+
+DUST, GREY = (0.9, 0.72, 0.48), (0.92, 0.9, 0.88)
+
+
+def scene_in(light: tuple[float, float, float], through: float) -> torch.Tensor:
+    """Colours of cells of a scene with every colour, in haze of equal density (1,3,40,40)."""
+    scene = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    return through * scene + (1 - through) * colour(light)
+
+
+def colour(values: tuple[float, float, float]) -> torch.Tensor:
+    return torch.tensor(values).view(1, 3, 1, 1)
+
+
+def coloured(
+    light: tuple[float, float, float], through: float, haze: float
+) -> tuple[torch.Tensor, float]:
+    """The airlight that was predicted GREY, and how surely haze of this `light` is dust."""
+    cells, mean = scene_in(light, through), torch.full((1, 1, 1, 1), haze)
+    airlight, dusty = with_colour_of_dust(colour(GREY), cells, mean)
+    return airlight, dusty.item()
+
+
+def test_the_airlight_of_dust_has_its_colour_and_keeps_its_largest_channel():
+    airlight, dusty = coloured(DUST, 0.5, 0.2)
+    assert dusty == 1
+    assert airlight.amax().item() == pytest.approx(GREY[0], abs=1e-6)
+    assert torch.allclose(airlight / airlight.amax(), colour(DUST) / DUST[0], atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("light", "through", "haze"),
+    [
+        pytest.param(GREY, 0.5, 0.3, id="grey haze"),
+        pytest.param((0.6, 0.8, 0.75), 0.5, 0.3, id="green haze, as over fields"),
+        pytest.param((0.6, 0.75, 0.9), 0.5, 0.3, id="blue haze, as under water"),
+        pytest.param(DUST, 0.8, 0.2, id="a warm room with dark shadows"),
+        pytest.param(DUST, 0.5, 0.04, id="a warm scene without haze"),
+    ],
+)
+def test_other_airlights_stay_as_predicted(light: tuple, through: float, haze: float):
+    airlight, dusty = coloured(light, through, haze)
+    assert dusty == 0 and torch.equal(airlight, colour(GREY))
+
+
+def test_the_prior_counts_in_dust_as_in_surely_hazy_pictures():
+    near, far = scene_in(DUST, 0.7), scene_in(DUST, 0.3)
+    cells, told = torch.cat((far, near), 2), torch.full((1, 1, 80, 40), 0.9)
+    less = torch.ones(1, 1, 1, 1)
+    by_half, airlight = with_dark_channel(told, cells, colour(GREY), 0.5, less)
+    fully, _ = with_dark_channel(told, cells, colour(GREY), 1.0, less)
+    torch.testing.assert_close(by_half, (told + fully) / 2)
+    assert fully[:, :, :30].mean() < 0.7 and fully[:, :, 50:].mean() > 0.85
+    assert airlight[0, 2].item() == pytest.approx(GREY[0] * DUST[2] / DUST[0], abs=0.12)

@@ -21,6 +21,9 @@ CLEAREST, FARTHEST = 8, 16  # powers that give means the weights of the clearest
 CLOSE, DENSEST = 3, 8  # radius in cells of its windows, and power: the densest haze of a picture
 DISTANT = (0.12, 0.2), (1.5, 2.1)  # densest haze, and that over the mean, of haze far away
 TOO_LIGHT = (0.04, 0.12)  # luma of airlight less that of the haziest places
+# Of dust and brown smoke: luma of the veil, its red over green and over blue, mean of 1 - t. Warm
+# rooms have darker shadows, green fields less red, and warm clear scenes less haze.
+VEILED, RED, NOT_BLUE, SEEN = (0.28, 0.35), (0.92, 1.02), (1.2, 1.36), (0.05, 0.12)
 DETAIL = 4  # radius in cells of the windows of `fine`
 BURNT = (
     0.97,
@@ -147,16 +150,17 @@ def with_dark_channel(
     """Returns t (B,1,h,w), moved towards that of the dark channel prior (He, Sun and Tang, CVPR
     2009) where it finds more haze than `told`, and airlight (B,3,1,1).
 
-    t moves by `share` in surely hazy pictures, fully in pictures that are hazy in the distance
-    only, whose airlight becomes the colour of the distance, and by `less` (B,1,1,1) of that. told,
-    cells, airlight: as in `Clearing`. Differs from He et al. in two things. Of the windows that
-    contain a place, the one with the largest minimum counts (a morphological opening), so that
-    edges need no matting. And no scene is without a least channel of its own: what the prior finds
-    beyond `told` where it finds least haze is subtracted everywhere.
+    t moves by `share` in surely hazy and in dusty pictures, fully in pictures that are hazy in the
+    distance only, whose airlight becomes the colour of the distance, and by `less` (B,1,1,1) of
+    that. told, cells, airlight: as in `Clearing`. Differs from He et al. in two things. Of the
+    windows that contain a place, the one with the largest minimum counts (a morphological opening),
+    so that edges need no matting. And no scene is without a least channel of its own: what the
+    prior finds beyond `told` where it finds least haze is subtracted everywhere.
     """
+    haze = mean_of(1 - told)
+    airlight, dusty = with_colour_of_dust(airlight, cells, haze)
     weight = opened(cells.amin(1, keepdim=True)) ** FARTHEST
     farthest = mean_of(weight * cells) / mean_of(weight).clamp(min=1e-30)
-    haze = mean_of(1 - told)
     densest = mean_of(window_means(1 - told, CLOSE).clamp(min=1e-3) ** DENSEST) ** (1 / DENSEST)
     distant = ramp(densest, *DISTANT[0]) * ramp(densest / haze.clamp(min=1e-3), *DISTANT[1])
     distant = distant * (1 - ramp(luma_of(airlight) - luma_of(farthest), *TOO_LIGHT))
@@ -165,8 +169,27 @@ def with_dark_channel(
     weight = least**CLEAREST
     scene = mean_of(weight * (least / told).clamp(max=1.0)) / mean_of(weight)
     by_prior = (least / scene).clamp(min=LEAST_BY_PRIOR)
-    move = less * torch.maximum(distant, share * ramp(haze, *HAZY))
+    move = less * torch.maximum(distant, share * torch.maximum(ramp(haze, *HAZY), dusty))
     return told - move * (told - by_prior).clamp(min=0.0), airlight
+
+
+def with_colour_of_dust(airlight: Tensor, cells: Tensor, haze: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns airlight (B,3,1,1) with the colour of the veil, as far as that is dust or smoke, and
+    how surely it is (B,1,1,1) in [0,1]. haze (B,1,1,1): mean of 1 - t.
+
+    A network that sees dust as rare predicts an airlight that is too grey; what it then removes is
+    grey, and the cast grows. The veil is what haze adds everywhere: the least value of each channel
+    around each place, averaged with more weight where it is light. Its largest channel becomes that
+    of the airlight.
+    """
+    least = -largest_around(-cells, PATCH)
+    weight = least.amin(1, keepdim=True).clamp(min=0.0) ** 0.5
+    veil = (mean_of(weight * least) / mean_of(weight).clamp(min=1e-6)).clamp(min=1e-3)
+    red, green, blue = veil.chunk(3, 1)
+    dusty = ramp(luma_of(veil), *VEILED) * ramp(haze, *SEEN)
+    dusty = dusty * ramp(red / green, *RED) * ramp(red / blue, *NOT_BLUE)
+    coloured = veil * (airlight.amax(1, keepdim=True) / veil.amax(1, keepdim=True))
+    return airlight + dusty * (coloured - airlight), dusty
 
 
 def opened(planes: Tensor) -> Tensor:

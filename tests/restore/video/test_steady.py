@@ -1,5 +1,6 @@
 """The field over time: it flickers less than frame by frame, follows motion, and ends at cuts."""
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +13,8 @@ from tests.video_clips import Fixed, hazy_scene, make_clip, rgb_of
 from unhaze.errors import UnhazeError
 from unhaze.image import LUMA
 from unhaze.restore.video import read_frames, restore_frames, restore_video
-from unhaze.restore.video.temporal import (
-    Moment,
-    Steadiness,
-    find_motion,
-    is_cut,
-    next_moment,
-)
+from unhaze.restore.video.changes import find_motion, in_the_fog_of, is_cut
+from unhaze.restore.video.temporal import Moment, Steadiness, next_moment
 
 
 class Nervous(Fixed):
@@ -123,10 +119,11 @@ def clears_too_much(
     return next_moment(moment, seen, lambda _: maps, Steadiness(0.8, 4))
 
 
-def test_fog_that_comes_and_goes_does_not_darken_what_stands_still():
+@pytest.mark.parametrize(("frames", "at_most"), [(30, 10), (6, 15)])
+def test_fog_that_comes_and_goes_does_not_darken_what_stands_still(frames: int, at_most: int):
     scene = np.random.default_rng(0).uniform(0.15, 0.65, (24, 32)).repeat(4, 0).repeat(4, 1)
     clear, fog = scene.astype(np.float32)[..., None].repeat(3, 2), np.float32(0.63)
-    coming = np.linspace(1, 0.4, 30, dtype=np.float32)
+    coming = np.linspace(1, 0.4, frames, dtype=np.float32)
     moment, levels, without = None, [], []
     for through in (*coming, *coming[::-1]):
         seen = through * clear + (1 - through) * fog
@@ -135,6 +132,7 @@ def test_fog_that_comes_and_goes_does_not_darken_what_stands_still():
             result = np.clip(maps[:, 0] * seen.transpose(2, 0, 1) + maps[:, 1], 0, 1)
             each.append(255 * float(result.mean() - clear.mean()))
     assert min(without) < -30
+    print("LEVEL", min(levels), min(without))
     assert min(levels) > -10
     for _ in range(40):
         moment = clears_too_much(moment, clear, 1.0)
@@ -221,6 +219,21 @@ def test_motion_of_the_camera_is_found(motion: tuple[int, int]):
     after = coarse[60 - motion[0] : 160 - motion[0], 60 - motion[1] : 200 - motion[1]]
     grain = noise.normal(0, 0.02, after.shape).astype(np.float32)
     assert np.abs(np.subtract(find_motion(before, after + grain), motion)).max() < 0.6
+
+
+def test_the_grain_of_fog_has_no_motion():
+    noise = np.random.default_rng(0).normal(0.6, 0.01, (20, 96, 128)).astype(np.float32)
+    assert {find_motion(*pair) for pair in itertools.pairwise(noise)} == {(0.0, 0.0)}
+
+
+def test_fog_is_told_from_what_moves():
+    scene = hazy_scene(128, 96).astype(np.float32) @ LUMA / 255
+    foggy = 0.7 * scene + 0.3 * np.float32(0.63)
+    foggy[40:48, 60:68] += 0.1
+    away = np.abs(in_the_fog_of(foggy, scene) - foggy)
+    assert away[44, 64] > 0.09
+    away[40:48, 60:68] = 0
+    assert away.max() < 0.01
 
 
 def test_the_held_field_moves_with_the_picture():

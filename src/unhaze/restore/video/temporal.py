@@ -8,7 +8,6 @@ or too much of the picture has changed.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,36 +15,36 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unhaze.errors import UnhazeError
-from unhaze.image import LUMA, cell_means, lanczos, size_within, to_float, window_mean
+from unhaze.image import LUMA, lanczos, size_within, to_float
 from unhaze.restore.analysis import analysis_image
+from unhaze.restore.video.changes import (
+    CELL,
+    CHANGED,
+    FADED,
+    carried,
+    change,
+    find_motion,
+    in_the_fog_of,
+    is_cut,
+    taken_up_by_pixels,
+)
 
 if TYPE_CHECKING:
     from unhaze.restore.restorer import Restorer
 
 SMOOTHING, HOLD = 0.8, 4  # of `Steadiness`
-
-CELL = 4  # analysis pixels along the side of a cell, in which change is measured
-STILL, CHANGED = 0.015, 0.06  # change of a cell's luma that is noise; that is other content
 WORN = 0.02  # share of changed cells at which the network has to run again
 # So many times slower than the field its mean light changes where the picture does not: a network
 # reacts to the grain of a compressed video, which is another one after each key frame. By that it
 # errs by half a level (standard deviation); beyond GRAIN the light follows as the field does, as
 # when a cloud comes or goes.
 LIGHT, GRAIN = 5, 2 / 255
-# Two frames show different scenes if their details do not correlate. Overall luma is no criterion:
-# all hazy scenes become brighter towards the sky. Of the 60 cuts between the photos of the
-# benchmark none exceeds a correlation of 0.15, and no hand-held pan is below 0.4.
-DETAIL, SURROUND = 8, 1 / 16  # pixels along a cell; radius of its surroundings, in long sides
-LIKENESS = 0.3  # correlation of details below which they belong to different scenes
-FLAT = 2.5e-5  # variance of details below which they are noise, as in dense fog or black
-DARK, BURNT = 0.02, 0.97  # limits of luma beyond which there are no details
-# Shares of cells that have to have details, and to have changed, to detect a cut.
-SHOWN, SEEN = 0.05, 0.01
 
 # Fog makes a scene lighter, not darker: if the restored light of what stands still falls although
 # its own does not, too much is removed. A mean over MEMORY frames is the measure, with a margin for
-# grain. Each frame gives up a share of what is withheld, and the mean all of it in FORGET frames.
-MEMORY, FORGET, RELEASE, NO_FALL = 64, 160, 0.2, 0.5 / 255
+# grain; a frame with more light has the weight RISE in it. Each frame gives up a share of what is
+# withheld, and the mean all of it in FORGET frames.
+MEMORY, RISE, FORGET, RELEASE, NO_FALL = 64, np.float32(0.5), 160, 0.2, 0.5 / 255
 
 Estimate = Callable[[np.ndarray], np.ndarray]
 
@@ -158,7 +157,7 @@ def next_moment(
         motion = find_motion(before.luma, luma)
     # A wrong motion, such as that of a flash, makes no cut.
     if before.luma.shape != luma.shape or (
-        is_cut(before.luma, luma) and is_cut(_carried(before.luma, motion), luma)
+        is_cut(before.luma, luma) and is_cut(carried(before.luma, motion), luma)
     ):
         first = _first_moment(luma, estimate(small))
         return replace(first, scenes=before.scenes + 1, estimates=before.estimates + 1)
@@ -171,7 +170,7 @@ def next_moment(
     # In a young scene all frames have equal weight, or the first would dominate.
     weight, young = 1 - steadiness.smoothing ** (1 / steadiness.hold), 1 / (now.frames + 1)
     least = max(weight, young)
-    share = _taken_up_by_pixels(now.maps_luma, luma, least)
+    share = taken_up_by_pixels(now.maps_luma, luma, least)
     maps = _between(now.maps, now.target, share)
     if young < weight < 1:  # with no smoothing nothing is still
         still = (1 - share) / (1 - least)
@@ -180,68 +179,11 @@ def next_moment(
         maps[:, 1] -= still * ((1 - 1 / LIGHT) * grain)
     now = replace(now, maps=maps, maps_luma=_between(now.maps_luma, luma, share))
     if weight < 1:
-        if is_cut(now.view, luma):  # after a crossfade
+        if is_cut(now.view, luma, FADED):
             now = replace(now, light=_light_of(luma, maps), view=luma)
-        fresh = _taken_up_by_pixels(now.luma, luma, max(1 / MEMORY, young))
+        fresh = taken_up_by_pixels(in_the_fog_of(luma, now.luma), luma, max(1 / MEMORY, young))
         now = _without_darkening(now, luma, fresh)
     return replace(now, luma=luma)
-
-
-def find_motion(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    """Returns the motion (down, right) in pixels between luma pictures (h,w); (0,0) if unclear.
-
-    Phase correlation of halved pictures (Kuglin and Hines, "The phase correlation image alignment
-    method", 1975), refined by a parabola through the peak.
-    """
-    first, second = _windowed(cell_means(before, 2)), _windowed(cell_means(after, 2))
-    if min(first.shape) < 8:
-        return 0.0, 0.0
-    spectrum = np.fft.rfft2(second) * np.fft.rfft2(first).conj()
-    spectrum /= np.abs(spectrum) + 1e-9
-    surface = np.fft.irfft2(spectrum, first.shape)
-    peak = tuple(map(int, np.unravel_index(int(surface.argmax()), surface.shape)))
-    down, right = (2 * _refined(surface, peak, axis) for axis in (0, 1))
-    with_motion = np.abs(after - _carried(before, (down, right))).mean()
-    return (down, right) if with_motion < np.abs(after - before).mean() else (0.0, 0.0)
-
-
-def is_cut(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether two luma pictures (h,w), motion made good, show different scenes."""
-    coarse = cell_means(before, DETAIL), cell_means(after, DETAIL)
-    first, second = map(details, coarse)
-    # Cells that a flash has burnt out, or a fade has hidden, are not informative.
-    shown = (np.minimum(*coarse) > DARK) & (np.maximum(*coarse) < BURNT)
-    if shown.mean() < SHOWN or np.mean(change(before, after) > CHANGED) < SEEN:
-        return False
-    first, second = first[shown], second[shown]
-    energies = float((first**2).mean()), float((second**2).mean())
-    likeness = float((first * second).mean()) / math.sqrt(max(FLAT**2, energies[0] * energies[1]))
-    return min(energies) > FLAT and likeness < LIKENESS
-
-
-def details(coarse: np.ndarray) -> np.ndarray:
-    """Returns means of cells, (h,w), minus their surroundings: neither sky nor fine noise."""
-    return coarse - window_mean(coarse, max(1, round(SURROUND * max(coarse.shape))))
-
-
-def change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """(h,w) luma pictures -> the change of each cell, 0 to 1."""
-    return np.abs(cell_means(after - before, CELL))
-
-
-def taken_up(changes: np.ndarray, least: float) -> np.ndarray:
-    """Returns the weight of the new field in each cell: `least`, or 1 in and beside changes."""
-    share = np.clip((changes - STILL) / (CHANGED - STILL), 0, 1)
-    height, width = share.shape
-    padded = np.pad(share, 1, "edge")
-    around = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    return np.float32(least) + np.float32(1 - least) * np.maximum.reduce(around)
-
-
-def _taken_up_by_pixels(before: np.ndarray, after: np.ndarray, least: float) -> np.ndarray:
-    """`taken_up` for each pixel of luma pictures (h,w)."""
-    share = taken_up(change(before, after), least)
-    return share.repeat(CELL, 0).repeat(CELL, 1)[: after.shape[0], : after.shape[1]]
 
 
 def _without_darkening(now: Moment, luma: np.ndarray, fresh: np.ndarray) -> Moment:
@@ -259,6 +201,8 @@ def _without_darkening(now: Moment, luma: np.ndarray, fresh: np.ndarray) -> Mome
         share -= float(still.mean()) * min(1.0, (least - restored) / (hazy - restored))
     share = min(share, now.share + RELEASE * (share - now.share))
     applied = luma + share * (light[1] - luma)
+    if share * restored + (1 - share) * hazy > was:
+        fresh = np.maximum(fresh, RISE)
     means = _between(now.light, np.stack([luma, applied]), fresh)
     means[1] += (light[1] - means[1]) / FORGET
     return replace(now, share=share, light=means)
@@ -278,31 +222,17 @@ def _moved_moment(before: Moment, motion: tuple[float, float]) -> Moment:
     wanted = (before.rest[0] + motion[0], before.rest[1] + motion[1])
     return replace(
         before,
-        luma=_carried(before.luma, wanted),
-        target=_carried(before.target, wanted),
-        target_luma=_carried(before.target_luma, wanted),
-        maps=_carried(before.maps, wanted),
-        maps_luma=_carried(before.maps_luma, wanted),
-        light=_carried(before.light, wanted),
-        view=_carried(before.view, wanted),
+        luma=carried(before.luma, wanted),
+        target=carried(before.target, wanted),
+        target_luma=carried(before.target_luma, wanted),
+        maps=carried(before.maps, wanted),
+        maps_luma=carried(before.maps_luma, wanted),
+        light=carried(before.light, wanted),
+        view=carried(before.view, wanted),
         age=before.age + 1,
         frames=before.frames + 1,
         rest=(wanted[0] - round(wanted[0]), wanted[1] - round(wanted[1])),
     )
-
-
-def _carried(values: np.ndarray, motion: tuple[float, float]) -> np.ndarray:
-    """Moves (...,h,w) by whole pixels; pixels from outside repeat the border."""
-    height, width = values.shape[-2:]
-    down = min(max(round(motion[0]), 1 - height), height - 1)
-    right = min(max(round(motion[1]), 1 - width), width - 1)
-    if down == right == 0:
-        return values
-    stays = values[
-        ..., max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)
-    ]
-    margins = ((max(0, down), max(0, -down)), (max(0, right), max(0, -right)))
-    return np.pad(stays, ((0, 0),) * (values.ndim - 2) + margins, "edge")
 
 
 def _lighter(maps: np.ndarray, change: np.ndarray) -> float:
@@ -329,21 +259,3 @@ def _between(old: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:
     way *= share
     way += old
     return way
-
-
-def _windowed(luma: np.ndarray) -> np.ndarray:
-    """Removes the mean and fades towards the border, so that a Fourier transform sees no edge
-    there.
-    """
-    down, right = (np.hanning(size).astype(np.float32) for size in luma.shape)
-    return (luma - luma.mean()) * down[:, None] * right
-
-
-def _refined(surface: np.ndarray, peak: tuple[int, ...], axis: int) -> float:
-    """Returns the position of a peak along `axis`, between pixels; negative beyond the middle."""
-    size = surface.shape[axis]
-    line = surface.take(peak[1 - axis], 1 - axis)
-    left, top, right = (float(line[(peak[axis] + step) % size]) for step in (-1, 0, 1))
-    curvature = left - 2 * top + right
-    position = peak[axis] + (0.5 * (left - right) / curvature if curvature else 0.0)
-    return position - size if position > size / 2 else position
