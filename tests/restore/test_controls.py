@@ -80,6 +80,7 @@ def test_a_white_frame_has_no_say_in_the_colour_of_the_light():
 
 
 DUST, GREY = (0.9, 0.72, 0.48), (0.8, 0.8, 0.8)
+STORM = (0.9, 0.55, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_a_warm_scene_without_haze_has_dark_shadows():
 @pytest.fixture
 def dusty(tmp_path):
     path = tmp_path / "dust.png"
-    hazy = 0.5 * landscape() + np.float32(0.5) * np.float32(DUST)
+    hazy = 0.5 * landscape() + np.float32(0.5) * np.float32(STORM)
     Image.fromarray(np.rint(255 * hazy).astype(np.uint8)).save(path)
     return path
 
@@ -120,6 +121,15 @@ def test_the_cast_of_dust_goes_by_itself_and_stays_on_request(dusty, tmp_path, c
     assert found[None] == found["1"] != found["0"]
     pixels = np.asarray(Image.open(dusty))
     np.testing.assert_array_equal(dehaze(pixels), np.asarray(Image.open(tmp_path / "None.png")))
+
+
+def test_the_colour_of_thin_dust_goes_with_it():
+    """Without white balance: the airlight that is subtracted has that colour."""
+    clear = landscape()
+    hazy = 0.5 * clear + np.float32(0.5) * np.float32(DUST)
+    restored = dehaze(np.rint(255 * hazy).astype(np.uint8), white_balance=0) / 255
+    added, left = ((each - clear)[..., ::2].mean((0, 1)) @ (1, -1) for each in (hazy, restored))
+    assert abs(left) < 0.5 * added
 
 
 def test_only_photos_are_balanced_by_themselves(dusty):

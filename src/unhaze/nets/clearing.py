@@ -22,7 +22,7 @@ CLOSE, DENSEST = 3, 8  # radius in cells of its windows, and power: the densest 
 DISTANT = (0.12, 0.2), (1.5, 2.1)  # densest haze, and that over the mean, of haze far away
 TOO_LIGHT = (0.04, 0.12)  # luma of airlight less that of the haziest places
 # Of dust and brown smoke: luma of the veil, its red over green and over blue, mean of 1 - t. Warm
-# rooms have darker shadows, green fields less red, and warm clear scenes less haze.
+# rooms have darker shadows or a white airlight, fields less red, warm clear scenes less haze.
 VEILED, RED, NOT_BLUE, SEEN = (0.28, 0.35), (0.92, 1.02), (1.2, 1.36), (0.05, 0.12)
 DETAIL = 4  # radius in cells of the windows of `fine`
 BURNT = (
@@ -188,6 +188,7 @@ def with_colour_of_dust(airlight: Tensor, cells: Tensor, haze: Tensor) -> tuple[
     red, green, blue = veil.chunk(3, 1)
     dusty = ramp(luma_of(veil), *VEILED) * ramp(haze, *SEEN)
     dusty = dusty * ramp(red / green, *RED) * ramp(red / blue, *NOT_BLUE)
+    dusty = dusty * (1 - ramp(luma_of(airlight), *INDOORS))
     coloured = veil * (airlight.amax(1, keepdim=True) / veil.amax(1, keepdim=True))
     return airlight + dusty * (coloured - airlight), dusty
 
