@@ -179,6 +179,7 @@ def test_photos_and_videos_in_one_folder(unhaze, folder: Path, half: Path):
         (["clip.mp4", "--encoding", "absent.toml"], "cannot read encoding 'absent.toml'"),
         (["clip.mp4", "--start", "soon"], "'soon' is not a time"),
         (["clip.mp4", "--start", "1:2:3:4"], "'1:2:3:4' is not a time"),
+        (["clip.mp4", "--start", "1:99"], "'1:99' is not a time"),
         (["clip.mp4", "--end", "nan"], "'nan' is not a time"),
         (["clip.mp4", "--end", "-1"], "'-1' is not a time"),
         (["clip.mp4", "--start", "1:00", "--end", "60"], "--end is 60 s; it must be after"),

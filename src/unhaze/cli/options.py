@@ -115,7 +115,8 @@ def seconds(given: str) -> float:
         parts = [float(part) for part in given.split(":")]
     except ValueError:
         parts = [math.nan]
-    if len(parts) > 3 or not all(0 <= part < math.inf for part in parts):
+    limits = [math.inf, 60, 60][: len(parts)]
+    if len(parts) > 3 or not all(0 <= part < limit for part, limit in zip(parts, limits)):
         raise click.BadParameter(f"'{given}' is not a time; expected seconds, 1:30 or 1:02:03.5")
     return sum(part * 60**power for power, part in enumerate(reversed(parts)))
 
