@@ -23,9 +23,9 @@ TOLERANCE = 0.1 / 255
 ROUNDED = 32
 LARGE = (256, 512)  # sides in pixels of the pictures for measuring how the cost grows
 
+RUNS = 8  # of which the largest counts: equal runs differ by a sixth, as memory is free or not
 # VmHWM is the peak since the program started. The peak of getrusage is not usable: it starts with
 # that of the parent process, which has loaded PyTorch.
-RUNS = 8
 RUN_ONCE = """
 import sys, numpy
 from unhaze.restore.engine import Engine
@@ -90,7 +90,6 @@ def measure_memory(model: Path) -> int | None:
     if not Path("/proc/self/status").exists():
         return None
     command = [sys.executable, "-c", RUN_ONCE, str(model), *map(str, MEASURED)]
-    # One and the same run may find free memory to take, or not: 72 or 85 bytes.
     runs = (subprocess.run(command, capture_output=True, check=True) for _ in range(RUNS))
     return max(1, round(max(int(run.stdout) for run in runs) / (MEASURED[0] * MEASURED[1])))
 
