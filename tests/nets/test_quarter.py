@@ -72,8 +72,8 @@ def test_a_lift_gives_back_the_luminance_that_haze_took():
     assert lift_to(torch.ones(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)) == 1, "no more than twice"
 
 
-def test_brightening_is_for_hazy_photos_only():
-    """Not for white airlight, as in drawn indoor haze, and not where there is little haze."""
+def test_hazy_photos_are_brightened_and_clear_ones_keep_their_light():
+    """Not in light haze, whose light it is that is lost, nor in white airlight, as indoors."""
     clearing = Clearing(guided=2, brighten=0.4)
     cells = 0.4 + 0.2 * torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
 
@@ -85,7 +85,9 @@ def test_brightening_is_for_hazy_photos_only():
     restored = 0.8 + (cells - 0.8) / 0.6
     assert dense == pytest.approx(0.4 * float(lift_to(cells, restored)))
     assert 0 < lift(0.8, 0.8) < dense
-    assert lift(0.97, 0.8) == 0 and lift(0.6, 1.0) == 0
+    assert lift(0.948, 0.8) < 1e-3 and lift(0.6, 1.0) == lift(0.99, 1.0) == 0
+    clearest = 0.8 + (cells - 0.8) / 0.99
+    assert lift(0.99, 0.8) == pytest.approx(float(lift_to(cells, clearest)), rel=1e-4)
     assert Clearing(guided=2)(torch.ones(1, 1, 16, 16), cells, cells, cells[..., :1, :1])[3] is None
 
 

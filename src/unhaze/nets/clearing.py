@@ -32,6 +32,7 @@ BURNT = (
 BLACK = 6 / 255  # of the largest channel: a row or column that is nowhere lighter is a bar
 DENSE, MOST = 0.35, 2.0  # mean of 1 - t at which `far` holds; largest multiple of `far` - 1
 HAZY = (0.05, 0.3)  # mean of 1 - t up to which a picture is clear, and from which on surely hazy
+SURELY_CLEAR = (0.02, 0.05)  # mean of 1 - t up to which a picture keeps its light; then less
 LARGEST_LIFT = 0.49  # with more, 254 of 255 becomes 255
 INDOORS = (0.94, 0.98)  # luma of airlight from which on, and from which on fully, it is indoors
 AROUND = (4, 1)  # radii, in groups of 4 x 4 cells, of the windows from which gaps are filled
@@ -55,7 +56,8 @@ class Clearing:
     everywhere. indoors: factor of far - 1, instead of the mean haze, and of keep and prior where
     the airlight is as white as in synthetic indoor haze, because there t is estimated well and the
     scene is much darker than its haze. brighten: share of the lost luminance that `lifted` gives
-    back; not indoors, and not in clear pictures. prior: weight of the dark channel prior in surely
+    back in hazy pictures; all of it in clear ones, none in between, where the loss is the haze, and
+    indoors. prior: weight of the dark channel prior in surely
     hazy pictures (`with_dark_channel`): the network is cautious in the distance; the prior takes
     what is white for haze; 0: never. fine: contrast of
     cells at which the gain of details is halved, so that the noise of skies and fog does not
@@ -121,8 +123,8 @@ class Clearing:
             told = torch.maximum(told, least).clamp(max=1.0)
         lift = None
         if self.brighten:
-            where = self.brighten * (1 - indoors) * ramp(haze, *HAZY)
-            lift = where * lift_to(cells, airlight + (cells - airlight) / told)
+            share = torch.maximum(self.brighten * ramp(haze, *HAZY), 1 - ramp(haze, *SURELY_CLEAR))
+            lift = (1 - indoors) * share * lift_to(cells, airlight + (cells - airlight) / told)
             lift = lift.clamp(max=LARGEST_LIFT)
         means = window_means(torch.cat((told, luma**2, luma * told), 1), self.guided)
         told_mean, squares, products = means.split(1, dim=1)
