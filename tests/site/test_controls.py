@@ -78,7 +78,7 @@ def test_screen_and_download_are_what_python_makes(page, name):
 
 def test_the_cast_of_dust_goes_by_itself_and_stays_on_request(open_page):
     page = open_page()
-    dust = 0.4 * landscape() + 0.6 * 255 * np.array((0.9, 0.72, 0.48))
+    dust = 0.4 * landscape() + 0.6 * 255 * np.array((0.9, 0.55, 0.1))
     dusty, grey = encoded(".png", np.rint(dust).astype(np.uint8)), PHOTOS["p3.png"]()
     choose(page, given("dusty.png", dusty), given("grey.png", grey))
     expect(page.locator("#list .state")).to_have_text(["cleared"] * 2)
