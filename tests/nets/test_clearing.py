@@ -8,6 +8,10 @@ from unhaze.nets.clearing import (
     HAZY,
     LEAST_BY_PRIOR,
     OMEGA,
+    Clearing,
+    colour_of,
+    least_around,
+    luma_of,
     with_colour_of_dust,
     with_dark_channel,
 )
@@ -26,7 +30,7 @@ def scene(far: float, near: float, share: float = 0.5) -> Tensor:
 def seconded(told: Tensor, cells: Tensor, share: float, light: float = AIRLIGHT, less: float = 1.0):
     airlight = torch.full((1, 3, 1, 1), light)
     colours = cells.expand(1, 3, -1, -1)
-    return with_dark_channel(told, colours, airlight, share, torch.full((1, 1, 1, 1), less))
+    return with_dark_channel(told, colours, airlight, share, torch.full((1, 1, 1, 1), less))[:2]
 
 
 def test_where_the_prior_finds_more_haze_it_counts_by_its_share():
@@ -93,7 +97,7 @@ def coloured(
 ) -> tuple[Tensor, float]:
     """The airlight, `told` by a network, and how surely haze of this `light` is dust."""
     cells, mean = scene_in(light, through), torch.full((1, 1, 1, 1), haze)
-    airlight, dusty = with_colour_of_dust(colour(told), cells, mean)
+    airlight, dusty = with_colour_of_dust(colour(told), least_around(cells), mean)
     return airlight, dusty.item()
 
 
@@ -126,8 +130,29 @@ def test_the_prior_counts_in_dust_as_in_surely_hazy_pictures():
     near, far = scene_in(DUST, 0.7), scene_in(DUST, 0.3)
     cells, told = torch.cat((far, near), 2), torch.full((1, 1, 80, 40), 0.9)
     less = torch.ones(1, 1, 1, 1)
-    by_half, airlight = with_dark_channel(told, cells, colour(GREY), 0.5, less)
-    fully, _ = with_dark_channel(told, cells, colour(GREY), 1.0, less)
+    by_half, airlight, _ = with_dark_channel(told, cells, colour(GREY), 0.5, less)
+    fully, _, _ = with_dark_channel(told, cells, colour(GREY), 1.0, less)
     torch.testing.assert_close(by_half, (told + fully) / 2)
     assert fully[:, :, :30].mean() < 0.7 and fully[:, :, 50:].mean() > 0.85
     assert airlight[0, 2].item() == pytest.approx(GREY[0] * DUST[2] / DUST[0], abs=0.12)
+
+
+def test_a_wrong_colour_of_airlight_does_not_stain_dense_haze():
+    """Grey surroundings keep most of their grey, details their colour, and all of it its luma."""
+    random = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(3))
+    scene = random * torch.tensor([0.3, 0.2, 0.2]).view(1, 3, 1, 1)
+    told, airlight = torch.full((1, 1, 40, 40), 0.3), colour((0.8, 0.8, 0.7))
+    cells = 0.3 * scene + 0.7 * 0.8
+
+    def restored(cast: float) -> Tensor:
+        gain, offset, _, _ = Clearing(4, fine=0.008, cast=cast)(told, cells, cells, airlight)
+        return gain * cells + offset
+
+    def stain(picture: Tensor) -> Tensor:
+        return colour_of(picture.mean((2, 3), keepdim=True) - scene.mean((2, 3), keepdim=True))
+
+    plain, kept = restored(0.0), restored(0.5)
+    assert stain(kept).abs().amax() < 0.5 * stain(plain).abs().amax()
+    torch.testing.assert_close(luma_of(kept), luma_of(plain), rtol=0, atol=1e-5)
+    details = (each - each.mean((2, 3), keepdim=True) for each in (kept, plain))
+    torch.testing.assert_close(*details, rtol=0, atol=0.03)

@@ -5,7 +5,7 @@ import torch
 
 from unhaze.errors import UnhazeError
 from unhaze.nets import create_net
-from unhaze.nets.clearing import Clearing, lift_to, lifted
+from unhaze.nets.clearing import LARGEST_LIFT, UNCHANGED, Clearing, lift_to, lifted, luma_of
 
 
 @pytest.mark.parametrize("preset", [None, "fast"])
@@ -63,13 +63,17 @@ def test_ease_indoors_and_brighten_have_limits(wrong):
 
 def test_a_lift_gives_back_the_luminance_that_haze_took():
     hazy = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    restored = 1.2 * hazy**1.5 - 0.1
-    lift = lift_to(hazy, restored)
-    whole = lifted(restored.clamp(0, 1), lift)
-    torch.testing.assert_close(whole.mean((1, 2, 3)), hazy.mean((1, 2, 3)))
-    assert whole.min() >= 0 and whole.max() <= 1 and (whole >= restored.clamp(0, 1)).all()
-    assert (lift_to(hazy, hazy + 0.1) == 0).all(), "nothing is darkened"
-    assert lift_to(torch.ones(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)) == 1, "no more than twice"
+    restored = 0.2 * hazy + 0.8 * (1.2 * hazy**1.5 - 0.1).clamp(0, 1)
+    lost = (luma_of(hazy) - luma_of(restored)).mean((1, 2, 3))
+    for share in (0.5, 1.0):
+        whole = lifted(restored, lift_to(hazy, restored, torch.tensor(share)))
+        back = (luma_of(whole) - luma_of(restored)).mean((1, 2, 3))
+        torch.testing.assert_close(back, share * lost, rtol=0.02, atol=0)
+        assert whole.min() >= 0 and whole.max() <= 1 and (whole >= restored).all()
+    whole, one = torch.ones(1, 3, 4, 4), torch.tensor(1.0)
+    assert (lift_to(hazy, hazy + 0.1, one) == 0).all(), "nothing is darkened"
+    assert (lift_to(whole, 0.01 * whole, one) == LARGEST_LIFT).all(), "no more than twice"
+    assert lifted(0 * whole, one).max() == 0 and lifted(whole, one).min() == 1
 
 
 def test_hazy_photos_are_brightened_and_clear_ones_keep_their_light():
@@ -83,12 +87,29 @@ def test_hazy_photos_are_brightened_and_clear_ones_keep_their_light():
 
     dense = lift(0.6, 0.8)
     restored = 0.8 + (cells - 0.8) / 0.6
-    assert dense == pytest.approx(0.4 * float(lift_to(cells, restored)))
+    assert dense == pytest.approx(float(lift_to(cells, restored, torch.tensor(0.4))), rel=1e-4)
     assert 0 < lift(0.8, 0.8) < dense
-    assert lift(0.948, 0.8) < 1e-3 and lift(0.6, 1.0) == lift(0.99, 1.0) == 0
-    clearest = 0.8 + (cells - 0.8) / 0.99
-    assert lift(0.99, 0.8) == pytest.approx(float(lift_to(cells, clearest)), rel=1e-4)
+    assert lift(0.948, 0.8) < 1e-3 and lift(0.6, 1.0) == lift(0.98, 1.0) == 0
+    whole = lift_to(cells, 0.8 + (cells - 0.8) / 0.98, torch.tensor(1.0))
+    assert lift(0.98, 0.8) == pytest.approx(float(whole), rel=1e-4)
     assert Clearing(guided=2)(torch.ones(1, 1, 16, 16), cells, cells, cells[..., :1, :1])[3] is None
+
+
+def test_what_is_found_in_a_clear_picture_is_no_haze():
+    """It stays as it is; from twice the least mean of 1 - t on, all that is found is removed."""
+    cells = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(4))
+    airlight = torch.full((1, 3, 1, 1), 0.8)
+
+    def restored(haze: float) -> torch.Tensor:
+        told = torch.full((1, 1, 16, 16), 1 - haze)
+        gain, offset, _, _ = Clearing(guided=2)(told, cells, cells, airlight)
+        return gain * cells + offset
+
+    least, full = UNCHANGED
+    torch.testing.assert_close(restored(least), cells, rtol=0, atol=1e-5)
+    for haze, removed in ((full, full), ((least + full) / 2, (least + full) / 4)):
+        expected = 0.8 + (cells - 0.8) / (1 - removed)
+        torch.testing.assert_close(restored(haze), expected, rtol=0, atol=1e-4)
 
 
 def test_brightening_clips_nothing_that_the_toe_kept():

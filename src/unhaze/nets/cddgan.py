@@ -121,7 +121,7 @@ class CDDGenerator(nn.Module):
         if self.toe:
             restored = bent(restored, hazy, self.toe)
         share = torch.sigmoid(self.for_haze(translated.deep)).view(-1, 1, 1, 1)
-        return lifted(restored.clamp(0, 1), share * lift_to(hazy, restored))
+        return lifted(restored.clamp(0, 1), lift_to(hazy, restored, share))
 
     def for_haze(self, deep: Tensor) -> Tensor:
         """Returns logits (B,1) of a picture's being exposed for its haze; deep: see `Translation`.

@@ -25,15 +25,15 @@ TOO_LIGHT = (0.04, 0.12)  # luma of airlight less that of the haziest places
 # rooms have darker shadows or a white airlight, fields less red, warm clear scenes less haze.
 VEILED, RED, NOT_BLUE, SEEN = (0.28, 0.35), (0.92, 1.02), (1.2, 1.36), (0.05, 0.12)
 DETAIL = 4  # radius in cells of the windows of `fine`
-BURNT = (
-    0.97,
-    0.985,
-)  # least channel: from the first on it says less about haze, from the second nothing
+# Least channel: from the first on it says less about haze, from the second nothing.
+BURNT = 0.97, 0.985
 BLACK = 6 / 255  # of the largest channel: a row or column that is nowhere lighter is a bar
-DENSE, MOST = 0.35, 2.0  # mean of 1 - t at which `far` holds; largest multiple of `far` - 1
-HAZY = (0.05, 0.3)  # mean of 1 - t up to which a picture is clear, and from which on surely hazy
-SURELY_CLEAR = (0.02, 0.05)  # mean of 1 - t up to which a picture keeps its light; then less
-LARGEST_LIFT = 0.49  # with more, 254 of 255 becomes 255
+DENSE = 0.55  # mean of 1 - t at which `far` holds
+# Means of 1 - t: up to the first of each, a picture stays as it is, keeps its light, is clear; from
+# the second on, it is restored in full, loses light as haze does, is surely hazy.
+UNCHANGED, KEEPING_LIGHT, HAZY = (0.0075, 0.015), (0.03, 0.05), (0.045, 0.33)
+LARGEST_LIFT = 0.96  # with more, 254 of 255 becomes 255
+LIFTINGS = 3  # approximations; the result is within 2 % of what it should be
 INDOORS = (0.94, 0.98)  # luma of airlight from which on, and from which on fully, it is indoors
 AROUND = (4, 1)  # radii, in groups of 4 x 4 cells, of the windows from which gaps are filled
 NEXT = 1
@@ -57,11 +57,13 @@ class Clearing:
     the airlight is as white as in synthetic indoor haze, because there t is estimated well and the
     scene is much darker than its haze. brighten: share of the lost luminance that `lifted` gives
     back in hazy pictures; all of it in clear ones, none in between, where the loss is the haze, and
-    indoors. prior: weight of the dark channel prior in surely
-    hazy pictures (`with_dark_channel`): the network is cautious in the distance; the prior takes
-    what is white for haze; 0: never. fine: contrast of
-    cells at which the gain of details is halved, so that the noise of skies and fog does not
-    grow as the contrast of what is seen through them; 0: it does.
+    indoors. prior: weight of the dark channel prior in surely hazy pictures (`with_dark_channel`):
+    the network is cautious in the distance; the prior takes what is white for haze; 0: never. fine:
+    contrast of cells at which the gain of details is halved, so that the noise of skies and fog
+    does not grow as the contrast of what is seen through them; 0: it does. cast: uncertainty of the
+    airlight's colour, relative to the colours of scenes. Where 1 / t - 1 is 1 / cast, the mean
+    colour of surroundings changes half as much as their light: in dense haze, the change is an
+    error of the airlight rather than the scene; 0: as much.
     """
 
     guided: int
@@ -74,6 +76,7 @@ class Clearing:
     brighten: float = 0.0
     prior: float = 0.0
     fine: float = 0.0
+    cast: float = 0.0
 
     def __post_init__(self) -> None:
         far, bound, keep, flat = self.far, self.bound, self.keep, self.flat
@@ -83,8 +86,11 @@ class Clearing:
         if not (1 <= self.ease <= 4 and 0 < self.indoors <= 1 and 0 <= self.brighten <= 1):
             given = f"ease is {self.ease}, indoors {self.indoors}, brighten {self.brighten}"
             raise ValueError(f"{given}; expected 1 to 4, over 0 to 1, 0 to 1")
-        if not (0 <= self.prior <= 1 and 0 <= self.fine <= 1):
-            raise ValueError(f"prior is {self.prior}, fine {self.fine}; expected 0 to 1")
+        if not (0 <= self.prior <= 1 and 0 <= self.fine <= 1 and 0 <= self.cast <= 1):
+            given = f"prior is {self.prior}, fine {self.fine}, cast {self.cast}"
+            raise ValueError(f"{given}; expected 0 to 1")
+        if self.cast and not self.fine:
+            raise ValueError("cast needs fine")
 
     def __call__(
         self,
@@ -102,14 +108,16 @@ class Clearing:
         [0,1], H and W multiples of h and w; airlight (B,3,1,1). unfilled: the means before
         `without_blind_spots`, if it filled any.
         """
+        told = 1 - (1 - told) * ramp(mean_of(1 - told), *UNCHANGED)
         indoors = ramp(luma_of(airlight), *INDOORS)
         less = 1 - (1 - self.indoors) * indoors
+        dusty = torch.zeros_like(indoors)
         if self.prior:
-            told, airlight = with_dark_channel(told, cells, airlight, self.prior, less)
+            told, airlight, dusty = with_dark_channel(told, cells, airlight, self.prior, less)
         light = luma_of(airlight)
         dark = (cells / airlight).amin(1, keepdim=True)
         haze = mean_of(1 - told)
-        outdoors = (1 - indoors) * (haze / DENSE).clamp(max=MOST)
+        outdoors = (1 - indoors) * haze / DENSE
         further = (outdoors + self.indoors * indoors) * (self.far - 1) * (1 - told) ** self.ease
         told = 1 / (1 + (1 / told - 1) * (1 + further))
         if self.bound:
@@ -123,9 +131,9 @@ class Clearing:
             told = torch.maximum(told, least).clamp(max=1.0)
         lift = None
         if self.brighten:
-            share = torch.maximum(self.brighten * ramp(haze, *HAZY), 1 - ramp(haze, *SURELY_CLEAR))
-            lift = (1 - indoors) * share * lift_to(cells, airlight + (cells - airlight) / told)
-            lift = lift.clamp(max=LARGEST_LIFT)
+            share = torch.maximum(self.brighten * ramp(haze, *HAZY), 1 - ramp(haze, *KEEPING_LIGHT))
+            restored = airlight + (cells - airlight) / told
+            lift = lift_to(cells, restored, (1 - indoors) * share)
         means = window_means(torch.cat((told, luma**2, luma * told), 1), self.guided)
         told_mean, squares, products = means.split(1, dim=1)
         variance = (squares - luma_mean**2).clamp(min=0.0)
@@ -133,71 +141,72 @@ class Clearing:
         offset = told_mean - slope * luma_mean
         done = variance / (variance + self.flat**2) if self.flat else torch.ones_like(variance)
         lines = torch.cat((done * slope, 1 - done * (1 - offset)), 1)
+        lines = window_means(lines, self.guided)
         fold = picture.shape[-1] // told.shape[-1]
-        slope, offset = enlarged(window_means(lines, self.guided), fold).split(1, dim=1)
-        gain = 1 / (slope * luma_of(picture) + offset).clamp(LEAST, 1.0)
+        more = gain_of(enlarged(lines, fold), picture) - 1
         effect = mean_of(done)
         if not self.fine:
-            return gain, (1 - gain) * airlight, effect, lift
+            return 1 + more, -more * airlight, effect, lift
         around, shares = details(cells if unfilled is None else unfilled, self.fine)
-        lines = torch.cat(((1 - shares) * around - airlight, shares), 1)
-        offset, shares = enlarged(lines, fold).split((3, 1), dim=1)
-        more = gain - 1
+        base = (1 - shares) * around - airlight
+        if self.cast:
+            doubt = (1 - dusty) * self.cast * (gain_of(lines, cells) - 1)
+            base = base - (1 - 1 / (1 + doubt**2)) * colour_of(around - airlight)
+        offset, shares = enlarged(torch.cat((base, shares), 1), fold).split((3, 1), dim=1)
         return 1 + shares * more, offset * more, effect, lift
 
 
 def with_dark_channel(
     told: Tensor, cells: Tensor, airlight: Tensor, share: float, less: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Returns t (B,1,h,w), moved towards that of the dark channel prior (He, Sun and Tang, CVPR
-    2009) where it finds more haze than `told`, and airlight (B,3,1,1).
+    2009) where it finds more haze than `told`, airlight (B,3,1,1), and how surely the haze is dust.
 
     t moves by `share` in surely hazy and in dusty pictures, fully in pictures that are hazy in the
     distance only, whose airlight becomes the colour of the distance, and by `less` (B,1,1,1) of
-    that. told, cells, airlight: as in `Clearing`. Differs from He et al. in two things. Of the
-    windows that contain a place, the one with the largest minimum counts (a morphological opening),
-    so that edges need no matting. And no scene is without a least channel of its own: what the
-    prior finds beyond `told` where it finds least haze is subtracted everywhere.
+    that. told, cells, airlight: as in `Clearing`.
+
+    Differs from He et al. in two things. Of the windows that contain a place, the one with the
+    largest minimum counts (a morphological opening), so that edges need no matting. And no scene is
+    without a least channel of its own: what the prior finds beyond `told` where it finds least haze
+    is subtracted everywhere.
     """
     haze = mean_of(1 - told)
-    airlight, dusty = with_colour_of_dust(airlight, cells, haze)
-    weight = opened(cells.amin(1, keepdim=True)) ** FARTHEST
+    around = least_around(cells)
+    airlight, dusty = with_colour_of_dust(airlight, around, haze)
+    weight = largest_around(around.amin(1, keepdim=True), PATCH) ** FARTHEST
     farthest = mean_of(weight * cells) / mean_of(weight).clamp(min=1e-30)
     densest = mean_of(window_means(1 - told, CLOSE).clamp(min=1e-3) ** DENSEST) ** (1 / DENSEST)
     distant = ramp(densest, *DISTANT[0]) * ramp(densest / haze.clamp(min=1e-3), *DISTANT[1])
     distant = distant * (1 - ramp(luma_of(airlight) - luma_of(farthest), *TOO_LIGHT))
     airlight = airlight + less * distant * (farthest - airlight)
-    least = 1 - OMEGA * opened((cells / airlight).amin(1, keepdim=True)).clamp(max=1.0)
+    dark = least_around((cells / airlight).amin(1, keepdim=True))
+    least = 1 - OMEGA * largest_around(dark, PATCH).clamp(max=1.0)
     weight = least**CLEAREST
     scene = mean_of(weight * (least / told).clamp(max=1.0)) / mean_of(weight)
     by_prior = (least / scene).clamp(min=LEAST_BY_PRIOR)
     move = less * torch.maximum(distant, share * torch.maximum(ramp(haze, *HAZY), dusty))
-    return told - move * (told - by_prior).clamp(min=0.0), airlight
+    return told - move * (told - by_prior).clamp(min=0.0), airlight, dusty
 
 
-def with_colour_of_dust(airlight: Tensor, cells: Tensor, haze: Tensor) -> tuple[Tensor, Tensor]:
+def with_colour_of_dust(airlight: Tensor, around: Tensor, haze: Tensor) -> tuple[Tensor, Tensor]:
     """Returns airlight (B,3,1,1) with the colour of the veil, as far as that is dust or smoke, and
-    how surely it is (B,1,1,1) in [0,1]. haze (B,1,1,1): mean of 1 - t.
+    how surely it is (B,1,1,1) in [0,1]. around: `least_around` of the cells; haze (B,1,1,1): mean
+    of 1 - t.
 
     A network that sees dust as rare predicts an airlight that is too grey; what it then removes is
     grey, and the cast grows. The veil is what haze adds everywhere: the least value of each channel
     around each place, averaged with more weight where it is light. Its largest channel becomes that
     of the airlight.
     """
-    least = -largest_around(-cells, PATCH)
-    weight = least.amin(1, keepdim=True).clamp(min=0.0) ** 0.5
-    veil = (mean_of(weight * least) / mean_of(weight).clamp(min=1e-6)).clamp(min=1e-3)
+    weight = around.amin(1, keepdim=True).clamp(min=0.0) ** 0.5
+    veil = (mean_of(weight * around) / mean_of(weight).clamp(min=1e-6)).clamp(min=1e-3)
     red, green, blue = veil.chunk(3, 1)
     dusty = ramp(luma_of(veil), *VEILED) * ramp(haze, *SEEN)
     dusty = dusty * ramp(red / green, *RED) * ramp(red / blue, *NOT_BLUE)
     dusty = dusty * (1 - ramp(luma_of(airlight), *INDOORS))
     coloured = veil * (airlight.amax(1, keepdim=True) / veil.amax(1, keepdim=True))
     return airlight + dusty * (coloured - airlight), dusty
-
-
-def opened(planes: Tensor) -> Tensor:
-    """Returns the largest minimum of the windows that contain each place of (B,1,h,w)."""
-    return largest_around(-largest_around(-planes, PATCH), PATCH)
 
 
 def details(cells: Tensor, fine: float) -> tuple[Tensor, Tensor]:
@@ -266,20 +275,34 @@ def bent(restored: Tensor, hazy: Tensor, toe: float, least: float = -1.0) -> Ten
 
 
 def lifted(picture: Tensor, lift: Tensor) -> Tensor:
-    """Returns J + a J (1 - J) of `picture` J (B,3,H,W) in [0,1], of which it does not leave the
-    range; `lift` a (B,1,1,1) in [0,1]."""
-    return picture + lift * picture * (1 - picture)
+    """Returns (1 + a) J / (1 + a J) of `picture` J (B,3,H,W) in [0,1]: shadows become up to 1 + a
+    times as light, and black and white stay. `lift` a (B,1,1,1), 0 or more."""
+    return (1 + lift) * picture / (1 + lift * picture)
 
 
-def lift_to(hazy: Tensor, restored: Tensor) -> Tensor:
-    """Returns the lift (B,1,1,1) in [0,1] that gives `restored` the mean of `hazy`, as a camera
-    that measures the light would; 0 if it is lighter. Both (B,3,h,w)."""
-    inside = restored.clamp(0.0, 1.0)
-    both = torch.cat((hazy - inside, inside * (1 - inside)), 1)
-    # First over the places: such means are those of the whole picture in tiles.
-    lacking, room = mean_of(both).chunk(2, 1)
-    lacking, room = lacking.mean(1, keepdim=True), room.mean(1, keepdim=True)
-    return (lacking / room.clamp(min=1e-3)).clamp(0.0, 1.0)
+def lift_to(hazy: Tensor, restored: Tensor, share: Tensor) -> Tensor:
+    """Returns the lift (B,1,1,1) in [0,LARGEST_LIFT] that gives `restored` back a `share` of the
+    mean luma that it has less than `hazy`, as a camera that measures the light would; 0 if it is
+    lighter. Both (B,3,h,w); share (B,1,1,1) in [0,1]."""
+    restored = restored.clamp(0.0, 1.0)
+    lacking = (share * luma_of(mean_of(hazy - restored))).clamp(min=0.0)
+    lift = torch.zeros_like(lacking)
+    for _ in range(LIFTINGS):
+        added = restored * (1 - restored) / (1 + lift * restored)  # by `lifted`, for each of lift
+        lift = (lacking / luma_of(mean_of(added)).clamp(min=1e-3)).clamp(max=LARGEST_LIFT)
+    return lift
+
+
+def gain_of(lines: Tensor, picture: Tensor) -> Tensor:
+    """Returns 1 / t (B,1,H,W) of `picture` (B,3,H,W); lines (B,2,H,W): slope and offset of t over
+    luma."""
+    slope, offset = lines.split(1, dim=1)
+    return 1 / (slope * luma_of(picture) + offset).clamp(LEAST, 1.0)
+
+
+def colour_of(picture: Tensor) -> Tensor:
+    """Returns what differs from grey of the same luma, (B,3,H,W)."""
+    return picture - luma_of(picture)
 
 
 def luma_of(picture: Tensor) -> Tensor:
@@ -293,6 +316,11 @@ def means_of_cells(picture: Tensor, fold: int) -> Tensor:
     weights = torch.eye(3, dtype=picture.dtype, device=picture.device) / fold**2
     weights = weights[:, :, None, None].expand(3, 3, fold, fold)
     return functional.conv2d(picture, weights, stride=fold)
+
+
+def least_around(planes: Tensor) -> Tensor:
+    """Returns the least values of (B,C,h,w) in the windows of the dark channel."""
+    return -largest_around(-planes, PATCH)
 
 
 def largest_around(planes: Tensor, radius: int = 1) -> Tensor:

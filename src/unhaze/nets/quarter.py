@@ -42,10 +42,10 @@ class QuarterNet(nn.Module):
     (J - hazy), because minimising the expected error makes it remove too little haze.
     guided: 0 for t predicted for pixels; otherwise the radius, in cells of fold x fold pixels, with
     which `Clearing` upsamples t predicted for cells; `far`, `bound`, `keep`, `flat`, `ease`,
-    `indoors`, `brighten`, `prior` and `fine` are its as well. one_airlight: A is one colour, its
-    mean weighted by haze. exposed: False sets e to 1. toe: values of J within this of black or
-    white, in [0,0.2], are compressed instead of clipped (`bent`). fill: the input is filled by
-    `without_blind_spots`. None of these has weights.
+    `indoors`, `brighten`, `prior`, `fine` and `cast` are its as well. one_airlight: A is one
+    colour, its mean weighted by haze. exposed: False sets e to 1. toe: values of J within this of
+    black or white, in [0,0.2], are compressed instead of clipped (`bent`). fill: the input is
+    filled by `without_blind_spots`. None of these has weights.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class QuarterNet(nn.Module):
         brighten: float = 0.0,
         prior: float = 0.0,
         fine: float = 0.0,
+        cast: float = 0.0,
         fill: bool = False,
     ):
         super().__init__()
@@ -79,13 +80,13 @@ class QuarterNet(nn.Module):
             raise ValueError(f"strength is {strength}; expected more than 0, at most 2")
         if guided < 0 or not 0 <= toe <= 0.2:
             raise ValueError(f"guided is {guided}, toe {toe}; expected 0 or more, 0 to 0.2")
-        layers = far - 1, bound, keep, flat, brighten, prior, fine
+        layers = far - 1, bound, keep, flat, brighten, prior, fine, cast
         if any(layers) and not (guided and one_airlight):
-            names = "far, bound, keep, flat, brighten, prior and fine"
+            names = "far, bound, keep, flat, brighten, prior, fine and cast"
             raise ValueError(f"{names} need guided and one_airlight")
         self.fold, self.strength, self.fill = fold, strength, fill
         self.one_airlight, self.exposed, self.toe = one_airlight, exposed, toe
-        clearing = far, bound, keep, flat, ease, indoors, brighten, prior, fine
+        clearing = far, bound, keep, flat, ease, indoors, brighten, prior, fine, cast
         self.clearing = Clearing(guided, *clearing) if guided else None
         half, deep = 2 * width, 3 * width
         # A pixel unshuffle and a convolution of what it gives are one convolution with this stride.
