@@ -11,7 +11,7 @@ from unhaze import photo
 from unhaze.cli import main
 from unhaze.data.catalog import PairFiles
 from unhaze.errors import UnhazeError
-from unhaze.evaluation import evaluate
+from unhaze.evaluation import UNSEEN, evaluate
 from unhaze.image import fitted, resized, scaled, to_float
 
 
@@ -85,7 +85,7 @@ def test_the_model_sees_the_other_size_and_the_truth_keeps_its_own(pair, monkeyp
 def test_clear_photos_are_their_own_truth(pair, half):
     own = PairFiles("0", pair.clear, pair.clear)
     same = evaluate("identity", [own], metrics=["psnr"])
-    assert (same.psnr, same.luminance, same.compared_with) == (100.0, 0.0, "input")
+    assert (same.psnr, same.luminance, same.compared_with) == (UNSEEN, 0.0, "input")
     halved = evaluate(half, [own], metrics=["psnr"], device="cpu")
     assert halved.luminance == pytest.approx(-0.5, abs=1e-6)
     clear = photo.read_rgb(pair.clear) / 255
@@ -122,7 +122,7 @@ def test_the_command(pair, tmp_path, capsys, monkeypatch):
     assert main([*words, "--limit", "1"]) == 0
     assert "luminance  0.0000" in capsys.readouterr().out
     facts = json.loads((tmp_path / "r.json").read_text())
-    assert (facts["compared_with"], facts["long_side"], facts["psnr"]) == ("input", 32, 100.0)
+    assert (facts["compared_with"], facts["long_side"], facts["psnr"]) == ("input", 32, UNSEEN)
     assert main(["eval", "identity", "--unchanged", ".", "--hazy", "."]) == 2
     assert "--unchanged excludes the other folders" in capsys.readouterr().err
     for wrong in (["--rescale", "nan"], ["--rescale", "big"], ["--long-side", "3"]):

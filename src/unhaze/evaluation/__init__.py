@@ -44,6 +44,7 @@ MEANS = (*METRICS, "fade_hazy", "change", "luminance")  # fields: means
 ORIGIN = ("recipe", "step", "training", "settings")  # fields from the weights
 LONG_SIDES = (16, 16_384)  # in pixels
 RESCALES = (0.05, 8.0)
+UNSEEN = 60.0  # dB; PSNR of a smaller difference than that of rounding to 8 bits, 58.9 dB
 AT_ONCE = 3  # pictures: one being restored, two being read or measured
 
 
@@ -54,9 +55,10 @@ class Evaluation:
     recipe, step, training (samples, seconds, hardware), settings (see `resolved`): the origin of
     the weights, if they state it.
 
-    psnr in dB; fade_hazy is the FADE of the inputs. change: mean |restored - hazy| in [0,1].
-    luminance: mean relative change of the pictures' mean luminance (-0.05: 5 % darker). harm: means
-    of `metrics.side_effects.HARM`, for pictures without ground truth and for unchanged clear ones.
+    psnr in dB, of clear photos that should not change at most UNSEEN each; fade_hazy is the FADE of
+    the inputs. change: mean |restored - hazy| in [0,1]. luminance: mean relative change of the
+    pictures' mean luminance (-0.05: 5 % darker). harm: means of `metrics.side_effects.HARM`, for
+    pictures without ground truth and for unchanged clear ones.
     compared_with: the reference of psnr, ssim, ciede2000, vi and ri: "clear"; "input" for clear
     photos that should not change; or None. long_side: pixels to which all pictures were resized;
     None: unchanged. rescale: see `evaluate`. params: None if an .onnx file does not state it.
@@ -292,6 +294,8 @@ def evaluate_pair(
     restored = np.clip(restored, 0, 1)
     numbers["change"] = float(np.mean(np.abs(restored - hazy), dtype=np.float64))
     numbers["luminance"] = luminance_change(restored, hazy)
+    if pair.clear == pair.hazy and "psnr" in numbers:
+        numbers["psnr"] = min(numbers["psnr"], UNSEEN)
     if clear is None or pair.clear == pair.hazy:
         numbers |= harm(hazy, restored)
     if folder is not None:

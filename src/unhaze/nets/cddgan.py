@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from unhaze.haze import add_haze, remove_haze
 from unhaze.nets.blocks import bias_of, pad_to_multiple
-from unhaze.nets.clearing import bent, lift_to, lifted
+from unhaze.nets.clearing import bent, mean_of
 from unhaze.validation import one_of
 
 HEADS = ("tanh", "haze", "veil")
@@ -121,7 +121,7 @@ class CDDGenerator(nn.Module):
         if self.toe:
             restored = bent(restored, hazy, self.toe)
         share = torch.sigmoid(self.for_haze(translated.deep)).view(-1, 1, 1, 1)
-        return lifted(restored.clamp(0, 1), lift_to(hazy, restored, share))
+        return brightened(restored.clamp(0, 1), hazy, share)
 
     def for_haze(self, deep: Tensor) -> Tensor:
         """Returns logits (B,1) of a picture's being exposed for its haze; deep: see `Translation`.
@@ -274,6 +274,14 @@ def exposure_head(channels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.BatchNorm1d(2 * channels), nn.Linear(2 * channels, channels), nn.ReLU(), leave
     )
+
+
+def brightened(restored: Tensor, hazy: Tensor, share: Tensor) -> Tensor:
+    """Returns J + a J (1 - J) of `restored` J in [0,1], with the a in [0,1] that gives back `share`
+    (B,1,1,1) of the mean that it has less than `hazy`; both (B,3,H,W)."""
+    room = restored * (1 - restored)
+    lacking, mean = (mean_of(each).mean(1, keepdim=True) for each in (hazy - restored, room))
+    return restored + share * (lacking / mean.clamp(min=1e-3)).clamp(0.0, 1.0) * room
 
 
 def activate(features: Tensor, normalized: bool) -> Tensor:

@@ -114,26 +114,40 @@ class Clearing:
         dusty = torch.zeros_like(indoors)
         if self.prior:
             told, airlight, dusty = with_dark_channel(told, cells, airlight, self.prior, less)
-        light = luma_of(airlight)
-        dark = (cells / airlight).amin(1, keepdim=True)
         haze = mean_of(1 - told)
         outdoors = (1 - indoors) * haze / DENSE
         further = (outdoors + self.indoors * indoors) * (self.far - 1) * (1 - told) ** self.ease
         told = 1 / (1 + (1 / told - 1) * (1 + further))
         if self.bound:
-            least = self.bound * largest_around(1 - dark)
+            least = self.bound * largest_around(1 - (cells / airlight).amin(1, keepdim=True))
             told = torch.maximum(told, least).clamp(max=1.0)
         luma = luma_of(cells)
         luma_mean = window_means(luma, self.guided)
         if self.keep:  # A + (mean - A) / t = keep x mean, solved for t
-            keep = self.keep * less
+            keep, light = self.keep * less, luma_of(airlight)
             least = (light - luma_mean) / (light - keep * luma_mean).clamp(min=0.01)
             told = torch.maximum(told, least).clamp(max=1.0)
+        lines, done = self.lines(told, luma, luma_mean)
+        fold = picture.shape[-1] // told.shape[-1]
+        more, effect = gain_of(enlarged(lines, fold), picture) - 1, mean_of(done)
+        of_cells = gain_of(lines, cells) - 1
         lift = None
         if self.brighten:
             share = torch.maximum(self.brighten * ramp(haze, *HAZY), 1 - ramp(haze, *KEEPING_LIGHT))
-            restored = airlight + (cells - airlight) / told
-            lift = lift_to(cells, restored, (1 - indoors) * share)
+            lift = lift_to(cells, cells + of_cells * (cells - airlight), (1 - indoors) * share)
+        if not self.fine:
+            return 1 + more, -more * airlight, effect, lift
+        around, shares = details(cells if unfilled is None else unfilled, self.fine)
+        base = (1 - shares) * around - airlight
+        if self.cast:
+            doubt = (1 - dusty) * self.cast * of_cells
+            base = base - (1 - 1 / (1 + doubt**2)) * colour_of(around - airlight)
+        offset, shares = enlarged(torch.cat((base, shares), 1), fold).split((3, 1), dim=1)
+        return 1 + shares * more, offset * more, effect, lift
+
+    def lines(self, told: Tensor, luma: Tensor, luma_mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns slope and offset of t over luma (B,2,h,w) and the effect that `flat` leaves
+        (B,1,h,w), both for cells; luma_mean: the means of the windows of `luma`."""
         means = window_means(torch.cat((told, luma**2, luma * told), 1), self.guided)
         told_mean, squares, products = means.split(1, dim=1)
         variance = (squares - luma_mean**2).clamp(min=0.0)
@@ -141,19 +155,7 @@ class Clearing:
         offset = told_mean - slope * luma_mean
         done = variance / (variance + self.flat**2) if self.flat else torch.ones_like(variance)
         lines = torch.cat((done * slope, 1 - done * (1 - offset)), 1)
-        lines = window_means(lines, self.guided)
-        fold = picture.shape[-1] // told.shape[-1]
-        more = gain_of(enlarged(lines, fold), picture) - 1
-        effect = mean_of(done)
-        if not self.fine:
-            return 1 + more, -more * airlight, effect, lift
-        around, shares = details(cells if unfilled is None else unfilled, self.fine)
-        base = (1 - shares) * around - airlight
-        if self.cast:
-            doubt = (1 - dusty) * self.cast * (gain_of(lines, cells) - 1)
-            base = base - (1 - 1 / (1 + doubt**2)) * colour_of(around - airlight)
-        offset, shares = enlarged(torch.cat((base, shares), 1), fold).split((3, 1), dim=1)
-        return 1 + shares * more, offset * more, effect, lift
+        return window_means(lines, self.guided), done
 
 
 def with_dark_channel(
@@ -294,8 +296,7 @@ def lift_to(hazy: Tensor, restored: Tensor, share: Tensor) -> Tensor:
 
 
 def gain_of(lines: Tensor, picture: Tensor) -> Tensor:
-    """Returns 1 / t (B,1,H,W) of `picture` (B,3,H,W); lines (B,2,H,W): slope and offset of t over
-    luma."""
+    """Returns 1 / t (B,1,H,W) of a picture; lines (B,2,H,W): slope, offset of t over its luma."""
     slope, offset = lines.split(1, dim=1)
     return 1 / (slope * luma_of(picture) + offset).clamp(LEAST, 1.0)
 

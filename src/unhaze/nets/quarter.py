@@ -89,8 +89,7 @@ class QuarterNet(nn.Module):
         clearing = far, bound, keep, flat, ease, indoors, brighten, prior, fine, cast
         self.clearing = Clearing(guided, *clearing) if guided else None
         half, deep = 2 * width, 3 * width
-        # A pixel unshuffle and a convolution of what it gives are one convolution with this stride.
-        # Of 8x8 pixels, it has no need of neighbours as well.
+        # As a pixel unshuffle and a convolution; cells of 8x8 pixels have no need of neighbours.
         border = fold if fold == 4 else 0
         self.enter = nn.Conv2d(
             3, width, fold + 2 * border, stride=fold, padding=border, padding_mode=BORDER
