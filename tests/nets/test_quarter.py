@@ -49,10 +49,12 @@ def test_without_exposure_light_is_as_it_was():
     assert (net.haze(torch.rand(2, 3, 64, 96))[2] == 1).all()
 
 
-@pytest.mark.parametrize("wrong", [{"prior": 1.5}, {"fine": -0.1}])
-def test_prior_and_fine_have_limits(wrong):
+@pytest.mark.parametrize("wrong", [{"prior": 1.5}, {"fine": -0.1}, {"fine": 0.1, "cast": 1.5}])
+def test_prior_fine_and_cast_have_limits(wrong):
     with pytest.raises(UnhazeError, match="expected 0 to 1"):
         create_net("quarter", guided=2, one_airlight=True, **wrong)
+    with pytest.raises(UnhazeError, match="cast needs fine"):
+        create_net("quarter", guided=2, one_airlight=True, cast=0.2)
 
 
 @pytest.mark.parametrize("wrong", [{"ease": 0.5}, {"indoors": 0.0}, {"brighten": 1.5}])
