@@ -1,6 +1,7 @@
 """ONNX models of other programs: their conventions are probed once, or read from a TOML file."""
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -185,14 +186,14 @@ class ForeignModel:
         self, how: Conventions, given: Mapping[str, Any], hazy: np.ndarray, clear: np.ndarray
     ) -> Iterator["Try"]:
         """Tries each pair of ranges and each output and returns their errors, the common ranges
-        first.
+        first. With its own range, a network clears a hazy picture and leaves a clear one.
         """
         for range_in, range_out in PAIRS:
             range_in = given.get("range_in", range_in)
             range_out = given.get("range_out", range_out)
             tried = replace(how, range_in=range_in, range_out=range_out)
             try:
-                outputs = self._outputs(hazy, tried)
+                outputs, kept = (self._outputs(each, tried) for each in (hazy, clear))
             except ORT_ERRORS as error:
                 raise UnhazeError(
                     f"running '{self.path}' on an input of {hazy.shape} failed: {error}"
@@ -202,8 +203,8 @@ class ForeignModel:
             for name, restored in outputs.items():
                 if name == given.get("output", name) and restored.shape == hazy.shape:
                     rarity = RARITY.get((range_in, range_out), 1)
-                    error = rarity * error_of(restored, hazy, clear)
-                    yield Try(replace(tried, output=name), error)
+                    errors = error_of(restored, hazy, clear), error_of(kept[name], clear, clear)
+                    yield Try(replace(tried, output=name), rarity * math.hypot(*errors))
 
 
 @dataclass(frozen=True)
